@@ -1,0 +1,39 @@
+"""lyapkit: how recurrent networks behave.
+
+Lyapunov spectra, the variational term, gradient propagation and Hessian spectra of any PyTorch recurrent map,
+as labelled xarray results.
+"""
+
+from lyapkit import systems as systems
+
+# the interface
+from lyapkit.adapters import as_map as as_map
+
+# everything at once
+from lyapkit.analyze import analyze as analyze
+
+# curvature and gradients
+from lyapkit.curvature import hessian_spectrum as hessian_spectrum
+from lyapkit.gradients import gradient_propagation as gradient_propagation
+
+# dynamics
+from lyapkit.lyapunov import lyapunov_spectrum as lyapunov_spectrum
+from lyapkit.lyapunov import variational_term as variational_term
+from lyapkit.recurrent_map import RecurrentMap as RecurrentMap
+
+# results
+from lyapkit.results import load as load
+from lyapkit.results import save as save
+
+__all__ = [
+    "RecurrentMap",
+    "analyze",
+    "as_map",
+    "gradient_propagation",
+    "hessian_spectrum",
+    "load",
+    "lyapunov_spectrum",
+    "save",
+    "systems",
+    "variational_term",
+]

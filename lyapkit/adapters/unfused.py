@@ -1,0 +1,112 @@
+"""Run a user's model with its built-in recurrent layers written out in elementary operations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lyapkit.adapters.cells import cell_map
+from lyapkit.adapters.elementary import cell_step
+from lyapkit.adapters.layers import layer_kind, layer_weights
+
+
+@contextmanager
+def unfused(model: nn.Module) -> Iterator[None]:
+    """Step every `nn.RNN/GRU/LSTM` and cell inside a model by elementary operations while the context is open.
+
+    Fused kernels lack second derivatives (cuDNN) or forward-mode derivatives (oneDNN, fused CUDA cells). The results
+    equal the module's own to rounding.
+
+    Args:
+        model: the model; its modules' ``forward`` is replaced and put back.
+    """
+    replaced: list[nn.Module] = []
+    try:
+        for part in model.modules():
+            forward: Callable[..., Any] | None = None
+            if type(part) in (nn.RNN, nn.GRU, nn.LSTM):
+                forward = _layer_forward(part)  # type: ignore[arg-type]
+            elif type(part) in (nn.RNNCell, nn.GRUCell, nn.LSTMCell):
+                forward = _cell_forward(part)  # type: ignore[arg-type]
+            if forward is not None:
+                part.__dict__["forward"] = forward  # shadows the method; nn.Module.__call__ looks it up here first
+                replaced.append(part)
+        yield
+    finally:
+        for part in replaced:
+            del part.__dict__["forward"]
+
+
+def _cell_forward(cell: nn.RNNCellBase) -> Callable[..., Any]:
+    map = cell_map(cell)
+    is_lstm = isinstance(cell, nn.LSTMCell)
+
+    def forward(input: Tensor, hx: Any = None) -> Any:
+        if hx is None:
+            state = input.new_zeros(*input.shape[:-1], map.state_size)
+        else:
+            state = torch.cat(hx, dim=-1) if is_lstm else hx
+        after = map.step(state, input)
+        return torch.split(after, cell.hidden_size, dim=-1) if is_lstm else after
+
+    return forward
+
+
+def _layer_forward(module: nn.RNNBase) -> Callable[..., Any]:
+    kind = layer_kind(module)
+    emitted_size = module.proj_size or module.hidden_size
+    is_lstm = kind == "lstm"
+
+    def forward(input: Any, hx: Any = None) -> Any:
+        if not isinstance(input, Tensor):
+            raise TypeError(
+                "packed sequences cannot be stepped by elementary operations; pass padded tensors, and mask the loss."
+            )
+        if module.training and module.dropout > 0:
+            raise ValueError(
+                f"dropout={module.dropout} is active, so the loss is not deterministic; call .eval() first."
+            )
+        batched = input.ndim == 3
+        sequence = input if batched else input.unsqueeze(1)  # unbatched input is (T, M) with or without batch_first
+        if batched and module.batch_first:
+            sequence = sequence.transpose(0, 1)
+        directions = ["", "_reverse"] if module.bidirectional else [""]
+        rows = module.num_layers * len(directions)
+        states = _initial(hx, sequence, rows, emitted_size, module.hidden_size if is_lstm else 0, batched)
+        finals = []
+        for layer in range(module.num_layers):
+            outputs = []
+            for direction, suffix in enumerate(directions):
+                weights = layer_weights(module, layer, suffix)
+                state = states[layer * len(directions) + direction]
+                emitted = []
+                order = sequence.unbind(0)
+                for step in order if suffix == "" else reversed(order):
+                    state = cell_step(kind, weights, state, step)
+                    emitted.append(state[..., :emitted_size])
+                outputs.append(torch.stack(emitted if suffix == "" else emitted[::-1]))
+                finals.append(state)
+            sequence = torch.cat(outputs, dim=-1)
+        final = torch.stack(finals)  # (layers * directions, B, S)
+        hidden, cells = final[..., :emitted_size], final[..., emitted_size:]
+        if batched and module.batch_first:
+            sequence = sequence.transpose(0, 1)
+        if not batched:
+            sequence, hidden, cells = sequence.squeeze(1), hidden.squeeze(1), cells.squeeze(1)
+        return sequence, (hidden, cells) if is_lstm else hidden
+
+    return forward
+
+
+def _initial(hx: Any, sequence: Tensor, rows: int, emitted: int, cells: int, batched: bool) -> Tensor:
+    """Initial flat states, shape (layers * directions, B, S)."""
+    if hx is None:
+        return sequence.new_zeros(rows, sequence.shape[1], emitted + cells)
+    parts = tuple(hx) if cells else (hx,)
+    if not batched:
+        parts = tuple(part.unsqueeze(1) for part in parts)
+    return torch.cat(parts, dim=-1)

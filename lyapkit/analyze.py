@@ -1,0 +1,105 @@
+"""`analyze`: every analysis of one network on one set of sequences, in one tree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import xarray as xr
+from torch import Tensor
+
+from lyapkit.curvature import hessian_spectrum
+from lyapkit.gradients import gradient_propagation
+from lyapkit.lyapunov import lyapunov_spectrum, variational_term
+
+ANALYSES = ("lyapunov_spectrum", "variational_term", "gradient_propagation", "hessian_spectrum")
+
+
+def analyze(
+    model: object,
+    inputs: Tensor,
+    targets: Any,
+    loss: Callable[[Any, Any], Tensor],
+    *,
+    readout: Callable[[Tensor], Tensor] | None = None,
+    include: Sequence[str] = ANALYSES,
+    k: int | None = None,
+    hessian_k: int = 20,
+    trajectories: int | None = None,
+    record_every: int = 1,
+    transient: int = 0,
+    learning_rate: float | None = None,
+    rng: torch.Generator | int | None = None,
+    check: bool = True,
+    progress: bool = False,
+) -> xr.DataTree:
+    """Lyapunov spectrum, variational term, gradient propagation and Hessian spectrum of one network.
+
+    Args:
+        model: anything `lyapkit.as_map` takes.
+        inputs: (T, B, M), time first.
+        targets: as ``loss`` reads them for a batch of B.
+        loss: ``loss(outputs, targets)``, a scalar averaged over the batch, on the outputs of the last step.
+        readout: from the map's output to what ``loss`` reads; the model's own by default.
+        include: which analyses to do.
+        k: number of leading exponents; all by default.
+        hessian_k: number of Hessian eigenvalues.
+        trajectories: how many of the B sequences the Lyapunov spectrum and the variational term follow (the first
+            ones); all by default. Gradients and Hessian use all B.
+        record_every: steps between recorded singular values of the variational term.
+        transient: leading steps that the Lyapunov spectrum does not count.
+        learning_rate: eta of the effective learning rates; left out by default.
+        rng: generator or seed.
+        check: probe the map and the loss once.
+        progress: show progress bars.
+
+    Returns:
+        A DataTree with one child per analysis, named after it; each child is what the function of that name returns.
+
+    Raises:
+        TypeError: inputs are not a tensor of three dimensions, or a part of the arguments is of the wrong kind.
+        ValueError: an unknown analysis, or arguments that one of the analyses refuses.
+        FloatingPointError: a trajectory overflows.
+
+    Example:
+        >>> import lyapkit, torch
+        >>> tree = lyapkit.analyze(
+        ...     torch.nn.GRU(1, 3), torch.rand(12, 4, 1), torch.zeros(4, 1), torch.nn.functional.mse_loss,
+        ...     readout=torch.nn.Linear(3, 1), hessian_k=2,
+        ... )
+        >>> sorted(tree.children)
+        ['gradient_propagation', 'hessian_spectrum', 'lyapunov_spectrum', 'variational_term']
+    """
+    unknown = [name for name in include if name not in ANALYSES]
+    if unknown or not include:
+        raise ValueError(f"include must name some of {', '.join(ANALYSES)}; got {list(include)}.")
+    if not isinstance(inputs, Tensor) or inputs.ndim != 3:
+        found = tuple(inputs.shape) if isinstance(inputs, Tensor) else type(inputs).__name__
+        raise TypeError(f"inputs must be a tensor of shape (T, B, M), time first, got {found}.")
+    if trajectories is not None and not 1 <= trajectories <= inputs.shape[1]:
+        raise ValueError(f"trajectories must be between 1 and the batch size {inputs.shape[1]}, got {trajectories}.")
+    followed = inputs[:, :trajectories]
+    todo: dict[str, Callable[[], xr.Dataset]] = {
+        "lyapunov_spectrum": lambda: lyapunov_spectrum(
+            model, followed, k=k, transient=transient, rng=rng, check=check, progress=progress
+        ),
+        "variational_term": lambda: variational_term(
+            model, followed, k=k, record_every=record_every, check=check, progress=progress
+        ),
+        "gradient_propagation": lambda: gradient_propagation(
+            model, inputs, targets, loss, readout=readout, check=check, progress=progress
+        ),
+        "hessian_spectrum": lambda: hessian_spectrum(
+            model,
+            (inputs, targets),
+            loss,
+            k=hessian_k,
+            readout=readout,
+            learning_rate=learning_rate,
+            rng=rng,
+            check=check,
+            progress=progress,
+        ),
+    }
+    return xr.DataTree.from_dict({name: todo[name]() for name in ANALYSES if name in include})

@@ -1,0 +1,155 @@
+"""What an analysis is run on: initial states and inputs, checked once and brought to one shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lyapkit.recurrent_map import RecurrentMap
+
+
+@dataclass(frozen=True)
+class Drive:
+    """Initial states and inputs of B trajectories.
+
+    Attributes:
+        state: initial states, shape (B, N).
+        inputs: shape (T, B, M), or None for an autonomous map.
+        steps: T.
+    """
+
+    state: Tensor
+    inputs: Tensor | None
+    steps: int
+
+    def input_at(self, step: int) -> Tensor | None:
+        """s_t of every trajectory, shape (B, M); ``step`` counts from 0."""
+        return None if self.inputs is None else self.inputs[step]
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Some consecutive steps of a run.
+
+    Attributes:
+        start: steps done before the first state.
+        states: x before each step, shape (L, B, N).
+        inputs: shape (L, B, M) or None.
+        after: the state after the last step, shape (B, N).
+    """
+
+    start: int
+    states: Tensor
+    inputs: Tensor | None
+    after: Tensor
+
+
+def prepare_drive(
+    map: RecurrentMap, inputs: Any, steps: int | None, initial_state: Tensor | None, transient: int = 0
+) -> Drive:
+    """Check the arguments that analyses share.
+
+    Args:
+        map: the map.
+        inputs: (T, M) or (T, B, M), a tensor or anything `torch.as_tensor` takes; None when autonomous.
+        steps: number of steps of an autonomous map.
+        initial_state: (N,) or (B, N); None for the map's own.
+        transient: leading steps that will not be counted.
+
+    Raises:
+        TypeError: wrong kind of argument (integer inputs, both or neither of inputs and steps).
+        ValueError: wrong shape, dtype, device, number of steps, or values that are not finite.
+    """
+    size = map.input_size
+    if size == 0 and inputs is not None:
+        raise TypeError("the map is autonomous (input_size 0); give steps= instead of inputs.")
+    if size > 0 and inputs is None:
+        raise TypeError(f"the map needs inputs of shape (T, {size}) or (T, B, {size}); none were given.")
+    if inputs is not None and steps is not None:
+        raise TypeError("steps= is for autonomous maps; the number of inputs says how many steps to run.")
+    batch = 1
+    if initial_state is not None:
+        initial_state = _checked(map, "initial_state", initial_state, map.state_size, (1, 2))
+        batch = initial_state.shape[0] if initial_state.ndim == 2 else 1
+    if inputs is not None:
+        inputs = _checked(map, "inputs", inputs, size, (2, 3))
+        steps = inputs.shape[0]
+        if inputs.ndim == 2:
+            inputs = inputs.unsqueeze(1).expand(-1, batch, -1)  # (T, B, M): one input, many initial states
+        elif initial_state is None or initial_state.ndim == 1:
+            batch = inputs.shape[1]
+        elif inputs.shape[1] != batch:
+            raise ValueError(
+                f"inputs drive {inputs.shape[1]} trajectories (T, B, M), initial_state has {batch}; make them equal."
+            )
+    if steps is None:
+        raise TypeError("the map is autonomous; say how many steps to run with steps=.")
+    if isinstance(steps, bool) or not isinstance(steps, int):
+        raise TypeError(f"steps must be an integer, got {steps!r}.")
+    if isinstance(transient, bool) or not isinstance(transient, int) or transient < 0:
+        raise ValueError(f"transient must be an integer of at least 0, got {transient!r}.")
+    if steps - transient < 1:
+        raise ValueError(f"no steps left to analyse: {steps} steps, of which {transient} are transient.")
+    if batch < 1:
+        raise ValueError("there are no trajectories: the batch dimension has size 0.")
+    if initial_state is None:
+        state = map.initial_state(batch)
+    else:
+        state = initial_state.expand(batch, -1)
+    return Drive(state.detach(), inputs, steps)
+
+
+def run(map: RecurrentMap, drive: Drive, length: int) -> Iterator[Stretch]:
+    """Step the map along the drive, ``length`` steps at a time, without derivatives.
+
+    Raises:
+        FloatingPointError: a state is not finite; the message names step and trajectory.
+    """
+    state = drive.state
+    with torch.no_grad():
+        for start in range(0, drive.steps, length):
+            stop = min(start + length, drive.steps)
+            states = []
+            for step in range(start, stop):
+                states.append(state)
+                state = map.step(state, drive.input_at(step))
+            stretch = torch.stack(states)  # (L, B, N)
+            _refuse_overflow(stretch, state, start)
+            yield Stretch(start, stretch, None if drive.inputs is None else drive.inputs[start:stop], state)
+
+
+def _refuse_overflow(states: Tensor, after: Tensor, start: int) -> None:
+    finite = torch.isfinite(torch.cat((states[1:], after[None]))).all(dim=-1)  # (L, B): after each step
+    if not bool(finite.all()):
+        step, trajectory = (~finite).nonzero()[0].tolist()
+        raise FloatingPointError(
+            f"the state of trajectory {trajectory} is not finite after step {start + step + 1}: the map grows without "
+            "bound there or divides by zero. Start from another state, shorten the run, or check the weights."
+        )
+
+
+def _checked(map: RecurrentMap, name: str, value: Any, size: int, ranks: tuple[int, int]) -> Tensor:
+    tensor = torch.as_tensor(value)
+    letter = "M" if name == "inputs" else "N"
+    shapes = (
+        f"(T, {letter}) or (T, B, {letter})" if name == "inputs" else f"({letter},) or (B, {letter})"
+    ) + f" with {letter} = {size}"
+    if not tensor.is_floating_point():
+        raise TypeError(f"{name} must be floating point, got {tensor.dtype}; convert with .to({map.dtype}).")
+    if tensor.ndim not in ranks or tensor.shape[-1] != size:
+        raise ValueError(f"{name} must have shape {shapes}, got {tuple(tensor.shape)}.")
+    if tensor.dtype != map.dtype:
+        raise ValueError(
+            f"{name} are {tensor.dtype} but the map computes in {map.dtype}; convert with .to({map.dtype}), or the "
+            "module with .to()."
+        )
+    if tensor.device != map.device:
+        raise ValueError(f"{name} are on {tensor.device} but the map on {map.device}; move one with .to().")
+    if not bool(torch.isfinite(tensor).all()):
+        where = (~torch.isfinite(tensor)).nonzero()[0].tolist()
+        raise ValueError(f"{name} hold a value that is not finite at index {tuple(where)}; clean them first.")
+    return tensor.detach()

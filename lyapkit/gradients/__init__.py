@@ -1,0 +1,5 @@
+"""Propagation of gradients back through time."""
+
+from lyapkit.gradients.propagation import gradient_propagation as gradient_propagation
+
+__all__ = ["gradient_propagation"]

@@ -1,0 +1,52 @@
+"""Checks of the arguments that the Lyapunov analyses share."""
+
+from __future__ import annotations
+
+import math
+
+
+def check_k(k: int | None, size: int) -> int:
+    """The number of leading exponents, N by default.
+
+    Raises:
+        TypeError: not an integer.
+        ValueError: outside 1..N.
+    """
+    if k is None:
+        return size
+    if isinstance(k, bool) or not isinstance(k, int):
+        raise TypeError(f"k must be an integer or None, got {k!r}.")
+    if not 1 <= k <= size:
+        raise ValueError(f"k must be between 1 and the state size {size}, got {k}.")
+    return k
+
+
+def check_interval(interval: int, name: str = "qr_interval") -> int:
+    """A number of steps of at least 1.
+
+    Raises:
+        TypeError: not an integer.
+        ValueError: below 1.
+    """
+    if isinstance(interval, bool) or not isinstance(interval, int):
+        raise TypeError(f"{name} must be an integer of at least 1, got {interval!r}.")
+    if interval < 1:
+        raise ValueError(f"{name} must be at least 1, got {interval}.")
+    return interval
+
+
+def check_dt(dt: float) -> float:
+    """The duration of a step.
+
+    Raises:
+        ValueError: not positive and finite.
+    """
+    dt = float(dt)
+    if not (dt > 0 and math.isfinite(dt)):
+        raise ValueError(f"dt must be positive and finite, got {dt}.")
+    return dt
+
+
+def time_unit(dt: float) -> str:
+    """What rates are counted in: steps, or units of time once a step has a duration."""
+    return "step" if dt == 1.0 else "unit time"

@@ -1,0 +1,39 @@
+"""Quantities derived from a spectrum: Kaplan-Yorke dimension, entropy rate, memory time scales."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def kaplan_yorke_dimension(exponents: Tensor, state_size: int) -> tuple[Tensor, Tensor]:
+    """D = j + (lambda_1 + ... + lambda_j) / |lambda_{j+1}|, j the last index with a non-negative sum.
+
+    Kaplan & Yorke (1979). D = 0 when lambda_1 < 0, and N when the sum over the full spectrum is not negative.
+
+    Args:
+        exponents: sorted descending, shape (B, k).
+        state_size: N.
+
+    Returns:
+        The dimension, shape (B,), and whether it is only a lower bound, shape (B,): with k < N the sum of all
+        computed exponents may still be non-negative, and then D >= k is all that is known.
+    """
+    sums = exponents.cumsum(dim=-1)  # (B, k)
+    count = (sums >= 0).sum(dim=-1)  # j: sums of a descending sequence cross zero once
+    k = exponents.shape[-1]
+    at = (count - 1).clamp(min=0).unsqueeze(-1)
+    kept = torch.where(count > 0, sums.gather(-1, at).squeeze(-1), torch.zeros_like(sums[:, 0]))
+    following = exponents.gather(-1, count.clamp(max=k - 1).unsqueeze(-1)).squeeze(-1)
+    fraction = torch.where(count < k, kept / following.abs(), torch.zeros_like(kept))
+    return count + fraction, (count == k) & (k < state_size)
+
+
+def entropy_rate(exponents: Tensor) -> Tensor:
+    """Sum of the positive exponents, shape (..., k) -> (...): Pesin's upper bound of the entropy rate."""
+    return exponents.clamp(min=0).sum(dim=-1)
+
+
+def memory_timescale(exponents: Tensor) -> Tensor:
+    """-1/lambda, the time over which a perturbation fades to 1/e; inf where it does not fade."""
+    return torch.where(exponents < 0, -1 / exponents.clamp(max=-torch.finfo(exponents.dtype).tiny), torch.inf)

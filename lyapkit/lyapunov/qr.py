@@ -1,0 +1,160 @@
+"""Algorithm 1: growth of a tangent frame by repeated QR decomposition.
+
+With V_t = J_t ... J_1 (eq. 3 of Dubinin & Effenberger 2024) and the frame Q_0,
+
+    J_t Q_{t-1} = Q_t R_t,        lambda_i = lim 1/T sum_t log |(R_t)_ii|,
+
+the discrete QR method of Benettin et al. (1980), as in Sandri (1996) and the paper's appendix A. The
+decomposition may be done every q steps, J_{t+q-1} ... J_t Q = Q' R.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lyapkit.drive import Drive, Stretch, run
+from lyapkit.recurrent_map import RecurrentMap
+from lyapkit.tangents import TangentStrategy
+
+JACOBIAN_BYTES = 64 * 2**20
+"""Memory for Jacobians that are computed side by side; chosen so that a chunk stays near the cache."""
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What Algorithm 1 collects; W windows of one or more steps, B trajectories, k directions.
+
+    Attributes:
+        log_growth: log |R_ii| of each window, shape (W, B, k); -inf where the direction is annihilated.
+        window: steps in each window, shape (W,).
+        log_volume_residual: |sum of log |R_ii| - log volume| per step, shape (B,), the volume computed
+            without QR (log |det| for a full frame, the singular values otherwise).
+        state: the final state, shape (B, N).
+        frame: the final frame, shape (B, N, k).
+    """
+
+    log_growth: Tensor
+    window: Tensor
+    log_volume_residual: Tensor
+    state: Tensor
+    frame: Tensor
+
+
+def initial_frame(batch: int, size: int, k: int, generator: torch.Generator, like: Tensor) -> Tensor:
+    """The identity when k = N (Algorithm 1), else a random orthonormal frame; shape (B, N, k)."""
+    if k == size:
+        return torch.eye(size, dtype=like.dtype, device=like.device).repeat(batch, 1, 1)
+    gaussian = torch.randn(batch, size, k, generator=generator, dtype=torch.float64)
+    orthonormal: Tensor = torch.linalg.qr(gaussian).Q
+    return orthonormal.to(like)
+
+
+def pushed_frames(
+    map: RecurrentMap, drive: Drive, tangents: TangentStrategy, k: int, dtype: torch.dtype
+) -> Iterator[tuple[Callable[[Tensor], Tensor], Stretch, int]]:
+    """Yield for each step a function that carries a frame (B, N, k) over it, with the step's number.
+
+    Jacobians are computed for many steps at once where the frame is wide (4 k >= N); a narrow frame is
+    pushed directly and no Jacobian is formed. Both are exact to rounding.
+    """
+    batch, size = drive.state.shape
+    dense = 4 * k >= size
+    item = torch.finfo(map.dtype).bits // 8
+    length = max(1, min(256, JACOBIAN_BYTES // (batch * size * size * item))) if dense else 256
+    for stretch in run(map, drive, length):
+        if dense:
+            jacobians = tangents.jacobian(map, stretch.states, stretch.inputs).to(dtype)  # (L, B, N, N)
+        for index in range(stretch.states.shape[0]):
+            if dense:
+                jacobian = jacobians[index]
+                yield jacobian.matmul, stretch, stretch.start + index
+            else:
+                state = stretch.states[index]
+                input = None if stretch.inputs is None else stretch.inputs[index]
+
+                def push(frame: Tensor, state: Tensor = state, input: Tensor | None = input) -> Tensor:
+                    return tangents.push(map, state, input, frame).to(dtype)
+
+                yield push, stretch, stretch.start + index
+
+
+def qr_growth(
+    map: RecurrentMap,
+    drive: Drive,
+    frame: Tensor,
+    *,
+    tangents: TangentStrategy,
+    interval: int,
+    transient: int,
+    on_step: Callable[[], object] = lambda: None,
+) -> Growth:
+    """Run Algorithm 1.
+
+    Args:
+        map: the map.
+        drive: initial states and inputs.
+        frame: orthonormal frame to start from, shape (B, N, k); its dtype is that of the QR.
+        tangents: how tangents are carried.
+        interval: steps between decompositions, q.
+        transient: leading steps that settle state and frame and are not counted.
+        on_step: called after every step (progress).
+
+    Raises:
+        FloatingPointError: state or frame are not finite; the message names step and trajectory.
+    """
+    k = frame.shape[-1]
+    log_growth, windows, volume_error = [], [], torch.zeros(frame.shape[0], dtype=torch.float64)
+    counted = 0
+    state = drive.state
+    for push, stretch, step in pushed_frames(map, drive, tangents, k, frame.dtype):
+        frame = push(frame)
+        counted += 1
+        on_step()
+        state = stretch.after
+        done = step + 1
+        if counted == interval or done == drive.steps or done == transient:
+            frame, logs, error = _decompose(frame, done)
+            if done > transient:
+                log_growth.append(logs)
+                windows.append(counted)
+                volume_error += error.cpu()
+            counted = 0
+    return Growth(
+        torch.stack(log_growth),
+        torch.tensor(windows, dtype=torch.float64, device=frame.device),
+        volume_error.abs() / sum(windows),
+        state,
+        frame,
+    )
+
+
+def _decompose(frame: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Q, log |R_ii| (B, k) and sum log |R_ii| - log volume (B,)."""
+    finite = torch.isfinite(frame).all(dim=-1).all(dim=-1)
+    if not bool(finite.all()):
+        trajectory = int((~finite).nonzero()[0])
+        raise FloatingPointError(
+            f"the tangent frame of trajectory {trajectory} is not finite after step {step}: it overflowed between two "
+            "QR decompositions (choose a smaller qr_interval), or the map's derivative is not finite there."
+        )
+    q, r = torch.linalg.qr(frame)  # Householder
+    diagonal = r.diagonal(dim1=-2, dim2=-1).abs()  # (B, k)
+    # what is left of a column after removing the others is rounding noise below this: the direction is annihilated
+    noise = frame.shape[-2] * torch.finfo(frame.dtype).eps * torch.linalg.vector_norm(frame, dim=-2)
+    diagonal = torch.where(diagonal <= noise, torch.zeros_like(diagonal), diagonal)
+    logs = diagonal.double().log()
+    return q, logs, _volume_error(frame.double(), logs)
+
+
+def _volume_error(frame: Tensor, logs: Tensor) -> Tensor:
+    if frame.shape[-1] == frame.shape[-2]:
+        log_volume = torch.linalg.slogdet(frame).logabsdet
+    else:
+        log_volume = torch.linalg.svdvals(frame).log().sum(dim=-1)
+    error = logs.sum(dim=-1) - log_volume
+    # an annihilated volume is zero on both sides, up to rounding noise that has no logarithm to compare
+    return torch.where(torch.isinf(logs.sum(dim=-1)), torch.zeros_like(error), error)

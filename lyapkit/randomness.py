@@ -1,0 +1,33 @@
+"""One `rng` argument everywhere, no global seeding."""
+
+from __future__ import annotations
+
+import torch
+
+
+def make_generator(rng: torch.Generator | int | None) -> torch.Generator:
+    """A CPU generator from what users pass as ``rng``.
+
+    Args:
+        rng: a generator (used as it is, and advanced), a seed, or None for fresh entropy. The seed is found in
+            ``generator.initial_seed()`` in each case, so that results can record it.
+
+    Raises:
+        TypeError: anything else.
+        ValueError: a negative seed, or a generator that does not live on the CPU.
+    """
+    if isinstance(rng, torch.Generator):
+        if rng.device.type != "cpu":
+            raise ValueError(
+                f"rng must be a CPU generator, got one on {rng.device}; use torch.Generator().manual_seed(seed)."
+            )
+        return rng
+    generator = torch.Generator()
+    if rng is None:
+        generator.seed()
+        return generator
+    if isinstance(rng, bool) or not isinstance(rng, int):
+        raise TypeError(f"rng must be a torch.Generator, an integer seed or None, got {type(rng).__name__}.")
+    if rng < 0:
+        raise ValueError(f"rng must be a seed of at least 0, got {rng}.")
+    return generator.manual_seed(rng)

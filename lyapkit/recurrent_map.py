@@ -1,0 +1,83 @@
+"""The interface of a recurrent map, alone in one file.
+
+A recurrent map is the function of eq. (1) of Dubinin & Effenberger (2024),
+
+    x_{t+1} = f(x_t, s_t),
+
+on *flat* states: vectors of length ``state_size`` (N) with any leading batch dimensions. Analyses know
+nothing else about a network. `lyapkit.as_map` makes a `RecurrentMap` of a PyTorch module or a callable;
+third parties subclass `RecurrentMap` and register an adapter with `lyapkit.adapters.register_adapter`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+
+class RecurrentMap(ABC):
+    """x_{t+1} = f(x_t, s_t) on flat states.
+
+    A subclass answers the abstract members below. `step` must be pure (the same arguments give the same
+    result, nothing is changed in place) and differentiable in its state.
+    """
+
+    @property
+    @abstractmethod
+    def state_size(self) -> int:
+        """Number N of components of the flat state: as many Lyapunov exponents exist."""
+
+    @property
+    @abstractmethod
+    def input_size(self) -> int:
+        """Number M of input components per step; 0 for an autonomous map."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> torch.dtype:
+        """Floating-point type of states and inputs."""
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Device of states and inputs."""
+
+    @property
+    @abstractmethod
+    def unit_names(self) -> Sequence[str]:
+        """One name per state component, such as ``h[0]``, ``c[3]`` or ``layer1.h[7]``."""
+
+    @abstractmethod
+    def step(self, state: Tensor, input: Tensor | None = None) -> Tensor:
+        """Advance the state by one step.
+
+        Args:
+            state: x_t, shape (..., N).
+            input: s_t, shape (..., M) with the same leading dimensions; None for an autonomous map.
+
+        Returns:
+            x_{t+1}, shape (..., N).
+        """
+
+    def initial_state(self, batch: int) -> Tensor:
+        """States to start from, shape (batch, N): zeros unless the map knows better."""
+        return torch.zeros(batch, self.state_size, dtype=self.dtype, device=self.device)
+
+    def output(self, state: Tensor) -> Tensor:
+        """What the network itself emits in this state, shape (..., O): the state itself by default.
+
+        An LSTM emits the hidden state of its last layer and keeps its cells to itself.
+        """
+        return state
+
+    @property
+    def readout(self) -> Callable[[Tensor], Tensor] | None:
+        """The network's own readout of `output`, or None when it has none."""
+        return None
+
+    def parameters(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
+        """Names and tensors of the trainable parameters that `step` uses; none by default."""
+        return iter(())

@@ -1,0 +1,76 @@
+"""Results to files and back: netCDF through h5netcdf, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import xarray as xr
+
+
+def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> Path:
+    """Write a result to a netCDF file.
+
+    The file is written under a temporary name in the same directory and then moved, so that a crash or a full
+    disk leaves either the old file or the new one.
+
+    Args:
+        result: a Dataset of one analysis, or the DataTree of several.
+        path: where to; an existing file is replaced.
+
+    Returns:
+        The path.
+
+    Raises:
+        TypeError: ``result`` is neither.
+        FileNotFoundError: the directory does not exist.
+
+    Example:
+        >>> import lyapkit, tempfile, torch
+        >>> ds = lyapkit.lyapunov_spectrum(lyapkit.systems.henon().map, steps=100)
+        >>> path = lyapkit.save(ds, tempfile.mkdtemp() + "/henon.nc")
+        >>> bool((lyapkit.load(path).lyapunov_exponent == ds.lyapunov_exponent).all())
+        True
+    """
+    if not isinstance(result, xr.Dataset | xr.DataTree):
+        raise TypeError(f"save takes an xarray Dataset or DataTree, got {type(result).__name__}.")
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"the directory {path.parent} does not exist; create it first.")
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        result.to_netcdf(temporary, engine="h5netcdf")
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # mkstemp files are private; results are as readable as any other file
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def load(path: str | os.PathLike[str]) -> xr.Dataset | xr.DataTree:
+    """Read a result file into memory and close it.
+
+    Args:
+        path: a file that `save` wrote.
+
+    Returns:
+        A DataTree when the file holds several analyses, else a Dataset.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not a netCDF-4 file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no result file {path}.")
+    try:
+        with xr.open_datatree(path, engine="h5netcdf") as tree:
+            loaded = tree.load()
+    except OSError as error:
+        raise ValueError(f"{path} is not a result file (netCDF-4): {error}") from error
+    return loaded if loaded.children else loaded.to_dataset()

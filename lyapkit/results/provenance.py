@@ -1,0 +1,41 @@
+"""Where a result comes from, written by one function."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+
+import torch
+
+from lyapkit.results.schema import SCHEMA_VERSION
+
+
+def provenance(
+    config: Mapping[str, object], *, dtype: torch.dtype, device: torch.device, checkpoint_sha256: str = ""
+) -> dict[str, object]:
+    """Attributes of every result.
+
+    Args:
+        config: the analysis' own settings; stored as one JSON string, since netCDF attributes hold neither
+            dictionaries nor booleans.
+        dtype: type the model computes in.
+        device: device it computes on.
+        checkpoint_sha256: digest of the analysed weights file; empty when the model came from memory.
+
+    Returns:
+        ``created_at`` (UTC, ISO 8601), versions, dtype, device, ``config_json``, ``checkpoint_sha256``,
+        ``schema_version``.
+    """
+    return {
+        "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "creation_library": "lyapkit",
+        "lyapkit_version": version("lyapkit"),
+        "torch_version": torch.__version__,
+        "dtype": str(dtype).removeprefix("torch."),
+        "device": str(device),
+        "config_json": json.dumps(dict(config), sort_keys=True),
+        "checkpoint_sha256": checkpoint_sha256,
+        "schema_version": SCHEMA_VERSION,
+    }

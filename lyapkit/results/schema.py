@@ -1,0 +1,111 @@
+"""The result schema: reserved dimensions, and for every variable its dimensions, long name and units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+SCHEMA_VERSION = 1
+
+DIMENSIONS = {
+    "trajectory": "sequence or initial condition, from 0",
+    "step": "time step, from 1",
+    "exponent": "rank of a Lyapunov exponent, from 1",
+    "unit": "state component",
+    "norm": "vector norm",
+    "rank": "rank of a Hessian eigenvalue by magnitude, from 1",
+    "parameter": "component of the flattened parameter vector, from 0",
+}
+
+
+@dataclass(frozen=True)
+class Variable:
+    """How one result variable is labelled.
+
+    Attributes:
+        dims: its dimensions.
+        long_name: what it is, as an axis label.
+        units: CF-like; ``{time}`` is filled with the time unit in use.
+    """
+
+    dims: tuple[str, ...]
+    long_name: str
+    units: str
+
+
+RATE = "nats per {time}"
+
+SCHEMA: dict[str, dict[str, Variable]] = {
+    "lyapunov_spectrum": {
+        "lyapunov_exponent": Variable(("trajectory", "exponent"), "Lyapunov exponent", RATE),
+        "standard_error": Variable(("trajectory", "exponent"), "standard error of the exponent", RATE),
+        "memory_timescale": Variable(("trajectory", "exponent"), "memory time scale", "{time}"),
+        "running_exponent": Variable(("trajectory", "step", "exponent"), "running exponent", RATE),
+        "local_growth": Variable(("trajectory", "step", "exponent"), "local growth rate", RATE),
+        "kaplan_yorke_dimension": Variable(("trajectory",), "Kaplan-Yorke dimension", "1"),
+        "kaplan_yorke_is_lower_bound": Variable(("trajectory",), "Kaplan-Yorke dimension is a lower bound", "1"),
+        "entropy_rate": Variable(("trajectory",), "sum of positive exponents", RATE),
+        "log_volume_residual": Variable(("trajectory",), "log-volume residual", RATE),
+    },
+    "variational_term": {
+        "log_singular_value": Variable(
+            ("trajectory", "step", "exponent"), "log singular value of the variational term", "nats"
+        ),
+        "running_exponent": Variable(("trajectory", "step", "exponent"), "finite-time exponent", RATE),
+    },
+    "gradient_propagation": {
+        "gradient_norm": Variable(("norm", "trajectory", "step"), "gradient norm |dL/dx_t|", "1"),
+        "log_gradient_norm": Variable(("norm", "trajectory", "step"), "log gradient norm", "nats"),
+        "growth_rate": Variable(
+            ("norm", "trajectory"), "growth rate of the gradient per step back in time", "nats per step"
+        ),
+        "growth_rate_error": Variable(("norm", "trajectory"), "standard error of the growth rate", "nats per step"),
+    },
+    "hessian_spectrum": {
+        "eigenvalue": Variable(("rank",), "eigenvalue", "1"),
+        "residual": Variable(("rank",), "residual norm |H v - lambda v|", "1"),
+        "effective_learning_rate": Variable(("rank",), "effective learning rate 1/(1 - eta lambda)", "1"),
+        "eigenvector": Variable(("parameter", "rank"), "eigenvector", "1"),
+    },
+}
+
+
+def make_dataset(
+    analysis: str,
+    values: Mapping[str, np.ndarray],
+    coordinates: Mapping[str, Sequence[object] | np.ndarray],
+    attributes: Mapping[str, object],
+    time_unit: str = "step",
+) -> xr.Dataset:
+    """Label the values of one analysis.
+
+    Args:
+        analysis: a key of `SCHEMA`.
+        values: arrays by variable name; only names of the schema.
+        coordinates: one coordinate for every dimension in use.
+        attributes: provenance.
+        time_unit: what ``{time}`` stands for.
+
+    Returns:
+        The Dataset; every variable has ``long_name`` and ``units``, every dimension a coordinate.
+    """
+    schema = SCHEMA[analysis]
+    assert set(values) <= set(schema), f"not in the schema of {analysis}: {set(values) - set(schema)}"
+    variables = {
+        name: xr.Variable(
+            schema[name].dims,
+            value,
+            {"long_name": schema[name].long_name, "units": schema[name].units.format(time=time_unit)},
+        )
+        for name, value in values.items()
+    }
+    labels = {
+        name: xr.Variable((name,), np.asarray(value), {"long_name": DIMENSIONS[name]})
+        for name, value in coordinates.items()
+    }
+    for name, value in values.items():
+        assert not np.isnan(value).any(), f"{name} holds NaN; NaN never leaves an analysis"
+    return xr.Dataset(variables, labels, {"analysis": analysis, **attributes})

@@ -1,0 +1,8 @@
+"""How tangents are carried along a trajectory: one strategy per file."""
+
+from lyapkit.tangents.forward import ForwardTangents as ForwardTangents
+from lyapkit.tangents.reverse import ReverseTangents as ReverseTangents
+from lyapkit.tangents.strategy import TangentStrategy as TangentStrategy
+from lyapkit.tangents.strategy import choose_strategy as choose_strategy
+
+__all__ = ["ForwardTangents", "ReverseTangents", "TangentStrategy", "choose_strategy"]

@@ -1,0 +1,41 @@
+"""Tangents by forward mode: one Jacobian-vector product per column, batched with vmap."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.func import jvp, vmap
+
+from lyapkit.recurrent_map import RecurrentMap
+
+
+class ForwardTangents:
+    """J v by `torch.func.jvp`, exact to rounding; no Jacobian is formed by `push`."""
+
+    name = "forward mode (vmap of jvp)"
+
+    def push(self, map: RecurrentMap, state: Tensor, input: Tensor | None, frame: Tensor) -> Tensor:
+        """Carry tangent vectors one step on.
+
+        Args:
+            map: the map f.
+            state: x_t, shape (..., N).
+            input: s_t, shape (..., M), or None.
+            frame: tangent vectors in columns, shape (..., N, k).
+
+        Returns:
+            J(x_t, s_t) times the frame, shape (..., N, k), in the map's dtype.
+        """
+
+        def along(tangent: Tensor) -> Tensor:  # (..., N) -> (..., N)
+            derivative: Tensor = jvp(lambda x: map.step(x, input), (state,), (tangent,))[1]
+            return derivative
+
+        with torch.no_grad():
+            pushed: Tensor = vmap(along, in_dims=-1, out_dims=-1)(frame.to(state.dtype))
+        return pushed
+
+    def jacobian(self, map: RecurrentMap, state: Tensor, input: Tensor | None) -> Tensor:
+        """df/dx at each state, shape (..., N, N)."""
+        identity = torch.eye(map.state_size, dtype=state.dtype, device=state.device)
+        return self.push(map, state, input, identity.expand(*state.shape[:-1], -1, -1))

@@ -1,0 +1,72 @@
+"""A recurrent map with its readout, run over a sequence: from inputs to what a loss reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from torch import Tensor, nn
+
+from lyapkit.recurrent_map import RecurrentMap
+
+
+def resolve_readout(map: RecurrentMap, readout: Callable[[Tensor], Tensor] | None) -> Callable[[Tensor], Tensor]:
+    """The given readout, or the model's own.
+
+    Raises:
+        TypeError: there is neither, or the given one cannot be called.
+    """
+    chosen = map.readout if readout is None else readout
+    if chosen is None:
+        raise TypeError(
+            "the model has no readout of its own; give one with readout=, a callable from the network's output "
+            "to what the loss reads (torch.nn.Identity() reads the output itself)."
+        )
+    if not callable(chosen):
+        raise TypeError(f"readout must be callable, got {type(chosen).__name__}.")
+    return chosen
+
+
+class UnrolledNetwork:
+    """Run a map from its initial state over a sequence and read the last state out, with derivatives.
+
+    Args:
+        map: the map, stepped with elementary operations.
+        readout: from the map's output to what the loss reads.
+    """
+
+    def __init__(self, map: RecurrentMap, readout: Callable[[Tensor], Tensor]) -> None:
+        self.map = map
+        self.readout = readout
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Inputs (T, B, M) to outputs (B, O)."""
+        state = self.map.initial_state(inputs.shape[1])
+        for input in inputs.unbind(0):
+            state = self.map.step(state, input)
+        return self.readout(self.map.output(state))
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Parameters of the map, and of the readout under the prefix ``readout.``; each tensor once."""
+        seen = set()
+        for name, parameter in self.map.parameters():
+            seen.add(id(parameter))
+            yield name, parameter
+        if isinstance(self.readout, nn.Module):
+            for name, parameter in self.readout.named_parameters():
+                if id(parameter) not in seen:
+                    yield f"readout.{name}", parameter
+
+
+def check_sequence(map: RecurrentMap, inputs: Tensor) -> None:
+    """Refuse anything but (T, B, M) of the map's dtype and device.
+
+    Raises:
+        ValueError: expected and got are named.
+    """
+    if inputs.ndim != 3 or inputs.shape[-1] != map.input_size or inputs.shape[0] < 1:
+        raise ValueError(f"inputs must have shape (T, B, {map.input_size}), time first, got {tuple(inputs.shape)}.")
+    if inputs.dtype != map.dtype or inputs.device != map.device:
+        raise ValueError(
+            f"inputs are {inputs.dtype} on {inputs.device}, the map computes in {map.dtype} on {map.device}; convert "
+            "one of them with .to()."
+        )

@@ -4,6 +4,7 @@ Lyapunov spectra, the variational term, gradient propagation and Hessian spectra
 as labelled xarray results.
 """
 
+from lyapkit import plots as plots
 from lyapkit import systems as systems
 
 # the interface
@@ -33,6 +34,7 @@ __all__ = [
     "hessian_spectrum",
     "load",
     "lyapunov_spectrum",
+    "plots",
     "save",
     "systems",
     "variational_term",

@@ -239,8 +239,8 @@ def _check_loss(objective: WeightedLoss, check: bool) -> None:
         outputs = objective.network(inputs)
         if isinstance(outputs, tuple):
             raise TypeError(
-                "the model returns a tuple, as built-in recurrent layers do; give readout=, from the output of the last "
-                "step to what the loss reads."
+                "the model returns a tuple, as built-in recurrent layers do; give readout=, from the output of the "
+                "last step to what the loss reads."
             )
         value = objective.loss(outputs, targets)
     if not isinstance(value, Tensor) or value.numel() != 1:

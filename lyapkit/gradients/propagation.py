@@ -74,7 +74,8 @@ def gradient_propagation(
         >>> import lyapkit, torch
         >>> cell = torch.nn.RNNCell(1, 4)
         >>> ds = lyapkit.gradient_propagation(
-        ...     cell, torch.rand(20, 8, 1), torch.zeros(8, 1), torch.nn.functional.mse_loss, readout=torch.nn.Linear(4, 1)
+        ...     cell, torch.rand(20, 8, 1), torch.zeros(8, 1), torch.nn.functional.mse_loss,
+        ...     readout=torch.nn.Linear(4, 1),
         ... )
         >>> dict(ds.gradient_norm.sizes)
         {'norm': 2, 'trajectory': 8, 'step': 20}

@@ -1,0 +1,48 @@
+"""Rank plot of Hessian eigenvalues."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import xarray as xr
+from matplotlib.axes import Axes
+
+from lyapkit.plots._labels import axes_or_new, check_analysis
+
+
+def hessian_spectrum(ds: xr.Dataset, *, ax: Axes | None = None, **line: Any) -> Axes:
+    """Magnitude of the eigenvalues by rank, as Fig. 2C of Dubinin & Effenberger (2024), with signs kept visible.
+
+    Args:
+        ds: result of `lyapkit.hessian_spectrum`.
+        ax: axes to draw on; a new figure by default.
+        line: passed on to `matplotlib.axes.Axes.plot`, such as ``color``, ``label`` or ``marker``.
+
+    Returns:
+        The axes; the vertical axis is logarithmic. Filled markers are positive eigenvalues, open ones negative;
+        bars are the residuals, within which a true eigenvalue lies.
+
+    Raises:
+        ValueError: ``ds`` is another analysis' result.
+    """
+    check_analysis(ds, "hessian_spectrum")
+    ax = axes_or_new(ax)
+    rank, value, residual = ds["rank"].values, ds["eigenvalue"].values, ds["residual"].values
+    style = {"marker": "o", "markersize": 3.5, "linewidth": 0.7, **line}
+    (drawn,) = ax.plot(rank, abs(value), **style)
+    negative = value < 0
+    ax.plot(
+        rank[negative],
+        abs(value[negative]),
+        linestyle="none",
+        marker=drawn.get_marker(),
+        markersize=drawn.get_markersize(),
+        markerfacecolor="white",
+        markeredgecolor=drawn.get_color(),
+        zorder=drawn.get_zorder() + 1,
+    )
+    ax.errorbar(rank, abs(value), yerr=residual, fmt="none", ecolor=drawn.get_color(), elinewidth=0.8)
+    ax.set_yscale("log")
+    ax.set_xlabel("rank of the eigenvalue")
+    ax.set_ylabel(r"Hessian eigenvalue $|\lambda|$")
+    return ax

@@ -1,0 +1,69 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from wcrnn_models import files
+from wcrnn_models.errors import UserError, suggestion
+
+
+def test_a_failed_write_keeps_the_old_content(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    files.write_atomically(path, b"old")
+
+    def fail(descriptor):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        files.write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_leftovers_of_killed_writers_are_removed(tmp_path):
+    (tmp_path / ".config.json.x1y2.partial").write_bytes(b"half")
+    (tmp_path / "keep.json").write_bytes(b"")
+    files.remove_partial_files(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["keep.json"]
+
+
+def test_sha256_of_the_standard_example():
+    assert files.sha256(b"abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_the_lock_excludes_a_second_holder_and_is_released(tmp_path):
+    held = pytest.raises(UserError, match=f"in use by process {os.getpid()}")
+    with files.exclusive(tmp_path), held, files.exclusive(tmp_path):
+        pass
+    with files.exclusive(tmp_path):
+        pass
+
+
+def test_the_lock_of_a_killed_process_does_not_block(tmp_path):
+    code = (
+        "import sys, time, pathlib; from wcrnn_models.files import exclusive\n"
+        "with exclusive(pathlib.Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"held\n"
+        with pytest.raises(UserError, match=f"in use by process {process.pid}"), files.exclusive(tmp_path):
+            pass
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    deadline = time.monotonic() + 5
+    while True:
+        try:
+            with files.exclusive(tmp_path):
+                break
+        except UserError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def test_suggestion():
+    assert suggestion("trian", ["train", "data"]) == " Did you mean 'train'?"
+    assert suggestion("zzz", ["train", "data"]) == ""

@@ -1,0 +1,301 @@
+import dataclasses
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from wcrnn_models import TrainConfig, UserError, list_checkpoints, load_checkpoint, train
+from wcrnn_models.files import exclusive
+from wcrnn_models.tasks import AddingProblem
+from wcrnn_models.training.build import build_model, build_task
+
+CONFIG = TrainConfig(
+    length=6,
+    hidden_size=8,
+    coupling=0.1,
+    learning_rate=0.05,
+    batch_size=16,
+    epochs=3,
+    iterations_per_epoch=10,
+    test_size=50,
+    evaluate_every=4,
+    gradient_clip=0.5,
+)
+
+
+def weights(directory):
+    return load_checkpoint(directory).model.state_dict()
+
+
+def assert_same_run(directory, other):
+    assert json.loads((directory / "history.json").read_text()) == json.loads((other / "history.json").read_text())
+    expected = weights(other)
+    assert all(torch.equal(value, expected[name]) for name, value in weights(directory).items())
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("runs") / "new" / "run"
+    return directory, train(CONFIG, directory)
+
+
+def test_training_equals_sgd_written_out(uninterrupted):
+    """Momentum SGD, clipping and evaluation by hand, from the initial network of the configuration."""
+    directory, result = uninterrupted
+    model, task = build_model(CONFIG), build_task(CONFIG)
+    velocity = [torch.zeros_like(parameter) for parameter in model.parameters()]
+    losses, metrics = [], [task.test_metric(model)]
+    for iteration in range(30):
+        inputs, targets = task.train_batch(iteration)
+        loss = (model(inputs) - targets).square().mean().sqrt()
+        losses.append(loss.item())
+        gradients = torch.autograd.grad(loss, list(model.parameters()))
+        norm = torch.cat([gradient.flatten() for gradient in gradients]).norm()
+        with torch.no_grad():
+            for parameter, gradient, speed in zip(model.parameters(), gradients, velocity, strict=True):
+                speed.mul_(0.9).add_(gradient * min(1.0, 0.5 / norm.item()))
+                parameter.sub_(0.05 * speed)
+        if (iteration + 1) % 4 == 0 or iteration == 29:
+            metrics.append(task.test_metric(model))
+    assert result.status == "finished"
+    assert result.iterations == [0, 4, 8, 12, 16, 20, 24, 28, 30]
+    assert result.test_metrics == pytest.approx(metrics, rel=1e-4)
+    fours = [sum(losses[start : start + 4]) / 4 for start in range(0, 28, 4)]
+    means = [losses[0], *fours, sum(losses[28:]) / 2]
+    assert result.train_losses == pytest.approx(means, rel=1e-4)
+    for name, value in weights(directory).items():
+        torch.testing.assert_close(value, model.state_dict()[name], rtol=1e-3, atol=1e-5)
+
+
+def test_what_is_kept(uninterrupted):
+    directory, result = uninterrupted
+    best = min(result.test_metrics)
+    assert result.best_metric == best
+    assert result.best_iteration == result.iterations[result.test_metrics.index(best)]
+    assert result.iterations_to_minimal_performance is None
+    assert json.loads((directory / "history.json").read_text()) == dataclasses.asdict(result)
+    assert TrainConfig.from_json((directory / "config.json").read_text()) == CONFIG
+    kept = {str(path.relative_to(directory)) for path in list_checkpoints(directory)}
+    assert kept == set(result.checkpoints.values())
+    for role, iteration in (("initial", 0), ("best", result.best_iteration), ("final", 30)):
+        checkpoint = load_checkpoint(directory / result.checkpoints[role])
+        assert checkpoint.iteration == iteration
+        assert checkpoint.metadata["test_metric"] == result.test_metrics[result.iterations.index(iteration)]
+        assert build_task(CONFIG).test_metric(checkpoint.model) == checkpoint.metadata["test_metric"]
+    initial = load_checkpoint(directory / result.checkpoints["initial"]).model.state_dict()
+    assert all(torch.equal(value, build_model(CONFIG).state_dict()[name]) for name, value in initial.items())
+
+
+def test_a_finished_run_returns_at_once(uninterrupted, monkeypatch):
+    directory, result = uninterrupted
+    monkeypatch.setattr(AddingProblem, "train_batch", lambda *_: pytest.fail("trained again"))
+    assert train(CONFIG, directory) == result
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stop", [0, 3, 4, 5, 17, 29])
+def test_resuming_after_an_exception_is_exact(uninterrupted, tmp_path, monkeypatch, stop):
+    original = AddingProblem.train_batch
+
+    def interrupt(self, iteration):
+        if iteration == stop:
+            raise Interrupted
+        return original(self, iteration)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AddingProblem, "train_batch", interrupt)
+        with pytest.raises(Interrupted):
+            train(CONFIG, tmp_path)
+    if stop > 0:
+        assert json.loads((tmp_path / "history.json").read_text())["status"] == "running"
+    (tmp_path / ".resume.pt.abc.partial").write_bytes(b"half")  # as left by a process killed while writing
+    train(CONFIG, tmp_path)
+    assert_same_run(tmp_path, uninterrupted[0])
+    assert not (tmp_path / ".resume.pt.abc.partial").exists()
+
+
+@pytest.mark.parametrize(("seed", "times"), [(0, 2), pytest.param(1, 6, marks=pytest.mark.slow)])
+def test_resuming_after_kills_is_exact(tmp_path, seed, times):
+    config = dataclasses.replace(CONFIG, epochs=100, evaluate_every=7)
+    code = (
+        "import sys, pathlib; from wcrnn_models import TrainConfig, train\n"
+        "config = TrainConfig.from_json(sys.argv[2]); train(config, pathlib.Path(sys.argv[1]))"
+    )
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    command = [sys.executable, "-c", code, str(killed), config.to_json()]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    delays, kills = random.Random(seed), 0
+    for _ in range(times):
+        with subprocess.Popen(command, env=environment) as process:
+            deadline = time.monotonic() + 60
+            before = _evaluations(killed)
+            while _evaluations(killed) <= before and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.001)
+            time.sleep(delays.uniform(0, 0.15))
+            process.send_signal(signal.SIGKILL)
+            kills += process.wait() == -signal.SIGKILL
+    assert kills > 0
+    assert json.loads((killed / "history.json").read_text())["status"] == "running"
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        train(config, whole)
+        train(config, killed)
+    finally:
+        torch.set_num_threads(threads)
+    assert_same_run(killed, whole)
+
+
+def _evaluations(directory):
+    try:
+        return len(json.loads((directory / "history.json").read_text())["iterations"])
+    except FileNotFoundError:
+        return 0
+
+
+def test_a_task_can_be_learnt(tmp_path):
+    config = TrainConfig(
+        length=2,
+        hidden_size=16,
+        coupling=0.5,
+        r=0.9,
+        learning_rate=0.02,
+        batch_size=32,
+        epochs=6,
+        iterations_per_epoch=100,
+        test_size=200,
+    )
+    result = train(config, tmp_path)
+    assert result.best_metric < 0.05 < 0.3 < result.test_metrics[0]
+    first = next(i for i, metric in zip(result.iterations, result.test_metrics, strict=True) if metric <= 0.05)
+    assert result.iterations_to_minimal_performance == first
+
+
+def test_divergence_is_recorded(tmp_path):
+    config = dataclasses.replace(CONFIG, learning_rate=1e30, gradient_clip=None)
+    result = train(config, tmp_path)
+    assert result.status == "diverged"
+    assert result.iterations == [0]
+    assert 0 < result.diverged_at < 4
+    assert "diverged" in result.warning
+    assert f"after {result.diverged_at} iterations" in result.warning
+    assert json.loads((tmp_path / "history.json").read_text())["diverged_at"] == result.diverged_at
+    assert load_checkpoint(tmp_path).iteration == 0
+    assert train(config, tmp_path) == result
+
+
+def test_divergence_of_the_untrained_network(tmp_path):
+    result = train(dataclasses.replace(CONFIG, r=1e30), tmp_path)
+    assert (result.status, result.diverged_at, result.best_metric) == ("diverged", 0, None)
+    assert load_checkpoint(tmp_path).iteration == 0
+
+
+def test_divergence_between_loss_and_evaluation(tmp_path, monkeypatch):
+    """The loss stays finite, but the step before an evaluation makes a weight or the metric infinite."""
+    step = torch.optim.SGD.step
+
+    def overflow(self):
+        step(self)
+        self.param_groups[0]["params"][0].data.fill_(float("inf"))
+
+    monkeypatch.setattr(torch.optim.SGD, "step", overflow)
+    result = train(dataclasses.replace(CONFIG, evaluate_every=1), tmp_path / "weights")
+    assert (result.status, result.diverged_at) == ("diverged", 1)
+    monkeypatch.setattr(torch.optim.SGD, "step", step)
+    monkeypatch.setattr(AddingProblem, "metric", lambda *_: float("nan"))
+    result = train(CONFIG, tmp_path / "metric")
+    assert (result.status, result.diverged_at) == ("diverged", 0)
+
+
+def test_another_configuration_is_refused_by_its_fields(uninterrupted):
+    other = dataclasses.replace(CONFIG, seed=1, r=0.9)
+    with pytest.raises(UserError, match=r"r is 0.995 there and 0.9 here, seed is 0 there and 1 here"):
+        train(other, uninterrupted[0])
+
+
+def test_a_directory_in_use_is_refused(tmp_path):
+    with exclusive(tmp_path), pytest.raises(UserError, match="in use by process"):
+        train(CONFIG, tmp_path)
+    assert not (tmp_path / "config.json").exists()
+
+
+def interrupted_run(directory, monkeypatch):
+    original = AddingProblem.train_batch
+
+    def interrupt(self, iteration):
+        if iteration == 9:
+            raise Interrupted
+        return original(self, iteration)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AddingProblem, "train_batch", interrupt)
+        with pytest.raises(Interrupted):
+            train(CONFIG, directory)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:-200]), "resume.pt is damaged"),
+        (lambda path: path.write_bytes(b""), "resume.pt is damaged"),
+        (lambda path: torch.save({"format_version": 2}, path), "not a state of format version 1"),
+        (lambda path: torch.save({"format_version": 1}, path), "does not fit the run's configuration"),
+    ],
+    ids=["truncated", "empty", "version", "content"],
+)
+def test_a_damaged_state_is_refused(tmp_path, monkeypatch, damage, message):
+    interrupted_run(tmp_path, monkeypatch)
+    damage(tmp_path / "resume.pt")
+    with pytest.raises(UserError, match=rf"{message}.*delete .*resume.pt to start the run again"):
+        train(CONFIG, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("config.json", "{", "config.json: the configuration is not valid JSON"),
+        ("history.json", "{", "history.json is not valid JSON"),
+        ("history.json", "{}", "history.json is not the history of a training run"),
+    ],
+    ids=["configuration", "truncated history", "other history"],
+)
+def test_damaged_files_are_named(tmp_path, monkeypatch, name, content, message):
+    interrupted_run(tmp_path, monkeypatch)
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=message):
+        train(CONFIG, tmp_path)
+
+
+def test_a_file_is_not_a_run_directory(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="is a file; name a directory"):
+        train(CONFIG, tmp_path / "file")
+
+
+def test_an_unusable_device_is_refused(tmp_path):
+    with pytest.raises(UserError, match="device 'nonsense' cannot be used here"):
+        train(CONFIG, tmp_path, device="nonsense")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_training_on_a_gpu(tmp_path, uninterrupted):
+    result = train(CONFIG, tmp_path, device="cuda")
+    assert result.test_metrics == pytest.approx(uninterrupted[1].test_metrics, rel=1e-3)
+
+
+def test_mnist_in_short(small_mnist, tmp_path, monkeypatch):
+    monkeypatch.setenv("WCRNN_DATA_DIR", str(small_mnist))
+    config = TrainConfig(task="psmnist", hidden_size=4, batch_size=20, epochs=2, residual="rotation", phi=0.2)
+    result = train(config, tmp_path)
+    assert (result.status, result.metric_name, result.iterations) == ("finished", "accuracy", [0, 2, 4])
+    assert result.best_metric == max(result.test_metrics)

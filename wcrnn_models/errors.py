@@ -1,0 +1,16 @@
+"""The exception of expected mistakes: the command line prints it as one line, without a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(ValueError):
+    """A mistake that the user can mend; its text says what was expected, what was found, and the remedy."""
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """`` Did you mean 'rotation'?`` for a name close to a known one, else an empty string."""
+    matches = get_close_matches(name, list(known), n=1)
+    return f" Did you mean {matches[0]!r}?" if matches else ""

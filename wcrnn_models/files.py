@@ -1,0 +1,97 @@
+"""Files that are either the old or the new version, never half of one, and one process at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from wcrnn_models.errors import UserError
+
+_TEMPORARY_SUFFIX = ".partial"
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a crash at any moment leaves the old content or the new one.
+
+    The content goes to a temporary name in the same directory, to the disk, and then takes the final name.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_TEMPORARY_SUFFIX, dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            Path(name).unlink()
+        raise
+    _sync_directory(path.parent)
+
+
+def remove_partial_files(directory: Path) -> None:
+    """Delete what killed writers left; only the process that holds the directory's lock may call it."""
+    for leftover in directory.glob(f".*{_TEMPORARY_SUFFIX}"):
+        leftover.unlink(missing_ok=True)
+
+
+def sha256(content: bytes) -> str:
+    """SHA-256 of some bytes as 64 hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+@contextmanager
+def exclusive(directory: Path) -> Iterator[None]:
+    """Hold the directory for this process; the operating system releases it when the process dies.
+
+    Raises:
+        UserError: If another process, or another call in this one, holds it.
+    """
+    path = directory / ".lock"
+    with path.open("a+") as file:
+        if not _try_lock(file.fileno()):
+            file.seek(0)
+            holder = file.read().strip()
+            raise UserError(
+                f"{directory} is in use by {'process ' + holder if holder else 'another process'}; "
+                "wait until it ends, or train into another directory"
+            )
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _try_lock(descriptor: int) -> bool:
+    if sys.platform == "win32":
+        import msvcrt
+
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make a rename durable; directories cannot be opened on Windows, where the rename itself is."""
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

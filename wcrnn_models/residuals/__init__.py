@@ -1,0 +1,27 @@
+"""Fixed linear residual maps R of a WCRNN, whose eigenvalues set its memory (eq. 13).
+
+Factories return a `ResidualSpec`, which a `wcrnn_models.WCRNN` builds at its own size:
+
+    WCRNN(1, 100, 10, residual=residuals.scalar(0.995))
+"""
+
+from __future__ import annotations
+
+from wcrnn_models.residuals.base import Residual, ResidualSpec
+from wcrnn_models.residuals.dense import DenseResidual, dense
+from wcrnn_models.residuals.diagonal import DiagonalResidual, ScalarResidual, diagonal, heterogeneous, scalar
+from wcrnn_models.residuals.rotation import RotationResidual, rotation
+
+__all__ = [
+    "DenseResidual",
+    "DiagonalResidual",
+    "Residual",
+    "ResidualSpec",
+    "RotationResidual",
+    "ScalarResidual",
+    "dense",
+    "diagonal",
+    "heterogeneous",
+    "rotation",
+    "scalar",
+]

@@ -1,0 +1,63 @@
+"""Reader of the IDX format of MNIST: a magic number, the sizes, and the bytes."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wcrnn_models.errors import UserError
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_UINT8 = 0x08
+
+
+def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
+    """Read unsigned bytes from an IDX file, gzipped or plain.
+
+    The file starts with two zero bytes, a type code (8 for unsigned bytes) and the number of dimensions,
+    followed by the size of each as a big-endian 32-bit integer, and then the entries in C order.
+
+    Args:
+        path: The file.
+        dimensions: Expected number of dimensions: 3 for images, 1 for labels.
+
+    Returns:
+        The entries, writeable, with the sizes of the file.
+
+    Raises:
+        UserError: If the file is missing, corrupt, of another type, too short or too long; the text names it.
+    """
+    try:
+        content = Path(path).read_bytes()
+        if content.startswith(_GZIP_MAGIC):
+            content = gzip.decompress(content)
+    except FileNotFoundError:
+        raise UserError(f"there is no file {path}") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise UserError(f"{path} is a corrupt gzip file ({error}); fetch it again") from error
+    header_length = 4 + 4 * dimensions
+    expected_magic = bytes((0, 0, _UINT8, dimensions))
+    if content[:4] != expected_magic:
+        raise UserError(
+            f"{path} is not an IDX file of unsigned bytes with {dimensions} dimension(s): it must start with "
+            f"{expected_magic.hex()}, got {content[:4].hex() or 'nothing'}"
+        )
+    if len(content) < header_length:
+        raise UserError(
+            f"{path} is truncated: its header needs {header_length} bytes, got {len(content)}; fetch it again"
+        )
+    sizes = struct.unpack(f">{dimensions}I", content[4:header_length])
+    expected, found = math.prod(sizes), len(content) - header_length
+    if found != expected:
+        fault = "is truncated" if found < expected else "has trailing bytes"
+        raise UserError(
+            f"{path} {fault}: its header announces {' x '.join(map(str, sizes))} = {expected} bytes, "
+            f"got {found}; fetch it again"
+        )
+    return np.frombuffer(content, dtype=np.uint8, offset=header_length).reshape(sizes).copy()

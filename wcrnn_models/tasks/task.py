@@ -1,0 +1,78 @@
+"""What a trainer needs to know of a task."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+Batch = tuple[Tensor, Tensor]
+"""Inputs, shape (T, B, M), and targets, whose first dimension is B."""
+
+
+class Task(ABC):
+    """Sequences to read and targets to hit, with a loss to train on and a metric to report.
+
+    `train_batch` is a pure function of the seed and the iteration, so an interrupted training goes on with
+    the very batches it would have seen.
+
+    Attributes:
+        name: As in `TrainConfig.task`.
+        input_size: Components M of an input.
+        output_size: Components O of an output.
+        sequence_length: Steps T.
+        iterations_per_epoch: Mini-batches that make one epoch.
+        metric_name: What `metric` measures.
+        higher_is_better: Whether a larger metric is a better one.
+        minimal_performance: The metric that counts as having learnt something (section 4.1).
+    """
+
+    name: ClassVar[str]
+    input_size: ClassVar[int]
+    output_size: ClassVar[int]
+    metric_name: ClassVar[Literal["rms", "accuracy"]]
+    higher_is_better: ClassVar[bool]
+    minimal_performance: ClassVar[float]
+    sequence_length: int
+    iterations_per_epoch: int
+
+    @abstractmethod
+    def train_batch(self, iteration: int) -> Batch:
+        """The mini-batch of the given iteration, counted from 0: inputs (T, B, M) and targets."""
+
+    @abstractmethod
+    def test_batches(self) -> Iterator[Batch]:
+        """The test set in a fixed order, every sample once; the last batch may be smaller."""
+
+    @abstractmethod
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The training loss of a batch, shape ()."""
+
+    @abstractmethod
+    def metric(self, outputs: Tensor, targets: Tensor) -> float:
+        """The reported performance over all given samples."""
+
+    def reaches(self, metric: float) -> bool:
+        """Whether the metric meets `minimal_performance`."""
+        return self.is_better(metric, self.minimal_performance) or metric == self.minimal_performance
+
+    def is_better(self, metric: float, other: float) -> bool:
+        """Whether the first metric is better than the second."""
+        return metric > other if self.higher_is_better else metric < other
+
+    def test_metric(self, model: Callable[[Tensor], Tensor], device: torch.device | str = "cpu") -> float:
+        """The metric over the whole test set; all samples weigh the same whatever the batch sizes are.
+
+        Args:
+            model: Maps inputs (T, B, M) to outputs (B, O).
+            device: Where the model lives.
+        """
+        outputs, targets = [], []
+        with torch.no_grad():
+            for batch_inputs, batch_targets in self.test_batches():
+                outputs.append(model(batch_inputs.to(device)).cpu())
+                targets.append(batch_targets)
+        return self.metric(torch.cat(outputs), torch.cat(targets))

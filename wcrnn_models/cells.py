@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lyapkit import RecurrentMap
+from lyapkit.adapters import register_adapter
 from wcrnn_models.errors import suggestion
 from wcrnn_models.randomness import RandomSource, as_generator, uniform
 from wcrnn_models.residuals import Residual, ResidualSpec, dense
@@ -269,3 +271,12 @@ def _affine(inputs: int, outputs: int, rng: torch.Generator, dtype: torch.dtype)
         for parameter in (layer.weight, layer.bias):
             parameter.copy_(uniform(tuple(parameter.shape), -bound, bound, rng))
     return layer
+
+
+def _as_map(network: WCRNN) -> RecurrentMap:
+    from wcrnn_models.adapter import WCRNNMap  # here, because the adapter is about this module's class
+
+    return WCRNNMap(network)
+
+
+register_adapter(WCRNN, _as_map)

@@ -1,0 +1,61 @@
+"""The adapter that lets lyapkit analyse a WCRNN."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from lyapkit import RecurrentMap
+from wcrnn_models.cells import WCRNN
+
+
+class WCRNNMap(RecurrentMap):
+    """The step of a WCRNN as a recurrent map; its readout is the network's own.
+
+    Args:
+        network: The network; its current weights are read at every step.
+    """
+
+    def __init__(self, network: WCRNN) -> None:
+        self.network = network
+
+    @property
+    def state_size(self) -> int:
+        """N."""
+        return self.network.hidden_size
+
+    @property
+    def input_size(self) -> int:
+        """M."""
+        return self.network.input_size
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the weights."""
+        return self.network.recurrent.weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the weights."""
+        return self.network.recurrent.weight.device
+
+    @property
+    def unit_names(self) -> list[str]:
+        """``x[0]``, ``x[1]``, ..."""
+        return [f"x[{unit}]" for unit in range(self.state_size)]
+
+    def step(self, state: Tensor, input: Tensor | None = None) -> Tensor:
+        """`WCRNN.step`."""
+        assert input is not None, "a WCRNN always has an input"
+        return self.network.step(state, input)
+
+    @property
+    def readout(self) -> Callable[[Tensor], Tensor]:
+        """The network's affine readout."""
+        return self.network.readout
+
+    def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """The network's parameters, those of the readout among them."""
+        return self.network.named_parameters()

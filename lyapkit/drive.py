@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -55,7 +56,7 @@ def prepare_drive(
 
     Args:
         map: the map.
-        inputs: (T, M) or (T, B, M), a tensor or anything `torch.as_tensor` takes; None when autonomous.
+        inputs: (T, M) or (T, B, M), a tensor, an array or anything `torch.as_tensor` takes; None when autonomous.
         steps: number of steps of an autonomous map.
         initial_state: (N,) or (B, N); None for the map's own.
         transient: leading steps that will not be counted.
@@ -100,7 +101,8 @@ def prepare_drive(
         state = map.initial_state(batch)
     else:
         state = initial_state.expand(batch, -1)
-    return Drive(state.detach(), inputs, steps)
+    state = state.detach().clone(memory_format=torch.contiguous_format)  # forward mode refuses expanded tensors
+    return Drive(state, inputs, steps)
 
 
 def run(map: RecurrentMap, drive: Drive, length: int) -> Iterator[Stretch]:
@@ -132,8 +134,20 @@ def _refuse_overflow(states: Tensor, after: Tensor, start: int) -> None:
         )
 
 
+def _as_tensor(name: str, value: Any) -> Tensor:
+    if isinstance(value, Tensor):
+        return value
+    try:
+        if hasattr(value, "__array__"):  # a copy: PyTorch takes no read-only, reversed or byte-swapped arrays
+            array = np.array(value)
+            return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C", copy=False))
+        return torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{name} must be a tensor or an array, got {type(value).__name__}: {error}") from error
+
+
 def _checked(map: RecurrentMap, name: str, value: Any, size: int, ranks: tuple[int, int]) -> Tensor:
-    tensor = torch.as_tensor(value)
+    tensor = _as_tensor(name, value)
     letter = "M" if name == "inputs" else "N"
     shapes = (
         f"(T, {letter}) or (T, B, {letter})" if name == "inputs" else f"({letter},) or (B, {letter})"
@@ -144,12 +158,12 @@ def _checked(map: RecurrentMap, name: str, value: Any, size: int, ranks: tuple[i
         raise ValueError(f"{name} must have shape {shapes}, got {tuple(tensor.shape)}.")
     if tensor.dtype != map.dtype:
         raise ValueError(
-            f"{name} are {tensor.dtype} but the map computes in {map.dtype}; convert with .to({map.dtype}), or the "
-            "module with .to()."
+            f"{name} has type {tensor.dtype} but the map computes in {map.dtype}; convert with .to({map.dtype}), or "
+            "the module with .to()."
         )
     if tensor.device != map.device:
-        raise ValueError(f"{name} are on {tensor.device} but the map on {map.device}; move one with .to().")
+        raise ValueError(f"{name} is on {tensor.device} but the map on {map.device}; move one with .to().")
     if not bool(torch.isfinite(tensor).all()):
         where = (~torch.isfinite(tensor)).nonzero()[0].tolist()
-        raise ValueError(f"{name} hold a value that is not finite at index {tuple(where)}; clean them first.")
+        raise ValueError(f"{name} holds a value that is not finite at index {tuple(where)}; clean them first.")
     return tensor.detach()

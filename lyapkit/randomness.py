@@ -14,7 +14,7 @@ def make_generator(rng: torch.Generator | int | None) -> torch.Generator:
 
     Raises:
         TypeError: anything else.
-        ValueError: a negative seed, or a generator that does not live on the CPU.
+        ValueError: a seed that is negative or has more than 64 bits, or a generator that does not live on the CPU.
     """
     if isinstance(rng, torch.Generator):
         if rng.device.type != "cpu":
@@ -28,6 +28,6 @@ def make_generator(rng: torch.Generator | int | None) -> torch.Generator:
         return generator
     if isinstance(rng, bool) or not isinstance(rng, int):
         raise TypeError(f"rng must be a torch.Generator, an integer seed or None, got {type(rng).__name__}.")
-    if rng < 0:
-        raise ValueError(f"rng must be a seed of at least 0, got {rng}.")
+    if not 0 <= rng < 2**64:
+        raise ValueError(f"rng must be a seed of at least 0 and below 2**64, got {rng}.")
     return generator.manual_seed(rng)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from wcrnn_models import residuals as residuals
     from wcrnn_models import tasks as tasks
+    from wcrnn_models.analysis import analyze_checkpoint as analyze_checkpoint
     from wcrnn_models.cells import WCRNN as WCRNN
     from wcrnn_models.checkpoints import LoadedCheckpoint as LoadedCheckpoint
     from wcrnn_models.checkpoints import list_checkpoints as list_checkpoints
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from wcrnn_models.training.trainer import train as train
 
 _HOMES = {
+    "analyze_checkpoint": "analysis",
     "WCRNN": "cells",
     "LoadedCheckpoint": "checkpoints",
     "list_checkpoints": "checkpoints",
@@ -40,6 +42,7 @@ __all__ = [
     "TrainConfig",
     "TrainResult",
     "UserError",
+    "analyze_checkpoint",
     "list_checkpoints",
     "load_checkpoint",
     "residuals",

@@ -139,8 +139,11 @@ def _one_run(
             chosen = chosen[:k] if threshold is None else chosen[_keys(ritz[chosen], which) > threshold][:k]
             limit = tolerance * max(scale, torch.finfo(torch.float64).tiny)
             enough = threshold is not None or chosen.numel() == k
-            leading = _wanted(ritz, which)[:1]  # the run must have settled before "nothing is left" is believed
-            settled = bool((errors[chosen] <= limit).all()) and bool((errors[leading] <= limit).all())
+            settled = bool((errors[chosen] <= limit).all())
+            if threshold is not None:  # "nothing is left" is believed once the leading value is surely below
+                leading = _wanted(ritz, which)[0]
+                gap = threshold - float(_keys(ritz, which)[leading])
+                settled = settled and float(errors[leading]) <= max(limit, 0.1 * gap)
             if exhausted or count >= budget or (enough and settled):
                 stacked = torch.stack(basis, dim=1)
                 device = stacked.device

@@ -53,21 +53,38 @@ class WeightedLoss:
             lambda outputs, targets: grad(self.loss(outputs, targets), self.tensors, materialize_grads=True)
         )
 
-    def hessian_product(self, vector: Tensor) -> Tensor:
-        """H v by double backward, (P,) -> (P,)."""
-        tangents = self._split(vector)
+    def hessian(self) -> Callable[[Tensor], Tensor]:
+        """The map v -> H v by double backward, (P,) -> (P,).
 
-        def product(outputs: Any, targets: Any) -> Sequence[Tensor]:
-            gradients = grad(self.loss(outputs, targets), self.tensors, create_graph=True, materialize_grads=True)
-            slope = _inner(gradients, tangents)
+        The parameters do not change while it is in use. With a single batch the graph of its gradient is therefore
+        built once and kept, which needs no more memory at the peak than one product does; with several batches it is
+        built anew for every product.
+        """
+        if len(self.batches) > 1:
+            return lambda vector: self._sum(
+                lambda outputs, targets: self._differentiate(self._gradient_graph(outputs, targets), vector)
+            )
+        ((inputs, targets),) = self.batches
+        with torch.enable_grad():
+            gradients = self._gradient_graph(self.network(inputs), targets)
+        return lambda vector: _flatten(self._differentiate(gradients, vector))
+
+    def _gradient_graph(self, outputs: Any, targets: Any) -> tuple[Tensor, ...]:
+        return grad(self.loss(outputs, targets), self.tensors, create_graph=True, materialize_grads=True)
+
+    def _differentiate(self, gradients: Sequence[Tensor], vector: Tensor) -> Sequence[Tensor]:
+        """d(gradient . v)/d(parameters)."""
+        with torch.enable_grad():
+            slope = _inner(gradients, self._split(vector))
             if not slope.requires_grad:  # the loss is linear in the parameters
                 return [torch.zeros_like(tensor) for tensor in self.tensors]
-            return grad(slope, self.tensors, materialize_grads=True)
+            return grad(slope, self.tensors, retain_graph=True, materialize_grads=True)
 
-        return self._sum(product)
+    def ggn(self) -> Callable[[Tensor], Tensor]:
+        """The map v -> J^T H_L J v, (P,) -> (P,), with J v as the derivative of the linear map u -> J^T u."""
+        return self._ggn_product
 
-    def ggn_product(self, vector: Tensor) -> Tensor:
-        """J^T H_L J v, (P,) -> (P,); J v as the derivative of the linear map u -> J^T u."""
+    def _ggn_product(self, vector: Tensor) -> Tensor:
         tangents = self._split(vector)
 
         def product(outputs: Tensor, targets: Any) -> Sequence[Tensor]:
@@ -83,9 +100,10 @@ class WeightedLoss:
 
         return self._sum(product)
 
-    def residual_product(self, vector: Tensor) -> Tensor:
-        """(H - J^T H_L J) v, (P,) -> (P,)."""
-        return self.hessian_product(vector) - self.ggn_product(vector)
+    def residual(self) -> Callable[[Tensor], Tensor]:
+        """The map v -> (H - J^T H_L J) v, (P,) -> (P,)."""
+        hessian = self.hessian()
+        return lambda vector: hessian(vector) - self._ggn_product(vector)
 
     def _sum(self, term: Callable[[Any, Any], Sequence[Tensor]]) -> Tensor:
         first = self.tensors[0]
@@ -93,12 +111,16 @@ class WeightedLoss:
         with torch.enable_grad():
             for (inputs, targets), weight in zip(self.batches, self.weights, strict=True):
                 parts = term(self.network(inputs), targets)
-                total += weight * torch.cat([part.detach().reshape(-1).double() for part in parts])
+                total += weight * _flatten(parts)
         return total
 
     def _split(self, vector: Tensor) -> list[Tensor]:
         parts = torch.split(vector, [tensor.numel() for tensor in self.tensors])
         return [part.reshape(tensor.shape).to(tensor) for part, tensor in zip(parts, self.tensors, strict=True)]
+
+
+def _flatten(parts: Sequence[Tensor]) -> Tensor:
+    return torch.cat([part.detach().reshape(-1).double() for part in parts])
 
 
 def _inner(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from lyapkit.recurrent_map import RecurrentMap
+from lyapkit.tangents import TangentStrategy
 
 
 def adjoint_sweep(
@@ -60,6 +61,34 @@ def _pull_back(map: RecurrentMap, state: Tensor, input: Tensor | None, gradient:
             return torch.zeros_like(state)
         (pulled,) = torch.autograd.grad(after, state, gradient, materialize_grads=True)
     return pulled
+
+
+def check_pull_back(map: RecurrentMap, state: Tensor, input: Tensor | None, tangents: TangentStrategy) -> None:
+    """Check on one pair of vectors that u . (J v) = (J^T u) . v.
+
+    The probe looks at the derivative that carries tangents forwards; a map with derivative formulas of its own may
+    have another one backwards.
+
+    Args:
+        map: the map.
+        state: states to check at, shape (B, N).
+        input: their inputs, shape (B, M), or None.
+        tangents: how J v is computed.
+
+    Raises:
+        ValueError: the two differ.
+    """
+    generator = torch.Generator().manual_seed(1)
+    u, v = (torch.randn(state.shape, generator=generator, dtype=torch.float64).to(state) for _ in range(2))
+    pushed = tangents.push(map, state, input, v.unsqueeze(-1)).squeeze(-1).double()
+    pulled = _pull_back(map, state, input, u).double()
+    error = ((u * pushed).sum(dim=-1) - (pulled * v).sum(dim=-1)).abs()  # (B,)
+    size = u.double().norm(dim=-1) * pushed.norm(dim=-1) + pulled.norm(dim=-1) * v.double().norm(dim=-1)
+    if bool((error > 1e-3 * size).any()):
+        raise ValueError(
+            "the derivative of the map backwards, which gradients use, differs from its derivative forwards: a wrong "
+            "backward of a custom function. If the map is meant to be so, pass check=False."
+        )
 
 
 def _rescale(gradient: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,13 +12,12 @@ from torch import Tensor
 
 from lyapkit.adapters import as_map
 from lyapkit.drive import Drive, prepare_drive, run
-from lyapkit.gradients.adjoint import adjoint_sweep
+from lyapkit.gradients.adjoint import adjoint_sweep, check_pull_back
 from lyapkit.gradients.rate import growth_rate
-from lyapkit.probe import probe
+from lyapkit.probe import probed_tangents
 from lyapkit.progress import progress_bar
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.results import make_dataset, provenance
-from lyapkit.tangents import choose_strategy
 from lyapkit.unrolled import resolve_readout
 
 Loss = Callable[[Tensor, Any], Tensor]
@@ -89,7 +88,8 @@ def gradient_propagation(
     if loss_on not in ("last", "every"):
         raise ValueError(f'loss_on must be "last" or "every", got {loss_on!r}.')
     if check:
-        probe(map, drive.state, drive.input_at(0), choose_strategy(map, drive.state, drive.input_at(0)))
+        tangents, _ = probed_tangents(map, drive.state, drive.input_at(0))
+        check_pull_back(map, drive.state, drive.input_at(0), tangents)
 
     states = _states(map, drive)
     value, direct = _direct_derivatives(map, read, states, targets, loss, loss_on)

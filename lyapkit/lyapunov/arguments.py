@@ -39,9 +39,13 @@ def check_dt(dt: float) -> float:
     """The duration of a step.
 
     Raises:
+        TypeError: not a number.
         ValueError: not positive and finite.
     """
-    dt = float(dt)
+    try:
+        dt = float(dt)
+    except (TypeError, ValueError):
+        raise TypeError(f"dt must be a number, got {dt!r}.") from None
     if not (dt > 0 and math.isfinite(dt)):
         raise ValueError(f"dt must be positive and finite, got {dt}.")
     return dt

@@ -15,11 +15,10 @@ from lyapkit.lyapunov.arguments import check_dt, check_interval, check_k, time_u
 from lyapkit.lyapunov.dimensions import entropy_rate, kaplan_yorke_dimension, memory_timescale
 from lyapkit.lyapunov.qr import initial_frame, qr_growth
 from lyapkit.lyapunov.uncertainty import batch_means_error
-from lyapkit.probe import probe
+from lyapkit.probe import probed_tangents
 from lyapkit.progress import progress_bar
 from lyapkit.randomness import make_generator
 from lyapkit.results import make_dataset, provenance
-from lyapkit.tangents import choose_strategy
 
 
 def lyapunov_spectrum(
@@ -95,8 +94,7 @@ def lyapunov_spectrum(
     if frame_dtype not in (torch.float32, torch.float64):
         raise ValueError(f"frame_dtype must be torch.float32 or torch.float64, got {frame_dtype}.")
     generator = make_generator(rng)
-    tangents = choose_strategy(map, drive.state, drive.input_at(0))
-    derivative_error = probe(map, drive.state, drive.input_at(0), tangents) if check else -1.0
+    tangents, derivative_error = probed_tangents(map, drive.state, drive.input_at(0), check)
     frame = initial_frame(drive.state.shape[0], map.state_size, k, generator, drive.state.to(frame_dtype))
     with progress_bar(drive.steps, "Lyapunov spectrum", progress) as bar:
         growth = qr_growth(

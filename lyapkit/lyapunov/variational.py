@@ -14,10 +14,9 @@ from lyapkit.drive import prepare_drive
 from lyapkit.lyapunov.arguments import check_dt, check_interval, check_k, time_unit
 from lyapkit.lyapunov.graded import GradedProduct
 from lyapkit.lyapunov.qr import pushed_frames
-from lyapkit.probe import probe
+from lyapkit.probe import probed_tangents
 from lyapkit.progress import progress_bar
 from lyapkit.results import make_dataset, provenance
-from lyapkit.tangents import choose_strategy
 
 
 def variational_term(
@@ -78,8 +77,7 @@ def variational_term(
     k = check_k(k, map.state_size)
     record_every = check_interval(record_every, "record_every")
     dt = check_dt(dt)
-    tangents = choose_strategy(map, drive.state, drive.input_at(0))
-    derivative_error = probe(map, drive.state, drive.input_at(0), tangents) if check else -1.0
+    tangents, derivative_error = probed_tangents(map, drive.state, drive.input_at(0), check)
 
     product = GradedProduct.identity(drive.state.shape[0], map.state_size, map.device)
     recorded, at = [], []

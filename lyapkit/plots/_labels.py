@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import matplotlib.pyplot as plt
 import xarray as xr
+from matplotlib import cbook
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 
 def axes_or_new(ax: Axes | None) -> Axes:
     """The given axes, or those of a new figure."""
     return plt.figure().add_subplot() if ax is None else ax
+
+
+def with_defaults(line: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:
+    """The user's line properties over our own, whichever of matplotlib's names (``lw``, ``linewidth``) they use."""
+    return {**defaults, **cbook.normalize_kwargs(dict(line), Line2D)}
+
+
+def next_color(ax: Axes) -> Any:
+    """The next colour of the axes' cycle, for several lines that share it."""
+    (line,) = ax.plot([], [])
+    line.remove()
+    return line.get_color()
 
 
 def label(variable: xr.DataArray) -> str:
@@ -24,16 +41,21 @@ def check_analysis(dataset: xr.Dataset, analysis: str) -> None:
     Raises:
         ValueError: names what is needed and what was given.
     """
-    found = dataset.attrs.get("analysis")
+    found = getattr(dataset, "attrs", {}).get("analysis")
     if found != analysis:
-        raise ValueError(f"this plot draws the result of {analysis}, got {found or 'a Dataset without provenance'}.")
+        got = found or f"a {type(dataset).__name__} without provenance"
+        raise ValueError(f"this plot draws the result of {analysis}, got {got}.")
 
 
 def check_trajectory(dataset: xr.Dataset, trajectory: int) -> None:
     """Refuse a trajectory that is not there.
 
     Raises:
-        ValueError: names the range.
+        ValueError: names those that are.
     """
-    if trajectory not in dataset["trajectory"].values:
-        raise ValueError(f"trajectory must be in 0..{dataset.sizes['trajectory'] - 1}, got {trajectory}.")
+    if "trajectory" not in dataset.dims:
+        raise ValueError("the Dataset has no trajectory dimension; select with a list, .isel(trajectory=[0]).")
+    there = dataset["trajectory"].values.tolist()
+    if trajectory not in there:
+        found = ", ".join(map(str, there if len(there) <= 6 else [*there[:5], "...", there[-1]]))
+        raise ValueError(f"trajectory must be one of {found}; got {trajectory!r}.")

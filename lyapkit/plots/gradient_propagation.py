@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from lyapkit.plots._labels import axes_or_new, check_analysis
+from lyapkit.plots._labels import axes_or_new, check_analysis, next_color, with_defaults
 
 
 def gradient_propagation(
@@ -36,9 +36,10 @@ def gradient_propagation(
         raise ValueError(f"lines must be at least 1, got {lines}.")
     ax = axes_or_new(ax)
     values = ds["gradient_norm"].sel(norm=norm)
-    style = {"linewidth": 0.7, "alpha": 0.8, **line}
+    style = with_defaults(line, linewidth=0.7, alpha=0.8)
     name = style.pop("label", None)
-    style.setdefault("color", ax.plot([], [])[0].get_color())
+    if "color" not in style:
+        style["color"] = next_color(ax)
     for index, row in enumerate(values.values[:lines]):
         drawn = np.where((row > 0) & np.isfinite(row), row, np.nan)
         ax.plot(values["step"].values, drawn, label=name if index == 0 else None, **style)

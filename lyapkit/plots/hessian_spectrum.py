@@ -7,7 +7,7 @@ from typing import Any
 import xarray as xr
 from matplotlib.axes import Axes
 
-from lyapkit.plots._labels import axes_or_new, check_analysis
+from lyapkit.plots._labels import axes_or_new, check_analysis, with_defaults
 
 
 def hessian_spectrum(ds: xr.Dataset, *, ax: Axes | None = None, **line: Any) -> Axes:
@@ -28,7 +28,7 @@ def hessian_spectrum(ds: xr.Dataset, *, ax: Axes | None = None, **line: Any) -> 
     check_analysis(ds, "hessian_spectrum")
     ax = axes_or_new(ax)
     rank, value, residual = ds["rank"].values, ds["eigenvalue"].values, ds["residual"].values
-    style = {"marker": "o", "markersize": 3.5, "linewidth": 0.7, **line}
+    style = with_defaults(line, marker="o", markersize=3.5, linewidth=0.7)
     (drawn,) = ax.plot(rank, abs(value), **style)
     negative = value < 0
     ax.plot(

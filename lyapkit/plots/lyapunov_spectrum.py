@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from lyapkit.plots._labels import axes_or_new, check_analysis, check_trajectory, label
+from lyapkit.plots._labels import axes_or_new, check_analysis, check_trajectory, label, with_defaults
 
 
 def lyapunov_spectrum(ds: xr.Dataset, *, ax: Axes | None = None, trajectory: int = 0, **line: Any) -> Axes:
@@ -38,7 +38,8 @@ def lyapunov_spectrum(ds: xr.Dataset, *, ax: Axes | None = None, trajectory: int
     exponent = ds["lyapunov_exponent"].sel(trajectory=trajectory)
     error = ds["standard_error"].sel(trajectory=trajectory).values
     drawn = np.isfinite(exponent.values)
-    style = {"fmt": "o-", "markersize": 2.5, "capsize": 0, **line}
+    shape = {} if "fmt" in line else {"marker": "o", "linestyle": "-"}
+    style = with_defaults(line, **shape, markersize=2.5, capsize=0)
     ax.errorbar(
         exponent["exponent"].values[drawn],
         exponent.values[drawn],

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
-from lyapkit.plots._labels import axes_or_new, check_analysis, check_trajectory, label
+from lyapkit.plots._labels import axes_or_new, check_analysis, check_trajectory, label, next_color, with_defaults
 
 
 def variational_term(
@@ -18,7 +19,7 @@ def variational_term(
     ax: Axes | None = None,
     trajectory: int = 0,
     lines: int = 20,
-    reference: Sequence[float] = (),
+    reference: Sequence[float] | NDArray[np.float64] = (),
     reference_label: str | None = None,
     **line: Any,
 ) -> Axes:
@@ -46,9 +47,10 @@ def variational_term(
     ax = axes_or_new(ax)
     running = ds["running_exponent"].sel(trajectory=trajectory)
     ranks = np.unique(np.linspace(0, running.sizes["exponent"] - 1, lines).round().astype(int))
-    style = {"linewidth": 0.7, "alpha": 0.8, **line}
+    style = with_defaults(line, linewidth=0.7, alpha=0.8)
     name = style.pop("label", None)
-    style.setdefault("color", ax.plot([], [])[0].get_color())
+    if "color" not in style:
+        style["color"] = next_color(ax)
     for rank in ranks:
         values = np.where(np.isfinite(running.values[:, rank]), running.values[:, rank], np.nan)
         ax.plot(running["step"].values, values, label=name if rank == ranks[0] else None, **style)
@@ -59,7 +61,7 @@ def variational_term(
                 reference_label,
                 (1.0, value),
                 xycoords=("axes fraction", "data"),
-                xytext=(-2, 2),
+                xytext=(-2, 6),
                 textcoords="offset points",
                 ha="right",
                 va="bottom",

@@ -6,6 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
+import h5py  # type: ignore[import-untyped]
 import xarray as xr
 
 
@@ -25,6 +26,7 @@ def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> Path
     Raises:
         TypeError: ``result`` is neither.
         FileNotFoundError: the directory does not exist.
+        IsADirectoryError: ``path`` is a directory.
 
     Example:
         >>> import lyapkit, tempfile, torch
@@ -38,6 +40,8 @@ def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> Path
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"the directory {path.parent} does not exist; create it first.")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a directory; give the name of a file in it.")
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
     os.close(handle)
     temporary = Path(name)
@@ -63,14 +67,23 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset | xr.DataTree:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not a netCDF-4 file.
+        ValueError: the file is not a netCDF-4 file, or a damaged one.
+
+    Example:
+        >>> import lyapkit, tempfile
+        >>> path = tempfile.mkdtemp() + "/cat.nc"
+        >>> _ = lyapkit.save(lyapkit.lyapunov_spectrum(lyapkit.systems.cat_map().map, steps=50), path)
+        >>> lyapkit.load(path).lyapunov_exponent.attrs["units"]
+        'nats per step'
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no result file {path}.")
     try:
+        with h5py.File(path):  # h5netcdf leaves a half-open object behind where this fails
+            pass
         with xr.open_datatree(path, engine="h5netcdf") as tree:
             loaded = tree.load()
-    except OSError as error:
+    except (OSError, KeyError, RuntimeError) as error:  # h5py raises KeyError and RuntimeError on damaged metadata
         raise ValueError(f"{path} is not a result file (netCDF-4): {error}") from error
     return loaded if loaded.children else loaded.to_dataset()

@@ -32,7 +32,7 @@ def provenance(
         "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "creation_library": "lyapkit",
         "lyapkit_version": version("lyapkit"),
-        "torch_version": torch.__version__,
+        "torch_version": str(torch.__version__),  # a subclass of str, which h5netcdf cannot write
         "dtype": str(dtype).removeprefix("torch."),
         "device": str(device),
         "config_json": json.dumps(dict(config), sort_keys=True),

@@ -32,8 +32,9 @@ class ForwardTangents:
             return derivative
 
         with torch.no_grad():
-            pushed: Tensor = vmap(along, in_dims=-1, out_dims=-1)(frame.to(state.dtype))
-        return pushed
+            # out_dims=-1 would fail inside PyTorch where the derivative is a constant, as for a map without memory
+            pushed: Tensor = vmap(along, in_dims=-1)(frame.to(state.dtype))
+        return pushed.movedim(0, -1)
 
     def jacobian(self, map: RecurrentMap, state: Tensor, input: Tensor | None) -> Tensor:
         """df/dx at each state, shape (..., N, N)."""

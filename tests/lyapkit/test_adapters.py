@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from conformance import check_map
 from torch import Tensor, nn
 
+from conformance import check_map
 from lyapkit import RecurrentMap, as_map
 from lyapkit.adapters import register_adapter
 

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from references import dense_jacobians, matrix_with_spectrum, random_orthogonal, sorted_log_magnitudes
 from torch import nn
 
 from lyapkit import as_map, lyapunov_spectrum, systems
+from references import dense_jacobians, matrix_with_spectrum, random_orthogonal, sorted_log_magnitudes
 
 SPECTRA = {
     "real": ([1.3, -0.9, 0.5, 0.2], []),
@@ -43,8 +43,9 @@ def test_constant_matrix(spectrum: str, path: str) -> None:
         product = systems.MatrixProduct(len(matrix))
         ds = lyapunov_spectrum(product, matrix.reshape(1, -1).expand(steps, -1), **options)
     elif path == "batched":
-        ds = lyapunov_spectrum(linear(matrix), steps=steps, initial_state=torch.zeros(3, len(matrix)).double(),
-        **options) assert ds.sizes["trajectory"] == 3
+        start = torch.zeros(3, len(matrix), dtype=torch.float64)
+        ds = lyapunov_spectrum(linear(matrix), steps=steps, initial_state=start, **options)
+        assert ds.sizes["trajectory"] == 3
     elif path == "leading k":
         ds = lyapunov_spectrum(linear(matrix), steps=steps, k=2, rng=0, **options)
         expected = expected[:2]

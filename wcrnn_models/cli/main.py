@@ -12,7 +12,9 @@ from wcrnn_models.errors import UserError, suggestion
 SUCCESS, USER_ERROR, DIVERGED, INTERRUPTED = 0, 2, 3, 130
 
 COMMANDS = {
+    "demo": "wcrnn_models.cli.demo",
     "train": "wcrnn_models.cli.train",
+    "analyze": "wcrnn_models.cli.analyze",
     "data": "wcrnn_models.cli.data",
 }
 """Subcommands and their modules. A module has the function ``run(arguments) -> int`` and the string

@@ -56,11 +56,14 @@ def train(
     except FileExistsError:
         raise UserError(f"{directory} is a file; name a directory for the run") from None
     with exclusive(directory):
-        _claim(directory, config)
+        _refuse_other_configuration(directory, config)
         history = directory / HISTORY_FILE
         if history.exists() and (result := TrainResult.read(history)).status != "running":
             return result
-        return _Run(config, directory, device).until_done(progress)
+        run = _Run(config, directory, device)
+        # only now, so that a mistake found while building the run leaves the directory free
+        write_atomically(directory / CONFIG_FILE, config.to_json().encode())
+        return run.until_done(progress)
 
 
 def _usable(device: torch.device | str) -> torch.device:
@@ -72,11 +75,10 @@ def _usable(device: torch.device | str) -> torch.device:
         raise UserError(f"the device {str(device)!r} cannot be used here ({reason}); use 'cpu'") from error
 
 
-def _claim(directory: Path, config: TrainConfig) -> None:
-    """Tie a directory to a configuration."""
+def _refuse_other_configuration(directory: Path, config: TrainConfig) -> None:
+    """A directory belongs to one configuration."""
     path = directory / CONFIG_FILE
     if not path.exists():
-        write_atomically(path, config.to_json().encode())
         return
     try:
         present = asdict(TrainConfig.from_json(path.read_text()))

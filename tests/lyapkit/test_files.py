@@ -1,0 +1,142 @@
+"""Results go to files whole or not at all, and come back as they were."""
+
+import math
+import os
+import stat
+
+import h5netcdf
+import numpy as np
+import pytest
+import xarray as xr
+from examples import ANALYSES, annihilating, tree
+
+import lyapkit
+
+
+def test_infinities_survive_a_file(tmp_path) -> None:
+    ds = annihilating()
+    assert ds.lyapunov_exponent.values[0].tolist() == [math.log(1.5), math.log(0.5), -math.inf]
+    assert ds.memory_timescale.values[0, [0, 2]].tolist() == [math.inf, 0]
+    assert ds.standard_error.values[0].tolist() == [math.inf] * 3
+    xr.testing.assert_identical(lyapkit.load(lyapkit.save(ds, tmp_path / "x.nc")), ds)
+
+
+@pytest.mark.parametrize("name", ANALYSES)
+def test_a_dataset_comes_back_identical(tmp_path, name: str) -> None:
+    ds = ANALYSES[name]()
+    path = lyapkit.save(ds, str(tmp_path / "result.nc"))
+    assert path == tmp_path / "result.nc"
+    loaded = lyapkit.load(str(path))
+    assert isinstance(loaded, xr.Dataset)
+    xr.testing.assert_identical(loaded, ds)
+    assert {key: loaded[key].dtype for key in loaded.variables} == {key: ds[key].dtype for key in ds.variables}
+    path.unlink()  # the file is closed
+    assert float(loaded[next(iter(loaded.data_vars))].values.sum()) == float(ds[next(iter(ds.data_vars))].values.sum())
+
+
+def test_a_tree_comes_back_identical_and_other_readers_open_it(tmp_path) -> None:
+    result = tree()
+    result.attrs["note"] = "of the whole tree"
+    path = lyapkit.save(result, tmp_path / "tree.nc")
+    loaded = lyapkit.load(path)
+    assert isinstance(loaded, xr.DataTree)
+    assert list(loaded.children) == list(ANALYSES)
+    xr.testing.assert_identical(loaded, result)
+    with xr.open_datatree(path, engine="h5netcdf") as opened:
+        xr.testing.assert_identical(opened.load(), result)
+    with xr.open_dataset(path, group="hessian_spectrum", engine="h5netcdf") as opened:
+        xr.testing.assert_identical(opened.load(), result["hessian_spectrum"].to_dataset())
+    with h5netcdf.File(path) as file:
+        stored = file["lyapunov_spectrum"]["lyapunov_exponent"]
+        assert stored.dimensions == ("trajectory", "exponent")
+        assert stored.attrs["units"] == "nats per step"
+        np.testing.assert_array_equal(stored[...], result["lyapunov_spectrum/lyapunov_exponent"])
+
+
+def test_a_tree_without_children_is_a_dataset_again(tmp_path) -> None:
+    ds = annihilating()
+    xr.testing.assert_identical(lyapkit.load(lyapkit.save(xr.DataTree(ds), tmp_path / "x.nc")), ds)
+
+
+@pytest.mark.parametrize("kind", [xr.Dataset, xr.DataTree])
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()], ids=["disk full", "interrupted"])
+def test_a_failing_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, kind, error) -> None:
+    old = annihilating()
+    path = lyapkit.save(old, tmp_path / "x.nc")
+    before = path.read_bytes()
+
+    def half(self, target, **options) -> None:
+        target.write_bytes(b"half a fi")
+        raise error
+
+    monkeypatch.setattr(kind, "to_netcdf", half)
+    with pytest.raises(type(error)):
+        lyapkit.save(old if kind is xr.Dataset else xr.DataTree(old), path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_save_replaces_the_old_file_and_leaves_nothing_else(tmp_path) -> None:
+    path = lyapkit.save(ANALYSES["variational_term"](), tmp_path / "x.nc")
+    lyapkit.save(annihilating(), path)
+    xr.testing.assert_identical(lyapkit.load(path).lyapunov_exponent, annihilating().lyapunov_exponent)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_files_are_as_readable_as_any_other(tmp_path, umask: int) -> None:
+    previous = os.umask(umask)
+    try:
+        path = lyapkit.save(annihilating(), tmp_path / "x.nc")
+        assert os.umask(umask) == umask  # and the setting itself is left alone
+    finally:
+        os.umask(previous)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask
+
+
+def saved(folder, change) -> str:
+    path = folder / "changed.nc"
+    path.write_bytes(change(lyapkit.save(tree(), folder / "tree.nc").read_bytes()))
+    return path
+
+
+FILE_REFUSALS = {
+    "save a dictionary": (lambda folder: lyapkit.save({}, folder / "x.nc"), TypeError, "Dataset or DataTree, got dict"),
+    "save an array": (
+        lambda folder: lyapkit.save(annihilating().lyapunov_exponent, folder / "x.nc"),
+        TypeError,
+        "Dataset or DataTree, got DataArray",
+    ),
+    "save into nowhere": (
+        lambda folder: lyapkit.save(annihilating(), folder / "no" / "x.nc"),
+        FileNotFoundError,
+        "no does not exist; create it first",
+    ),
+    "save over a directory": (lambda folder: lyapkit.save(annihilating(), folder), IsADirectoryError, "is a directory"),
+    "load nothing": (lambda folder: lyapkit.load(folder / "x.nc"), FileNotFoundError, r"no result file .*x\.nc"),
+    "load a directory": (lambda folder: lyapkit.load(folder), FileNotFoundError, "no result file"),
+    "load a text": (
+        lambda folder: lyapkit.load(saved(folder, lambda _: b"a,b\n1,2\n")),
+        ValueError,
+        "not a result file",
+    ),
+    "load an empty file": (lambda folder: lyapkit.load(saved(folder, lambda _: b"")), ValueError, "not a result file"),
+    "load half a file": (
+        lambda folder: lyapkit.load(saved(folder, lambda content: content[: len(content) // 2])),
+        ValueError,
+        r"changed\.nc is not a result file \(netCDF-4\): .*truncated",
+    ),
+    "load all but the last byte": (
+        lambda folder: lyapkit.load(saved(folder, lambda content: content[:-1])),
+        ValueError,
+        "not a result file",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FILE_REFUSALS)
+def test_refusals_say_what_is_wrong(tmp_path, name: str) -> None:
+    action, error, message = FILE_REFUSALS[name]
+    with pytest.raises(error, match=message):
+        action(tmp_path)
+    assert not list(tmp_path.glob(".*"))  # no temporary files either

@@ -1,0 +1,156 @@
+"""The public API, its documentation, and who may import whom."""
+
+import ast
+import doctest
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+
+import lyapkit
+
+ROOT = Path(lyapkit.__file__).parent
+KERNELS = [
+    "lyapunov/qr.py",
+    "lyapunov/graded.py",
+    "lyapunov/uncertainty.py",
+    "lyapunov/dimensions.py",
+    "curvature/operators.py",
+    "curvature/lanczos.py",
+    "gradients/adjoint.py",
+    "gradients/rate.py",
+    *sorted(f"tangents/{path.name}" for path in (ROOT / "tangents").glob("*.py")),
+]
+
+
+def modules(package: str) -> list[str]:
+    if importlib.util.find_spec(package) is None:
+        return []
+    found = importlib.import_module(package)
+    inside = [module.name for module in pkgutil.walk_packages(found.__path__, f"{package}.")]
+    return [package, *(name for name in inside if not name.endswith("__main__"))]
+
+
+def imported(path: Path) -> set[str]:
+    """Names of all modules that a file imports, wherever in the file, relative ones resolved."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            names.add(str(node.module))
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def packages(path: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imported(path)}
+
+
+def test_the_public_api_is_complete_and_no_wider() -> None:
+    assert len(set(lyapkit.__all__)) == len(lyapkit.__all__)
+    assert {
+        "RecurrentMap", "as_map", "lyapunov_spectrum", "variational_term", "gradient_propagation", "hessian_spectrum",
+        "analyze", "save", "load", "plots", "systems",
+    } <= set(lyapkit.__all__)  # fmt: skip
+    public = {name for name, value in vars(lyapkit).items() if not name.startswith("_") and not inspect.ismodule(value)}
+    assert public <= set(lyapkit.__all__)
+
+
+@pytest.mark.parametrize("name", lyapkit.__all__)
+def test_every_public_name_exists_and_is_documented(name: str) -> None:
+    value = getattr(lyapkit, name)
+    assert len(inspect.getdoc(value)) > 20
+    if inspect.isfunction(value):
+        doc = inspect.getdoc(value)
+        for parameter in inspect.signature(value).parameters:
+            assert f"\n    {parameter}: " in doc or f", {parameter}: " in doc, f"{name} does not describe {parameter}"
+        assert "Returns:" in doc
+        assert "Example:" in doc
+
+
+@pytest.mark.parametrize("name", modules("lyapkit"))
+def test_everything_public_has_a_docstring(name: str) -> None:
+    module = importlib.import_module(name)
+    assert module.__doc__
+    for key, value in vars(module).items():
+        if key.startswith("_") or getattr(value, "__module__", None) != name:
+            continue
+        if inspect.isfunction(value) or inspect.isclass(value):
+            assert value.__doc__, f"{name}.{key} has no docstring"
+        if inspect.isclass(value):
+            for member, attribute in vars(value).items():
+                if not member.startswith("_") and (inspect.isfunction(attribute) or isinstance(attribute, property)):
+                    assert inspect.getdoc(getattr(value, member)), f"{name}.{key}.{member} has no docstring"
+
+
+def documented(package: str) -> list[str]:
+    """Modules with examples; found by reading, so that a module that cannot be imported fails its own test only."""
+    return [
+        name
+        for name in modules(package)
+        if (spec := importlib.util.find_spec(name)) and ">>> " in Path(spec.origin).read_text(encoding="utf-8")
+    ]
+
+
+@pytest.mark.parametrize("name", [*documented("lyapkit"), *documented("wcrnn_models")])
+def test_every_example_runs(name: str, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    results = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
+    plt.close("all")
+    assert results.attempted > 0
+    assert results.failed == 0
+
+
+def test_examples_are_found() -> None:
+    assert {"lyapkit.lyapunov.spectrum", "lyapkit.results.files", "lyapkit.systems.maps"} <= set(documented("lyapkit"))
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_lyapkit_imports_nothing_from_above(path: Path) -> None:
+    assert not packages(path) & {"wcrnn_models", "figures", "tests", "benchmarks"}
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_kernels_know_tensors_only(name: str) -> None:
+    path = ROOT / name
+    assert not packages(path) & {"xarray", "matplotlib", "h5netcdf", "h5py", "tqdm", "json", "pathlib"}
+    above = ("lyapkit.results", "lyapkit.plots", "lyapkit.adapters", "lyapkit.progress", "lyapkit.analyze")
+    assert not [found for found in imported(path) if found.startswith(above)]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "plots").glob("*.py")), ids=lambda path: path.name)
+def test_plots_compute_nothing(path: Path) -> None:
+    assert not packages(path) & {"torch", "scipy"}
+    assert all(name.startswith("lyapkit.plots") for name in imported(path) if name.startswith("lyapkit"))
+
+
+def test_the_interface_depends_on_nothing_else() -> None:
+    assert not [name for name in imported(ROOT / "recurrent_map.py") if name.startswith("lyapkit")]
+
+
+def test_types_are_shipped() -> None:
+    assert (ROOT / "py.typed").is_file()
+
+
+def test_importing_lyapkit_changes_no_global_setting() -> None:
+    program = """
+import warnings, matplotlib, numpy, torch, xarray
+def settings():
+    return (
+        dict(matplotlib.rcParams), numpy.geterr(), torch.get_default_dtype(), torch.get_rng_state().tolist(),
+        torch.is_grad_enabled(), dict(xarray.get_options()), list(warnings.filters),
+    )
+import matplotlib.pyplot, torch.func, scipy.special, scipy.linalg.lapack, tqdm, h5py
+before = settings()
+import lyapkit
+assert settings() == before
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)

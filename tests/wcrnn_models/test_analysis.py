@@ -1,0 +1,154 @@
+"""`analyze_checkpoint` and the tables: the numbers are lyapkit's, beside what the residual predicts."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from lyapkit import gradient_propagation, hessian_spectrum, lyapunov_spectrum, variational_term
+from wcrnn_models import TrainConfig, UserError, analyze_checkpoint, load_checkpoint, save_checkpoint, train
+from wcrnn_models.analysis import exponent_rows, training_curve
+from wcrnn_models.tables import exponent_table, table, with_error
+from wcrnn_models.training.build import build_model, build_task
+
+CONFIG = TrainConfig(
+    task="adding",
+    length=12,
+    hidden_size=6,
+    residual="heterogeneous",
+    r=0.95,
+    delta_r=0.04,
+    learning_rate=0.05,
+    batch_size=16,
+    epochs=1,
+    iterations_per_epoch=5,
+    test_size=40,
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("run")
+    return directory, train(CONFIG, directory)
+
+
+@pytest.fixture(scope="module")
+def tree(run) -> xr.DataTree:
+    return analyze_checkpoint(run[0], samples=8, trajectories=3, hessian_k=4)
+
+
+def test_every_analysis_is_lyapkits_own(run, tree) -> None:
+    checkpoint = load_checkpoint(run[0])
+    model, task = checkpoint.model.double(), build_task(CONFIG)
+    inputs, targets = next(task.test_batches())
+    inputs, targets = inputs[:, :8].double(), targets[:8].double()
+    expected = {
+        "lyapunov_spectrum": lyapunov_spectrum(model, inputs[:, :3]),
+        "variational_term": variational_term(model, inputs[:, :3]),
+        "gradient_propagation": gradient_propagation(model, inputs, targets, task.loss),
+        "hessian_spectrum": hessian_spectrum(model, (inputs, targets), task.loss, k=4, learning_rate=0.05, rng=0),
+    }
+    assert set(tree.children) == {*expected, "network"}
+    for name, dataset in expected.items():
+        xr.testing.assert_allclose(tree[name].to_dataset(), dataset, rtol=1e-10, atol=1e-12)
+        assert tree[name].attrs["checkpoint_sha256"] == checkpoint.sha256
+
+
+def test_the_network_is_described(run, tree) -> None:
+    network = tree["network"].to_dataset()
+    magnitudes = np.sort(np.log(load_checkpoint(run[0]).model.residual.matrix().diagonal().abs().numpy()))[::-1]
+    np.testing.assert_allclose(network["residual_log_magnitude"], magnitudes, rtol=1e-6)
+    assert TrainConfig.from_json(network.attrs["config_json"]) == CONFIG
+    assert network.attrs["iteration"] == 5
+    assert network.attrs["test_metric"] == run[1].test_metrics[-1]
+    assert network.attrs["metric_name"] == "rms"
+
+
+def test_a_checkpoint_without_a_metric_is_analysed_too(tmp_path) -> None:
+    path = save_checkpoint(tmp_path / "bare", build_model(CONFIG), CONFIG, iteration=3)
+    tree = analyze_checkpoint(path, samples=2, trajectories=1, include=("lyapunov_spectrum",))
+    assert "test_metric" not in tree["network"].attrs
+    assert exponent_table({"bare": tree}).splitlines()[2].split()[-1] == "-"
+
+
+def test_training_curve(run) -> None:
+    curve = training_curve(run[1])
+    assert curve["test_metric"].values.tolist() == run[1].test_metrics
+    assert curve["iteration"].values.tolist() == [0, 5]
+    assert curve.attrs["best_metric"] == min(run[1].test_metrics)
+
+
+def test_rows_combine_trajectories(tree) -> None:
+    spectrum = tree["lyapunov_spectrum"].to_dataset()
+    rows = {name: (value, error) for name, value, error in exponent_rows(tree)}
+    assert rows["largest"][0] == pytest.approx(spectrum.lyapunov_exponent.values[:, 0].mean())
+    assert rows["largest"][1] == pytest.approx(np.sqrt((spectrum.standard_error.values[:, 0] ** 2).sum()) / 3)
+    assert rows["mean"][0] == pytest.approx(spectrum.lyapunov_exponent.values.mean())
+    assert 0 < rows["mean"][1] < rows["largest"][1]
+    assert rows["smallest"][0] == pytest.approx(spectrum.lyapunov_exponent.values[:, -1].mean())
+
+
+def test_table_shows_prediction_and_measurement(run, tree) -> None:
+    lines = exponent_table({"first": tree, "second": tree}).splitlines()
+    assert len(lines) == 4
+    cells = lines[2].split()
+    magnitudes = tree["network"]["residual_log_magnitude"].values
+    assert cells[:3] == ["first", "5", "0.95"]
+    assert cells[3] == f"{magnitudes[-1]:.5f}..{magnitudes[0]:.5f}"
+    assert float(cells[4].split("(")[0]) == pytest.approx(exponent_rows(tree)[0][1], abs=2e-5)
+    assert float(cells[-1]) == pytest.approx(run[1].test_metrics[-1], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (-0.0051293, 0.00012, "-0.00513(12)"),
+        (-0.2231436, 0.0000034, "-0.2231436(34)"),
+        (0.5, 0.01234, "0.50000(1234)"),
+        (0.1, 0.0, "0.10000(0)"),
+        (0.25, math.inf, "0.25000(?)"),
+        (-math.inf, 0.0, "-inf"),
+    ],
+)
+def test_errors_are_in_units_of_the_last_digits(value: float, error: float, text: str) -> None:
+    assert with_error(value, error) == text
+
+
+def test_columns_are_aligned() -> None:
+    assert table(["a", "bb"], [["long", "1"], ["x", "222"]]).splitlines() == [
+        "a      bb",
+        "----  ---",
+        "long    1",
+        "x     222",
+    ]
+
+
+REFUSALS = {
+    "no samples": (dict(samples=0), "samples must be at least 1, got 0"),
+    "too many samples": (dict(samples=41), "the test set has 40 samples, fewer than the 41"),
+    "trajectories": (dict(samples=4, trajectories=5), "between 1 and the number of samples 4, got 5"),
+    "unknown analysis": (dict(include=("spectrum",)), "include must name some of"),
+    "k": (dict(k=7), "k must be between 1 and the state size 6, got 7"),
+    "hessian_k": (dict(hessian_k=10_000), "between 1 and the number of parameters"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_mistakes_are_user_errors(run, name: str) -> None:
+    options, message = REFUSALS[name]
+    with pytest.raises(UserError, match=message):
+        analyze_checkpoint(run[0], **options)
+
+
+def test_weak_coupling_predicts_the_exponents(tree) -> None:
+    """Eq. (13) with its rigorous error: |LE - log|lambda|| is bounded by the singular values' bounds."""
+    magnitudes = tree["network"]["residual_log_magnitude"].values
+    weight = build_model(CONFIG).recurrent.weight.detach()
+    reach = CONFIG.coupling * 1.2 * float(torch.linalg.matrix_norm(weight, ord=2))  # weights barely moved in 5 steps
+    exponents = tree["lyapunov_spectrum"]["lyapunov_exponent"].values
+    assert exponents.max() <= math.log(math.exp(magnitudes[0]) + reach)
+    assert exponents.min() >= math.log(math.exp(magnitudes[-1]) - reach)
+    assert json.loads(tree["lyapunov_spectrum"].attrs["config_json"])["driven"] is True

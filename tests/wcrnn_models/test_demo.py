@@ -1,0 +1,171 @@
+"""The demonstration and `wcrnn analyze`, as a newcomer runs them."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from lyapkit import load
+from wcrnn_models.cli import main
+from wcrnn_models.demo import STRENGTHS, draw_overview
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory, request):
+    """One short demonstration through the command line, with what it printed."""
+    directory = tmp_path_factory.mktemp("demo") / "new"
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        import contextlib
+        import io
+
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            code = main(["demo", "--output", str(directory), "--epochs", "1"])
+    assert code == 0
+    return directory, printed.getvalue()
+
+
+def test_prints_exponents_beside_log_r(demo) -> None:
+    _, printed = demo
+    rows = [line.split() for line in printed.splitlines() if re.match(r"(subcritical|near-critical), ", line)]
+    assert [row[1] for row in rows] == ["before", "after"] * 2
+    for row in rows:
+        r = STRENGTHS[row[0].rstrip(",")]
+        assert float(row[3]) == r
+        assert float(row[4]) == pytest.approx(math.log(r), abs=6e-6)
+        for cell in row[5:8]:
+            value, error = re.fullmatch(r"(-?[\d.]+)\((\d+)\)", cell).groups()
+            assert abs(float(value) - math.log(r)) < 0.02  # gamma |W|
+            assert int(error) > 0
+    assert re.search(r"best test RMS, near-critical: 0\.\d{4}", printed)
+
+
+def test_the_result_file_opens_and_holds_everything(demo) -> None:
+    directory, _ = demo
+    with xr.open_datatree(directory / "analysis.nc") as tree:
+        assert set(tree.children) == set(STRENGTHS)
+        for name in STRENGTHS:
+            assert set(tree[name].children) == {"training", "before", "after"}
+            for moment in ("before", "after"):
+                assert set(tree[name][moment].children) == {
+                    "lyapunov_spectrum", "variational_term", "gradient_propagation", "hessian_spectrum", "network",
+                }  # fmt: skip
+                spectrum = tree[f"{name}/{moment}/lyapunov_spectrum"]
+                assert spectrum["lyapunov_exponent"].shape == (8, 64)
+                assert len(spectrum.attrs["checkpoint_sha256"]) == 64
+            assert tree[f"{name}/training"]["iteration"].values.tolist() == [0, 250]
+    before, after = (load(directory / "analysis.nc")[f"subcritical/{m}/network"].attrs for m in ("before", "after"))
+    assert (before["iteration"], after["iteration"]) == (0, 250)
+
+
+def test_gradients_decay_at_log_r(demo) -> None:
+    """Eq. (15): the slope of the gradient norm is log r to O(gamma)."""
+    tree = load(demo[0] / "analysis.nc")
+    for name, r in STRENGTHS.items():
+        rates = tree[f"{name}/before/gradient_propagation"]["growth_rate"].sel(norm="2").values
+        np.testing.assert_allclose(rates, math.log(r), atol=0.01)
+
+
+def test_figures_are_publishable(demo) -> None:
+    directory, _ = demo
+    pdf = (directory / "overview.pdf").read_bytes()
+    assert pdf.startswith(b"%PDF")
+    assert b"/Type3" not in pdf  # fonts are embedded as TrueType
+    assert b"/FontFile2" in pdf
+    assert (directory / "overview.png").read_bytes().startswith(b"\x89PNG")
+    assert (directory / "overview.png").stat().st_size > 50_000
+
+
+def test_figure_draws_the_measured_numbers(demo) -> None:
+    tree = load(demo[0] / "analysis.nc")
+    for moment in ("before", "after"):
+        figure = draw_overview(tree, moment)
+        learning, exponents, hessian, gradients = figure.axes
+        assert [ax.get_title(loc="left").split()[-1] for ax in figure.axes] == [
+            "curves", "term", "spectrum", "propagation",
+        ]  # fmt: skip
+        drawn = [line.get_ydata() for line in learning.lines]
+        for name in STRENGTHS:
+            expected = tree[f"{name}/training"]["test_metric"].values
+            assert any(np.array_equal(expected, line) for line in drawn)
+            values = abs(tree[f"{name}/{moment}/hessian_spectrum"]["eigenvalue"].values)
+            assert any(np.array_equal(values, line.get_ydata()) for line in hessian.lines)
+            norms = tree[f"{name}/{moment}/gradient_propagation"]["gradient_norm"].values[0, 0]
+            assert any(np.array_equal(norms, line.get_ydata()) for line in gradients.lines)
+        references = [line.get_ydata()[0] for line in exponents.lines if len(line.get_ydata()) == 2]
+        np.testing.assert_allclose(references, np.log(list(STRENGTHS.values())), atol=1e-7)
+        assert exponents.get_ylabel() == "finite-time exponent (nats per step)"
+
+
+def test_running_it_again_trains_nothing_and_gives_the_same_file(demo, capsys) -> None:
+    directory, printed = demo
+    before = (directory / "subcritical" / "history.json").stat().st_mtime_ns
+    old = load(directory / "analysis.nc")
+    assert main(["demo", "--output", str(directory), "--epochs", "1"]) == 0
+    assert (directory / "subcritical" / "history.json").stat().st_mtime_ns == before
+    assert capsys.readouterr().out.splitlines()[:6] == printed.splitlines()[:6]
+    new = load(directory / "analysis.nc")
+    for node in new.subtree:
+        if node.has_data:
+            xr.testing.assert_equal(node.to_dataset(), old[node.path].to_dataset())
+
+
+def test_another_configuration_is_refused_in_one_line(demo, capsys) -> None:
+    assert main(["demo", "--output", str(demo[0]), "--epochs", "2"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("wcrnn: error: ")
+    assert "epochs is 1 there and 2 here" in error
+    assert error.count("\n") == 1
+
+
+def test_analyze_a_run_and_a_file(demo, tmp_path, capsys) -> None:
+    run = demo[0] / "subcritical"
+    options = ["--samples", "4", "--trajectories", "2", "--hessian-k", "2"]
+    assert main(["analyze", str(run), "--output", str(tmp_path / "run.nc"), *options]) == 0
+    printed = capsys.readouterr().out
+    assert [line.split()[0] for line in printed.splitlines()[2:4]] == ["before", "after"]
+    assert set(load(tmp_path / "run.nc").children) == {"before", "after", "training"}
+    weights = run / "checkpoints" / "iteration-00000250.safetensors"
+    assert main(["analyze", str(weights), "--output", str(tmp_path / "one.nc"), *options]) == 0
+    assert set(load(tmp_path / "one.nc").children) == {
+        "lyapunov_spectrum", "variational_term", "gradient_propagation", "hessian_spectrum", "network",
+    }  # fmt: skip
+    xr.testing.assert_equal(
+        load(tmp_path / "one.nc")["lyapunov_spectrum"].to_dataset(),
+        load(tmp_path / "run.nc")["after/lyapunov_spectrum"].to_dataset(),
+    )
+
+
+def test_analyze_writes_beside_the_checkpoints_by_default(demo, capsys) -> None:
+    run = demo[0] / "near-critical"
+    assert main(["analyze", str(run), "--samples", "2", "--trajectories", "1", "--include", "gradient_propagation"]) == 0
+    assert "LE" not in capsys.readouterr().out
+    assert set(load(run / "analysis.nc")["after"].children) == {"gradient_propagation", "network"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["analyze", "nowhere"], "a checkpoint is a .safetensors file"),
+        (["analyze", "EMPTY"], "holds no checkpoint"),
+        (["analyze", "RUN", "--output", "no/such/place.nc"], "no/such of the result file does not exist"),
+        (["analyze", "RUN", "--samples", "0"], "samples must be at least 1"),
+        (["analyse", "RUN"], "Did you mean 'analyze'"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(demo, tmp_path, capsys, arguments, message: str) -> None:
+    places = {"RUN": str(demo[0] / "subcritical"), "EMPTY": str(tmp_path)}
+    assert main([places.get(argument, argument) for argument in arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("wcrnn: error: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_typo_in_an_option_suggests_the_right_one(capsys) -> None:
+    assert main(["analyze", "x", "--trajectorys", "3"]) == 2
+    captured = capsys.readouterr()
+    assert "--trajectories" in captured.err + captured.out

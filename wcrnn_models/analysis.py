@@ -1,0 +1,173 @@
+"""Analyse checkpoints with lyapkit: exponents beside what the residual predicts, gradients and curvature."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from lyapkit import analyze, as_map
+from lyapkit.analyze import ANALYSES
+from lyapkit.lyapunov.uncertainty import batch_means_error
+from lyapkit.results import provenance
+from wcrnn_models.checkpoints import LoadedCheckpoint, load_checkpoint
+from wcrnn_models.errors import UserError
+from wcrnn_models.training.build import build_task
+from wcrnn_models.training.result import TrainResult
+
+
+def analyze_checkpoint(
+    path: str | Path,
+    *,
+    samples: int = 32,
+    trajectories: int = 2,
+    include: Sequence[str] = ANALYSES,
+    k: int | None = None,
+    hessian_k: int = 20,
+    record_every: int = 1,
+    rng: torch.Generator | int | None = 0,
+    progress: bool = False,
+) -> xr.DataTree:
+    """Every analysis of a checkpoint on the first test samples of its own task, in float64.
+
+    Args:
+        path: A checkpoint file, or the directory of a run, whose last checkpoint is taken.
+        samples: Test samples for gradients and Hessian.
+        trajectories: How many of them the Lyapunov spectrum and the variational term follow.
+        include: Which of lyapkit's analyses to do.
+        k: Number of leading exponents; all by default.
+        hessian_k: Number of Hessian eigenvalues.
+        record_every: Steps between recorded singular values of the variational term.
+        rng: Generator or seed of random start vectors.
+        progress: Whether to show progress bars.
+
+    Returns:
+        The tree of `lyapkit.analyze` with a further child ``network``: ``residual_log_magnitude``, log |eigenvalues of
+        R|, which eq. (13) predicts the exponents to be, and attributes ``iteration``, ``metric_name``,
+        ``test_metric`` (where it was measured) and ``config_json`` of the checkpoint. Every child records the
+        SHA-256 of the weights.
+
+    Raises:
+        UserError: The checkpoint or the data of its task are missing or damaged, or a number is out of range.
+    """
+    checkpoint = load_checkpoint(path)
+    inputs, targets = _test_samples(checkpoint, samples)
+    if not 1 <= trajectories <= samples:
+        raise UserError(f"trajectories must be between 1 and the number of samples {samples}, got {trajectories}")
+    model = checkpoint.model.double()
+    task = build_task(checkpoint.config)
+    try:
+        tree = analyze(
+            model,
+            inputs.double(),
+            targets.double() if targets.is_floating_point() else targets,
+            task.loss,
+            include=include,
+            k=k,
+            hessian_k=hessian_k,
+            trajectories=trajectories,
+            record_every=record_every,
+            learning_rate=checkpoint.config.learning_rate,
+            rng=rng,
+            progress=progress,
+        )
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    children = {name: child.to_dataset() for name, child in tree.children.items()}
+    children["network"] = _network(checkpoint)
+    for dataset in children.values():
+        dataset.attrs["checkpoint_sha256"] = checkpoint.sha256
+    return xr.DataTree.from_dict(children)
+
+
+def training_curve(result: TrainResult) -> xr.Dataset:
+    """The test metric over training iterations as a Dataset, for the same file as the analyses."""
+    return xr.Dataset(
+        {
+            "test_metric": xr.Variable(
+                ("iteration",), result.test_metrics, {"long_name": f"test {result.metric_name}", "units": "1"}
+            ),
+            "train_loss": xr.Variable(
+                ("iteration",), result.train_losses, {"long_name": "mean training loss", "units": "1"}
+            ),
+        },
+        {"iteration": xr.Variable(("iteration",), result.iterations, {"long_name": "training iteration"})},
+        {
+            "analysis": "training_curve",
+            "status": result.status,
+            "metric_name": result.metric_name,
+        }
+        | ({} if result.best_metric is None else {"best_metric": result.best_metric}),
+    )
+
+
+def exponent_rows(tree: xr.DataTree) -> list[tuple[str, float, float]]:
+    """The leading, the mean and the last exponent of an analysed checkpoint, each with its standard error.
+
+    Exponents are averaged over the trajectories, whose errors are independent. The error of the mean over the
+    spectrum is that of the sum of the local growth, since the exponents of one trajectory are correlated.
+
+    Args:
+        tree: What `analyze_checkpoint` returns.
+    """
+    spectrum = tree["lyapunov_spectrum"].to_dataset()
+    exponent, error = spectrum["lyapunov_exponent"].values, spectrum["standard_error"].values  # (trajectory, exponent)
+    count = exponent.shape[0]
+    growth = torch.tensor(spectrum["local_growth"].values.mean(axis=-1).T)  # (step, trajectory)
+    mean_error = batch_means_error(growth, torch.ones(growth.shape[0], dtype=torch.float64)).numpy()
+    return [
+        ("largest", float(exponent[:, 0].mean()), _combined(error[:, 0], count)),
+        ("mean", float(exponent.mean()), _combined(mean_error, count)),
+        ("smallest", float(exponent[:, -1].mean()), _combined(error[:, -1], count)),
+    ]
+
+
+def _combined(errors: np.ndarray, count: int) -> float:
+    return float(np.sqrt((errors**2).sum()) / count)
+
+
+def _test_samples(checkpoint: LoadedCheckpoint, samples: int) -> tuple[Tensor, Tensor]:
+    """The first test samples: inputs (T, B, M) and targets (B, ...)."""
+    if samples < 1:
+        raise UserError(f"samples must be at least 1, got {samples}")
+    inputs, targets, found = [], [], 0
+    for batch_inputs, batch_targets in build_task(checkpoint.config).test_batches():
+        inputs.append(batch_inputs)
+        targets.append(batch_targets)
+        found += len(batch_targets)
+        if found >= samples:
+            break
+    if found < samples:
+        raise UserError(f"the test set has {found} samples, fewer than the {samples} asked for; lower samples")
+    return torch.cat(inputs, dim=1)[:, :samples], torch.cat(targets)[:samples]
+
+
+def _network(checkpoint: LoadedCheckpoint) -> xr.Dataset:
+    magnitudes = checkpoint.model.residual.log_magnitudes().numpy()
+    map = as_map(checkpoint.model)
+    attributes: dict[str, object] = provenance({}, dtype=map.dtype, device=map.device)
+    attributes |= {
+        "analysis": "network",
+        "config_json": checkpoint.config.to_json(),
+        "iteration": checkpoint.iteration,
+        "metric_name": checkpoint.metadata["metric_name"] or "",
+    }
+    if checkpoint.metadata["test_metric"] is not None:
+        attributes["test_metric"] = checkpoint.metadata["test_metric"]
+    return xr.Dataset(
+        {
+            "residual_log_magnitude": xr.Variable(
+                ("exponent",), magnitudes, {"long_name": "log |eigenvalue of R|", "units": "nats per step"}
+            )
+        },
+        {
+            "exponent": xr.Variable(
+                ("exponent",), np.arange(1, magnitudes.size + 1), {"long_name": "rank of a Lyapunov exponent, from 1"}
+            )
+        },
+        attributes,
+    )

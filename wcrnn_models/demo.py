@@ -1,0 +1,159 @@
+"""The demonstration: two small networks on the adding problem, trained, analysed and drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
+
+from lyapkit import plots, save
+from wcrnn_models.analysis import analyze_checkpoint, training_curve
+from wcrnn_models.checkpoints import list_checkpoints
+from wcrnn_models.tables import exponent_table
+from wcrnn_models.training.config import TrainConfig
+from wcrnn_models.training.trainer import train
+
+STRENGTHS = {"subcritical": 0.8, "near-critical": 0.995}
+"""Residual strength r of the two networks: memory fades to 1/e within 4.5 steps, and within 200."""
+
+STYLES: dict[str, dict[str, object]] = {
+    "subcritical": {"color": "#0072B2", "marker": "s"},
+    "near-critical": {"color": "#D55E00", "marker": "o"},
+}
+WIDTH, HEIGHT = 7.48, 5.0
+"""Inches; 190 mm is the full width of a journal page."""
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demonstration made.
+
+    Attributes:
+        table: Exponents beside log r, and best test RMS, as text.
+        files: The result file and the figures.
+    """
+
+    table: str
+    files: tuple[Path, ...]
+
+
+def demo_config(r: float, *, epochs: int = 12) -> TrainConfig:
+    """The adding problem of 40 steps for 64 units.
+
+    Length, learning rate and clipping were chosen by trial so that the near-critical network clearly learns within
+    seconds on one core and the subcritical one, whose memory is ten times shorter than a sequence, cannot.
+    """
+    return TrainConfig(
+        task="adding",
+        length=40,
+        hidden_size=64,
+        residual="scalar",
+        r=r,
+        coupling=0.01,
+        learning_rate=0.3,
+        gradient_clip=0.5,
+        batch_size=64,
+        epochs=epochs,
+        iterations_per_epoch=250,
+        test_size=1000,
+        seed=0,
+    )
+
+
+def run_demo(directory: Path, *, epochs: int = 12, progress: bool = False) -> DemoResult:
+    """Train both networks, analyse them before and after, write ``analysis.nc``, ``overview.png`` and ``overview.pdf``.
+
+    Interrupted, it goes on where it stopped; finished trainings are not repeated.
+
+    Args:
+        directory: Where to; made if missing.
+        epochs: Of 250 iterations each.
+        progress: Whether to show progress bars.
+
+    Raises:
+        UserError: The directory holds other runs under the same names.
+    """
+    nodes: dict[str, xr.Dataset] = {}
+    trees: dict[str, xr.DataTree] = {}
+    for name, strength in STRENGTHS.items():
+        run = directory / name
+        result = train(demo_config(strength, epochs=epochs), run, progress=progress)
+        nodes[f"{name}/training"] = training_curve(result)
+        checkpoints = list_checkpoints(run)
+        for moment, checkpoint in (("before", checkpoints[0]), ("after", checkpoints[-1])):
+            tree = analyze_checkpoint(checkpoint, samples=64, trajectories=8, hessian_k=10, progress=progress)
+            trees[f"{name}, {moment}"] = tree
+            nodes |= {f"{name}/{moment}/{child}": part.to_dataset() for child, part in tree.children.items()}
+    tree = xr.DataTree.from_dict(nodes)
+    files = [save(tree, directory / "analysis.nc")]
+    with plt.style.context("lyapkit.plots.paper"):
+        figure = draw_overview(tree)
+        for suffix in (".png", ".pdf"):
+            path = directory / f"overview{suffix}"
+            figure.savefig(path, metadata={"CreationDate": None} if suffix == ".pdf" else None)
+            files.append(path)
+    best = "\n".join(
+        f"best test RMS, {name}: {tree[f'{name}/training'].attrs['best_metric']:.4f}" for name in STRENGTHS
+    )
+    return DemoResult(f"{exponent_table(trees)}\n\n{best}", tuple(files))
+
+
+def draw_overview(tree: xr.DataTree, moment: str = "before") -> Figure:
+    """Four panels in the spirit of Fig. 2 of the paper, from the result file alone.
+
+    A learning curves, B finite-time exponents with log |eigenvalues of the residual| as reference lines, C Hessian
+    eigenvalues by rank, D gradient norms over time; B to D before training, as in the paper, because the two
+    networks then differ in their residual only.
+
+    Args:
+        tree: The content of ``analysis.nc``.
+        moment: ``"before"`` or ``"after"`` training, for panels B to D.
+    """
+    figure = Figure(figsize=(WIDTH, HEIGHT))
+    axes = figure.subplots(2, 2)
+    for name, style in STYLES.items():
+        r = STRENGTHS[name]
+        color = style["color"]
+        parts = {child: part.to_dataset() for child, part in tree[f"{name}/{moment}"].children.items()}
+        predicted = parts["network"]["residual_log_magnitude"].values
+        learning_curve(tree[name]["training"].to_dataset(), axes[0, 0], label=f"{name}, $r = {r:g}$", **style)
+        plots.variational_term(
+            parts["variational_term"],
+            ax=axes[0, 1],
+            color=color,
+            reference=predicted,
+            reference_label=rf"$\log|\lambda| = {predicted[0]:.3f}$",
+        )
+        plots.hessian_spectrum(parts["hessian_spectrum"], ax=axes[1, 0], **style)
+        plots.gradient_propagation(parts["gradient_propagation"], ax=axes[1, 1], color=color)
+    axes[0, 0].axhline(1 / 6**0.5, color="0.5", linewidth=0.8, linestyle=":", label="always answering 1")
+    axes[0, 0].legend()
+    titles = ("learning curves", "variational term", "Hessian spectrum", "gradient propagation")
+    for letter, title, ax in zip("ABCD", titles, axes.flat, strict=True):
+        ax.set_title(rf"$\bf{{{letter}}}$  {title}", loc="left")
+    return figure
+
+
+def learning_curve(training: xr.Dataset, ax: Axes, **line: object) -> Axes:
+    """The test metric over training iterations.
+
+    Args:
+        training: What `training_curve` returns.
+        ax: Axes to draw on.
+        line: Passed on to `matplotlib.axes.Axes.plot`.
+    """
+    metric = training["test_metric"]
+    options: Mapping[str, object] = {"markersize": 3, **line}
+    ax.plot(metric["iteration"].values, metric.values, **options)  # type: ignore[arg-type]
+    ax.set_yscale("log")
+    ax.yaxis.set_major_formatter(ScalarFormatter())
+    ax.yaxis.set_minor_formatter(ScalarFormatter())
+    ax.set_xlabel(metric["iteration"].attrs["long_name"])
+    ax.set_ylabel("test RMS" if training.attrs["metric_name"] == "rms" else metric.attrs["long_name"])
+    return ax

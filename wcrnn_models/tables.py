@@ -1,0 +1,64 @@
+"""Plain-text tables of analysed checkpoints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+import xarray as xr
+
+from wcrnn_models.analysis import exponent_rows
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns aligned to the right, the first one to the left."""
+    cells = [list(header), *map(list, rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    lines = [
+        "  ".join(cell.ljust(width) if column == 0 else cell.rjust(width) for column, (cell, width) in enumerate(line))
+        for line in (list(zip(row, widths, strict=True)) for row in cells)
+    ]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(lines)
+
+
+def exponent_table(trees: Mapping[str, xr.DataTree]) -> str:
+    """Measured exponents beside the prediction of eq. (13), one row per checkpoint.
+
+    Args:
+        trees: Analysed checkpoints by the name of their row.
+
+    Returns:
+        For each the residual strength r, log r, the range of log |eigenvalues of R| where they differ, the largest,
+        mean and smallest measured exponent with standard errors (nats per step), and the test metric.
+    """
+    rows = []
+    for name, tree in trees.items():
+        network = tree["network"].to_dataset()
+        config = json.loads(network.attrs["config_json"])
+        magnitudes = network["residual_log_magnitude"].values
+        predicted = f"{magnitudes[0]:.5f}"
+        if magnitudes[0] - magnitudes[-1] > 1e-6:
+            predicted = f"{magnitudes[-1]:.5f}..{predicted}"
+        metric = network.attrs.get("test_metric")
+        rows.append(
+            [name, str(network.attrs["iteration"]), f"{config['r']:g}", predicted]
+            + [with_error(value, error) for _, value, error in exponent_rows(tree)]
+            + ["-" if metric is None else f"{metric:.4g}"]
+        )
+    metric_name = next(iter(trees.values()))["network"].attrs["metric_name"]
+    return table(
+        ["network", "iteration", "r", "log|eig R|", "largest LE", "mean LE", "smallest LE", f"test {metric_name}"], rows
+    )
+
+
+def with_error(value: float, error: float) -> str:
+    """``-0.00513(12)``: the error in units of the last digits, two of them; ``(?)`` where it is not known."""
+    if value in (float("inf"), float("-inf")):
+        return str(value)
+    if error == float("inf"):
+        return f"{value:.5f}(?)"
+    digits = 5
+    while digits < 12 and round(error * 10**digits) < 10 and error > 0:
+        digits += 1
+    return f"{value:.{digits}f}({round(error * 10**digits)})"

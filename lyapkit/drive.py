@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lyapkit.arguments import check_integer
 from lyapkit.recurrent_map import RecurrentMap
 
 
@@ -21,11 +23,13 @@ class Drive:
         state: initial states, shape (B, N).
         inputs: shape (T, B, M), or None for an autonomous map.
         steps: T.
+        transient: leading steps that are not counted.
     """
 
     state: Tensor
     inputs: Tensor | None
     steps: int
+    transient: int
 
     def input_at(self, step: int) -> Tensor | None:
         """s_t of every trajectory, shape (B, M); ``step`` counts from 0."""
@@ -78,6 +82,12 @@ def prepare_drive(
         batch = initial_state.shape[0] if initial_state.ndim == 2 else 1
     if inputs is not None:
         inputs = _checked(map, "inputs", inputs, size, (2, 3))
+        if inputs.ndim == 3 and getattr(map, "batch_first", False):
+            warnings.warn(
+                f"the module has batch_first=True, but inputs are read time first here: {inputs.shape[0]} steps of "
+                f"{inputs.shape[1]} sequences. If it is the other way round, pass inputs.transpose(0, 1).",
+                stacklevel=3,
+            )
         steps = inputs.shape[0]
         if inputs.ndim == 2:
             inputs = inputs.unsqueeze(1).expand(-1, batch, -1)  # (T, B, M): one input, many initial states
@@ -89,10 +99,10 @@ def prepare_drive(
             )
     if steps is None:
         raise TypeError("the map is autonomous; say how many steps to run with steps=.")
-    if isinstance(steps, bool) or not isinstance(steps, int):
-        raise TypeError(f"steps must be an integer, got {steps!r}.")
-    if isinstance(transient, bool) or not isinstance(transient, int) or transient < 0:
-        raise ValueError(f"transient must be an integer of at least 0, got {transient!r}.")
+    steps = check_integer("steps", steps)
+    transient = check_integer("transient", transient)
+    if transient < 0:
+        raise ValueError(f"transient must be at least 0, got {transient}.")
     if steps - transient < 1:
         raise ValueError(f"no steps left to analyse: {steps} steps, of which {transient} are transient.")
     if batch < 1:
@@ -102,7 +112,7 @@ def prepare_drive(
     else:
         state = initial_state.expand(batch, -1)
     state = state.detach().clone(memory_format=torch.contiguous_format)  # forward mode refuses expanded tensors
-    return Drive(state, inputs, steps)
+    return Drive(state, inputs, steps, transient)
 
 
 def run(map: RecurrentMap, drive: Drive, length: int) -> Iterator[Stretch]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from lyapkit.arguments import check_integer
+
 
 def make_generator(rng: torch.Generator | int | None) -> torch.Generator:
     """A CPU generator from what users pass as ``rng``.
@@ -26,8 +28,10 @@ def make_generator(rng: torch.Generator | int | None) -> torch.Generator:
     if rng is None:
         generator.seed()
         return generator
-    if isinstance(rng, bool) or not isinstance(rng, int):
-        raise TypeError(f"rng must be a torch.Generator, an integer seed or None, got {type(rng).__name__}.")
+    try:
+        rng = check_integer("rng", rng)
+    except TypeError:
+        raise TypeError(f"rng must be a torch.Generator, an integer seed or None, got {type(rng).__name__}.") from None
     if not 0 <= rng < 2**64:
         raise ValueError(f"rng must be a seed of at least 0 and below 2**64, got {rng}.")
     return generator.manual_seed(rng)

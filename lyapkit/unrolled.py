@@ -40,6 +40,7 @@ class UnrolledNetwork:
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Inputs (T, B, M) to outputs (B, O)."""
+        check_sequence(self.map, inputs)
         state = self.map.initial_state(inputs.shape[1])
         for input in inputs.unbind(0):
             state = self.map.step(state, input)

@@ -79,6 +79,11 @@ class StackedCells(RecurrentMap):
             names += [f"{prefix}c[{unit}]" for unit in range(layer.cell_size)]
         return names
 
+    @property
+    def batch_first(self) -> bool:
+        """The module's own layout of sequences; lyapkit's is time first, and warns where the two differ."""
+        return bool(getattr(self.module, "batch_first", False))
+
     def step(self, state: Tensor, input: Tensor | None = None) -> Tensor:
         """One step of every layer, each fed by the new hidden state of the layer below."""
         assert input is not None, "built-in layers always have an input"

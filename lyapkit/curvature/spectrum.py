@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lyapkit.adapters import as_map
 from lyapkit.adapters.unfused import unfused
+from lyapkit.arguments import check_integer
 from lyapkit.curvature.lanczos import Which, lanczos
 from lyapkit.curvature.operators import WeightedLoss
 from lyapkit.progress import progress_bar
@@ -101,8 +102,9 @@ def hessian_spectrum(
         raise ValueError(f"operator must be one of {', '.join(operators)}, got {operator!r}.")
     if which not in ("LM", "LA", "SA"):
         raise ValueError(f'which must be "LM", "LA" or "SA", got {which!r}.')
-    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= objective.size:
-        raise ValueError(f"k must be between 1 and the number of parameters {objective.size}, got {k!r}.")
+    k = check_integer("k", k)
+    if not 1 <= k <= objective.size:
+        raise ValueError(f"k must be between 1 and the number of parameters {objective.size}, got {k}.")
     first = objective.tensors[0]
     if tolerance is None:
         tolerance = 1e-6 if first.dtype == torch.float64 else 1e-4

@@ -89,18 +89,16 @@ def qr_growth(
     *,
     tangents: TangentStrategy,
     interval: int,
-    transient: int,
     on_step: Callable[[], object] = lambda: None,
 ) -> Growth:
     """Run Algorithm 1.
 
     Args:
         map: the map.
-        drive: initial states and inputs.
+        drive: initial states and inputs; its transient steps settle state and frame.
         frame: orthonormal frame to start from, shape (B, N, k); its dtype is that of the QR.
         tangents: how tangents are carried.
         interval: steps between decompositions, q.
-        transient: leading steps that settle state and frame and are not counted.
         on_step: called after every step (progress).
 
     Raises:
@@ -116,9 +114,9 @@ def qr_growth(
         on_step()
         state = stretch.after
         done = step + 1
-        if counted == interval or done == drive.steps or done == transient:
+        if counted == interval or done == drive.steps or done == drive.transient:
             frame, logs, error = _decompose(frame, done)
-            if done > transient:
+            if done > drive.transient:
                 log_growth.append(logs)
                 windows.append(counted)
                 volume_error += error.cpu()

@@ -10,8 +10,8 @@ import xarray as xr
 from torch import Tensor
 
 from lyapkit.adapters import as_map
+from lyapkit.arguments import check_dt, check_interval, check_k, time_unit
 from lyapkit.drive import prepare_drive
-from lyapkit.lyapunov.arguments import check_dt, check_interval, check_k, time_unit
 from lyapkit.lyapunov.dimensions import entropy_rate, kaplan_yorke_dimension, memory_timescale
 from lyapkit.lyapunov.qr import initial_frame, qr_growth
 from lyapkit.lyapunov.uncertainty import batch_means_error
@@ -97,9 +97,7 @@ def lyapunov_spectrum(
     tangents, derivative_error = probed_tangents(map, drive.state, drive.input_at(0), check)
     frame = initial_frame(drive.state.shape[0], map.state_size, k, generator, drive.state.to(frame_dtype))
     with progress_bar(drive.steps, "Lyapunov spectrum", progress) as bar:
-        growth = qr_growth(
-            map, drive, frame, tangents=tangents, interval=interval, transient=transient, on_step=bar.update
-        )
+        growth = qr_growth(map, drive, frame, tangents=tangents, interval=interval, on_step=bar.update)
 
     log_growth = growth.log_growth / dt  # (W, B, k)
     window = growth.window
@@ -123,7 +121,7 @@ def lyapunov_spectrum(
     }
     config: dict[str, object] = {
         "steps": drive.steps,
-        "transient": transient,
+        "transient": drive.transient,
         "k": k,
         "qr_interval": interval,
         "frame_dtype": str(frame_dtype).removeprefix("torch."),
@@ -139,7 +137,7 @@ def lyapunov_spectrum(
         {name: value.cpu().numpy() for name, value in values.items()},
         {
             "trajectory": np.arange(mean.shape[0]),
-            "step": (transient + done).long().cpu().numpy(),
+            "step": (drive.transient + done).long().cpu().numpy(),
             "exponent": np.arange(1, k + 1),
         },
         provenance(config, dtype=map.dtype, device=map.device),

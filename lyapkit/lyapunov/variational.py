@@ -10,8 +10,8 @@ import xarray as xr
 from torch import Tensor
 
 from lyapkit.adapters import as_map
+from lyapkit.arguments import check_dt, check_interval, check_k, time_unit
 from lyapkit.drive import prepare_drive
-from lyapkit.lyapunov.arguments import check_dt, check_interval, check_k, time_unit
 from lyapkit.lyapunov.graded import GradedProduct
 from lyapkit.lyapunov.qr import pushed_frames
 from lyapkit.probe import probed_tangents

@@ -12,14 +12,14 @@ from lyapkit.plots._labels import axes_or_new, check_analysis, next_color, with_
 
 
 def gradient_propagation(
-    ds: xr.Dataset, *, ax: Axes | None = None, norm: str = "inf", lines: int = 20, **line: Any
+    ds: xr.Dataset, *, ax: Axes | None = None, norm: str | float = "inf", lines: int = 20, **line: Any
 ) -> Axes:
     """Norms of dL/dx_t over time, one line per trajectory, as Fig. 2D of Dubinin & Effenberger (2024).
 
     Args:
         ds: result of `lyapkit.gradient_propagation`.
         ax: axes to draw on; a new figure by default.
-        norm: which norm, by its coordinate.
+        norm: which norm, by its coordinate or as a number.
         lines: at most how many trajectories, the first ones.
         line: passed on to `matplotlib.axes.Axes.plot`; a ``label`` is given to the first line only.
 
@@ -30,6 +30,7 @@ def gradient_propagation(
         ValueError: ``ds`` is another analysis' result, has no such norm, or ``lines`` is below 1.
     """
     check_analysis(ds, "gradient_propagation")
+    norm = norm if isinstance(norm, str) else f"{norm:g}"
     if norm not in ds["norm"].values:
         raise ValueError(f"norm must be one of {ds['norm'].values.tolist()}, got {norm!r}.")
     if lines < 1:

@@ -1,11 +1,12 @@
 """Every adapter passes the same conformance suite; every refusal says why."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from conformance import check_map
-from lyapkit import RecurrentMap, as_map
+from lyapkit import RecurrentMap, as_map, lyapunov_spectrum
 from lyapkit.adapters import register_adapter
 
 CELLS = {
@@ -84,6 +85,17 @@ def test_layer_output_is_the_modules_own() -> None:
         state = map.step(state, input)
         emitted.append(map.output(state))
     torch.testing.assert_close(torch.stack(emitted), layer(inputs)[0], rtol=1e-13, atol=1e-13)
+
+
+def test_batch_first_modules_are_read_time_first_and_say_so() -> None:
+    torch.manual_seed(1)
+    layer = nn.GRU(3, 2, batch_first=True).double()
+    inputs = torch.randn(5, 4, 3).double()
+    with pytest.warns(UserWarning, match="time first here: 5 steps of 4 sequences"):
+        ds = lyapunov_spectrum(layer, inputs)
+    assert (ds.sizes["step"], ds.sizes["trajectory"]) == (5, 4)
+    layer.batch_first = False
+    np.testing.assert_array_equal(ds.lyapunov_exponent, lyapunov_spectrum(layer, inputs).lyapunov_exponent)
 
 
 def test_unit_names_of_stacked_layers() -> None:

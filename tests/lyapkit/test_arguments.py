@@ -10,7 +10,7 @@ import xarray as xr
 from torch import nn
 
 from lyapkit import as_map, lyapunov_spectrum
-from lyapkit.lyapunov.arguments import check_dt, check_interval, check_k, time_unit
+from lyapkit.arguments import check_dt, check_interval, check_k, time_unit
 from lyapkit.randomness import make_generator
 
 T, M, N = 6, 2, 3
@@ -71,6 +71,11 @@ def test_accepted_arguments_come_back_as_they_mean() -> None:
     assert (check_k(None, N), check_k(1, N), check_k(N, N)) == (N, 1, N)
     assert check_interval(7) == 7
     assert check_dt(np.float64(0.5)) == 0.5
+    assert type(check_k(np.int64(2), N)) is int
+    assert make_generator(np.int32(5)).initial_seed() == 5
+    ds = lyapunov_spectrum(AUTONOMOUS, steps=np.int64(9), transient=np.int16(3), k=np.uint8(2), qr_interval=np.int64(2))
+    assert ds.lyapunov_exponent.shape == (1, 2)
+    assert ds.step.values.tolist() == [5, 7, 9]
     assert (time_unit(1.0), time_unit(0.1)) == ("step", "unit time")
 
 

@@ -186,9 +186,9 @@ REFUSALS = {
     "negative steps": (drive_alone(-3), ValueError, "-3 steps"),
     "no inputs in time": (drive_driven(numbers(0, M)), ValueError, "no steps left to analyse: 0 steps"),
     "transient takes all": (drive_alone(5, transient=5), ValueError, "5 steps, of which 5 are transient"),
-    "negative transient": (drive_alone(5, transient=-1), ValueError, "transient must be .* at least 0, got -1"),
-    "transient is a float": (drive_alone(5, transient=1.0), ValueError, r"transient must be an integer.*got 1\.0"),
-    "transient is True": (drive_alone(5, transient=True), ValueError, "transient must be an integer.*got True"),
+    "negative transient": (drive_alone(5, transient=-1), ValueError, "transient must be at least 0, got -1"),
+    "transient is a float": (drive_alone(5, transient=1.0), TypeError, r"transient must be an integer.*got 1\.0"),
+    "transient is True": (drive_alone(5, transient=True), TypeError, "transient must be an integer.*got True"),
     "batch sizes differ": (
         drive_driven(numbers(T, B, M), state=numbers(2, N)),
         ValueError,

@@ -177,7 +177,7 @@ REFUSALS = {
     "loss_on": (dict(loss_on="first"), ValueError, '"last" or "every", got \'first\''),
     "vector loss": (dict(loss=lambda o, y: o[:, 0]), ValueError, r"scalar tensor, got \(3,\)"),
     "number loss": (dict(loss=lambda o, y: 1.0), ValueError, "scalar tensor, got float"),
-    "infinite loss": (dict(loss=lambda o, y: o.sum() / 0), ValueError, "the loss is (inf|nan)"),
+    "infinite loss": (dict(loss=lambda o, y: o.sum() / 0), ValueError, "the loss is (-?inf|nan)"),
     "detached loss": (dict(loss=lambda o, y: o.detach().sum()), ValueError, "does not depend differentiably"),
     "infinite gradient": (dict(loss=lambda o, y: (o * 0).sqrt().sum()), FloatingPointError, "not finite at step 4"),
 }

@@ -112,7 +112,7 @@ def test_the_full_spectrum(data) -> None:
 def test_ggn_and_residual_against_first_order_code(data) -> None:
     """G = mean_n sum_c p_c g_c g_c' with g_c the gradient for label c; the residual part is H - G."""
     model = LastStep(nn.GRU(2, 3), 3).double()
-    inputs, targets = data
+    inputs, _ = data
     ggn = torch.zeros(len(flat(model)), len(flat(model)), dtype=torch.float64)
     for sample in range(10):
         outputs = model(inputs[:, sample : sample + 1])
@@ -339,6 +339,18 @@ def test_refusals_say_what_is_wrong(name: str) -> None:
     options = {"model": LINEAR, "batches": PAIR, "loss": mse_loss, "k": 2, "check": name != "root of zero", **change}
     with pytest.raises(error, match=message):
         hessian_spectrum(options.pop("model"), options.pop("batches"), options.pop("loss"), **options)
+
+
+def test_a_map_is_run_over_time_first_sequences_of_its_own_type() -> None:
+    gru, head = nn.GRU(2, 3).double(), nn.Linear(3, 1).double()
+    for inputs, message in (
+        (torch.zeros(4, 5, 3).double(), r"\(T, B, 2\), time first, got \(4, 5, 3\)"),
+        (torch.zeros(4, 2).double(), r"time first, got \(4, 2\)"),
+        (torch.zeros(0, 5, 2).double(), r"got \(0, 5, 2\)"),
+        (torch.zeros(4, 5, 2), "inputs are torch.float32 on cpu, the map computes in torch.float64"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            hessian_spectrum(gru, (inputs, torch.zeros(5, 1).double()), mse_loss, k=2, readout=head)
 
 
 def test_frozen_parameters_cannot_be_asked_for() -> None:

@@ -45,7 +45,7 @@ def test_divergence_has_its_own_exit_code(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["trian"], "unknown command 'trian'. Did you mean 'train'? Known commands: train, data"),
+        (["trian"], "unknown command 'trian'. Did you mean 'train'? Known commands: demo, train, analyze, data"),
         (["train", "DIR", "--coupling", "-1"], "coupling must be at least 0, got -1.0"),
         (["train", "DIR", "--residual", "rotation"], "a rotation needs phi"),
         (["train", "DIR", "--task", "smnist"], "run `wcrnn data fetch mnist`"),
@@ -126,7 +126,9 @@ def test_as_a_process():
     code = "import sys; from wcrnn_models.cli import main; sys.exit(main())"
     done = subprocess.run([sys.executable, "-c", code, "dat"], capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr.startswith("wcrnn: error: unknown command 'dat'. Did you mean 'data'? Known commands: train")
+    assert done.stderr == (
+        "wcrnn: error: unknown command 'dat'. Did you mean 'data'? Known commands: demo, train, analyze, data\n"
+    )
     assert done.stderr.count("\n") == 1
 
 

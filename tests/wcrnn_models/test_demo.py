@@ -141,7 +141,9 @@ def test_analyze_a_run_and_a_file(demo, tmp_path, capsys) -> None:
 
 def test_analyze_writes_beside_the_checkpoints_by_default(demo, capsys) -> None:
     run = demo[0] / "near-critical"
-    assert main(["analyze", str(run), "--samples", "2", "--trajectories", "1", "--include", "gradient_propagation"]) == 0
+    assert (
+        main(["analyze", str(run), "--samples", "2", "--trajectories", "1", "--include", "gradient_propagation"]) == 0
+    )
     assert "LE" not in capsys.readouterr().out
     assert set(load(run / "analysis.nc")["after"].children) == {"gradient_propagation", "network"}
 

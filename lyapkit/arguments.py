@@ -1,8 +1,24 @@
-"""Checks of the arguments that the Lyapunov analyses share."""
+"""Checks of the arguments that analyses share."""
 
 from __future__ import annotations
 
 import math
+import operator
+from typing import Any
+
+
+def check_integer(name: str, value: Any, expected: str = "an integer") -> int:
+    """An integer, Python's or NumPy's, as an int.
+
+    Raises:
+        TypeError: anything else, booleans among it.
+    """
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be {expected}, got {value!r}.") from None
 
 
 def check_k(k: int | None, size: int) -> int:
@@ -14,8 +30,7 @@ def check_k(k: int | None, size: int) -> int:
     """
     if k is None:
         return size
-    if isinstance(k, bool) or not isinstance(k, int):
-        raise TypeError(f"k must be an integer or None, got {k!r}.")
+    k = check_integer("k", k, "an integer or None")
     if not 1 <= k <= size:
         raise ValueError(f"k must be between 1 and the state size {size}, got {k}.")
     return k
@@ -28,8 +43,7 @@ def check_interval(interval: int, name: str = "qr_interval") -> int:
         TypeError: not an integer.
         ValueError: below 1.
     """
-    if isinstance(interval, bool) or not isinstance(interval, int):
-        raise TypeError(f"{name} must be an integer of at least 1, got {interval!r}.")
+    interval = check_integer(name, interval, "an integer of at least 1")
     if interval < 1:
         raise ValueError(f"{name} must be at least 1, got {interval}.")
     return interval

@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import ScalarFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from lyapkit import plots, save
 from wcrnn_models.analysis import analyze_checkpoint, training_curve
@@ -43,7 +43,7 @@ class DemoResult:
     files: tuple[Path, ...]
 
 
-def demo_config(r: float, *, epochs: int = 12) -> TrainConfig:
+def demo_config(r: float, *, epochs: int = 10) -> TrainConfig:
     """The adding problem of 40 steps for 64 units.
 
     Length, learning rate and clipping were chosen by trial so that the near-critical network clearly learns within
@@ -57,7 +57,7 @@ def demo_config(r: float, *, epochs: int = 12) -> TrainConfig:
         r=r,
         coupling=0.01,
         learning_rate=0.3,
-        gradient_clip=0.5,
+        gradient_clip=0.2,
         batch_size=64,
         epochs=epochs,
         iterations_per_epoch=250,
@@ -66,7 +66,7 @@ def demo_config(r: float, *, epochs: int = 12) -> TrainConfig:
     )
 
 
-def run_demo(directory: Path, *, epochs: int = 12, progress: bool = False) -> DemoResult:
+def run_demo(directory: Path, *, epochs: int = 10, progress: bool = False) -> DemoResult:
     """Train both networks, analyse them before and after, write ``analysis.nc``, ``overview.png`` and ``overview.pdf``.
 
     Interrupted, it goes on where it stopped; finished trainings are not repeated.
@@ -134,6 +134,7 @@ def draw_overview(tree: xr.DataTree, moment: str = "before") -> Figure:
         plots.gradient_propagation(parts["gradient_propagation"], ax=axes[1, 1], color=color)
     axes[0, 0].axhline(1 / 6**0.5, color="0.5", linewidth=0.8, linestyle=":", label="always answering 1")
     axes[0, 0].legend()
+    axes[1, 0].text(0.98, 0.5, r"open markers: $\lambda < 0$", transform=axes[1, 0].transAxes, ha="right")
     titles = ("learning curves", "variational term", "Hessian spectrum", "gradient propagation")
     for letter, title, ax in zip("ABCD", titles, axes.flat, strict=True):
         ax.set_title(rf"$\bf{{{letter}}}$  {title}", loc="left")
@@ -152,8 +153,9 @@ def learning_curve(training: xr.Dataset, ax: Axes, **line: object) -> Axes:
     options: Mapping[str, object] = {"markersize": 3, **line}
     ax.plot(metric["iteration"].values, metric.values, **options)  # type: ignore[arg-type]
     ax.set_yscale("log")
-    ax.yaxis.set_major_formatter(ScalarFormatter())
-    ax.yaxis.set_minor_formatter(ScalarFormatter())
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
     ax.set_xlabel(metric["iteration"].attrs["long_name"])
     ax.set_ylabel("test RMS" if training.attrs["metric_name"] == "rms" else metric.attrs["long_name"])
     return ax

@@ -23,7 +23,7 @@ class Arguments:
     output: Path = Path("demo")
     """Directory to write to; made if missing."""
 
-    epochs: int = 12
+    epochs: int = 10
     """Epochs of 250 iterations each."""
 
 

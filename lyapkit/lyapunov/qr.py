@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from lyapkit.drive import Drive, Stretch, run
+from lyapkit.lyapunov.interval import IntervalRule, frame_condition
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents import TangentStrategy
 
-JACOBIAN_BYTES = 64 * 2**20
+JACOBIAN_BYTES = 8 * 2**20
 """Memory for Jacobians that are computed side by side; chosen so that a chunk stays near the cache."""
 
 
@@ -33,6 +34,8 @@ class Growth:
         window: steps in each window, shape (W,).
         log_volume_residual: |sum of log |R_ii| - log volume| per step, shape (B,), the volume computed
             without QR (log |det| for a full frame, the singular values otherwise).
+        condition: the largest condition number that the frame reached before a decomposition, shape (B,); inf where
+            a direction was annihilated.
         state: the final state, shape (B, N).
         frame: the final frame, shape (B, N, k).
     """
@@ -40,6 +43,7 @@ class Growth:
     log_growth: Tensor
     window: Tensor
     log_volume_residual: Tensor
+    condition: Tensor
     state: Tensor
     frame: Tensor
 
@@ -88,7 +92,7 @@ def qr_growth(
     frame: Tensor,
     *,
     tangents: TangentStrategy,
-    interval: int,
+    rule: IntervalRule,
     on_step: Callable[[], object] = lambda: None,
 ) -> Growth:
     """Run Algorithm 1.
@@ -98,14 +102,16 @@ def qr_growth(
         drive: initial states and inputs; its transient steps settle state and frame.
         frame: orthonormal frame to start from, shape (B, N, k); its dtype is that of the QR.
         tangents: how tangents are carried.
-        interval: steps between decompositions, q.
+        rule: steps between decompositions, q.
         on_step: called after every step (progress).
 
     Raises:
         FloatingPointError: state or frame are not finite; the message names step and trajectory.
     """
     k = frame.shape[-1]
-    log_growth, windows, volume_error = [], [], torch.zeros(frame.shape[0], dtype=torch.float64)
+    log_growth, windows = [], []
+    volume_error = torch.zeros(frame.shape[0], dtype=torch.float64, device=frame.device)
+    worst = torch.ones_like(volume_error)
     counted = 0
     state = drive.state
     for push, stretch, step in pushed_frames(map, drive, tangents, k, frame.dtype):
@@ -114,24 +120,27 @@ def qr_growth(
         on_step()
         state = stretch.after
         done = step + 1
-        if counted == interval or done == drive.steps or done == drive.transient:
-            frame, logs, error = _decompose(frame, done)
+        if counted >= rule.interval or done == drive.steps or done == drive.transient:
+            frame, logs, error, condition = _decompose(frame, done)
+            rule.update(counted, float(condition.max()))
             if done > drive.transient:
                 log_growth.append(logs)
                 windows.append(counted)
-                volume_error += error.cpu()
+                volume_error += error
+                worst = torch.maximum(worst, condition)
             counted = 0
     return Growth(
         torch.stack(log_growth),
         torch.tensor(windows, dtype=torch.float64, device=frame.device),
         volume_error.abs() / sum(windows),
+        worst,
         state,
         frame,
     )
 
 
-def _decompose(frame: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Q, log |R_ii| (B, k) and sum log |R_ii| - log volume (B,)."""
+def _decompose(frame: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Q, log |R_ii| (B, k), sum log |R_ii| - log volume (B,) and the condition number (B,)."""
     finite = torch.isfinite(frame).all(dim=-1).all(dim=-1)
     if not bool(finite.all()):
         trajectory = int((~finite).nonzero()[0])
@@ -145,7 +154,7 @@ def _decompose(frame: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
     noise = frame.shape[-2] * torch.finfo(frame.dtype).eps * torch.linalg.vector_norm(frame, dim=-2)
     diagonal = torch.where(diagonal <= noise, torch.zeros_like(diagonal), diagonal)
     logs = diagonal.double().log()
-    return q, logs, _volume_error(frame.double(), logs)
+    return q, logs, _volume_error(frame.double(), logs), frame_condition(r, diagonal)
 
 
 def _volume_error(frame: Tensor, logs: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from lyapkit.adapters import as_map
 from lyapkit.arguments import check_dt, check_interval, check_k, time_unit
 from lyapkit.drive import prepare_drive
 from lyapkit.lyapunov.dimensions import entropy_rate, kaplan_yorke_dimension, memory_timescale
+from lyapkit.lyapunov.interval import IntervalRule
 from lyapkit.lyapunov.qr import initial_frame, qr_growth
 from lyapkit.lyapunov.uncertainty import batch_means_error
 from lyapkit.probe import probed_tangents
@@ -53,9 +54,10 @@ def lyapunov_spectrum(
         k: number of leading exponents; all N by default.
         initial_state: flat states (N,) or (B, N); the map's own by default.
         transient: leading steps that settle state and frame and are not counted.
-        qr_interval: steps between QR decompositions. ``"auto"`` decomposes at every step, as Algorithm 1 does,
-            which is never less accurate; the error of longer intervals is about eps times the condition number that the
-            frame reaches.
+        qr_interval: steps between QR decompositions. ``"auto"`` starts with 1, as Algorithm 1 does, and stretches the
+            interval while the condition number of the frame stays below 1e6 (1e3 for a float32 frame), up to 1/64 of
+            the run, so that standard errors keep their windows. The error that an interval adds is about eps times the
+            condition number reached (``frame_condition``), on the lowest exponents.
         frame_dtype: type of the frame and its QR; float64 by default, whatever the map computes in.
         dt: duration of a step; exponents are divided by it and their units say so.
         rng: generator or seed of the random initial frame when k < N (for k = N it is the identity).
@@ -67,10 +69,11 @@ def lyapunov_spectrum(
         ``standard_error`` (batch means, respecting autocorrelation; inf where fewer than 4 QR steps cannot tell it),
         ``memory_timescale`` (-1/lambda, inf where perturbations do not fade), ``running_exponent`` and
         ``local_growth`` at each QR step, ``kaplan_yorke_dimension`` (with ``kaplan_yorke_is_lower_bound`` = 1 when
-        k is too small to close it), ``entropy_rate`` (sum of the positive exponents) and ``log_volume_residual``
-        (the sum of the exponents against volumes computed without QR). Exponents are in nats per step, or per unit
-        time with ``dt``. A direction that the map annihilates has exponent -inf, as has one that is smaller than
-        rounding resolves, |R_ii| <= N eps |column|.
+        k is too small to close it), ``entropy_rate`` (sum of the positive exponents), ``frame_condition`` (the
+        largest condition number of the frame before a decomposition) and ``log_volume_residual`` (the sum of the
+        exponents against volumes computed without QR). Exponents are in nats per step, or per unit time with
+        ``dt``. A direction that the map annihilates has exponent -inf, as has one that is smaller than rounding
+        resolves, |R_ii| <= N eps |column|.
 
     Raises:
         TypeError: an argument is of the wrong kind (integer inputs, both or neither of inputs and steps).
@@ -88,16 +91,19 @@ def lyapunov_spectrum(
     map = as_map(model)
     drive = prepare_drive(map, inputs, steps, initial_state, transient)
     k = check_k(k, map.state_size)
-    interval = 1 if qr_interval == "auto" else check_interval(qr_interval)
     dt = check_dt(dt)
     frame_dtype = torch.float64 if frame_dtype is None else frame_dtype
     if frame_dtype not in (torch.float32, torch.float64):
         raise ValueError(f"frame_dtype must be torch.float32 or torch.float64, got {frame_dtype}.")
+    if qr_interval == "auto":
+        rule = IntervalRule.automatic(drive.steps - drive.transient, frame_dtype)
+    else:
+        rule = IntervalRule(check_interval(qr_interval))
     generator = make_generator(rng)
     tangents, derivative_error = probed_tangents(map, drive.state, drive.input_at(0), check)
     frame = initial_frame(drive.state.shape[0], map.state_size, k, generator, drive.state.to(frame_dtype))
     with progress_bar(drive.steps, "Lyapunov spectrum", progress) as bar:
-        growth = qr_growth(map, drive, frame, tangents=tangents, interval=interval, on_step=bar.update)
+        growth = qr_growth(map, drive, frame, tangents=tangents, rule=rule, on_step=bar.update)
 
     log_growth = growth.log_growth / dt  # (W, B, k)
     window = growth.window
@@ -118,12 +124,13 @@ def lyapunov_spectrum(
         "kaplan_yorke_is_lower_bound": bound.to(torch.int8),
         "entropy_rate": entropy_rate(mean),
         "log_volume_residual": growth.log_volume_residual / dt,
+        "frame_condition": growth.condition,
     }
     config: dict[str, object] = {
         "steps": drive.steps,
         "transient": drive.transient,
         "k": k,
-        "qr_interval": interval,
+        "qr_interval": "auto" if rule.limit is not None else rule.interval,
         "frame_dtype": str(frame_dtype).removeprefix("torch."),
         "dt": dt,
         "driven": drive.inputs is not None,

@@ -48,6 +48,7 @@ SCHEMA: dict[str, dict[str, Variable]] = {
         "kaplan_yorke_dimension": Variable(("trajectory",), "Kaplan-Yorke dimension", "1"),
         "kaplan_yorke_is_lower_bound": Variable(("trajectory",), "Kaplan-Yorke dimension is a lower bound", "1"),
         "entropy_rate": Variable(("trajectory",), "sum of positive exponents", RATE),
+        "frame_condition": Variable(("trajectory",), "largest condition number of the tangent frame", "1"),
         "log_volume_residual": Variable(("trajectory",), "log-volume residual", RATE),
     },
     "variational_term": {

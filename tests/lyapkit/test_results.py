@@ -63,7 +63,14 @@ def test_every_result_says_where_it_comes_from(name: str) -> None:
 
     config = json.loads(attributes["config_json"], parse_constant=refuse)
     expected = {
-        "lyapunov_spectrum": {"steps": 12, "transient": 2, "k": 2, "qr_interval": 1, "rng_seed": 0, "driven": True},
+        "lyapunov_spectrum": {
+            "steps": 12,
+            "transient": 2,
+            "k": 2,
+            "qr_interval": "auto",
+            "rng_seed": 0,
+            "driven": True,
+        },
         "variational_term": {"steps": 12, "k": 6, "record_every": 1, "dt": 1.0, "driven": True},
         "gradient_propagation": {"steps": 12, "loss_on": "last", "loss": "mse_loss"},
         "hessian_spectrum": {"operator": "hessian", "k": 2, "learning_rate": 0.1, "rng_seed": 0},

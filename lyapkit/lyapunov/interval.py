@@ -1,0 +1,68 @@
+"""How many steps to go between two QR decompositions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+CONDITION_LIMITS = {torch.float64: 1e6, torch.float32: 1e3}
+"""Condition number of the frame that an automatic interval aims to stay below.
+
+The error of an exponent is about eps times the condition number that the frame reaches, on the lowest tracked
+exponents only: 1e-10 in float64 and 1e-4 in float32 at these limits, below the statistical error of any run."""
+
+WINDOWS = 64
+"""An automatic interval leaves at least about this many windows, which the standard errors are estimated from."""
+
+
+@dataclass
+class IntervalRule:
+    """A fixed interval, or one that follows the condition number of the frame.
+
+    Attributes:
+        interval: steps until the next decomposition.
+        limit: condition number to stay below; None keeps the interval as it is.
+        longest: upper bound of an automatic interval.
+    """
+
+    interval: int
+    limit: float | None = None
+    longest: int = 1
+
+    @classmethod
+    def automatic(cls, counted_steps: int, dtype: torch.dtype) -> IntervalRule:
+        """Start with every step and stretch as far as conditioning and the number of windows allow."""
+        return cls(1, CONDITION_LIMITS[dtype], max(1, counted_steps // WINDOWS))
+
+    def update(self, steps: int, condition: float) -> None:
+        """Choose the next interval from the window that has just ended.
+
+        The logarithm of the condition number grows about linearly in the steps; the interval at most doubles at a time.
+
+        Args:
+            steps: length of that window.
+            condition: the largest condition number among its frames.
+        """
+        if self.limit is None:
+            return
+        rate = math.log(max(condition, 1.0)) / steps  # inf for a frame that has collapsed
+        reach = math.inf if rate == 0 else math.log(self.limit) / rate
+        self.interval = int(max(1, min(reach, 2 * steps, self.longest)))
+
+
+def frame_condition(r: Tensor, diagonal: Tensor) -> Tensor:
+    """1-norm condition number of the frames that R comes from, shape (B,); inf where a direction was annihilated.
+
+    Args:
+        r: upper triangular factors, shape (B, k, k).
+        diagonal: |R_ii| with annihilated directions as 0, shape (B, k).
+    """
+    gone = (diagonal == 0).any(dim=-1)
+    safe = torch.where(gone[:, None, None], torch.eye(r.shape[-1], dtype=r.dtype, device=r.device), r)
+    identity = torch.eye(r.shape[-1], dtype=r.dtype, device=r.device).expand_as(safe)
+    inverse = torch.linalg.solve_triangular(safe, identity, upper=True)
+    condition = torch.linalg.matrix_norm(safe, ord=1) * torch.linalg.matrix_norm(inverse, ord=1)
+    return torch.where(gone, torch.full_like(condition, torch.inf), condition).double()

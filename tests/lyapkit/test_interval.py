@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from references import matrix_with_spectrum, random_orthogonal
 
 from lyapkit import as_map, lyapunov_spectrum, systems
 from lyapkit.lyapunov.interval import CONDITION_LIMITS, WINDOWS, IntervalRule, frame_condition
+from references import matrix_with_spectrum, random_orthogonal
 
 
 def chaotic_network(size: int = 40):

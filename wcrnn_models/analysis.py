@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -117,8 +118,10 @@ def exponent_rows(tree: xr.DataTree) -> list[tuple[str, float, float]]:
     spectrum = tree["lyapunov_spectrum"].to_dataset()
     exponent, error = spectrum["lyapunov_exponent"].values, spectrum["standard_error"].values  # (trajectory, exponent)
     count = exponent.shape[0]
-    growth = torch.tensor(spectrum["local_growth"].values.mean(axis=-1).T)  # (step, trajectory)
-    mean_error = batch_means_error(growth, torch.ones(growth.shape[0], dtype=torch.float64)).numpy()
+    transient = json.loads(spectrum.attrs["config_json"])["transient"]
+    window = torch.tensor(np.diff(spectrum["step"].values, prepend=transient), dtype=torch.float64)
+    rate = torch.tensor(spectrum["local_growth"].values.mean(axis=-1).T)  # (window, trajectory), per step
+    mean_error = batch_means_error(rate * window[:, None], window).numpy()
     return [
         ("largest", float(exponent[:, 0].mean()), _combined(error[:, 0], count)),
         ("mean", float(exponent.mean()), _combined(mean_error, count)),

@@ -91,6 +91,20 @@ def test_rows_combine_trajectories(tree) -> None:
     assert rows["smallest"][0] == pytest.approx(spectrum.lyapunov_exponent.values[:, -1].mean())
 
 
+def test_the_error_of_the_mean_weighs_windows_by_their_steps() -> None:
+    """Against the same run decomposed at every step, on a run long enough for unequal windows."""
+    model = build_model(CONFIG).double()
+    inputs = torch.rand(900, 1, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = []
+    for interval in ("auto", 1):
+        spectrum = lyapunov_spectrum(model, inputs, transient=100, qr_interval=interval)
+        rows = {name: row for name, *row in exponent_rows(xr.DataTree.from_dict({"lyapunov_spectrum": spectrum}))}
+        found.append(rows["mean"])
+        assert rows["mean"][0] == pytest.approx(spectrum.lyapunov_exponent.values.mean())
+    assert len(set(np.diff(lyapunov_spectrum(model, inputs).step.values))) > 1
+    assert found[0][1] == pytest.approx(found[1][1], rel=0.5)
+
+
 def test_table_shows_prediction_and_measurement(run, tree) -> None:
     lines = exponent_table({"first": tree, "second": tree}).splitlines()
     assert len(lines) == 4

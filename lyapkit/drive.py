@@ -24,12 +24,19 @@ class Drive:
         inputs: shape (T, B, M), or None for an autonomous map.
         steps: T.
         transient: leading steps that are not counted.
+        offset: steps done before the first one here, for labels and messages.
     """
 
     state: Tensor
     inputs: Tensor | None
     steps: int
     transient: int
+    offset: int = 0
+
+    def part(self, start: int, length: int, state: Tensor) -> Drive:
+        """``length`` steps from ``start`` on, continued from a state; the transient is in the first part only."""
+        inputs = None if self.inputs is None else self.inputs[start : start + length]
+        return Drive(state, inputs, length, max(0, self.transient - start), self.offset + start)
 
     def input_at(self, step: int) -> Tensor | None:
         """s_t of every trajectory, shape (B, M); ``step`` counts from 0."""
@@ -130,7 +137,7 @@ def run(map: RecurrentMap, drive: Drive, length: int) -> Iterator[Stretch]:
                 states.append(state)
                 state = map.step(state, drive.input_at(step))
             stretch = torch.stack(states)  # (L, B, N)
-            _refuse_overflow(stretch, state, start)
+            _refuse_overflow(stretch, state, drive.offset + start)
             yield Stretch(start, stretch, None if drive.inputs is None else drive.inputs[start:stop], state)
 
 

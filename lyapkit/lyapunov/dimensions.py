@@ -37,3 +37,30 @@ def entropy_rate(exponents: Tensor) -> Tensor:
 def memory_timescale(exponents: Tensor) -> Tensor:
     """-1/lambda, the time over which a perturbation fades to 1/e; inf where it does not fade."""
     return torch.where(exponents < 0, -1 / exponents.clamp(max=-torch.finfo(exponents.dtype).tiny), torch.inf)
+
+
+def kaplan_yorke_gradient(exponents: Tensor, state_size: int) -> Tensor:
+    """dD/d lambda_i of the Kaplan-Yorke dimension at fixed j, shape (B, k).
+
+    1/|lambda_{j+1}| for i <= j, (lambda_1 + ... + lambda_j)/lambda_{j+1}^2 for i = j + 1, and 0 beyond; all 0 where the
+    dimension is 0, N or only a lower bound.
+
+    Args:
+        exponents: sorted descending, shape (B, k).
+        state_size: N.
+    """
+    k = exponents.shape[-1]
+    sums = exponents.cumsum(dim=-1)
+    count = (sums >= 0).sum(dim=-1, keepdim=True)  # (B, 1)
+    rank = torch.arange(k, device=exponents.device)
+    following = exponents.gather(-1, count.clamp(max=k - 1))
+    kept = torch.where(count > 0, sums.gather(-1, (count - 1).clamp(min=0)), torch.zeros_like(following))
+    slope = torch.where(rank < count, 1 / following.abs(), torch.zeros_like(exponents))
+    slope = torch.where(rank == count, kept / following**2, slope)
+    defined = (count > 0) & (count < k) & torch.isfinite(following)
+    return torch.where(defined, slope, torch.zeros_like(slope))
+
+
+def entropy_gradient(exponents: Tensor) -> Tensor:
+    """Derivative of the sum of the positive exponents, shape (B, k): 1 where positive, else 0."""
+    return (exponents > 0).to(exponents)

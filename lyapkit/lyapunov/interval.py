@@ -18,6 +18,10 @@ WINDOWS = 64
 """An automatic interval leaves at least about this many windows, which the standard errors are estimated from."""
 
 
+FORGETTING = 0.98
+"""What remains of an earlier, larger rate from one window to the next."""
+
+
 @dataclass
 class IntervalRule:
     """A fixed interval, or one that follows the condition number of the frame.
@@ -26,16 +30,24 @@ class IntervalRule:
         interval: steps until the next decomposition.
         limit: condition number to stay below; None keeps the interval as it is.
         longest: upper bound of an automatic interval.
+        rate: growth of the log condition number per step to reckon with; forgotten slowly, since growth fluctuates.
     """
 
     interval: int
     limit: float | None = None
     longest: int = 1
+    rate: float = 0.0
 
     @classmethod
     def automatic(cls, counted_steps: int, dtype: torch.dtype) -> IntervalRule:
         """Start with every step and stretch as far as conditioning and the number of windows allow."""
-        return cls(1, CONDITION_LIMITS[dtype], max(1, counted_steps // WINDOWS))
+        rule = cls(1, CONDITION_LIMITS[dtype])
+        rule.plan(counted_steps)
+        return rule
+
+    def plan(self, counted_steps: int) -> None:
+        """Say how many steps the run will have, of which an automatic interval takes at most 1/64."""
+        self.longest = max(1, counted_steps // WINDOWS)
 
     def update(self, steps: int, condition: float) -> None:
         """Choose the next interval from the window that has just ended.
@@ -48,8 +60,9 @@ class IntervalRule:
         """
         if self.limit is None:
             return
-        rate = math.log(max(condition, 1.0)) / steps  # inf for a frame that has collapsed
-        reach = math.inf if rate == 0 else math.log(self.limit) / rate
+        now = math.log(max(condition, 1.0)) / steps  # inf for a frame that has collapsed
+        self.rate = now if math.isinf(now) or math.isinf(self.rate) else max(now, FORGETTING * self.rate)
+        reach = math.inf if self.rate == 0 else math.log(self.limit) / self.rate
         self.interval = int(max(1, min(reach, 2 * steps, self.longest)))
 
 

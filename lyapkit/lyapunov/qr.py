@@ -47,6 +47,24 @@ class Growth:
     state: Tensor
     frame: Tensor
 
+    @property
+    def steps(self) -> int:
+        """Counted steps."""
+        return int(self.window.sum())
+
+    def followed_by(self, later: Growth) -> Growth:
+        """Both together; ``later`` has started from this one's state and frame."""
+        steps = self.steps + later.steps
+        residual = (self.log_volume_residual * self.steps + later.log_volume_residual * later.steps) / steps
+        return Growth(
+            torch.cat((self.log_growth, later.log_growth)),
+            torch.cat((self.window, later.window)),
+            residual,
+            torch.maximum(self.condition, later.condition),
+            later.state,
+            later.frame,
+        )
+
 
 def initial_frame(batch: int, size: int, k: int, generator: torch.Generator, like: Tensor) -> Tensor:
     """The identity when k = N (Algorithm 1), else a random orthonormal frame; shape (B, N, k)."""
@@ -121,7 +139,7 @@ def qr_growth(
         state = stretch.after
         done = step + 1
         if counted >= rule.interval or done == drive.steps or done == drive.transient:
-            frame, logs, error, condition = _decompose(frame, done)
+            frame, logs, error, condition = _decompose(frame, drive.offset + done)
             rule.update(counted, float(condition.max()))
             if done > drive.transient:
                 log_growth.append(logs)

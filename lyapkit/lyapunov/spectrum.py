@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Literal
 
 import numpy as np
@@ -12,13 +13,15 @@ from torch import Tensor
 from lyapkit.adapters import as_map
 from lyapkit.arguments import check_dt, check_interval, check_k, time_unit
 from lyapkit.drive import prepare_drive
-from lyapkit.lyapunov.dimensions import entropy_rate, kaplan_yorke_dimension, memory_timescale
+from lyapkit.lyapunov.derived import spectrum_values
 from lyapkit.lyapunov.interval import IntervalRule
-from lyapkit.lyapunov.qr import initial_frame, qr_growth
-from lyapkit.lyapunov.uncertainty import batch_means_error
+from lyapkit.lyapunov.qr import Growth, initial_frame
+from lyapkit.lyapunov.resuming import growth_of
+from lyapkit.lyapunov.stopping import errors_reached, grow_until
 from lyapkit.probe import probed_tangents
 from lyapkit.progress import progress_bar
 from lyapkit.randomness import make_generator
+from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.results import make_dataset, provenance
 
 
@@ -33,6 +36,10 @@ def lyapunov_spectrum(
     qr_interval: int | Literal["auto"] = "auto",
     frame_dtype: torch.dtype | None = None,
     dt: float = 1.0,
+    until: float | None = None,
+    until_exponents: Literal["leading", "all"] = "leading",
+    max_steps: int = 100_000,
+    resume: xr.Dataset | None = None,
     rng: torch.Generator | int | None = None,
     check: bool = True,
     progress: bool = False,
@@ -60,20 +67,36 @@ def lyapunov_spectrum(
             condition number reached (``frame_condition``), on the lowest exponents.
         frame_dtype: type of the frame and its QR; float64 by default, whatever the map computes in.
         dt: duration of a step; exponents are divided by it and their units say so.
+        until: stop as soon as the standard error of the leading exponent is at most this, in the units of the result.
+            An autonomous map then takes no ``steps``; a driven one stops with its inputs at the latest. The errors are
+            looked at after 1,024 counted steps and whenever the run has doubled.
+        until_exponents: which standard errors have to reach ``until``, of every trajectory.
+        max_steps: with ``until``, the largest number of steps of an autonomous map.
+        resume: an earlier result for the same map and ``dt``, to be continued: its final state and frame are where this
+            run starts, its steps count with the new ones. For a driven map, ``inputs`` are the further ones.
         rng: generator or seed of the random initial frame when k < N (for k = N it is the identity).
         check: probe the map once before the run (deterministic, pure, finite, correctly differentiated).
         progress: show a progress bar.
 
     Returns:
-        A Dataset over ``trajectory``, ``step`` and ``exponent`` (sorted descending) with ``lyapunov_exponent``,
-        ``standard_error`` (batch means, respecting autocorrelation; inf where fewer than 4 QR steps cannot tell it),
-        ``memory_timescale`` (-1/lambda, inf where perturbations do not fade), ``running_exponent`` and
-        ``local_growth`` at each QR step, ``kaplan_yorke_dimension`` (with ``kaplan_yorke_is_lower_bound`` = 1 when
-        k is too small to close it), ``entropy_rate`` (sum of the positive exponents), ``frame_condition`` (the
-        largest condition number of the frame before a decomposition) and ``log_volume_residual`` (the sum of the
-        exponents against volumes computed without QR). Exponents are in nats per step, or per unit time with
-        ``dt``. A direction that the map annihilates has exponent -inf, as has one that is smaller than rounding
-        resolves, |R_ii| <= N eps |column|.
+        A Dataset over ``trajectory``, ``step`` (the last one of each QR window), ``exponent`` (sorted descending) and
+        ``unit``. Exponents are in nats per step, or per unit time with ``dt``.
+
+        - ``lyapunov_exponent`` with ``standard_error`` (batch means, which respect autocorrelation; inf where fewer
+          than 4 windows cannot tell it; the attribute ``error_degrees_of_freedom`` is that of Student's t for
+          confidence intervals) and ``memory_timescale`` (-1/lambda, inf where perturbations do not fade). A
+          direction that the map annihilates has exponent -inf, as has one that is smaller than rounding resolves,
+          |R_ii| <= N eps |column|.
+        - ``running_exponent`` and ``local_growth`` at each QR window.
+        - ``probability_positive``, of the leading exponent; ``kaplan_yorke_dimension``, with
+          ``kaplan_yorke_is_lower_bound`` = 1 when k is too small to close it; ``entropy_rate``, the sum of the positive
+          exponents; the last two with ``..._error``.
+        - ``converged``: with ``until``, whether it was reached; otherwise whether the two halves of the run agree
+          within the errors of ``half_difference``, the second half's exponents minus the first's (a test with 1 % false
+          alarms).
+        - ``frame_condition``, the largest condition number of the frame before a decomposition, and
+          ``log_volume_residual``, the sum of the exponents against volumes computed without QR.
+        - ``final_state``, ``final_frame`` and ``frame_order``, from which ``resume`` goes on.
 
     Raises:
         TypeError: an argument is of the wrong kind (integer inputs, both or neither of inputs and steps).
@@ -89,64 +112,85 @@ def lyapunov_spectrum(
         [[-0.1054, -0.1054]]
     """
     map = as_map(model)
-    drive = prepare_drive(map, inputs, steps, initial_state, transient)
     k = check_k(k, map.state_size)
     dt = check_dt(dt)
-    frame_dtype = torch.float64 if frame_dtype is None else frame_dtype
-    if frame_dtype not in (torch.float32, torch.float64):
+    if frame_dtype not in (None, torch.float32, torch.float64):
         raise ValueError(f"frame_dtype must be torch.float32 or torch.float64, got {frame_dtype}.")
+    frame_dtype = torch.float64 if frame_dtype is None else frame_dtype
+    before = None
+    if resume is not None:
+        if initial_state is not None or transient:
+            raise TypeError("a resumed run starts where the earlier one ended; give no initial_state and no transient.")
+        before = growth_of(resume, map, dt)
+        initial_state, k, frame_dtype = before.state, before.frame.shape[-1], before.frame.dtype
+    if until is not None:
+        steps = _steps_until(map, steps, until, until_exponents, max_steps)
+    drive = prepare_drive(map, inputs, steps, initial_state, transient)
     if qr_interval == "auto":
         rule = IntervalRule.automatic(drive.steps - drive.transient, frame_dtype)
     else:
         rule = IntervalRule(check_interval(qr_interval))
     generator = make_generator(rng)
     tangents, derivative_error = probed_tangents(map, drive.state, drive.input_at(0), check)
-    frame = initial_frame(drive.state.shape[0], map.state_size, k, generator, drive.state.to(frame_dtype))
-    with progress_bar(drive.steps, "Lyapunov spectrum", progress) as bar:
-        growth = qr_growth(map, drive, frame, tangents=tangents, rule=rule, on_step=bar.update)
+    if before is None:
+        frame = initial_frame(drive.state.shape[0], map.state_size, k, generator, drive.state.to(frame_dtype))
+    else:
+        frame = before.frame
 
-    log_growth = growth.log_growth / dt  # (W, B, k)
-    window = growth.window
-    done = window.cumsum(0)
-    mean = log_growth.sum(dim=0) / done[-1]  # (B, k)
-    order = mean.argsort(dim=-1, descending=True, stable=True)
-    log_growth = log_growth.gather(-1, order.expand_as(log_growth))
-    mean = mean.gather(-1, order)
-    columns = window.reshape(-1, 1, 1)
-    dimension, bound = kaplan_yorke_dimension(mean, map.state_size)
-    values = {
-        "lyapunov_exponent": mean,
-        "standard_error": batch_means_error(log_growth, window),
-        "memory_timescale": memory_timescale(mean),
-        "running_exponent": (log_growth.cumsum(dim=0) / done.reshape(-1, 1, 1)).movedim(0, 1),
-        "local_growth": (log_growth / columns).movedim(0, 1),
-        "kaplan_yorke_dimension": dimension,
-        "kaplan_yorke_is_lower_bound": bound.to(torch.int8),
-        "entropy_rate": entropy_rate(mean),
-        "log_volume_residual": growth.log_volume_residual / dt,
-        "frame_condition": growth.condition,
-    }
+    def reached(growth: Growth) -> bool:
+        assert until is not None
+        return bool(errors_reached(growth, until * dt, until_exponents == "leading").all())
+
+    with progress_bar(drive.steps, "Lyapunov spectrum", progress) as bar:
+        growth = grow_until(
+            map,
+            drive,
+            frame,
+            tangents=tangents,
+            rule=rule,
+            reached=None if until is None else reached,
+            before=before,
+            on_step=bar.update,
+        )
+    settled = drive.transient if resume is None else json.loads(resume.attrs["config_json"])["transient"]
     config: dict[str, object] = {
-        "steps": drive.steps,
-        "transient": drive.transient,
+        "steps": settled + growth.steps,
+        "transient": settled,
         "k": k,
         "qr_interval": "auto" if rule.limit is not None else rule.interval,
         "frame_dtype": str(frame_dtype).removeprefix("torch."),
         "dt": dt,
+        "until": until,
+        "until_exponents": until_exponents,
         "driven": drive.inputs is not None,
         "rng_seed": generator.initial_seed(),
         "tangents": tangents.name,
         "batching": getattr(map, "batching", "native"),
         "derivative_error": derivative_error,
     }
+    values, freedom = spectrum_values(growth, map.state_size, dt, None if until is None else (until, until_exponents))
+    attributes = provenance(config, dtype=map.dtype, device=map.device)
+    attributes["error_degrees_of_freedom"] = freedom
     return make_dataset(
         "lyapunov_spectrum",
         {name: value.cpu().numpy() for name, value in values.items()},
         {
-            "trajectory": np.arange(mean.shape[0]),
-            "step": (drive.transient + done).long().cpu().numpy(),
+            "trajectory": np.arange(growth.state.shape[0]),
+            "step": (settled + growth.window.cumsum(0)).long().cpu().numpy(),
             "exponent": np.arange(1, k + 1),
+            "unit": list(map.unit_names),
         },
-        provenance(config, dtype=map.dtype, device=map.device),
+        attributes,
         time_unit(dt),
     )
+
+
+def _steps_until(map: RecurrentMap, steps: int | None, until: float, exponents: str, max_steps: int) -> int | None:
+    """The largest number of steps of a run with a stop rule: None for a driven map, whose inputs say it."""
+    if not (isinstance(until, int | float) and until > 0):
+        raise ValueError(f"until must be a positive standard error, got {until!r}.")
+    if exponents not in ("leading", "all"):
+        raise ValueError(f'until_exponents must be "leading" or "all", got {exponents!r}.')
+    if steps is not None:
+        raise TypeError("give steps= for a run of fixed length, or until= and max_steps= for a stop rule, not both.")
+    return None if map.input_size else check_interval(max_steps, "max_steps")

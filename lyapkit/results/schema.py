@@ -45,10 +45,20 @@ SCHEMA: dict[str, dict[str, Variable]] = {
         "memory_timescale": Variable(("trajectory", "exponent"), "memory time scale", "{time}"),
         "running_exponent": Variable(("trajectory", "step", "exponent"), "running exponent", RATE),
         "local_growth": Variable(("trajectory", "step", "exponent"), "local growth rate", RATE),
+        "half_difference": Variable(
+            ("trajectory", "exponent"), "exponent of the second half of the run minus that of the first", RATE
+        ),
+        "converged": Variable(("trajectory",), "the run was long enough", "1"),
+        "probability_positive": Variable(("trajectory",), "probability that the leading exponent is positive", "1"),
         "kaplan_yorke_dimension": Variable(("trajectory",), "Kaplan-Yorke dimension", "1"),
+        "kaplan_yorke_dimension_error": Variable(("trajectory",), "standard error of the Kaplan-Yorke dimension", "1"),
         "kaplan_yorke_is_lower_bound": Variable(("trajectory",), "Kaplan-Yorke dimension is a lower bound", "1"),
         "entropy_rate": Variable(("trajectory",), "sum of positive exponents", RATE),
+        "entropy_rate_error": Variable(("trajectory",), "standard error of the sum of positive exponents", RATE),
         "frame_condition": Variable(("trajectory",), "largest condition number of the tangent frame", "1"),
+        "final_state": Variable(("trajectory", "unit"), "state after the last step", "1"),
+        "final_frame": Variable(("trajectory", "unit", "exponent"), "tangent frame after the last step", "1"),
+        "frame_order": Variable(("trajectory", "exponent"), "column of the frame, from 0", "1"),
         "log_volume_residual": Variable(("trajectory",), "log-volume residual", RATE),
     },
     "variational_term": {

@@ -27,13 +27,19 @@ def test_every_variable_is_described_and_every_dimension_labelled(name: str) -> 
     assert set(ds.dims) == set(ds.coords) <= set(DIMENSIONS)
     for dim in ds.dims:
         assert ds[dim].attrs["long_name"] == DIMENSIONS[dim]
-        first = {"trajectory": 0, "norm": "inf", "step": 3 if name == "lyapunov_spectrum" else 1, "parameter": 0}
+        first = {
+            "trajectory": 0,
+            "norm": "inf",
+            "step": 3 if name == "lyapunov_spectrum" else 1,
+            "parameter": 0,
+            "unit": "h[0]",
+        }
         assert ds[dim].values[0] == first.get(dim, 1)
 
 
 def test_schema_fixes_shapes_and_types() -> None:
     sizes = {
-        "lyapunov_spectrum": {"trajectory": 2, "step": 10, "exponent": 2},
+        "lyapunov_spectrum": {"trajectory": 2, "step": 10, "exponent": 2, "unit": 6},
         "variational_term": {"trajectory": 2, "step": 12, "exponent": 6},
         "gradient_propagation": {"norm": 2, "trajectory": 2, "step": 12},
         "hessian_spectrum": {"rank": 2, "parameter": 3},
@@ -42,7 +48,8 @@ def test_schema_fixes_shapes_and_types() -> None:
         ds = ANALYSES[name]()
         assert dict(ds.sizes) == expected
         for key, variable in ds.data_vars.items():
-            assert variable.dtype == (np.int8 if key == "kaplan_yorke_is_lower_bound" else np.float64)
+            flags = {"kaplan_yorke_is_lower_bound": np.int8, "converged": np.int8, "frame_order": np.int64}
+            assert variable.dtype == flags.get(key, np.float64)
 
 
 @pytest.mark.parametrize("name", ANALYSES)

@@ -1,0 +1,63 @@
+"""Everything a Lyapunov spectrum reports, from the growth that Algorithm 1 has collected."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lyapkit.lyapunov.dimensions import (
+    entropy_gradient,
+    entropy_rate,
+    kaplan_yorke_dimension,
+    kaplan_yorke_gradient,
+    memory_timescale,
+)
+from lyapkit.lyapunov.qr import Growth
+from lyapkit.lyapunov.stopping import compare_halves, errors_reached
+from lyapkit.lyapunov.uncertainty import BatchMeans, probability_positive
+
+
+def spectrum_values(
+    growth: Growth, state_size: int, dt: float, until: tuple[float, str] | None
+) -> tuple[dict[str, Tensor], int]:
+    """The variables of a `lyapunov_spectrum` Dataset.
+
+    Args:
+        growth: windows W, trajectories B, directions k.
+        state_size: N.
+        dt: duration of a step.
+        until: target standard error and the exponents it is for, when there was a stop rule.
+
+    Returns:
+        Tensors by variable name, and the degrees of freedom of the standard errors.
+    """
+    window = growth.window
+    done = window.cumsum(0)
+    order = (growth.log_growth.sum(dim=0)).argsort(dim=-1, descending=True, stable=True)  # (B, k)
+    log_growth = growth.log_growth.gather(-1, order.expand_as(growth.log_growth)) / dt  # (W, B, k)
+    means = BatchMeans.of(log_growth, window)
+    exponents, error = means.mean, means.standard_error()
+    drift, halves_agree = compare_halves(log_growth, window)
+    dimension, is_bound = kaplan_yorke_dimension(exponents, state_size)
+    converged = halves_agree if until is None else errors_reached(growth, until[0] * dt, until[1] == "leading")
+    frame = growth.frame.gather(-1, order.unsqueeze(1).expand_as(growth.frame))  # columns by rank
+    return {
+        "lyapunov_exponent": exponents,
+        "standard_error": error,
+        "memory_timescale": memory_timescale(exponents),
+        "running_exponent": (log_growth.cumsum(dim=0) / done.reshape(-1, 1, 1)).movedim(0, 1),
+        "local_growth": (log_growth / window.reshape(-1, 1, 1)).movedim(0, 1),
+        "half_difference": drift,
+        "converged": converged.to(torch.int8),
+        "probability_positive": probability_positive(exponents[:, 0], error[:, 0], means.degrees_of_freedom),
+        "kaplan_yorke_dimension": dimension,
+        "kaplan_yorke_dimension_error": means.standard_error(kaplan_yorke_gradient(exponents, state_size)),
+        "kaplan_yorke_is_lower_bound": is_bound.to(torch.int8),
+        "entropy_rate": entropy_rate(exponents),
+        "entropy_rate_error": means.standard_error(entropy_gradient(exponents)),
+        "log_volume_residual": growth.log_volume_residual / dt,
+        "frame_condition": growth.condition,
+        "final_state": growth.state,
+        "final_frame": frame,
+        "frame_order": order,
+    }, means.degrees_of_freedom

@@ -1,0 +1,56 @@
+"""Continue a Lyapunov spectrum from its Dataset."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from lyapkit.lyapunov.qr import Growth
+from lyapkit.recurrent_map import RecurrentMap
+
+
+def growth_of(ds: xr.Dataset, map: RecurrentMap, dt: float) -> Growth:
+    """The growth that a Dataset of `lyapunov_spectrum` holds, in the order of its frame.
+
+    Args:
+        ds: an earlier result for the same map.
+        map: the map.
+        dt: duration of a step in the continued run.
+
+    Raises:
+        ValueError: the Dataset is another analysis' or another map's result, or has another dt.
+    """
+    if not isinstance(ds, xr.Dataset) or ds.attrs.get("analysis") != "lyapunov_spectrum":
+        raise ValueError("resume= takes a Dataset that lyapunov_spectrum has returned.")
+    if ds["unit"].values.tolist() != list(map.unit_names):
+        raise ValueError(
+            f"the Dataset to resume is of a map with {ds.sizes['unit']} units, {ds['unit'].values[0]} to "
+            f"{ds['unit'].values[-1]}; this one has {map.state_size}, {map.unit_names[0]} to {map.unit_names[-1]}."
+        )
+    config = json.loads(ds.attrs["config_json"])
+    if config["dt"] != dt:
+        raise ValueError(f"the Dataset to resume has dt={config['dt']}, got dt={dt}; they must be equal.")
+    window = torch.as_tensor(np.diff(ds["step"].values, prepend=config["transient"]), dtype=torch.float64)
+    order = _tensor(ds["frame_order"])  # (B, k): the frame's column of each rank
+    rate = _tensor(ds["local_growth"]).movedim(1, 0)  # (W, B, k)
+    log_growth = torch.empty_like(rate).scatter(-1, order.expand_as(rate), rate * dt * window.reshape(-1, 1, 1))
+    sorted_frame = _tensor(ds["final_frame"])  # (B, N, k)
+    frame = torch.empty_like(sorted_frame).scatter(-1, order.unsqueeze(1).expand_as(sorted_frame), sorted_frame)
+    device = map.device
+    return Growth(
+        log_growth.to(device),
+        window.to(device),
+        _tensor(ds["log_volume_residual"]).to(device) * dt,
+        _tensor(ds["frame_condition"]).to(device),
+        _tensor(ds["final_state"]).to(device=device, dtype=map.dtype),
+        frame.to(device=device, dtype=getattr(torch, config["frame_dtype"])),
+    )
+
+
+def _tensor(variable: Any) -> Tensor:
+    return torch.from_numpy(variable.values.copy())

@@ -1,0 +1,103 @@
+"""Algorithm 1 until the standard errors are small enough."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from scipy.special import stdtrit
+from torch import Tensor
+
+from lyapkit.drive import Drive
+from lyapkit.lyapunov.interval import IntervalRule
+from lyapkit.lyapunov.qr import Growth, qr_growth
+from lyapkit.lyapunov.uncertainty import SMALLEST_SAMPLE, BatchMeans
+from lyapkit.recurrent_map import RecurrentMap
+from lyapkit.tangents import TangentStrategy
+
+FIRST_BLOCK = 1024
+"""Counted steps before the first look at the errors; each further block doubles the run, so that the bias of stopping
+at a lucky moment stays small."""
+
+FALSE_ALARM = 0.01
+"""Share of stationary runs whose halves are said to disagree."""
+
+ROUNDING = 1e-12
+"""Differences of this size between rates in nats per step are rounding, not drift."""
+
+
+def grow_until(
+    map: RecurrentMap,
+    drive: Drive,
+    frame: Tensor,
+    *,
+    tangents: TangentStrategy,
+    rule: IntervalRule,
+    reached: Callable[[Growth], bool] | None,
+    before: Growth | None = None,
+    on_step: Callable[[], object] = lambda: None,
+) -> Growth:
+    """Run `qr_growth` in blocks, each doubling the run, until ``reached`` or to the end of the drive.
+
+    Args:
+        map: the map.
+        drive: initial states and inputs; all of its steps at most.
+        frame: where the frame starts, shape (B, N, k).
+        tangents: how tangents are carried.
+        rule: steps between decompositions.
+        reached: whether a run is good enough; None runs the whole drive in one block.
+        before: the growth of earlier steps, which the new ones continue.
+        on_step: called after every step (progress).
+    """
+    growth, state, start = before, drive.state, 0
+    while start < drive.steps:
+        counted = 0 if growth is None else growth.steps
+        block = drive.steps if reached is None else max(counted, FIRST_BLOCK) + max(0, drive.transient - start)
+        length = min(block, drive.steps - start)
+        rule.plan(counted + length)
+        part = qr_growth(map, drive.part(start, length, state), frame, tangents=tangents, rule=rule, on_step=on_step)
+        growth = part if growth is None else growth.followed_by(part)
+        state, frame, start = part.state, part.frame, start + length
+        if reached is not None and reached(growth):
+            break
+    assert growth is not None, "a drive has at least one step"
+    return growth
+
+
+def errors_reached(growth: Growth, target: float, leading: bool) -> Tensor:
+    """Whether the standard errors of the leading or of all exponents are at most ``target``, shape (B,)."""
+    means = BatchMeans.of(growth.log_growth, growth.window)
+    error = means.standard_error()  # (B, k)
+    if leading:
+        error = error.gather(-1, means.mean.argmax(dim=-1, keepdim=True))
+    return (error <= target).all(dim=-1)
+
+
+def compare_halves(growth: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
+    """Whether the two halves of a run agree, as they do when it is stationary and long enough.
+
+    The difference of the halves' means is held against its standard error, which is estimated *within* the halves,
+    so that a drift does not hide itself. The verdict raises a false alarm in `FALSE_ALARM` of stationary runs,
+    whatever the number of exponents (Bonferroni).
+
+    Args:
+        growth: log growth of each window, shape (W, B, k).
+        window: steps in each window, shape (W,).
+
+    Returns:
+        The second half's growth per step minus the first's, shape (B, k), 0 for -inf exponents; and the verdict, shape
+        (B,), False where there are too few windows to tell.
+    """
+    done = window.cumsum(0)
+    middle = int((done <= done[-1] / 2).sum().clamp(min=1, max=max(1, len(window) - 1)))
+    enough = min(middle, len(window) - middle) >= SMALLEST_SAMPLE
+    if len(window) < 2:
+        return torch.zeros_like(growth[0]), torch.zeros(growth.shape[1], dtype=torch.bool, device=growth.device)
+    first, second = BatchMeans.of(growth[:middle], window[:middle]), BatchMeans.of(growth[middle:], window[middle:])
+    gone = torch.isinf(first.mean) | torch.isinf(second.mean)
+    difference = torch.where(gone, torch.zeros_like(first.mean), second.mean - first.mean)
+    error = (first.standard_error() ** 2 + second.standard_error() ** 2).sqrt()
+    freedom = first.degrees_of_freedom + second.degrees_of_freedom
+    limit = float(stdtrit(max(freedom, 1), 1 - FALSE_ALARM / 2 / growth.shape[-1]))
+    agree = (difference.abs() <= limit * error + ROUNDING).all(dim=-1)
+    return difference, agree & enough

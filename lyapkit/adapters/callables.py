@@ -50,6 +50,7 @@ class CallableMap(RecurrentMap):
                     f"{leaves[0].device}; convert one of them with .to()."
                 )
         self._function = function
+        self._paths = [pytree.keystr(path) for path, _ in paths]
         self._leaves = leaves
         self._names = [name for (path, leaf) in paths for name in _component_names(_leaf_name(path), tuple(leaf.shape))]
         self._input_shape = None if input is None else input.shape
@@ -117,8 +118,12 @@ class CallableMap(RecurrentMap):
         if input is not None:
             assert self._input_shape is not None
             arguments.append(input.reshape(self._input_shape))
-        after, structure = pytree.tree_flatten(self._function(*arguments))
-        if structure != self._structure:
+        returned = self._function(*arguments)
+        after, structure = pytree.tree_flatten(returned)
+        if structure != self._structure:  # perhaps a dict whose keys come in another order
+            by_path = {pytree.keystr(path): leaf for path, leaf in pytree.tree_flatten_with_path(returned)[0]}
+            after = [by_path[path] for path in self._paths if path in by_path]
+        if len(after) != len(self._leaves) or len(after) != structure.num_leaves:
             raise ValueError(
                 f"the callable must return a state like the example, {self._structure}, but returned {structure}."
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ import xarray as xr
 from torch import Tensor
 
 from lyapkit.adapters import as_map
+from lyapkit.adapters.closed_loop import with_feedback
 from lyapkit.arguments import check_dt, check_interval, check_k, time_unit
 from lyapkit.drive import prepare_drive
 from lyapkit.lyapunov.derived import spectrum_values
@@ -32,6 +34,8 @@ def lyapunov_spectrum(
     steps: int | None = None,
     k: int | None = None,
     initial_state: Tensor | None = None,
+    feedback: Callable[[Tensor], Tensor] | None = None,
+    teacher_forcing: float = 0.0,
     transient: int = 0,
     qr_interval: int | Literal["auto"] = "auto",
     frame_dtype: torch.dtype | None = None,
@@ -60,6 +64,9 @@ def lyapunov_spectrum(
         steps: number of steps of an autonomous map.
         k: number of leading exponents; all N by default.
         initial_state: flat states (N,) or (B, N); the map's own by default.
+        feedback: closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
+            and takes ``steps`` instead of ``inputs``.
+        teacher_forcing: with ``feedback``, how much of the given inputs is mixed in: a s_t + (1 - a) feedback.
         transient: leading steps that settle state and frame and are not counted.
         qr_interval: steps between QR decompositions. ``"auto"`` starts with 1, as Algorithm 1 does, and stretches the
             interval while the condition number of the frame stays below 1e6 (1e3 for a float32 frame), up to 1/64 of
@@ -111,7 +118,7 @@ def lyapunov_spectrum(
         >>> ds.lyapunov_exponent.values.round(4).tolist()  # log 0.9, twice
         [[-0.1054, -0.1054]]
     """
-    map = as_map(model)
+    map = with_feedback(as_map(model), feedback, teacher_forcing)
     k = check_k(k, map.state_size)
     dt = check_dt(dt)
     if frame_dtype not in (None, torch.float32, torch.float64):
@@ -163,6 +170,8 @@ def lyapunov_spectrum(
         "until": until,
         "until_exponents": until_exponents,
         "driven": drive.inputs is not None,
+        "feedback": feedback is not None,
+        "teacher_forcing": teacher_forcing,
         "rng_seed": generator.initial_seed(),
         "tangents": tangents.name,
         "batching": getattr(map, "batching", "native"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import xarray as xr
 from torch import Tensor
 
 from lyapkit.adapters import as_map
+from lyapkit.adapters.closed_loop import with_feedback
 from lyapkit.arguments import check_dt, check_interval, check_k, time_unit
 from lyapkit.drive import prepare_drive
 from lyapkit.lyapunov.graded import GradedProduct
@@ -26,6 +28,8 @@ def variational_term(
     steps: int | None = None,
     k: int | None = None,
     initial_state: Tensor | None = None,
+    feedback: Callable[[Tensor], Tensor] | None = None,
+    teacher_forcing: float = 0.0,
     record_every: int = 1,
     dt: float = 1.0,
     check: bool = True,
@@ -50,6 +54,9 @@ def variational_term(
         steps: number of steps of an autonomous map.
         k: number of leading singular values to return; all N by default. All N are computed in any case.
         initial_state: flat states (N,) or (B, N); the map's own by default.
+        feedback: closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
+            and takes ``steps`` instead of ``inputs``.
+        teacher_forcing: with ``feedback``, how much of the given inputs is mixed in: a s_t + (1 - a) feedback.
         record_every: steps between recorded singular values; the last step is always recorded.
         dt: duration of a step; finite-time exponents are divided by it.
         check: probe the map once before the run.
@@ -72,7 +79,7 @@ def variational_term(
         >>> ds.log_singular_value.values.round(4).tolist()  # the golden ratio, although both exponents are 0
         [[[0.4812, -0.4812]]]
     """
-    map = as_map(model)
+    map = with_feedback(as_map(model), feedback, teacher_forcing)
     drive = prepare_drive(map, inputs, steps, initial_state)
     k = check_k(k, map.state_size)
     record_every = check_interval(record_every, "record_every")
@@ -97,6 +104,8 @@ def variational_term(
         "record_every": record_every,
         "dt": dt,
         "driven": drive.inputs is not None,
+        "feedback": feedback is not None,
+        "teacher_forcing": teacher_forcing,
         "tangents": tangents.name,
         "batching": getattr(map, "batching", "native"),
         "derivative_error": derivative_error,

@@ -144,6 +144,13 @@ def test_callable_over_a_nested_state_conforms() -> None:
     assert (map.state_size, map.input_size) == (7, 4)
 
 
+def test_keys_of_a_returned_dict_may_come_in_another_order() -> None:
+    map = as_map(lambda s: {"b": s["a"], "a": 2 * s["b"]}, state={"a": torch.ones(1), "b": torch.ones(2)[:1]})
+    assert map.step(torch.tensor([3.0, 5.0])).tolist() == [10.0, 3.0]
+    with pytest.raises(ValueError, match="must return a state like the example"):
+        as_map(lambda s: {"b": s["a"], "c": s["b"]}, state={"a": torch.ones(1), "b": torch.ones(1)})
+
+
 def test_autonomous_callable_conforms_and_starts_from_its_example() -> None:
     map = as_map(lambda x: torch.tanh(WEIGHT @ x), state=torch.tensor([1.0, 2.0, 3.0]).double())
     check_map(map, lambda state, _: torch.tanh(state @ WEIGHT.T))

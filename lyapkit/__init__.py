@@ -18,6 +18,8 @@ from lyapkit.curvature import hessian_spectrum as hessian_spectrum
 from lyapkit.gradients import gradient_propagation as gradient_propagation
 
 # dynamics
+from lyapkit.lyapunov import covariant_vectors as covariant_vectors
+from lyapkit.lyapunov import lyapunov_exponents as lyapunov_exponents
 from lyapkit.lyapunov import lyapunov_spectrum as lyapunov_spectrum
 from lyapkit.lyapunov import variational_term as variational_term
 from lyapkit.recurrent_map import RecurrentMap as RecurrentMap
@@ -30,9 +32,11 @@ __all__ = [
     "RecurrentMap",
     "analyze",
     "as_map",
+    "covariant_vectors",
     "gradient_propagation",
     "hessian_spectrum",
     "load",
+    "lyapunov_exponents",
     "lyapunov_spectrum",
     "plots",
     "save",

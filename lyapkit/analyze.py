@@ -9,9 +9,13 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from lyapkit.adapters import as_map
+from lyapkit.arguments import check_integer, check_k
 from lyapkit.curvature import hessian_spectrum
+from lyapkit.curvature.spectrum import parameter_count
 from lyapkit.gradients import gradient_propagation
 from lyapkit.lyapunov import lyapunov_spectrum, variational_term
+from lyapkit.unrolled import resolve_readout
 
 ANALYSES = ("lyapunov_spectrum", "variational_term", "gradient_propagation", "hessian_spectrum")
 
@@ -23,9 +27,9 @@ def analyze(
     loss: Callable[[Any, Any], Tensor],
     *,
     readout: Callable[[Tensor], Tensor] | None = None,
-    include: Sequence[str] = ANALYSES,
+    include: Sequence[str] | str = ANALYSES,
     k: int | None = None,
-    hessian_k: int = 20,
+    hessian_k: int | None = None,
     trajectories: int | None = None,
     record_every: int = 1,
     transient: int = 0,
@@ -44,14 +48,14 @@ def analyze(
         readout: from the map's output to what ``loss`` reads; the model's own by default.
         include: which analyses to do.
         k: number of leading exponents; all by default.
-        hessian_k: number of Hessian eigenvalues.
+        hessian_k: number of Hessian eigenvalues; 20 by default, or as many as there are parameters.
         trajectories: how many of the B sequences the Lyapunov spectrum and the variational term follow (the first
             ones); all by default. Gradients and Hessian use all B.
         record_every: steps between recorded singular values of the variational term.
         transient: leading steps that the Lyapunov spectrum does not count.
         learning_rate: eta of the effective learning rates; left out by default.
         rng: generator or seed.
-        check: probe the map and the loss once.
+        check: probe the map and the loss first.
         progress: show progress bars.
 
     Returns:
@@ -71,14 +75,27 @@ def analyze(
         >>> sorted(tree.children)
         ['gradient_propagation', 'hessian_spectrum', 'lyapunov_spectrum', 'variational_term']
     """
+    if isinstance(include, str):
+        include = (include,)
     unknown = [name for name in include if name not in ANALYSES]
     if unknown or not include:
         raise ValueError(f"include must name some of {', '.join(ANALYSES)}; got {list(include)}.")
     if not isinstance(inputs, Tensor) or inputs.ndim != 3:
         found = tuple(inputs.shape) if isinstance(inputs, Tensor) else type(inputs).__name__
         raise TypeError(f"inputs must be a tensor of shape (T, B, M), time first, got {found}.")
+    if trajectories is not None:
+        trajectories = check_integer("trajectories", trajectories)
     if trajectories is not None and not 1 <= trajectories <= inputs.shape[1]:
         raise ValueError(f"trajectories must be between 1 and the batch size {inputs.shape[1]}, got {trajectories}.")
+    # what the later analyses would refuse is refused before the first long one
+    check_k(k, as_map(model).state_size)
+    if "gradient_propagation" in include:
+        resolve_readout(as_map(model), readout)
+    if "hessian_spectrum" in include:
+        count = parameter_count(model, readout)
+        hessian_k = min(20, count) if hessian_k is None else hessian_k
+        if hessian_k > count:
+            raise ValueError(f"hessian_k must be between 1 and the number of parameters {count}, got {hessian_k}.")
     followed = inputs[:, :trajectories]
     todo: dict[str, Callable[[], xr.Dataset]] = {
         "lyapunov_spectrum": lambda: lyapunov_spectrum(
@@ -94,7 +111,7 @@ def analyze(
             model,
             (inputs, targets),
             loss,
-            k=hessian_k,
+            k=20 if hessian_k is None else hessian_k,
             readout=readout,
             learning_rate=learning_rate,
             rng=rng,

@@ -6,6 +6,8 @@ import math
 import operator
 from typing import Any
 
+import torch
+
 
 def check_integer(name: str, value: Any, expected: str = "an integer") -> int:
     """An integer, Python's or NumPy's, as an int.
@@ -19,6 +21,18 @@ def check_integer(name: str, value: Any, expected: str = "an integer") -> int:
         return operator.index(value)
     except TypeError:
         raise TypeError(f"{name} must be {expected}, got {value!r}.") from None
+
+
+def refuse_inference_mode() -> None:
+    """Every analysis needs derivatives.
+
+    Raises:
+        RuntimeError: inference mode is on, which PyTorch cannot differentiate in.
+    """
+    if torch.is_inference_mode_enabled():
+        raise RuntimeError(
+            "torch.inference_mode() is on, which rules derivatives out; call the analysis outside of it."
+        )
 
 
 def check_k(k: int | None, size: int) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lyapkit.arguments import check_integer
+from lyapkit.arguments import check_integer, refuse_inference_mode
 from lyapkit.recurrent_map import RecurrentMap
 
 
@@ -76,6 +76,7 @@ def prepare_drive(
         TypeError: wrong kind of argument (integer inputs, both or neither of inputs and steps).
         ValueError: wrong shape, dtype, device, number of steps, or values that are not finite.
     """
+    refuse_inference_mode()
     size = map.input_size
     if size == 0 and inputs is not None:
         raise TypeError("the map is autonomous (input_size 0); give steps= instead of inputs.")
@@ -107,6 +108,8 @@ def prepare_drive(
     if steps is None:
         raise TypeError("the map is autonomous; say how many steps to run with steps=.")
     steps = check_integer("steps", steps)
+    if steps < 0:
+        raise ValueError(f"steps must be at least 1, got {steps}.")
     transient = check_integer("transient", transient)
     if transient < 0:
         raise ValueError(f"transient must be at least 0, got {transient}.")
@@ -129,16 +132,16 @@ def run(map: RecurrentMap, drive: Drive, length: int) -> Iterator[Stretch]:
         FloatingPointError: a state is not finite; the message names step and trajectory.
     """
     state = drive.state
-    with torch.no_grad():
-        for start in range(0, drive.steps, length):
-            stop = min(start + length, drive.steps)
-            states = []
+    for start in range(0, drive.steps, length):
+        stop = min(start + length, drive.steps)
+        states = []
+        with torch.no_grad():  # closed before the yield, or the caller would be without gradients too
             for step in range(start, stop):
                 states.append(state)
                 state = map.step(state, drive.input_at(step))
             stretch = torch.stack(states)  # (L, B, N)
-            _refuse_overflow(stretch, state, drive.offset + start)
-            yield Stretch(start, stretch, None if drive.inputs is None else drive.inputs[start:stop], state)
+        _refuse_overflow(stretch, state, drive.offset + start)
+        yield Stretch(start, stretch, None if drive.inputs is None else drive.inputs[start:stop], state)
 
 
 def _refuse_overflow(states: Tensor, after: Tensor, start: int) -> None:

@@ -62,8 +62,13 @@ def check_sequence(map: RecurrentMap, inputs: Tensor) -> None:
     """Refuse anything but (T, B, M) of the map's dtype and device.
 
     Raises:
+        TypeError: the map takes no inputs, or they are not a tensor.
         ValueError: expected and got are named.
     """
+    if not map.input_size:
+        raise TypeError("the map is autonomous; a loss over (inputs, targets) needs a map with inputs.")
+    if not isinstance(inputs, Tensor):
+        raise TypeError(f"inputs must be a tensor, got {type(inputs).__name__}; convert with torch.as_tensor.")
     if inputs.ndim != 3 or inputs.shape[-1] != map.input_size or inputs.shape[0] < 1:
         raise ValueError(f"inputs must have shape (T, B, {map.input_size}), time first, got {tuple(inputs.shape)}.")
     if inputs.dtype != map.dtype or inputs.device != map.device:

@@ -19,6 +19,8 @@ ROOT = Path(lyapkit.__file__).parent
 KERNELS = [
     "lyapunov/qr.py",
     "lyapunov/graded.py",
+    "lyapunov/ginelli.py",
+    "lyapunov/angles.py",
     "lyapunov/uncertainty.py",
     "lyapunov/dimensions.py",
     "curvature/operators.py",
@@ -58,7 +60,7 @@ def test_the_public_api_is_complete_and_no_wider() -> None:
     assert len(set(lyapkit.__all__)) == len(lyapkit.__all__)
     assert {
         "RecurrentMap", "as_map", "lyapunov_spectrum", "variational_term", "gradient_propagation", "hessian_spectrum",
-        "analyze", "save", "load", "plots", "systems",
+        "covariant_vectors", "analyze", "save", "load", "plots", "systems",
     } <= set(lyapkit.__all__)  # fmt: skip
     public = {name for name, value in vars(lyapkit).items() if not name.startswith("_") and not inspect.ismodule(value)}
     assert public <= set(lyapkit.__all__)

@@ -34,6 +34,8 @@ class CallableMap(RecurrentMap):
             raise ValueError("the example state holds no tensors; give one tensor or a pytree of tensors.")
         for path, leaf in paths:
             _check_leaf(f"state{pytree.keystr(path)}", leaf)
+        if not any(leaf.numel() for _, leaf in paths):
+            raise ValueError("the example state has no components; give at least one.")
         leaves: list[Tensor] = [leaf.detach() for _, leaf in paths]
         for what in ("dtype", "device"):
             found = {str(getattr(leaf, what)) for leaf in leaves}

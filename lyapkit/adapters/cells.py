@@ -5,24 +5,30 @@ from __future__ import annotations
 from torch import nn
 
 from lyapkit.adapters.elementary import CellKind, CellWeights
+from lyapkit.adapters.plain import refuse_changed
 from lyapkit.adapters.stacked import Layer, StackedCells
 
 
 def cell_map(cell: nn.RNNCellBase) -> StackedCells:
-    """The map of a built-in cell; the state of an `nn.LSTMCell` is (h, c)."""
+    """The map of a built-in cell; the state of an `nn.LSTMCell` is (h, c).
+
+    Raises:
+        ValueError: the cell has a ``forward`` of its own or hooks.
+    """
+    kind, builtin = _kind(cell)
+    refuse_changed(cell, builtin)
 
     def weights() -> CellWeights:
         return CellWeights(cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh)
 
-    kind = _kind(cell)
     cells = cell.hidden_size if kind == "lstm" else 0
     return StackedCells(cell, kind, [Layer(weights, cell.hidden_size, cells)], cell.input_size)
 
 
-def _kind(cell: nn.RNNCellBase) -> CellKind:
+def _kind(cell: nn.RNNCellBase) -> tuple[CellKind, type[nn.RNNCellBase]]:
     if isinstance(cell, nn.LSTMCell):
-        return "lstm"
+        return "lstm", nn.LSTMCell
     if isinstance(cell, nn.GRUCell):
-        return "gru"
+        return "gru", nn.GRUCell
     assert isinstance(cell, nn.RNNCell), "registered for the three built-in cells only"
-    return "rnn_tanh" if cell.nonlinearity == "tanh" else "rnn_relu"
+    return ("rnn_tanh" if cell.nonlinearity == "tanh" else "rnn_relu"), nn.RNNCell

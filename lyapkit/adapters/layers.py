@@ -7,6 +7,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from lyapkit.adapters.elementary import CellKind, CellWeights
+from lyapkit.adapters.plain import refuse_changed
 from lyapkit.adapters.stacked import Layer, StackedCells
 
 
@@ -15,8 +16,9 @@ def layer_map(module: nn.RNNBase) -> StackedCells:
 
     Raises:
         ValueError: the module is bidirectional (its backward half reads the future, so the pair is not a
-            recurrent map), or its dropout is active.
+            recurrent map), its dropout is active, or it has a ``forward`` of its own or hooks.
     """
+    refuse_changed(module, next(builtin for builtin in (nn.LSTM, nn.GRU, nn.RNN) if isinstance(module, builtin)))
     if module.bidirectional:
         raise ValueError(
             "a bidirectional layer is not a recurrent map: its backward half starts at the end of the "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from lyapkit.adapters.callables import CallableMap
@@ -46,7 +47,8 @@ def as_map(obj: object, *, state: Any = None, input: Tensor | None = None) -> Re
               layers and any ``proj_size``): the state is (h, c) of every layer. Inputs are time first,
               (T, B, M), whatever the module's own ``batch_first``;
             - a module whose type has a registered adapter;
-            - any callable ``f(x)`` or ``f(x, s)``, the *state first*, on one unbatched state;
+            - any callable ``f(x)`` or ``f(x, s)``, the *state first* (PyTorch's own cells take the input first), on
+              one unbatched state: ``lambda state, input: cell(input, state)`` for a cell with a step of its own;
             - a `RecurrentMap`, which is returned as it is.
         state: example state of a callable, any pytree of floating-point tensors.
         input: example input of a driven callable, a floating-point tensor; None when autonomous.
@@ -56,7 +58,8 @@ def as_map(obj: object, *, state: Any = None, input: Tensor | None = None) -> Re
 
     Raises:
         TypeError: ``obj`` is none of these, or ``state``/``input`` are given for a module that needs none.
-        ValueError: the map is not well defined (bidirectional, active dropout, returned shape differs).
+        ValueError: the map is not well defined (bidirectional, active dropout, hooks, another ``forward`` than the
+            built-in one, returned shape differs), in half precision or on the meta device.
 
     Example:
         >>> import torch
@@ -71,15 +74,34 @@ def as_map(obj: object, *, state: Any = None, input: Tensor | None = None) -> Re
         _refuse_examples(obj, state, input)
         return obj
     if isinstance(obj, nn.Module):
-        for base in type(obj).__mro__:
-            if base in _ADAPTERS:
-                _refuse_examples(obj, state, input)
-                return _ADAPTERS[base](obj)
+        adapter = _adapter(obj)
+        if adapter is not None:
+            map = _checked(adapter(obj))
+            _refuse_examples(obj, state, input)
+            return map
+    if isinstance(obj, type) and issubclass(obj, nn.Module):
+        raise TypeError(f"{obj.__name__} is a class; pass a module, such as {obj.__name__}(...).")
     if callable(obj) and state is not None:
         if isinstance(obj, nn.Module):
             _refuse_random_layers(obj)
-        return CallableMap(obj, state, input)
+        return _checked(CallableMap(obj, state, input))
     raise TypeError(_unknown(obj))
+
+
+def _adapter(module: nn.Module) -> Callable[[Any], RecurrentMap] | None:
+    """The adapter of the closest base class."""
+    return next((_ADAPTERS[base] for base in type(module).__mro__ if base in _ADAPTERS), None)
+
+
+def _checked(map: RecurrentMap) -> RecurrentMap:
+    if map.dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"the map computes in {map.dtype}, whose derivatives carry two or three digits; convert it with .float() "
+            "or .double()."
+        )
+    if map.device.type == "meta":
+        raise ValueError("the map is on the meta device, which holds no numbers; load it on a real device.")
+    return map
 
 
 def _refuse_examples(obj: object, state: Any, input: Tensor | None) -> None:
@@ -101,11 +123,11 @@ def _refuse_random_layers(module: nn.Module) -> None:
 
 def _unknown(obj: object) -> str:
     if isinstance(obj, nn.Module):
-        known = [name for name, part in obj.named_modules() if name and _has_adapter(part)]
+        known = [name for name, part in obj.named_modules() if name and _adapter(part) is not None]
         if known:
             return (
-                f"{type(obj).__name__} has no adapter. Its recurrent part is {', '.join(known)}: pass that "
-                f"(model.{known[0]}), with the rest of the model as readout= where an analysis needs one."
+                f"{type(obj).__name__} has no adapter. Its recurrent part is {', '.join(known)}: pass that, "
+                f"model.get_submodule({known[0]!r}), and the rest of the model as readout= where an analysis needs one."
             )
     if callable(obj):
         return (
@@ -116,10 +138,6 @@ def _unknown(obj: object) -> str:
         f"cannot make a recurrent map of {type(obj).__name__}; expected a recurrent PyTorch module, a module with "
         "a registered adapter, or a callable f(state) or f(state, input)."
     )
-
-
-def _has_adapter(module: nn.Module) -> bool:
-    return any(base in _ADAPTERS for base in type(module).__mro__)
 
 
 for _cell in (nn.RNNCell, nn.GRUCell, nn.LSTMCell):

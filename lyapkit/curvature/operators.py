@@ -21,7 +21,7 @@ from torch.autograd import grad
 
 @dataclass(frozen=True)
 class WeightedLoss:
-    """A loss over batches: sum_b w_b loss(network(inputs_b), targets_b), with weights that sum to one.
+    """A loss over batches: sum_b w_b loss(network(inputs_b), targets_b).
 
     Attributes:
         network: from inputs to outputs.

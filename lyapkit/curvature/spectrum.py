@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lyapkit.adapters import as_map
 from lyapkit.adapters.unfused import unfused
-from lyapkit.arguments import check_integer
+from lyapkit.arguments import check_integer, refuse_inference_mode
 from lyapkit.curvature.lanczos import Which, lanczos
 from lyapkit.curvature.operators import WeightedLoss
 from lyapkit.progress import progress_bar
@@ -37,6 +37,7 @@ def hessian_spectrum(
     which: Which = "LM",
     readout: Callable[[Tensor], Tensor] | None = None,
     parameters: Sequence[str] | None = None,
+    reduction: Literal["mean", "sum"] = "mean",
     batch_weight: Callable[[Any], float] | None = None,
     learning_rate: float | None = None,
     tolerance: float | None = None,
@@ -55,15 +56,17 @@ def hessian_spectrum(
         model: a module whose ``forward`` maps inputs to what ``loss`` reads; or, with ``readout``, anything
             `lyapkit.as_map` takes, which is then run over inputs (T, B, M) and read out at the last step.
         batches: one ``(inputs, targets)`` pair or an iterable of them, which is read once.
-        loss: ``loss(outputs, targets)``, a scalar averaged over its batch.
+        loss: ``loss(outputs, targets)``, a scalar.
         k: number of eigenvalues.
         operator: ``"hessian"``, ``"ggn"`` (generalised Gauss-Newton) or ``"residual"`` (their difference).
         which: ``"LM"`` largest magnitude, ``"LA"`` largest, ``"SA"`` smallest.
         readout: see ``model``; its parameters, when it is a module, are analysed too, under ``readout.``.
         parameters: names of the parameters to include; all that require gradients by default.
-        batch_weight: weight of a batch from its targets. By default ``targets.numel()``, over which PyTorch's mean
-            losses average, so that unequal batches give the mean over the whole data. (A root-mean-square loss is
-            not an average over samples: give all of its data as one batch.)
+        reduction: how ``loss`` reduces over its batch: the curvature is that of the mean or of the sum over all
+            batches.
+        batch_weight: with ``"mean"``, weight of a batch from its targets. By default ``targets.numel()``, over
+            which PyTorch's mean losses average, so that unequal batches give the mean over the whole data. (A
+            root-mean-square loss is not an average over samples: give all of its data as one batch.)
         learning_rate: eta, for the effective learning rates 1/(1 - eta lambda) of eq. (6); left out by default.
         tolerance: on the residual |H v - lambda v| relative to the largest |lambda|; 1e-6 for float64 and 1e-4 for
             float32 models by default, about ten times the rounding of a product.
@@ -91,12 +94,11 @@ def hessian_spectrum(
         >>> ds.eigenvalue.values.round(6).tolist()  # of 2 X'X / n
         [4.0, 1.0]
     """
+    refuse_inference_mode()
     network, available = _network(model, readout)
     chosen = _choose(available, parameters)
     pairs = _pairs(batches)
-    weights = [_weight(targets, batch_weight) for _, targets in pairs]
-    total = sum(weights)
-    objective = WeightedLoss(network, chosen, pairs, [weight / total for weight in weights], loss)
+    objective = WeightedLoss(network, chosen, pairs, _weights(pairs, reduction, batch_weight), loss)
     operators = {"hessian": objective.hessian, "ggn": objective.ggn, "residual": objective.residual}
     if operator not in operators:
         raise ValueError(f"operator must be one of {', '.join(operators)}, got {operator!r}.")
@@ -108,10 +110,17 @@ def hessian_spectrum(
     first = objective.tensors[0]
     if tolerance is None:
         tolerance = 1e-6 if first.dtype == torch.float64 else 1e-4
-    if not tolerance > 0:
-        raise ValueError(f"tolerance must be positive, got {tolerance}.")
+    if not isinstance(tolerance, int | float) or not tolerance > 0:
+        raise ValueError(f"tolerance must be a positive number, got {tolerance!r}.")
+    max_products = check_integer("max_products", max_products)
     if max_products < 2 * k:
         raise ValueError(f"max_products must be at least 2 k = {2 * k}, got {max_products}.")
+    if learning_rate is not None and not (isinstance(learning_rate, int | float) and np.isfinite(learning_rate)):
+        raise ValueError(f"learning_rate must be a finite number or None, got {learning_rate!r}.")
+    if first.dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"the model computes in {first.dtype}, too coarse for second derivatives; convert it with .double()."
+        )
     generator = make_generator(rng)
     with _elementary(model), progress_bar(None, f"{operator} products", progress) as bar:
         _check_loss(objective, check)
@@ -149,6 +158,7 @@ def hessian_spectrum(
         coordinates["parameter"] = np.arange(objective.size)
     config: dict[str, object] = {
         "operator": operator,
+        "reduction": reduction,
         "which": which,
         "k": k,
         "parameters": {name: list(tensor.shape) for name, tensor in chosen.items()},
@@ -162,6 +172,16 @@ def hessian_spectrum(
     attributes = provenance(config, dtype=first.dtype, device=first.device)
     attributes["converged"] = int(pairs_found.converged)
     return make_dataset("hessian_spectrum", values, coordinates, attributes)
+
+
+def parameter_count(model: object, readout: Callable[[Tensor], Tensor] | None) -> int:
+    """Number of parameters whose curvature `hessian_spectrum` takes by default.
+
+    Args:
+        model: as `hessian_spectrum` takes it.
+        readout: likewise.
+    """
+    return sum(tensor.numel() for tensor in _choose(_network(model, readout)[1], None).values())
 
 
 def _network(
@@ -180,6 +200,8 @@ def _elementary(model: object) -> AbstractContextManager[None]:
 
 
 def _choose(available: Mapping[str, nn.Parameter], names: Sequence[str] | None) -> dict[str, nn.Parameter]:
+    if isinstance(names, str):
+        raise TypeError(f"parameters must be a sequence of names, got the text {names!r}; write [{names!r}].")
     if names is None:
         chosen = {name: tensor for name, tensor in available.items() if tensor.requires_grad}
     else:
@@ -218,6 +240,17 @@ def _iterate(batches: Any) -> Iterator[Any]:
         ) from None
 
 
+def _weights(pairs: Sequence[Batch], reduction: str, batch_weight: Callable[[Any], float] | None) -> list[float]:
+    if reduction == "sum":
+        if batch_weight is not None:
+            raise TypeError("batch_weight is for losses that average; a sum over batches has no weights.")
+        return [1.0] * len(pairs)
+    if reduction != "mean":
+        raise ValueError(f'reduction must be "mean" or "sum", got {reduction!r}.')
+    weights = [_weight(targets, batch_weight) for _, targets in pairs]
+    return [weight / sum(weights) for weight in weights]
+
+
 def _weight(targets: Any, batch_weight: Callable[[Any], float] | None) -> float:
     if batch_weight is not None:
         weight = float(batch_weight(targets))
@@ -234,7 +267,7 @@ def _weight(targets: Any, batch_weight: Callable[[Any], float] | None) -> float:
 
 def _check_loss(objective: WeightedLoss, check: bool) -> None:
     inputs, targets = objective.batches[0]
-    with torch.no_grad():
+    with torch.enable_grad():
         outputs = objective.network(inputs)
         if isinstance(outputs, tuple):
             raise TypeError(
@@ -246,9 +279,16 @@ def _check_loss(objective: WeightedLoss, check: bool) -> None:
         found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise ValueError(f"loss must return a scalar tensor, got {found}; reduce it over the batch.")
     if not bool(torch.isfinite(value)):
-        raise ValueError(f"the loss is {float(value)}; check weights, inputs and targets.")
+        raise ValueError(f"the loss is {value.item()}; check weights, inputs and targets.")
+    if not value.requires_grad:
+        raise ValueError("the loss does not depend differentiably on the parameters; check loss and model.")
     if check:
         once, twice = objective.gradient(), objective.gradient()
+        if not bool(torch.isfinite(once).all()):
+            raise FloatingPointError(
+                "the gradient of the loss is not finite; check the loss (a root-mean-square loss has no derivative "
+                "where it is zero)."
+            )
         if not torch.allclose(once, twice, rtol=1e-4, atol=1e-4 * float(once.abs().max())):
             raise ValueError(
                 "the gradient differs between two calls, so the loss is not deterministic; call .eval() on the model "

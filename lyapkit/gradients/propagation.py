@@ -30,7 +30,7 @@ def gradient_propagation(
     loss: Loss,
     *,
     readout: Callable[[Tensor], Tensor] | None = None,
-    norms: Sequence[float | str] = ("inf", 2),
+    norms: Sequence[float | str] | float | str = ("inf", 2),
     loss_on: Literal["last", "every"] = "last",
     steps: int | None = None,
     initial_state: Tensor | None = None,
@@ -55,14 +55,15 @@ def gradient_propagation(
         loss_on: ``"last"``: outputs have shape (B, O), read at the last step; ``"every"``: (T, B, O).
         steps: number of steps of an autonomous map.
         initial_state: flat states (N,) or (B, N); the map's own by default.
-        check: probe the map once before the run.
+        check: probe the map once before the run, and compute the loss twice.
         progress: show a progress bar.
 
     Returns:
         A Dataset over ``norm``, ``trajectory`` and ``step``: ``gradient_norm``, ``log_gradient_norm`` (natural
         logarithm, which does not underflow), and over (norm, trajectory) ``growth_rate``, the slope of the
-        logarithm per step *back in time*, comparable to a Lyapunov exponent: negative when gradients vanish, with
-        its standard error ``growth_rate_error``.
+        logarithm per step *back in time*, with its standard error ``growth_rate_error``. It is comparable to a
+        Lyapunov exponent: negative when gradients vanish, -inf when they are zero at all steps but the last. One
+        step has no slope (0, error inf).
 
     Raises:
         TypeError: no readout, or arguments of the wrong kind.
@@ -82,9 +83,9 @@ def gradient_propagation(
     map = as_map(model)
     read = resolve_readout(map, readout)
     drive = prepare_drive(map, inputs, steps, initial_state)
-    orders = [_order(norm) for norm in norms]
-    if not orders:
-        raise ValueError('norms must name at least one norm, such as ("inf", 2).')
+    orders = [_order(norm) for norm in ((norms,) if isinstance(norms, str | int | float) else norms)]
+    if not orders or len(set(orders)) < len(orders):
+        raise ValueError(f'norms must name one or more different norms, such as ("inf", 2); got {norms!r}.')
     if loss_on not in ("last", "every"):
         raise ValueError(f'loss_on must be "last" or "every", got {loss_on!r}.')
     if check:
@@ -93,6 +94,11 @@ def gradient_propagation(
 
     states = _states(map, drive)
     value, direct = _direct_derivatives(map, read, states, targets, loss, loss_on)
+    if check and _direct_derivatives(map, read, states, targets, loss, loss_on)[0] != value:
+        raise ValueError(
+            "the loss differs between two calls, so it is not deterministic; call .eval() on the readout (dropout, "
+            "batch norm), and draw no random numbers in the loss."
+        )
     batch, total = drive.state.shape[0], drive.steps
     log_norm = torch.empty(len(orders), batch, total, dtype=torch.float64)
     with progress_bar(total, "gradient propagation", progress) as bar:

@@ -18,8 +18,9 @@ def growth_rate(log_norm: Tensor) -> tuple[Tensor, Tensor]:
         log_norm: log norms at t = 1, ..., T, shape (..., T); steps where they are -inf are left out.
 
     Returns:
-        The slope d log |dL/dx_t| / d(T - t) and its standard error, shape (...). Where fewer than 3 steps have a
-        gradient nothing can be fitted: the slope is then 0 and the error inf.
+        The slope d log |dL/dx_t| / d(T - t) and its standard error, shape (...). A gradient that is zero at all
+        steps but the last has slope -inf. From one or two steps no error can be told: it is inf, and so is nothing
+        known of the slope of one step, which is reported as 0.
     """
     flat = log_norm.reshape(-1, log_norm.shape[-1])
     slopes, errors = zip(*(_fit(row) for row in flat), strict=True)
@@ -31,8 +32,11 @@ def _fit(row: Tensor) -> tuple[Tensor, Tensor]:
     kept = torch.isfinite(row)
     values = row[kept]
     count = values.numel()
+    if count < 2 and row.numel() > 1:
+        return row.new_full((), -math.inf), row.new_zeros(())
     if count < 3:
-        return row.new_zeros(()), row.new_full((), math.inf)
+        slope = (values[0] - values[-1]) / max(count - 1, 1) if count else row.new_zeros(())
+        return slope, row.new_full((), math.inf)
     back = (row.shape[0] - 1 - torch.arange(row.shape[0], dtype=row.dtype, device=row.device))[kept]
     centred = back - back.mean()
     spread = (centred**2).sum()

@@ -48,11 +48,14 @@ class GradedProduct:
         """J V, where ``push`` multiplies a frame (B, N, N) by J from the left."""
         size = self.u.shape[-1]
         columns = push(self.u)
+        largest = columns.abs().amax(dim=-2)  # (B, N); taken out first, so that norms do not overflow
+        columns = columns / torch.where(largest == 0, torch.ones_like(largest), largest).unsqueeze(-2)
         norms = torch.linalg.vector_norm(columns, dim=-2)
-        order = (self.log_scale + norms.log()).argsort(dim=-1, descending=True, stable=True)
+        scale = self.log_scale + largest.log()
+        order = (scale + norms.log()).argsort(dim=-1, descending=True, stable=True)
         columns = columns.gather(-1, order.unsqueeze(-2).expand_as(columns))
         norms = norms.gather(-1, order)
-        scale = self.log_scale.gather(-1, order)
+        scale = scale.gather(-1, order)
         t = self.t.gather(-2, order.unsqueeze(-1).expand_as(self.t))
         q, r = torch.linalg.qr(columns)
         diagonal = r.diagonal(dim1=-2, dim2=-1).abs()

@@ -18,6 +18,12 @@ WINDOWS = 64
 """An automatic interval leaves at least about this many windows, which the standard errors are estimated from."""
 
 
+LONGEST = 256
+"""Longest automatic interval: beyond it there is nothing left to save."""
+
+REPLAY_BYTES = 256 * 2**20
+"""Memory for the steps of one window, which are done again when the frame fails in it."""
+
 FORGETTING = 0.98
 """What remains of an earlier, larger rate from one window to the next."""
 
@@ -39,15 +45,13 @@ class IntervalRule:
     rate: float = 0.0
 
     @classmethod
-    def automatic(cls, counted_steps: int, dtype: torch.dtype) -> IntervalRule:
+    def automatic(cls, dtype: torch.dtype) -> IntervalRule:
         """Start with every step and stretch as far as conditioning and the number of windows allow."""
-        rule = cls(1, CONDITION_LIMITS[dtype])
-        rule.plan(counted_steps)
-        return rule
+        return cls(1, CONDITION_LIMITS[dtype])
 
-    def plan(self, counted_steps: int) -> None:
-        """Say how many steps the run will have, of which an automatic interval takes at most 1/64."""
-        self.longest = max(1, counted_steps // WINDOWS)
+    def plan(self, counted_steps: int, frame: Tensor) -> None:
+        """Say how long the run will be, of which an automatic interval takes at most 1/64, and what frames it has."""
+        self.longest = max(1, min(counted_steps // WINDOWS, replayable_steps(frame)))
 
     def update(self, steps: int, condition: float) -> None:
         """Choose the next interval from the window that has just ended.
@@ -66,16 +70,11 @@ class IntervalRule:
         self.interval = int(max(1, min(reach, 2 * steps, self.longest)))
 
 
-def frame_condition(r: Tensor, diagonal: Tensor) -> Tensor:
-    """1-norm condition number of the frames that R comes from, shape (B,); inf where a direction was annihilated.
+def replayable_steps(frame: Tensor) -> int:
+    """How many steps of a window can be kept in memory, to do them again when the window fails.
 
     Args:
-        r: upper triangular factors, shape (B, k, k).
-        diagonal: |R_ii| with annihilated directions as 0, shape (B, k).
+        frame: shape (B, N, k); what a step keeps is at most its Jacobians, (B, N, N).
     """
-    gone = (diagonal == 0).any(dim=-1)
-    safe = torch.where(gone[:, None, None], torch.eye(r.shape[-1], dtype=r.dtype, device=r.device), r)
-    identity = torch.eye(r.shape[-1], dtype=r.dtype, device=r.device).expand_as(safe)
-    inverse = torch.linalg.solve_triangular(safe, identity, upper=True)
-    condition = torch.linalg.matrix_norm(safe, ord=1) * torch.linalg.matrix_norm(inverse, ord=1)
-    return torch.where(gone, torch.full_like(condition, torch.inf), condition).double()
+    batch, size = frame.shape[:2]
+    return max(1, min(LONGEST, REPLAY_BYTES // (batch * size * size * frame.element_size())))

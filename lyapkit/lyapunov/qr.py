@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from lyapkit.drive import Drive, Stretch, run
-from lyapkit.lyapunov.interval import IntervalRule, frame_condition
+from lyapkit.lyapunov.decomposition import Decomposition, decompose
+from lyapkit.lyapunov.interval import IntervalRule, replayable_steps
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents import TangentStrategy
 
@@ -115,6 +116,9 @@ def qr_growth(
 ) -> Growth:
     """Run Algorithm 1.
 
+    A window in which the frame overflows, underflows or loses a direction to rounding is done again with a
+    decomposition at every step; only what a *single* step annihilates counts as annihilated.
+
     Args:
         map: the map.
         drive: initial states and inputs; its transient steps settle state and frame.
@@ -124,62 +128,65 @@ def qr_growth(
         on_step: called after every step (progress).
 
     Raises:
-        FloatingPointError: state or frame are not finite; the message names step and trajectory.
+        FloatingPointError: state or frame are not finite, or a window too long to be kept lost a direction; the message
+            names step and trajectory.
     """
     k = frame.shape[-1]
-    log_growth, windows = [], []
-    volume_error = torch.zeros(frame.shape[0], dtype=torch.float64, device=frame.device)
-    worst = torch.ones_like(volume_error)
+    replayable = replayable_steps(frame)
+    lengths, logs, errors, conditions = [], [], [], []
+    opening, pushes = frame, list[Callable[[Tensor], Tensor]]()
     counted = 0
     state = drive.state
     for push, stretch, step in pushed_frames(map, drive, tangents, k, frame.dtype):
         frame = push(frame)
         counted += 1
+        if counted <= replayable:
+            pushes.append(push)
         on_step()
         state = stretch.after
         done = step + 1
         if counted >= rule.interval or done == drive.steps or done == drive.transient:
-            frame, logs, error, condition = _decompose(frame, drive.offset + done)
-            rule.update(counted, float(condition.max()))
+            window = [(counted, decompose(frame))]
+            if bool(window[0][1].lost.any()) and (counted > 1 or not bool(window[0][1].finite.all())):
+                window = _again(window[0][1], opening, pushes, counted, drive.offset + done)
+            rule.update(counted, float(window[-1][1].condition.max()))
             if done > drive.transient:
-                log_growth.append(logs)
-                windows.append(counted)
-                volume_error += error
-                worst = torch.maximum(worst, condition)
-            counted = 0
+                lengths += [length for length, _ in window]
+                logs += [part.log_growth for _, part in window]
+                errors += [part.volume_error for _, part in window]
+                conditions += [part.condition for _, part in window]
+            opening = frame = window[-1][1].q
+            pushes, counted = [], 0
+    steps = torch.tensor(lengths, dtype=torch.float64, device=frame.device)
     return Growth(
-        torch.stack(log_growth),
-        torch.tensor(windows, dtype=torch.float64, device=frame.device),
-        volume_error.abs() / sum(windows),
-        worst,
+        torch.stack(logs),
+        steps,
+        torch.stack(errors).sum(dim=0).abs() / steps.sum(),
+        torch.stack(conditions).amax(dim=0),
         state,
         frame,
     )
 
 
-def _decompose(frame: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Q, log |R_ii| (B, k), sum log |R_ii| - log volume (B,) and the condition number (B,)."""
-    finite = torch.isfinite(frame).all(dim=-1).all(dim=-1)
-    if not bool(finite.all()):
-        trajectory = int((~finite).nonzero()[0])
+def _again(
+    failed: Decomposition, frame: Tensor, pushes: list[Callable[[Tensor], Tensor]], counted: int, step: int
+) -> list[tuple[int, Decomposition]]:
+    """A window with a decomposition at every step."""
+    if counted > len(pushes):
+        trajectory = int(failed.lost.nonzero()[0])
         raise FloatingPointError(
-            f"the tangent frame of trajectory {trajectory} is not finite after step {step}: it overflowed between two "
-            "QR decompositions (choose a smaller qr_interval), or the map's derivative is not finite there."
+            f"the tangent frame of trajectory {trajectory} overflowed, underflowed or lost a direction to rounding in "
+            f"the {counted} steps before step {step}; choose a smaller qr_interval."
         )
-    q, r = torch.linalg.qr(frame)  # Householder
-    diagonal = r.diagonal(dim1=-2, dim2=-1).abs()  # (B, k)
-    # what is left of a column after removing the others is rounding noise below this: the direction is annihilated
-    noise = frame.shape[-2] * torch.finfo(frame.dtype).eps * torch.linalg.vector_norm(frame, dim=-2)
-    diagonal = torch.where(diagonal <= noise, torch.zeros_like(diagonal), diagonal)
-    logs = diagonal.double().log()
-    return q, logs, _volume_error(frame.double(), logs), frame_condition(r, diagonal)
-
-
-def _volume_error(frame: Tensor, logs: Tensor) -> Tensor:
-    if frame.shape[-1] == frame.shape[-2]:
-        log_volume = torch.linalg.slogdet(frame).logabsdet
-    else:
-        log_volume = torch.linalg.svdvals(frame).log().sum(dim=-1)
-    error = logs.sum(dim=-1) - log_volume
-    # an annihilated volume is zero on both sides, up to rounding noise that has no logarithm to compare
-    return torch.where(torch.isinf(logs.sum(dim=-1)), torch.zeros_like(error), error)
+    results = []
+    for index, push in enumerate(pushes):
+        part = decompose(push(frame))
+        if not bool(part.finite.all()):
+            trajectory = int((~part.finite).nonzero()[0])
+            raise FloatingPointError(
+                f"the tangent frame of trajectory {trajectory} is not finite after step {step - counted + index + 1}: "
+                "the map's derivative is not finite there, or too large for the frame's type."
+            )
+        results.append((1, part))
+        frame = part.q
+    return results

@@ -134,7 +134,7 @@ def lyapunov_spectrum(
         steps = _steps_until(map, steps, until, until_exponents, max_steps)
     drive = prepare_drive(map, inputs, steps, initial_state, transient)
     if qr_interval == "auto":
-        rule = IntervalRule.automatic(drive.steps - drive.transient, frame_dtype)
+        rule = IntervalRule.automatic(frame_dtype)
     else:
         rule = IntervalRule(check_interval(qr_interval))
     generator = make_generator(rng)

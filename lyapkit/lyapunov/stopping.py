@@ -54,7 +54,7 @@ def grow_until(
         counted = 0 if growth is None else growth.steps
         block = drive.steps if reached is None else max(counted, FIRST_BLOCK) + max(0, drive.transient - start)
         length = min(block, drive.steps - start)
-        rule.plan(counted + length)
+        rule.plan(counted + length, frame)
         part = qr_growth(map, drive.part(start, length, state), frame, tangents=tangents, rule=rule, on_step=on_step)
         growth = part if growth is None else growth.followed_by(part)
         state, frame, start = part.state, part.frame, start + length

@@ -46,7 +46,8 @@ def variational_term(
     are the eigenvalues of eq. (4) before its limit and tend to the Lyapunov exponents.
 
     The product is never formed: it is kept as U D T with the logarithms of D, so that singular values far
-    below eps times the largest, and far outside the range of float64, are exact to about 1e-10 in the logarithm.
+    below eps times the largest, and far outside the range of float64, keep their digits: the error of a logarithm
+    is about eps times the condition number of the single Jacobians, not of their product.
 
     Args:
         model: anything `lyapkit.as_map` takes.

@@ -4,9 +4,24 @@ Each takes the Dataset and ``ax=``, draws, and returns the Axes; none shows, sav
 shipped style is used with ``plt.style.context("lyapkit.plots.paper")``.
 """
 
+from lyapkit.plots.covariant_vectors import covariant_vectors as covariant_vectors
+from lyapkit.plots.exponents_over_checkpoints import exponents_over_checkpoints as exponents_over_checkpoints
 from lyapkit.plots.gradient_propagation import gradient_propagation as gradient_propagation
 from lyapkit.plots.hessian_spectrum import hessian_spectrum as hessian_spectrum
+from lyapkit.plots.kaplan_yorke import kaplan_yorke as kaplan_yorke
+from lyapkit.plots.local_growth import local_growth as local_growth
 from lyapkit.plots.lyapunov_spectrum import lyapunov_spectrum as lyapunov_spectrum
+from lyapkit.plots.running_exponents import running_exponents as running_exponents
 from lyapkit.plots.variational_term import variational_term as variational_term
 
-__all__ = ["gradient_propagation", "hessian_spectrum", "lyapunov_spectrum", "variational_term"]
+__all__ = [
+    "covariant_vectors",
+    "exponents_over_checkpoints",
+    "gradient_propagation",
+    "hessian_spectrum",
+    "kaplan_yorke",
+    "local_growth",
+    "lyapunov_spectrum",
+    "running_exponents",
+    "variational_term",
+]

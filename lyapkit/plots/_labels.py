@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import xarray as xr
 from matplotlib import cbook
 from matplotlib.axes import Axes
@@ -14,7 +15,7 @@ from matplotlib.lines import Line2D
 
 def axes_or_new(ax: Axes | None) -> Axes:
     """The given axes, or those of a new figure."""
-    return plt.figure().add_subplot() if ax is None else ax
+    return plt.figure(layout="constrained").add_subplot() if ax is None else ax
 
 
 def with_defaults(line: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:
@@ -27,6 +28,18 @@ def next_color(ax: Axes) -> Any:
     (line,) = ax.plot([], [])
     line.remove()
     return line.get_color()
+
+
+def spread_ranks(count: int, lines: int) -> list[int]:
+    """At most ``lines`` of the positions 0, ..., count - 1, evenly spread with first and last included.
+
+    Raises:
+        ValueError: ``lines`` is below 1.
+    """
+    if lines < 1:
+        raise ValueError(f"lines must be at least 1, got {lines}.")
+    chosen: list[int] = np.unique(np.linspace(0, count - 1, lines).round().astype(int)).tolist()
+    return chosen
 
 
 def label(variable: xr.DataArray) -> str:
@@ -47,8 +60,8 @@ def check_analysis(dataset: xr.Dataset, analysis: str) -> None:
         raise ValueError(f"this plot draws the result of {analysis}, got {got}.")
 
 
-def check_trajectory(dataset: xr.Dataset, trajectory: int) -> None:
-    """Refuse a trajectory that is not there.
+def check_trajectory(dataset: xr.Dataset, trajectory: int | None) -> None:
+    """Refuse a trajectory that is not there; None stands for all of them.
 
     Raises:
         ValueError: names those that are.
@@ -56,6 +69,6 @@ def check_trajectory(dataset: xr.Dataset, trajectory: int) -> None:
     if "trajectory" not in dataset.dims:
         raise ValueError("the Dataset has no trajectory dimension; select with a list, .isel(trajectory=[0]).")
     there = dataset["trajectory"].values.tolist()
-    if trajectory not in there:
+    if trajectory is not None and trajectory not in there:
         found = ", ".join(map(str, there if len(there) <= 6 else [*there[:5], "...", there[-1]]))
         raise ValueError(f"trajectory must be one of {found}; got {trajectory!r}.")

@@ -6,6 +6,7 @@ from typing import Any
 
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from lyapkit.plots._labels import axes_or_new, check_analysis, with_defaults
 
@@ -43,6 +44,7 @@ def hessian_spectrum(ds: xr.Dataset, *, ax: Axes | None = None, **line: Any) -> 
     )
     ax.errorbar(rank, abs(value), yerr=residual, fmt="none", ecolor=drawn.get_color(), elinewidth=0.8)
     ax.set_yscale("log")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("rank of the eigenvalue")
     ax.set_ylabel(r"Hessian eigenvalue $|\lambda|$")
     return ax

@@ -27,6 +27,7 @@ def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> Path
         TypeError: ``result`` is neither.
         FileNotFoundError: the directory does not exist.
         IsADirectoryError: ``path`` is a directory.
+        ValueError: ``path`` is a device or a pipe.
 
     Example:
         >>> import lyapkit, tempfile, torch
@@ -38,11 +39,14 @@ def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> Path
     if not isinstance(result, xr.Dataset | xr.DataTree):
         raise TypeError(f"save takes an xarray Dataset or DataTree, got {type(result).__name__}.")
     path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"the directory {path.parent} does not exist; create it first.")
+    target = Path(os.path.realpath(path))  # a link stays, what it points to is written
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"the directory {target.parent} does not exist; create it first.")
+    if target.exists() and not target.is_file() and not target.is_dir():
+        raise ValueError(f"{path} is a device or a pipe, not a regular file; give the name of a file.")
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a directory; give the name of a file in it.")
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=".lyapkit-", suffix=".partial", dir=target.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -50,7 +54,7 @@ def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> Path
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # mkstemp files are private; results are as readable as any other file
-        temporary.replace(path)
+        temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
     return path
@@ -67,7 +71,7 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset | xr.DataTree:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not a netCDF-4 file, or a damaged one.
+        ValueError: the file is not a netCDF-4 file, a damaged one, or holds no results.
 
     Example:
         >>> import lyapkit, tempfile
@@ -86,4 +90,6 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset | xr.DataTree:
             loaded = tree.load()
     except (OSError, KeyError, RuntimeError) as error:  # h5py raises KeyError and RuntimeError on damaged metadata
         raise ValueError(f"{path} is not a result file (netCDF-4): {error}") from error
+    if not any("schema_version" in node.attrs for node in loaded.subtree):
+        raise ValueError(f"{path} is a netCDF or HDF5 file, but holds no results: nothing has a schema_version.")
     return loaded if loaded.children else loaded.to_dataset()

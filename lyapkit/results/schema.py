@@ -14,6 +14,7 @@ DIMENSIONS = {
     "trajectory": "sequence or initial condition, from 0",
     "step": "time step, from 1",
     "exponent": "rank of a Lyapunov exponent, from 1",
+    "split": "number of leading covariant vectors on one side, from 1",
     "unit": "state component",
     "norm": "vector norm",
     "rank": "rank of a Hessian eigenvalue by magnitude, from 1",
@@ -66,6 +67,25 @@ SCHEMA: dict[str, dict[str, Variable]] = {
             ("trajectory", "step", "exponent"), "log singular value of the variational term", "nats"
         ),
         "running_exponent": Variable(("trajectory", "step", "exponent"), "finite-time exponent", RATE),
+    },
+    "covariant_vectors": {
+        "covariant_vector": Variable(("trajectory", "step", "unit", "exponent"), "covariant Lyapunov vector", "1"),
+        "angle": Variable(
+            ("trajectory", "step", "split"), "smallest angle between leading and remaining covariant vectors", "rad"
+        ),
+        "consecutive_angle": Variable(
+            ("trajectory", "step", "split"), "angle between consecutive covariant vectors", "rad"
+        ),
+        "participation_ratio": Variable(("trajectory", "step", "exponent"), "participation ratio", "1"),
+        "local_growth": Variable(("trajectory", "step", "exponent"), "local growth rate", RATE),
+        "covariant_exponent": Variable(("trajectory", "exponent"), "mean growth rate of the covariant vector", RATE),
+        "covariance_residual": Variable(("trajectory", "exponent"), "largest residual of covariance", "1"),
+        "forward_difference": Variable(
+            ("trajectory", "exponent"), "distance of the leading frame vectors from those of another start", "1"
+        ),
+        "backward_difference": Variable(
+            ("trajectory", "exponent"), "distance of the covariant vector from that of another start", "1"
+        ),
     },
     "gradient_propagation": {
         "gradient_norm": Variable(("norm", "trajectory", "step"), "gradient norm |dL/dx_t|", "1"),

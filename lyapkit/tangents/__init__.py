@@ -1,8 +1,9 @@
 """How tangents are carried along a trajectory: one strategy per file."""
 
 from lyapkit.tangents.forward import ForwardTangents as ForwardTangents
+from lyapkit.tangents.recorded import choose_recorded_push as choose_recorded_push
 from lyapkit.tangents.reverse import ReverseTangents as ReverseTangents
 from lyapkit.tangents.strategy import TangentStrategy as TangentStrategy
 from lyapkit.tangents.strategy import choose_strategy as choose_strategy
 
-__all__ = ["ForwardTangents", "ReverseTangents", "TangentStrategy", "choose_strategy"]
+__all__ = ["ForwardTangents", "ReverseTangents", "TangentStrategy", "choose_recorded_push", "choose_strategy"]

@@ -9,6 +9,18 @@ from torch.func import jvp, vmap
 from lyapkit.recurrent_map import RecurrentMap
 
 
+def push_forward(map: RecurrentMap, state: Tensor, input: Tensor | None, frame: Tensor) -> Tensor:
+    """J times a frame, itself differentiable where gradients are on; shapes as in `ForwardTangents.push`."""
+
+    def along(tangent: Tensor) -> Tensor:  # (..., N) -> (..., N)
+        derivative: Tensor = jvp(lambda x: map.step(x, input), (state,), (tangent,))[1]
+        return derivative
+
+    # out_dims=-1 would fail inside PyTorch where the derivative is a constant, as for a map without memory
+    pushed: Tensor = vmap(along, in_dims=-1)(frame.to(state.dtype))
+    return pushed.movedim(0, -1)
+
+
 class ForwardTangents:
     """J v by `torch.func.jvp`, exact to rounding; no Jacobian is formed by `push`."""
 
@@ -26,15 +38,8 @@ class ForwardTangents:
         Returns:
             J(x_t, s_t) times the frame, shape (..., N, k), in the map's dtype.
         """
-
-        def along(tangent: Tensor) -> Tensor:  # (..., N) -> (..., N)
-            derivative: Tensor = jvp(lambda x: map.step(x, input), (state,), (tangent,))[1]
-            return derivative
-
         with torch.no_grad():
-            # out_dims=-1 would fail inside PyTorch where the derivative is a constant, as for a map without memory
-            pushed: Tensor = vmap(along, in_dims=-1)(frame.to(state.dtype))
-        return pushed.movedim(0, -1)
+            return push_forward(map, state, input, frame)
 
     def jacobian(self, map: RecurrentMap, state: Tensor, input: Tensor | None) -> Tensor:
         """df/dx at each state, shape (..., N, N)."""

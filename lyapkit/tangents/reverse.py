@@ -8,6 +8,35 @@ from torch import Tensor
 from lyapkit.recurrent_map import RecurrentMap
 
 
+def jacobian_rows(map: RecurrentMap, state: Tensor, input: Tensor | None, *, create_graph: bool = False) -> Tensor:
+    """df/dx at each state, (..., N, N), row by row.
+
+    Args:
+        map: the map.
+        state: x_t, shape (..., N).
+        input: s_t, shape (..., M), or None.
+        create_graph: keep the Jacobian in the graph, for derivatives of it.
+
+    Raises:
+        ValueError: the next state does not depend differentiably on the state.
+    """
+    with torch.enable_grad():
+        state = state if state.requires_grad else state.detach().requires_grad_()
+        after = map.step(state, input)
+        if not after.requires_grad:
+            raise ValueError(
+                "the next state does not depend differentiably on the state: the map detaches it, or uses an "
+                "operation without derivative; express the step in differentiable torch operations."
+            )
+        rows = []
+        for component in range(map.state_size):
+            (row,) = torch.autograd.grad(
+                after[..., component].sum(), state, retain_graph=True, create_graph=create_graph, materialize_grads=True
+            )  # (..., N): states of a batch do not influence each other
+            rows.append(row)
+        return torch.stack(rows, dim=-2)
+
+
 class ReverseTangents:
     """J row by row from vector-Jacobian products, exact to rounding; slower than forward mode."""
 
@@ -19,18 +48,4 @@ class ReverseTangents:
 
     def jacobian(self, map: RecurrentMap, state: Tensor, input: Tensor | None) -> Tensor:
         """df/dx at each state, shape (..., N, N)."""
-        with torch.enable_grad():
-            state = state.detach().requires_grad_()
-            after = map.step(state, input)
-            if not after.requires_grad:
-                raise ValueError(
-                    "the next state does not depend differentiably on the state: the map detaches it, or uses an "
-                    "operation without derivative; express the step in differentiable torch operations."
-                )
-            rows = []
-            for component in range(map.state_size):
-                (row,) = torch.autograd.grad(
-                    after[..., component].sum(), state, retain_graph=True, materialize_grads=True
-                )  # (..., N): states of a batch do not influence each other
-                rows.append(row)
-        return torch.stack(rows, dim=-2)
+        return jacobian_rows(map, state.detach(), input)

@@ -200,10 +200,41 @@ class Classifier(nn.Module):
         self.head = nn.Linear(2, 1)
 
 
+class Leaky(nn.RNNCell):
+    def forward(self, input, hx=None):
+        return 0.5 * hx + 0.5 * super().forward(input, hx)
+
+
+class Scaled(nn.GRU):
+    def forward(self, input, hx=None):
+        return super().forward(2 * input, hx)
+
+
+class Renamed(nn.LSTM):
+    """A subclass that changes nothing."""
+
+
+def hooked() -> nn.Module:
+    layer = nn.RNN(1, 2)
+    layer.register_forward_hook(lambda module, inputs, outputs: outputs)
+    return layer
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # vmap has no rule for the fused cell inside
+def test_a_cell_with_a_step_of_its_own_is_analysed_as_a_callable() -> None:
+    cell = Leaky(3, 2).double()
+    map = as_map(lambda h, s: cell(s, h), state=torch.zeros(2).double(), input=torch.zeros(3).double())
+    check_map(map, lambda state, input: 0.5 * state + 0.5 * nn.RNNCell.forward(cell, input, state))
+
+
+def test_a_subclass_that_changes_nothing_is_its_parent() -> None:
+    assert as_map(Renamed(1, 2)).state_size == 4
+
+
 REFUSALS = {
     "bidirectional": (lambda: as_map(nn.LSTM(1, 2, bidirectional=True)), ValueError, "bidirectional"),
     "active dropout": (lambda: as_map(nn.GRU(1, 2, num_layers=2, dropout=0.5)), ValueError, r"\.eval\(\)"),
-    "whole model": (lambda: as_map(Classifier()), TypeError, r"model\.encoder"),
+    "whole model": (lambda: as_map(Classifier()), TypeError, r"model\.get_submodule\('encoder'\)"),
     "unknown module": (lambda: as_map(nn.Linear(2, 2)), TypeError, "example state"),
     "not a model": (lambda: as_map(3), TypeError, "cannot make a recurrent map of int"),
     "callable without state": (lambda: as_map(torch.tanh), TypeError, "needs an example state"),
@@ -237,6 +268,13 @@ REFUSALS = {
         ValueError,
         r"Dropout \(0\) is in training mode",
     ),
+    "half precision": (lambda: as_map(nn.GRU(1, 2).bfloat16()), ValueError, "bfloat16, whose derivatives"),
+    "meta device": (lambda: as_map(nn.GRU(1, 2, device="meta")), ValueError, "meta device"),
+    "class": (lambda: as_map(nn.LSTM), TypeError, r"LSTM is a class; pass a module, such as LSTM\(\.\.\.\)"),
+    "no components": (lambda: as_map(lambda x: x, state=torch.zeros(0)), ValueError, "no components"),
+    "cell with its own forward": (lambda: as_map(Leaky(1, 2)), ValueError, "Leaky has a forward of its own"),
+    "layer with its own forward": (lambda: as_map(Scaled(1, 2)), ValueError, "equations of GRU do not describe it"),
+    "hooks": (lambda: as_map(hooked()), ValueError, "forward hooks, which stepping"),
     "register a non-module": (lambda: register_adapter(dict, as_map), TypeError, "subclass of torch.nn.Module"),
 }
 

@@ -8,9 +8,10 @@ import h5netcdf
 import numpy as np
 import pytest
 import xarray as xr
-from examples import ANALYSES, annihilating, tree
 
 import lyapkit
+from lyapkit.analyze import ANALYSES as INCLUDED
+from sample_results import ANALYSES, annihilating, tree
 
 
 def test_infinities_survive_a_file(tmp_path) -> None:
@@ -40,7 +41,7 @@ def test_a_tree_comes_back_identical_and_other_readers_open_it(tmp_path) -> None
     path = lyapkit.save(result, tmp_path / "tree.nc")
     loaded = lyapkit.load(path)
     assert isinstance(loaded, xr.DataTree)
-    assert list(loaded.children) == list(ANALYSES)
+    assert tuple(loaded.children) == INCLUDED
     xr.testing.assert_identical(loaded, result)
     with xr.open_datatree(path, engine="h5netcdf") as opened:
         xr.testing.assert_identical(opened.load(), result)
@@ -140,3 +141,32 @@ def test_refusals_say_what_is_wrong(tmp_path, name: str) -> None:
     with pytest.raises(error, match=message):
         action(tmp_path)
     assert not list(tmp_path.glob(".*"))  # no temporary files either
+
+
+def test_links_stay_and_their_targets_are_written(tmp_path) -> None:
+    target, link = tmp_path / "target.nc", tmp_path / "link.nc"
+    target.write_text("old")
+    link.symlink_to(target)
+    assert lyapkit.save(annihilating(), link) == link
+    assert link.is_symlink()
+    assert set(lyapkit.load(target)) == set(annihilating())
+
+
+def test_devices_and_pipes_are_refused(tmp_path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(ValueError, match="not a regular file"):
+        lyapkit.save(annihilating(), pipe)
+    assert pipe.is_fifo()
+
+
+def test_files_of_other_programs_are_refused(tmp_path) -> None:
+    xr.Dataset({"a": ("x", [1.0])}).to_netcdf(tmp_path / "other.nc", engine="h5netcdf")
+    with pytest.raises(ValueError, match="holds no results"):
+        lyapkit.load(tmp_path / "other.nc")
+
+
+def test_long_names_fit(tmp_path) -> None:
+    path = tmp_path / ("n" * 240 + ".nc")
+    lyapkit.save(annihilating(), path)
+    assert path.is_file()

@@ -162,8 +162,8 @@ def test_a_gradient_that_dies_is_minus_infinity() -> None:
         map, None, torch.ones(1, 1), sum_of_outputs, readout=nn.Identity(), steps=6, check=False, norms=("inf",)
     )
     assert ds.log_gradient_norm.values[0, 0].tolist() == [-math.inf] * 5 + [0.0]
-    assert ds.growth_rate.item() == 0
-    assert ds.growth_rate_error.item() == math.inf
+    assert ds.growth_rate.item() == -math.inf
+    assert ds.growth_rate_error.item() == 0
 
 
 CELL = nn.RNNCell(1, 2).double()
@@ -171,7 +171,9 @@ INPUTS = torch.zeros(4, 3, 1, dtype=torch.float64)
 REFUSALS = {
     "no readout": (dict(readout=None), TypeError, "no readout of its own"),
     "readout not callable": (dict(readout=3), TypeError, "readout must be callable, got int"),
-    "no norms": (dict(norms=()), ValueError, "at least one norm"),
+    "no norms": (dict(norms=()), ValueError, "one or more different norms"),
+    "norm twice": (dict(norms=(2, 2.0)), ValueError, r"different norms.*got \(2, 2.0\)"),
+    "random readout": (dict(readout=nn.Dropout(0.5)), ValueError, r"call \.eval\(\) on the readout"),
     "negative norm": (dict(norms=(-1,)), ValueError, "got -1"),
     "unknown norm": (dict(norms=("largest",)), ValueError, "got 'largest'"),
     "loss_on": (dict(loss_on="first"), ValueError, '"last" or "every", got \'first\''),
@@ -181,6 +183,16 @@ REFUSALS = {
     "detached loss": (dict(loss=lambda o, y: o.detach().sum()), ValueError, "does not depend differentiably"),
     "infinite gradient": (dict(loss=lambda o, y: (o * 0).sqrt().sum()), FloatingPointError, "not finite at step 4"),
 }
+
+
+def test_one_norm_needs_no_sequence() -> None:
+    ds = gradient_propagation(CELL, INPUTS, torch.ones(3, 2).double(), mse_loss, readout=nn.Identity(), norms=2)
+    assert ds.norm.values.tolist() == ["2"]
+
+
+def test_inference_mode_is_refused() -> None:
+    with torch.inference_mode(), pytest.raises(RuntimeError, match="call the analysis outside of it"):
+        gradient_propagation(CELL, INPUTS, torch.ones(3, 2).double(), mse_loss, readout=nn.Identity())
 
 
 @pytest.mark.parametrize("name", REFUSALS)

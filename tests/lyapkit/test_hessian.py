@@ -315,8 +315,39 @@ REFUSALS = {
     "infinite loss": (dict(loss=lambda o, t: o.sum() / 0), ValueError, "the loss is (-?inf|nan)"),
     "untensored targets": (dict(batches=(PAIR[0], "labels")), TypeError, "batch_weight="),
     "weight": (dict(batch_weight=lambda t: 0.0), ValueError, "positive and finite, got 0"),
-    "tolerance": (dict(tolerance=0.0), ValueError, "tolerance must be positive"),
+    "tolerance": (dict(tolerance=0.0), ValueError, "tolerance must be a positive number, got 0.0"),
     "max_products": (dict(max_products=3), ValueError, r"at least 2 k = 4, got 3"),
+    "tolerance of text": (dict(tolerance="fine"), ValueError, "positive number, got 'fine'"),
+    "products of text": (dict(max_products="4"), TypeError, "max_products must be an integer, got '4'"),
+    "learning rate": (
+        dict(learning_rate=math.nan),
+        ValueError,
+        "learning_rate must be a finite number or None, got nan",
+    ),
+    "reduction": (dict(reduction="median"), ValueError, '"mean" or "sum", got \'median\''),
+    "weights of a sum": (dict(reduction="sum", batch_weight=len), TypeError, "a sum over batches has no weights"),
+    "names as text": (dict(parameters="weight"), TypeError, r"write \['weight'\]"),
+    "constant loss": (dict(loss=lambda o, t: torch.tensor(1.0)), ValueError, "does not depend differentiably"),
+    "half precision": (
+        dict(model=nn.Linear(2, 1).bfloat16(), batches=tuple(part.bfloat16() for part in PAIR)),
+        ValueError,
+        "bfloat16, too coarse",
+    ),
+    "autonomous map": (
+        dict(model=as_map(torch.tanh, state=torch.zeros(2)), readout=nn.Linear(2, 1)),
+        TypeError,
+        "auto",
+    ),
+    "NumPy inputs": (
+        dict(model=nn.GRU(2, 1).double(), readout=nn.Identity(), batches=(np.zeros((3, 2, 2)), PAIR[1])),
+        TypeError,
+        "inputs must be a tensor, got ndarray",
+    ),
+    "undefined gradient": (
+        dict(loss=lambda o, t: ((o - o.detach()) ** 2).mean().sqrt()),
+        FloatingPointError,
+        "no derivative where it is zero",
+    ),
     "tuple output": (dict(model=nn.GRU(2, 1).double()), TypeError, "give readout="),
     "no readout": (dict(model=as_map(nn.GRU(2, 1).double())), TypeError, "no readout of its own"),
     "frozen model": (dict(model=nn.Linear(2, 1).double().requires_grad_(False)), ValueError, "no parameters"),
@@ -351,6 +382,25 @@ def test_a_map_is_run_over_time_first_sequences_of_its_own_type() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             hessian_spectrum(gru, (inputs, torch.zeros(5, 1).double()), mse_loss, k=2, readout=head)
+
+
+def test_inference_mode_is_refused() -> None:
+    with torch.inference_mode(), pytest.raises(RuntimeError, match="call the analysis outside of it"):
+        hessian_spectrum(LINEAR, PAIR, mse_loss, k=1)
+
+
+def test_sums_add_up_over_batches(data) -> None:
+    def summed(outputs, targets):
+        return cross_entropy(outputs, targets, reduction="sum")
+
+    model = LastStep(nn.RNN(2, 3), 3).double()
+    inputs, targets = data
+    batches = list(zip(inputs.split([6, 4], dim=1), targets.split([6, 4]), strict=True))
+    whole = hessian_spectrum(model, data, summed, k=4, reduction="sum")
+    parts = hessian_spectrum(model, batches, summed, k=4, reduction="sum")
+    mean = hessian_spectrum(model, data, cross_entropy, k=4)
+    np.testing.assert_allclose(parts.eigenvalue, whole.eigenvalue, rtol=1e-9)
+    np.testing.assert_allclose(whole.eigenvalue, 10 * mean.eigenvalue, rtol=1e-9)
 
 
 def test_frozen_parameters_cannot_be_asked_for() -> None:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from lyapkit import as_map, lyapunov_spectrum, systems
-from lyapkit.lyapunov.interval import CONDITION_LIMITS, WINDOWS, IntervalRule, frame_condition
+from lyapkit import as_map, lyapunov_spectrum, systems, variational_term
+from lyapkit.lyapunov.decomposition import decompose
+from lyapkit.lyapunov.interval import CONDITION_LIMITS, LONGEST, WINDOWS, IntervalRule, replayable_steps
 from references import matrix_with_spectrum, random_orthogonal
 
 
@@ -43,11 +44,11 @@ def test_automatic_matches_in_batches_and_for_few_directions() -> None:
     np.testing.assert_allclose(few[0].lyapunov_exponent, few[1].lyapunov_exponent, atol=1e-12)
 
 
-def test_a_strongly_contracting_map_is_decomposed_at_every_step() -> None:
+def test_a_strongly_contracting_map_is_decomposed_often() -> None:
     matrix = matrix_with_spectrum([1.0, 1e-4, 1e-8], [], seed=1)
     map = as_map(lambda x: matrix @ x, state=torch.zeros(3, dtype=torch.float64))
-    ds = lyapunov_spectrum(map, steps=680, transient=40)
-    assert ds.sizes["step"] == 640
+    ds = lyapunov_spectrum(map, steps=2600, transient=40)
+    assert ds.sizes["step"] > 1000  # of 2,560; weak contraction leaves about 64
     np.testing.assert_allclose(ds.lyapunov_exponent[0], np.log([1.0, 1e-4, 1e-8]), atol=1e-6)
 
 
@@ -66,7 +67,9 @@ def test_short_runs_keep_every_step() -> None:
 
 
 def test_the_rule_follows_the_condition_number() -> None:
-    rule = IntervalRule.automatic(6400, torch.float64)
+    rule = IntervalRule.automatic(torch.float64)
+    frame = torch.eye(3, dtype=torch.float64)[None]
+    rule.plan(6400, frame)
     assert (rule.interval, rule.longest) == (1, 100)
     rule.update(1, 1.0)
     assert rule.interval == 2  # doubles at most
@@ -83,16 +86,74 @@ def test_the_rule_follows_the_condition_number() -> None:
     assert fixed.interval == 7
 
 
-def test_condition_numbers_are_those_of_the_frames() -> None:
-    frames = torch.stack(
-        [
-            random_orthogonal(4, 1) @ torch.diag(torch.tensor([1.0, 0.1, 1e-2, 1e-3], dtype=torch.float64)),
-            random_orthogonal(4, 2),
-            torch.zeros(4, 4, dtype=torch.float64),
-        ]
-    )
-    r = torch.linalg.qr(frames).R
-    diagonal = r.diagonal(dim1=-2, dim2=-1).abs()
-    found = frame_condition(r, torch.where(diagonal < 1e-14, 0.0, diagonal))
-    expected = torch.tensor([1e3, 1.0, math.inf], dtype=torch.float64)
-    torch.testing.assert_close(found, expected, rtol=1e-9, atol=0)
+def test_long_windows_are_kept_for_replay_only_as_memory_allows() -> None:
+    assert replayable_steps(torch.zeros(1, 100, 100)) == LONGEST
+    assert replayable_steps(torch.zeros(4, 1000, 10, dtype=torch.float64)) == 8
+    rule = IntervalRule.automatic(torch.float64)
+    rule.plan(10**6, torch.zeros(4, 1000, 10, dtype=torch.float64))
+    assert rule.longest == 8
+
+
+def test_conditions_are_those_of_the_frames_with_columns_of_size_one() -> None:
+    tilted = torch.tensor([[1.0, 1.0], [0.0, 1e-3]], dtype=torch.float64)  # columns nearly parallel
+    frames = torch.stack((tilted, random_orthogonal(2, 2) @ torch.diag(torch.tensor([1.0, 1e-9]).double())))
+    found = decompose(frames)
+    assert found.condition[0].item() == pytest.approx(2e3, rel=2e-3)  # |R|_1 |R^-1|_1
+    assert found.condition[1].item() == pytest.approx(1.0, rel=1)  # columns of unlike lengths do no harm
+    torch.testing.assert_close(found.log_growth[0], torch.tensor([0.0, math.log(1e-3)]).double())
+    torch.testing.assert_close(found.log_growth[1], torch.tensor([0.0, math.log(1e-9)]).double(), rtol=1e-6, atol=1e-6)
+    assert not found.lost.any()
+
+
+def test_what_is_lost_is_said() -> None:
+    huge, tiny, parallel, bad = (torch.eye(2, dtype=torch.float64) for _ in range(4))
+    huge = 1e300 * huge
+    tiny = 1e-305 * tiny
+    parallel[:, 1] = parallel[:, 0]
+    bad[0, 0] = math.nan
+    found = decompose(torch.stack((huge, tiny, parallel, bad, torch.eye(2, dtype=torch.float64))))
+    assert found.lost.tolist() == [True, True, True, True, False]
+    assert found.finite.tolist() == [True, True, True, False, True]
+    torch.testing.assert_close(found.log_growth[0], torch.full((2,), math.log(1e300), dtype=torch.float64))
+    assert found.log_growth[2].tolist() == [0.0, -math.inf]
+    assert found.condition[2] == math.inf
+    assert found.volume_error[:3].abs().max() < 1e-12
+
+
+CONTRACTING = as_map(lambda x: 0.5 * x, state=torch.ones(2, dtype=torch.float64))
+SINGLE = as_map(lambda x: 0.5 * x, state=torch.ones(2))
+CAT = systems.cat_map()
+
+
+@pytest.mark.parametrize(
+    ("map", "steps", "interval", "dtype", "expected"),
+    [
+        (CAT.map, 2000, 50, torch.float32, CAT.exponents),  # the second direction drowns in rounding
+        (CAT.map, 1500, 250, torch.float64, CAT.exponents),
+        (SINGLE, 800, 160, torch.float32, [math.log(0.5)] * 2),  # the frame underflows
+        (CONTRACTING, 2400, 256, torch.float64, [math.log(0.5)] * 2),
+    ],
+)
+def test_a_window_that_fails_is_done_again(map, steps: int, interval: int, dtype, expected) -> None:
+    ds = lyapunov_spectrum(map, steps=steps, qr_interval=interval, frame_dtype=dtype)
+    np.testing.assert_allclose(ds.lyapunov_exponent[0], expected, atol=2e-3)
+    assert ds.step.values[-1] == steps
+
+
+def test_a_window_too_long_to_be_kept_is_refused() -> None:
+    with pytest.raises(FloatingPointError, match=r"in the 1200 steps before step 1200; choose a smaller qr_interval"):
+        lyapunov_spectrum(CONTRACTING, steps=2000, qr_interval=1200)
+
+
+@pytest.mark.parametrize("factor", [1e160, 1e-170])
+def test_extreme_derivatives_do_not_overflow_norms(factor: float) -> None:
+    map = as_map(lambda x: factor * x, state=torch.zeros(2, dtype=torch.float64))
+    np.testing.assert_allclose(lyapunov_spectrum(map, steps=200).lyapunov_exponent, math.log(factor), rtol=1e-14)
+    term = variational_term(map, steps=4)
+    np.testing.assert_allclose(term.log_singular_value[0, -1], 4 * math.log(factor), rtol=1e-14)
+
+
+def test_a_derivative_beyond_the_frames_type_is_refused() -> None:
+    map = as_map(lambda x: 1e60 * x, state=torch.zeros(2, dtype=torch.float64))
+    with pytest.raises(FloatingPointError, match=r"not finite after step 1: .* too large for the frame's type"):
+        lyapunov_spectrum(map, steps=4, frame_dtype=torch.float32)

@@ -46,7 +46,15 @@ def curvature() -> xr.Dataset:
     return make_dataset("hessian_spectrum", values, {"rank": [1, 2, 3, 4]}, {})
 
 
+def covariant() -> xr.Dataset:
+    angle = np.array([[[0.1, 1.5], [0.1, 1.5], [0.9, 1.5], [0.1, 0.1]], [[0.9, 1.5]] * 4])
+    exponent = np.array([[0.5, 0.2, -1.0], [0.5, -0.4, -1.0]])
+    labels = {"trajectory": [0, 1], "step": STEPS, "split": [1, 2], "exponent": [1, 2, 3]}
+    return make_dataset("covariant_vectors", {"angle": angle, "covariant_exponent": exponent}, labels, {})
+
+
 PLOTS = {
+    "covariant_vectors": (plots.covariant_vectors, covariant),
     "lyapunov_spectrum": (plots.lyapunov_spectrum, spectrum),
     "variational_term": (plots.variational_term, finite_time),
     "gradient_propagation": (plots.gradient_propagation, gradients),
@@ -198,6 +206,46 @@ def test_open_markers_follow_the_style_of_the_line(ax) -> None:
     assert ax.get_legend_handles_labels()[1] == ["network"]
 
 
+def test_covariant_vectors_draws_the_density_of_angles_at_the_sign_change_of_the_exponents(ax) -> None:
+    plots.covariant_vectors(covariant(), ax=ax, bins=2)  # mean exponents +, -, -
+    (line,) = ax.lines
+    edges, density = line.get_data()
+    np.testing.assert_allclose(edges, [0, math.pi / 4, math.pi / 2])
+    np.testing.assert_allclose(density[:2] * math.pi / 4, [3 / 8, 5 / 8])  # of both trajectories, integrating to 1
+    assert line.get_drawstyle() == "steps-post"
+    bottom, top = ax.get_ylim()
+    assert bottom == 0
+    plots.covariant_vectors(covariant(), ax=ax, bins=30)  # narrower bins, higher densities: still in sight
+    assert ax.get_ylim()[0] == 0
+    assert ax.get_ylim()[1] > ax.lines[1].get_ydata().max() > top
+    assert ax.get_xlabel() == "angle between leading and remaining covariant vectors (rad)"
+    assert ax.get_ylabel() == "probability density (1/rad)"
+
+
+@pytest.mark.parametrize(
+    ("options", "share"),
+    [
+        ({"trajectory": 0}, 1 / 4),  # exponents +, +, -
+        ({"trajectory": 1}, 0),
+        ({"trajectory": 0, "split": 1}, 3 / 4),
+        ({"split": 2}, 1 / 8),
+    ],
+)
+def test_covariant_vectors_of_one_trajectory_or_another_split(ax, options: dict, share: float) -> None:
+    plots.covariant_vectors(covariant(), ax=ax, bins=2, **options)
+    assert ax.lines[0].get_ydata()[0] * math.pi / 4 == pytest.approx(share)
+
+
+def test_covariant_vectors_splits_after_the_first_when_all_contract(ax) -> None:
+    ds = covariant()
+    ds["covariant_exponent"] -= 1
+    plots.covariant_vectors(ds, ax=ax, bins=2, lw=2.5, color="r", label="name")
+    line = ax.lines[0]
+    assert line.get_ydata()[0] * math.pi / 4 == pytest.approx(3 / 8)
+    assert (line.get_linewidth(), to_hex(line.get_color())) == (2.5, "#ff0000")
+    assert ax.get_legend_handles_labels()[1] == ["name"]
+
+
 @pytest.mark.parametrize("name", ["variational_term", "gradient_propagation"])
 def test_lines_of_one_call_share_colour_and_label_and_calls_differ(name: str, ax) -> None:
     function, make = PLOTS[name]
@@ -226,6 +274,19 @@ REFUSALS = {
     ),
     "no lines": (lambda: plots.variational_term(finite_time(), lines=0), "lines must be at least 1, got 0"),
     "negative lines": (lambda: plots.gradient_propagation(gradients(), lines=-1), "lines must be at least 1, got -1"),
+    "no such split": (
+        lambda: plots.covariant_vectors(covariant(), split=3),
+        "split must be between 1 and 2, got 3",
+    ),
+    "a single vector": (
+        lambda: plots.covariant_vectors(covariant().isel(split=slice(0))),
+        "compute k=2 vectors or more",
+    ),
+    "no bins": (lambda: plots.covariant_vectors(covariant(), bins=0), "bins must be at least 1, got 0"),
+    "no trajectory to pool": (
+        lambda: plots.covariant_vectors(covariant(), trajectory=2),
+        "one of 0, 1; got 2",
+    ),
     "no such norm": (
         lambda: plots.gradient_propagation(gradients(), norm="1"),
         r"norm must be one of \['inf', '2'\], got '1'",

@@ -6,7 +6,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from steps import Scaled, Steps, WrongBackward, WrongBackwardOnly, WrongForward
 from torch import Tensor, nn
 
 from lyapkit import RecurrentMap, as_map, gradient_propagation, lyapunov_spectrum, variational_term
@@ -14,6 +13,7 @@ from lyapkit.adapters import register_adapter
 from lyapkit.gradients.adjoint import check_pull_back
 from lyapkit.probe import probe_derivative, probed_tangents
 from lyapkit.tangents import ForwardTangents, choose_strategy
+from steps import Scaled, Steps, WrongBackward, WrongBackwardOnly, WrongForward
 
 
 def in_place(x: Tensor) -> Tensor:

@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from examples import ANALYSES, INPUTS, cell
 
 import lyapkit
 from lyapkit.results import make_dataset, provenance
 from lyapkit.results.schema import DIMENSIONS, SCHEMA, SCHEMA_VERSION
+from sample_results import ANALYSES, INPUTS, cell
 
 
 @pytest.mark.parametrize("name", ANALYSES)
@@ -30,7 +30,7 @@ def test_every_variable_is_described_and_every_dimension_labelled(name: str) -> 
         first = {
             "trajectory": 0,
             "norm": "inf",
-            "step": 3 if name == "lyapunov_spectrum" else 1,
+            "step": 3 if name in ("lyapunov_spectrum", "covariant_vectors") else 1,
             "parameter": 0,
             "unit": "h[0]",
         }
@@ -41,6 +41,7 @@ def test_schema_fixes_shapes_and_types() -> None:
     sizes = {
         "lyapunov_spectrum": {"trajectory": 2, "step": 10, "exponent": 2, "unit": 6},
         "variational_term": {"trajectory": 2, "step": 12, "exponent": 6},
+        "covariant_vectors": {"trajectory": 2, "step": 7, "unit": 6, "exponent": 2, "split": 1},
         "gradient_propagation": {"norm": 2, "trajectory": 2, "step": 12},
         "hessian_spectrum": {"rank": 2, "parameter": 3},
     }
@@ -79,6 +80,7 @@ def test_every_result_says_where_it_comes_from(name: str) -> None:
             "driven": True,
         },
         "variational_term": {"steps": 12, "k": 6, "record_every": 1, "dt": 1.0, "driven": True},
+        "covariant_vectors": {"steps": 12, "transient": 2, "settle": 3, "k": 2, "record_every": 1, "driven": True},
         "gradient_propagation": {"steps": 12, "loss_on": "last", "loss": "mse_loss"},
         "hessian_spectrum": {"operator": "hessian", "k": 2, "learning_rate": 0.1, "rng_seed": 0},
     }[name]

@@ -6,11 +6,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from steps import BackwardOnly, Steps
 from torch import nn
 
 from lyapkit import as_map, lyapunov_spectrum, variational_term
 from lyapkit.tangents import ForwardTangents, ReverseTangents
+from steps import BackwardOnly, Steps
 
 
 @pytest.mark.parametrize("batch", [1, 3])

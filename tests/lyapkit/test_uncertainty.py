@@ -146,9 +146,15 @@ def test_with_fewer_than_three_steps_nothing_is_fitted(kept: int) -> None:
     row[5 : 5 + kept] = torch.arange(kept).double()
     both = torch.stack((row, torch.arange(10).double()))
     rate, error = growth_rate(both)
-    assert rate.tolist() == pytest.approx([0.0, -1.0])
-    assert error.tolist()[0] == INF
+    # a gradient that dies at once has slope -inf; two steps have a slope but no error
+    assert rate.tolist() == pytest.approx([-1.0 if kept == 2 else -INF, -1.0])
+    assert error.tolist()[0] == (INF if kept == 2 else 0.0)
     assert error.tolist()[1] < 1e-14
+
+
+def test_one_step_has_no_slope() -> None:
+    rate, error = growth_rate(torch.zeros(1, dtype=torch.float64))
+    assert (float(rate), float(error)) == (0.0, INF)
 
 
 def test_three_points_by_hand() -> None:

@@ -19,6 +19,7 @@ READOUT = nn.Linear(3, 1).double()
 ANALYSES = {
     "lyapunov_spectrum": lambda: lyapkit.lyapunov_spectrum(cell(), INPUTS, k=2, rng=0, transient=2),
     "variational_term": lambda: lyapkit.variational_term(cell(), INPUTS),
+    "covariant_vectors": lambda: lyapkit.covariant_vectors(cell(), INPUTS, k=2, rng=0, transient=2, settle=3),
     "gradient_propagation": lambda: lyapkit.gradient_propagation(
         cell(), INPUTS, torch.zeros(2, 1).double(), mse_loss, readout=READOUT
     ),

@@ -1,0 +1,88 @@
+"""Lyapunov spectra by generic autodiff against the textbook loop, a hand-written NumPy loop, and the floor."""
+
+import argparse
+import platform
+
+import numpy as np
+import torch
+from timing import median_seconds, row
+
+import lyapkit
+from wcrnn_models import WCRNN, residuals
+
+
+def textbook(network: WCRNN, inputs: torch.Tensor) -> torch.Tensor:
+    """Algorithm 1 word for word: torch.autograd.functional.jacobian and a QR decomposition at every step."""
+    state = torch.zeros(network.hidden_size, dtype=torch.float64)
+    frame = torch.eye(network.hidden_size, dtype=torch.float64)
+    total = torch.zeros(network.hidden_size, dtype=torch.float64)
+    for input in inputs:
+        jacobian = torch.autograd.functional.jacobian(lambda x, s=input: network.step(x, s), state)
+        with torch.no_grad():
+            state = network.step(state, input)
+        frame, r = torch.linalg.qr(jacobian @ frame)
+        total += r.diagonal().abs().log()
+    return total / len(inputs)
+
+
+def numpy_loop(weight: np.ndarray, start: np.ndarray, steps: int, every: int) -> np.ndarray:
+    """Iterate x' = 0.9 x + 0.1 J tanh x with its Jacobian by hand, QR every few steps."""
+    state, size = start.copy(), len(start)
+    frame, total = np.eye(size), np.zeros(size)
+    for step in range(1, steps + 1):
+        slope = 1 - np.tanh(state) ** 2
+        frame = 0.9 * frame + 0.1 * (weight @ (slope[:, None] * frame))
+        state = 0.9 * state + 0.1 * (weight @ np.tanh(state))
+        if step % every == 0:
+            frame, r = np.linalg.qr(frame)
+            total += np.log(np.abs(np.diag(r)))
+    return total / steps
+
+
+def driven(size: int, steps: int, batch: int) -> None:
+    network = WCRNN(1, size, 10, residual=residuals.scalar(0.995), rng=0, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.rand(steps, batch, 1, generator=generator, dtype=torch.float64)
+    print(f"\ndriven WCRNN, N={size}, T={steps}, full spectrum, float64")
+    ours = lyapkit.lyapunov_spectrum(network, inputs[:, 0]).lyapunov_exponent.values[0]
+    plain = textbook(network, inputs[:, 0]).sort(descending=True).values.numpy()
+    print(f"largest difference of an exponent: {np.abs(ours - plain).max():.1e}")
+    slow = median_seconds(lambda: textbook(network, inputs[:, 0]))
+    row("textbook loop", slow)
+    alone = median_seconds(lambda: lyapkit.lyapunov_spectrum(network, inputs[:, 0]))
+    row("lyapkit, generic autodiff", alone, slow)
+    every = median_seconds(lambda: lyapkit.lyapunov_spectrum(network, inputs[:, 0], qr_interval=1))
+    row("lyapkit, QR at every step", every, slow)
+    together = median_seconds(lambda: lyapkit.lyapunov_spectrum(network, inputs)) / batch
+    row(f"lyapkit, {batch} sequences at once, per sequence", together, alone)
+    left, right = (torch.randn(size, size, generator=generator, dtype=torch.float64) for _ in range(2))
+    floor = median_seconds(lambda: [left @ right for _ in range(steps)])
+    row("floor: one matrix product per step", floor)
+    print(f"lyapkit / floor: {alone / floor:.1f}")
+
+
+def autonomous(size: int, steps: int) -> None:
+    random = np.random.RandomState(0)
+    weight, start = 4 * random.randn(size, size) / size**0.5, random.randn(size)
+    tensor = torch.tensor(weight)
+    network = lyapkit.as_map(lambda x: 0.9 * x + 0.1 * (tensor @ torch.tanh(x)), state=torch.tensor(start))
+    print(f"\nautonomous x' = 0.9 x + 0.1 J tanh x, N={size}, {steps} steps, full spectrum")
+    by_hand = median_seconds(lambda: numpy_loop(weight, start, steps, 10))
+    row("NumPy loop with a hand-written Jacobian, QR every 10 steps", by_hand)
+    row("lyapkit, float64", median_seconds(lambda: lyapkit.lyapunov_spectrum(network, steps=steps)), by_hand)
+    single = median_seconds(lambda: lyapkit.lyapunov_spectrum(network, steps=steps, frame_dtype=torch.float32))
+    row("lyapkit, float32 frames", single, by_hand)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}, {arguments.threads} threads")
+    driven(size=100, steps=784, batch=32)
+    autonomous(size=100, steps=5000)
+
+
+if __name__ == "__main__":
+    main()

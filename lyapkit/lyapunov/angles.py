@@ -1,0 +1,52 @@
+"""Angles between vectors that are given in an orthonormal frame, and how widely they spread over the units."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def splitting_angles(coordinates: Tensor) -> Tensor:
+    """Smallest principal angle between the span of the first j vectors and that of the others, for j = 1, ..., k - 1.
+
+    The first j of upper triangular columns span the first j axes. With the others in blocks A over B, their span is
+    that of A B^{-1} over the identity, whose smallest angle to those axes has the tangent 1 / |A B^{-1}|_2.
+
+    Args:
+        coordinates: upper triangular, shape (..., k, k).
+
+    Returns:
+        Radians in [0, pi/2], shape (..., k - 1).
+    """
+    k = coordinates.shape[-1]
+    angles = []
+    for split in range(1, k):
+        above, below = coordinates[..., :split, split:], coordinates[..., split:, split:]
+        slopes = torch.linalg.solve_triangular(below, above, upper=True, left=False)  # A B^{-1}
+        touching = ~torch.isfinite(slopes).all(dim=-1).all(dim=-1)  # B is singular: the subspaces share a direction
+        slope = torch.linalg.matrix_norm(slopes.where(~touching[..., None, None], torch.zeros_like(slopes)), ord=2)
+        angle = torch.atan2(torch.ones_like(slope), slope)
+        angles.append(angle.where(~touching, torch.zeros_like(angle)))
+    return torch.stack(angles, dim=-1) if angles else coordinates.new_empty(*coordinates.shape[:-2], 0)
+
+
+def consecutive_angles(vectors: Tensor) -> Tensor:
+    """Angle between each vector and the next, as lines: radians in [0, pi/2].
+
+    Args:
+        vectors: unit vectors in columns, shape (..., N, k).
+
+    Returns:
+        Shape (..., k - 1).
+    """
+    vector, following = vectors[..., :-1], vectors[..., 1:]
+    cosine = (vector * following).sum(dim=-2)
+    sine = torch.linalg.vector_norm(following - vector * cosine.unsqueeze(-2), dim=-2)  # exact for small angles
+    return torch.atan2(sine, cosine.abs()).clamp(max=math.pi / 2)
+
+
+def participation_ratio(vectors: Tensor) -> Tensor:
+    """1 / sum_i v_i^4 of unit vectors in columns, (..., N, k) -> (..., k): 1 on a single unit, N spread evenly."""
+    return vectors.pow(4).sum(dim=-2).reciprocal()

@@ -1,0 +1,186 @@
+"""The analysis `covariant_vectors`: covariant Lyapunov vectors along a trajectory, their angles and localisation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from lyapkit.adapters import as_map
+from lyapkit.arguments import check_dt, check_integer, check_interval, check_k, time_unit
+from lyapkit.drive import Drive, prepare_drive
+from lyapkit.lyapunov.angles import consecutive_angles, participation_ratio, splitting_angles
+from lyapkit.lyapunov.ginelli import ginelli
+from lyapkit.probe import probed_tangents
+from lyapkit.progress import progress_bar
+from lyapkit.randomness import make_generator
+from lyapkit.results import make_dataset, provenance
+
+
+def covariant_vectors(
+    model: object,
+    inputs: Any = None,
+    *,
+    steps: int | None = None,
+    k: int | None = None,
+    initial_state: Tensor | None = None,
+    transient: int | None = None,
+    settle: int | None = None,
+    record_every: int = 1,
+    dt: float = 1.0,
+    rng: torch.Generator | int | None = None,
+    check: bool = True,
+    progress: bool = False,
+) -> xr.Dataset:
+    r"""Covariant Lyapunov vectors: the directions that grow with the Lyapunov exponents, and are carried by the map.
+
+    At every state x_n of the trajectory there are unit vectors v_i, not orthogonal in general, with
+
+        J_n v_i(n-1) = exp(g_i(n)) v_i(n),     lambda_i = lim 1/T \sum_n g_i(n),
+
+    the eigenvectors of J when it is constant (Oseledets' splitting). They are found by a QR decomposition at every
+    step forwards, J_n Q_{n-1} = Q_n R_n, and then backwards by v_i(n) = Q_n c_i(n), C_{n-1} = R_n^{-1} C_n with columns
+    brought to length 1 (Ginelli et al., Phys. Rev. Lett. 99, 130601, 2007). Frames are float64.
+
+    The forward pass needs a while until its frame knows the past, the backward pass until its vectors know the future:
+    both forget their random starts by about exp(-gap) per step, where gap is the distance to the next exponent. The
+    result says how far they have (``forward_difference``, ``backward_difference``). Vectors of equal exponents, complex
+    pairs among them, do not settle: only the space that they span is determined, and differences stay of order 1.
+
+    Args:
+        model: anything `lyapkit.as_map` takes.
+        inputs: inputs of a driven map, (T, M) for one sequence or (T, B, M) for many.
+        steps: number of steps of an autonomous map, those that settle included.
+        k: number of leading vectors; all N by default. The leading k need nothing of the others.
+        initial_state: flat states (N,) or (B, N); the map's own by default.
+        transient: first steps, which settle state and frame and are not counted; a quarter of the steps by default.
+        settle: last steps, which settle the backward pass and are not counted; a quarter of the steps by default.
+        record_every: steps between recorded vectors; the last step before those of ``settle`` is always recorded. What
+            is averaged or maximised over the window takes every step.
+        dt: duration of a step; rates are divided by it and their units say so.
+        rng: generator or seed of the random starts; settled vectors do not depend on it.
+        check: probe the map once before the run.
+        progress: show a progress bar.
+
+    Returns:
+        A Dataset over ``trajectory``, ``step`` (vectors at n belong to the state after n steps), ``unit``, ``exponent``
+        and ``split`` (j = 1, ..., k-1, between the first j vectors and the others). Exponents are in the order of the
+        QR, which is descending once it has settled.
+
+        - ``covariant_vector``, of length 1, carried by the map with its sign; at the last recorded step the component
+          of largest magnitude is positive.
+        - ``angle``, the smallest principal angle between the span of the first j vectors and that of the other k - j,
+          in radians: that between expanding and contracting subspace where j is the number of positive exponents. Near
+          0 they are almost tangent. ``consecutive_angle``, between vector j and vector j + 1.
+        - ``participation_ratio``, 1 / sum_i v_i^4: 1 for a vector on a single unit, N for one that is spread evenly.
+        - ``local_growth``, the mean of g_i since the recorded step before; ``covariant_exponent``, its mean over the
+          window, which is that of log |R_ii| up to a term that fades like 1/T.
+        - ``covariance_residual``, the largest |J v / |J v| - v'| of the window, v' being the vector at the next step:
+          about eps |J| / |J v| with the eps of the map's own type, whether or not the vectors have settled.
+        - ``forward_difference``: where the window begins, the distance between the span of the first j frame vectors
+          and that of a second, independent frame (Frobenius norm of the sines of their principal angles);
+          ``backward_difference``: where the window ends, the sine of the angle between the vectors of two independent
+          backward passes. 0 when settled; lengthen ``transient`` or ``settle`` otherwise.
+
+    Raises:
+        TypeError: an argument is of the wrong kind.
+        ValueError: an argument is out of range, shapes or dtypes disagree, the map fails the probe, or a step
+            annihilates one of the leading k directions, which then has no past (the message says which k is possible).
+        FloatingPointError: the trajectory overflows; the message names step and trajectory.
+
+    Example:
+        >>> import lyapkit, torch
+        >>> matrix = torch.tensor([[2.3, -0.6], [0.9, 0.2]], dtype=torch.float64)  # eigenvalues 2 and 1/2
+        >>> x0 = torch.zeros(2, dtype=torch.float64)
+        >>> ds = lyapkit.covariant_vectors(lyapkit.as_map(lambda x: matrix @ x, state=x0), steps=120, rng=0)
+        >>> ds.covariant_vector.values[0, -1].round(4).tolist()  # its eigenvectors, in columns
+        [[0.8944, 0.3162], [0.4472, 0.9487]]
+        >>> ds.angle.values[0, -1].round(4).tolist()  # pi/4: they are not orthogonal
+        [0.7854]
+    """
+    map = as_map(model)
+    k = check_k(k, map.state_size)
+    record_every = check_interval(record_every, "record_every")
+    dt = check_dt(dt)
+    drive, settle = _with_window(prepare_drive(map, inputs, steps, initial_state), transient, settle)
+    generator = make_generator(rng)
+    tangents, derivative_error = probed_tangents(map, drive.state, drive.input_at(0), check)
+
+    window = drive.steps - drive.transient - settle
+    with progress_bar(drive.steps + window, "covariant vectors", progress) as bar:
+        found = ginelli(
+            map,
+            drive,
+            k,
+            settle=settle,
+            tangents=tangents,
+            generator=generator,
+            record_every=record_every,
+            on_step=bar.update,
+        )
+    done = torch.tensor(found.steps) - drive.transient
+    growth = found.log_growth.cpu()
+    between = growth.cumsum(dim=0)[done - 1].diff(dim=0, prepend=torch.zeros_like(growth[:1]))
+    length = done.diff(prepend=torch.zeros(1, dtype=done.dtype)).reshape(-1, 1, 1)
+    config: dict[str, object] = {
+        "steps": drive.steps,
+        "transient": drive.transient,
+        "settle": settle,
+        "k": k,
+        "record_every": record_every,
+        "dt": dt,
+        "driven": drive.inputs is not None,
+        "rng_seed": generator.initial_seed(),
+        "tangents": tangents.name,
+        "batching": getattr(map, "batching", "native"),
+        "derivative_error": derivative_error,
+    }
+    values = {
+        "covariant_vector": found.vectors.movedim(0, 1),  # (B, L, ...), trajectories first
+        "angle": splitting_angles(found.coordinates).movedim(0, 1),
+        "consecutive_angle": consecutive_angles(found.coordinates).movedim(0, 1),
+        "participation_ratio": participation_ratio(found.vectors).movedim(0, 1),
+        "local_growth": (between / length / dt).movedim(0, 1),
+        "covariant_exponent": growth.mean(dim=0) / dt,
+        "covariance_residual": found.residual,
+        "forward_difference": found.forward_difference,
+        "backward_difference": found.backward_difference,
+    }
+    return make_dataset(
+        "covariant_vectors",
+        {name: value.cpu().numpy() for name, value in values.items()},
+        {
+            "trajectory": np.arange(drive.state.shape[0]),
+            "step": np.asarray(found.steps),
+            "unit": list(map.unit_names),
+            "exponent": np.arange(1, k + 1),
+            "split": np.arange(1, k),
+        },
+        provenance(config, dtype=map.dtype, device=map.device),
+        time_unit(dt),
+    )
+
+
+def _with_window(drive: Drive, transient: int | None, settle: int | None) -> tuple[Drive, int]:
+    """The drive with its transient, and the steps that settle the backward pass."""
+    transient = _settling_steps("transient", transient, drive.steps)
+    settle = _settling_steps("settle", settle, drive.steps)
+    if drive.steps - transient - settle < 1:
+        raise ValueError(
+            f"no steps left to analyse: {drive.steps} steps, of which {transient} are transient and {settle} settle "
+            "the backward pass."
+        )
+    return replace(drive, transient=transient), settle
+
+
+def _settling_steps(name: str, value: int | None, steps: int) -> int:
+    if value is None:
+        return steps // 4
+    value = check_integer(name, value, "an integer or None")
+    if value < 0:
+        raise ValueError(f"{name} must be at least 0, got {value}.")
+    return value

@@ -1,0 +1,77 @@
+"""One QR decomposition of tangent frames, with what there is to know about its accuracy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """Frames F = Q R of B trajectories.
+
+    Columns are brought to size one before the decomposition, which changes Q not at all and keeps norms from
+    overflowing; R_ii carries the sizes again.
+
+    Attributes:
+        q: orthonormal, shape (B, N, k).
+        log_growth: log |R_ii|, shape (B, k); -inf where nothing is left of a column but rounding,
+            |R_ii| <= N eps |column|.
+        volume_error: sum of log |R_ii| minus the log volume computed without QR, shape (B,); 0 where it is -inf.
+        condition: 1-norm condition number of the frame with columns of size one, shape (B,), which bounds the relative
+            error of R_ii in units of eps; inf where a direction is annihilated.
+        finite: whether the frame was finite, shape (B,).
+        lost: whether it was not, or a column was annihilated or had left the range in which numbers keep their digits.
+    """
+
+    q: Tensor
+    log_growth: Tensor
+    volume_error: Tensor
+    condition: Tensor
+    finite: Tensor
+    lost: Tensor
+
+
+def decompose(frame: Tensor) -> Decomposition:
+    """Decompose frames of shape (B, N, k)."""
+    finite = torch.isfinite(frame).all(dim=-1).all(dim=-1)  # (B,)
+    frame = torch.where(finite[:, None, None], frame, torch.zeros_like(frame))
+    limits = torch.finfo(frame.dtype)
+    size = frame.abs().amax(dim=-2)  # (B, k)
+    columns = frame / torch.where(size == 0, torch.ones_like(size), size).unsqueeze(-2)
+    q, r = torch.linalg.qr(columns)  # Householder
+    diagonal = r.diagonal(dim1=-2, dim2=-1).abs()
+    noise = frame.shape[-2] * limits.eps * torch.linalg.vector_norm(columns, dim=-2)
+    gone = (diagonal <= noise) | (size == 0)
+    diagonal = torch.where(gone, torch.zeros_like(diagonal), diagonal)
+    log_growth = diagonal.double().log() + torch.where(size == 0, torch.ones_like(size), size).double().log()
+    small = (size < limits.tiny / limits.eps) | (size > limits.max * limits.eps)
+    return Decomposition(
+        q,
+        log_growth,
+        _volume_error(columns.double(), diagonal.double().log()),
+        _condition(r, gone),
+        finite,
+        ~finite | (gone | small).any(dim=-1),
+    )
+
+
+def _volume_error(columns: Tensor, logs: Tensor) -> Tensor:
+    if columns.shape[-1] == columns.shape[-2]:
+        log_volume = torch.linalg.slogdet(columns).logabsdet
+    else:
+        log_volume = torch.linalg.svdvals(columns).log().sum(dim=-1)
+    error = logs.sum(dim=-1) - log_volume
+    # an annihilated volume is zero on both sides, up to rounding noise that has no logarithm to compare
+    return torch.where(torch.isinf(logs.sum(dim=-1)), torch.zeros_like(error), error)
+
+
+def _condition(r: Tensor, gone: Tensor) -> Tensor:
+    singular = gone.any(dim=-1)  # (B,)
+    identity = torch.eye(r.shape[-1], dtype=r.dtype, device=r.device).expand_as(r)
+    safe = torch.where(singular[:, None, None], identity, r)
+    inverse = torch.linalg.solve_triangular(safe, identity, upper=True)
+    condition = torch.linalg.matrix_norm(safe, ord=1) * torch.linalg.matrix_norm(inverse, ord=1)
+    return torch.where(singular, torch.full_like(condition, torch.inf), condition).double()

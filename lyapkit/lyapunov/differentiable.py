@@ -1,0 +1,207 @@
+"""Lyapunov exponents as a tensor that can be differentiated, for use in a loss."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lyapkit.adapters import as_map
+from lyapkit.arguments import check_dt, check_interval, check_k
+from lyapkit.drive import Drive, prepare_drive
+from lyapkit.lyapunov.qr import initial_frame
+from lyapkit.randomness import make_generator
+from lyapkit.recurrent_map import RecurrentMap
+from lyapkit.tangents import choose_recorded_push
+from lyapkit.tangents.recorded import Push
+
+
+def lyapunov_exponents(
+    model: object,
+    inputs: Any = None,
+    *,
+    steps: int | None = None,
+    k: int | None = None,
+    initial_state: Tensor | None = None,
+    transient: int = 0,
+    qr_interval: int = 1,
+    detach_state: bool = True,
+    window: int | None = None,
+    dt: float = 1.0,
+    rng: torch.Generator | int | None = None,
+) -> Tensor:
+    r"""Lyapunov exponents of a recurrent map, differentiable in whatever its step depends on.
+
+    The values are those of `lyapkit.lyapunov_spectrum` with the same interval and frame: with the Jacobians
+    J_t(theta) along the trajectory x_t(theta),
+
+        J_t Q_{t-1} = Q_t R_t,     lambda_i = 1/T \sum_t log |(R_t)_ii|.
+
+    The result is for a loss, as in gradient flossing (Engelken, Gradient flossing: improving gradient descent through
+    dynamic control of Jacobians, NeurIPS 2023), which pushes the leading exponents towards zero before and during
+    training by minimising \sum_i lambda_i^2. `torch.Tensor.backward` then reaches the model's parameters and every
+    other tensor the step closes over, and ``inputs``. Which derivative it is depends on two arguments:
+
+    - ``detach_state``: theta acts on J_t(theta, x_t(theta)) directly and through the trajectory. The second path is
+      left out by default, x_t being held where it is, because on a chaotic trajectory dx_t/dtheta grows as
+      exp(lambda_1 t): after a few hundred steps the full derivative is correct and says nothing. With
+      ``detach_state=False`` the derivative is the full one, of ``initial_state`` too; it stays usable on
+      short or fading trajectories.
+    - ``window``: the frame Q_{t-1} depends on theta through all steps before, which individual exponents need (their
+      sum over a full spectrum does not). With a window, frame and state are cut from the graph at the end of every
+      ``window`` counted steps, as in truncated backpropagation through time: no value changes, all counted steps keep
+      contributing, but none looks further back than the start of its window. The frame forgets as
+      exp(-(lambda_i - lambda_{i+1}) t), so little is lost with windows longer than that.
+
+    The map is not probed, since this runs inside training loops: call `lyapkit.lyapunov_spectrum` once before, which
+    does. Maps without forward-mode derivatives are differentiated by rows in reverse mode, N times a step.
+
+    Args:
+        model: anything `lyapkit.as_map` takes.
+        inputs: inputs of a driven map, (T, M) for one sequence or (T, B, M) for many.
+        steps: number of steps of an autonomous map.
+        k: number of leading exponents; all N by default.
+        initial_state: flat states (N,) or (B, N); the map's own by default.
+        transient: leading steps that settle state and frame; they are neither counted nor in the graph.
+        qr_interval: steps between QR decompositions. The error of derivatives grows with the condition number that
+            the frame reaches in between; 1 is safest.
+        detach_state: hold the trajectory fixed, see above.
+        window: number of counted steps over which derivatives look back, a multiple of ``qr_interval``; all by default.
+        dt: duration of a step; exponents are divided by it.
+        rng: generator or seed of the random initial frame when k < N (for k = N it is the identity).
+
+    Returns:
+        Exponents in nats per step, or per unit time with ``dt``, shape (B, k), in the map's dtype; decomposed in
+        float64. Each row is sorted descending, so that derivatives are defined where exponents differ, and are those
+        of one of the orders where two are equal. Under `torch.no_grad` nothing is recorded.
+
+    Raises:
+        TypeError: an argument is of the wrong kind (integer inputs, both or neither of inputs and steps).
+        ValueError: an argument is out of range, shapes or dtypes disagree, or the map cannot be differentiated.
+        FloatingPointError: the trajectory or the frame overflows, or a direction is annihilated, whose exponent is
+            -inf and has no derivative; the message names step and trajectory.
+
+    Example:
+        >>> import lyapkit, torch
+        >>> scale = torch.tensor([0.5, 2.0], dtype=torch.float64, requires_grad=True)
+        >>> map = lyapkit.as_map(lambda x: scale * x, state=torch.ones(2, dtype=torch.float64))
+        >>> exponents = lyapkit.lyapunov_exponents(map, steps=10)
+        >>> exponents.detach().numpy().round(4).tolist()  # log 2, log 0.5
+        [[0.6931, -0.6931]]
+        >>> exponents.square().sum().backward()
+        >>> scale.grad.numpy().round(4).tolist()  # 2 log(a) / a
+        [-2.7726, 0.6931]
+    """
+    map = as_map(model)
+    k = check_k(k, map.state_size)
+    dt = check_dt(dt)
+    interval = check_interval(qr_interval)
+    if window is not None:
+        window = check_interval(window, "window")
+        if window % interval:
+            raise ValueError(
+                f"window must be a multiple of qr_interval, since the graph is cut between decompositions; got "
+                f"window={window} and qr_interval={interval}."
+            )
+    drive = prepare_drive(map, inputs, steps, initial_state, transient)
+    drive = _reattach(map, drive, inputs, initial_state, detach_state)
+    generator = make_generator(rng)
+    frame = initial_frame(drive.state.shape[0], map.state_size, k, generator, drive.state.detach().double())
+    push = choose_recorded_push(map, drive.state, drive.input_at(0))
+    growth = recorded_growth(map, drive, frame, push=push, interval=interval, detach_state=detach_state, window=window)
+    exponents = growth / ((drive.steps - drive.transient) * dt)
+    return exponents.sort(dim=-1, descending=True, stable=True).values.to(map.dtype)
+
+
+def recorded_growth(
+    map: RecurrentMap,
+    drive: Drive,
+    frame: Tensor,
+    *,
+    push: Push,
+    interval: int,
+    detach_state: bool,
+    window: int | None,
+) -> Tensor:
+    """Sum of log |(R_t)_ii| over the counted steps, in the graph.
+
+    Args:
+        map: the map.
+        drive: initial states and inputs; its transient steps settle state and frame without graph.
+        frame: orthonormal frame to start from, shape (B, N, k); its dtype is that of the QR.
+        push: carries a frame over a step, in the graph.
+        interval: steps between decompositions.
+        detach_state: keep the trajectory out of the graph.
+        window: counted steps after which state and frame are cut from the graph.
+
+    Returns:
+        Shape (B, k), columns in the order of the frame.
+
+    Raises:
+        FloatingPointError: state or frame are not finite, or a direction is annihilated.
+    """
+    recording = torch.is_grad_enabled()
+    total = frame.new_zeros(frame.shape[0], frame.shape[-1])
+    state = drive.state.detach() if drive.transient else drive.state
+    pending = 0
+    for step in range(drive.steps):
+        done = step + 1
+        with torch.set_grad_enabled(recording and step >= drive.transient):
+            input = drive.input_at(step)
+            frame = push(map, state, input, frame).to(frame.dtype)
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not detach_state):
+                state = map.step(state, input)
+            _refuse_overflow("state", state, done, "start from another state, shorten the run, or check the weights")
+            pending += 1
+            if pending == interval or done in (drive.transient, drive.steps):
+                remedy = "choose a smaller qr_interval, or check the map's derivative there"
+                _refuse_overflow("tangent frame", frame.flatten(start_dim=1), done, remedy)
+                pushed = frame
+                frame, triangle = torch.linalg.qr(pushed)  # Householder; differentiable, as its columns are independent
+                if done > drive.transient:
+                    diagonal = triangle.diagonal(dim1=-2, dim2=-1).abs()  # (B, k)
+                    _refuse_annihilation(pushed, diagonal, done, pending)
+                    total = total + diagonal.log()
+                pending = 0
+        if window is not None and done > drive.transient and (done - drive.transient) % window == 0:
+            frame, state = frame.detach(), state.detach()
+    return total
+
+
+def _reattach(map: RecurrentMap, drive: Drive, inputs: Any, initial_state: Any, detach_state: bool) -> Drive:
+    """The same values, connected to the graphs that inputs and states came with: a checked drive is detached."""
+    state, batch = drive.state, drive.state.shape[0]
+    if not detach_state and (initial_state is None or isinstance(initial_state, Tensor)):
+        state = map.initial_state(batch) if initial_state is None else initial_state.expand(batch, -1)
+        state = state.clone(memory_format=torch.contiguous_format)
+    live = drive.inputs
+    if live is not None and isinstance(inputs, Tensor):
+        live = (inputs if inputs.ndim == 3 else inputs.unsqueeze(1)).expand_as(live)
+    return dataclasses.replace(drive, inputs=live, state=state)
+
+
+def _refuse_overflow(what: str, values: Tensor, step: int, remedy: str) -> None:
+    finite = torch.isfinite(values).all(dim=-1)  # (B,)
+    if not bool(finite.all()):
+        trajectory = int((~finite).nonzero()[0])
+        raise FloatingPointError(f"the {what} of trajectory {trajectory} is not finite after step {step}: {remedy}.")
+
+
+@torch.no_grad()
+def _refuse_annihilation(pushed: Tensor, diagonal: Tensor, step: int, steps: int) -> None:
+    # what is left of a column after removing the others is rounding noise below this, as in `lyapunov_spectrum`
+    largest = pushed.abs().amax(dim=-2, keepdim=True).clamp(min=torch.finfo(pushed.dtype).tiny)
+    norm = largest.squeeze(-2) * torch.linalg.vector_norm(pushed / largest, dim=-2)  # squares could overflow
+    gone = diagonal <= pushed.shape[-2] * torch.finfo(pushed.dtype).eps * norm
+    if bool(gone.any()):
+        trajectory, direction = gone.nonzero()[0].tolist()
+        remedy = f"ask for fewer exponents, k <= {direction}" if direction else "check the map's derivative there"
+        if steps > 1:
+            remedy = f"choose a smaller qr_interval, since it may be rounding that loses them, or {remedy}"
+        among = f"step {step} or the {steps - 1} before" if steps > 1 else f"step {step}"
+        raise FloatingPointError(
+            f"tangent direction {direction + 1} of trajectory {trajectory} is annihilated by {among}: its exponent is "
+            f"-inf and has no derivative; {remedy}."
+        )

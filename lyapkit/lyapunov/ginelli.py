@@ -1,0 +1,237 @@
+r"""Covariant Lyapunov vectors by a forward and a backward pass.
+
+Ginelli, Poggi, Turchi, Chaté, Livi & Politi, Phys. Rev. Lett. 99, 130601 (2007). The QR frames of Algorithm 1,
+
+    J_n Q_{n-1} = Q_n R_n,
+
+come to span the fastest growing subspaces of what has happened before step n. In their coordinates, V_n = Q_n C_n, the
+covariant vectors are upper triangular, and they follow the map, J_n v_{n-1} parallel to v_n, when
+
+    C_{n-1} = R_n^{-1} C_n D_n,     D_n diagonal, which keeps the columns of C at length 1.
+
+Almost every upper triangular C at the end of the run converges to them backwards in time. The factor that leads from
+n to n - 1 is R_n, the one that belongs to the Jacobian at the state n - 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lyapkit.drive import Drive, Stretch
+from lyapkit.lyapunov.qr import pushed_frames
+from lyapkit.recurrent_map import RecurrentMap
+from lyapkit.tangents import TangentStrategy
+
+
+@dataclass(frozen=True)
+class CovariantVectors:
+    """Covariant vectors in the window between the two settling phases; W steps of which L are recorded.
+
+    Attributes:
+        steps: recorded steps n, ascending; the vectors belong to the state after n steps.
+        vectors: V_n, columns of length 1, shape (L, B, N, k), on the CPU.
+        coordinates: C_n, upper triangular, shape (L, B, k, k), on the CPU: V_n in an orthonormal frame, angles kept.
+        log_growth: log |J_n v_{n-1}| of every step of the window, shape (W, B, k).
+        residual: the largest |J_n v_{n-1} / |J_n v_{n-1}| - v_n| of the window, shape (B, k).
+        forward_difference: distance of the spans of the first 1, ..., k frame vectors from those of another random
+            start, where the window begins: the Frobenius norm of the sines of their principal angles, shape (B, k).
+        backward_difference: sine of the angle between vectors from two random starts of the backward pass, where the
+            window ends, shape (B, k).
+    """
+
+    steps: list[int]
+    vectors: Tensor
+    coordinates: Tensor
+    log_growth: Tensor
+    residual: Tensor
+    forward_difference: Tensor
+    backward_difference: Tensor
+
+
+def ginelli(
+    map: RecurrentMap,
+    drive: Drive,
+    k: int,
+    *,
+    settle: int,
+    tangents: TangentStrategy,
+    generator: torch.Generator,
+    record_every: int = 1,
+    segment: int | None = None,
+    on_step: Callable[[], object] = lambda: None,
+) -> CovariantVectors:
+    """The leading k covariant vectors.
+
+    States and frames are kept at the start of each segment only; the backward pass goes through a segment once more
+    from there, with the same operations and so to the same bits. Of the steps that settle the backward pass only R is
+    kept. With segments of sqrt(W) steps, the memory is of order N k sqrt(W) + k^2 settle, beside what is recorded.
+
+    Args:
+        map: the map.
+        drive: initial states and inputs; its transient steps settle state and frame.
+        k: number of vectors.
+        settle: last steps of the drive, which settle the backward pass.
+        tangents: how tangents are carried.
+        generator: for the random starts of both passes.
+        record_every: steps between recorded vectors; the last step of the window is always recorded.
+        segment: steps between checkpoints; sqrt(W) by default.
+        on_step: called after every step forward, and after every step back through the window (progress).
+
+    Raises:
+        ValueError: a direction is annihilated, so that R has no inverse; the message names step and trajectory.
+        FloatingPointError: state or frame are not finite; the message names step and trajectory.
+    """
+    first, last = drive.transient, drive.steps - settle
+    if segment is None:
+        segment = math.isqrt(last - first - 1) + 1
+    state, frame, forward_difference = _settled_frame(map, drive, k, tangents, generator, on_step)
+
+    checkpoints: list[tuple[Drive, Tensor]] = []  # a part of the window and the frame at its start
+    for start in range(first, last, segment):
+        part = drive.part(start, min(segment, last - start), state)
+        checkpoints.append((part, frame))
+        for _, q, _, stretch in _frames(map, part, tangents, frame):
+            frame, state = q, stretch.after
+            on_step()
+    factors: list[Tensor] = []
+    if settle:
+        for _, _, r, _ in _frames(map, drive.part(last, settle, state), tangents, frame):
+            factors.append(r)
+            on_step()
+
+    shape = (2, *frame.shape[:-2], k, k)  # two starts, one of which only tells how far they have settled
+    both = _normalised(torch.randn(shape, generator=generator, dtype=torch.float64).triu().to(frame))
+    while factors:
+        both = _back(factors.pop(), both)
+    coordinates = both[0]
+    backward_difference = torch.linalg.vector_norm(_across(both[1], coordinates), dim=-2)
+    after = frame @ coordinates
+    largest = after.gather(-2, after.abs().argmax(dim=-2, keepdim=True))  # (B, 1, k)
+    coordinates, after = coordinates * largest.sign(), after * largest.sign()
+
+    growth, vectors, recorded, steps = [], [], [], []
+    residual = torch.zeros_like(backward_difference)
+    while checkpoints:
+        part, frame = checkpoints.pop()
+        again = [(push, q, r) for push, q, r, _ in _frames(map, part, tangents, frame)]
+        for index in reversed(range(part.steps)):
+            step = part.offset - drive.offset + index + 1
+            if (step - first) % record_every == 0 or step == last:
+                steps.append(step)
+                vectors.append(after.cpu())
+                recorded.append(coordinates.cpu())
+            push, _, r = again[index]
+            coordinates = _back(r, coordinates)
+            before = (again[index - 1][1] if index else frame) @ coordinates
+            carried = push(before)
+            length = torch.linalg.vector_norm(carried, dim=-2)
+            error = torch.linalg.vector_norm(carried / length.unsqueeze(-2) - after, dim=-2)
+            residual = torch.maximum(residual, error)
+            growth.append(length.log())
+            after = before
+            on_step()
+    return CovariantVectors(
+        steps[::-1],
+        torch.stack(vectors[::-1]),
+        torch.stack(recorded[::-1]),
+        torch.stack(growth[::-1]),
+        residual,
+        forward_difference,
+        backward_difference,
+    )
+
+
+def _settled_frame(
+    map: RecurrentMap,
+    drive: Drive,
+    k: int,
+    tangents: TangentStrategy,
+    generator: torch.Generator,
+    on_step: Callable[[], object],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """State (B, N) and frame (B, N, k) after the transient, and the frame's distance (B, k) from another one.
+
+    The frames start at random, also for k = N: the columns of the identity may be invariant under the map, as those of
+    a triangular matrix are, and would then never find the fastest growing directions.
+    """
+    state = drive.state
+    gaussian = torch.randn(2, *state.shape, k, generator=generator, dtype=torch.float64)
+    both: Tensor = torch.linalg.qr(gaussian).Q.to(state.device)  # (2, B, N, k)
+    if drive.transient:
+        part = drive.part(0, drive.transient, state)
+        for push, stretch, step in pushed_frames(map, part, tangents, 2 * k, both.dtype):
+            pushed = push(torch.cat((both[0], both[1]), dim=-1))
+            both, _ = _decompose(torch.stack((pushed[..., :k], pushed[..., k:])), part.offset + step + 1)
+            state = stretch.after
+            on_step()
+    return state, both[0], _flag_distance(both[0], both[1])
+
+
+def _frames(
+    map: RecurrentMap, drive: Drive, tangents: TangentStrategy, frame: Tensor
+) -> Iterator[tuple[Callable[[Tensor], Tensor], Tensor, Tensor, Stretch]]:
+    """For each step of the drive: what carries vectors over it, Q_n, R_n, and where it is."""
+    for push, stretch, index in pushed_frames(map, drive, tangents, frame.shape[-1], frame.dtype):
+        pushed = push(frame)
+        step = drive.offset + index + 1
+        frame, r = _decompose(pushed, step)
+        _refuse_annihilation(pushed, r, step)
+        yield push, frame, r, stretch
+
+
+def _decompose(frame: Tensor, step: int) -> tuple[Tensor, Tensor]:
+    finite = torch.isfinite(frame).all(dim=-1).all(dim=-1)  # (..., B)
+    if not bool(finite.all()):
+        trajectory = int((~finite).nonzero()[0, -1])
+        raise FloatingPointError(
+            f"the tangent frame of trajectory {trajectory} is not finite after step {step}: the map's derivative is "
+            "not finite there."
+        )
+    q, r = torch.linalg.qr(frame)  # Householder
+    return q, r
+
+
+def _refuse_annihilation(frame: Tensor, r: Tensor, step: int) -> None:
+    """Refuse what has no inverse, or one that is rounding noise: the criterion of `lyapkit.lyapunov_spectrum`."""
+    noise = frame.shape[-2] * torch.finfo(frame.dtype).eps * torch.linalg.vector_norm(frame, dim=-2)
+    gone = r.diagonal(dim1=-2, dim2=-1).abs() <= noise  # (B, k)
+    if bool(gone.any()):
+        trajectory, direction = gone.nonzero()[0].tolist()
+        if direction == 0:
+            remedy = "No direction survives this step, so there are no covariant vectors along this trajectory."
+        else:
+            remedy = f"Directions that a step annihilates cannot be followed backwards; lower k to {direction} or less."
+        raise ValueError(
+            f"direction {direction + 1} of trajectory {trajectory} is annihilated at step {step}: what is left of it "
+            f"is at most rounding noise. {remedy}"
+        )
+
+
+def _back(r: Tensor, coordinates: Tensor) -> Tensor:
+    """C_{n-1} from C_n, shape (..., k, k): R_n^{-1} C_n with columns of length 1."""
+    return _normalised(torch.linalg.solve_triangular(r, coordinates, upper=True).triu())
+
+
+def _normalised(columns: Tensor) -> Tensor:
+    length: Tensor = torch.linalg.vector_norm(columns, dim=-2, keepdim=True)
+    return columns / length
+
+
+def _across(columns: Tensor, directions: Tensor) -> Tensor:
+    """The part of each column that is orthogonal to the unit vector in the same column of the other, (..., N, k)."""
+    return columns - directions * (directions * columns).sum(dim=-2, keepdim=True)
+
+
+def _flag_distance(frame: Tensor, other: Tensor) -> Tensor:
+    """Frobenius norm of the sines of the principal angles between the spans of the first 1, ..., k columns, (B, k)."""
+    overlap = frame.mT @ other
+    outside = other - frame @ overlap  # orthogonal to the whole frame
+    # squares[i, j]: the part of the columns 1..j of the other frame that lies along columns i.. of this one
+    squares = overlap.square().cumsum(dim=-1).flip(-2).cumsum(dim=-2).flip(-2)
+    beyond = torch.cat((squares.diagonal(offset=-1, dim1=-2, dim2=-1), torch.zeros_like(squares[..., :1, 0])), dim=-1)
+    return (beyond + outside.square().sum(dim=-2).cumsum(dim=-1)).sqrt()

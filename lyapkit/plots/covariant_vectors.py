@@ -1,0 +1,75 @@
+"""Plot of the distribution of angles between covariant subspaces."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+
+from lyapkit.plots._labels import axes_or_new, check_analysis, check_trajectory, with_defaults
+
+
+def covariant_vectors(
+    ds: xr.Dataset,
+    *,
+    ax: Axes | None = None,
+    trajectory: int | None = None,
+    split: int | None = None,
+    bins: int = 45,
+    **line: Any,
+) -> Axes:
+    """Distribution over time of the smallest angle between leading and remaining vectors, as in Ginelli et al. (2007).
+
+    A distribution that stays away from 0 says that the splitting is dominated (hyperbolic, when it separates expanding
+    from contracting directions); one that reaches 0 says that the subspaces come to touch.
+
+    Args:
+        ds: result of `lyapkit.covariant_vectors`.
+        ax: axes to draw on; a new figure by default.
+        trajectory: which trajectory; all of them together by default.
+        split: number of leading vectors; by default that of positive exponents, and 1 when none or all are positive.
+        bins: number of bins between 0 and pi/2.
+        line: passed on to `matplotlib.axes.Axes.plot`, such as ``color`` or ``label``.
+
+    Returns:
+        The axes; the density integrates to 1 over angles in radians.
+
+    Raises:
+        ValueError: ``ds`` is another analysis' result, has no such trajectory or split, or ``bins`` is below 1.
+
+    Example:
+        >>> import lyapkit
+        >>> ds = lyapkit.covariant_vectors(lyapkit.systems.henon().map, steps=400, rng=0)
+        >>> lyapkit.plots.covariant_vectors(ds).get_ylabel()
+        'probability density (1/rad)'
+    """
+    check_analysis(ds, "covariant_vectors")
+    if trajectory is not None:
+        check_trajectory(ds, trajectory)
+        ds = ds.sel(trajectory=[trajectory])
+    there = ds["split"].values.tolist()
+    if not there:
+        raise ValueError("there are no angles between subspaces of a single vector; compute k=2 vectors or more.")
+    if split is None:
+        positive = int((ds["covariant_exponent"].mean("trajectory") > 0).sum())
+        split = positive if positive in there else there[0]
+    if split not in there:
+        raise ValueError(f"split must be between {there[0]} and {there[-1]}, got {split!r}.")
+    if bins < 1:
+        raise ValueError(f"bins must be at least 1, got {bins}.")
+    ax = axes_or_new(ax)
+    angles = ds["angle"].sel(split=split).values.ravel()
+    density, edges = np.histogram(angles, bins=bins, range=(0, math.pi / 2), density=True)
+    density = np.append(density, density[-1])  # the last step of the line
+    style = with_defaults(line, drawstyle="steps-post", linewidth=1.0)
+    (drawn,) = ax.plot(edges, density, **style)
+    drawn.sticky_edges.y.append(0.0)  # the axis begins at 0 and still grows with what is drawn later
+    ax.fill_between(edges, density, step="post", color=drawn.get_color(), alpha=0.2, linewidth=0)
+    ax.set_xlim(0, math.pi / 2)
+    ax.set_xticks([0, math.pi / 4, math.pi / 2], ["0", "π/4", "π/2"])
+    ax.set_xlabel("angle between leading and remaining covariant vectors (rad)")
+    ax.set_ylabel("probability density (1/rad)")
+    return ax

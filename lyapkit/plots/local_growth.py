@@ -1,0 +1,89 @@
+"""Plot of the distribution of local growth rates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+
+from lyapkit.plots._labels import axes_or_new, check_analysis, check_trajectory, label, with_defaults
+
+
+def local_growth(
+    ds: xr.Dataset,
+    *,
+    ax: Axes | None = None,
+    trajectory: int | None = None,
+    exponents: Sequence[int] = (1,),
+    bins: int = 50,
+    **line: Any,
+) -> Axes:
+    """Distribution over time of local growth rates, with the exponent, which is their mean, marked.
+
+    A rate that changes its sign along the way says that a network expands at some times and forgets at others, which
+    its exponent hides. Each QR window counts once, whatever its length: compute the spectrum with a fixed
+    ``qr_interval``, since rates over longer windows spread less.
+
+    Args:
+        ds: result of `lyapkit.lyapunov_spectrum`.
+        ax: axes to draw on; a new figure by default.
+        trajectory: which trajectory; all of them together by default.
+        exponents: which exponents, by rank from 1; several get a legend.
+        bins: number of bins over the range of all rates drawn.
+        line: passed on to `matplotlib.axes.Axes.plot`; a ``label`` is given to the first distribution only, instead of
+            the ranks.
+
+    Returns:
+        The axes; each density integrates to 1, of the finite rates. Dashed lines mark the exponents, averaged over
+        the trajectories drawn. Annihilated directions (-inf) are not drawn.
+
+    Raises:
+        ValueError: ``ds`` is another analysis' result, has no such trajectory or exponent, or ``bins`` is below 1.
+
+    Example:
+        >>> import lyapkit
+        >>> ds = lyapkit.lyapunov_spectrum(lyapkit.systems.henon().map, steps=2000, qr_interval=1)
+        >>> lyapkit.plots.local_growth(ds, exponents=(1, 2)).get_xlabel()
+        'local growth rate (nats per step)'
+    """
+    check_analysis(ds, "lyapunov_spectrum")
+    check_trajectory(ds, trajectory)
+    there = ds["exponent"].values.tolist()
+    missing = [rank for rank in exponents if rank not in there]
+    if missing or len(exponents) == 0:
+        raise ValueError(f"exponents must be ranks between {there[0]} and {there[-1]}, got {exponents!r}.")
+    if bins < 1:
+        raise ValueError(f"bins must be at least 1, got {bins}.")
+    ax = axes_or_new(ax)
+    if trajectory is not None:
+        ds = ds.sel(trajectory=[trajectory])
+    chosen = ds["local_growth"].sel(exponent=list(exponents))
+    finite = chosen.values[np.isfinite(chosen.values)]
+    edges = np.histogram_bin_edges(finite, bins)
+    style = with_defaults(line, drawstyle="steps-post", linewidth=1.0)
+    name = style.pop("label", None)
+    for index, rank in enumerate(exponents):
+        rates = chosen.sel(exponent=rank).values
+        rates = rates[np.isfinite(rates)]
+        if rates.size == 0:
+            continue
+        density = np.histogram(rates, edges, density=True)[0]
+        filled = np.flatnonzero(density)
+        inside = slice(filled[0], filled[-1] + 1)  # where this distribution is, of the bins that all share
+        x = np.concatenate((edges[inside][:1], edges[inside], edges[filled[-1] + 1 :][:1]))
+        y = np.concatenate(([0.0], density[inside], [0.0]))
+        own = rf"$\lambda_{{{rank}}}$" if name is None else name if index == 0 else None
+        (drawn,) = ax.plot(x, y, label=own, **style)
+        ax.fill_between(x, y, step="post", color=drawn.get_color(), alpha=0.2, linewidth=0)
+        mean = float(ds["lyapunov_exponent"].sel(exponent=rank).mean("trajectory"))
+        if np.isfinite(mean):
+            ax.axvline(mean, color=drawn.get_color(), linewidth=0.8, linestyle=(0, (4, 2)))
+    ax.set_ylim(bottom=0)
+    if len(exponents) > 1:
+        ax.legend()
+    ax.set_xlabel(label(chosen))
+    ax.set_ylabel("probability density")
+    return ax

@@ -1,0 +1,52 @@
+"""Plot of the convergence of Lyapunov exponents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from lyapkit.plots._labels import check_analysis
+from lyapkit.plots._running import draw_running
+
+
+def running_exponents(
+    ds: xr.Dataset,
+    *,
+    ax: Axes | None = None,
+    trajectory: int = 0,
+    lines: int = 20,
+    reference: Sequence[float] | NDArray[np.float64] = (),
+    reference_label: str | None = None,
+    **line: Any,
+) -> Axes:
+    """Running means of log |R_ii| over time: how the exponents converge.
+
+    Args:
+        ds: result of `lyapkit.lyapunov_spectrum`.
+        ax: axes to draw on; a new figure by default.
+        trajectory: which trajectory.
+        lines: at most how many exponents, evenly spread over the ranks with first and last included.
+        reference: values to mark by dashed lines, such as exponents that are known; equal ones once.
+        reference_label: written beside the first reference line.
+        line: passed on to `matplotlib.axes.Axes.plot`; a ``label`` is given to the first line only.
+
+    Returns:
+        The axes. Lines keep the rank that their exponent has at the end. Values of -inf are not drawn.
+
+    Raises:
+        ValueError: ``ds`` is another analysis' result, has no such trajectory, or ``lines`` is below 1.
+
+    Example:
+        >>> import lyapkit
+        >>> ds = lyapkit.lyapunov_spectrum(lyapkit.systems.henon().map, steps=200)
+        >>> ax = lyapkit.plots.running_exponents(ds, reference=lyapkit.systems.henon().exponents)
+        >>> ax.get_ylabel()
+        'running exponent (nats per step)'
+    """
+    check_analysis(ds, "lyapunov_spectrum")
+    return draw_running(ds, ax, trajectory, lines, reference, reference_label, line)

@@ -1,0 +1,73 @@
+"""`analyze`: one tree of what the single functions return; mistakes are found before the first long computation."""
+
+import sys
+
+import pytest
+import torch
+import xarray as xr
+from torch import nn
+from torch.nn.functional import mse_loss
+
+from lyapkit import analyze, gradient_propagation, hessian_spectrum, lyapunov_spectrum, variational_term
+from lyapkit.analyze import ANALYSES
+
+
+@pytest.fixture
+def case():
+    torch.manual_seed(0)
+    return nn.GRU(2, 3).double(), torch.rand(12, 5, 2).double(), torch.rand(5, 1).double(), nn.Linear(3, 1).double()
+
+
+def test_each_child_is_what_the_function_of_its_name_returns(case) -> None:
+    model, inputs, targets, readout = case
+    tree = analyze(
+        model, inputs, targets, mse_loss, readout=readout, k=2, hessian_k=3, trajectories=2, record_every=4,
+        transient=3, learning_rate=0.1, rng=4,
+    )  # fmt: skip
+    expected = {
+        "lyapunov_spectrum": lyapunov_spectrum(model, inputs[:, :2], k=2, transient=3, rng=4),
+        "variational_term": variational_term(model, inputs[:, :2], k=2, record_every=4),
+        "gradient_propagation": gradient_propagation(model, inputs, targets, mse_loss, readout=readout),
+        "hessian_spectrum": hessian_spectrum(
+            model, (inputs, targets), mse_loss, k=3, readout=readout, learning_rate=0.1, rng=4
+        ),
+    }
+    assert list(tree.children) == list(ANALYSES)
+    for name, dataset in expected.items():
+        xr.testing.assert_equal(tree[name].to_dataset(), dataset)
+
+
+def test_a_choice_of_analyses_and_defaults_that_fit_small_networks(case) -> None:
+    model, inputs, targets, _ = case
+    one = analyze(model, inputs, targets, mse_loss, include="lyapunov_spectrum")
+    assert list(one.children) == ["lyapunov_spectrum"]
+    tiny = nn.RNN(2, 1, bias=False).double()  # 3 parameters
+    tree = analyze(tiny, inputs, targets, mse_loss, readout=nn.Identity(), include=["hessian_spectrum"])
+    assert tree["hessian_spectrum"].sizes["rank"] == 3
+
+
+REFUSALS = {
+    "no readout": (dict(readout=None), TypeError, "no readout of its own"),
+    "hessian_k": (dict(hessian_k=10_000), ValueError, "hessian_k must be between 1 and the number of parameters 67"),
+    "k": (dict(k=4), ValueError, "k must be between 1 and the state size 3, got 4"),
+    "unknown analysis": (dict(include=("spectrum",)), ValueError, r"include must name some of.*got \['spectrum'\]"),
+    "no analysis": (dict(include=()), ValueError, "include must name some of"),
+    "trajectories": (dict(trajectories=6), ValueError, "between 1 and the batch size 5, got 6"),
+    "half a trajectory": (dict(trajectories=1.5), TypeError, "trajectories must be an integer, got 1.5"),
+    "one sequence": (dict(inputs=torch.zeros(12, 2)), TypeError, r"shape \(T, B, M\), time first, got \(12, 2\)"),
+    "a list": (dict(inputs=[1.0]), TypeError, "got list"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_mistakes_are_found_before_anything_is_computed(case, monkeypatch, name: str) -> None:
+    def never(*_, **__):
+        raise AssertionError("something was computed")
+
+    for analysis in ANALYSES:
+        monkeypatch.setattr(sys.modules["lyapkit.analyze"], analysis, never)  # the name also is the function's
+    model, inputs, targets, readout = case
+    change, error, message = REFUSALS[name]
+    options = {"inputs": inputs, "readout": readout, **change}
+    with pytest.raises(error, match=message):
+        analyze(model, options.pop("inputs"), targets, mse_loss, **options)

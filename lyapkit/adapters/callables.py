@@ -95,7 +95,9 @@ class CallableMap(RecurrentMap):
             return self._single(state, input)
         states = state.reshape(-1, self.state_size)
         inputs = None if input is None else input.reshape(-1, self.input_size)
-        if self.batching == "vmap":
+        if states.shape[0] == 1:  # spared the overhead of vmap, which is that of many small steps
+            after = self._single(states[0], None if inputs is None else inputs[0])
+        elif self.batching == "vmap":
             if inputs is None:
                 after = torch.vmap(self._single)(states)
             else:

@@ -47,5 +47,5 @@ def gradient_propagation(
     ax.set_yscale("log")
     symbol = r"\infty" if norm == "inf" else norm
     ax.set_xlabel("time step $t$")
-    ax.set_ylabel(rf"gradient norm $\|\partial L/\partial x_t\|_{{{symbol}}}$")
+    ax.set_ylabel(rf"gradient norm $\|\mathrm{{d}}L/\mathrm{{d}}x_t\|_{{{symbol}}}$")
     return ax

@@ -177,7 +177,7 @@ def test_gradient_propagation_draws_one_line_per_trajectory(ax, norm: str) -> No
     assert ax.get_yscale() == "log"
     assert ax.get_xlabel() == "time step $t$"
     symbol = r"\infty" if norm == "inf" else "2"
-    assert ax.get_ylabel() == rf"gradient norm $\|\partial L/\partial x_t\|_{{{symbol}}}$"
+    assert ax.get_ylabel() == rf"gradient norm $\|\mathrm{{d}}L/\mathrm{{d}}x_t\|_{{{symbol}}}$"
 
 
 def test_gradient_propagation_draws_the_first_trajectories(ax) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from lyapkit import plots, save
@@ -26,6 +29,7 @@ STYLES: dict[str, dict[str, object]] = {
     "subcritical": {"color": "#0072B2", "marker": "s"},
     "near-critical": {"color": "#D55E00", "marker": "o"},
 }
+PREDICTION: dict[str, Any] = {"color": "0.15", "linewidth": 1.0, "linestyle": (0, (4, 2)), "zorder": 3}
 WIDTH, HEIGHT = 7.48, 5.0
 """Inches; 190 mm is the full width of a journal page."""
 
@@ -127,18 +131,42 @@ def draw_overview(tree: xr.DataTree, moment: str = "before") -> Figure:
             parts["variational_term"],
             ax=axes[0, 1],
             color=color,
+            lines=10,
             reference=predicted,
-            reference_label=rf"$\log|\lambda| = {predicted[0]:.3f}$",
+            reference_label=rf"$\log|\lambda(R)| = {predicted[0]:.3f}$",
         )
         plots.hessian_spectrum(parts["hessian_spectrum"], ax=axes[1, 0], **style)
-        plots.gradient_propagation(parts["gradient_propagation"], ax=axes[1, 1], color=color)
+        plots.gradient_propagation(parts["gradient_propagation"], ax=axes[1, 1], color=color, linewidth=0.5, alpha=0.5)
+        draw_prediction(parts["gradient_propagation"], float(predicted[0]), axes[1, 1])
     axes[0, 0].axhline(1 / 6**0.5, color="0.5", linewidth=0.8, linestyle=":", label="always answering 1")
     axes[0, 0].legend()
-    axes[1, 0].text(0.98, 0.5, r"open markers: $\lambda < 0$", transform=axes[1, 0].transAxes, ha="right")
-    titles = ("learning curves", "variational term", "Hessian spectrum", "gradient propagation")
+    axes[0, 1].margins(y=0.12)
+    axes[1, 0].legend(
+        handles=[Line2D([], [], color="0.3", marker="o", markersize=3.5, linestyle="none", markerfacecolor=face)
+                 for face in ("0.3", "white")],
+        labels=["positive", "negative"],
+    )  # fmt: skip
+    axes[1, 1].legend(handles=[Line2D([], [], **PREDICTION)], labels=[r"slope $\log|\lambda(R)|$, eq. (15)"])
+    state = {"before": "untrained", "after": "trained"}[moment]
+    titles = (
+        "learning curves", f"variational term, {state}", f"Hessian spectrum, {state}", f"gradient propagation, {state}",
+    )  # fmt: skip
     for letter, title, ax in zip("ABCD", titles, axes.flat, strict=True):
         ax.set_title(rf"$\bf{{{letter}}}$  {title}", loc="left")
     return figure
+
+
+def draw_prediction(gradients: xr.Dataset, rate: float, ax: Axes) -> None:
+    """The norm that eq. (15) predicts for the first trajectory: exp(rate (D - t)) times that of the last step.
+
+    Args:
+        gradients: Result of `lyapkit.gradient_propagation`.
+        rate: log |eigenvalue of R|.
+        ax: Axes to draw on.
+    """
+    norm = gradients["gradient_norm"].sel(norm="inf").isel(trajectory=0)
+    step = norm["step"].values
+    ax.plot(step, norm.values[-1] * np.exp(rate * (step[-1] - step)), **PREDICTION)
 
 
 def learning_curve(training: xr.Dataset, ax: Axes, **line: object) -> Axes:

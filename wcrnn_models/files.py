@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from wcrnn_models.errors import UserError
 
+LOCK_FILE = ".lock"
 _TEMPORARY_SUFFIX = ".partial"
 
 
@@ -41,6 +44,18 @@ def remove_partial_files(directory: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
+def read_json(path: Path, remedy: str) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        UserError: If it is not valid JSON; the text ends with the remedy.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:  # the latter from brackets nested too deeply
+        raise UserError(f"{path} is not valid JSON ({error}); {remedy}") from error
+
+
 def sha256(content: bytes) -> str:
     """SHA-256 of some bytes as 64 hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
@@ -53,7 +68,7 @@ def exclusive(directory: Path) -> Iterator[None]:
     Raises:
         UserError: If another process, or another call in this one, holds it.
     """
-    path = directory / ".lock"
+    path = directory / LOCK_FILE
     with path.open("a+") as file:
         if not _try_lock(file.fileno()):
             file.seek(0)

@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-import h5py  # type: ignore[import-untyped]
+import h5py
 import xarray as xr
 
 

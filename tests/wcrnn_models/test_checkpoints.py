@@ -6,7 +6,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from wcrnn_models import TrainConfig, UserError, list_checkpoints, load_checkpoint, save_checkpoint
+from wcrnn_models import TrainConfig, UserError, checkpoints, list_checkpoints, load_checkpoint, save_checkpoint
 from wcrnn_models.files import sha256
 from wcrnn_models.training.build import build_model
 
@@ -110,18 +110,128 @@ def test_weights_that_do_not_fit_are_named(saved, change, message):
         (lambda values: values.pop("format_version"), "no format_version"),
         (lambda values: values.pop("iteration"), "lacks iteration"),
         (lambda values: values.update(iteration="1"), "iteration must be an integer >= 0, got '1'"),
+        (lambda values: values.update(iteration=True), "iteration must be an integer >= 0, got True; copy it again"),
+        (lambda values: values.update(test_metric="0.5"), "test_metric must be a finite number or null, got '0.5'"),
+        (
+            lambda values: values.update(test_metric=float("nan")),
+            "test_metric must be a finite number or null, got nan",
+        ),
+        (lambda values: values.update(metric_name=3), "metric_name must be a string or null, got 3; copy it again"),
         (lambda values: values["config"].update(r=float("nan")), "r must be finite"),
         (lambda values: values["config"].pop("seed"), "lacks the field.s. seed"),
         (lambda values: values.update(config=None), "must be a JSON object"),
         (lambda values: values.update(weights_sha256="0"), "expected SHA-256 0, got"),
     ],
-    ids=["version", "no version", "field", "iteration", "value", "config field", "config", "checksum"],
+    ids=[
+        *("version", "no version", "field", "iteration", "boolean", "metric", "nan metric", "metric name"),
+        *("value", "config field", "config", "checksum"),
+    ],
 )
 def test_descriptions_that_do_not_fit(saved, change, message):
     rewrite_metadata(saved[0], change)
     with pytest.raises(UserError, match=message) as caught:
         load_checkpoint(saved[0])
     assert saved[0].stem in str(caught.value)
+
+
+VARIANTS = {
+    "scalar": {},
+    "fixed rotation": {"residual": "rotation", "phi": 0.2244},
+    "random rotation": {"residual": "rotation", "phi": "random"},
+    "heterogeneous": {"residual": "heterogeneous", "delta_r": 0.06},
+}
+EDITS = {
+    "r": ("scalar", {"r": 0.99}, "residual.r than its configuration gives, by up to 0.04"),
+    "coupling": ("scalar", {"coupling": 0.02}, "coupling than its configuration gives, by up to 0.01"),
+    "phi": ("fixed rotation", {"phi": 0.2245}, "residual.scaled_cosine than its configuration gives"),
+    "rotation strength": ("random rotation", {"r": 1.0}, "residual.scaled_sine than its configuration gives"),
+    "seed": ("random rotation", {"seed": 5}, "residual.scaled_cosine than its configuration gives"),
+    "delta_r": ("heterogeneous", {"delta_r": 0.0600001}, "residual.r than its configuration gives"),
+    "centre": ("heterogeneous", {"r": 0.951}, "residual.r than its configuration gives, by up to 0.001"),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_residual_and_coupling_are_rebuilt_from_the_configuration(tmp_path, variant, dtype):
+    config = TrainConfig(hidden_size=32, r=0.95, seed=4, dtype=dtype, **VARIANTS[variant])
+    path = save_checkpoint(tmp_path / "net", build_model(config), config, iteration=1)
+    buffers = dict(load_checkpoint(path).model.named_buffers())
+    assert all(torch.equal(buffers[name], value) for name, value in build_model(config).named_buffers())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edited_residual_or_coupling_is_named(tmp_path, edit, dtype):
+    variant, change, message = EDITS[edit]
+    config = TrainConfig(hidden_size=32, r=0.95, seed=4, dtype=dtype, **VARIANTS[variant])
+    path = save_checkpoint(tmp_path / "net", build_model(config), config, iteration=1)
+    rewrite_metadata(path, lambda values: values["config"].update(change))
+    with pytest.raises(UserError, match=rf"net.safetensors do not fit their configuration: .*has another {message}"):
+        load_checkpoint(path)
+
+
+def test_a_residual_of_another_configuration_is_not_saved(tmp_path):
+    model = build_model(CONFIG)
+    model.coupling.mul_(2)
+    with pytest.raises(UserError, match=r"has another coupling than its configuration gives, by up to 0.01"):
+        save_checkpoint(tmp_path / "x", model, CONFIG, iteration=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def replace_once(monkeypatch, directory, function):
+    """Just before the named function of the module reads anything: iteration 20 is superseded by 30."""
+    original = getattr(checkpoints, function)
+    replaced = []
+
+    def race(file):
+        if not replaced:
+            replaced.append(file)
+            save_checkpoint(directory / "checkpoints" / "30", build_model(CONFIG), CONFIG, iteration=30)
+            for suffix in (".json", ".safetensors"):
+                (directory / "checkpoints" / f"20{suffix}").unlink()
+        return original(file)
+
+    monkeypatch.setattr(checkpoints, function, race)
+    return replaced
+
+
+@pytest.mark.parametrize("function", ["_read_metadata", "_load"])
+def test_a_checkpoint_that_is_superseded_meanwhile(tmp_path, monkeypatch, function):
+    for iteration in (0, 20):
+        save_checkpoint(tmp_path / "checkpoints" / f"{iteration}", build_model(CONFIG), CONFIG, iteration=iteration)
+    replaced = replace_once(monkeypatch, tmp_path, function)
+    assert load_checkpoint(tmp_path).iteration == 30
+    assert replaced
+    assert [path.stem for path in list_checkpoints(tmp_path)] == ["0", "30"]
+
+
+def test_checkpoints_that_never_hold_still(tmp_path, monkeypatch):
+    save_checkpoint(tmp_path / "0", build_model(CONFIG), CONFIG, iteration=0)
+    pauses = []
+    monkeypatch.setattr(checkpoints.time, "sleep", pauses.append)
+
+    def vanish(path):
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(checkpoints, "_read_metadata", vanish)
+    with pytest.raises(UserError, match="replaced faster than they can be read; wait until the training"):
+        load_checkpoint(tmp_path)
+    assert len(pauses) == 20
+    monkeypatch.undo()
+    monkeypatch.setattr(checkpoints.time, "sleep", pauses.append)
+    monkeypatch.setattr(checkpoints, "list_checkpoints", lambda _: [tmp_path / "gone.safetensors"])
+    with pytest.raises(UserError, match="replaced faster than they can be read"):
+        load_checkpoint(tmp_path)
+    assert len(pauses) == 40
+
+
+def test_a_damaged_checkpoint_of_a_directory_is_refused_at_once(tmp_path, monkeypatch):
+    path = save_checkpoint(tmp_path / "0", build_model(CONFIG), CONFIG, iteration=0)
+    path.write_bytes(path.read_bytes()[:-8])
+    monkeypatch.setattr(checkpoints.time, "sleep", lambda _: pytest.fail("tried again"))
+    with pytest.raises(UserError, match="or is truncated: expected SHA-256"):
+        load_checkpoint(tmp_path)
 
 
 def test_truncated_weights(saved):

@@ -1,8 +1,10 @@
 import json
+import shlex
 import subprocess
 import sys
 
 import pytest
+import torch
 
 import wcrnn_models
 from wcrnn_models import TrainConfig
@@ -20,6 +22,8 @@ def test_train_prints_the_outcome_and_the_next_command(tmp_path, capsys):
     assert main(["train", str(directory), *SMALL, "--residual", "rotation", "--phi", "random"]) == 0
     history = json.loads((directory / "history.json").read_text())
     output = capsys.readouterr().out
+    assert "warning" not in output
+    assert f"final test rms                     {history['test_metrics'][-1]:.4g} at iteration 10" in output
     assert f"best test rms                      {history['best_metric']:.4g} at iteration" in output
     assert "iterations to minimal performance  not reached" in output
     assert "checkpoints/iteration-00000010.safetensors" in output
@@ -50,9 +54,24 @@ def test_divergence_has_its_own_exit_code(tmp_path, capsys):
         (["train", "DIR", "--residual", "rotation"], "a rotation needs phi"),
         (["train", "DIR", "--task", "smnist"], "run `wcrnn data fetch mnist`"),
         (["train", "DIR", "--device", "nonsense"], "device 'nonsense' cannot be used"),
+        (["train", "DIR", "--device", "meta"], "device 'meta' cannot be used"),
+        (
+            ["train", ""],
+            "an argument is empty (an unset shell variable?); give a value, or . for the current directory",
+        ),
+        (["train", "DIR", "--task="], "the value of --task is empty"),
+        (["analyze", ""], "an argument is empty"),
+        (["train", "DIR", "--hidden-size", "2000000000"], "not enough memory (Storage size calculation overflowed"),
+        (
+            ["train", "DIR", "--batch-size", "2000000000", "--length", "2000000000"],
+            "not enough memory (array is too big",
+        ),
         (["data", "fetch", "mnist", "--mirror", "file:///nowhere"], "no mirror gave train-images"),
     ],
-    ids=["command", "value", "combination", "data", "device", "mirror"],
+    ids=[
+        *("command", "value", "combination", "data", "device", "meta", "directory", "option", "path"),
+        *("weights", "batch", "mirror"),
+    ],
 )
 def test_mistakes_give_one_line(arguments, message, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("WCRNN_CACHE_DIR", str(tmp_path / "cache"))
@@ -63,6 +82,78 @@ def test_mistakes_give_one_line(arguments, message, tmp_path, capsys, monkeypatc
     assert line.startswith("wcrnn: error: ")
     assert message in line
     assert captured.out == ""
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            RuntimeError(
+                "[enforce fail at x.cpp:1] err == 0. DefaultCPUAllocator: can't allocate memory: 4 bytes\nat f"
+            ),
+            "can't allocate memory: 4 bytes",
+        ),
+        (
+            RuntimeError("[enforce fail] data. DefaultCPUAllocator: not enough memory: you tried to allocate 4 bytes"),
+            "not enough memory: you tried to allocate 4 bytes",
+        ),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried 4 GiB."), "CUDA out of memory. Tried 4 GiB."),
+        (MemoryError("Unable to allocate 44.7 GiB"), "Unable to allocate 44.7 GiB"),
+        (ValueError("Maximum allowed dimension exceeded"), "Maximum allowed dimension exceeded"),
+        (MemoryError(), None),
+    ],
+    ids=["Linux", "Windows", "CUDA", "NumPy", "size", "Python"],
+)
+def test_lack_of_memory_gives_one_line_and_leaves_no_directory(error, reason, tmp_path, capsys, monkeypatch):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(AddingProblem, "train_batch", fail)
+    assert main(["train", str(tmp_path / "run"), *SMALL]) == 2
+    assert capsys.readouterr().err == (
+        f"wcrnn: error: not enough memory{f' ({reason})' if reason else ''}; train with a smaller --hidden-size, "
+        "--batch-size, --test-size or --length, analyse with fewer --samples or --trajectories\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_faults_of_the_program_keep_their_traceback(tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(AddingProblem, "train_batch", fail)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        main(["train", str(tmp_path), *SMALL])
+
+
+def test_overflow_in_an_analysis_gives_one_line(tmp_path, capsys):
+    """x grows by r = 1e30 a step, beyond float64 after 11 of the 20 steps."""
+    run = str(tmp_path / "run")
+    assert main(["train", run, *SMALL, "--length", "20", "--test-size", "40", "--r", "1e30"]) == 3
+    capsys.readouterr()
+    assert main(["analyze", run, "--include", "lyapunov_spectrum"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("wcrnn: error: the state of trajectory 0 is not finite after step ")
+
+
+def test_the_next_command_can_be_pasted(tmp_path, capsys):
+    directory = tmp_path / "my run; $HOME"
+    assert main(["train", str(directory), *SMALL]) == 0
+    command = capsys.readouterr().out.splitlines()[-1].split(maxsplit=1)[1]
+    assert shlex.split(command) == ["wcrnn", "analyze", str(directory)]
+
+
+def test_best_and_final_metric_and_a_warning_without_improvement(tmp_path, capsys):
+    assert main(["train", str(tmp_path), *SMALL, "--learning-rate", "1e-30"]) == 0
+    metrics = json.loads((tmp_path / "history.json").read_text())["test_metrics"]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == (
+        "warning: training has not improved on the untrained network, whose test metric is the best; try another "
+        "--learning-rate or more --epochs"
+    )
+    assert lines[2].split() == ["best", "test", "rms", f"{metrics[0]:.4g}", "at", "iteration", "0"]
+    assert lines[3].split() == ["final", "test", "rms", f"{metrics[-1]:.4g}", "at", "iteration", "10"]
 
 
 def test_operating_system_errors_give_one_line(tmp_path, capsys):

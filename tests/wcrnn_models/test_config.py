@@ -81,6 +81,25 @@ def test_refusals(values, message):
         TrainConfig(**values)
 
 
+def test_numbers_beyond_floating_point():
+    with pytest.raises(UserError, match="r must be finite, got an integer of 1329 bits"):
+        TrainConfig(r=10**400)
+    with pytest.raises(UserError, match="hidden_size must be at most 2147483647, got 2147483648"):
+        TrainConfig(hidden_size=2**31)
+
+
+def test_equal_configurations_have_equal_fingerprints():
+    assert TrainConfig(coupling=0, r=1).fingerprint() == TrainConfig(coupling=0.0, r=1.0).fingerprint()
+    different = [
+        TrainConfig(),
+        TrainConfig(r=1.0),
+        TrainConfig(seed=1),
+        TrainConfig(seed=2**60),
+        TrainConfig(length=100),
+    ]
+    assert len({config.fingerprint() for config in different}) == len(different)
+
+
 def test_json_refusals():
     values = dataclasses.asdict(TrainConfig())
     with pytest.raises(UserError, match=r"no field 'learning_rat'. Did you mean 'learning_rate'"):
@@ -92,6 +111,10 @@ def test_json_refusals():
         TrainConfig.from_json("{")
     with pytest.raises(UserError, match="must be a JSON object, got list"):
         TrainConfig.from_json("[]")
+    with pytest.raises(UserError, match="not valid JSON: 'utf-8' codec can't decode"):
+        TrainConfig.from_json(b'{"r": "\xff"}')
+    with pytest.raises(UserError, match="not valid JSON: maximum recursion depth"):
+        TrainConfig.from_json("[" * 100_000)
 
 
 def test_configuration_and_command_do_not_import_pytorch():

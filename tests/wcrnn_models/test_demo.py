@@ -2,12 +2,14 @@
 
 import math
 import re
+import shutil
 
 import numpy as np
 import pytest
 import xarray as xr
 
 from lyapkit import load
+from wcrnn_models import analysis, checkpoints
 from wcrnn_models.cli import main
 from wcrnn_models.demo import STRENGTHS, draw_overview
 
@@ -84,9 +86,10 @@ def test_figure_draws_the_measured_numbers(demo) -> None:
     for moment in ("before", "after"):
         figure = draw_overview(tree, moment)
         learning, exponents, hessian, gradients = figure.axes
-        assert [ax.get_title(loc="left").split()[-1] for ax in figure.axes] == [
-            "curves", "term", "spectrum", "propagation",
-        ]  # fmt: skip
+        state = {"before": "untrained", "after": "trained"}[moment]
+        titles = [ax.get_title(loc="left").split("  ")[1] for ax in figure.axes]
+        panels = ("variational term", "Hessian spectrum", "gradient propagation")
+        assert titles == ["learning curves"] + [f"{panel}, {state}" for panel in panels]
         drawn = [line.get_ydata() for line in learning.lines]
         for name in STRENGTHS:
             expected = tree[f"{name}/training"]["test_metric"].values
@@ -95,6 +98,8 @@ def test_figure_draws_the_measured_numbers(demo) -> None:
             assert any(np.array_equal(values, line.get_ydata()) for line in hessian.lines)
             norms = tree[f"{name}/{moment}/gradient_propagation"]["gradient_norm"].values[0, 0]
             assert any(np.array_equal(norms, line.get_ydata()) for line in gradients.lines)
+            predicted = norms[-1] * STRENGTHS[name] ** np.arange(norms.size - 1, -1, -1)  # eq. (15)
+            assert any(np.allclose(predicted, line.get_ydata(), rtol=1e-5) for line in gradients.lines)
         references = [line.get_ydata()[0] for line in exponents.lines if len(line.get_ydata()) == 2]
         np.testing.assert_allclose(references, np.log(list(STRENGTHS.values())), atol=1e-7)
         assert exponents.get_ylabel() == "finite-time exponent (nats per step)"
@@ -139,22 +144,94 @@ def test_analyze_a_run_and_a_file(demo, tmp_path, capsys) -> None:
     )
 
 
-def test_analyze_writes_beside_the_checkpoints_by_default(demo, capsys) -> None:
+QUICK = ["--samples", "2", "--trajectories", "1", "--include", "gradient_propagation"]
+
+
+def test_analyze_writes_where_the_help_says(demo, capsys) -> None:
+    """A run has one file; every checkpoint has its own, and an old one is replaced."""
     run = demo[0] / "near-critical"
-    assert (
-        main(["analyze", str(run), "--samples", "2", "--trajectories", "1", "--include", "gradient_propagation"]) == 0
-    )
+    stems = [run / "checkpoints" / f"iteration-{iteration:08d}" for iteration in (0, 250)]
+    assert main(["analyze", str(run), *QUICK]) == 0
     assert "LE" not in capsys.readouterr().out
+    for stem, suffix in ((stems[0], ".safetensors"), (stems[1], ".json"), (stems[1], ".safetensors")):
+        assert main(["analyze", f"{stem}{suffix}", *QUICK]) == 0
+        assert capsys.readouterr().out == f"written to {stem}.analysis.nc\n"
     assert set(load(run / "analysis.nc")["after"].children) == {"gradient_propagation", "network"}
+    assert [load(f"{stem}.analysis.nc")["network"].attrs["iteration"] for stem in stems] == [0, 250]
+    assert not (run / "checkpoints" / "analysis.nc").exists()
+    assert main(["analyze", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert (
+        "if not given, analysis.nc in the directory of the run, or NAME.analysis.nc beside the checkpoint file "
+        "NAME.safetensors. An existing file is replaced."
+    ) in text
+
+
+def supersede(monkeypatch, run, function: str) -> None:
+    """Just before the named function of `checkpoints` runs for the first time, the last one is superseded by 300."""
+    folder, original, calls = run / "checkpoints", getattr(checkpoints, function), []
+
+    def race(path):
+        if not calls:
+            calls.append(path)
+            old = checkpoints.load_checkpoint(folder / "iteration-00000250.json")
+            checkpoints.save_checkpoint(folder / "iteration-00000300", old.model, old.config, iteration=300)
+            for suffix in (".json", ".safetensors"):
+                (folder / f"iteration-00000250{suffix}").unlink()
+        return original(path)
+
+    monkeypatch.setattr(checkpoints, function, race)
+
+
+@pytest.mark.parametrize("function", ["_read_metadata", "load_checkpoint"])
+def test_analyze_while_training_deletes_a_superseded_checkpoint(demo, tmp_path, monkeypatch, function: str) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(demo[0] / "subcritical", run)
+    supersede(monkeypatch, run, function)
+    assert main(["analyze", str(run), *QUICK]) == 0
+    tree = load(run / "analysis.nc")
+    assert [tree[f"{moment}/network"].attrs["iteration"] for moment in ("before", "after")] == [0, 300]
+    assert not (run / "checkpoints" / "iteration-00000250.json").exists()
+
+
+def test_analyze_while_training_deletes_a_checkpoint_that_waits_its_turn(demo, tmp_path, monkeypatch) -> None:
+    """The second network is analysed long after it was chosen."""
+    run = tmp_path / "run"
+    shutil.copytree(demo[0] / "subcritical", run)
+    original = analysis.analyze_checkpoint
+
+    def race(path, **options):
+        shutil.rmtree(run / "checkpoints", ignore_errors=True)
+        return original(path, **options)
+
+    monkeypatch.setattr(analysis, "analyze_checkpoint", race)
+    assert main(["analyze", str(run), *QUICK]) == 0
+    tree = load(run / "analysis.nc")
+    assert [tree[f"{moment}/network"].attrs["iteration"] for moment in ("before", "after")] == [0, 250]
+
+
+def test_a_damaged_history_is_refused_before_the_analyses(demo, tmp_path, monkeypatch, capsys) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(demo[0] / "subcritical", run)
+    (run / "history.json").write_text("{}")
+    monkeypatch.setattr(analysis, "analyze_checkpoint", lambda *_, **__: pytest.fail("analysed"))
+    assert main(["analyze", str(run), *QUICK]) == 2
+    assert "history.json is not the history of a training run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["analyze", "nowhere"], "a checkpoint is a .safetensors file"),
+        (["analyze", "nowhere"], "there is no nowhere; give the directory of a run"),
         (["analyze", "EMPTY"], "holds no checkpoint"),
         (["analyze", "RUN", "--output", "no/such/place.nc"], "no/such of the result file does not exist"),
-        (["analyze", "RUN", "--samples", "0"], "samples must be at least 1"),
+        (["analyze", "RUN", "--output", "EMPTY"], "is a directory; name a file in it"),
+        *(
+            (["analyze", "RUN", f"--{name.replace('_', '-')}={number}"], f"{name} must be at least 1, got {number}")
+            for name in ("samples", "trajectories", "hessian_k", "record_every")
+            for number in (0, -1)
+        ),
+        (["analyze", "RUN", "--seed=-1"], "must be a seed of at least 0"),
         (["analyse", "RUN"], "Did you mean 'analyze'"),
     ],
 )

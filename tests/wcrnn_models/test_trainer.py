@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 import os
 import random
 import signal
@@ -27,6 +28,7 @@ CONFIG = TrainConfig(
     evaluate_every=4,
     gradient_clip=0.5,
 )
+BIG = json.dumps({**dataclasses.asdict(CONFIG), "r": 10**400})  # an integer that no float64 can hold
 
 
 def weights(directory):
@@ -228,7 +230,7 @@ def test_a_directory_in_use_is_refused(tmp_path):
     assert not (tmp_path / "config.json").exists()
 
 
-def interrupted_run(directory, monkeypatch):
+def interrupted_run(directory, monkeypatch, config=CONFIG):
     original = AddingProblem.train_batch
 
     def interrupt(self, iteration):
@@ -239,40 +241,177 @@ def interrupted_run(directory, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(AddingProblem, "train_batch", interrupt)
         with pytest.raises(Interrupted):
-            train(CONFIG, directory)
+            train(config, directory)
 
 
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (lambda path: path.write_bytes(path.read_bytes()[:-200]), "resume.pt is damaged"),
-        (lambda path: path.write_bytes(b""), "resume.pt is damaged"),
-        (lambda path: torch.save({"format_version": 2}, path), "not a state of format version 1"),
-        (lambda path: torch.save({"format_version": 1}, path), "does not fit the run's configuration"),
-    ],
-    ids=["truncated", "empty", "version", "content"],
-)
-def test_a_damaged_state_is_refused(tmp_path, monkeypatch, damage, message):
+def change_state(change):
+    """A damage that loads the state, changes it and writes it again."""
+
+    def damage(path):
+        state = torch.load(path, weights_only=True)
+        change(state)
+        torch.save(state, path)
+
+    return damage
+
+
+def momentum(state):
+    return state["optimizer"]["state"][0]
+
+
+DAMAGES = {
+    "truncated": (lambda path: path.write_bytes(path.read_bytes()[:-200]), "is damaged"),
+    "empty": (lambda path: path.write_bytes(b""), "is damaged"),
+    "list": (lambda path: torch.save([1], path), "not a state of format version 2"),
+    "version": (lambda path: torch.save({"format_version": 1}, path), "not a state of format version 2"),
+    "tensor version": (lambda path: torch.save({"format_version": torch.ones(2)}, path), "not a state of format"),
+    "content": (lambda path: torch.save({"format_version": 2}, path), "lacks config_sha256, total, iterations"),
+    **{
+        name: (change_state(change), message)
+        for name, change, message in [
+            ("no model", lambda state: state.pop("model"), "lacks model"),
+            (
+                "no evaluation",
+                lambda state: state.update(iterations=[], train_losses=[], test_metrics=[]),
+                "at least one",
+            ),
+            ("no iterations", lambda state: state.update(iterations=[]), "as many entries as iterations, 0, got 3"),
+            (
+                "short metrics",
+                lambda state: state["test_metrics"].pop(),
+                "test_metrics must have as many entries .* 3, got 2",
+            ),
+            (
+                "text",
+                lambda state: state.update(test_metrics=["1"] * 3),
+                "test_metrics must be a list of finite numbers",
+            ),
+            ("nan", lambda state: state.update(train_losses=[math.nan] * 3), "train_losses must be a list of finite"),
+            ("dictionary", lambda state: state.update(iterations={}), "iterations must be a list of integers"),
+            (
+                "tensors",
+                lambda state: state.update(iterations=list(torch.arange(3))),
+                "iterations must be a list of int",
+            ),
+            ("order", lambda state: state.update(iterations=[0, 8, 8]), "iterations must increase from 0"),
+            ("start", lambda state: state.update(iterations=[1, 4, 8]), "iterations must increase from 0"),
+            ("beyond", lambda state: state.update(iterations=[0, 4, 31]), "must not exceed the total 30, got 31"),
+            ("total", lambda state: state.update(total=20), "belongs to another run: total is 20 there and 30 here"),
+            (
+                "tensor total",
+                lambda state: state.update(total=torch.ones(2)),
+                "belongs to another run: total is tensor",
+            ),
+            (
+                "sha",
+                lambda state: state.update(config_sha256="0"),
+                "another run: config_sha256 is '0' there and '[0-9a-f]{64}' ",
+            ),
+            ("model", lambda state: state.update(model=None), "does not fit the run's configuration"),
+            ("weights", lambda state: state.update(model={}), "the model lacks coupling; it lacks"),
+            (
+                "numbers",
+                lambda state: state["model"].update({"readout.bias": 1}),
+                "does not fit the run's configuration",
+            ),
+            ("coupling", lambda state: state["model"]["coupling"].mul_(2), "the model has another coupling"),
+            ("optimizer", lambda state: state.update(optimizer=None), "does not fit the run's configuration"),
+            (
+                "no groups",
+                lambda state: state["optimizer"].update(param_groups=[]),
+                "does not fit the run's configuration",
+            ),
+            (
+                "rate",
+                lambda state: state["optimizer"]["param_groups"][0].update(lr=1.0),
+                "the optimizer has another lr",
+            ),
+            ("momentum", lambda state: momentum(state).update(momentum_buffer=torch.ones(3)), "shape of its parameter"),
+            (
+                "no tensor",
+                lambda state: momentum(state).update(momentum_buffer=7),
+                "does not fit the run's configuration",
+            ),
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_state_is_refused(tmp_path, monkeypatch, name):
+    damage, message = DAMAGES[name]
     interrupted_run(tmp_path, monkeypatch)
     damage(tmp_path / "resume.pt")
-    with pytest.raises(UserError, match=rf"{message}.*delete .*resume.pt to start the run again"):
+    with pytest.raises(UserError, match=rf"(?s)resume.pt .*{message}.*; delete .*resume.pt to start the run again"):
         train(CONFIG, tmp_path)
+
+
+def test_the_state_of_another_run_is_refused(tmp_path, monkeypatch):
+    other = dataclasses.replace(CONFIG, seed=1)
+    interrupted_run(tmp_path / "a", monkeypatch)
+    interrupted_run(tmp_path / "b", monkeypatch, other)
+    (tmp_path / "b" / "resume.pt").write_bytes((tmp_path / "a" / "resume.pt").read_bytes())
+    message = f"config_sha256 is '{CONFIG.fingerprint()}' there and '{other.fingerprint()}' here"
+    with pytest.raises(UserError, match=rf"b/resume.pt belongs to another run: {message}"):
+        train(other, tmp_path / "b")
+    (tmp_path / "b" / "config.json").unlink()
+    with pytest.raises(UserError, match="belongs to another run"):
+        train(other, tmp_path / "b")
+    assert not (tmp_path / "b" / "config.json").exists()
+
+
+def test_integers_may_stand_for_floats_when_resuming(tmp_path, monkeypatch, uninterrupted):
+    interrupted_run(tmp_path, monkeypatch, dataclasses.replace(CONFIG, r=1))
+    assert train(dataclasses.replace(CONFIG, r=1.0), tmp_path).status == "finished"
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("config.json", "{", "config.json: the configuration is not valid JSON"),
-        ("history.json", "{", "history.json is not valid JSON"),
-        ("history.json", "{}", "history.json is not the history of a training run"),
+        ("config.json", b"{", "config.json: the configuration is not valid JSON"),
+        ("config.json", b'{"r": "\xff"}', "config.json: the configuration is not valid JSON: 'utf-8' codec"),
+        ("config.json", BIG.encode(), "config.json: r must be finite, got an integer of 1329 bits; restore the file"),
+        ("history.json", b"{", "history.json is not valid JSON"),
+        ("history.json", b'"\xff"', "history.json is not valid JSON .*; delete it and train again"),
+        ("history.json", b"{}", "history.json is not the history of a training run"),
     ],
-    ids=["configuration", "truncated history", "other history"],
+    ids=["configuration", "bytes", "integer", "truncated history", "history bytes", "other history"],
 )
 def test_damaged_files_are_named(tmp_path, monkeypatch, name, content, message):
     interrupted_run(tmp_path, monkeypatch)
-    (tmp_path / name).write_text(content)
+    (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=message):
         train(CONFIG, tmp_path)
+
+
+HISTORIES = {
+    "status": ({"status": "foo"}, "status must be one of running, finished, diverged"),
+    "status list": ({"status": []}, "status must be one of running, finished, diverged"),
+    "short iterations": ({"iterations": [0]}, "train_losses must have as many entries as iterations, 1, got 3"),
+    "text metrics": ({"test_metrics": "abc"}, "test_metrics must be a list of finite numbers"),
+    "infinite loss": ({"train_losses": [1.0, math.inf, 1.0]}, "train_losses must be a list of finite numbers"),
+    "best text": ({"best_metric": "0.5"}, "best_iteration and best_metric must be those of an evaluation"),
+    "no best": ({"best_metric": None, "best_iteration": None}, "must be those of an evaluation"),
+    "other best": ({"best_iteration": 5}, "best_iteration and best_metric must be those of an evaluation"),
+    "reached": ({"iterations_to_minimal_performance": "4"}, "must be an evaluated iteration or null"),
+    "diverged": ({"diverged_at": "3"}, "diverged_at must be an integer or null"),
+    "warning": ({"warning": 1}, "warning must be a string or null"),
+    "metric name": ({"metric_name": None}, "metric_name must be a string"),
+    "checkpoints list": ({"checkpoints": []}, "checkpoints must be names by role"),
+    "checkpoint number": ({"checkpoints": {"best": 1}}, "checkpoints must be names by role"),
+}
+
+
+@pytest.mark.parametrize("name", HISTORIES)
+def test_a_damaged_history_is_refused(tmp_path, monkeypatch, name):
+    change, message = HISTORIES[name]
+    interrupted_run(tmp_path, monkeypatch)
+    history = tmp_path / "history.json"
+    history.write_text(json.dumps({**json.loads(history.read_text()), **change}))
+    with pytest.raises(UserError, match=rf"history.json is not .*: .*{message}; delete it and train again"):
+        train(CONFIG, tmp_path)
+    history.unlink()
+    assert train(CONFIG, tmp_path).status == "finished"
 
 
 def test_a_file_is_not_a_run_directory(tmp_path):
@@ -284,6 +423,54 @@ def test_a_file_is_not_a_run_directory(tmp_path):
 def test_an_unusable_device_is_refused(tmp_path):
     with pytest.raises(UserError, match="device 'nonsense' cannot be used here"):
         train(CONFIG, tmp_path, device="nonsense")
+
+
+def test_a_device_without_numbers_leaves_no_directory(tmp_path):
+    with pytest.raises(UserError, match=r"device 'meta' cannot be used here .*; use 'cpu'"):
+        train(CONFIG, tmp_path / "new" / "run", device="meta")
+    assert list(tmp_path.iterdir()) == []
+
+
+def interrupt_at_once(monkeypatch):
+    def interrupt(*_):
+        raise Interrupted
+
+    monkeypatch.setattr(AddingProblem, "train_batch", interrupt)
+
+
+def test_a_run_that_fails_before_its_first_evaluation_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("WCRNN_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.delenv("WCRNN_DATA_DIR", raising=False)
+    with pytest.raises(UserError, match="run `wcrnn data fetch mnist`"):
+        train(TrainConfig(task="smnist"), tmp_path / "new" / "run")
+    interrupt_at_once(monkeypatch)
+    with pytest.raises(Interrupted):
+        train(CONFIG, tmp_path / "new" / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_run_leaves_what_was_there(tmp_path, monkeypatch):
+    """Neither other files nor a directory that existed are deleted, and another configuration can follow."""
+    kept = tmp_path / "run" / "checkpoints" / "iteration-00000000.safetensors"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"precious")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("WCRNN_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.delenv("WCRNN_DATA_DIR", raising=False)
+    for name in ("run", "empty"):
+        with pytest.raises(UserError, match="run `wcrnn data fetch mnist`"):
+            train(TrainConfig(task="smnist"), tmp_path / name)
+    assert kept.read_bytes() == b"precious"
+    assert [path.name for path in (tmp_path / "empty").iterdir()] == [".lock"]
+    assert train(CONFIG, tmp_path / "empty").status == "finished"
+
+
+def test_a_run_that_was_claimed_before_stays_claimed(tmp_path, monkeypatch):
+    (tmp_path / "config.json").write_text(CONFIG.to_json())  # as after a kill before the first evaluation
+    interrupt_at_once(monkeypatch)
+    with pytest.raises(Interrupted):
+        train(CONFIG, tmp_path)
+    assert (tmp_path / "config.json").read_text() == CONFIG.to_json()
 
 
 @pytest.mark.gpu

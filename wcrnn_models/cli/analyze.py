@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,8 @@ Part = Literal["lyapunov_spectrum", "variational_term", "gradient_propagation", 
 class Arguments:
     """Analyse checkpoints on the first test samples of their own task, in float64.
 
-    For the directory of a run, the untrained and the last network are analysed; for a checkpoint file, that one.
+    For the directory of a run, the untrained and the last network are analysed, also while the run is going on; for a
+    checkpoint file, that one.
     Prints the measured Lyapunov exponents beside log |eigenvalues of the residual| and writes all results to one
     netCDF file, which `lyapkit.load` or `xarray.open_datatree` opens.
     """
@@ -27,7 +30,8 @@ class Arguments:
     """Directory of a run, or a checkpoint file (.safetensors)."""
 
     output: Path | None = None
-    """Result file; analysis.nc beside the checkpoints if not given."""
+    """Result file; if not given, analysis.nc in the directory of the run, or NAME.analysis.nc beside the checkpoint
+    file NAME.safetensors. An existing file is replaced."""
 
     samples: int = 32
     """Test samples for gradients and Hessian."""
@@ -55,51 +59,69 @@ def run(arguments: Sequence[str]) -> int:
 
     from lyapkit import save
     from wcrnn_models.analysis import analyze_checkpoint, training_curve
-    from wcrnn_models.checkpoints import list_checkpoints, load_checkpoint
     from wcrnn_models.cli.main import SUCCESS
     from wcrnn_models.errors import UserError
     from wcrnn_models.tables import exponent_table
     from wcrnn_models.training.result import TrainResult
     from wcrnn_models.training.trainer import HISTORY_FILE
 
-    if parsed.path.is_dir():
-        found = list_checkpoints(parsed.path)
-        if not found:
-            raise UserError(f"{parsed.path} holds no checkpoint; give the directory of a run, made by `wcrnn train`")
-        chosen = {"before": found[0], "after": found[-1]} if len(found) > 1 else {"network": found[0]}
-        home = parsed.path
-    else:
-        chosen = {"network": parsed.path}
-        home = parsed.path.parent
-    output = parsed.output or home / "analysis.nc"
-    if not output.parent.is_dir():
-        raise UserError(f"the directory {output.parent} of the result file does not exist; create it first")
-    for path in chosen.values():
-        load_checkpoint(path)  # refuse a damaged file before the first long computation
-    trees = {
-        name: analyze_checkpoint(
-            path,
-            samples=parsed.samples,
-            trajectories=parsed.trajectories,
-            include=parsed.include,
-            hessian_k=parsed.hessian_k,
-            record_every=parsed.record_every,
-            rng=parsed.seed,
-            progress=True,
-        )
-        for name, path in chosen.items()
-    }
+    for name in ("samples", "trajectories", "hessian_k", "record_every"):  # before the first long computation
+        if (number := getattr(parsed, name)) < 1:
+            raise UserError(f"{name} must be at least 1, got {number}")
+    with tempfile.TemporaryDirectory() as folder:
+        chosen = _copies(parsed.path, Path(folder))
+        output = parsed.output or _default_output(parsed.path)
+        if not output.parent.is_dir():
+            raise UserError(f"the directory {output.parent} of the result file does not exist; create it first")
+        if output.is_dir():
+            raise UserError(f"the result file {output} is a directory; name a file in it")
+        history = parsed.path / HISTORY_FILE
+        training = training_curve(TrainResult.read(history)) if history.is_file() else None
+        trees = {
+            name: analyze_checkpoint(
+                path,
+                samples=parsed.samples,
+                trajectories=parsed.trajectories,
+                include=parsed.include,
+                hessian_k=parsed.hessian_k,
+                record_every=parsed.record_every,
+                rng=parsed.seed,
+                progress=True,
+            )
+            for name, path in chosen.items()
+        }
     nodes = {
         child if len(trees) == 1 else f"{name}/{child}": part.to_dataset()
         for name, tree in trees.items()
         for child, part in tree.children.items()
     }
-    history = parsed.path / HISTORY_FILE
-    if history.is_file():
-        nodes["training"] = training_curve(TrainResult.read(history))
+    if training is not None:
+        nodes["training"] = training
     save(xr.DataTree.from_dict(nodes), output)
     if "lyapunov_spectrum" in parsed.include:
         print(exponent_table(trees))
         print("\nLE: Lyapunov exponent in nats per step, standard error in the last digits.")
     print(f"written to {output}")
     return SUCCESS
+
+
+def _default_output(path: Path) -> Path:
+    return path / "analysis.nc" if path.is_dir() else path.with_suffix(".analysis.nc")
+
+
+def _copies(path: Path, folder: Path) -> dict[str, Path]:
+    """The checkpoints to analyse, copied to where a training that is going on does not delete them."""
+    from wcrnn_models.checkpoints import load_checkpoint, read_checkpoints
+
+    def copy(chosen: dict[str, Path]) -> dict[str, Path]:
+        for name, file in chosen.items():
+            load_checkpoint(file)  # refuses a damaged file under its own name
+            for suffix in (".safetensors", ".json"):
+                shutil.copyfile(file.with_suffix(suffix), folder / f"{name}{suffix}")
+        return {name: folder / f"{name}.safetensors" for name in chosen}
+
+    if not path.is_dir():
+        return copy({"network": path})
+    return read_checkpoints(
+        path, lambda found: copy({"before": found[0], "after": found[-1]} if len(found) > 1 else {"network": found[0]})
+    )

@@ -20,6 +20,15 @@ COMMANDS = {
 """Subcommands and their modules. A module has the function ``run(arguments) -> int`` and the string
 ``SUMMARY``, and imports PyTorch only when it runs."""
 
+_OUT_OF_MEMORY = (  # what PyTorch and NumPy say, the last three of sizes beyond all memory
+    "not enough memory",
+    "can't allocate memory",
+    "out of memory",
+    "Storage size calculation overflowed",
+    "Maximum allowed dimension exceeded",
+    "array is too big",
+)
+
 
 class CommandModule(Protocol):
     """What the module of a subcommand provides."""
@@ -37,22 +46,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments after the program's name; those of the process by default.
 
     Returns:
-        0 on success, 2 after a user's mistake, 3 if training diverged, 130 after Ctrl-C.
+        0 on success, 2 after a user's mistake, or if memory or the range of numbers do not suffice, 3 if training
+        diverged, 130 after Ctrl-C.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         return _dispatch(arguments, COMMANDS)
-    except UserError as error:
-        print(f"wcrnn: error: {error}", file=sys.stderr)
-        return USER_ERROR
-    except OSError as error:
-        print(f"wcrnn: error: {error}", file=sys.stderr)
+    except Exception as error:
+        explanation = _explanation(error)
+        if explanation is None:
+            raise
+        print(f"wcrnn: error: {' '.join(explanation.splitlines())}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
         print("wcrnn: interrupted", file=sys.stderr)
         return INTERRUPTED
     except SystemExit as error:  # the parser of a subcommand, after --help or a typo it has explained
         return error.code if isinstance(error.code, int) else SUCCESS
+
+
+def _explanation(error: Exception) -> str | None:
+    """The message for what a user can mend; None for a fault of the program, which needs its traceback."""
+    text = str(error)
+    if isinstance(error, (UserError, OSError, ArithmeticError)):
+        return text
+    if isinstance(error, MemoryError) or any(sign in text for sign in _OUT_OF_MEMORY):
+        reason = text.partition("\n")[0].rpartition("Allocator: ")[2]
+        return (
+            f"not enough memory{f' ({reason})' if reason else ''}; train with a smaller --hidden-size, --batch-size, "
+            "--test-size or --length, analyse with fewer --samples or --trajectories"
+        )
+    return None
 
 
 def _dispatch(arguments: list[str], commands: Mapping[str, str]) -> int:
@@ -67,6 +91,10 @@ def _dispatch(arguments: list[str], commands: Mapping[str, str]) -> int:
     name = arguments[0]
     if name not in commands:
         raise UserError(f"unknown command {name!r}.{suggestion(name, commands)} Known commands: {', '.join(commands)}")
+    for argument in arguments[1:]:
+        if not argument or (argument.startswith("--") and argument.endswith("=")):  # "" would be the path "."
+            what = f"the value of {argument[:-1]}" if argument else "an argument"
+            raise UserError(f"{what} is empty (an unset shell variable?); give a value, or . for the current directory")
     return _load(commands[name]).run(arguments[1:])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,15 +48,25 @@ def run(arguments: Sequence[str]) -> int:
 
 def report(result: TrainResult, directory: Path) -> str:
     """The outcome of a run as a short table with the next command."""
-    best = "none" if result.best_metric is None else f"{result.best_metric:.4g} at iteration {result.best_iteration}"
+    best = final = "none"
+    if result.best_metric is not None:
+        best = f"{result.best_metric:.4g} at iteration {result.best_iteration}"
+        final = f"{result.test_metrics[-1]:.4g} at iteration {result.iterations[-1]}"
+    warnings = [] if result.warning is None else [result.warning]
+    if result.status == "finished" and result.best_iteration == 0:
+        warnings.append(
+            "training has not improved on the untrained network, whose test metric is the best; try another "
+            "--learning-rate or more --epochs"
+        )
     reached = result.iterations_to_minimal_performance
     rows = [
         ("status", result.status),
         (f"best test {result.metric_name}", best),
+        (f"final test {result.metric_name}", final),
         ("iterations to minimal performance", "not reached" if reached is None else str(reached)),
         ("checkpoints", ", ".join(dict.fromkeys(result.checkpoints.values()))),
-        ("next", f"wcrnn analyze {directory}"),
+        ("next", f"wcrnn analyze {shlex.quote(str(directory))}"),
     ]
     width = max(len(label) for label, _ in rows)
     lines = [f"{label:<{width}}  {value}" for label, value in rows]
-    return "\n".join(([f"warning: {result.warning}"] if result.warning else []) + lines)
+    return "\n".join([f"warning: {warning}" for warning in warnings] + lines)

@@ -9,10 +9,14 @@ from dataclasses import asdict, dataclass, fields
 from typing import Literal, get_args
 
 from wcrnn_models.errors import UserError, suggestion
+from wcrnn_models.files import sha256
+from wcrnn_models.values import is_finite, is_integer, is_number
 
 TaskName = Literal["adding", "smnist", "psmnist"]
 ResidualName = Literal["scalar", "rotation", "heterogeneous"]
 FloatType = Literal["float32", "float64"]
+
+_LARGEST = 2**31 - 1  # of sizes and counts; no memory holds more
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ class TrainConfig:
             _check_name(name, getattr(self, name), known)
         for name in ("hidden_size", "batch_size", "epochs"):
             _check_integer(name, getattr(self, name), 1)
-        _check_integer("seed", self.seed, 0)
+        _check_integer("seed", self.seed, 0, maximum=None)
         for name in ("iterations_per_epoch", "train_size", "test_size", "evaluate_every"):
             if getattr(self, name) is not None:
                 _check_integer(name, getattr(self, name), 1)
@@ -154,8 +158,16 @@ class TrainConfig:
         """All fields as an indented JSON object."""
         return json.dumps(asdict(self), indent=2, allow_nan=False)
 
+    def fingerprint(self) -> str:
+        """SHA-256 of the configuration as JSON; equal configurations have equal ones, also if 1 stands for 1.0."""
+        values = {
+            name: int(value) if isinstance(value, float) and value.is_integer() else value
+            for name, value in asdict(self).items()
+        }
+        return sha256(json.dumps(values, allow_nan=False).encode())
+
     @classmethod
-    def from_json(cls, text: str) -> TrainConfig:
+    def from_json(cls, text: str | bytes) -> TrainConfig:
         """The configuration that `to_json` wrote.
 
         Raises:
@@ -164,7 +176,7 @@ class TrainConfig:
         """
         try:
             values = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:  # the latter from brackets nested too deeply
             raise UserError(f"the configuration is not valid JSON: {error}") from error
         return cls.from_dict(values)
 
@@ -190,11 +202,13 @@ def _check_name(name: str, value: object, known: tuple[str, ...]) -> None:
         raise UserError(f"{name} must be one of {', '.join(known)}, got {value!r}." + suggestion(str(value), known))
 
 
-def _check_integer(name: str, value: object, minimum: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
+def _check_integer(name: str, value: object, minimum: int, maximum: int | None = _LARGEST) -> None:
+    if not is_integer(value):
         raise UserError(f"{name} must be an integer, got {value!r}")
     if value < minimum:
         raise UserError(f"{name} must be at least {minimum}, got {value}")
+    if maximum is not None and value > maximum:
+        raise UserError(f"{name} must be at most {maximum}, got {value}")
 
 
 def _check_number(
@@ -205,10 +219,11 @@ def _check_number(
     above: float = -math.inf,
     below: float = math.inf,
 ) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if not is_number(value):
         raise UserError(f"{name} must be a number, got {value!r}")
-    if not math.isfinite(value):
-        raise UserError(f"{name} must be finite, got {value}")
+    if not is_finite(value):
+        found = str(value) if isinstance(value, float) else f"an integer of {value.bit_length()} bits"
+        raise UserError(f"{name} must be finite, got {found}")
     if value < at_least:
         raise UserError(f"{name} must be at least {at_least:g}, got {value}")
     if value <= above:

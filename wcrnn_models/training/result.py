@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from wcrnn_models.errors import UserError
+from wcrnn_models.files import read_json
+from wcrnn_models.values import is_finite, is_integer
 
 Status = Literal["running", "finished", "diverged"]
 
@@ -56,10 +59,51 @@ class TrainResult:
         Raises:
             UserError: If the file is not such a result.
         """
-        try:
-            values = json.loads(path.read_bytes())
-        except ValueError as error:
-            raise UserError(f"{path} is not valid JSON ({error}); delete it and train again") from error
+        remedy = "delete it and train again"
+        values = read_json(path, remedy)
         if not isinstance(values, dict) or set(values) != {field.name for field in fields(cls)}:
-            raise UserError(f"{path} is not the history of a training run; delete it and train again")
+            raise UserError(f"{path} is not the history of a training run; {remedy}")
+        if fault := _fault(values):
+            raise UserError(f"{path} is not the history of a training run: {fault}; {remedy}")
         return cls(**values)
+
+
+def course_fault(iterations: object, train_losses: object, test_metrics: object) -> str | None:
+    """What keeps values that were read from a file from being the evaluations of a run, None if nothing does."""
+    if not isinstance(iterations, list) or not all(map(is_integer, iterations)):
+        return "iterations must be a list of integers"
+    if iterations[:1] not in ([], [0]) or any(later <= earlier for earlier, later in pairwise(iterations)):
+        return "iterations must increase from 0"
+    for name, values in (("train_losses", train_losses), ("test_metrics", test_metrics)):
+        if not isinstance(values, list) or not all(map(is_finite, values)):
+            return f"{name} must be a list of finite numbers"
+        if len(values) != len(iterations):
+            return f"{name} must have as many entries as iterations, {len(iterations)}, got {len(values)}"
+    return None
+
+
+def _fault(values: dict[str, Any]) -> str | None:
+    """What keeps the fields of a history from being one, None if nothing does."""
+    if fault := course_fault(values["iterations"], values["train_losses"], values["test_metrics"]):
+        return fault
+    course = list(zip(values["iterations"], values["test_metrics"], strict=True)) or [(None, None)]
+    reached, diverged_at, warning = (
+        values[name] for name in ("iterations_to_minimal_performance", "diverged_at", "warning")
+    )
+    checkpoints = values["checkpoints"]
+    demands = {
+        f"status must be one of {', '.join(get_args(Status))}": values["status"] in get_args(Status),
+        "metric_name must be a string": isinstance(values["metric_name"], str),
+        "best_iteration and best_metric must be those of an evaluation": (
+            (values["best_iteration"], values["best_metric"]) in course
+        ),
+        "iterations_to_minimal_performance must be an evaluated iteration or null": (
+            reached is None or reached in values["iterations"]
+        ),
+        "diverged_at must be an integer or null": diverged_at is None or is_integer(diverged_at),
+        "warning must be a string or null": warning is None or isinstance(warning, str),
+        "checkpoints must be names by role": (
+            isinstance(checkpoints, dict) and all(isinstance(name, str) for name in checkpoints.values())
+        ),
+    }
+    return next((demand for demand, met in demands.items() if not met), None)

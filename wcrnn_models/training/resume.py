@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from wcrnn_models.checkpoints import misfit
 from wcrnn_models.errors import UserError
 from wcrnn_models.files import write_atomically
+from wcrnn_models.training.result import course_fault
 
-_FORMAT_VERSION = 1
+_FORMAT_VERSION = 2
 
 
 @dataclass
@@ -30,14 +32,28 @@ class Progress:
         return self.iterations[-1]
 
 
-def save_progress(path: Path, progress: Progress, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+@dataclass(frozen=True)
+class RunIdentity:
+    """What tells the state of one run from that of another.
+
+    Attributes:
+        config_sha256: `TrainConfig.fingerprint`.
+        total: Training iterations of the whole run, which also depend on the size of the data set.
+    """
+
+    config_sha256: str
+    total: int
+
+
+def save_progress(
+    path: Path, identity: RunIdentity, progress: Progress, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
     """Write the state of a run; a crash leaves the previous state or this one."""
     buffer = io.BytesIO()
     state = {
         "format_version": _FORMAT_VERSION,
-        "iterations": progress.iterations,
-        "train_losses": progress.train_losses,
-        "test_metrics": progress.test_metrics,
+        **asdict(identity),
+        **asdict(progress),
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
     }
@@ -45,23 +61,62 @@ def save_progress(path: Path, progress: Progress, model: nn.Module, optimizer: t
     write_atomically(path, buffer.getvalue())
 
 
-def load_progress(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+def load_progress(path: Path, identity: RunIdentity, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
     """Restore model and optimizer to the state of a file, and return its evaluations.
 
     Raises:
-        UserError: If the file is damaged or was not written by `save_progress`.
+        UserError: If the file is damaged, was not written by `save_progress`, or belongs to another run.
     """
     remedy = f"delete {path} to start the run again"
     try:
         state: Any = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load promises no type of error for damaged files
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path} is damaged ({reason}); {remedy}") from error
-    if not isinstance(state, dict) or state.get("format_version") != _FORMAT_VERSION:
+        raise UserError(f"{path} is damaged ({_reason(error)}); {remedy}") from error
+    if not isinstance(state, dict) or not _same(state.get("format_version"), _FORMAT_VERSION):
         raise UserError(f"{path} is not a state of format version {_FORMAT_VERSION}; {remedy}")
+    names = [*(entry.name for entry in (*fields(RunIdentity), *fields(Progress))), "model", "optimizer"]
+    if missing := [name for name in names if name not in state]:
+        raise UserError(f"{path} lacks {', '.join(missing)}; {remedy}")
+    for name, wanted in asdict(identity).items():
+        if not _same(state[name], wanted):
+            raise UserError(
+                f"{path} belongs to another run: {name} is {state[name]!r} there and {wanted!r} here; {remedy}"
+            )
+    progress = Progress(state["iterations"], state["train_losses"], state["test_metrics"])
+    fault = course_fault(progress.iterations, progress.train_losses, progress.test_metrics)
+    if fault is None and not progress.iterations:
+        fault = "iterations must have at least one entry"
+    if fault is None and progress.iteration > identity.total:
+        fault = f"iterations must not exceed the total {identity.total}, got {progress.iteration}"
+    if fault is not None:
+        raise UserError(f"{path} is damaged ({fault}); {remedy}")
     try:
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        return Progress(state["iterations"], state["train_losses"], state["test_metrics"])
-    except (RuntimeError, KeyError, ValueError) as error:
-        raise UserError(f"{path} does not fit the run's configuration; {remedy}") from error
+        _restore(state, model, optimizer)
+    except Exception as error:  # nor do the optimizers for a state that is not theirs
+        raise UserError(f"{path} does not fit the run's configuration ({_reason(error)}); {remedy}") from error
+    return progress
+
+
+def _restore(state: dict[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Load both states; whatever does not fit raises."""
+    if fault := misfit(state["model"], model):
+        raise ValueError(f"the model {fault}")
+    model.load_state_dict(state["model"])
+    options = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict(state["optimizer"])
+    for wanted, group in zip(options, optimizer.state_dict()["param_groups"], strict=True):
+        if changed := [name for name, value in wanted.items() if group[name] != value]:
+            raise ValueError(f"the optimizer has another {changed[0]}")
+    for parameter, values in optimizer.state.items():
+        buffer = values.get("momentum_buffer")
+        if buffer is not None and (buffer.shape, buffer.dtype) != (parameter.shape, parameter.dtype):
+            raise ValueError("a momentum does not have the shape of its parameter")
+
+
+def _same(found: object, wanted: str | int) -> bool:
+    """Equality without asking a tensor, which answers for every entry."""
+    return type(found) is type(wanted) and found == wanted
+
+
+def _reason(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,12 +15,12 @@ from tqdm import tqdm
 from wcrnn_models.cells import WCRNN
 from wcrnn_models.checkpoints import CHECKPOINT_FOLDER, list_checkpoints, save_checkpoint
 from wcrnn_models.errors import UserError
-from wcrnn_models.files import exclusive, remove_partial_files, write_atomically
+from wcrnn_models.files import LOCK_FILE, exclusive, remove_partial_files, write_atomically
 from wcrnn_models.tasks import Task
 from wcrnn_models.training.build import build_model, build_task
 from wcrnn_models.training.config import TrainConfig
 from wcrnn_models.training.result import Status, TrainResult
-from wcrnn_models.training.resume import Progress, load_progress, save_progress
+from wcrnn_models.training.resume import Progress, RunIdentity, load_progress, save_progress
 
 CONFIG_FILE = "config.json"
 HISTORY_FILE = "history.json"
@@ -33,7 +36,7 @@ def train(
     untrained, the best and the last evaluated network, and ``resume.pt``. Called again on the directory of an
     interrupted run, it goes on from the last evaluation; on the CPU, with the same number of threads, it then
     gives bit for bit the weights and metrics of an uninterrupted run. The result of a completed run is
-    returned at once.
+    returned at once. A run that fails before its first evaluation leaves nothing behind.
 
     Args:
         config: What to train.
@@ -51,6 +54,7 @@ def train(
     """
     directory = Path(directory)
     device = _usable(device)
+    missing = [path for path in (directory / CHECKPOINT_FOLDER, directory, *directory.parents) if not path.exists()]
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
@@ -60,19 +64,38 @@ def train(
         history = directory / HISTORY_FILE
         if history.exists() and (result := TrainResult.read(history)).status != "running":
             return result
-        run = _Run(config, directory, device)
-        # only now, so that a mistake found while building the run leaves the directory free
-        write_atomically(directory / CONFIG_FILE, config.to_json().encode())
-        return run.until_done(progress)
+        claimed = (directory / CONFIG_FILE).exists()
+        try:
+            run = _Run(config, directory, device)
+            write_atomically(directory / CONFIG_FILE, config.to_json().encode())
+            return run.until_done(progress)
+        except BaseException:
+            if not claimed and not (directory / RESUME_FILE).exists():
+                _undo(directory, missing)
+            raise
+
+
+def _undo(directory: Path, made: Sequence[Path]) -> None:
+    """Free the directory of a run without an evaluation, and delete the given directories, innermost first."""
+    (directory / CONFIG_FILE).unlink(missing_ok=True)
+    with suppress(OSError):  # what cannot be deleted, such as a directory with other files, stays
+        if directory / CHECKPOINT_FOLDER in made:
+            shutil.rmtree(directory / CHECKPOINT_FOLDER)
+        if directory in made and [path.name for path in directory.iterdir()] == [LOCK_FILE]:
+            (directory / LOCK_FILE).unlink()
+            for path in made[1:]:
+                path.rmdir()
 
 
 def _usable(device: torch.device | str) -> torch.device:
-    """The device, after a number has really been put there."""
+    """The device, after a number has really been put there and read back, which "meta" cannot do."""
     try:
-        return torch.zeros(1, device=device).device
-    except (RuntimeError, AssertionError) as error:  # an unknown name, or a PyTorch built without CUDA
-        reason = str(error).splitlines()[0]
+        number = torch.zeros(1, device=device)
+        number.item()
+    except (RuntimeError, AssertionError, ImportError) as error:  # an unknown name, or PyTorch was built without it
+        reason = str(error).splitlines()[0].partition(". ")[0]
         raise UserError(f"the device {str(device)!r} cannot be used here ({reason}); use 'cpu'") from error
+    return number.device
 
 
 def _refuse_other_configuration(directory: Path, config: TrainConfig) -> None:
@@ -81,9 +104,9 @@ def _refuse_other_configuration(directory: Path, config: TrainConfig) -> None:
     if not path.exists():
         return
     try:
-        present = asdict(TrainConfig.from_json(path.read_text()))
+        present = asdict(TrainConfig.from_json(path.read_bytes()))
     except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+        raise UserError(f"{path}: {error}; restore the file, or train into another directory") from error
     wanted = asdict(config)
     if differences := [
         f"{name} is {present[name]!r} there and {wanted[name]!r} here"
@@ -110,14 +133,14 @@ class _Run:
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=config.learning_rate, momentum=config.momentum)
         self.total = config.epochs * self.task.iterations_per_epoch
         self.evaluate_every = config.evaluate_every or self.task.iterations_per_epoch
+        self.identity = RunIdentity(config.fingerprint(), self.total)
         self.measured = Progress()
+        if (resume := directory / RESUME_FILE).exists():
+            self.measured = load_progress(resume, self.identity, self.model, self.optimizer)
 
     def until_done(self, progress: bool) -> TrainResult:
         """Train from the last evaluation, or from the start, to the end."""
-        resume = self.directory / RESUME_FILE
-        if resume.exists():
-            self.measured = load_progress(resume, self.model, self.optimizer)
-        elif not self._start():
+        if not self.measured.iterations and not self._start():
             return self._diverged(0)
         bar = tqdm(
             total=self.total,
@@ -175,7 +198,7 @@ class _Run:
         self.measured.train_losses.append(train_loss)
         self.measured.test_metrics.append(metric)
         self._save_checkpoint(iteration, metric)
-        save_progress(self.directory / RESUME_FILE, self.measured, self.model, self.optimizer)
+        save_progress(self.directory / RESUME_FILE, self.identity, self.measured, self.model, self.optimizer)
         self._write_history("running")
         self._delete_superseded()
         return True

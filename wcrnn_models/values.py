@@ -1,0 +1,24 @@
+"""Kinds of values that are read from files."""
+
+from __future__ import annotations
+
+import math
+from typing import TypeGuard
+
+
+def is_integer(value: object) -> TypeGuard[int]:
+    """Whether it is an integer, which True and False are not."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether it is an integer or a floating-point number."""
+    return is_integer(value) or isinstance(value, float)
+
+
+def is_finite(value: object) -> TypeGuard[int | float]:
+    """Whether it is a number that a float64 can hold."""
+    try:
+        return is_number(value) and math.isfinite(value)
+    except OverflowError:  # an integer beyond all float64 numbers
+        return False

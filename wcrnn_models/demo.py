@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -169,7 +168,7 @@ def draw_prediction(gradients: xr.Dataset, rate: float, ax: Axes) -> None:
     ax.plot(step, norm.values[-1] * np.exp(rate * (step[-1] - step)), **PREDICTION)
 
 
-def learning_curve(training: xr.Dataset, ax: Axes, **line: object) -> Axes:
+def learning_curve(training: xr.Dataset, ax: Axes, **line: Any) -> Axes:
     """The test metric over training iterations.
 
     Args:
@@ -178,8 +177,7 @@ def learning_curve(training: xr.Dataset, ax: Axes, **line: object) -> Axes:
         line: Passed on to `matplotlib.axes.Axes.plot`.
     """
     metric = training["test_metric"]
-    options: Mapping[str, object] = {"markersize": 3, **line}
-    ax.plot(metric["iteration"].values, metric.values, **options)  # type: ignore[arg-type]
+    ax.plot(metric["iteration"].values, metric.values, **{"markersize": 3, **line})
     ax.set_yscale("log")
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import cast
 
 from torch import Tensor, nn
@@ -29,10 +30,7 @@ def layer_map(module: nn.RNNBase) -> StackedCells:
     kind = layer_kind(module)
     emitted_size = module.proj_size or module.hidden_size
     cells = module.hidden_size if kind == "lstm" else 0
-    layers = [
-        Layer(lambda index=index: layer_weights(module, index), emitted_size, cells)  # type: ignore[misc]
-        for index in range(module.num_layers)
-    ]
+    layers = [Layer(partial(layer_weights, module, index), emitted_size, cells) for index in range(module.num_layers)]
     return StackedCells(module, kind, layers, module.input_size)
 
 

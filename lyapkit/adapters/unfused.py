@@ -28,10 +28,10 @@ def unfused(model: nn.Module) -> Iterator[None]:
     try:
         for part in model.modules():
             forward: Callable[..., Any] | None = None
-            if type(part) in (nn.RNN, nn.GRU, nn.LSTM):
-                forward = _layer_forward(part)  # type: ignore[arg-type]
-            elif type(part) in (nn.RNNCell, nn.GRUCell, nn.LSTMCell):
-                forward = _cell_forward(part)  # type: ignore[arg-type]
+            if isinstance(part, nn.RNNBase) and type(part) in (nn.RNN, nn.GRU, nn.LSTM):
+                forward = _layer_forward(part)
+            elif isinstance(part, nn.RNNCellBase) and type(part) in (nn.RNNCell, nn.GRUCell, nn.LSTMCell):
+                forward = _cell_forward(part)
             if forward is not None:
                 part.__dict__["forward"] = forward  # shadows the method; nn.Module.__call__ looks it up here first
                 replaced.append(part)

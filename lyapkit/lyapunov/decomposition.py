@@ -43,8 +43,7 @@ def decompose(frame: Tensor) -> Decomposition:
     columns = frame / torch.where(size == 0, torch.ones_like(size), size).unsqueeze(-2)
     q, r = torch.linalg.qr(columns)  # Householder
     diagonal = r.diagonal(dim1=-2, dim2=-1).abs()
-    noise = frame.shape[-2] * limits.eps * torch.linalg.vector_norm(columns, dim=-2)
-    gone = (diagonal <= noise) | (size == 0)
+    gone = annihilated(columns, diagonal)
     diagonal = torch.where(gone, torch.zeros_like(diagonal), diagonal)
     log_growth = diagonal.double().log() + torch.where(size == 0, torch.ones_like(size), size).double().log()
     small = (size < limits.tiny / limits.eps) | (size > limits.max * limits.eps)
@@ -56,6 +55,26 @@ def decompose(frame: Tensor) -> Decomposition:
         finite,
         ~finite | (gone | small).any(dim=-1),
     )
+
+
+def annihilated(frame: Tensor, diagonal: Tensor) -> Tensor:
+    """Columns of which nothing but rounding noise is left after removing the others: |R_ii| <= N eps |column|.
+
+    Args:
+        frame: what was decomposed, shape (..., N, k).
+        diagonal: |R_ii|, shape (..., k).
+
+    Returns:
+        Shape (..., k), true for columns of zeros too.
+    """
+    return diagonal <= frame.shape[-2] * torch.finfo(frame.dtype).eps * column_norms(frame)
+
+
+def column_norms(frame: Tensor) -> Tensor:
+    """Lengths of the columns, (..., N, k) -> (..., k), also where their squares would overflow."""
+    largest = frame.abs().amax(dim=-2, keepdim=True).clamp(min=torch.finfo(frame.dtype).tiny)
+    norms: Tensor = torch.linalg.vector_norm(frame / largest, dim=-2)
+    return largest.squeeze(-2) * norms
 
 
 def _volume_error(columns: Tensor, logs: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 from lyapkit.adapters import as_map
 from lyapkit.arguments import check_dt, check_interval, check_k
 from lyapkit.drive import Drive, prepare_drive
+from lyapkit.lyapunov.decomposition import annihilated
 from lyapkit.lyapunov.qr import initial_frame
 from lyapkit.randomness import make_generator
 from lyapkit.recurrent_map import RecurrentMap
@@ -191,10 +192,7 @@ def _refuse_overflow(what: str, values: Tensor, step: int, remedy: str) -> None:
 
 @torch.no_grad()
 def _refuse_annihilation(pushed: Tensor, diagonal: Tensor, step: int, steps: int) -> None:
-    # what is left of a column after removing the others is rounding noise below this, as in `lyapunov_spectrum`
-    largest = pushed.abs().amax(dim=-2, keepdim=True).clamp(min=torch.finfo(pushed.dtype).tiny)
-    norm = largest.squeeze(-2) * torch.linalg.vector_norm(pushed / largest, dim=-2)  # squares could overflow
-    gone = diagonal <= pushed.shape[-2] * torch.finfo(pushed.dtype).eps * norm
+    gone = annihilated(pushed, diagonal)
     if bool(gone.any()):
         trajectory, direction = gone.nonzero()[0].tolist()
         remedy = f"ask for fewer exponents, k <= {direction}" if direction else "check the map's derivative there"

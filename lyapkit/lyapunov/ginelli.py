@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from lyapkit.drive import Drive, Stretch
+from lyapkit.lyapunov.decomposition import annihilated, column_norms
 from lyapkit.lyapunov.qr import pushed_frames
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents import TangentStrategy
@@ -129,7 +130,7 @@ def ginelli(
             coordinates = _back(r, coordinates)
             before = (again[index - 1][1] if index else frame) @ coordinates
             carried = push(before)
-            length = torch.linalg.vector_norm(carried, dim=-2)
+            length = column_norms(carried)
             error = torch.linalg.vector_norm(carried / length.unsqueeze(-2) - after, dim=-2)
             residual = torch.maximum(residual, error)
             growth.append(length.log())
@@ -198,8 +199,7 @@ def _decompose(frame: Tensor, step: int) -> tuple[Tensor, Tensor]:
 
 def _refuse_annihilation(frame: Tensor, r: Tensor, step: int) -> None:
     """Refuse what has no inverse, or one that is rounding noise: the criterion of `lyapkit.lyapunov_spectrum`."""
-    noise = frame.shape[-2] * torch.finfo(frame.dtype).eps * torch.linalg.vector_norm(frame, dim=-2)
-    gone = r.diagonal(dim1=-2, dim2=-1).abs() <= noise  # (B, k)
+    gone = annihilated(frame, r.diagonal(dim1=-2, dim2=-1).abs())  # (B, k)
     if bool(gone.any()):
         trajectory, direction = gone.nonzero()[0].tolist()
         if direction == 0:
@@ -218,8 +218,7 @@ def _back(r: Tensor, coordinates: Tensor) -> Tensor:
 
 
 def _normalised(columns: Tensor) -> Tensor:
-    length: Tensor = torch.linalg.vector_norm(columns, dim=-2, keepdim=True)
-    return columns / length
+    return columns / column_norms(columns).unsqueeze(-2)
 
 
 def _across(columns: Tensor, directions: Tensor) -> Tensor:

@@ -515,3 +515,13 @@ def test_a_derivative_that_is_not_finite_names_step_and_trajectory(phase: str) -
     map = as_map(lambda x, s: torch.sqrt(1 + x - (1 - s) * (1 + x)), state=torch.ones(1).double(), input=inputs[0, 0])
     with pytest.raises(FloatingPointError, match=rf"frame of trajectory 1 is not finite after step {step + 1}"):
         covariant_vectors(map, inputs, rng=0, check=False)
+
+
+@pytest.mark.parametrize("factor", [1e160, 1e-160])
+def test_extreme_derivatives_do_not_overflow_norms(factor: float) -> None:
+    scale = factor * torch.tensor([2.0, 0.5], dtype=torch.float64)
+    map = as_map(lambda x: scale * x, state=torch.zeros(2, dtype=torch.float64))
+    ds = covariant_vectors(map, steps=200, rng=0)
+    np.testing.assert_allclose(ds.covariant_exponent[0], [math.log(2 * factor), math.log(0.5 * factor)], rtol=1e-12)
+    np.testing.assert_allclose(ds.covariant_vector[0, -1], np.eye(2), atol=1e-12)
+    assert float(ds.covariance_residual.max()) < 1e-14

@@ -10,6 +10,7 @@ import xarray as xr
 from matplotlib.colors import to_hex
 
 import lyapkit
+from artists import drawn
 from lyapkit import plots
 from lyapkit.results import make_dataset
 
@@ -62,24 +63,6 @@ PLOTS = {
     "exponents_over_checkpoints": (plots.exponents_over_checkpoints, training),
     "band": (banded, spectrum),
 }
-
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    plt.close("all")
-
-
-@pytest.fixture
-def ax():
-    return plt.figure().add_subplot()
-
-
-def drawn(line) -> tuple[list[float], list[float]]:
-    """What a line shows: its points without those that are not finite."""
-    x, y = (np.asarray(values, dtype=float) for values in line.get_data())
-    shown = np.isfinite(y)
-    return x[shown].tolist(), y[shown].tolist()
 
 
 @pytest.mark.parametrize("name", PLOTS)

@@ -11,6 +11,7 @@ from matplotlib.colors import to_hex
 from numpy.testing import assert_array_equal
 
 import lyapkit
+from artists import drawn
 from lyapkit import plots
 from lyapkit.results import make_dataset
 
@@ -60,24 +61,6 @@ PLOTS = {
     "gradient_propagation": (plots.gradient_propagation, gradients),
     "hessian_spectrum": (plots.hessian_spectrum, curvature),
 }
-
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    plt.close("all")
-
-
-@pytest.fixture
-def ax():
-    return plt.figure().add_subplot()
-
-
-def drawn(line) -> tuple[list[float], list[float]]:
-    """What a line shows: its points without those that are not finite."""
-    x, y = (np.asarray(values, dtype=float) for values in line.get_data())
-    shown = np.isfinite(y)
-    return x[shown].tolist(), y[shown].tolist()
 
 
 def bars(container) -> list[list[list[float]]]:

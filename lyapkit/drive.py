@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,20 +125,32 @@ def prepare_drive(
     return Drive(state, inputs, steps, transient)
 
 
-def run(map: RecurrentMap, drive: Drive, length: int) -> Iterator[Stretch]:
+def run(
+    map: RecurrentMap,
+    drive: Drive,
+    length: int,
+    step: Callable[[Tensor, Tensor | None], Tensor] | None = None,
+) -> Iterator[Stretch]:
     """Step the map along the drive, ``length`` steps at a time, without derivatives.
+
+    Args:
+        map: the map.
+        drive: initial states and inputs.
+        length: steps in a stretch.
+        step: a faster function in place of the map's own step, equal to it.
 
     Raises:
         FloatingPointError: a state is not finite; the message names step and trajectory.
     """
     state = drive.state
+    step = map.step if step is None else step
     for start in range(0, drive.steps, length):
         stop = min(start + length, drive.steps)
         states = []
         with torch.no_grad():  # closed before the yield, or the caller would be without gradients too
-            for step in range(start, stop):
+            for index in range(start, stop):
                 states.append(state)
-                state = map.step(state, drive.input_at(step))
+                state = step(state, drive.input_at(index))
             stretch = torch.stack(states)  # (L, B, N)
         _refuse_overflow(stretch, state, drive.offset + start)
         yield Stretch(start, stretch, None if drive.inputs is None else drive.inputs[start:stop], state)

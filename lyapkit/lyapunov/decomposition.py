@@ -19,23 +19,56 @@ class Decomposition:
         q: orthonormal, shape (B, N, k).
         log_growth: log |R_ii|, shape (B, k); -inf where nothing is left of a column but rounding,
             |R_ii| <= N eps |column|.
-        volume_error: sum of log |R_ii| minus the log volume computed without QR, shape (B,); 0 where it is -inf.
+        bound: max |R_ii| / min |R_ii| of the frame with columns of length one, shape (B,): a lower bound of its
+            condition number that costs nothing; inf where a direction is annihilated.
         condition: 1-norm condition number of the frame with columns of size one, shape (B,), which bounds the relative
-            error of R_ii in units of eps; inf where a direction is annihilated.
+            error of R_ii in units of eps; inf where a direction is annihilated. None where it was not asked for.
+        volume_error: sum of log |R_ii| minus the log volume computed without QR, shape (B,); 0 where it is -inf. None
+            where it was not asked for.
         finite: whether the frame was finite, shape (B,).
         lost: whether it was not, or a column was annihilated or had left the range in which numbers keep their digits.
     """
 
     q: Tensor
     log_growth: Tensor
-    volume_error: Tensor
-    condition: Tensor
+    bound: Tensor
+    condition: Tensor | None
+    volume_error: Tensor | None
     finite: Tensor
     lost: Tensor
 
 
+def decompose_sound(frame: Tensor, certify: bool) -> Decomposition | None:
+    """Decompose frames of shape (B, N, k) that nothing is wrong with, which is nearly always so.
+
+    Args:
+        frame: the frames.
+        certify: compute condition number and volume too, each of which costs as much as the decomposition.
+
+    Returns:
+        None where a frame is not finite, has lost a direction or comes near the ends of its type's range; see
+        `decompose` for those.
+    """
+    q, r = torch.linalg.qr(frame)  # Householder, which scales columns by itself
+    diagonal = r.diagonal(dim1=-2, dim2=-1).abs()
+    relative = diagonal / torch.linalg.vector_norm(r, dim=-2)  # (B, k): how much of a column the others leave
+    limits = torch.finfo(frame.dtype)
+    sound = (relative > frame.shape[-2] * limits.eps) & (diagonal > limits.tiny / limits.eps)
+    sound &= diagonal < limits.max * limits.eps
+    if not bool(sound.all()):  # a NaN is not greater than anything
+        return None
+    log_growth = diagonal.double().log()
+    nothing = torch.zeros(frame.shape[0], dtype=torch.bool, device=frame.device)
+    condition = volume_error = None
+    if certify:
+        size = frame.abs().amax(dim=-2, keepdim=True)
+        condition = _condition(r / size, nothing.unsqueeze(-1))
+        volume_error = _volume_error((frame / size).double(), log_growth - size.squeeze(-2).double().log())
+    return Decomposition(q, log_growth, 1 / relative.amin(dim=-1).double(), condition, volume_error, ~nothing, nothing)
+
+
 def decompose(frame: Tensor) -> Decomposition:
-    """Decompose frames of shape (B, N, k)."""
+    """Decompose frames of shape (B, N, k) whatever has become of them."""
     finite = torch.isfinite(frame).all(dim=-1).all(dim=-1)  # (B,)
     frame = torch.where(finite[:, None, None], frame, torch.zeros_like(frame))
     limits = torch.finfo(frame.dtype)
@@ -47,11 +80,14 @@ def decompose(frame: Tensor) -> Decomposition:
     diagonal = torch.where(gone, torch.zeros_like(diagonal), diagonal)
     log_growth = diagonal.double().log() + torch.where(size == 0, torch.ones_like(size), size).double().log()
     small = (size < limits.tiny / limits.eps) | (size > limits.max * limits.eps)
+    condition = _condition(r, gone)
+    relative = diagonal / torch.linalg.vector_norm(r, dim=-2).clamp(min=limits.tiny)
     return Decomposition(
         q,
         log_growth,
+        torch.where(gone.any(dim=-1), condition, 1 / relative.amin(dim=-1).clamp(min=limits.tiny).double()),
+        condition,
         _volume_error(columns.double(), diagonal.double().log()),
-        _condition(r, gone),
         finite,
         ~finite | (gone | small).any(dim=-1),
     )

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 
 from lyapkit.drive import Drive, Stretch
+from lyapkit.lyapunov.carrying import pushed_frames
 from lyapkit.lyapunov.decomposition import annihilated, column_norms
-from lyapkit.lyapunov.qr import pushed_frames
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents import TangentStrategy
 

@@ -10,20 +10,25 @@ decomposition may be done every q steps, J_{t+q-1} ... J_t Q = Q' R.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from lyapkit.drive import Drive, Stretch, run
-from lyapkit.lyapunov.decomposition import Decomposition, decompose
+from lyapkit.drive import Drive
+from lyapkit.lyapunov.carrying import carried_stretches, step_bytes
+from lyapkit.lyapunov.decomposition import Decomposition, decompose, decompose_sound
 from lyapkit.lyapunov.interval import IntervalRule, replayable_steps
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents import TangentStrategy
 
-JACOBIAN_BYTES = 8 * 2**20
-"""Memory for Jacobians that are computed side by side; chosen so that a chunk stays near the cache."""
+CERTIFIED_WINDOWS = 16
+CERTIFIED_EVERY = 8
+"""Condition number and volume are computed in the first 16 windows and in every 8th: each costs as much as the QR."""
+
+Push = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class Growth:
         log_growth: log |R_ii| of each window, shape (W, B, k); -inf where the direction is annihilated.
         window: steps in each window, shape (W,).
         log_volume_residual: |sum of log |R_ii| - log volume| per step, shape (B,), the volume computed
-            without QR (log |det| for a full frame, the singular values otherwise).
+            without QR (log |det| for a full frame, the singular values otherwise), over the windows certified.
         condition: the largest condition number that the frame reached before a decomposition, shape (B,); inf where
             a direction was annihilated.
         state: the final state, shape (B, N).
@@ -76,35 +81,6 @@ def initial_frame(batch: int, size: int, k: int, generator: torch.Generator, lik
     return orthonormal.to(like)
 
 
-def pushed_frames(
-    map: RecurrentMap, drive: Drive, tangents: TangentStrategy, k: int, dtype: torch.dtype
-) -> Iterator[tuple[Callable[[Tensor], Tensor], Stretch, int]]:
-    """Yield for each step a function that carries a frame (B, N, k) over it, with the step's number.
-
-    Jacobians are computed for many steps at once where the frame is wide (4 k >= N); a narrow frame is
-    pushed directly and no Jacobian is formed. Both are exact to rounding.
-    """
-    batch, size = drive.state.shape
-    dense = 4 * k >= size
-    item = torch.finfo(map.dtype).bits // 8
-    length = max(1, min(256, JACOBIAN_BYTES // (batch * size * size * item))) if dense else 256
-    for stretch in run(map, drive, length):
-        if dense:
-            jacobians = tangents.jacobian(map, stretch.states, stretch.inputs).to(dtype)  # (L, B, N, N)
-        for index in range(stretch.states.shape[0]):
-            if dense:
-                jacobian = jacobians[index]
-                yield jacobian.matmul, stretch, stretch.start + index
-            else:
-                state = stretch.states[index]
-                input = None if stretch.inputs is None else stretch.inputs[index]
-
-                def push(frame: Tensor, state: Tensor = state, input: Tensor | None = input) -> Tensor:
-                    return tangents.push(map, state, input, frame).to(dtype)
-
-                yield push, stretch, stretch.start + index
-
-
 def qr_growth(
     map: RecurrentMap,
     drive: Drive,
@@ -112,7 +88,7 @@ def qr_growth(
     *,
     tangents: TangentStrategy,
     rule: IntervalRule,
-    on_step: Callable[[], object] = lambda: None,
+    on_steps: Callable[[int], object] = lambda steps: None,
 ) -> Growth:
     """Run Algorithm 1.
 
@@ -125,55 +101,110 @@ def qr_growth(
         frame: orthonormal frame to start from, shape (B, N, k); its dtype is that of the QR.
         tangents: how tangents are carried.
         rule: steps between decompositions, q.
-        on_step: called after every step (progress).
+        on_steps: called with the number of steps done since the last call (progress).
 
     Raises:
         FloatingPointError: state or frame are not finite, or a window too long to be kept lost a direction; the message
             names step and trajectory.
     """
-    k = frame.shape[-1]
-    replayable = replayable_steps(frame)
-    lengths, logs, errors, conditions = [], [], [], []
-    opening, pushes = frame, list[Callable[[Tensor], Tensor]]()
-    counted = 0
+    replayable = replayable_steps(step_bytes(tangents, frame))
+    collected = _Collected(frame)
+    opening, pushes = frame, list[Push]()
+    counted = done = 0
     state = drive.state
-    for push, stretch, step in pushed_frames(map, drive, tangents, k, frame.dtype):
-        frame = push(frame)
-        counted += 1
-        if counted <= replayable:
-            pushes.append(push)
-        on_step()
+    for stretch, carry in carried_stretches(map, drive, tangents, frame.shape[-1], frame.dtype):
         state = stretch.after
-        done = step + 1
-        if counted >= rule.interval or done == drive.steps or done == drive.transient:
-            window = [(counted, decompose(frame))]
-            if bool(window[0][1].lost.any()) and (counted > 1 or not bool(window[0][1].finite.all())):
-                window = _again(window[0][1], opening, pushes, counted, drive.offset + done)
-            rule.update(counted, float(window[-1][1].condition.max()))
-            if done > drive.transient:
-                lengths += [length for length, _ in window]
-                logs += [part.log_growth for _, part in window]
-                errors += [part.volume_error for _, part in window]
-                conditions += [part.condition for _, part in window]
-            opening = frame = window[-1][1].q
-            pushes, counted = [], 0
-    steps = torch.tensor(lengths, dtype=torch.float64, device=frame.device)
-    return Growth(
-        torch.stack(logs),
-        steps,
-        torch.stack(errors).sum(dim=0).abs() / steps.sum(),
-        torch.stack(conditions).amax(dim=0),
-        state,
-        frame,
-    )
+        last = stretch.start + stretch.states.shape[0]
+        while done < last:
+            steps = min(last - done, rule.interval - counted)
+            if done < drive.transient:
+                steps = min(steps, drive.transient - done)
+            begin = done - stretch.start
+            frame = carry(frame, begin, begin + steps)
+            if counted < replayable:
+                pushes += [partial(carry, first=index, last=index + 1) for index in range(begin, begin + steps)]
+            counted, done = counted + steps, done + steps
+            on_steps(steps)
+            if counted >= rule.interval or done in (drive.steps, drive.transient):
+                part = decompose_sound(frame, collected.certify_next)
+                window = [(counted, part)] if part else _again(frame, opening, pushes, counted, drive.offset + done)
+                rule.update(counted, collected.worst_condition(window))
+                if done > drive.transient:
+                    collected.add(window)
+                opening = frame = window[-1][1].q
+                pushes, counted = [], 0
+    return collected.growth(state, frame)
+
+
+class _Collected:
+    """What the windows of a run yield.
+
+    Condition number and volume are computed in the first windows and in some of the later ones. In between, the
+    condition is estimated by its lower bound times the factor by which it exceeded it when it was computed last.
+    """
+
+    def __init__(self, frame: Tensor) -> None:
+        self.windows = 0
+        self.margin = torch.ones(frame.shape[0], dtype=torch.float64, device=frame.device)
+        self.condition = self.margin
+        self.lengths: list[int] = []
+        self.logs: list[Tensor] = []
+        self.volume_error = torch.zeros_like(self.margin)
+        self.certified_steps = 0
+
+    @property
+    def certify_next(self) -> bool:
+        return self.windows < CERTIFIED_WINDOWS or self.windows % CERTIFIED_EVERY == 0
+
+    def worst_condition(self, window: Sequence[tuple[int, Decomposition]]) -> float:
+        """The largest condition number of any trajectory in a window, as far as it can be told without computing it.
+
+        That is max |R_ii| / min |R_ii|, or 1/k of the known or estimated 1-norm condition number where this is more:
+        both are at most the condition number in the 2-norm.
+        """
+        self.windows += 1
+        worst = []
+        for _, part in window:
+            if part.condition is not None:
+                finite = torch.isfinite(part.condition)
+                self.margin = torch.where(finite, part.condition / part.bound, self.margin)
+            worst.append(torch.maximum(part.bound, self._condition(part) / part.q.shape[-1]))
+        return float(torch.stack(worst).max())
+
+    def _condition(self, part: Decomposition) -> Tensor:
+        return part.bound * self.margin if part.condition is None else part.condition
+
+    def add(self, window: Sequence[tuple[int, Decomposition]]) -> None:
+        """Count a window."""
+        for steps, part in window:
+            self.lengths.append(steps)
+            self.logs.append(part.log_growth)
+            self.condition = torch.maximum(self.condition, self._condition(part))
+            if part.volume_error is not None:
+                self.volume_error = self.volume_error + part.volume_error
+                self.certified_steps += steps
+
+    def growth(self, state: Tensor, frame: Tensor) -> Growth:
+        """All of it."""
+        return Growth(
+            torch.stack(self.logs),
+            torch.tensor(self.lengths, dtype=torch.float64, device=frame.device),
+            self.volume_error.abs() / max(1, self.certified_steps),
+            self.condition,
+            state,
+            frame,
+        )
 
 
 def _again(
-    failed: Decomposition, frame: Tensor, pushes: list[Callable[[Tensor], Tensor]], counted: int, step: int
+    failed: Tensor, frame: Tensor, pushes: Sequence[Push], counted: int, step: int
 ) -> list[tuple[int, Decomposition]]:
-    """A window with a decomposition at every step."""
+    """A window with a decomposition at every step, unless there is nothing wrong with it after all."""
+    whole = decompose(failed)
+    if not bool(whole.lost.any()) or (counted == 1 and bool(whole.finite.all())):
+        return [(counted, whole)]
     if counted > len(pushes):
-        trajectory = int(failed.lost.nonzero()[0])
+        trajectory = int(whole.lost.nonzero()[0])
         raise FloatingPointError(
             f"the tangent frame of trajectory {trajectory} overflowed, underflowed or lost a direction to rounding in "
             f"the {counted} steps before step {step}; choose a smaller qr_interval."

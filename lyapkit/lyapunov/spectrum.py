@@ -25,6 +25,7 @@ from lyapkit.progress import progress_bar
 from lyapkit.randomness import make_generator
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.results import make_dataset, provenance
+from lyapkit.tangents import traced_where_it_pays
 
 
 def lyapunov_spectrum(
@@ -69,9 +70,10 @@ def lyapunov_spectrum(
         teacher_forcing: with ``feedback``, how much of the given inputs is mixed in: a s_t + (1 - a) feedback.
         transient: leading steps that settle state and frame and are not counted.
         qr_interval: steps between QR decompositions. ``"auto"`` starts with 1, as Algorithm 1 does, and stretches the
-            interval while the condition number of the frame stays below 1e6 (1e3 for a float32 frame), up to 1/64 of
-            the run, so that standard errors keep their windows. The error that an interval adds is about eps times the
-            condition number reached (``frame_condition``), on the lowest exponents.
+            interval while the condition number of the frame stays below 1e4 (1e3 for a float32 frame), as far as
+            max |R_ii| / min |R_ii| and samples of the 1-norm condition number tell it, up to 1/64 of the run, so that
+            standard errors keep their windows. The error that an interval adds is about eps times the condition number
+            reached (``frame_condition``), on the lowest exponents; see `lyapkit.lyapunov.interval` for measurements.
         frame_dtype: type of the frame and its QR; float64 by default, whatever the map computes in.
         dt: duration of a step; exponents are divided by it and their units say so.
         until: stop as soon as the standard error of the leading exponent is at most this, in the units of the result.
@@ -101,8 +103,9 @@ def lyapunov_spectrum(
         - ``converged``: with ``until``, whether it was reached; otherwise whether the two halves of the run agree
           within the errors of ``half_difference``, the second half's exponents minus the first's (a test with 1 % false
           alarms).
-        - ``frame_condition``, the largest condition number of the frame before a decomposition, and
-          ``log_volume_residual``, the sum of the exponents against volumes computed without QR.
+        - ``frame_condition``, the largest 1-norm condition number of the frame before a decomposition, and
+          ``log_volume_residual``, the sum of the exponents against volumes computed without QR. Both are computed in
+          the first 16 windows and in every 8th; in between, the condition is estimated from |R_ii|.
         - ``final_state``, ``final_frame`` and ``frame_order``, from which ``resume`` goes on.
 
     Raises:
@@ -139,6 +142,7 @@ def lyapunov_spectrum(
         rule = IntervalRule(check_interval(qr_interval))
     generator = make_generator(rng)
     tangents, derivative_error = probed_tangents(map, drive.state, drive.input_at(0), check)
+    tangents, untraced = traced_where_it_pays(map, drive, k, frame_dtype, tangents)
     if before is None:
         frame = initial_frame(drive.state.shape[0], map.state_size, k, generator, drive.state.to(frame_dtype))
     else:
@@ -157,7 +161,7 @@ def lyapunov_spectrum(
             rule=rule,
             reached=None if until is None else reached,
             before=before,
-            on_step=bar.update,
+            on_steps=bar.update,
         )
     settled = drive.transient if resume is None else json.loads(resume.attrs["config_json"])["transient"]
     config: dict[str, object] = {
@@ -174,6 +178,7 @@ def lyapunov_spectrum(
         "teacher_forcing": teacher_forcing,
         "rng_seed": generator.initial_seed(),
         "tangents": tangents.name,
+        "tangents_not_traced_because": untraced,
         "batching": getattr(map, "batching", "native"),
         "derivative_error": derivative_error,
     }

@@ -9,7 +9,8 @@ from scipy.special import stdtrit
 from torch import Tensor
 
 from lyapkit.drive import Drive
-from lyapkit.lyapunov.interval import IntervalRule
+from lyapkit.lyapunov.carrying import step_bytes
+from lyapkit.lyapunov.interval import IntervalRule, replayable_steps
 from lyapkit.lyapunov.qr import Growth, qr_growth
 from lyapkit.lyapunov.uncertainty import SMALLEST_SAMPLE, BatchMeans
 from lyapkit.recurrent_map import RecurrentMap
@@ -35,7 +36,7 @@ def grow_until(
     rule: IntervalRule,
     reached: Callable[[Growth], bool] | None,
     before: Growth | None = None,
-    on_step: Callable[[], object] = lambda: None,
+    on_steps: Callable[[int], object] = lambda steps: None,
 ) -> Growth:
     """Run `qr_growth` in blocks, each doubling the run, until ``reached`` or to the end of the drive.
 
@@ -47,15 +48,15 @@ def grow_until(
         rule: steps between decompositions.
         reached: whether a run is good enough; None runs the whole drive in one block.
         before: the growth of earlier steps, which the new ones continue.
-        on_step: called after every step (progress).
+        on_steps: called with the number of steps done since the last call (progress).
     """
     growth, state, start = before, drive.state, 0
     while start < drive.steps:
         counted = 0 if growth is None else growth.steps
         block = drive.steps if reached is None else max(counted, FIRST_BLOCK) + max(0, drive.transient - start)
         length = min(block, drive.steps - start)
-        rule.plan(counted + length, frame)
-        part = qr_growth(map, drive.part(start, length, state), frame, tangents=tangents, rule=rule, on_step=on_step)
+        rule.plan(counted + length, replayable_steps(step_bytes(tangents, frame)))
+        part = qr_growth(map, drive.part(start, length, state), frame, tangents=tangents, rule=rule, on_steps=on_steps)
         growth = part if growth is None else growth.followed_by(part)
         state, frame, start = part.state, part.frame, start + length
         if reached is not None and reached(growth):

@@ -14,8 +14,8 @@ from lyapkit.adapters import as_map
 from lyapkit.adapters.closed_loop import with_feedback
 from lyapkit.arguments import check_dt, check_interval, check_k, time_unit
 from lyapkit.drive import prepare_drive
+from lyapkit.lyapunov.carrying import pushed_frames
 from lyapkit.lyapunov.graded import GradedProduct
-from lyapkit.lyapunov.qr import pushed_frames
 from lyapkit.probe import probed_tangents
 from lyapkit.progress import progress_bar
 from lyapkit.results import make_dataset, provenance

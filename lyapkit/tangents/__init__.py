@@ -5,5 +5,15 @@ from lyapkit.tangents.recorded import choose_recorded_push as choose_recorded_pu
 from lyapkit.tangents.reverse import ReverseTangents as ReverseTangents
 from lyapkit.tangents.strategy import TangentStrategy as TangentStrategy
 from lyapkit.tangents.strategy import choose_strategy as choose_strategy
+from lyapkit.tangents.traced import TracedTangents as TracedTangents
+from lyapkit.tangents.traced import traced_where_it_pays as traced_where_it_pays
 
-__all__ = ["ForwardTangents", "ReverseTangents", "TangentStrategy", "choose_recorded_push", "choose_strategy"]
+__all__ = [
+    "ForwardTangents",
+    "ReverseTangents",
+    "TangentStrategy",
+    "TracedTangents",
+    "choose_recorded_push",
+    "choose_strategy",
+    "traced_where_it_pays",
+]

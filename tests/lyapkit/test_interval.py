@@ -28,7 +28,7 @@ def test_automatic_equals_every_step(dtype: torch.dtype, tolerance: float) -> No
     auto = lyapunov_spectrum(map, steps=3000, transient=100, frame_dtype=dtype)
     assert WINDOWS <= auto.sizes["step"] < every.sizes["step"] / 5
     np.testing.assert_allclose(auto.lyapunov_exponent, every.lyapunov_exponent, atol=tolerance)
-    assert 10 < auto.frame_condition.item() < 30 * CONDITION_LIMITS[dtype]
+    assert 10 < auto.frame_condition.item() < 40**2 * CONDITION_LIMITS[dtype]  # 1-norm against max |R_ii| / min |R_ii|
     np.testing.assert_allclose(auto.standard_error[0, :5], every.standard_error[0, :5], rtol=0.5)
     assert json.loads(auto.attrs["config_json"])["qr_interval"] == "auto"
 
@@ -68,16 +68,15 @@ def test_short_runs_keep_every_step() -> None:
 
 def test_the_rule_follows_the_condition_number() -> None:
     rule = IntervalRule.automatic(torch.float64)
-    frame = torch.eye(3, dtype=torch.float64)[None]
-    rule.plan(6400, frame)
+    rule.plan(6400, 1000)
     assert (rule.interval, rule.longest) == (1, 100)
     rule.update(1, 1.0)
     assert rule.interval == 2  # doubles at most
     rule.update(50, 1.0)
     assert rule.interval == 100  # up to the longest
-    rule.update(20, 1e3)
-    assert rule.interval == 40  # log 1e3 in 20 steps: log 1e6 in 40
-    rule.update(10, 1e12)
+    rule.update(20, 1e2)
+    assert rule.interval == 40  # log 1e2 in 20 steps: log 1e4 in 40
+    rule.update(10, 1e8)
     assert rule.interval == 5
     rule.update(5, math.inf)
     assert rule.interval == 1
@@ -87,10 +86,10 @@ def test_the_rule_follows_the_condition_number() -> None:
 
 
 def test_long_windows_are_kept_for_replay_only_as_memory_allows() -> None:
-    assert replayable_steps(torch.zeros(1, 100, 100)) == LONGEST
-    assert replayable_steps(torch.zeros(4, 1000, 10, dtype=torch.float64)) == 8
+    assert replayable_steps(100 * 100 * 4) == LONGEST
+    assert replayable_steps(4 * 1000 * 1000 * 8) == 8
     rule = IntervalRule.automatic(torch.float64)
-    rule.plan(10**6, torch.zeros(4, 1000, 10, dtype=torch.float64))
+    rule.plan(10**6, 8)
     assert rule.longest == 8
 
 

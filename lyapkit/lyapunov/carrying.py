@@ -1,0 +1,102 @@
+"""Frames carried along a trajectory, many steps at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from lyapkit.drive import Drive, Stretch, run
+from lyapkit.recurrent_map import RecurrentMap
+from lyapkit.tangents import TangentStrategy, TracedTangents
+from lyapkit.tangents.traced import TracedStep
+
+STRETCH_BYTES = 8 * 2**20
+"""Memory for Jacobians or factors that are computed side by side; chosen so that a stretch stays near the cache."""
+
+LONGEST_STRETCH = 256
+
+
+class Carry(Protocol):
+    """Carries a frame over some steps of a stretch."""
+
+    def __call__(self, frame: Tensor, first: int, last: int) -> Tensor:
+        """J_last-1 ... J_first times the frame, (B, N, k) -> (B, N, k), steps counted within the stretch."""
+        ...
+
+
+def carried_stretches(
+    map: RecurrentMap, drive: Drive, tangents: TangentStrategy, k: int, dtype: torch.dtype
+) -> Iterator[tuple[Stretch, Carry]]:
+    """Yield the drive in stretches, each with what carries frames (B, N, k) of a dtype over its steps.
+
+    A traced step carries the frame itself. Without one, Jacobians are computed for many steps at once where the frame
+    is wide (4 k >= N), and a narrow frame is pushed directly, so that no Jacobian is formed. All are exact to rounding.
+    """
+    batch, size = drive.state.shape
+    traced = tangents.traced if isinstance(tangents, TracedTangents) and tangents.fits(batch, k, dtype) else None
+    dense = traced is None and 4 * k >= size
+    kept = step_bytes(tangents, torch.empty(batch, size, k, dtype=dtype, device="meta"))
+    length = max(1, min(LONGEST_STRETCH, STRETCH_BYTES // max(1, kept)))
+    for stretch in run(map, drive, length, None if traced is None else traced.step):
+        if traced is not None:
+            yield stretch, _TracedCarry(traced, stretch)
+        elif dense:
+            yield stretch, _JacobianCarry(map, tangents, stretch, dtype)
+        else:
+            yield stretch, _PushCarry(map, tangents, stretch, dtype)
+
+
+class _TracedCarry:
+    def __init__(self, traced: TracedStep, stretch: Stretch) -> None:
+        self._traced = traced
+        self._factors = traced.factors(stretch.states, stretch.inputs)
+
+    def __call__(self, frame: Tensor, first: int, last: int) -> Tensor:
+        return self._traced.carry(frame, self._factors[first:last])
+
+
+class _JacobianCarry:
+    def __init__(self, map: RecurrentMap, tangents: TangentStrategy, stretch: Stretch, dtype: torch.dtype) -> None:
+        self._jacobians = tangents.jacobian(map, stretch.states, stretch.inputs).to(dtype)  # (L, B, N, N)
+
+    def __call__(self, frame: Tensor, first: int, last: int) -> Tensor:
+        for jacobian in self._jacobians[first:last]:
+            frame = jacobian @ frame
+        return frame
+
+
+class _PushCarry:
+    def __init__(self, map: RecurrentMap, tangents: TangentStrategy, stretch: Stretch, dtype: torch.dtype) -> None:
+        self._map, self._tangents, self._stretch, self._dtype = map, tangents, stretch, dtype
+
+    def __call__(self, frame: Tensor, first: int, last: int) -> Tensor:
+        states, inputs = self._stretch.states, self._stretch.inputs
+        for step in range(first, last):
+            input = None if inputs is None else inputs[step]
+            frame = self._tangents.push(self._map, states[step], input, frame).to(self._dtype)
+        return frame
+
+
+def pushed_frames(
+    map: RecurrentMap, drive: Drive, tangents: TangentStrategy, k: int, dtype: torch.dtype
+) -> Iterator[tuple[Callable[[Tensor], Tensor], Stretch, int]]:
+    """Yield for each step a function that carries a frame (B, N, k) over it, with the step's number."""
+    for stretch, carry in carried_stretches(map, drive, tangents, k, dtype):
+        for index in range(stretch.states.shape[0]):
+
+            def push(frame: Tensor, carry: Carry = carry, index: int = index) -> Tensor:
+                return carry(frame, index, index + 1)
+
+            yield push, stretch, stretch.start + index
+
+
+def step_bytes(tangents: TangentStrategy, frame: Tensor) -> int:
+    """What carrying a frame (B, N, k) over a step keeps in memory beside the frame: factors, Jacobians or states."""
+    batch, size, k = frame.shape
+    state = int(batch * size * frame.dtype.itemsize)
+    if isinstance(tangents, TracedTangents) and tangents.fits(batch, k, frame.dtype):
+        return state + tangents.traced.factor_bytes
+    return state * size if 4 * k >= size else state

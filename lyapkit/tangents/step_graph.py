@@ -1,0 +1,172 @@
+"""The operation graph of a traced step, with the values of its nodes at one example."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+aten = torch.ops.aten
+
+ZEROS = (aten._efficientzerotensor, aten.zeros, aten.zeros_like, aten.new_zeros, aten._new_zeros_with_same_feature_meta)
+
+NEW_VIEWS = {
+    aten.squeeze_.default: aten.squeeze.default,
+    aten.squeeze_.dim: aten.squeeze.dim,
+    aten.squeeze_.dims: aten.squeeze.dims,
+    aten.unsqueeze_.default: aten.unsqueeze.default,
+    aten.transpose_.default: aten.transpose.int,
+    aten.t_.default: aten.t.default,
+}
+"""Changes of a tensor's shape in place, and the views that do the same: every later use is of the result."""
+
+
+class StepGraph:
+    """The graph of a step with its values at one example.
+
+    Attributes:
+        graph: placeholders are state, rows and, for a driven map, input; the outputs next state and pushed rows.
+        values: of every node, at the example.
+        moving: nodes that depend on the rows.
+        steady: nodes that depend on neither state, input nor rows.
+    """
+
+    def __init__(self, traced: fx.GraphModule, example: tuple[Tensor, ...]) -> None:
+        self.module = traced
+        self.graph = traced.graph
+        for node in self.graph.nodes:
+            if is_operation(node, (aten.view, aten._unsafe_view)) and node.target is not aten.view.dtype:
+                node.target = aten.reshape.default  # the same, and fit for what a dropped copy leaves behind
+            node.target = NEW_VIEWS.get(node.target, node.target)
+            if owns_argument(node):
+                packet, overload = node.target.overloadpacket, node.target._overloadname
+                node.target = getattr(getattr(aten, packet.__name__.removesuffix("_")), overload)
+        self.example = example
+        self.refresh()
+
+    @property
+    def placeholders(self) -> list[fx.Node]:
+        """State, rows and, for a driven map, input."""
+        return [node for node in self.graph.nodes if node.op == "placeholder"]
+
+    @property
+    def outputs(self) -> tuple[fx.Node, fx.Node]:
+        """Next state and pushed rows."""
+        after, pushed = argument(self.graph.output_node())
+        return after, pushed
+
+    def refresh(self) -> None:
+        """Drop what is not needed and compute the values anew."""
+        self.graph.eliminate_dead_code()
+        given = dict(zip(self.placeholders, self.example, strict=True))
+        rows = self.placeholders[1]
+        self.values: dict[fx.Node, Any] = {}
+        self.moving, self.steady = {rows}, set[fx.Node]()
+        for node in self.graph.nodes:
+            if node.op == "output":
+                continue
+            if node.op == "placeholder":
+                self.values[node] = given[node]
+                continue
+            if node.op == "get_attr":
+                value: Any = self.module
+                for name in node.target.split("."):
+                    value = getattr(value, name)
+                self.values[node] = value.detach() if isinstance(value, Tensor) else value
+            else:
+                args, kwargs = fx.map_arg((node.args, node.kwargs), lambda part: self.values[part])
+                self.values[node] = node.target(*args, **kwargs)
+            sources = node.all_input_nodes
+            if any(source in self.moving for source in sources):
+                self.moving.add(node)
+            elif all(source in self.steady for source in sources):
+                self.steady.add(node)
+
+    def insert(self, before: fx.Node, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
+        """A new node with its value."""
+        with self.graph.inserting_before(before):
+            node = self.graph.call_function(target, args, kwargs)
+        given, named = fx.map_arg((args, kwargs), lambda part: self.values[part])
+        self.values[node] = target(*given, **named)
+        sources = node.all_input_nodes
+        if any(source in self.moving for source in sources):
+            self.moving.add(node)
+        elif all(source in self.steady for source in sources):
+            self.steady.add(node)
+        return node
+
+    def replace(self, node: fx.Node, other: fx.Node) -> None:
+        """Use another node of the same shape and value in the place of one."""
+        assert self.values[node].shape == self.values[other].shape, (node, other)
+        node.replace_all_uses_with(other)
+
+
+def is_operation(node: Any, packets: Iterable[Any]) -> bool:
+    """Whether a node calls an operator of one of these names, whatever its overload."""
+    return isinstance(node, fx.Node) and getattr(node.target, "overloadpacket", None) in packets
+
+
+def argument(node: fx.Node, position: int = 0) -> Any:
+    """An argument of an operation, whatever it is."""
+    return node.args[position]
+
+
+def used_once(node: fx.Node) -> bool:
+    """Whether exactly one other node reads a node, so that it need not be kept for others."""
+    return len(node.users) == 1
+
+
+def changes_values(node: fx.Node) -> bool:
+    """Whether a node writes into a tensor that is used otherwise.
+
+    PyTorch's own in-place changes of shape, its in-place arithmetic on a result that nobody else has seen, and its
+    copies of a whole tensor into one that was made for it, do not.
+    """
+    schema = getattr(node.target, "_schema", None)
+    if schema is None or not schema.is_mutable or node.target in NEW_VIEWS or owns_argument(node):
+        return False
+    return not (is_operation(node, (aten.copy_,)) and is_operation(node.args[0], ZEROS) and used_once(node.args[0]))  # type: ignore[arg-type]
+
+
+def owns_argument(node: fx.Node) -> bool:
+    """Whether an operation writes into its first argument, a new tensor that only it uses."""
+    schema = getattr(node.target, "_schema", None)
+    if schema is None or not schema.is_mutable or not schema.name.endswith("_") or is_operation(node, (aten.copy_,)):
+        return False
+    (first, *rest), source = schema.arguments, node.args[0]
+    if first.alias_info is None or any(argument.alias_info is not None for argument in rest):
+        return False
+    made = getattr(getattr(source, "target", None), "_schema", None)
+    new = made is not None and len(made.returns) == 1 and made.returns[0].alias_info is None
+    return new and isinstance(source, fx.Node) and used_once(source)
+
+
+def base_of(step: StepGraph, node: fx.Node) -> tuple[fx.Node, int]:
+    """What a node is a view of, and through how many operations."""
+    depth = 0
+    while node.op == "call_function" and len(node.all_input_nodes) == 1:
+        (source,) = node.all_input_nodes
+        if not is_view(step.values[node], step.values[source]):
+            break
+        node, depth = source, depth + 1
+    return node, depth
+
+
+def geometry(value: Any) -> Any:
+    """Where the elements of a plain tensor lie; None for anything else."""
+    if not isinstance(value, Tensor) or value.is_conj() or value.is_neg() or value.is_complex():
+        return None
+    return value.dtype, value.shape, value.stride(), value.storage_offset()
+
+
+def is_view(value: Any, source: Any) -> bool:
+    """Whether a value, or each part of it, lies in the memory of its source."""
+    if isinstance(value, list | tuple):
+        return bool(value) and all(is_view(part, source) for part in value)
+    if isinstance(source, list | tuple):
+        return any(is_view(value, part) for part in source)
+    if not isinstance(value, Tensor) or not isinstance(source, Tensor) or value.numel() == 0:
+        return False
+    return value.untyped_storage().data_ptr() == source.untyped_storage().data_ptr()

@@ -25,6 +25,8 @@ class Drive:
         steps: T.
         transient: leading steps that are not counted.
         offset: steps done before the first one here, for labels and messages.
+        lengths: steps of each trajectory, shape (B,), after which its state and frame stay what they are; None when all
+            have T.
     """
 
     state: Tensor
@@ -32,11 +34,18 @@ class Drive:
     steps: int
     transient: int
     offset: int = 0
+    lengths: Tensor | None = None
 
     def part(self, start: int, length: int, state: Tensor) -> Drive:
         """``length`` steps from ``start`` on, continued from a state; the transient is in the first part only."""
         inputs = None if self.inputs is None else self.inputs[start : start + length]
-        return Drive(state, inputs, length, max(0, self.transient - start), self.offset + start)
+        return Drive(state, inputs, length, max(0, self.transient - start), self.offset + start, self.lengths)
+
+    def active(self, step: int) -> Tensor | None:
+        """Which trajectories do a step, shape (B,); ``step`` counts from 0. None when all do."""
+        if self.lengths is None or bool((self.lengths > self.offset + step).all()):
+            return None
+        return self.lengths > self.offset + step
 
     def input_at(self, step: int) -> Tensor | None:
         """s_t of every trajectory, shape (B, M); ``step`` counts from 0."""
@@ -61,7 +70,12 @@ class Stretch:
 
 
 def prepare_drive(
-    map: RecurrentMap, inputs: Any, steps: int | None, initial_state: Tensor | None, transient: int = 0
+    map: RecurrentMap,
+    inputs: Any,
+    steps: int | None,
+    initial_state: Tensor | None,
+    transient: int = 0,
+    lengths: Any = None,
 ) -> Drive:
     """Check the arguments that analyses share.
 
@@ -71,9 +85,10 @@ def prepare_drive(
         steps: number of steps of an autonomous map.
         initial_state: (N,) or (B, N); None for the map's own.
         transient: leading steps that will not be counted.
+        lengths: steps of each of B sequences, (B,) integers; what lies behind them in the inputs is padding.
 
     Raises:
-        TypeError: wrong kind of argument (integer inputs, both or neither of inputs and steps).
+        TypeError: wrong kind of argument (integer inputs, both or neither of inputs and steps, lengths without inputs).
         ValueError: wrong shape, dtype, device, number of steps, or values that are not finite.
     """
     refuse_inference_mode()
@@ -122,7 +137,7 @@ def prepare_drive(
     else:
         state = initial_state.expand(batch, -1)
     state = state.detach().clone(memory_format=torch.contiguous_format)  # forward mode refuses expanded tensors
-    return Drive(state, inputs, steps, transient)
+    return Drive(state, inputs, steps, transient, 0, _checked_lengths(lengths, inputs, transient))
 
 
 def run(
@@ -150,7 +165,9 @@ def run(
         with torch.no_grad():  # closed before the yield, or the caller would be without gradients too
             for index in range(start, stop):
                 states.append(state)
-                state = step(state, drive.input_at(index))
+                after = step(state, drive.input_at(index))
+                active = drive.active(index)
+                state = after if active is None else torch.where(active.unsqueeze(-1), after, state)
             stretch = torch.stack(states)  # (L, B, N)
         _refuse_overflow(stretch, state, drive.offset + start)
         yield Stretch(start, stretch, None if drive.inputs is None else drive.inputs[start:stop], state)
@@ -164,6 +181,30 @@ def _refuse_overflow(states: Tensor, after: Tensor, start: int) -> None:
             f"the state of trajectory {trajectory} is not finite after step {start + step + 1}: the map grows without "
             "bound there or divides by zero. Start from another state, shorten the run, or check the weights."
         )
+
+
+def _checked_lengths(lengths: Any, inputs: Tensor | None, transient: int) -> Tensor | None:
+    if lengths is None:
+        return None
+    if inputs is None:
+        raise TypeError("lengths= is for sequences of inputs; an autonomous map runs steps= from every state.")
+    lengths = _as_tensor("lengths", lengths)
+    assert isinstance(lengths, Tensor), "what _as_tensor returns"
+    steps, batch = inputs.shape[:2]
+    if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
+        raise TypeError(f"lengths must be integers, one for each sequence, got {lengths.dtype}.")
+    if lengths.shape != (batch,):
+        raise ValueError(
+            f"lengths must have one entry for each of {batch} sequences, got shape {tuple(lengths.shape)}."
+        )
+    wrong = (lengths <= transient) | (lengths > steps)
+    if bool(wrong.any()):
+        which = int(wrong.nonzero()[0])
+        raise ValueError(
+            f"lengths must lie between {transient + 1}, one step after the transient, and the {steps} steps of the "
+            f"inputs; sequence {which} has {int(lengths[which])}."
+        )
+    return lengths.to(device=inputs.device, dtype=torch.int64)
 
 
 def _as_tensor(name: str, value: Any) -> Tensor:

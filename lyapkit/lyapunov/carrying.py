@@ -41,12 +41,30 @@ def carried_stretches(
     kept = step_bytes(tangents, torch.empty(batch, size, k, dtype=dtype, device="meta"))
     length = max(1, min(LONGEST_STRETCH, STRETCH_BYTES // max(1, kept)))
     for stretch in run(map, drive, length, None if traced is None else traced.step):
+        carry: Carry
         if traced is not None:
-            yield stretch, _TracedCarry(traced, stretch)
+            carry = _TracedCarry(traced, stretch)
         elif dense:
-            yield stretch, _JacobianCarry(map, tangents, stretch, dtype)
+            carry = _JacobianCarry(map, tangents, stretch, dtype)
         else:
-            yield stretch, _PushCarry(map, tangents, stretch, dtype)
+            carry = _PushCarry(map, tangents, stretch, dtype)
+        yield stretch, carry if drive.lengths is None else _EndingCarry(carry, drive, stretch)
+
+
+class _EndingCarry:
+    """Leaves the frames of trajectories that have ended as they are."""
+
+    def __init__(self, carry: Carry, drive: Drive, stretch: Stretch) -> None:
+        self._carry, self._drive, self._start = carry, drive, stretch.start
+
+    def __call__(self, frame: Tensor, first: int, last: int) -> Tensor:
+        if self._drive.active(self._start + last - 1) is None:
+            return self._carry(frame, first, last)
+        for step in range(first, last):
+            active = self._drive.active(self._start + step)
+            pushed = self._carry(frame, step, step + 1)
+            frame = pushed if active is None else torch.where(active[:, None, None], pushed, frame)
+        return frame
 
 
 class _TracedCarry:

@@ -19,6 +19,7 @@ from lyapkit.probe import probed_tangents
 from lyapkit.progress import progress_bar
 from lyapkit.randomness import make_generator
 from lyapkit.results import make_dataset, provenance
+from lyapkit.tangents import traced_where_it_pays
 
 
 def covariant_vectors(
@@ -109,6 +110,7 @@ def covariant_vectors(
     drive, settle = _with_window(prepare_drive(map, inputs, steps, initial_state), transient, settle)
     generator = make_generator(rng)
     tangents, derivative_error = probed_tangents(map, drive.state, drive.input_at(0), check)
+    tangents, untraced = traced_where_it_pays(map, drive, k, torch.float64, tangents)
 
     window = drive.steps - drive.transient - settle
     with progress_bar(drive.steps + window, "covariant vectors", progress) as bar:
@@ -136,6 +138,7 @@ def covariant_vectors(
         "driven": drive.inputs is not None,
         "rng_seed": generator.initial_seed(),
         "tangents": tangents.name,
+        "tangents_not_traced_because": untraced,
         "batching": getattr(map, "batching", "native"),
         "derivative_error": derivative_error,
     }

@@ -17,6 +17,47 @@ from lyapkit.lyapunov.stopping import compare_halves, errors_reached
 from lyapkit.lyapunov.uncertainty import BatchMeans, probability_positive
 
 
+def values_of_lengths(
+    growth: Growth, state_size: int, dt: float, transient: int, lengths: Tensor
+) -> tuple[dict[str, Tensor], int]:
+    """The variables of a `lyapunov_spectrum` Dataset of sequences that end at different steps.
+
+    Each sequence is evaluated by itself, on the windows it takes part in. Behind its end, its running exponents stay
+    what they were and its local growth is 0.
+
+    Args:
+        growth: windows W, trajectories B, directions k.
+        state_size: N.
+        dt: duration of a step.
+        transient: steps before the first window.
+        lengths: steps of each sequence, those of the transient among them, shape (B,).
+
+    Returns:
+        As `spectrum_values`; the degrees of freedom are those of the shortest sequence.
+    """
+    stop = transient + growth.window.cumsum(0)
+    parts, freedoms = [], []
+    for trajectory, length in enumerate(lengths.tolist()):
+        window = (growth.window - (stop - length).clamp(min=0)).clamp(min=0)
+        kept = int((window > 0).sum())
+        alone = Growth(
+            growth.log_growth[:kept, trajectory : trajectory + 1],
+            window[:kept],
+            growth.log_volume_residual[trajectory : trajectory + 1],
+            growth.condition[trajectory : trajectory + 1],
+            growth.state[trajectory : trajectory + 1],
+            growth.frame[trajectory : trajectory + 1],
+        )
+        values, freedom = spectrum_values(alone, state_size, dt, None)
+        missing = growth.window.numel() - kept
+        running, local = values["running_exponent"], values["local_growth"]
+        values["running_exponent"] = torch.cat((running, running[:, -1:].expand(-1, missing, -1)), dim=1)
+        values["local_growth"] = torch.cat((local, torch.zeros_like(local[:, :1]).expand(-1, missing, -1)), dim=1)
+        parts.append(values)
+        freedoms.append(freedom)
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}, min(freedoms)
+
+
 def spectrum_values(
     growth: Growth, state_size: int, dt: float, until: tuple[float, str] | None
 ) -> tuple[dict[str, Tensor], int]:

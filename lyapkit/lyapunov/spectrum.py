@@ -15,7 +15,7 @@ from lyapkit.adapters import as_map
 from lyapkit.adapters.closed_loop import with_feedback
 from lyapkit.arguments import check_dt, check_interval, check_k, time_unit
 from lyapkit.drive import prepare_drive
-from lyapkit.lyapunov.derived import spectrum_values
+from lyapkit.lyapunov.derived import spectrum_values, values_of_lengths
 from lyapkit.lyapunov.interval import IntervalRule
 from lyapkit.lyapunov.qr import Growth, initial_frame
 from lyapkit.lyapunov.resuming import growth_of
@@ -35,6 +35,7 @@ def lyapunov_spectrum(
     steps: int | None = None,
     k: int | None = None,
     initial_state: Tensor | None = None,
+    lengths: Any = None,
     feedback: Callable[[Tensor], Tensor] | None = None,
     teacher_forcing: float = 0.0,
     transient: int = 0,
@@ -65,6 +66,8 @@ def lyapunov_spectrum(
         steps: number of steps of an autonomous map.
         k: number of leading exponents; all N by default.
         initial_state: flat states (N,) or (B, N); the map's own by default.
+        lengths: steps of each of B sequences of unequal length, (B,) integers. What lies behind them in the inputs is
+            padding (any finite numbers) and changes nothing. Not with ``until`` or ``resume``.
         feedback: closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
             and takes ``steps`` instead of ``inputs``.
         teacher_forcing: with ``feedback``, how much of the given inputs is mixed in: a s_t + (1 - a) feedback.
@@ -96,7 +99,8 @@ def lyapunov_spectrum(
           confidence intervals) and ``memory_timescale`` (-1/lambda, inf where perturbations do not fade). A
           direction that the map annihilates has exponent -inf, as has one that is smaller than rounding resolves,
           |R_ii| <= N eps |column|.
-        - ``running_exponent`` and ``local_growth`` at each QR window.
+        - ``running_exponent`` and ``local_growth`` at each QR window, and ``last_step``, the last one that counts.
+          Behind the end of a shorter sequence the running exponents stay what they were, and the local growth is 0.
         - ``probability_positive``, of the leading exponent; ``kaplan_yorke_dimension``, with
           ``kaplan_yorke_is_lower_bound`` = 1 when k is too small to close it; ``entropy_rate``, the sum of the positive
           exponents; the last two with ``..._error``.
@@ -135,7 +139,9 @@ def lyapunov_spectrum(
         initial_state, k, frame_dtype = before.state, before.frame.shape[-1], before.frame.dtype
     if until is not None:
         steps = _steps_until(map, steps, until, until_exponents, max_steps)
-    drive = prepare_drive(map, inputs, steps, initial_state, transient)
+    if lengths is not None and (until is not None or resume is not None):
+        raise TypeError("lengths= goes with neither until= nor resume=: the sequences end at different steps.")
+    drive = prepare_drive(map, inputs, steps, initial_state, transient, lengths)
     if qr_interval == "auto":
         rule = IntervalRule.automatic(frame_dtype)
     else:
@@ -182,7 +188,14 @@ def lyapunov_spectrum(
         "batching": getattr(map, "batching", "native"),
         "derivative_error": derivative_error,
     }
-    values, freedom = spectrum_values(growth, map.state_size, dt, None if until is None else (until, until_exponents))
+    if drive.lengths is None:
+        stop = None if until is None else (until, until_exponents)
+        values, freedom = spectrum_values(growth, map.state_size, dt, stop)
+        last = torch.full(drive.state.shape[:1], settled + growth.steps)
+    else:
+        values, freedom = values_of_lengths(growth, map.state_size, dt, drive.transient, drive.lengths)
+        last = drive.lengths
+    values["last_step"] = last
     attributes = provenance(config, dtype=map.dtype, device=map.device)
     attributes["error_degrees_of_freedom"] = freedom
     return make_dataset(

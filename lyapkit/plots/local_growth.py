@@ -61,6 +61,8 @@ def local_growth(
     if trajectory is not None:
         ds = ds.sel(trajectory=[trajectory])
     chosen = ds["local_growth"].sel(exponent=list(exponents))
+    if "last_step" in ds:  # without the windows that reach behind the end of a shorter sequence
+        chosen = chosen.where(ds["step"] <= ds["last_step"], -np.inf)
     finite = chosen.values[np.isfinite(chosen.values)]
     edges = np.histogram_bin_edges(finite, bins)
     style = with_defaults(line, drawstyle="steps-post", linewidth=1.0)

@@ -46,6 +46,7 @@ SCHEMA: dict[str, dict[str, Variable]] = {
         "memory_timescale": Variable(("trajectory", "exponent"), "memory time scale", "{time}"),
         "running_exponent": Variable(("trajectory", "step", "exponent"), "running exponent", RATE),
         "local_growth": Variable(("trajectory", "step", "exponent"), "local growth rate", RATE),
+        "last_step": Variable(("trajectory",), "last step that counts", "step"),
         "half_difference": Variable(
             ("trajectory", "exponent"), "exponent of the second half of the run minus that of the first", RATE
         ),

@@ -49,7 +49,12 @@ def test_schema_fixes_shapes_and_types() -> None:
         ds = ANALYSES[name]()
         assert dict(ds.sizes) == expected
         for key, variable in ds.data_vars.items():
-            flags = {"kaplan_yorke_is_lower_bound": np.int8, "converged": np.int8, "frame_order": np.int64}
+            flags = {
+                "kaplan_yorke_is_lower_bound": np.int8,
+                "converged": np.int8,
+                "frame_order": np.int64,
+                "last_step": np.int64,
+            }
             assert variable.dtype == flags.get(key, np.float64)
 
 

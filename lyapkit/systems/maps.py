@@ -1,4 +1,4 @@
-"""Low-dimensional maps with known exponents."""
+"""Quadratic maps."""
 
 from __future__ import annotations
 
@@ -34,6 +34,9 @@ def henon(a: float = 1.4, b: float = 0.3) -> ReferenceSystem:
         (0.419222, -1.623195),
         (1.1e-5, 1.1e-5),
         "QR over 1e9 steps; agrees with Sprott, Chaos and Time-Series Analysis (2003): 0.41922, -1.62319",
+        trajectories=256,
+        spread=1e-2,
+        exponent_sum=math.log(b),
     )
 
 
@@ -51,23 +54,44 @@ def logistic() -> ReferenceSystem:
         (math.log(2),),
         (0.0,),
         "exact: conjugate to the tent map of slope 2",
+        trajectories=256,
+        spread=1e-2,
     )
 
 
-def cat_map() -> ReferenceSystem:
-    """Arnold's cat map on the torus, of matrix [[2, 1], [1, 1]]: plus and minus log((3 + sqrt 5)/2) exactly.
+def kaplan_yorke_map(contraction: float = 0.2) -> ReferenceSystem:
+    r"""The Kaplan-Yorke map (x, y) -> (2 x mod 1, alpha y + cos 4 pi x): log 2 and log |alpha| exactly.
+
+    In binary arithmetic the doubling loses one digit at each step and ends in 0 after 53. The map is therefore stepped
+    in u = sin^2(pi x), for which 2 x mod 1 is the logistic map and cos 4 pi x = 1 - 2 u':
+
+        u' = 4 u (1 - u),     y' = alpha y + 1 - 2 u'.
+
+    Args:
+        contraction: alpha, of magnitude below 1.
+
+    Raises:
+        ValueError: contraction is 0 or at least 1 in magnitude.
 
     Example:
         >>> from lyapkit import systems
-        >>> [round(value, 6) for value in systems.cat_map().exponents]
-        [0.962424, -0.962424]
+        >>> [round(value, 6) for value in systems.kaplan_yorke_map().exponents]
+        [0.693147, -1.609438]
     """
-    matrix = torch.tensor([[2.0, 1.0], [1.0, 1.0]], dtype=torch.float64)
-    growth = math.log((3 + math.sqrt(5)) / 2)
+    if not 0 < abs(contraction) < 1:
+        raise ValueError(f"contraction must be of magnitude between 0 and 1, both excluded, got {contraction}.")
+
+    def step(x: Tensor) -> Tensor:
+        u = 4 * x[0] * (1 - x[0])
+        return torch.stack((u, contraction * x[1] + 1 - 2 * u))
+
     return ReferenceSystem(
-        "cat map",
-        as_map(lambda x: (matrix @ x).remainder(1.0), state=torch.tensor([0.1, 0.2], dtype=torch.float64)),
-        (growth, -growth),
+        f"Kaplan-Yorke, alpha = {contraction:g}",
+        as_map(step, state=torch.tensor([0.3, 0.0], dtype=torch.float64)),
+        (math.log(2), math.log(abs(contraction))),
         (0.0, 0.0),
-        "exact: the Jacobian is constant",
+        "exact: Kaplan & Yorke, Lecture Notes in Mathematics 730, 204 (1979)",
+        "stepped in u = sin^2(pi x): doubling collapses in binary",
+        trajectories=256,
+        spread=1e-2,
     )

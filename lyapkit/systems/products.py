@@ -1,4 +1,4 @@
-"""Products of given matrices as a driven map, and the exponents of Gaussian products."""
+"""Products of given matrices as a driven map: periodic, triangular and Gaussian ones."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from scipy.special import digamma
 from torch import Tensor
 
 from lyapkit.recurrent_map import RecurrentMap
+from lyapkit.systems.linear import rotation
+from lyapkit.systems.reference import ReferenceSystem
 
 
 class MatrixProduct(RecurrentMap):
@@ -72,3 +74,94 @@ def gaussian_product_exponents(size: int, variance: float) -> list[float]:
         -0.10656705
     """
     return [0.5 * (math.log(2 * variance) + float(digamma((size - i + 1) / 2))) for i in range(1, size + 1)]
+
+
+def gaussian_product(size: int = 5, variance: float | None = None, seed: int = 0) -> ReferenceSystem:
+    """A product of i.i.d. real Gaussian matrices, whose exponents are `gaussian_product_exponents`.
+
+    Args:
+        size: N.
+        variance: s^2 of each entry; 1/N by default.
+        seed: of the matrices.
+
+    Example:
+        >>> from lyapkit import systems
+        >>> systems.gaussian_product(5).inputs.shape  # 2,000 matrices for each of 16 trajectories
+        torch.Size([2000, 16, 25])
+    """
+    variance = 1 / size if variance is None else variance
+    generator = torch.Generator().manual_seed(seed)
+    matrices = torch.randn(2000, 16, size * size, generator=generator, dtype=torch.float64) * math.sqrt(variance)
+    return ReferenceSystem(
+        f"Gaussian product, N = {size}",
+        MatrixProduct(size),
+        tuple(gaussian_product_exponents(size, variance)),
+        (0.0,) * size,
+        "exact: Newman, Communications in Mathematical Physics 103, 121 (1986)",
+        "the variance of each estimate is known too: T Var(lambda_i) = trigamma((N - i + 1)/2) / 4",
+        inputs=matrices,
+        transient=50,
+    )
+
+
+def triangular_product(means: tuple[float, ...] = (0.5, 0.0, -0.5, -1.0), seed: int = 0) -> ReferenceSystem:
+    """A product of i.i.d. upper triangular matrices in a rotated basis: E log |diagonal|, in descending order.
+
+    A_t = U T_t U', where T_t has log-normal entries of log-mean m_i and log-deviation 0.3 on its diagonal, in the order
+    given, and normal ones above it.
+
+    Args:
+        means: m_i, the exponents.
+        seed: of the matrices.
+
+    Example:
+        >>> from lyapkit import systems
+        >>> systems.triangular_product((-0.5, 0.25)).exponents
+        (0.25, -0.5)
+    """
+    size, steps = len(means), 4000
+    generator = torch.Generator().manual_seed(seed)
+    normal = torch.randn(steps, size, size, generator=generator, dtype=torch.float64)
+    diagonal = torch.exp(torch.tensor(means, dtype=torch.float64) + 0.3 * normal.diagonal(dim1=-2, dim2=-1))
+    turn = rotation(size)
+    matrices = turn @ (normal.triu(1) + torch.diag_embed(diagonal)) @ turn.T
+    return ReferenceSystem(
+        f"upper triangular product, N = {size}",
+        MatrixProduct(size),
+        tuple(sorted(means, reverse=True)),
+        (0.0,) * size,
+        "exact: E log |diagonal|",
+        "in a rotated basis, so that no entry of the matrices shows the answer",
+        inputs=matrices.reshape(steps, size * size),
+    )
+
+
+def periodic_product() -> ReferenceSystem:
+    """Three matrices in turn: logarithms of the Floquet multipliers, per step.
+
+    The multipliers are the eigenvalues of A_3 A_2 A_1, the matrix applied first standing on the right. Those of the
+    reversed product A_1 A_2 A_3 differ, and with them those of a product of transposed matrices: two matrices would
+    not tell, nor would random ones.
+
+    Example:
+        >>> from lyapkit import systems
+        >>> [round(value, 4) for value in systems.periodic_product().exponents]
+        [0.5992, 0.1559, -0.3888]
+    """
+    first = torch.tensor([[2.0, 1.0, 0.0], [0.0, 1.0, 1.0], [1.0, 0.0, 1.0]], dtype=torch.float64)
+    second = torch.tensor([[1.0, 0.0, 2.0], [1.0, 1.0, 0.0], [0.0, 0.5, 0.0]], dtype=torch.float64)
+    third = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.5], [0.0, 1.0, 1.0]], dtype=torch.float64)
+    multipliers = torch.linalg.eigvals(third @ second @ first).abs().sort(descending=True).values
+    exponents = tuple((multipliers.log() / 3).tolist())
+    return ReferenceSystem(
+        "periodic product (Floquet)",
+        MatrixProduct(3),
+        exponents,
+        (0.0,) * 3,
+        "exact: eigenvalues of the product over one period",
+        "the multipliers of the reversed (or transposed) product are different ones",
+        inputs=torch.stack((first, second, third)).reshape(3, 9).repeat(200, 1),
+        transient=150,  # a whole number of periods, as are the steps that follow
+        tolerance=1e-12,
+        exponent_sum=math.log(3) / 3,  # the product of the three determinants is -3
+    )

@@ -1,0 +1,73 @@
+"""Constant matrices."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from lyapkit.adapters import as_map
+from lyapkit.systems.reference import ReferenceSystem
+
+
+def constant_matrix() -> ReferenceSystem:
+    """X -> A x with a non-normal matrix of eigenvalues 3/2, -3/4 and 1/4: the logarithms of their magnitudes.
+
+    Example:
+        >>> from lyapkit import systems
+        >>> [round(value, 4) for value in systems.constant_matrix().exponents]
+        [0.4055, -0.2877, -1.3863]
+    """
+    basis = torch.tensor([[1.0, 2.0, 3.0], [0.0, 1.0, 4.0], [0.0, 1.0, 5.0]], dtype=torch.float64)
+    inverse = torch.tensor([[1.0, -7.0, 5.0], [0.0, 5.0, -4.0], [0.0, -1.0, 1.0]], dtype=torch.float64)
+    eigenvalues = (1.5, -0.75, 0.25)
+    matrix = basis @ torch.diag(torch.tensor(eigenvalues, dtype=torch.float64)) @ inverse  # exact in binary
+    exponents = tuple(math.log(abs(value)) for value in eigenvalues)
+    return ReferenceSystem(
+        "constant matrix",
+        as_map(lambda x: matrix @ x, state=torch.zeros(3, dtype=torch.float64)),
+        exponents,
+        (0.0,) * 3,
+        "exact: logarithms of the eigenvalues' magnitudes",
+        "not normal: the columns of its eigenbasis are nearly parallel",
+        steps=500,
+        tolerance=1e-12,
+        exponent_sum=sum(exponents),
+    )
+
+
+def orthogonal_matrix() -> ReferenceSystem:
+    """X -> U x with an orthogonal matrix, which neither stretches nor shrinks: all exponents are 0.
+
+    U = (I - S)^{-1} (I + S) with an antisymmetric S (Cayley).
+
+    Example:
+        >>> from lyapkit import systems
+        >>> systems.orthogonal_matrix().exponents
+        (0.0, 0.0, 0.0, 0.0)
+    """
+    matrix = rotation(4)
+    return ReferenceSystem(
+        "orthogonal matrix",
+        as_map(lambda x: matrix @ x, state=torch.zeros(4, dtype=torch.float64)),
+        (0.0,) * 4,
+        (0.0,) * 4,
+        "exact: lengths are kept",
+        steps=500,
+        tolerance=1e-13,
+        exponent_sum=0.0,
+    )
+
+
+def rotation(size: int) -> torch.Tensor:
+    """A fixed rotation in N dimensions, (I - S)^{-1} (I + S) with S_ij = 1/(i + j) above the diagonal, shape (N, N).
+
+    Args:
+        size: N.
+    """
+    index = torch.arange(1, size + 1, dtype=torch.float64)
+    upper = (1 / (index.unsqueeze(0) + index.unsqueeze(1))).triu(1)
+    antisymmetric = upper - upper.T
+    identity = torch.eye(size, dtype=torch.float64)
+    turned: torch.Tensor = torch.linalg.solve(identity - antisymmetric, identity + antisymmetric)
+    return turned

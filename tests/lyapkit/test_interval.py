@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lyapkit import as_map, lyapunov_spectrum, systems, variational_term
-from lyapkit.lyapunov.decomposition import decompose
+from lyapkit.lyapunov.decomposition import MANY_FRAMES, decompose, decompose_sound, gram_schmidt
 from lyapkit.lyapunov.interval import CONDITION_LIMITS, LONGEST, WINDOWS, IntervalRule, replayable_steps
 from references import matrix_with_spectrum, random_orthogonal
 
@@ -117,6 +117,39 @@ def test_what_is_lost_is_said() -> None:
     assert found.log_growth[2].tolist() == [0.0, -math.inf]
     assert found.condition[2] == math.inf
     assert found.volume_error[:3].abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3])
+@pytest.mark.parametrize("spread", [1.0, 1e-6])
+def test_gram_schmidt_is_as_good_as_householder(columns: int, spread: float) -> None:
+    generator = torch.Generator().manual_seed(columns)
+    frames = torch.randn(MANY_FRAMES, 4, columns, generator=generator, dtype=torch.float64)
+    frames[..., 1:] = frames[..., :1] + spread * frames[..., 1:]  # nearly parallel columns
+    q, r = gram_schmidt(frames)
+    torch.testing.assert_close(q.mT @ q, torch.eye(columns).double().expand(MANY_FRAMES, -1, -1), rtol=0, atol=4e-15)
+    torch.testing.assert_close(q @ r, frames, rtol=1e-14, atol=1e-14)
+    assert torch.equal(r.tril(-1), torch.zeros_like(r))
+    exact = torch.linalg.qr(frames).R.diagonal(dim1=-2, dim2=-1).abs()
+    torch.testing.assert_close(r.diagonal(dim1=-2, dim2=-1), exact, rtol=1e-8, atol=0)
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 3), (MANY_FRAMES, 3, 2)])
+def test_sound_frames_are_decomposed_alike(shape: tuple[int, int, int]) -> None:
+    frames = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found, careful = decompose_sound(frames, certify=True), decompose(frames)
+    assert found is not None
+    for name in ("log_growth", "bound", "condition", "volume_error"):
+        torch.testing.assert_close(getattr(found, name), getattr(careful, name), rtol=1e-9, atol=1e-12)
+    assert (
+        found.bound <= shape[-1] * found.condition
+    ).all()  # the 1-norm condition number is at least 1/k of the 2-norm's
+    brief = decompose_sound(frames, certify=False)
+    assert brief is not None
+    assert brief.condition is brief.volume_error is None
+    for spoiled in (math.nan, 1e200, 1e-200):
+        frames[1] = spoiled * frames[1]
+        assert decompose_sound(frames, certify=False) is None
+        frames[1] = 1.0
 
 
 CONTRACTING = as_map(lambda x: 0.5 * x, state=torch.ones(2, dtype=torch.float64))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-FEW_COLUMNS = 3
-MANY_FRAMES = 256
-"""Many frames of few columns are decomposed side by side: LAPACK would be called for every frame by itself."""
+from lyapkit.lyapunov.orthonormal import orthonormalise
 
 
 @dataclass(frozen=True)
@@ -42,22 +41,19 @@ class Decomposition:
     lost: Tensor
 
 
-def decompose_sound(frame: Tensor, certify: bool) -> Decomposition | None:
+def decompose_sound(frame: Tensor, certify: bool, expected_bound: float = math.inf) -> Decomposition | None:
     """Decompose frames of shape (B, N, k) that nothing is wrong with, which is nearly always so.
 
     Args:
         frame: the frames.
         certify: compute condition number and volume too, each of which costs as much as the decomposition.
+        expected_bound: about what `Decomposition.bound` will be; small ones allow a faster way.
 
     Returns:
         None where a frame is not finite, has lost a direction or comes near the ends of its type's range; see
         `decompose` for those.
     """
-    batch, _, k = frame.shape
-    if k <= FEW_COLUMNS and batch >= MANY_FRAMES:
-        q, r = gram_schmidt(frame)
-    else:
-        q, r = torch.linalg.qr(frame)  # Householder, which scales columns by itself
+    q, r = orthonormalise(frame, expected_bound)
     diagonal = r.diagonal(dim1=-2, dim2=-1).abs()
     relative = diagonal / r.square().sum(dim=-2).sqrt()  # (B, k): how much of a column the others leave
     limits = torch.finfo(frame.dtype)
@@ -73,33 +69,6 @@ def decompose_sound(frame: Tensor, certify: bool) -> Decomposition | None:
         condition = _condition(r / size, nothing.unsqueeze(-1))
         volume_error = _volume_error((frame / size).double(), log_growth - size.squeeze(-2).double().log())
     return Decomposition(q, log_growth, 1 / relative.amin(dim=-1).double(), condition, volume_error, ~nothing, nothing)
-
-
-def gram_schmidt(frame: Tensor) -> tuple[Tensor, Tensor]:
-    """QR decomposition by Gram-Schmidt, done twice for every column, of all frames at once.
-
-    Once is not enough, twice is (Giraud et al. 2005): Q is orthonormal to rounding as long as no column is lost to the
-    others entirely, and R_ii as accurate as Householder's.
-
-    Args:
-        frame: shape (B, N, k).
-
-    Returns:
-        Q, shape (B, N, k), and R with a positive diagonal, shape (B, k, k).
-    """
-    columns = frame.permute(2, 1, 0).contiguous()  # (k, N, B): trajectories side by side in memory
-    orthonormal: list[Tensor] = []
-    r = torch.zeros(columns.shape[0], *frame.shape[:1], columns.shape[0], dtype=frame.dtype, device=frame.device)
-    for position, column in enumerate(columns):
-        for _ in range(2 if orthonormal else 0):
-            for row, direction in enumerate(orthonormal):
-                overlap = (direction * column).sum(dim=0)  # (B,)
-                column = column - overlap * direction
-                r[row, :, position] += overlap
-        length = column.square().sum(dim=0).sqrt()
-        r[position, :, position] = length
-        orthonormal.append(column / length)
-    return torch.stack(orthonormal).permute(2, 1, 0), r.transpose(0, 1)
 
 
 def decompose(frame: Tensor) -> Decomposition:

@@ -10,6 +10,7 @@ decomposition may be done every q steps, J_{t+q-1} ... J_t Q = Q' R.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -126,7 +127,7 @@ def qr_growth(
             counted, done = counted + steps, done + steps
             on_steps(steps)
             if counted >= rule.interval or done in (drive.steps, drive.transient):
-                part = decompose_sound(frame, collected.certify_next)
+                part = decompose_sound(frame, collected.certify_next, collected.bound)
                 window = [(counted, part)] if part else _again(frame, opening, pushes, counted, drive.offset + done)
                 rule.update(counted, collected.worst_condition(window))
                 if done > drive.transient:
@@ -147,6 +148,7 @@ class _Collected:
         self.windows = 0
         self.margin = torch.ones(frame.shape[0], dtype=torch.float64, device=frame.device)
         self.condition = self.margin
+        self.bound = math.inf  # of the last window
         self.lengths: list[int] = []
         self.logs: list[Tensor] = []
         self.volume_error = torch.zeros_like(self.margin)
@@ -163,6 +165,7 @@ class _Collected:
         both are at most the condition number in the 2-norm.
         """
         self.windows += 1
+        self.bound = max(float(part.bound.max()) for _, part in window)
         worst = []
         for _, part in window:
             if part.condition is not None:

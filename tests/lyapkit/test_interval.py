@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from lyapkit import as_map, lyapunov_spectrum, systems, variational_term
-from lyapkit.lyapunov.decomposition import MANY_FRAMES, decompose, decompose_sound, gram_schmidt
+from lyapkit.lyapunov.decomposition import decompose, decompose_sound
 from lyapkit.lyapunov.interval import CONDITION_LIMITS, LONGEST, WINDOWS, IntervalRule, replayable_steps
+from lyapkit.lyapunov.orthonormal import MANY_FRAMES, WELL_CONDITIONED, cholesky_qr, gram_schmidt, orthonormalise
 from references import matrix_with_spectrum, random_orthogonal
 
 
@@ -131,6 +132,44 @@ def test_gram_schmidt_is_as_good_as_householder(columns: int, spread: float) -> 
     assert torch.equal(r.tril(-1), torch.zeros_like(r))
     exact = torch.linalg.qr(frames).R.diagonal(dim1=-2, dim2=-1).abs()
     torch.testing.assert_close(r.diagonal(dim1=-2, dim2=-1), exact, rtol=1e-8, atol=0)
+
+
+def frames_of_bound(bound: float, seed: int = 0) -> torch.Tensor:
+    """Frames (4, 30, 20), orthonormal but for the last column, of which 1/bound is orthogonal to the others."""
+    frames = torch.stack([random_orthogonal(30, seed + number)[:, :20] for number in range(4)])
+    mixture = torch.randn(4, 19, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    inside = frames[..., :19] @ (mixture / mixture.norm(dim=-1, keepdim=True)).unsqueeze(-1)  # (4, 30, 1)
+    last = math.sqrt(1 - bound**-2) * inside + frames[..., 19:] / bound
+    return torch.cat((frames[..., :19], last), dim=-1)
+
+
+@pytest.mark.parametrize(("passes", "bound"), [(1, 1.0), (1, 5.0), (2, 5.0), (2, 1e3), (2, 1e5)])
+def test_cholesky_qr_is_as_good_as_householder(passes: int, bound: float) -> None:
+    frames = frames_of_bound(bound)
+    found = cholesky_qr(frames, passes)
+    assert found is not None
+    q, r = found
+    exact = torch.linalg.qr(frames).R.diagonal(dim1=-2, dim2=-1).abs()
+    loss = 1e-12 if passes == 1 else 1e-14
+    torch.testing.assert_close(q.mT @ q, torch.eye(20).double().expand(4, -1, -1), rtol=0, atol=loss)
+    torch.testing.assert_close(q @ r, frames, rtol=0, atol=1e-14)
+    torch.testing.assert_close(r.diagonal(dim1=-2, dim2=-1), exact, rtol=max(loss, 1e-15 * bound), atol=0)
+
+
+def test_cholesky_qr_knows_its_limits() -> None:
+    assert cholesky_qr(frames_of_bound(3 * WELL_CONDITIONED), 1) is None
+    assert cholesky_qr(frames_of_bound(1e8), 2) is None
+    assert cholesky_qr(torch.zeros(2, 4, 3, dtype=torch.float64), 2) is None
+    assert cholesky_qr(torch.full((2, 4, 3), math.nan, dtype=torch.float64), 2) is None
+
+
+@pytest.mark.parametrize("bound", [1.0, 1e3])
+@pytest.mark.parametrize("expected", [1.0, math.inf])
+def test_any_expectation_gives_a_decomposition(bound: float, expected: float) -> None:
+    frames = frames_of_bound(bound)
+    q, r = orthonormalise(frames, expected)
+    torch.testing.assert_close(q @ r, frames, rtol=0, atol=1e-14)
+    torch.testing.assert_close(q.mT @ q, torch.eye(20).double().expand(4, -1, -1), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(2, 5, 3), (MANY_FRAMES, 3, 2)])

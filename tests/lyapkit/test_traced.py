@@ -136,7 +136,7 @@ OPERATIONS: list[Callable[[Tensor, Tensor], Tensor]] = [
     lambda a, b: torch.stack((a[::2], b[::2])).T.reshape(-1),
     lambda a, b: 2.0 * (KERNEL @ a) - 0.5 * a,
     lambda a, b: torch.where(a > b, a, torch.relu(b)),
-    lambda a, b: torch.nn.functional.layer_norm(a, (6,)) * b.mean(),
+    lambda a, b: torch.softmax(a, 0) * b.mean(),
     lambda a, b: torch.exp(-a.square()) / (1 + b.square()),
     lambda a, b: (a.reshape(2, 3).T @ b.reshape(2, 3)).reshape(-1)[:6],
     lambda a, b: torch.ones_like(a) * 0.5 - b.detach() * 0 + a.clone(),

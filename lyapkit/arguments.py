@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from numbers import Real
 from typing import Any
 
 import torch
@@ -35,6 +36,21 @@ def refuse_inference_mode() -> None:
         )
 
 
+def check_precision(dtype: torch.dtype, device: torch.device) -> None:
+    """What a map computes in: single or double precision, on a device that holds numbers.
+
+    Raises:
+        ValueError: half precision, or the meta device.
+    """
+    if dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"the map computes in {dtype}, whose derivatives carry two or three digits; convert it with .float() "
+            "or .double()."
+        )
+    if device.type == "meta":
+        raise ValueError("the map is on the meta device, which holds no numbers; load it on a real device.")
+
+
 def check_k(k: int | None, size: int) -> int:
     """The number of leading exponents, N by default.
 
@@ -61,6 +77,20 @@ def check_interval(interval: int, name: str = "qr_interval") -> int:
     if interval < 1:
         raise ValueError(f"{name} must be at least 1, got {interval}.")
     return interval
+
+
+def check_fraction(name: str, value: Any) -> float:
+    """A number between 0 and 1.
+
+    Raises:
+        TypeError: not a number.
+        ValueError: outside [0, 1].
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, got {value!r}.")
+    if not 0 <= float(value) <= 1:
+        raise ValueError(f"{name} must be between 0 and 1, got {value}.")
+    return float(value)
 
 
 def check_dt(dt: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lyapkit.purity import HIDDEN_STATE, RANDOM_NUMBERS, ModuleWatch
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents import TangentStrategy, choose_strategy
 
@@ -34,7 +35,7 @@ def probed_tangents(
 
 
 def probe_step(map: RecurrentMap, state: Tensor, input: Tensor | None) -> None:
-    """Check that a step is pure, well shaped, finite and deterministic.
+    """Check that a step is pure, well shaped, finite, deterministic and takes every trajectory by itself.
 
     Raises:
         TypeError: a step does not return a tensor.
@@ -43,7 +44,9 @@ def probe_step(map: RecurrentMap, state: Tensor, input: Tensor | None) -> None:
     random_state = torch.get_rng_state()
     given_state, given_input = state.clone(), None if input is None else input.clone()
     with torch.no_grad():
-        after = map.step(given_state, given_input)
+        with ModuleWatch(map) as watch:
+            after = map.step(given_state, given_input)
+        watch.refuse_changes()
         if not isinstance(after, Tensor):
             raise TypeError(f"the map must return its next state as one tensor, got {type(after).__name__}.")
         if not torch.equal(given_state, state):
@@ -59,14 +62,37 @@ def probe_step(map: RecurrentMap, state: Tensor, input: Tensor | None) -> None:
     if not torch.isfinite(after).all():
         raise ValueError("the first step gives a state that is not finite; check weights, inputs and state.")
     if not torch.equal(torch.get_rng_state(), random_state):
-        raise ValueError(
-            "the map draws random numbers, so its exponents are not defined; call .eval() on modules with dropout, "
-            "or draw the noise beforehand and give it as inputs."
-        )
+        raise ValueError(RANDOM_NUMBERS)
     if not torch.equal(after, again):
+        raise ValueError(HIDDEN_STATE)
+    _probe_elsewhere(map, state, input, after)
+
+
+@torch.no_grad()
+def _probe_elsewhere(map: RecurrentMap, state: Tensor, input: Tensor | None, after: Tensor) -> None:
+    """Check that trajectories do not see each other, and that a step from somewhere else leaves no trace.
+
+    The second finds hidden states that rest at the given state, as one does that starts at zero there.
+    """
+    first = state[:1]
+    pair = torch.cat((first, first + 0.01 * (1 + first.abs().amax())))
+    drive = None if input is None else input[:1]
+    try:
+        together = map.step(pair, None if drive is None else torch.cat((drive, drive)))
+        alone = torch.cat((map.step(pair[:1], drive), map.step(pair[1:], drive)))
+    except RuntimeError as error:
         raise ValueError(
-            "two calls with the same state and input differ, so the map keeps a hidden state or draws random numbers; "
-            "make that part of the state, or call .eval()."
+            f"the map takes {state.shape[0]} states at once, but not one or two: {error}. A step must take states with "
+            "any leading dimensions, and keep nothing between calls. If the map is meant to be so, pass check=False."
+        ) from error
+    if not torch.equal(after, map.step(state.clone(), input)):
+        raise ValueError(HIDDEN_STATE)
+    room = torch.finfo(state.dtype).eps ** 0.5 * (1 + alone.abs().amax(dim=-1))
+    # where a map jumps, rounding may decide to which side; so one of the two is enough
+    if not bool(((together - alone).abs().amax(dim=-1) <= room).any()):
+        raise ValueError(
+            "a trajectory moves differently when it is not alone in its batch, as under batch norm; make the step "
+            "treat every state (..., N) by itself. If the map is meant to be so, pass check=False."
         )
 
 

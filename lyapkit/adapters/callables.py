@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from lyapkit.adapters.leaves import Leaf, check_leaf, find_leaves, to_real
+from lyapkit.purity import HIDDEN_STATE, RANDOM_NUMBERS, ModuleWatch
 from lyapkit.recurrent_map import RecurrentMap
 
 
@@ -18,75 +21,66 @@ class CallableMap(RecurrentMap):
     The callable is batched with `torch.vmap`. Where vmap cannot trace it (data-dependent Python control
     flow, operations without a batching rule), it is called once per batch member; `batching` says which.
 
+    A complex number is two real components of the flat state, (re, im), so a complex recurrence of n units has 2 n
+    exponents: those of the real map on pairs, whether or not it is holomorphic. Where it is, they come in equal pairs,
+    since a complex factor stretches both directions of its plane alike.
+
     Args:
         function: ``f(state)`` or ``f(state, input)``, returning a state of the same structure.
-        state: example state, any pytree of floating-point tensors of one dtype and device.
-        input: example input, a floating-point tensor of any shape; None for an autonomous map.
+        state: example state, any pytree of floating-point or complex tensors of one precision and device.
+        input: example input, a floating-point or complex tensor of any shape; None for an autonomous map.
 
     Raises:
-        TypeError: a leaf is not a floating-point tensor, or the callable returns something else than a state.
-        ValueError: leaves disagree in dtype or device, or the returned state in structure or shape.
+        TypeError: a leaf is neither floating point nor complex, the callable cannot be called with these arguments, or
+            it returns something else than a state.
+        ValueError: leaves disagree in dtype or device or are not finite, the returned state in structure, shape or
+            dtype; or the callable is not a map: it draws random numbers or keeps a state of its own.
     """
 
     def __init__(self, function: Callable[..., Any], state: Any, input: Tensor | None = None) -> None:
-        paths, self._structure = pytree.tree_flatten_with_path(state)
-        if not paths:
-            raise ValueError("the example state holds no tensors; give one tensor or a pytree of tensors.")
-        for path, leaf in paths:
-            _check_leaf(f"state{pytree.keystr(path)}", leaf)
-        if not any(leaf.numel() for _, leaf in paths):
-            raise ValueError("the example state has no components; give at least one.")
-        leaves: list[Tensor] = [leaf.detach() for _, leaf in paths]
-        for what in ("dtype", "device"):
-            found = {str(getattr(leaf, what)) for leaf in leaves}
-            if len(found) > 1:
-                raise ValueError(
-                    f"the leaves of the example state must share one {what}, got {sorted(found)}; "
-                    f"convert them with .to()."
-                )
+        self._leaves, self._structure = find_leaves(state)
+        self._sizes = [leaf.size for leaf in self._leaves]
+        self._input: Leaf | None = None
         if input is not None:
-            _check_leaf("input", input)
-            if (input.dtype, input.device) != (leaves[0].dtype, leaves[0].device):
+            check_leaf("input", input)
+            if (input.dtype.to_real(), input.device) != (self.dtype, self.device):
                 raise ValueError(
-                    f"example input is {input.dtype} on {input.device}, the state {leaves[0].dtype} on "
-                    f"{leaves[0].device}; convert one of them with .to()."
+                    f"example input is {input.dtype} on {input.device}, the state {self.dtype} on {self.device}; "
+                    "convert one of them with .to()."
                 )
+            self._input = Leaf("", "s", input.detach())
         self._function = function
-        self._paths = [pytree.keystr(path) for path, _ in paths]
-        self._leaves = leaves
-        self._names = [name for (path, leaf) in paths for name in _component_names(_leaf_name(path), tuple(leaf.shape))]
-        self._input_shape = None if input is None else input.shape
-        self._example_input = None if input is None else input.detach().reshape(-1)
+        _check_signature(function, driven=input is not None)
         self.batching = self._probe()
 
     @property
     def state_size(self) -> int:
-        """Number of elements of all leaves together."""
-        return sum(leaf.numel() for leaf in self._leaves)
+        """Number of real components of all leaves together."""
+        return sum(self._sizes)
 
     @property
     def input_size(self) -> int:
-        """Number of elements of the example input."""
-        return 0 if self._input_shape is None else self._input_shape.numel()
+        """Number of real components of the example input."""
+        return 0 if self._input is None else self._input.size
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type of the example state."""
-        return self._leaves[0].dtype
+        """Type of the components of the example state."""
+        return self._leaves[0].example.dtype.to_real()
 
     @property
     def device(self) -> torch.device:
         """Device of the example state."""
-        return self._leaves[0].device
+        return self._leaves[0].example.device
 
     @property
     def unit_names(self) -> list[str]:
-        """Path of the leaf and position in it: ``x[0]`` for one tensor, ``h[3]`` for ``{"h": ...}``."""
-        return self._names
+        """Path of the leaf and position in it: ``x[0]`` for one tensor, ``h[3]`` for ``{"h": ...}``, ``x[0].re``."""
+        return [name for leaf in self._leaves for name in leaf.component_names]
 
     def initial_state(self, batch: int) -> Tensor:
         """The example state, repeated."""
-        return torch.cat([leaf.reshape(-1) for leaf in self._leaves]).repeat(batch, 1)
+        return torch.cat([to_real(leaf.example) for leaf in self._leaves]).repeat(batch, 1)
 
     def step(self, state: Tensor, input: Tensor | None = None) -> Tensor:
         """The callable on the unflattened state, flattened again."""
@@ -98,10 +92,7 @@ class CallableMap(RecurrentMap):
         if states.shape[0] == 1:  # spared the overhead of vmap, which is that of many small steps
             after = self._single(states[0], None if inputs is None else inputs[0])
         elif self.batching == "vmap":
-            if inputs is None:
-                after = torch.vmap(self._single)(states)
-            else:
-                after = torch.vmap(self._single)(states, inputs)
+            after = self._batched(states, inputs)
         else:
             rows = [
                 self._single(states[row], None if inputs is None else inputs[row]) for row in range(states.shape[0])
@@ -115,78 +106,76 @@ class CallableMap(RecurrentMap):
             return self._function.named_parameters()
         return iter(())
 
+    def _batched(self, states: Tensor, inputs: Tensor | None) -> Tensor:
+        arguments = (states,) if inputs is None else (states, inputs)
+        after: Tensor = torch.vmap(self._single)(*arguments)
+        return after
+
     def _single(self, state: Tensor, input: Tensor | None = None) -> Tensor:
-        parts = torch.split(state, [leaf.numel() for leaf in self._leaves])
-        leaves = [part.reshape(leaf.shape) for part, leaf in zip(parts, self._leaves, strict=True)]
+        parts = torch.split(state, self._sizes)
+        leaves = [leaf.from_real(part) for part, leaf in zip(parts, self._leaves, strict=True)]
         arguments = [pytree.tree_unflatten(leaves, self._structure)]
         if input is not None:
-            assert self._input_shape is not None
-            arguments.append(input.reshape(self._input_shape))
+            assert self._input is not None
+            arguments.append(self._input.from_real(input))
         returned = self._function(*arguments)
         after, structure = pytree.tree_flatten(returned)
         if structure != self._structure:  # perhaps a dict whose keys come in another order
             by_path = {pytree.keystr(path): leaf for path, leaf in pytree.tree_flatten_with_path(returned)[0]}
-            after = [by_path[path] for path in self._paths if path in by_path]
+            after = [by_path[leaf.path] for leaf in self._leaves if leaf.path in by_path]
         if len(after) != len(self._leaves) or len(after) != structure.num_leaves:
             raise ValueError(
                 f"the callable must return a state like the example, {self._structure}, but returned {structure}."
             )
-        for leaf, example in zip(after, self._leaves, strict=True):
-            if not isinstance(leaf, Tensor):
-                raise TypeError(f"the callable must return tensors, got {type(leaf).__name__}.")
-            if leaf.shape != example.shape or leaf.dtype != example.dtype:
+        for tensor, leaf in zip(after, self._leaves, strict=True):
+            if not isinstance(tensor, Tensor):
+                raise TypeError(f"the callable must return tensors, got {type(tensor).__name__}.")
+            if tensor.shape != leaf.example.shape or tensor.dtype != leaf.example.dtype:
                 raise ValueError(
-                    f"the callable returned a leaf of shape {tuple(leaf.shape)} and {leaf.dtype} where the example "
-                    f"state has {tuple(example.shape)} and {example.dtype}; a map returns its state unchanged "
-                    "in shape and dtype."
+                    f"the callable returned a leaf of shape {tuple(tensor.shape)} and {tensor.dtype} where the example "
+                    f"state has {tuple(leaf.example.shape)} and {leaf.example.dtype}; a map returns its state "
+                    "unchanged in shape and dtype."
                 )
-        return torch.cat([leaf.reshape(-1) for leaf in after])
+        return torch.cat([to_real(tensor) for tensor in after])
 
     def _probe(self) -> str:
-        """Call once as it is, then twice under vmap; returns which batching works."""
-        state, input = self.initial_state(1)[0], self._example_input
+        """Call once as it is, twice under vmap, and once again as it is; returns which batching works."""
+        state = self.initial_state(1)[0]
+        input = None if self._input is None else to_real(self._input.example)
         with torch.no_grad():
-            self._single(state, input)
-            pair = state.expand(2, -1)
+            given = state.clone(), None if input is None else input.clone()
+            with ModuleWatch(self._function) as watch:
+                before = self._single(*given)
+            watch.refuse_changes()
+            for what, now, then in (("state", given[0], state), ("input", given[1], input)):
+                if now is not None and then is not None and not torch.allclose(now, then, 0, 0, equal_nan=True):
+                    raise ValueError(f"the callable changes its {what} in place; leave it as it is, and return anew.")
+            batching = "vmap"
             try:
-                if input is None:
-                    torch.vmap(self._single)(pair)
-                else:
-                    torch.vmap(self._single)(pair, input.expand(2, -1))
+                self._batched(state.expand(2, -1), None if input is None else input.expand(2, -1))
             except RuntimeError as error:
                 if "randomness" in str(error):
-                    raise ValueError(
-                        "the map draws random numbers, so its exponents are not defined; draw the noise "
-                        "beforehand and give it as inputs."
-                    ) from error
-                return "loop"
-        return "vmap"
+                    raise ValueError(RANDOM_NUMBERS) from error
+                batching = "loop"
+            try:
+                same = torch.allclose(self._single(state, input), before, rtol=0, atol=0, equal_nan=True)
+            except RuntimeError as error:  # what vmap's trace has left behind cannot be used outside of it
+                raise ValueError(HIDDEN_STATE) from error
+        if not same:
+            raise ValueError(HIDDEN_STATE)
+        return batching
 
 
-def _check_leaf(name: str, leaf: Any) -> None:
-    if not isinstance(leaf, Tensor):
-        raise TypeError(f"{name} must be a tensor, got {type(leaf).__name__}.")
-    if leaf.is_complex():
+def _check_signature(function: Callable[..., Any], driven: bool) -> None:
+    called = function.forward if isinstance(function, nn.Module) else function
+    try:
+        signature = inspect.signature(called)
+    except (TypeError, ValueError):  # some functions written in C have none
+        return
+    try:
+        signature.bind(*(("state", "input") if driven else ("state",)))
+    except TypeError as error:
+        remedy = "leave input= out when the map is autonomous" if driven else "give input= when the map is driven"
         raise TypeError(
-            f"{name} is complex; carry it as pairs of real numbers (torch.view_as_real inside the callable)."
-        )
-    if not leaf.is_floating_point():
-        raise TypeError(f"{name} must be floating point, got {leaf.dtype}; convert it with .double().")
-
-
-def _leaf_name(path: tuple[Any, ...]) -> str:
-    """``h`` for a key or field, ``state0`` for a position, joined by dots; ``x`` for a bare tensor."""
-    parts = []
-    for key in path:
-        label = getattr(key, "key", None)
-        if label is None:
-            label = getattr(key, "name", None)
-        parts.append(f"state{key.idx}" if label is None else str(label))
-    return ".".join(parts) or "x"
-
-
-def _component_names(leaf: str, shape: tuple[int, ...]) -> list[str]:
-    if not shape:
-        return [leaf]
-    positions = torch.cartesian_prod(*(torch.arange(size) for size in shape)).reshape(-1, len(shape))
-    return [f"{leaf}[{','.join(str(index) for index in row)}]" for row in positions.tolist()]
+            f"the callable cannot be called as f({'state, input' if driven else 'state'}): {error}; {remedy}."
+        ) from error

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from lyapkit.arguments import check_fraction
 from lyapkit.recurrent_map import RecurrentMap
 
 
@@ -23,8 +24,10 @@ class ClosedLoop(RecurrentMap):
         teacher_forcing: a in [0, 1].
 
     Raises:
-        TypeError: the map is autonomous, so that nothing can be fed back, or the feedback cannot be called.
-        ValueError: a is outside [0, 1], or the feedback returns another shape or type than an input has.
+        TypeError: the map is autonomous, so that nothing can be fed back, the feedback cannot be called, or a is not a
+            number.
+        ValueError: a is outside [0, 1], or the feedback cannot read outputs of this shape and type, or returns another
+            than an input has.
     """
 
     def __init__(
@@ -34,13 +37,18 @@ class ClosedLoop(RecurrentMap):
             raise TypeError("the map is autonomous: it has no input that outputs could be fed back to.")
         if not callable(feedback):
             raise TypeError(f"feedback must be callable, got {type(feedback).__name__}.")
-        if not 0 <= teacher_forcing <= 1:
-            raise ValueError(f"teacher_forcing must be between 0 and 1, got {teacher_forcing}.")
         self.open_loop = open_loop
         self.feedback = feedback
-        self.teacher_forcing = float(teacher_forcing)
+        self.teacher_forcing = check_fraction("teacher_forcing", teacher_forcing)
         with torch.no_grad():
-            fed = self._fed_back(open_loop.initial_state(2))
+            output = open_loop.output(open_loop.initial_state(2))
+            try:
+                fed = feedback(output)
+            except RuntimeError as error:
+                raise ValueError(
+                    f"feedback cannot read the map's outputs, {tuple(output.shape)} of {output.dtype} for two states: "
+                    f"{error}"
+                ) from error
         if not isinstance(fed, Tensor) or fed.shape != (2, open_loop.input_size) or fed.dtype != open_loop.dtype:
             found = f"{tuple(fed.shape)} of {fed.dtype}" if isinstance(fed, Tensor) else type(fed).__name__
             raise ValueError(
@@ -89,7 +97,7 @@ class ClosedLoop(RecurrentMap):
 
     def step(self, state: Tensor, input: Tensor | None = None) -> Tensor:
         """A step of the open loop under the mixed input."""
-        fed = self._fed_back(state)
+        fed = self.feedback(self.open_loop.output(state))
         if input is not None:
             fed = self.teacher_forcing * input + (1 - self.teacher_forcing) * fed
         return self.open_loop.step(state, fed)
@@ -109,9 +117,6 @@ class ClosedLoop(RecurrentMap):
         if isinstance(self.feedback, nn.Module):
             for name, parameter in self.feedback.named_parameters():
                 yield f"feedback.{name}", parameter
-
-    def _fed_back(self, state: Tensor) -> Tensor:
-        return self.feedback(self.open_loop.output(state))
 
 
 def with_feedback(

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from lyapkit.adapters.callables import CallableMap
 from lyapkit.adapters.cells import cell_map
 from lyapkit.adapters.layers import layer_map
+from lyapkit.arguments import check_precision
 from lyapkit.recurrent_map import RecurrentMap
 
 ModuleType = TypeVar("ModuleType", bound=nn.Module)
 
 _ADAPTERS: dict[type[nn.Module], Callable[[Any], RecurrentMap]] = {}
-
-_RANDOM_IN_TRAINING = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
 
 
 def register_adapter(module_type: type[ModuleType], adapter: Callable[[ModuleType], RecurrentMap]) -> None:
@@ -50,16 +48,25 @@ def as_map(obj: object, *, state: Any = None, input: Tensor | None = None) -> Re
             - any callable ``f(x)`` or ``f(x, s)``, the *state first* (PyTorch's own cells take the input first), on
               one unbatched state: ``lambda state, input: cell(input, state)`` for a cell with a step of its own;
             - a `RecurrentMap`, which is returned as it is.
-        state: example state of a callable, any pytree of floating-point tensors.
-        input: example input of a driven callable, a floating-point tensor; None when autonomous.
+        state: example state of a callable, any pytree of floating-point or complex tensors; trajectories start there
+            unless an analysis is given another initial state.
+        input: example input of a driven callable, a floating-point or complex tensor; None when autonomous. Only its
+            shape and dtype matter.
 
     Returns:
         The map. It reads the module's current weights at every step.
 
+    Complex numbers, as in diagonal recurrences x' = Lambda x + B s (LRU, S4D), are pairs of real components of the flat
+    state, (re, im) next to each other: every factor lambda_i gives log |lambda_i| twice. Flat states, inputs and
+    outputs are real accordingly: ``torch.view_as_real(z).flatten(-2)`` of complex ones (..., n) gives the 2 n
+    components, and ``torch.view_as_complex(x.unflatten(-1, (-1, 2)))`` takes them back, in a readout for instance.
+
     Raises:
-        TypeError: ``obj`` is none of these, or ``state``/``input`` are given for a module that needs none.
-        ValueError: the map is not well defined (bidirectional, active dropout, hooks, another ``forward`` than the
-            built-in one, returned shape differs), in half precision or on the meta device.
+        TypeError: ``obj`` is none of these, ``state``/``input`` are given for a module that needs none, or a callable
+            cannot be called with them.
+        ValueError: the map is not well defined (bidirectional, active dropout or batch norm, random numbers, a hidden
+            state, hooks, another ``forward`` than the built-in one, returned shape differs), the example state is not
+            finite, or numbers are in half precision or on the meta device.
 
     Example:
         >>> import torch
@@ -69,6 +76,9 @@ def as_map(obj: object, *, state: Any = None, input: Tensor | None = None) -> Re
         >>> henon = as_map(lambda x: torch.stack((1 - 1.4 * x[0] ** 2 + x[1], 0.3 * x[0])), state=torch.zeros(2))
         >>> henon.unit_names
         ['x[0]', 'x[1]']
+        >>> eigenvalues = torch.tensor([0.9j, 0.5 + 0.5j])
+        >>> as_map(lambda z: eigenvalues * z, state=torch.zeros(2, dtype=torch.complex64)).unit_names
+        ['x[0].re', 'x[0].im', 'x[1].re', 'x[1].im']
     """
     if isinstance(obj, RecurrentMap):
         _refuse_examples(obj, state, input)
@@ -82,9 +92,7 @@ def as_map(obj: object, *, state: Any = None, input: Tensor | None = None) -> Re
     if isinstance(obj, type) and issubclass(obj, nn.Module):
         raise TypeError(f"{obj.__name__} is a class; pass a module, such as {obj.__name__}(...).")
     if callable(obj) and state is not None:
-        if isinstance(obj, nn.Module):
-            _refuse_random_layers(obj)
-        return _checked(CallableMap(obj, state, input))
+        return CallableMap(obj, state, input)
     raise TypeError(_unknown(obj))
 
 
@@ -94,13 +102,7 @@ def _adapter(module: nn.Module) -> Callable[[Any], RecurrentMap] | None:
 
 
 def _checked(map: RecurrentMap) -> RecurrentMap:
-    if map.dtype not in (torch.float32, torch.float64):
-        raise ValueError(
-            f"the map computes in {map.dtype}, whose derivatives carry two or three digits; convert it with .float() "
-            "or .double()."
-        )
-    if map.device.type == "meta":
-        raise ValueError("the map is on the meta device, which holds no numbers; load it on a real device.")
+    check_precision(map.dtype, map.device)
     return map
 
 
@@ -110,15 +112,6 @@ def _refuse_examples(obj: object, state: Any, input: Tensor | None) -> None:
             f"{type(obj).__name__} knows its own state and input; give example state and input for callables only. "
             "(An initial state is an argument of the analysis.)"
         )
-
-
-def _refuse_random_layers(module: nn.Module) -> None:
-    for name, layer in module.named_modules():
-        if layer.training and isinstance(layer, _RANDOM_IN_TRAINING):
-            raise ValueError(
-                f"{type(layer).__name__} ({name or 'the module itself'}) is in training mode, so a step depends on "
-                "chance or on the batch; call .eval() first."
-            )
 
 
 def _unknown(obj: object) -> str:

@@ -1,4 +1,4 @@
-"""The analysis `variational_term`: singular values of V_t = J_t ... J_1 over time."""
+"""The analysis `variational_term`: singular values of products of Jacobians over time."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from lyapkit.arguments import check_dt, check_interval, check_k, time_unit
 from lyapkit.drive import prepare_drive
 from lyapkit.lyapunov.carrying import pushed_frames
 from lyapkit.lyapunov.graded import GradedProduct
+from lyapkit.lyapunov.sliding import SlidingProduct
 from lyapkit.probe import probed_tangents
 from lyapkit.progress import progress_bar
 from lyapkit.results import make_dataset, provenance
@@ -27,6 +28,7 @@ def variational_term(
     *,
     steps: int | None = None,
     k: int | None = None,
+    horizon: int | None = None,
     initial_state: Tensor | None = None,
     feedback: Callable[[Tensor], Tensor] | None = None,
     teacher_forcing: float = 0.0,
@@ -45,32 +47,42 @@ def variational_term(
 
     are the eigenvalues of eq. (4) before its limit and tend to the Lyapunov exponents.
 
+    With a ``horizon`` H the product is that of the last H Jacobians, J_t ... J_{t-H+1}, for every recorded t from H on:
+    how far a state reaches into the state H steps later, which is what backpropagation through time truncated to H
+    steps can see. The exponents are then log sigma_i / H.
+
     The product is never formed: it is kept as U D T with the logarithms of D, so that singular values far
     below eps times the largest, and far outside the range of float64, keep their digits: the error of a logarithm
-    is about eps times the condition number of the single Jacobians, not of their product.
+    is about eps times the condition number of the single Jacobians, not of their product. A sliding window is no less
+    exact. A step costs one QR decomposition of N x N; with a horizon two, and each recorded window as many more as the
+    logarithms of its singular values span multiples of 16, but at most H, and the memory is that of 2 H matrices N x N
+    for each trajectory.
 
     Args:
         model: anything `lyapkit.as_map` takes.
         inputs: inputs of a driven map, (T, M) or (T, B, M).
         steps: number of steps of an autonomous map.
         k: number of leading singular values to return; all N by default. All N are computed in any case.
+        horizon: number of last steps whose Jacobians are multiplied, H; all steps up to t by default.
         initial_state: flat states (N,) or (B, N); the map's own by default.
         feedback: closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
             and takes ``steps`` instead of ``inputs``.
         teacher_forcing: with ``feedback``, how much of the given inputs is mixed in: a s_t + (1 - a) feedback.
-        record_every: steps between recorded singular values; the last step is always recorded.
+        record_every: steps between recorded singular values; the last step is always recorded. With a horizon the first
+            is H.
         dt: duration of a step; finite-time exponents are divided by it.
         check: probe the map once before the run.
         progress: show a progress bar.
 
     Returns:
         A Dataset with ``log_singular_value`` (nats) and ``running_exponent`` (nats per step, or per unit time),
-        both over (trajectory, step, exponent), descending at each step; -inf where V_t is singular.
+        both over (trajectory, step, exponent), descending at each step; -inf where the product is singular.
 
     Raises:
         TypeError: an argument is of the wrong kind.
         ValueError: an argument is out of range, shapes or dtypes disagree, or the map fails the probe.
-        FloatingPointError: the trajectory overflows; the message names step and trajectory.
+        FloatingPointError: the trajectory overflows or a derivative is not finite; the message names step and
+            trajectory.
 
     Example:
         >>> import lyapkit, torch
@@ -79,29 +91,44 @@ def variational_term(
         >>> ds = lyapkit.variational_term(lyapkit.as_map(lambda x: shear @ x, state=x0), steps=1)
         >>> ds.log_singular_value.values.round(4).tolist()  # the golden ratio, although both exponents are 0
         [[[0.4812, -0.4812]]]
+        >>> factors = torch.tensor([[0.5], [0.5], [2.0], [2.0]])
+        >>> scaling = lyapkit.as_map(lambda x, s: s * x, state=torch.ones(1), input=torch.ones(1))
+        >>> ds = lyapkit.variational_term(scaling, factors, horizon=2)
+        >>> ds.step.values.tolist(), ds.running_exponent.values[0, :, 0].round(4).tolist()  # log 0.5, 0, log 2
+        ([2, 3, 4], [-0.6931, 0.0, 0.6931])
     """
     map = with_feedback(as_map(model), feedback, teacher_forcing)
     drive = prepare_drive(map, inputs, steps, initial_state)
     k = check_k(k, map.state_size)
     record_every = check_interval(record_every, "record_every")
+    if horizon is not None:
+        horizon = check_interval(horizon, "horizon")
+        if horizon > drive.steps:
+            raise ValueError(f"horizon must be at most the number of steps {drive.steps}, got {horizon}.")
     dt = check_dt(dt)
     tangents, derivative_error = probed_tangents(map, drive.state, drive.input_at(0), check)
 
-    product = GradedProduct.identity(drive.state.shape[0], map.state_size, map.device)
-    recorded, at = [], []
+    at = [*range(horizon or record_every, drive.steps, record_every), drive.steps]
+    recorded: list[Tensor] = []
+    finite: list[tuple[int, Tensor]] = []
+    product: GradedProduct | SlidingProduct
+    if horizon is None:
+        product = GradedProduct.identity(drive.state.shape[0], map.state_size, map.device)
+    else:
+        product = SlidingProduct(drive.state.shape[0], map.state_size, horizon=horizon, recorded=at, device=map.device)
     with progress_bar(drive.steps, "variational term", progress) as bar:
         for push, _, step in pushed_frames(map, drive, tangents, map.state_size, torch.float64):
-            product = product.after(push)
+            product = product.after(_watched(push, step + 1, finite))
             bar.update()
-            done = step + 1
-            if done % record_every == 0 or done == drive.steps:
+            if step + 1 == at[len(recorded)]:
+                _refuse_infinite(finite)
                 recorded.append(product.log_singular_values()[:, :k])
-                at.append(done)
     log_values = torch.stack(recorded, dim=1)  # (B, T, k)
-    count = torch.tensor(at, dtype=torch.float64, device=map.device)
+    count = torch.tensor(at if horizon is None else [horizon] * len(at), dtype=torch.float64, device=map.device)
     config: dict[str, object] = {
         "steps": drive.steps,
         "k": k,
+        "horizon": horizon,
         "record_every": record_every,
         "dt": dt,
         "driven": drive.inputs is not None,
@@ -125,3 +152,29 @@ def variational_term(
         provenance(config, dtype=map.dtype, device=map.device),
         time_unit(dt),
     )
+
+
+def _watched(
+    push: Callable[[Tensor], Tensor], step: int, finite: list[tuple[int, Tensor]]
+) -> Callable[[Tensor], Tensor]:
+    """The push, noting whether what it returns is finite, (B,), without waiting for the device to know."""
+
+    def watched(frame: Tensor) -> Tensor:
+        pushed = push(frame)
+        finite.append((step, torch.isfinite(pushed).flatten(start_dim=1).all(dim=1)))
+        return pushed
+
+    return watched
+
+
+def _refuse_infinite(finite: list[tuple[int, Tensor]]) -> None:
+    """Refuse what was noted since the last call, if any of it is not finite, and forget it."""
+    steps, flags = zip(*finite, strict=True)
+    bad = ~torch.stack(flags)  # (steps, B)
+    if bool(bad.any()):
+        index, trajectory = bad.nonzero()[0].tolist()
+        raise FloatingPointError(
+            f"the tangent frame of trajectory {trajectory} is not finite after step {steps[index]}: the map's "
+            "derivative is not finite there."
+        )
+    finite.clear()

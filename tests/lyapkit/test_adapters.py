@@ -240,7 +240,6 @@ REFUSALS = {
     "callable without state": (lambda: as_map(torch.tanh), TypeError, "needs an example state"),
     "state for a module": (lambda: as_map(nn.LSTM(1, 2), state=torch.zeros(4)), TypeError, "knows its own state"),
     "integer state": (lambda: as_map(torch.tanh, state=torch.zeros(2, dtype=torch.int64)), TypeError, "int64"),
-    "complex state": (lambda: as_map(torch.tanh, state=torch.zeros(2, dtype=torch.complex64)), TypeError, "real"),
     "list of floats": (lambda: as_map(torch.tanh, state=[0.1, 0.2]), TypeError, "must be a tensor, got float"),
     "empty state": (lambda: as_map(torch.tanh, state=[]), ValueError, "holds no tensors"),
     "mixed dtypes": (

@@ -1,0 +1,125 @@
+"""What a map must not do, seen while it is called once: use layers in training mode, change buffers."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import ExitStack
+from dataclasses import dataclass
+from types import TracebackType
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_pre_hook
+
+HIDDEN_STATE = (
+    "two calls with the same state and input differ, so the map keeps a hidden state or draws random numbers; make "
+    "what it keeps, in a module or a closure, part of the state, and what it draws an input, or call .eval()."
+)
+
+RANDOM_NUMBERS = (
+    "the map draws random numbers, so its exponents are not defined; call .eval() on modules with dropout, or draw the "
+    "noise beforehand and give it as inputs."
+)
+
+
+@dataclass(frozen=True)
+class _Buffer:
+    """A buffer as it was: the tensor, how often it had been changed in place, and its values."""
+
+    tensor: Tensor
+    version: int
+    values: Tensor
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> _Buffer:
+        return cls(tensor, cls._version(tensor), tensor.detach().clone())
+
+    @staticmethod
+    def _version(tensor: Tensor) -> int:
+        return -1 if tensor.is_inference() else tensor._version  # inference tensors cannot be changed outside of it
+
+    def differs_from(self, now: Tensor | None) -> bool:
+        if now is self.tensor:
+            return self._version(now) != self.version
+        if now is None or now.layout != torch.strided or now.shape != self.values.shape:
+            return True
+        return not torch.equal(now, self.values)
+
+    def restore(self, module: nn.Module, name: str) -> None:
+        if self._version(self.tensor) != self.version:
+            with torch.no_grad():
+                self.tensor.copy_(self.values)
+        module._buffers[name] = self.tensor
+
+
+class ModuleWatch:
+    """Notes the modules called while the context is open, also those that a closure hides, and their buffers.
+
+    Args:
+        function: what is watched; when it is a module, its parts are called by their names in messages.
+
+    Raises:
+        ValueError: a module in training mode is called whose result depends on chance or on the batch.
+    """
+
+    def __init__(self, function: object) -> None:
+        self._names: dict[nn.Module, str] = {}
+        if isinstance(function, nn.Module):
+            self._names = {module: name for name, module in function.named_modules()}
+        self._buffers: dict[nn.Module, dict[str, _Buffer]] = {}
+
+    def __enter__(self) -> ModuleWatch:
+        with ExitStack() as stack:
+            stack.enter_context(warnings.catch_warnings())
+            # of compiled modules, for which the hook is called once more than for others
+            warnings.filterwarnings("ignore", message=r"Using `torch.compile\(module\)` when there are global hooks")
+            stack.callback(register_module_forward_pre_hook(self._note).remove)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def _note(self, module: nn.Module, arguments: object) -> None:
+        if torch.compiler.is_compiling() or module in self._buffers:  # a compiler must not trace into this
+            return
+        self._buffers[module] = {name: _Buffer.of(buffer) for name, buffer in module.named_buffers(recurse=False)}
+        if module.training and _depends_on_mode(module):
+            raise ValueError(
+                f"{self._describe(module)} is in training mode, so a step depends on chance or on the batch; call "
+                ".eval() first."
+            )
+
+    def refuse_changes(self) -> None:
+        """Refuse a step that changes buffers, after giving them their values back.
+
+        Raises:
+            ValueError: the message names module and buffer.
+        """
+        changed = []
+        for module, buffers in self._buffers.items():
+            current = dict(module.named_buffers(recurse=False))
+            for name, before in buffers.items():
+                if before.differs_from(current.get(name)):
+                    before.restore(module, name)
+                    changed.append(f"{name!r} of {self._describe(module)}")
+        if changed:
+            raise ValueError(
+                f"a step changes the buffer {', '.join(changed)}, so the map keeps a hidden state; make it part of the "
+                "state, as_map(lambda state, input: ..., state=...), or switch its updates off, with .eval() where "
+                "the module has a mode for that."
+            )
+
+    def _describe(self, module: nn.Module) -> str:
+        name = self._names.get(module)
+        return f"{type(module).__name__} ({name})" if name else type(module).__name__
+
+
+def _depends_on_mode(module: nn.Module) -> bool:
+    if isinstance(module, nn.modules.dropout._DropoutNd):
+        return module.p > 0
+    if isinstance(module, nn.RNNBase):
+        return module.dropout > 0 and module.num_layers > 1
+    return isinstance(module, nn.modules.batchnorm._BatchNorm)

@@ -225,6 +225,11 @@ def _checked(map: RecurrentMap, name: str, value: Any, size: int, ranks: tuple[i
     shapes = (
         f"(T, {letter}) or (T, B, {letter})" if name == "inputs" else f"({letter},) or (B, {letter})"
     ) + f" with {letter} = {size}"
+    if tensor.is_complex():
+        raise TypeError(
+            f"{name} must be real, got {tensor.dtype}; carry complex numbers as pairs: "
+            f"torch.view_as_real({name}).flatten(-2)."
+        )
     if not tensor.is_floating_point():
         raise TypeError(f"{name} must be floating point, got {tensor.dtype}; convert with .to({map.dtype}).")
     if tensor.ndim not in ranks or tensor.shape[-1] != size:

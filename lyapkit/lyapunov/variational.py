@@ -20,6 +20,7 @@ from lyapkit.lyapunov.sliding import SlidingProduct
 from lyapkit.probe import probed_tangents
 from lyapkit.progress import progress_bar
 from lyapkit.results import make_dataset, provenance
+from lyapkit.tangents import traced_where_it_pays
 
 
 def variational_term(
@@ -107,6 +108,7 @@ def variational_term(
             raise ValueError(f"horizon must be at most the number of steps {drive.steps}, got {horizon}.")
     dt = check_dt(dt)
     tangents, derivative_error = probed_tangents(map, drive.state, drive.input_at(0), check)
+    tangents, untraced = traced_where_it_pays(map, drive, map.state_size, torch.float64, tangents)
 
     at = [*range(horizon or record_every, drive.steps, record_every), drive.steps]
     recorded: list[Tensor] = []
@@ -135,6 +137,7 @@ def variational_term(
         "feedback": feedback is not None,
         "teacher_forcing": teacher_forcing,
         "tangents": tangents.name,
+        "tangents_not_traced_because": untraced,
         "batching": getattr(map, "batching", "native"),
         "derivative_error": derivative_error,
     }

@@ -298,12 +298,12 @@ REFUSALS = {
     "complex numbers as inputs": (
         lambda: lyapunov_spectrum(diagonal(True), gaussian(5, 3, dtype=torch.complex128)),
         TypeError,
-        "must be floating point, got torch.complex128",
+        "must be real, got torch.complex128; carry complex numbers as pairs",
     ),
     "complex initial state": (
         lambda: lyapunov_spectrum(diagonal(False), steps=5, initial_state=torch.zeros(4, dtype=torch.complex128)),
         TypeError,
-        "must be floating point, got torch.complex128",
+        "must be real, got torch.complex128; carry complex numbers as pairs",
     ),
 }
 

@@ -204,7 +204,7 @@ REFUSALS = {
         r"inputs must be floating point, got torch.int64; convert with .to\(torch.float64\)",
     ),
     "integer array": (drive_driven(np.ones((T, M), int)), TypeError, "inputs must be floating point, got torch.int64"),
-    "complex inputs": (drive_driven(numbers(T, M).cfloat()), TypeError, "floating point, got torch.complex64"),
+    "complex inputs": (drive_driven(numbers(T, M).cfloat()), TypeError, "must be real, got torch.complex64"),
     "integer state": (drive_alone(5, torch.ones(N).long()), TypeError, "initial_state must be floating point"),
     "text": (drive_driven("abc"), TypeError, "inputs must be a tensor or an array, got str"),
     "ragged list": (drive_driven([[1.0, 2.0], [1.0]]), TypeError, "inputs must be a tensor or an array, got list"),

@@ -123,8 +123,9 @@ def prepare_drive(
     if steps is None:
         raise TypeError("the map is autonomous; say how many steps to run with steps=.")
     steps = check_integer("steps", steps)
-    if steps < 0:
-        raise ValueError(f"steps must be at least 1, got {steps}.")
+    if steps < 1:
+        what = "steps must be" if inputs is None else "inputs must have"
+        raise ValueError(f"{what} at least 1{'' if inputs is None else ' step'}, got {steps}.")
     transient = check_integer("transient", transient)
     if transient < 0:
         raise ValueError(f"transient must be at least 0, got {transient}.")
@@ -209,7 +210,14 @@ def _checked_lengths(lengths: Any, inputs: Tensor | None, transient: int) -> Ten
 
 def _as_tensor(name: str, value: Any) -> Tensor:
     if isinstance(value, Tensor):
+        if value.layout != torch.strided:
+            raise TypeError(f"{name} must be a dense tensor, got layout {value.layout}; convert with .to_dense().")
         return value
+    if isinstance(value, list | tuple) and any(isinstance(part, Tensor) for part in value):
+        raise TypeError(f"{name} must be one tensor, got a {type(value).__name__} of tensors; use torch.stack.")
+    if isinstance(value, str | dict):
+        flat = "; flat states are wanted, (N,) or (B, N)" if name == "initial_state" else ""
+        raise TypeError(f"{name} must be a tensor or an array, got {type(value).__name__}{flat}.")
     try:
         if hasattr(value, "__array__"):  # a copy: PyTorch takes no read-only, reversed or byte-swapped arrays
             array = np.array(value)

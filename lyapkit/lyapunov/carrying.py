@@ -11,7 +11,7 @@ from torch import Tensor
 from lyapkit.drive import Drive, Stretch, run
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents import TangentStrategy, TracedTangents
-from lyapkit.tangents.traced import TracedStep
+from lyapkit.tangents.traced import TracedStep, confirm
 
 STRETCH_BYTES = 8 * 2**20
 """Memory for Jacobians or factors that are computed side by side; chosen so that a stretch stays near the cache."""
@@ -43,12 +43,22 @@ def carried_stretches(
     for stretch in run(map, drive, length, None if traced is None else traced.step):
         carry: Carry
         if traced is not None:
+            assert isinstance(tangents, TracedTangents), "nothing else is traced"
             carry = _TracedCarry(traced, stretch)
+            confirm(traced, map, tangents.plain, stretch, carry.factors, _active(drive, stretch))
         elif dense:
             carry = _JacobianCarry(map, tangents, stretch, dtype)
         else:
             carry = _PushCarry(map, tangents, stretch, dtype)
         yield stretch, carry if drive.lengths is None else _EndingCarry(carry, drive, stretch)
+
+
+def _active(drive: Drive, stretch: Stretch) -> Tensor | None:
+    """Which trajectories do each step of a stretch, shape (L, B)."""
+    if drive.lengths is None:
+        return None
+    steps = torch.arange(stretch.states.shape[0], device=drive.lengths.device) + drive.offset + stretch.start
+    return drive.lengths > steps.unsqueeze(-1)
 
 
 class _EndingCarry:
@@ -70,10 +80,10 @@ class _EndingCarry:
 class _TracedCarry:
     def __init__(self, traced: TracedStep, stretch: Stretch) -> None:
         self._traced = traced
-        self._factors = traced.factors(stretch.states, stretch.inputs)
+        self.factors = traced.factors(stretch.states, stretch.inputs)
 
     def __call__(self, frame: Tensor, first: int, last: int) -> Tensor:
-        return self._traced.carry(frame, self._factors[first:last])
+        return self._traced.carry(frame, self.factors[first:last])
 
 
 class _JacobianCarry:

@@ -14,12 +14,12 @@ from lyapkit.adapters import as_map
 from lyapkit.arguments import check_dt, check_integer, check_interval, check_k, time_unit
 from lyapkit.drive import Drive, prepare_drive
 from lyapkit.lyapunov.angles import consecutive_angles, participation_ratio, splitting_angles
-from lyapkit.lyapunov.ginelli import ginelli
+from lyapkit.lyapunov.ginelli import CovariantVectors, ginelli
 from lyapkit.probe import probed_tangents
 from lyapkit.progress import progress_bar
 from lyapkit.randomness import make_generator
 from lyapkit.results import make_dataset, provenance
-from lyapkit.tangents import traced_where_it_pays
+from lyapkit.tangents import TangentStrategy, traced_where_it_pays, with_fallback
 
 
 def covariant_vectors(
@@ -113,17 +113,21 @@ def covariant_vectors(
     tangents, untraced = traced_where_it_pays(map, drive, k, torch.float64, tangents)
 
     window = drive.steps - drive.transient - settle
-    with progress_bar(drive.steps + window, "covariant vectors", progress) as bar:
-        found = ginelli(
-            map,
-            drive,
-            k,
-            settle=settle,
-            tangents=tangents,
-            generator=generator,
-            record_every=record_every,
-            on_step=bar.update,
-        )
+
+    def follow(strategy: TangentStrategy) -> CovariantVectors:
+        with progress_bar(drive.steps + window, "covariant vectors", progress) as bar:
+            return ginelli(
+                map,
+                drive,
+                k,
+                settle=settle,
+                tangents=strategy,
+                generator=generator,
+                record_every=record_every,
+                on_step=bar.update,
+            )
+
+    found, tangents, untraced = with_fallback(follow, tangents, untraced)
     done = torch.tensor(found.steps) - drive.transient
     growth = found.log_growth.cpu()
     between = growth.cumsum(dim=0)[done - 1].diff(dim=0, prepend=torch.zeros_like(growth[:1]))

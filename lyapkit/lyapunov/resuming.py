@@ -13,17 +13,31 @@ from torch import Tensor
 from lyapkit.lyapunov.qr import Growth
 from lyapkit.recurrent_map import RecurrentMap
 
+NEEDED = (
+    "final_frame",
+    "final_state",
+    "frame_condition",
+    "frame_order",
+    "last_step",
+    "local_growth",
+    "log_volume_residual",
+)
+"""Variables that hold where a run is."""
 
-def growth_of(ds: xr.Dataset, map: RecurrentMap, dt: float) -> Growth:
+
+def growth_of(ds: xr.Dataset, map: RecurrentMap, dt: float, k: int | None, frame_dtype: torch.dtype | None) -> Growth:
     """The growth that a Dataset of `lyapunov_spectrum` holds, in the order of its frame.
 
     Args:
         ds: an earlier result for the same map.
         map: the map.
         dt: duration of a step in the continued run.
+        k: number of exponents asked for; None for those of the Dataset.
+        frame_dtype: type of the frame asked for; None for that of the Dataset.
 
     Raises:
-        ValueError: the Dataset is another analysis' or another map's result, or has another dt.
+        ValueError: the Dataset is another analysis' or another map's result, has another dt, k or type of frame, is
+            only a part of a result, or is one of sequences of unequal length.
     """
     if not isinstance(ds, xr.Dataset) or ds.attrs.get("analysis") != "lyapunov_spectrum":
         raise ValueError("resume= takes a Dataset that lyapunov_spectrum has returned.")
@@ -35,6 +49,23 @@ def growth_of(ds: xr.Dataset, map: RecurrentMap, dt: float) -> Growth:
     config = json.loads(ds.attrs["config_json"])
     if config["dt"] != dt:
         raise ValueError(f"the Dataset to resume has dt={config['dt']}, got dt={dt}; they must be equal.")
+    whole = (ds.sizes["trajectory"], ds.sizes["step"], ds.sizes["exponent"])
+    if not set(NEEDED) <= set(ds.variables) or whole != (config["trajectories"], config["windows"], config["k"]):
+        raise ValueError(
+            "the Dataset to resume is only a part of a result: all of its variables, trajectories, steps and exponents "
+            "are needed."
+        )
+    if not bool((ds["last_step"] == config["steps"]).all()):
+        raise ValueError(
+            "the Dataset to resume is of sequences of unequal length, which end at different steps; analyse the longer "
+            "sequences as a whole instead."
+        )
+    if k not in (None, config["k"]):
+        raise ValueError(f"the Dataset to resume has k={config['k']} exponents, got k={k}; leave k out.")
+    if frame_dtype not in (None, getattr(torch, config["frame_dtype"])):
+        raise ValueError(
+            f"the Dataset to resume has a frame of {config['frame_dtype']}, got {frame_dtype}; leave frame_dtype out."
+        )
     window = torch.as_tensor(np.diff(ds["step"].values, prepend=config["transient"]), dtype=torch.float64)
     order = _tensor(ds["frame_order"])  # (B, k): the frame's column of each rank
     rate = _tensor(ds["local_growth"]).movedim(1, 0)  # (W, B, k)

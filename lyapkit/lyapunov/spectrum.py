@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -25,7 +26,7 @@ from lyapkit.progress import progress_bar
 from lyapkit.randomness import make_generator
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.results import make_dataset, provenance
-from lyapkit.tangents import traced_where_it_pays
+from lyapkit.tangents import TangentStrategy, traced_where_it_pays, with_fallback
 
 
 def lyapunov_spectrum(
@@ -57,8 +58,15 @@ def lyapunov_spectrum(
         J_t Q_{t-1} = Q_t R_t,     lambda_i = 1/T \sum_t log |(R_t)_ii|,
 
     which is Algorithm 1 of Dubinin & Effenberger (2024), after Benettin et al. (1980) and Sandri (1996), with
-    exact derivatives of the step and Householder QR. A driven map has *conditional* exponents: they describe how
+    exact derivatives of the step. Frames are decomposed by Householder QR, or by Cholesky QR or Gram-Schmidt where
+    these are as good (see `lyapkit.lyapunov.orthonormal`). A driven map has *conditional* exponents: they describe how
     perturbations of the state fade or grow under the given input, and need no zero exponent.
+
+    For runs of 256 steps or more (fewer for large states) one step is traced into straight-line operations, which is
+    many times faster. Along the run it is held against the map itself, at every step, and its tangents against forward
+    mode; where it cannot be traced or differs, the whole run is done without. ``tangents`` and
+    ``tangents_not_traced_because`` in the attribute ``config_json`` say which way was gone;
+    ``lyapkit.tangents.traced.WORTH_TRACING`` is the number of steps.
 
     Args:
         model: anything `lyapkit.as_map` takes.
@@ -126,26 +134,24 @@ def lyapunov_spectrum(
         [[-0.1054, -0.1054]]
     """
     map = with_feedback(as_map(model), feedback, teacher_forcing)
+    given_k, given_dtype = k, frame_dtype
     k = check_k(k, map.state_size)
     dt = check_dt(dt)
     if frame_dtype not in (None, torch.float32, torch.float64):
-        raise ValueError(f"frame_dtype must be torch.float32 or torch.float64, got {frame_dtype}.")
+        raise ValueError(f"frame_dtype must be torch.float32 or torch.float64, got {frame_dtype!r}.")
     frame_dtype = torch.float64 if frame_dtype is None else frame_dtype
     before = None
     if resume is not None:
         if initial_state is not None or transient:
             raise TypeError("a resumed run starts where the earlier one ended; give no initial_state and no transient.")
-        before = growth_of(resume, map, dt)
+        before = growth_of(resume, map, dt, given_k, given_dtype)
         initial_state, k, frame_dtype = before.state, before.frame.shape[-1], before.frame.dtype
     if until is not None:
         steps = _steps_until(map, steps, until, until_exponents, max_steps)
     if lengths is not None and (until is not None or resume is not None):
         raise TypeError("lengths= goes with neither until= nor resume=: the sequences end at different steps.")
     drive = prepare_drive(map, inputs, steps, initial_state, transient, lengths)
-    if qr_interval == "auto":
-        rule = IntervalRule.automatic(frame_dtype)
-    else:
-        rule = IntervalRule(check_interval(qr_interval))
+    interval = None if qr_interval == "auto" else check_interval(qr_interval)
     generator = make_generator(rng)
     tangents, derivative_error = probed_tangents(map, drive.state, drive.input_at(0), check)
     tangents, untraced = traced_where_it_pays(map, drive, k, frame_dtype, tangents)
@@ -158,23 +164,29 @@ def lyapunov_spectrum(
         assert until is not None
         return bool(errors_reached(growth, until * dt, until_exponents == "leading").all())
 
-    with progress_bar(drive.steps, "Lyapunov spectrum", progress) as bar:
-        growth = grow_until(
-            map,
-            drive,
-            frame,
-            tangents=tangents,
-            rule=rule,
-            reached=None if until is None else reached,
-            before=before,
-            on_steps=bar.update,
-        )
+    def grow(strategy: TangentStrategy) -> Growth:
+        rule = IntervalRule.automatic(frame_dtype) if interval is None else IntervalRule(interval)
+        with progress_bar(drive.steps, "Lyapunov spectrum", progress) as bar:
+            return grow_until(
+                map,
+                drive,
+                frame,
+                tangents=strategy,
+                rule=rule,
+                reached=None if until is None else reached,
+                before=before,
+                on_steps=bar.update,
+            )
+
+    growth, tangents, untraced = with_fallback(grow, tangents, untraced)
     settled = drive.transient if resume is None else json.loads(resume.attrs["config_json"])["transient"]
     config: dict[str, object] = {
         "steps": settled + growth.steps,
         "transient": settled,
         "k": k,
-        "qr_interval": "auto" if rule.limit is not None else rule.interval,
+        "qr_interval": "auto" if interval is None else interval,
+        "windows": growth.window.numel(),
+        "trajectories": growth.state.shape[0],
         "frame_dtype": str(frame_dtype).removeprefix("torch."),
         "dt": dt,
         "until": until,
@@ -214,7 +226,9 @@ def lyapunov_spectrum(
 
 def _steps_until(map: RecurrentMap, steps: int | None, until: float, exponents: str, max_steps: int) -> int | None:
     """The largest number of steps of a run with a stop rule: None for a driven map, whose inputs say it."""
-    if not (isinstance(until, int | float) and until > 0):
+    if isinstance(until, bool) or not isinstance(until, int | float):
+        raise TypeError(f"until must be a number, a standard error, got {until!r}; convert it with float().")
+    if not (until > 0 and math.isfinite(until)):
         raise ValueError(f"until must be a positive standard error, got {until!r}.")
     if exponents not in ("leading", "all"):
         raise ValueError(f'until_exponents must be "leading" or "all", got {exponents!r}.')

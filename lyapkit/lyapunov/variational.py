@@ -20,7 +20,7 @@ from lyapkit.lyapunov.sliding import SlidingProduct
 from lyapkit.probe import probed_tangents
 from lyapkit.progress import progress_bar
 from lyapkit.results import make_dataset, provenance
-from lyapkit.tangents import traced_where_it_pays
+from lyapkit.tangents import TangentStrategy, traced_where_it_pays, with_fallback
 
 
 def variational_term(
@@ -111,20 +111,26 @@ def variational_term(
     tangents, untraced = traced_where_it_pays(map, drive, map.state_size, torch.float64, tangents)
 
     at = [*range(horizon or record_every, drive.steps, record_every), drive.steps]
-    recorded: list[Tensor] = []
-    finite: list[tuple[int, Tensor]] = []
-    product: GradedProduct | SlidingProduct
-    if horizon is None:
-        product = GradedProduct.identity(drive.state.shape[0], map.state_size, map.device)
-    else:
-        product = SlidingProduct(drive.state.shape[0], map.state_size, horizon=horizon, recorded=at, device=map.device)
-    with progress_bar(drive.steps, "variational term", progress) as bar:
-        for push, _, step in pushed_frames(map, drive, tangents, map.state_size, torch.float64):
-            product = product.after(_watched(push, step + 1, finite))
-            bar.update()
-            if step + 1 == at[len(recorded)]:
-                _refuse_infinite(finite)
-                recorded.append(product.log_singular_values()[:, :k])
+
+    def follow(strategy: TangentStrategy) -> list[Tensor]:
+        recorded: list[Tensor] = []
+        finite: list[tuple[int, Tensor]] = []
+        batch, size = drive.state.shape
+        product: GradedProduct | SlidingProduct
+        if horizon is None:
+            product = GradedProduct.identity(batch, size, map.device)
+        else:
+            product = SlidingProduct(batch, size, horizon=horizon, recorded=at, device=map.device)
+        with progress_bar(drive.steps, "variational term", progress) as bar:
+            for push, _, step in pushed_frames(map, drive, strategy, size, torch.float64):
+                product = product.after(_watched(push, step + 1, finite))
+                bar.update()
+                if step + 1 == at[len(recorded)]:
+                    _refuse_infinite(finite)
+                    recorded.append(product.log_singular_values()[:, :k])
+        return recorded
+
+    recorded, tangents, untraced = with_fallback(follow, tangents, untraced)
     log_values = torch.stack(recorded, dim=1)  # (B, T, k)
     count = torch.tensor(at if horizon is None else [horizon] * len(at), dtype=torch.float64, device=map.device)
     config: dict[str, object] = {

@@ -7,6 +7,7 @@ from lyapkit.tangents.strategy import TangentStrategy as TangentStrategy
 from lyapkit.tangents.strategy import choose_strategy as choose_strategy
 from lyapkit.tangents.traced import TracedTangents as TracedTangents
 from lyapkit.tangents.traced import traced_where_it_pays as traced_where_it_pays
+from lyapkit.tangents.traced import with_fallback as with_fallback
 
 __all__ = [
     "ForwardTangents",
@@ -16,4 +17,5 @@ __all__ = [
     "choose_recorded_push",
     "choose_strategy",
     "traced_where_it_pays",
+    "with_fallback",
 ]

@@ -10,9 +10,18 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import fx
 
-from lyapkit.tangents.step_graph import ZEROS, StepGraph, argument, base_of, geometry, is_operation, used_once
+from lyapkit.tangents.step_graph import (
+    ZEROS,
+    StepGraph,
+    argument,
+    base_of,
+    geometry,
+    is_operation,
+    same_kind,
+    used_once,
+)
 
 aten = torch.ops.aten
 
@@ -48,17 +57,9 @@ def _drop_copies(step: StepGraph, node: fx.Node) -> None:
         (source,) = argument(node)
     else:
         return
-    if isinstance(source, fx.Node) and _same_type(step.values[node], step.values[source]):
+    if isinstance(source, fx.Node) and same_kind(step.values[node], step.values[source]):
         step.replace(node, source)
         step.graph.erase_node(node)
-
-
-def _same_type(one: Any, other: Any) -> bool:
-    return (
-        isinstance(one, Tensor)
-        and isinstance(other, Tensor)
-        and (one.dtype, one.device, one.shape) == (other.dtype, other.device, other.shape)
-    )
 
 
 def _drop_zeros(step: StepGraph, node: fx.Node) -> None:
@@ -73,7 +74,7 @@ def _drop_zeros(step: StepGraph, node: fx.Node) -> None:
             other = left
         else:
             return
-        if not _same_type(step.values[node], step.values[other]):
+        if not same_kind(step.values[node], step.values[other]):
             if step.values[node].dtype != step.values[other].dtype:
                 return
             other = step.insert(node, aten.expand.default, other, list(step.values[node].shape))
@@ -162,6 +163,13 @@ def _factor(step: StepGraph, node: Any) -> tuple[fx.Node, Any] | None:
     return None
 
 
+def _exact_factor(step: StepGraph, node: fx.Node, factor: Any) -> bool:
+    """Whether factors may be multiplied before the tangents are: not integers, which overflow, nor booleans."""
+    if isinstance(factor, fx.Node):
+        return bool(step.values[factor].dtype == step.values[node].dtype)
+    return isinstance(factor, float) or abs(factor) < 2**53
+
+
 def _merge_factors(step: StepGraph, node: fx.Node) -> None:
     """(g a) b = g (a b)."""
     outer = _factor(step, node)
@@ -171,6 +179,8 @@ def _merge_factors(step: StepGraph, node: fx.Node) -> None:
     if inner is None or not used_once(outer[0]):
         return
     first, second = inner[1], outer[1]
+    if not (_exact_factor(step, node, first) and _exact_factor(step, node, second)):
+        return
     if isinstance(first, fx.Node):
         both: Any = step.insert(node, aten.mul.Tensor, first, second)
     elif isinstance(second, fx.Node):
@@ -178,7 +188,7 @@ def _merge_factors(step: StepGraph, node: fx.Node) -> None:
     else:
         both = first * second
     merged = step.insert(node, aten.mul.Tensor, inner[0], both)
-    if _same_type(step.values[merged], step.values[node]):
+    if same_kind(step.values[merged], step.values[node]):
         step.replace(node, merged)
 
 
@@ -194,6 +204,8 @@ def _scale_matrices(step: StepGraph, node: fx.Node) -> None:
     if not (is_operation(product, (aten.mm,)) and used_once(product) and product.args[1] in step.steady):
         return
     rows, kernel = product.args[:2]
+    if not (_exact_factor(step, node, kernel) and _exact_factor(step, node, scaled[1])):
+        return
     result = step.insert(node, aten.mm.default, rows, step.insert(node, aten.mul.Tensor, kernel, scaled[1]))
     if path:
         result = step.insert(node, aten.reshape.default, result, list(step.values[node].shape))

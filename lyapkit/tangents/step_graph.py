@@ -99,7 +99,7 @@ class StepGraph:
 
     def replace(self, node: fx.Node, other: fx.Node) -> None:
         """Use another node of the same shape and value in the place of one."""
-        assert self.values[node].shape == self.values[other].shape, (node, other)
+        assert same_kind(self.values[node], self.values[other]), (node, other)
         node.replace_all_uses_with(other)
 
 
@@ -127,7 +127,19 @@ def changes_values(node: fx.Node) -> bool:
     schema = getattr(node.target, "_schema", None)
     if schema is None or not schema.is_mutable or node.target in NEW_VIEWS or owns_argument(node):
         return False
-    return not (is_operation(node, (aten.copy_,)) and is_operation(node.args[0], ZEROS) and used_once(node.args[0]))  # type: ignore[arg-type]
+    if not is_operation(node, (aten.copy_,)) or not is_operation(argument(node), ZEROS):
+        return True
+    new, source = argument(node), argument(node, 1)
+    return not (used_once(new) and same_kind(new.meta["val"], source.meta["val"]))
+
+
+def same_kind(one: Any, other: Any) -> bool:
+    """Whether two values are tensors of the same type, device and shape."""
+    return (
+        isinstance(one, Tensor)
+        and isinstance(other, Tensor)
+        and (one.dtype, one.device, one.shape) == (other.dtype, other.device, other.shape)
+    )
 
 
 def owns_argument(node: fx.Node) -> bool:
@@ -148,10 +160,17 @@ def base_of(step: StepGraph, node: fx.Node) -> tuple[fx.Node, int]:
     depth = 0
     while node.op == "call_function" and len(node.all_input_nodes) == 1:
         (source,) = node.all_input_nodes
-        if not is_view(step.values[node], step.values[source]):
+        if not is_view(step.values[node], step.values[source]) or _type(step, node) != _type(step, source):
             break
         node, depth = source, depth + 1
     return node, depth
+
+
+def _type(step: StepGraph, node: fx.Node) -> Any:
+    """The type of a node's numbers; of a list of tensors, that of the first."""
+    value = step.values[node]
+    first = value[0] if isinstance(value, list | tuple) else value
+    return first.dtype if isinstance(first, Tensor) else None
 
 
 def geometry(value: Any) -> Any:

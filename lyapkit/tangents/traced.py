@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.func import jvp, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from lyapkit.drive import Drive
+from lyapkit.drive import Drive, Stretch
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents.forward import ForwardTangents
 from lyapkit.tangents.simplify import simplify, view_directly
@@ -25,9 +26,14 @@ from lyapkit.tangents.step_graph import StepGraph, changes_values
 from lyapkit.tangents.straight import straight_line
 from lyapkit.tangents.strategy import TangentStrategy
 
+Result = TypeVar("Result")
+
 AGREEMENT = {torch.float64: 1e-10, torch.float32: 1e-3}
 """Relative difference from the strategy it stands for that a traced step may show when it is tried."""
 
+
+STEP_AGREEMENT = {torch.float64: 1e-10, torch.float32: 1e-4}
+"""Difference of a state from the map's own, evaluated for many states at once, relative to 1 + its size."""
 
 WORTH_TRACING = 256
 """Steps from which on the tenth of a second that tracing takes is won back; fewer for more than 100 units."""
@@ -138,7 +144,7 @@ def trace_step(
             generator = torch.Generator().manual_seed(0)
             frame = torch.randn(*state.shape, k, generator=generator, dtype=torch.float64).to(state)
             aside = torch.randn(state.shape, generator=generator, dtype=torch.float64).to(state)
-            for other in (state, state + 0.1 * aside):
+            for other in (state, state + 0.1 * (1 + state.abs()) * aside):
                 _try(traced, map, other, input, frame, check)
     except Untraceable:
         raise
@@ -157,10 +163,68 @@ def _try(
         traced.carry(frame.to(traced.dtype), factors).double(),
         check.push(map, state, input, frame).double(),
     )
-    single = torch.float32 in (state.dtype, traced.dtype) or traced.mixed
-    limit = AGREEMENT[torch.float32 if single else torch.float64] * torch.linalg.vector_norm(expected, dim=-2).amax()
-    if not bool(((found - expected).abs() <= limit).all()):
+    if not _agree(traced, state.dtype, found, expected):
         raise Untraceable("the traced tangents differ from forward mode")
+
+
+def _agree(traced: TracedStep, dtype: torch.dtype, found: Tensor, expected: Tensor) -> bool:
+    single = torch.float32 in (dtype, traced.dtype) or traced.mixed
+    size = torch.linalg.vector_norm(expected, dim=-2).amax()
+    return bool(((found - expected).abs() <= AGREEMENT[torch.float32 if single else torch.float64] * size).all())
+
+
+class TracingFailed(Exception):
+    """A traced step that turned out not to be the map's along the trajectory; the message says where."""
+
+
+def confirm(
+    traced: TracedStep,
+    map: RecurrentMap,
+    plain: TangentStrategy,
+    stretch: Stretch,
+    factors: Sequence[tuple[Tensor, ...]],
+    active: Tensor | None,
+) -> None:
+    """Hold a stretch of a run against the map itself: every step, and the tangents at three of them.
+
+    What a step does at other states than the ones it was tried at may not have been traced: a branch that depends on
+    values, a counter.
+
+    Args:
+        traced: what has run.
+        map: the map.
+        plain: the strategy that the traced step stands for.
+        stretch: the states it went through.
+        factors: what its tangents are computed from, for each step.
+        active: which trajectories did each step, shape (L, B), or None for all.
+
+    Raises:
+        TracingFailed: a state or a tangent differs.
+    """
+    states, inputs = stretch.states, stretch.inputs
+    length = states.shape[0]
+    after = torch.cat((states[1:], stretch.after[None]))
+    chosen = range(length) if getattr(map, "batching", "native") != "loop" else sorted({0, length // 2, length - 1})
+    where = torch.tensor(list(chosen), device=states.device)
+    with torch.no_grad():
+        again = map.step(states[where], None if inputs is None else inputs[where])
+    room = STEP_AGREEMENT[map.dtype] * (1 + after[where].abs().amax(dim=-1, keepdim=True))
+    wrong = ~((again - after[where]).abs() <= room).all(dim=-1)  # (L, B)
+    if active is not None:
+        wrong &= active[where]
+    if bool(wrong.any()):
+        step = int(where[wrong.any(dim=-1).nonzero()[0]])
+        raise TracingFailed(f"the traced step differs from the map's at step {stretch.start + step + 1}")
+    generator = torch.Generator().manual_seed(length)
+    batch, size = stretch.after.shape
+    frame = torch.randn(batch, size, traced.k, generator=generator, dtype=torch.float64).to(states.device)
+    mixture = torch.randn(traced.k, 1, generator=generator, dtype=torch.float64).to(states.device)
+    for step in sorted({0, length // 2, length - 1}):
+        found = traced.carry(frame.to(traced.dtype), factors[step : step + 1]).double() @ mixture
+        direction = (frame @ mixture).to(map.dtype)
+        expected = plain.push(map, states[step], None if inputs is None else inputs[step], direction).double()
+        if not _agree(traced, map.dtype, found, expected):
+            raise TracingFailed(f"the traced tangents differ from forward mode at step {stretch.start + step + 1}")
 
 
 class TracedTangents:
@@ -176,7 +240,7 @@ class TracedTangents:
 
     def __init__(self, traced: TracedStep, plain: TangentStrategy, batch: int) -> None:
         self.traced = traced
-        self._plain = plain
+        self.plain = plain
         self._batch = batch
 
     def fits(self, batch: int, k: int, dtype: torch.dtype) -> bool:
@@ -185,11 +249,31 @@ class TracedTangents:
 
     def push(self, map: RecurrentMap, state: Tensor, input: Tensor | None, frame: Tensor) -> Tensor:
         """As the strategy does it."""
-        return self._plain.push(map, state, input, frame)
+        return self.plain.push(map, state, input, frame)
 
     def jacobian(self, map: RecurrentMap, state: Tensor, input: Tensor | None) -> Tensor:
         """As the strategy does it."""
-        return self._plain.jacobian(map, state, input)
+        return self.plain.jacobian(map, state, input)
+
+
+def with_fallback(
+    run: Callable[[TangentStrategy], Result], tangents: TangentStrategy, untraced: str
+) -> tuple[Result, TangentStrategy, str]:
+    """Run an analysis, and once more by the plain strategy where the traced step turns out not to be the map's.
+
+    Args:
+        run: the analysis, given a strategy; nothing of a run that fails may be left.
+        tangents: the strategy to try first, of `traced_where_it_pays`.
+        untraced: why it is not a traced one.
+
+    Returns:
+        The result, the strategy it was got by, and why that is not a traced one; empty where it is.
+    """
+    try:
+        return run(tangents), tangents, untraced
+    except TracingFailed as reason:
+        assert isinstance(tangents, TracedTangents), "nothing else is traced"
+        return run(tangents.plain), tangents.plain, str(reason)
 
 
 def traced_where_it_pays(
@@ -218,6 +302,15 @@ def traced_where_it_pays(
     return TracedTangents(traced, plain, drive.state.shape[0]), ""
 
 
+class _RefuseChangingShapes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Shapes that depend on values would be taken for constants."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if torch.Tag.dynamic_output_shape in func.tags:
+            raise Untraceable(f"the shape of a tensor depends on values ({func})")
+        return func(*args, **(kwargs or {}))
+
+
 class _RefuseReading(TorchFunctionMode):
     """Values that leave the tensors unseen by the tracer would be taken for constants."""
 
@@ -239,9 +332,11 @@ def _traced(map: RecurrentMap, example: tuple[Tensor, ...]) -> torch.fx.GraphMod
         function = lambda state, rows: both(state, rows, None)  # noqa: E731
     else:
         function = both
-    with _RefuseReading():
+    with _RefuseChangingShapes(), _RefuseReading():  # type: ignore[no-untyped-call]
         traced = make_fx(function)(*example)
     for node in traced.graph.nodes:
+        if node.target is torch.ops.aten.as_strided.default:
+            raise Untraceable("the step depends on how a tensor lies in memory (as_strided)")
         if changes_values(node):
             raise Untraceable(f"the step changes tensors in place ({node.target})")
     return traced

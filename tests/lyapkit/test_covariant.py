@@ -462,7 +462,7 @@ BAD = {
         ValueError,
         "no steps left to analyse: 20 steps, of which 12 are transient and 8 settle the backward pass",
     ),
-    "no steps": ({"steps": 0}, ValueError, "no steps left to analyse: 0 steps"),
+    "no steps": ({"steps": 0}, ValueError, "at least 1"),
     "k of 0": ({"k": 0}, ValueError, "k must be between 1 and the state size 4, got 0"),
     "k above N": ({"k": 5}, ValueError, "k must be between 1 and the state size 4, got 5"),
     "record_every of 0": ({"record_every": 0}, ValueError, "record_every must be at least 1, got 0"),

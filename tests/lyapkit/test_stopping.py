@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 from lyapkit import as_map, load, lyapunov_spectrum, save, systems, variational_term
 from lyapkit.lyapunov.stopping import FALSE_ALARM, FIRST_BLOCK, compare_halves
@@ -78,6 +79,41 @@ def test_continuing_until_the_error_is_small_and_through_a_file(tmp_path) -> Non
     np.testing.assert_allclose(ds.local_growth.values[0, : first.sizes["step"]].sum(), first.local_growth.sum())
 
 
+def ended_at_different_steps() -> xr.Dataset:
+    matrices = 0.5 * torch.eye(2, dtype=torch.float64).reshape(1, 1, 4).repeat(40, 2, 1)
+    return lyapunov_spectrum(systems.MatrixProduct(2), matrices, lengths=[40, 30])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "options", "message"),
+    [
+        (lambda ds: ds.isel(step=slice(5, None)), {}, "only a part of a result"),
+        (lambda ds: ds.isel(step=slice(0, 5)), {}, "only a part of a result"),
+        (lambda ds: ds.isel(exponent=[0]), {}, "only a part of a result"),
+        (lambda ds: ds.drop_vars("final_frame"), {}, "only a part of a result"),
+        (lambda ds: ds, {"k": 1}, "k=2 exponents, got k=1"),
+        (lambda ds: ds, {"frame_dtype": torch.float32}, "frame of float64, got torch.float32"),
+    ],
+)
+def test_what_cannot_be_resumed_is_refused(spoil, options, message: str) -> None:
+    henon = systems.henon().map
+    ds = spoil(lyapunov_spectrum(henon, steps=40))
+    with pytest.raises(ValueError, match=message):
+        lyapunov_spectrum(henon, steps=10, resume=ds, **options)
+
+
+def test_sequences_of_unequal_length_are_not_resumed() -> None:
+    more = torch.zeros(5, 2, 4, dtype=torch.float64)
+    with pytest.raises(ValueError, match="sequences of unequal length"):
+        lyapunov_spectrum(systems.MatrixProduct(2), more, resume=ended_at_different_steps())
+
+
+@pytest.mark.parametrize(("until", "error"), [(math.inf, ValueError), (True, TypeError), ("0.1", TypeError)])
+def test_a_target_is_a_finite_number(until, error: type[Exception]) -> None:
+    with pytest.raises(error, match="until must be a"):
+        lyapunov_spectrum(systems.henon().map, until=until)
+
+
 def test_a_drifting_run_has_not_converged() -> None:
     """The rate doubles half-way: no single exponent describes such a run."""
     inputs = torch.cat((torch.full((200, 1), 0.5), torch.full((200, 1), 0.25))).double()
@@ -116,7 +152,7 @@ HENON = systems.henon().map
 EARLIER = lyapunov_spectrum(HENON, steps=20)
 REFUSALS = {
     "negative until": (dict(until=-1.0), ValueError, "positive standard error, got -1.0"),
-    "until is text": (dict(until="soon"), ValueError, "got 'soon'"),
+    "until is text": (dict(until="soon"), TypeError, "got 'soon'"),
     "until_exponents": (dict(until=0.1, until_exponents="first"), ValueError, '"leading" or "all", got \'first\''),
     "steps and until": (dict(until=0.1, steps=100), TypeError, "not both"),
     "max_steps": (dict(until=0.1, max_steps=0), ValueError, "max_steps must be at least 1"),

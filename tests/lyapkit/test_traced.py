@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+import lyapkit
 import lyapkit.tangents.traced
 from lyapkit import as_map, lyapunov_spectrum, systems
 from lyapkit.recurrent_map import RecurrentMap
@@ -209,6 +210,115 @@ def test_what_cannot_be_traced_is_analysed_all_the_same(
     config = json.loads(ds.attrs["config_json"])
     assert config["tangents"] != TracedTangents.name
     assert config["tangents_not_traced_because"]
+
+
+D = torch.float64
+
+
+def logistic(x: Tensor) -> Tensor:
+    return 3.8 * x * (1 - x)
+
+
+def counted(x: Tensor) -> Tensor:
+    return 3.9 * x * (1 - x) / (1 + 0.1 * torch.nonzero(x > 0.8).shape[0])
+
+
+def selected(x: Tensor) -> Tensor:
+    return logistic(x) * (0.9 if x[x > 0.8].numel() == 0 else 1.0)
+
+
+def broadcast(x: Tensor) -> Tensor:
+    out = torch.zeros(3, dtype=D)
+    out.copy_(logistic(x[0]))
+    return out
+
+
+def two_buffers(x: Tensor) -> Tensor:
+    first, second = torch.zeros(3, dtype=D), torch.zeros(3, dtype=D)
+    first.copy_(logistic(x[0]))
+    second.copy_(logistic(x[1]))
+    return torch.where(x > 0.9, 0.5 * first + 0.5 * second, logistic(x))
+
+
+def overflowing(x: Tensor) -> Tensor:
+    n = torch.floor(x).to(torch.int8)
+    return torch.remainder(x * n * n * 0.25 + 0.5 * x + 1.37, 20.0)
+
+
+def masked(x: Tensor) -> Tensor:
+    mask = x > 0.5
+    return torch.where(mask, 0.3 * x * mask, 0) + 1.3 * torch.sin(2.1 * x) * 0.5 + 0.1
+
+
+def reinterpreted(x: Tensor) -> Tensor:
+    big = x.view(torch.int64)[:2][:1] > 4605380978949069210  # x > 0.8, as bits
+    return logistic(x) * torch.where(big, 0.7, 1.0)
+
+
+def relaid(x: Tensor) -> Tensor:
+    y = torch.cat((x, x)).reshape(3, 2).t().contiguous().as_strided((3,), (1,))
+    return torch.where(x > 0.8, 0.9 * logistic(y), logistic(x))
+
+
+@pytest.mark.parametrize(
+    "step",
+    [counted, selected, broadcast, two_buffers, overflowing, masked, reinterpreted, relaid],
+    ids=lambda step: step.__name__,
+)
+@pytest.mark.parametrize("start", [(0.3, 0.2, 0.35), (0.01, 0.02, 0.013), (2.2, 2.4, 2.7)])
+def test_steps_that_differ_elsewhere_than_where_they_were_traced(
+    step: Callable[[Tensor], Tensor], start: tuple[float, ...]
+) -> None:
+    if start[0] > 1 and step is not overflowing:
+        start = (0.9, 0.45, 0.6)
+    state = torch.tensor(start, dtype=D)
+    try:
+        ds = lyapunov_spectrum(as_map(step, state=state), steps=600, qr_interval=1, check=False)
+    except FloatingPointError:
+        pytest.skip("the orbit leaves the numbers")
+    frame, growth = np.eye(3), np.zeros(3)
+    for _ in range(600):
+        jacobian = torch.autograd.functional.jacobian(step, state).numpy()
+        state = step(state).detach()
+        frame, r = np.linalg.qr(jacobian @ frame)
+        with np.errstate(divide="ignore"):
+            diagonal = np.abs(np.diag(r))
+            growth += np.where(diagonal <= 3e-15 * np.abs(jacobian).max(), -np.inf, np.log(diagonal))
+    exact = np.sort(growth / 600)[::-1]
+    np.testing.assert_allclose(ds.lyapunov_exponent[0], exact, atol=1e-9)
+
+
+ANALYSES = [lyapunov_spectrum, lyapkit.variational_term, lyapkit.covariant_vectors]
+
+
+@pytest.mark.parametrize("analysis", ANALYSES)
+@pytest.mark.parametrize(("spoiled", "what"), [("step", "step differs from the map's"), ("carry", "tangents differ")])
+def test_a_traced_step_that_goes_wrong_along_the_run_is_abandoned(
+    analysis: Callable[..., object], spoiled: str, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+    right = getattr(TracedStep, spoiled)
+
+    def wrong(self: TracedStep, *arguments: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return right(self, *arguments) * (1.001 if calls > 40 else 1.0)  # tried twice, and then for 38 steps
+
+    map = MAPS["rate network"]
+    start = torch.full((6,), 0.3, dtype=D)
+    expected = analysis(map, steps=255, initial_state=start, **({} if analysis is not ANALYSES[2] else {"rng": 0}))
+    assert json.loads(expected.attrs["config_json"])["tangents"] == ForwardTangents.name  # type: ignore[attr-defined]
+    monkeypatch.setattr(lyapkit.tangents.traced, "WORTH_TRACING", 1)
+    monkeypatch.setattr(TracedStep, spoiled, wrong)
+    if spoiled == "carry":
+        calls = 38  # tried twice; along the run it is called for whole windows
+    ds = analysis(map, steps=255, initial_state=start, **({} if analysis is not ANALYSES[2] else {"rng": 0}))
+    config = json.loads(ds.attrs["config_json"])  # type: ignore[attr-defined]
+    assert config["tangents"] == ForwardTangents.name
+    assert what in config["tangents_not_traced_because"]
+    if analysis is not ANALYSES[2]:  # whose random frames are drawn anew
+        name = "lyapunov_exponent" if analysis is lyapunov_spectrum else "running_exponent"
+        np.testing.assert_allclose(ds[name], expected[name], atol=1e-12)  # type: ignore[index]
 
 
 def test_the_path_is_recorded() -> None:

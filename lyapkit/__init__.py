@@ -14,7 +14,10 @@ from lyapkit.adapters import as_map as as_map
 from lyapkit.analyze import analyze as analyze
 
 # curvature and gradients
+from lyapkit.curvature import curvature_by_step as curvature_by_step
+from lyapkit.curvature import curvature_operator as curvature_operator
 from lyapkit.curvature import hessian_spectrum as hessian_spectrum
+from lyapkit.curvature import spectral_density as spectral_density
 from lyapkit.gradients import gradient_propagation as gradient_propagation
 
 # dynamics
@@ -33,6 +36,8 @@ __all__ = [
     "analyze",
     "as_map",
     "covariant_vectors",
+    "curvature_by_step",
+    "curvature_operator",
     "gradient_propagation",
     "hessian_spectrum",
     "load",
@@ -40,6 +45,7 @@ __all__ = [
     "lyapunov_spectrum",
     "plots",
     "save",
+    "spectral_density",
     "systems",
     "variational_term",
 ]

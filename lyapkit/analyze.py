@@ -12,9 +12,10 @@ from torch import Tensor
 from lyapkit.adapters import as_map
 from lyapkit.arguments import check_integer, check_k
 from lyapkit.curvature import hessian_spectrum
-from lyapkit.curvature.spectrum import parameter_count
+from lyapkit.curvature.problem import parameter_count
 from lyapkit.gradients import gradient_propagation
 from lyapkit.lyapunov import lyapunov_spectrum, variational_term
+from lyapkit.progress import progress_bar
 from lyapkit.unrolled import resolve_readout
 
 ANALYSES = ("lyapunov_spectrum", "variational_term", "gradient_propagation", "hessian_spectrum")
@@ -56,7 +57,7 @@ def analyze(
         learning_rate: eta of the effective learning rates; left out by default.
         rng: generator or seed.
         check: probe the map and the loss first.
-        progress: show progress bars.
+        progress: show progress bars: one that says which analysis is running, and below it that analysis' own.
 
     Returns:
         A DataTree with one child per analysis, named after it; each child is what the function of that name returns.
@@ -105,7 +106,7 @@ def analyze(
             model, followed, k=k, record_every=record_every, check=check, progress=progress
         ),
         "gradient_propagation": lambda: gradient_propagation(
-            model, inputs, targets, loss, readout=readout, check=check, progress=progress
+            model, inputs, targets, loss, readout=readout, rng=rng, check=check, progress=progress
         ),
         "hessian_spectrum": lambda: hessian_spectrum(
             model,
@@ -119,4 +120,11 @@ def analyze(
             progress=progress,
         ),
     }
-    return xr.DataTree.from_dict({name: todo[name]() for name in ANALYSES if name in include})
+    chosen = [name for name in ANALYSES if name in include]
+    results = {}
+    with progress_bar(len(chosen), "analyze", progress) as bar:
+        for number, name in enumerate(chosen, start=1):
+            bar.set_description(f"{number} of {len(chosen)}: {name.replace('_', ' ')}")
+            results[name] = todo[name]()
+            bar.update()
+    return xr.DataTree.from_dict(results)

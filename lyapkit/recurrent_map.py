@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -81,3 +82,24 @@ class RecurrentMap(ABC):
     def parameters(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
         """Names and tensors of the trainable parameters that `step` uses; none by default."""
         return iter(())
+
+    @property
+    def predicted_gradient_rate(self) -> float | None:
+        """The rate per step back in time at which theory says gradients grow, or None, the default, where it is silent.
+
+        For a weakly coupled network with the linear residual R it is log |largest eigenvalue of R|, eq. (15).
+        """
+        return None
+
+    def cell_derivatives(self) -> Sequence[Any] | None:
+        """The step written as affine preactivations and pointwise updates with their derivatives, if it has that form.
+
+        It is a second description of `step`, which fast curvature products are made of. Where there is none, the
+        default, the same products are computed by automatic differentiation of `step`.
+
+        Returns:
+            A `lyapkit.cell_derivatives.AffineCell` with the current weights for every layer, from the input upwards, or
+            None. The flat state is that of the first layer, then that of the second, ...; layer 0 reads the input s_t,
+            each other layer what the one below emits at the same step.
+        """
+        return None

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lyapkit import RecurrentMap
+from lyapkit.cell_derivatives import AffineCell
 from lyapkit.tangents import ForwardTangents, ReverseTangents
 
 
@@ -70,3 +71,63 @@ def check_derivative(map: RecurrentMap, state: Tensor, input: Tensor | None) -> 
             columns.append((map.step(state + shift, input) - map.step(state - shift, input)) / (2 * step))
     torch.testing.assert_close(forward, torch.stack(columns, dim=-1), rtol=0, atol=1e-8)
     torch.testing.assert_close(forward, ReverseTangents().jacobian(map, state, input), rtol=1e-12, atol=1e-13)
+
+
+def check_cells(map: RecurrentMap, *, seed: int = 0) -> None:
+    """The registered cells make the map's step, and their derivatives are those of automatic differentiation."""
+    cells = map.cell_derivatives()
+    assert cells is not None
+    generator = torch.Generator().manual_seed(seed)
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=map.dtype)
+
+    state, input = 0.5 * random(3, map.state_size), random(3, map.input_size)
+    below, after = input, []
+    parts = torch.split(state, [cell.pointwise.components * cell.units for cell in cells], dim=-1)
+    for cell, part in zip(cells, parts, strict=True):
+        check_pointwise(cell, random)
+        check_places(cell)
+        components = part.unflatten(-1, (-1, cell.units))
+        augmented = torch.cat((components[:, 0], below, below.new_ones(3, 1)), dim=-1)
+        preactivation = (augmented @ cell.weight.T).unflatten(-1, (-1, cell.units))
+        moved = cell.pointwise.advance(preactivation, components)
+        below = moved[:, 0]
+        after.append(moved.flatten(-2))
+    with torch.no_grad():
+        torch.testing.assert_close(torch.cat(after, dim=-1), map.step(state, input), rtol=1e-13, atol=1e-14)
+
+
+def check_pointwise(cell: AffineCell, random: Callable[..., Tensor]) -> None:
+    """First and second derivatives to 1e-10, and zero wherever none is given."""
+    pointwise, units = cell.pointwise, cell.units
+    gates, components = pointwise.preactivations, pointwise.components
+    arguments, adjoint = random(gates + components, units), random(components, units)
+
+    def update(values: Tensor) -> Tensor:
+        return pointwise.advance(values[:gates], values[gates:])
+
+    first, second = pointwise.linearise(arguments[:gates], arguments[gates:])
+    jacobian = torch.autograd.functional.jacobian(update, arguments)  # (C, H, G+C, H)
+    expected = torch.zeros_like(jacobian)
+    for (component, argument), slope in first.items():
+        expected[component, range(units), argument, range(units)] = slope.expand(units)
+    torch.testing.assert_close(jacobian, expected, rtol=0, atol=1e-10)
+    bends = torch.autograd.functional.hessian(lambda values: (adjoint * update(values)).sum(), arguments)
+    expected = torch.zeros_like(bends)
+    for (i, j), bend in second(adjoint).items():
+        assert i <= j
+        expected[i, range(units), j, range(units)] = bend.expand(units)
+        expected[j, range(units), i, range(units)] = bend.expand(units)
+    torch.testing.assert_close(bends, expected, rtol=0, atol=1e-10)
+
+
+def check_places(cell: AffineCell) -> None:
+    """The trained rows hold the sum of the parameters, and rows said to be without recurrent weights are."""
+    trained = torch.zeros_like(cell.weight)
+    for place in cell.places:
+        trained[place.rows, place.columns] += place.parameter.detach().reshape(len(place.rows), -1)
+    torch.testing.assert_close(trained[: cell.trained_rows], cell.weight[: cell.trained_rows], rtol=0, atol=0)
+    recurrent = cell.weight[:, : cell.units].clone()
+    recurrent[cell.recurrent_rows] = 0
+    assert not recurrent.any()

@@ -13,6 +13,13 @@ def cell() -> nn.Module:
     return nn.LSTMCell(2, 3).double()
 
 
+def predicting() -> lyapkit.RecurrentMap:
+    """The cell's map with a prediction for its gradients, as residual networks make one."""
+    map = lyapkit.as_map(cell())
+    map.__class__ = type("Predicting", (type(map),), {"predicted_gradient_rate": -0.5})
+    return map
+
+
 INPUTS = torch.randn(12, 2, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 READOUT = nn.Linear(3, 1).double()
 
@@ -21,7 +28,15 @@ ANALYSES = {
     "variational_term": lambda: lyapkit.variational_term(cell(), INPUTS),
     "covariant_vectors": lambda: lyapkit.covariant_vectors(cell(), INPUTS, k=2, rng=0, transient=2, settle=3),
     "gradient_propagation": lambda: lyapkit.gradient_propagation(
-        cell(), INPUTS, torch.zeros(2, 1).double(), mse_loss, readout=READOUT
+        predicting(),
+        INPUTS,
+        torch.zeros(2, 1).double(),
+        mse_loss,
+        readout=READOUT,
+        rng=0,
+        per_unit=True,
+        record_every=5,
+        parameter_gradients=True,
     ),
     "hessian_spectrum": lambda: lyapkit.hessian_spectrum(
         nn.Linear(2, 1).double(),

@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from wcrnn_models import baselines as baselines
+    from wcrnn_models import plots as plots
     from wcrnn_models import residuals as residuals
     from wcrnn_models import tasks as tasks
     from wcrnn_models.analysis import analyze_checkpoint as analyze_checkpoint
@@ -17,8 +19,19 @@ if TYPE_CHECKING:
     from wcrnn_models.checkpoints import list_checkpoints as list_checkpoints
     from wcrnn_models.checkpoints import load_checkpoint as load_checkpoint
     from wcrnn_models.checkpoints import save_checkpoint as save_checkpoint
+    from wcrnn_models.elman_wc import plain_rnn as plain_rnn
     from wcrnn_models.errors import UserError as UserError
+    from wcrnn_models.network import RecurrentNetwork as RecurrentNetwork
+    from wcrnn_models.predictions import Predictions as Predictions
+    from wcrnn_models.predictions import predict as predict
+    from wcrnn_models.sweeps import analyze_sweep as analyze_sweep
+    from wcrnn_models.sweeps import collect as collect
+    from wcrnn_models.sweeps import collect_analyses as collect_analyses
+    from wcrnn_models.sweeps import grid as grid
+    from wcrnn_models.sweeps import sweep as sweep
     from wcrnn_models.training.config import TrainConfig as TrainConfig
+    from wcrnn_models.training.ensemble import train_ensemble as train_ensemble
+    from wcrnn_models.training.presets import preset as preset
     from wcrnn_models.training.result import TrainResult as TrainResult
     from wcrnn_models.training.trainer import train as train
 
@@ -29,26 +42,50 @@ _HOMES = {
     "list_checkpoints": "checkpoints",
     "load_checkpoint": "checkpoints",
     "save_checkpoint": "checkpoints",
+    "plain_rnn": "elman_wc",
     "UserError": "errors",
+    "RecurrentNetwork": "network",
+    "Predictions": "predictions",
+    "predict": "predictions",
+    "analyze_sweep": "sweeps",
+    "collect": "sweeps",
+    "collect_analyses": "sweeps",
+    "grid": "sweeps",
+    "sweep": "sweeps",
     "TrainConfig": "training.config",
+    "train_ensemble": "training.ensemble",
+    "preset": "training.presets",
     "TrainResult": "training.result",
     "train": "training.trainer",
 }
-_SUBPACKAGES = ("residuals", "tasks")
+_SUBPACKAGES = ("baselines", "plots", "residuals", "tasks")
 
 __all__ = [
     "WCRNN",
     "LoadedCheckpoint",
+    "Predictions",
+    "RecurrentNetwork",
     "TrainConfig",
     "TrainResult",
     "UserError",
     "analyze_checkpoint",
+    "analyze_sweep",
+    "baselines",
+    "collect",
+    "collect_analyses",
+    "grid",
     "list_checkpoints",
     "load_checkpoint",
+    "plain_rnn",
+    "plots",
+    "predict",
+    "preset",
     "residuals",
     "save_checkpoint",
+    "sweep",
     "tasks",
     "train",
+    "train_ensemble",
 ]
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from lyapkit import RecurrentMap
+from lyapkit.cell_derivatives import AffineCell
 from wcrnn_models.cells import WCRNN
+from wcrnn_models.derivatives import affine_cell
 
 
 class WCRNNMap(RecurrentMap):
@@ -59,3 +61,16 @@ class WCRNNMap(RecurrentMap):
     def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """The network's parameters, those of the readout among them."""
         return self.network.named_parameters()
+
+    @property
+    def predicted_gradient_rate(self) -> float | None:
+        """Eq. (15): log |largest eigenvalue of R|, to O(gamma); None for nonlinear residuals, and subclasses."""
+        linear = self.network.form == "linear" or self.network.nonlinearity == "identity"
+        if type(self.network) is not WCRNN or not linear:
+            return None
+        return float(self.network.residual.log_magnitudes()[0])
+
+    def cell_derivatives(self) -> Sequence[AffineCell] | None:
+        """One layer; None for a subclass, which may step differently, and for weights that are not parameters."""
+        cell = affine_cell(self.network) if type(self.network) is WCRNN else None
+        return None if cell is None else [cell]

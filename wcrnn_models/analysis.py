@@ -17,6 +17,7 @@ from lyapkit.lyapunov.uncertainty import batch_means_error
 from lyapkit.results import provenance
 from wcrnn_models.checkpoints import LoadedCheckpoint, load_checkpoint
 from wcrnn_models.errors import UserError
+from wcrnn_models.predictions import predict
 from wcrnn_models.training.build import build_task
 from wcrnn_models.training.result import TrainResult
 
@@ -47,10 +48,10 @@ def analyze_checkpoint(
         progress: Whether to show progress bars.
 
     Returns:
-        The tree of `lyapkit.analyze` with a further child ``network``: ``residual_log_magnitude``, log |eigenvalues of
-        R|, which eq. (13) predicts the exponents to be, and attributes ``iteration``, ``metric_name``,
-        ``test_metric`` (where it was measured) and ``config_json`` of the checkpoint. Every child records the
-        SHA-256 of the weights.
+        The tree of `lyapkit.analyze` with a further child ``network``: the `Predictions` for the network, where the
+        theory makes any, ``residual_log_magnitude`` among them, log |eigenvalues of R|, which eq. (13) predicts the
+        exponents to be; and attributes ``iteration``, ``metric_name``, ``test_metric`` (where it was measured) and
+        ``config_json`` of the checkpoint. Every child records the SHA-256 of the weights.
 
     Raises:
         UserError: The checkpoint or the data of its task are missing or damaged, or a number is out of range.
@@ -59,6 +60,7 @@ def analyze_checkpoint(
     inputs, targets = _test_samples(checkpoint, samples)
     if not 1 <= trajectories <= samples:
         raise UserError(f"trajectories must be between 1 and the number of samples {samples}, got {trajectories}")
+    network = _network(checkpoint)  # before the conversion, as rounding decides what counts as critical
     model = checkpoint.model.double()
     task = build_task(checkpoint.config)
     try:
@@ -79,7 +81,7 @@ def analyze_checkpoint(
     except ValueError as error:
         raise UserError(str(error)) from error
     children = {name: child.to_dataset() for name, child in tree.children.items()}
-    children["network"] = _network(checkpoint)
+    children["network"] = network
     for dataset in children.values():
         dataset.attrs["checkpoint_sha256"] = checkpoint.sha256
     return xr.DataTree.from_dict(children)
@@ -150,7 +152,8 @@ def _test_samples(checkpoint: LoadedCheckpoint, samples: int) -> tuple[Tensor, T
 
 
 def _network(checkpoint: LoadedCheckpoint) -> xr.Dataset:
-    magnitudes = checkpoint.model.residual.log_magnitudes().numpy()
+    predictions = predict(checkpoint.model)
+    dataset = xr.Dataset() if predictions is None else predictions.to_dataset()
     map = as_map(checkpoint.model)
     attributes: dict[str, object] = provenance({}, dtype=map.dtype, device=map.device)
     attributes |= {
@@ -161,16 +164,4 @@ def _network(checkpoint: LoadedCheckpoint) -> xr.Dataset:
     }
     if checkpoint.metadata["test_metric"] is not None:
         attributes["test_metric"] = checkpoint.metadata["test_metric"]
-    return xr.Dataset(
-        {
-            "residual_log_magnitude": xr.Variable(
-                ("exponent",), magnitudes, {"long_name": "log |eigenvalue of R|", "units": "nats per step"}
-            )
-        },
-        {
-            "exponent": xr.Variable(
-                ("exponent",), np.arange(1, magnitudes.size + 1), {"long_name": "rank of a Lyapunov exponent, from 1"}
-            )
-        },
-        attributes,
-    )
+    return dataset.assign_attrs(attributes)

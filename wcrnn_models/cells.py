@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import copy
-import math
-from typing import Literal
+from typing import get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from lyapkit import RecurrentMap
 from lyapkit.adapters import register_adapter
 from wcrnn_models.errors import suggestion
-from wcrnn_models.randomness import RandomSource, as_generator, uniform
+from wcrnn_models.names import Form, Nonlinearity
+from wcrnn_models.network import RecurrentNetwork, affine, check_sizes, floating_type
+from wcrnn_models.randomness import RandomSource, as_generator
 from wcrnn_models.residuals import Residual, ResidualSpec, dense
 
-Form = Literal["linear", "A", "B"]
-Nonlinearity = Literal["tanh", "identity"]
-_FORMS = ("linear", "A", "B")
-_NONLINEARITIES = ("tanh", "identity")
+_FORMS = get_args(Form)
+_NONLINEARITIES = get_args(Nonlinearity)
 
 
-class WCRNN(nn.Module):
+class WCRNN(RecurrentNetwork):
     """A recurrent network whose memory is set by a fixed residual R and a weak coupling gamma.
 
     With the drive u_t = W_xx x_t + b_xx + W_sx s_t + b_sx, one step is
@@ -60,7 +59,7 @@ class WCRNN(nn.Module):
     Raises:
         ValueError: If a size is not positive, a name is unknown, gamma is negative or not finite, or gamma
             or R does not fit the number of units.
-        TypeError: If ``residual`` or ``coupling`` is of another type.
+        TypeError: If a size is not an integer, or ``residual`` or ``coupling`` is of another type.
     """
 
     coupling: Tensor
@@ -80,13 +79,7 @@ class WCRNN(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        for name, size in (
-            ("input_size", input_size),
-            ("hidden_size", hidden_size),
-            ("output_size", output_size),
-        ):
-            if size < 1:
-                raise ValueError(f"{name} must be at least 1, got {size}")
+        check_sizes(input_size=input_size, hidden_size=hidden_size, output_size=output_size)
         if form not in _FORMS:
             raise ValueError(f"form must be one of {', '.join(_FORMS)}, got {form!r}")
         if nonlinearity not in _NONLINEARITIES:
@@ -95,116 +88,35 @@ class WCRNN(nn.Module):
                 f"nonlinearity must be one of {known}, got {nonlinearity!r}."
                 + suggestion(nonlinearity, _NONLINEARITIES)
             )
-        dtype = torch.get_default_dtype() if dtype is None else dtype
-        if not dtype.is_floating_point:
-            raise ValueError(f"dtype must be a floating-point type, got {dtype}")
+        dtype = floating_type(dtype)
         self.input_size, self.hidden_size, self.output_size = input_size, hidden_size, output_size
         self.form, self.nonlinearity = form, nonlinearity
         self.residual = _built(residual, hidden_size, dtype)
         self.register_buffer("coupling", _checked_coupling(coupling, hidden_size).to(dtype))
         generator = as_generator(rng)  # once: a seed must not give every layer the same numbers
-        self.recurrent = _affine(hidden_size, hidden_size, generator, dtype)
-        self.input = _affine(input_size, hidden_size, generator, dtype)
-        self.readout = _affine(hidden_size, output_size, generator, dtype)
+        self.recurrent = affine(hidden_size, hidden_size, generator, dtype)
+        self.input = affine(input_size, hidden_size, generator, dtype)
+        self.readout = affine(hidden_size, output_size, generator, dtype)
         self.to(device)
-
-    def step(self, state: Tensor, input: Tensor) -> Tensor:
-        """One step of the equation in the class docstring.
-
-        Args:
-            state: x_t, shape (..., N).
-            input: s_t, shape (..., M) with the same leading dimensions.
-
-        Returns:
-            x_{t+1}, shape (..., N).
-
-        Raises:
-            ValueError: If a last dimension is not N or M.
-            TypeError: If a type is not the network's.
-        """
-        self._check("state", state, self.hidden_size)
-        self._check("input", input, self.input_size)
-        return self._advance(state, self.recurrent(state) + self.input(input))
-
-    def forward(self, inputs: Tensor, initial_state: Tensor | None = None) -> Tensor:
-        """Read out the final state after all inputs.
-
-        Args:
-            inputs: s_1, ..., s_T, shape (T, B, M) or (T, M).
-            initial_state: x_1, shape (B, N) or (N,); zeros by default.
-
-        Returns:
-            Outputs, shape (B, O) for inputs (T, B, M), (O,) for inputs (T, M).
-
-        Raises:
-            ValueError: If a shape does not fit.
-            TypeError: If a type is not the network's.
-        """
-        state, drives = self._prepare(inputs, initial_state)
-        for drive in drives:
-            state = self._advance(state, self._driven(state, drive))
-        output: Tensor = self.readout(state)
-        return output.squeeze(0) if inputs.ndim == 2 else output
-
-    def states(self, inputs: Tensor, initial_state: Tensor | None = None) -> Tensor:
-        """All states x_2, ..., x_{T+1}: entry t is the state after input t.
-
-        Args:
-            inputs: s_1, ..., s_T, shape (T, B, M) or (T, M).
-            initial_state: x_1, shape (B, N) or (N,); zeros by default.
-
-        Returns:
-            States, shape (T, B, N) for inputs (T, B, M), (T, N) for inputs (T, M).
-
-        Raises:
-            ValueError: If a shape does not fit.
-            TypeError: If a type is not the network's.
-        """
-        state, drives = self._prepare(inputs, initial_state)
-        trajectory = []
-        for drive in drives:
-            state = self._advance(state, self._driven(state, drive))
-            trajectory.append(state)
-        states = torch.stack(trajectory)
-        return states.squeeze(1) if inputs.ndim == 2 else states
 
     def extra_repr(self) -> str:
         """The sizes, form, nonlinearity and coupling, for ``print(model)``."""
         coupling = f"{self.coupling.item():g}" if self.coupling.ndim == 0 else f"{self.hidden_size} values"
-        return (
-            f"input_size={self.input_size}, hidden_size={self.hidden_size}, output_size={self.output_size}, "
-            f"form={self.form!r}, nonlinearity={self.nonlinearity!r}, coupling={coupling}"
-        )
+        return f"{super().extra_repr()}, form={self.form!r}, nonlinearity={self.nonlinearity!r}, coupling={coupling}"
 
-    def _prepare(self, inputs: Tensor, initial_state: Tensor | None) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The initial state, shape (B, N), and b_xx + W_sx s_t + b_sx for every t, each (B, N)."""
-        self._check("inputs", inputs, self.input_size)
-        if inputs.ndim not in (2, 3) or len(inputs) == 0:
-            raise ValueError(
-                f"inputs must have shape (T, B, {self.input_size}) or (T, {self.input_size}) with T >= 1, "
-                f"time first, got {tuple(inputs.shape)}"
-            )
-        batched = inputs.unsqueeze(1) if inputs.ndim == 2 else inputs  # (T, B, M)
-        batch = batched.shape[1]
-        if initial_state is None:
-            state = inputs.new_zeros(batch, self.hidden_size)
-        else:
-            self._check("initial_state", initial_state, self.hidden_size)
-            allowed: tuple[tuple[int, ...], ...] = ((self.hidden_size,), (batch, self.hidden_size))
-            if inputs.ndim == 2:
-                allowed = allowed[:1]
-            if tuple(initial_state.shape) not in allowed:
-                raise ValueError(
-                    f"initial_state must have shape {' or '.join(map(str, allowed))} for inputs of shape "
-                    f"{tuple(inputs.shape)}, got {tuple(initial_state.shape)}"
-                )
-            state = initial_state.expand(batch, self.hidden_size)
-        projected = functional.linear(batched, self.input.weight, self.input.bias + self.recurrent.bias)  # (T, B, N)
-        return state, projected.unbind()
+    def _project(self, inputs: Tensor) -> Tensor:
+        """b_xx + W_sx s_t + b_sx, shape (..., N)."""
+        return functional.linear(inputs, self.input.weight, self.input.bias + self.recurrent.bias)
+
+    def _update(self, state: Tensor, projected: Tensor) -> Tensor:
+        """x_{t+1}, shape (..., N), from x_t and the projected input."""
+        return self._advance(state, self._driven(state, projected))
 
     def _driven(self, state: Tensor, projected_input: Tensor) -> Tensor:
-        """u_t = W_xx x_t + (b_xx + W_sx s_t + b_sx), shape (B, N)."""
-        return torch.addmm(projected_input, state, self.recurrent.weight.t())
+        """u_t = W_xx x_t + (b_xx + W_sx s_t + b_sx), shape (..., N)."""
+        if state.ndim == 2:  # one fused operation where PyTorch has one
+            return torch.addmm(projected_input, state, self.recurrent.weight.t())
+        return projected_input + functional.linear(state, self.recurrent.weight)
 
     def _advance(self, state: Tensor, drive: Tensor) -> Tensor:
         """x_{t+1} from x_t and u_t, shape (..., N)."""
@@ -217,23 +129,6 @@ class WCRNN(nn.Module):
 
     def _sigma(self, value: Tensor) -> Tensor:
         return torch.tanh(value) if self.nonlinearity == "tanh" else value
-
-    def _check(self, name: str, value: Tensor, size: int) -> None:
-        if not isinstance(value, Tensor):
-            raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
-        dtype = self.recurrent.weight.dtype
-        if value.dtype != dtype:
-            raise TypeError(
-                f"{name} must be {dtype} like the network, got {value.dtype}; use .to(torch.{_short(dtype)})"
-            )
-        if value.ndim == 0 or value.shape[-1] != size:
-            raise ValueError(
-                f"{name} must have {size} components in its last dimension, got shape {tuple(value.shape)}"
-            )
-
-
-def _short(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def _built(residual: ResidualSpec | Residual | Tensor, size: int, dtype: torch.dtype) -> Residual:
@@ -261,16 +156,6 @@ def _checked_coupling(coupling: float | Tensor, size: int) -> Tensor:
         worst = values[~(values.isfinite() & (values >= 0))].flatten()[0]
         raise ValueError(f"coupling must be finite and >= 0, got {float(worst)}; the paper uses [0.001, 0.1]")
     return values
-
-
-def _affine(inputs: int, outputs: int, rng: torch.Generator, dtype: torch.dtype) -> nn.Linear:
-    """An `nn.Linear` whose weights and biases are U(-1/sqrt(n_in), 1/sqrt(n_in)), drawn from ``rng``."""
-    layer = nn.Linear(inputs, outputs, device="meta", dtype=dtype).to_empty(device="cpu")
-    bound = 1.0 / math.sqrt(inputs)
-    with torch.no_grad():
-        for parameter in (layer.weight, layer.bias):
-            parameter.copy_(uniform(tuple(parameter.shape), -bound, bound, rng))
-    return layer
 
 
 def _as_map(network: WCRNN) -> RecurrentMap:

@@ -18,9 +18,9 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from wcrnn_models.cells import WCRNN
 from wcrnn_models.errors import UserError
 from wcrnn_models.files import read_json, sha256, write_atomically
+from wcrnn_models.network import RecurrentNetwork
 from wcrnn_models.training.build import build_model
 from wcrnn_models.training.config import TrainConfig
 from wcrnn_models.values import is_finite, is_integer
@@ -50,7 +50,7 @@ class LoadedCheckpoint:
         sha256: SHA-256 of the ``.safetensors`` file.
     """
 
-    model: WCRNN
+    model: RecurrentNetwork
     config: TrainConfig
     iteration: int
     metadata: Mapping[str, Any]
@@ -59,7 +59,7 @@ class LoadedCheckpoint:
 
 def save_checkpoint(
     path: str | Path,
-    model: WCRNN,
+    model: RecurrentNetwork,
     config: TrainConfig,
     *,
     iteration: int,
@@ -81,11 +81,11 @@ def save_checkpoint(
 
     Raises:
         UserError: If the weights do not have the shapes that ``config`` asks for, or the residual or the coupling
-            are not those of ``config``.
+            are not those of ``config``. (A dense residual, which has no recipe, is kept as it is.)
     """
     stem = Path(path)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    _check_fit(stem, weights, build_model(config))
+    _check_fit(stem, weights, build_model(config, matrix=_own_matrix(stem, weights, config)))
     content = safetensors.torch.save(weights)
     metadata = {
         "format_version": FORMAT_VERSION,
@@ -168,7 +168,7 @@ def _load(weights_path: Path) -> LoadedCheckpoint:
         config = TrainConfig.from_dict(metadata["config"])
     except UserError as error:
         raise UserError(f"{json_path}: {error}") from error
-    model = build_model(config)
+    model = build_model(config, matrix=_own_matrix(weights_path, weights, config))
     _check_fit(weights_path, weights, model)
     model.load_state_dict(weights)
     return LoadedCheckpoint(model, config, metadata["iteration"], metadata, digest)
@@ -244,7 +244,19 @@ def _read_metadata(path: Path) -> dict[str, Any]:
     return metadata
 
 
-def _check_fit(path: Path, weights: Mapping[str, Tensor], model: WCRNN) -> None:
+def _own_matrix(path: Path, weights: Mapping[str, Tensor], config: TrainConfig) -> Tensor | None:
+    """The matrix of a dense residual, which a checkpoint carries with it; None for residuals that have a recipe."""
+    if config.model != "wcrnn" or config.residual != "dense":
+        return None
+    matrix = weights.get("residual.weight", torch.zeros(0))
+    if matrix.shape != (config.hidden_size, config.hidden_size) or not matrix.is_floating_point():
+        return torch.zeros(config.hidden_size, config.hidden_size)  # for the network beside which the misfit is named
+    if not bool(matrix.isfinite().all()):
+        raise UserError(f"the residual of {path} is not finite; copy it again")
+    return matrix
+
+
+def _check_fit(path: Path, weights: Mapping[str, Tensor], model: nn.Module) -> None:
     if fault := misfit(weights, model):
         raise UserError(f"the weights of {path} do not fit their configuration: it {fault}")
 

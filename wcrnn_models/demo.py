@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,6 +16,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from lyapkit import plots, save
 from wcrnn_models.analysis import analyze_checkpoint, training_curve
 from wcrnn_models.checkpoints import list_checkpoints
+from wcrnn_models.predictions import Predictions
 from wcrnn_models.tables import exponent_table
 from wcrnn_models.training.config import TrainConfig
 from wcrnn_models.training.trainer import train
@@ -124,19 +124,19 @@ def draw_overview(tree: xr.DataTree, moment: str = "before") -> Figure:
         r = STRENGTHS[name]
         color = style["color"]
         parts = {child: part.to_dataset() for child, part in tree[f"{name}/{moment}"].children.items()}
-        predicted = parts["network"]["residual_log_magnitude"].values
+        predictions = Predictions.from_dataset(parts["network"])
         learning_curve(tree[name]["training"].to_dataset(), axes[0, 0], label=f"{name}, $r = {r:g}$", **style)
         plots.variational_term(
             parts["variational_term"],
             ax=axes[0, 1],
             color=color,
             lines=10,
-            reference=predicted,
-            reference_label=rf"$\log|\lambda(R)| = {predicted[0]:.3f}$",
+            reference=predictions.exponents,
+            reference_label=rf"$\log|\lambda(R)| = {predictions.rate:.3f}$",
         )
         plots.hessian_spectrum(parts["hessian_spectrum"], ax=axes[1, 0], **style)
         plots.gradient_propagation(parts["gradient_propagation"], ax=axes[1, 1], color=color, linewidth=0.5, alpha=0.5)
-        draw_prediction(parts["gradient_propagation"], float(predicted[0]), axes[1, 1])
+        draw_prediction(parts["gradient_propagation"], predictions, axes[1, 1])
     axes[0, 0].axhline(1 / 6**0.5, color="0.5", linewidth=0.8, linestyle=":", label="always answering 1")
     axes[0, 0].legend()
     axes[0, 1].margins(y=0.12)
@@ -155,17 +155,17 @@ def draw_overview(tree: xr.DataTree, moment: str = "before") -> Figure:
     return figure
 
 
-def draw_prediction(gradients: xr.Dataset, rate: float, ax: Axes) -> None:
-    """The norm that eq. (15) predicts for the first trajectory: exp(rate (D - t)) times that of the last step.
+def draw_prediction(gradients: xr.Dataset, predictions: Predictions, ax: Axes) -> None:
+    """The norm that eq. (15) predicts for the first trajectory, from that of the last step.
 
     Args:
         gradients: Result of `lyapkit.gradient_propagation`.
-        rate: log |eigenvalue of R|.
+        predictions: For the network.
         ax: Axes to draw on.
     """
     norm = gradients["gradient_norm"].sel(norm="inf").isel(trajectory=0)
     step = norm["step"].values
-    ax.plot(step, norm.values[-1] * np.exp(rate * (step[-1] - step)), **PREDICTION)
+    ax.plot(step, predictions.gradient_norm(norm.values[-1], step[-1] - step), **PREDICTION)
 
 
 def learning_curve(training: xr.Dataset, ax: Axes, **line: Any) -> Axes:

@@ -42,3 +42,8 @@ def uniform(size: tuple[int, ...], low: float, high: float, rng: RandomSource) -
     """
     samples = torch.empty(size, dtype=torch.float64)
     return samples.uniform_(low, high, generator=as_generator(rng))
+
+
+def normal(size: tuple[int, ...], rng: RandomSource) -> Tensor:
+    """Samples of the standard normal distribution in float64, shape ``size``."""
+    return torch.empty(size, dtype=torch.float64).normal_(generator=as_generator(rng))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import xarray as xr
 
@@ -29,20 +30,17 @@ def exponent_table(trees: Mapping[str, xr.DataTree]) -> str:
         trees: Analysed checkpoints by the name of their row.
 
     Returns:
-        For each the residual strength r, log r, the range of log |eigenvalues of R| where they differ, the largest,
-        mean and smallest measured exponent with standard errors (nats per step), and the test metric.
+        For each the residual strength r, the range of log |eigenvalues of R| where they differ, the largest, mean and
+        smallest measured exponent with standard errors (nats per step), and the test metric; "-" for a network or a
+        residual that has none of these.
     """
     rows = []
     for name, tree in trees.items():
         network = tree["network"].to_dataset()
         config = json.loads(network.attrs["config_json"])
-        magnitudes = network["residual_log_magnitude"].values
-        predicted = f"{magnitudes[0]:.5f}"
-        if magnitudes[0] - magnitudes[-1] > 1e-6:
-            predicted = f"{magnitudes[-1]:.5f}..{predicted}"
         metric = network.attrs.get("test_metric")
         rows.append(
-            [name, str(network.attrs["iteration"]), f"{config['r']:g}", predicted]
+            [name, str(network.attrs["iteration"]), _strength(config), _predicted(network)]
             + [with_error(value, error) for _, value, error in exponent_rows(tree)]
             + ["-" if metric is None else f"{metric:.4g}"]
         )
@@ -50,6 +48,19 @@ def exponent_table(trees: Mapping[str, xr.DataTree]) -> str:
     return table(
         ["network", "iteration", "r", "log|eig R|", "largest LE", "mean LE", "smallest LE", f"test {metric_name}"], rows
     )
+
+
+def _strength(config: Mapping[str, Any]) -> str:
+    has_strength = config.get("model", "wcrnn") == "wcrnn" and config["residual"] not in ("informed", "dense")
+    return f"{config['r']:g}" if has_strength else "-"
+
+
+def _predicted(network: xr.Dataset) -> str:
+    if "residual_log_magnitude" not in network:
+        return "-"
+    magnitudes = network["residual_log_magnitude"].values
+    largest = f"{magnitudes[0]:.5f}"
+    return f"{magnitudes[-1]:.5f}..{largest}" if magnitudes[0] - magnitudes[-1] > 1e-6 else largest
 
 
 def with_error(value: float, error: float) -> str:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from lyapkit.adapters.elementary import CellKind, CellWeights, cell_step
+from lyapkit.adapters.elementary_derivatives import stacked_derivatives
+from lyapkit.cell_derivatives import AffineCell
 from lyapkit.recurrent_map import RecurrentMap
 
 
@@ -103,3 +105,7 @@ class StackedCells(RecurrentMap):
     def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """The module's own parameters."""
         return self.module.named_parameters()
+
+    def cell_derivatives(self) -> Sequence[AffineCell] | None:
+        """The layers' derivatives; None with a projection."""
+        return stacked_derivatives(self.kind, [layer.weights() for layer in self.layers])

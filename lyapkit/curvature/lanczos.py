@@ -1,188 +1,148 @@
-"""Extreme eigenvalues of a symmetric operator by Lanczos with full reorthogonalisation.
+"""One run of the thick-restart block Lanczos method with full reorthogonalisation.
 
-Without reorthogonalisation the Lanczos recursion returns copies ("ghosts") of converged eigenvalues; with it, a single
-start vector returns each *distinct* eigenvalue once. Converged eigenvectors are therefore locked and the recursion is
-restarted from a random vector orthogonal to them until nothing larger is left: multiple eigenvalues appear as often
-as they should, and none appears twice by mistake.
+A block of b start vectors is multiplied again and again, every image is made orthogonal to all vectors before it (two
+sweeps, in float64) and becomes the next block. The operator is thereby projected on a growing orthonormal basis V; its
+Ritz pairs (theta, V s) approach the eigenpairs at the ends of the spectrum first. When the basis is full, the most
+wanted Ritz vectors and the pending block span a smaller one, and the recursion goes on from there (Wu & Simon 2000).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-Which = Literal["LM", "LA", "SA"]
-CHECK_EVERY = 5
-"""Products between convergence checks; a check costs one small eigendecomposition."""
+from lyapkit.curvature.operators import BlockProduct
+
+DEFLATION = 1e-13
+"""A direction of an image that is this small, relative to the operator, is rounding: the Krylov space ends there."""
+MEMORY_SLICE = 4096
+"""Columns of the basis that a restart replaces at a time, so that it needs next to no memory of its own."""
 
 
 @dataclass(frozen=True)
-class Eigenpairs:
-    """k eigenpairs, sorted as wanted.
+class RitzPairs:
+    """What a basis says about the operator.
 
     Attributes:
-        values: shape (k,).
-        vectors: orthonormal columns, shape (P, k).
-        residuals: |A v - lambda v|, recomputed with the operator, shape (k,).
-        products: how many products were used, the recomputation included.
-        converged: whether every residual met the tolerance and no further eigenvalue is wanted.
+        values: Ritz values, ascending, shape (n,).
+        weights: their vectors in the basis, columns, shape (n, n).
+        residuals: |A y - theta y| for each, shape (n,).
+        depth: blocks multiplied so far.
+        exhausted: whether the basis spans an invariant subspace, which makes all pairs exact.
     """
 
     values: Tensor
-    vectors: Tensor
+    weights: Tensor
     residuals: Tensor
-    products: int
-    converged: bool
+    depth: int
+    exhausted: bool
 
 
-def lanczos(
-    product: Callable[[Tensor], Tensor],
-    size: int,
-    k: int,
-    *,
-    which: Which,
-    tolerance: float,
-    max_products: int,
-    generator: torch.Generator,
-    device: torch.device,
-) -> Eigenpairs:
-    """The k most wanted eigenpairs.
+class BlockLanczos:
+    """A run in the orthogonal complement of known vectors.
 
     Args:
-        product: A v for a unit vector v, (P,) -> (P,), float64.
-        size: P.
-        k: number of pairs, at most P.
-        which: "LM" largest magnitude, "LA" largest, "SA" smallest.
-        tolerance: on the residual, relative to the largest |eigenvalue| found.
-        max_products: stop after so many products, converged or not.
-        generator: draws the start vectors.
-        device: where the vectors live.
+        product: A X for a block with orthonormal columns, (P, b) -> (P, b), float64.
+        start: start vectors, rows, shape (b, P); made orthonormal here.
+        known: orthonormal rows, shape (l, P), that the run stays orthogonal to.
+        capacity: largest number of basis vectors; at least that of the start vectors.
 
-    Raises:
-        FloatingPointError: a product is not finite.
+    Attributes:
+        count: number of basis vectors n.
     """
-    locked = torch.empty(size, 0, dtype=torch.float64, device=device)
-    values = torch.empty(0, dtype=torch.float64, device=device)
-    budget = max(max_products - k, 1)  # k are kept for the residuals
-    used = 0
-    complete = False
-    while used < budget and not complete:
-        threshold = _threshold(values, k, which)
-        found, vectors, spent = _one_run(
-            product, locked, values, threshold, k, which, tolerance, budget - used, generator
-        )
-        used += spent
-        locked = torch.cat((locked, vectors), dim=1)
-        values = torch.cat((values, found))
-        complete = found.numel() == 0 or locked.shape[1] == size
-    order = _wanted(values, which)[:k]
-    values, vectors = values[order], locked[:, order]
-    images = torch.stack([product(vector) for vector in vectors.unbind(1)], dim=1)
-    residuals = torch.linalg.vector_norm(images - vectors * values, dim=0)
-    limit = tolerance * max(float(values.abs().max()), torch.finfo(torch.float64).tiny)
-    return Eigenpairs(
-        values,
-        vectors,
-        residuals,
-        used + values.numel(),
-        complete and bool((residuals <= 2 * limit).all()),
-    )
 
+    def __init__(self, product: BlockProduct, start: Tensor, known: Tensor, capacity: int) -> None:
+        self._product = product
+        self._known = known
+        size = start.shape[1]
+        self.room = size - known.shape[0]
+        self.capacity = min(capacity, self.room)
+        self.count = 0
+        self._basis = start.new_empty(self.capacity, size)
+        self._projected = torch.zeros(self.capacity, self.capacity, dtype=torch.float64)
+        self._front, _ = self._split_off(start[: self.room], 0.0)
+        self._coupling = torch.zeros(0, 0, dtype=torch.float64)  # of the pending block to the last one multiplied
+        self._scale = 0.0
+        self._depth = 0
 
-def _one_run(
-    product: Callable[[Tensor], Tensor],
-    locked: Tensor,
-    known: Tensor,
-    threshold: float | None,
-    k: int,
-    which: Which,
-    tolerance: float,
-    budget: int,
-    generator: torch.Generator,
-) -> tuple[Tensor, Tensor, int]:
-    """One Lanczos run in the complement of the locked vectors.
+    @property
+    def pending(self) -> int:
+        """Number of vectors that the next `expand` multiplies; 0 when the space is exhausted."""
+        return min(self._front.shape[0], self.room - self.count)
 
-    Returns the Ritz pairs worth locking (the k most wanted, or those beyond the threshold), and the products used. An
-    empty result says that nothing beyond the threshold is left.
-    """
-    size = locked.shape[0]
-    start = torch.randn(size, generator=generator, dtype=torch.float64).to(locked)
-    vector = _orthogonalise(start, locked)
-    basis = [vector / vector.norm()]
-    alphas: list[float] = []
-    betas: list[float] = []
-    room = size - locked.shape[1]
-    while True:
-        image = product(basis[-1])
-        if not bool(torch.isfinite(image).all()):
+    def expand(self, most: int) -> int:
+        """Multiply the pending block, or as many of its vectors as allowed.
+
+        Returns:
+            The number of products. After less than the whole block the run cannot go on.
+
+        Raises:
+            FloatingPointError: a product is not finite.
+        """
+        block = self._front[: min(most, self.pending)]
+        width, old = block.shape[0], self.count
+        images = self._product(block.T).T
+        if not bool(torch.isfinite(images).all()):
             raise FloatingPointError(
                 "a curvature product is not finite; check the loss and the weights (a root-mean-square loss has no "
                 "derivative where it is zero)."
             )
-        alphas.append(float(basis[-1] @ image))
-        rest = _orthogonalise(image, torch.cat((locked, torch.stack(basis, dim=1)), dim=1))
-        beta = float(rest.norm())
-        count = len(alphas)
-        ritz, weights = torch.linalg.eigh(_tridiagonal(alphas, betas)) if _due(count) else (None, None)
-        scale = max(map(abs, alphas)) if ritz is None else float(ritz.abs().max())
-        scale = max(scale, float(known.abs().max()) if known.numel() else 0.0)
-        exhausted = beta <= 1e-13 * max(scale, torch.finfo(torch.float64).tiny) or count == room
-        if exhausted or count >= budget or ritz is not None:
-            if ritz is None or weights is None:
-                ritz, weights = torch.linalg.eigh(_tridiagonal(alphas, betas))
-            errors = (beta * weights[-1]).abs() if not exhausted else torch.zeros_like(ritz)
-            chosen = _wanted(ritz, which)
-            chosen = chosen[:k] if threshold is None else chosen[_keys(ritz[chosen], which) > threshold][:k]
-            limit = tolerance * max(scale, torch.finfo(torch.float64).tiny)
-            enough = threshold is not None or chosen.numel() == k
-            settled = bool((errors[chosen] <= limit).all())
-            if threshold is not None:  # "nothing is left" is believed once the leading value is surely below
-                leading = _wanted(ritz, which)[0]
-                gap = threshold - float(_keys(ritz, which)[leading])
-                settled = settled and float(errors[leading]) <= max(limit, 0.1 * gap)
-            if exhausted or count >= budget or (enough and settled):
-                stacked = torch.stack(basis, dim=1)
-                device = stacked.device
-                return ritz[chosen].to(device), stacked @ weights[:, chosen].to(device), count
-        betas.append(beta)
-        basis.append(rest / beta)
+        self.count += width
+        self._basis[old : self.count] = block
+        basis = self._basis[: self.count]
+        projections = (basis @ images.T).cpu()
+        corner = projections[old:]
+        projections[old:] = (corner + corner.T) / 2
+        self._projected[: self.count, old : self.count] = projections
+        self._projected[old : self.count, : self.count] = projections.T
+        self._scale = max(self._scale, float(torch.linalg.vector_norm(images, dim=1).max()))
+        self._front, self._coupling = self._split_off(images, DEFLATION * self._scale)
+        self._depth += 1
+        return width
 
+    def ritz(self) -> RitzPairs:
+        """The Ritz pairs of the basis."""
+        values, weights = torch.linalg.eigh(self._projected[: self.count, : self.count])
+        last = weights[self.count - self._coupling.shape[1] :]
+        exhausted = self.pending == 0
+        residuals = torch.zeros_like(values) if exhausted else torch.linalg.vector_norm(self._coupling @ last, dim=0)
+        return RitzPairs(values, weights, residuals, self._depth, exhausted)
 
-def _due(count: int) -> bool:
-    return count % CHECK_EVERY == 0 or count <= 2
+    def vectors(self, weights: Tensor) -> Tensor:
+        """Combinations of the basis vectors, columns of weights (n, m) to rows (m, P)."""
+        return weights.T.to(self._basis) @ self._basis[: self.count]
 
+    def restart(self, weights: Tensor, values: Tensor) -> None:
+        """Keep some Ritz vectors as the basis, and go on with the pending block.
 
-def _threshold(values: Tensor, k: int, which: Which) -> float | None:
-    """What a new eigenvalue must exceed to be among the k most wanted; None while fewer than k are known."""
-    if values.numel() < k:
-        return None
-    return float(_keys(values, which).sort(descending=True).values[k - 1])
+        Args:
+            weights: those of the Ritz vectors to keep, columns.
+            values: their Ritz values.
+        """
+        kept = weights.shape[1]
+        combine = weights.T.to(self._basis)
+        for part in torch.split(self._basis, MEMORY_SLICE, dim=1):
+            part[:kept] = combine @ part[: self.count]
+        self._projected.zero_()
+        self._projected[:kept, :kept] = torch.diag(values)
+        self.count = kept
 
+    def _split_off(self, images: Tensor, negligible: float) -> tuple[Tensor, Tensor]:
+        """What of the rows points out of the space seen so far: orthonormal rows (f, P), and images = C^T rows + seen.
 
-def _keys(values: Tensor, which: Which) -> Tensor:
-    if which == "LM":
-        return values.abs()
-    return values if which == "LA" else -values
+        The coupling C has shape (f, b). Directions below the threshold are dropped.
+        """
+        rest = self._orthogonalise(self._orthogonalise(images))
+        frame, triangle = torch.linalg.qr(rest.T)
+        left, sizes, right = torch.linalg.svd(triangle, full_matrices=False)
+        kept = sizes > negligible
+        front = self._orthogonalise((frame @ left[:, kept]).T)  # small directions lost accuracy when they were scaled
+        front, small = torch.linalg.qr(front.T)
+        return front.T, (small @ (sizes[kept, None] * right[kept])).cpu()
 
-
-def _wanted(values: Tensor, which: Which) -> Tensor:
-    return _keys(values, which).argsort(descending=True, stable=True)
-
-
-def _orthogonalise(vector: Tensor, basis: Tensor) -> Tensor:
-    """Two sweeps of Gram-Schmidt: once is not enough, twice is (Giraud et al. 2005)."""
-    for _ in range(2):
-        vector = vector - basis @ (basis.T @ vector)
-    return vector
-
-
-def _tridiagonal(alphas: list[float], betas: list[float]) -> Tensor:
-    matrix = torch.diag(torch.tensor(alphas, dtype=torch.float64))
-    if len(alphas) > 1:
-        off = torch.tensor(betas[: len(alphas) - 1], dtype=torch.float64)
-        matrix = matrix + torch.diag(off, 1) + torch.diag(off, -1)
-    return matrix
+    def _orthogonalise(self, rows: Tensor) -> Tensor:
+        for seen in (self._known, self._basis[: self.count]):
+            rows = rows - (rows @ seen.T) @ seen
+        return rows

@@ -1,4 +1,4 @@
-"""Curvature operators of a loss: products of the Hessian, the Gauss-Newton matrix and their difference with a vector.
+"""Curvature operators of a loss: products of the Hessian, its Gauss-Newton part and the rest with blocks of vectors.
 
 Eq. (7) of Dubinin & Effenberger (2024), after Schraudolph (2002):
 
@@ -10,13 +10,21 @@ parameters and H_L the Hessian of the loss with respect to the outputs, and a re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import grad
+
+from lyapkit.curvature.columns import grad_columns
+
+BlockProduct: TypeAlias = Callable[[Tensor], Tensor]
+"""A linear map applied to the columns of a float64 matrix, (P, b) -> (P, b)."""
+
+_Term: TypeAlias = Callable[[Sequence[Tensor]], Sequence[Tensor]]
+"""One batch's product: stacks (b, *shape) in, stacks out, one for every parameter."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,7 @@ class WeightedLoss:
         batches: (inputs, targets) pairs.
         weights: one per batch.
         loss: ``loss(outputs, targets)``, a scalar.
+        columns: how many columns of a block are differentiated together; memory grows with it.
     """
 
     network: Callable[[Any], Any]
@@ -36,6 +45,7 @@ class WeightedLoss:
     batches: Sequence[tuple[Any, Any]]
     weights: Sequence[float]
     loss: Callable[[Any, Any], Tensor]
+    columns: int = 8
 
     @property
     def size(self) -> int:
@@ -49,79 +59,92 @@ class WeightedLoss:
 
     def gradient(self) -> Tensor:
         """The gradient, shape (P,), float64."""
-        return self._sum(
-            lambda outputs, targets: grad(self.loss(outputs, targets), self.tensors, materialize_grads=True)
-        )
+        total = self._zeros()
+        with torch.enable_grad():
+            for (inputs, targets), weight in self._terms():
+                total += weight * _flatten(self._gradient(self.network(inputs), targets, create_graph=False))
+        return total
 
-    def hessian(self) -> Callable[[Tensor], Tensor]:
-        """The map v -> H v by double backward, (P,) -> (P,).
+    @torch.no_grad()
+    def outputs(self) -> list[Tensor]:
+        """The network's outputs for every batch, without derivatives."""
+        return [self.network(inputs) for inputs, _ in self.batches]
+
+    def hessian(self) -> BlockProduct:
+        """The map V -> H V by double backward, (P, b) -> (P, b).
 
         The parameters do not change while it is in use. With a single batch the graph of its gradient is therefore
         built once and kept, which needs no more memory at the peak than one product does; with several batches it is
-        built anew for every product.
+        built anew for every block.
         """
-        if len(self.batches) > 1:
-            return lambda vector: self._sum(
-                lambda outputs, targets: self._differentiate(self._gradient_graph(outputs, targets), vector)
-            )
-        ((inputs, targets),) = self.batches
-        with torch.enable_grad():
-            gradients = self._gradient_graph(self.network(inputs), targets)
-        return lambda vector: _flatten(self._differentiate(gradients, vector))
+        return self._product(self._hessian_term)
 
-    def _gradient_graph(self, outputs: Any, targets: Any) -> tuple[Tensor, ...]:
-        return grad(self.loss(outputs, targets), self.tensors, create_graph=True, materialize_grads=True)
+    def ggn(self) -> BlockProduct:
+        """The map V -> J^T H_L J V, (P, b) -> (P, b), with J V as the derivative of the linear map u -> J^T u.
 
-    def _differentiate(self, gradients: Sequence[Tensor], vector: Tensor) -> Sequence[Tensor]:
-        """d(gradient . v)/d(parameters)."""
-        with torch.enable_grad():
-            slope = _inner(gradients, self._split(vector))
-            if not slope.requires_grad:  # the loss is linear in the parameters
-                return [torch.zeros_like(tensor) for tensor in self.tensors]
-            return grad(slope, self.tensors, retain_graph=True, materialize_grads=True)
+        The graphs are kept or built anew as for `hessian`.
+        """
+        return self._product(self._ggn_term)
 
-    def ggn(self) -> Callable[[Tensor], Tensor]:
-        """The map v -> J^T H_L J v, (P,) -> (P,), with J v as the derivative of the linear map u -> J^T u."""
-        return self._ggn_product
+    def residual(self) -> BlockProduct:
+        """The map V -> (H - J^T H_L J) V, (P, b) -> (P, b)."""
+        hessian, ggn = self.hessian(), self.ggn()
+        return lambda block: hessian(block) - ggn(block)
 
-    def _ggn_product(self, vector: Tensor) -> Tensor:
-        tangents = self._split(vector)
+    def _hessian_term(self, outputs: Any, targets: Any) -> _Term:
+        gradients = self._gradient(outputs, targets, create_graph=True)
+        return lambda tangents: grad_columns(gradients, self.tensors, tangents, at_once=self.columns)
 
-        def product(outputs: Tensor, targets: Any) -> Sequence[Tensor]:
-            cotangent = torch.zeros_like(outputs, requires_grad=True)
-            pulled = grad(outputs, self.tensors, cotangent, create_graph=True, materialize_grads=True)
-            (pushed,) = grad(_inner(pulled, tangents), cotangent, materialize_grads=True)
-            seen = outputs.detach().requires_grad_()
-            (slope,) = grad(self.loss(seen, targets), seen, create_graph=True, materialize_grads=True)
-            if not slope.requires_grad:  # a loss that is linear in the outputs has no curvature of its own
-                return [torch.zeros_like(tensor) for tensor in self.tensors]
-            (curved,) = grad(slope, seen, pushed, materialize_grads=True)
-            return grad(outputs, self.tensors, curved, materialize_grads=True)
+    def _ggn_term(self, outputs: Tensor, targets: Any) -> _Term:
+        cotangent = torch.zeros_like(outputs, requires_grad=True)
+        pulled = grad(outputs, self.tensors, cotangent, create_graph=True, materialize_grads=True)
+        seen = outputs.detach().requires_grad_()
+        (slope,) = grad(self.loss(seen, targets), seen, create_graph=True, materialize_grads=True)
 
-        return self._sum(product)
+        def term(tangents: Sequence[Tensor]) -> Sequence[Tensor]:
+            pushed = grad_columns(pulled, [cotangent], tangents, at_once=self.columns)
+            curved = grad_columns([slope], [seen], pushed, at_once=self.columns)
+            return grad_columns([outputs], self.tensors, curved, at_once=self.columns)
 
-    def residual(self) -> Callable[[Tensor], Tensor]:
-        """The map v -> (H - J^T H_L J) v, (P,) -> (P,)."""
-        hessian = self.hessian()
-        return lambda vector: hessian(vector) - self._ggn_product(vector)
+        return term
 
-    def _sum(self, term: Callable[[Any, Any], Sequence[Tensor]]) -> Tensor:
-        first = self.tensors[0]
-        total = torch.zeros(self.size, dtype=torch.float64, device=first.device)
-        with torch.enable_grad():
-            for (inputs, targets), weight in zip(self.batches, self.weights, strict=True):
-                parts = term(self.network(inputs), targets)
-                total += weight * _flatten(parts)
-        return total
+    def _product(self, prepare: Callable[[Any, Any], _Term]) -> BlockProduct:
+        """The weighted sum of the batches' terms; that of a single batch is prepared once."""
+        kept = None
+        if len(self.batches) == 1:
+            ((inputs, targets),) = self.batches
+            with torch.enable_grad():
+                kept = prepare(self.network(inputs), targets)
 
-    def _split(self, vector: Tensor) -> list[Tensor]:
-        parts = torch.split(vector, [tensor.numel() for tensor in self.tensors])
-        return [part.reshape(tensor.shape).to(tensor) for part, tensor in zip(parts, self.tensors, strict=True)]
+        def product(block: Tensor) -> Tensor:
+            total = self._zeros(block.shape[1])
+            tangents = self._split(block)
+            with torch.enable_grad():
+                for (inputs, targets), weight in self._terms():
+                    term = prepare(self.network(inputs), targets) if kept is None else kept
+                    parts = term(tangents)
+                    total += (
+                        weight
+                        * torch.cat([part.detach().reshape(block.shape[1], -1).double() for part in parts], dim=1).T
+                    )
+            return total
+
+        return product
+
+    def _gradient(self, outputs: Any, targets: Any, *, create_graph: bool) -> tuple[Tensor, ...]:
+        return grad(self.loss(outputs, targets), self.tensors, create_graph=create_graph, materialize_grads=True)
+
+    def _terms(self) -> Iterator[tuple[tuple[Any, Any], float]]:
+        return zip(self.batches, self.weights, strict=True)
+
+    def _zeros(self, *columns: int) -> Tensor:
+        return torch.zeros(self.size, *columns, dtype=torch.float64, device=self.tensors[0].device)
+
+    def _split(self, block: Tensor) -> list[Tensor]:
+        """The columns as stacks of tensors shaped like the parameters, (P, b) -> [(b, *shape), ...]."""
+        parts = torch.split(block.T, [tensor.numel() for tensor in self.tensors], dim=1)
+        return [part.reshape(-1, *tensor.shape).to(tensor) for part, tensor in zip(parts, self.tensors, strict=True)]
 
 
 def _flatten(parts: Sequence[Tensor]) -> Tensor:
     return torch.cat([part.detach().reshape(-1).double() for part in parts])
-
-
-def _inner(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
-    return torch.stack([(a * b).sum() for a, b in zip(left, right, strict=True)]).sum()

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal, cast
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import xarray as xr
-from torch import Tensor, nn
+from torch import Tensor
 
-from lyapkit.adapters import as_map
-from lyapkit.adapters.unfused import unfused
-from lyapkit.arguments import check_integer, refuse_inference_mode
-from lyapkit.curvature.lanczos import Which, lanczos
-from lyapkit.curvature.operators import WeightedLoss
+from lyapkit.arguments import check_integer
+from lyapkit.curvature.eigenpairs import BLOCK_SIZE, RESOLUTION, TOLERANCE, leading_eigenpairs, residual_limits
+from lyapkit.curvature.learning_rate import effective_learning_rates
+from lyapkit.curvature.problem import Batch, Operator, curvature_problem
+from lyapkit.curvature.recurrent_products import MEMORY_BUDGET
+from lyapkit.curvature.start import start_vectors
+from lyapkit.curvature.wanted import WHICH, Which
 from lyapkit.progress import progress_bar
 from lyapkit.randomness import make_generator
-from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.results import make_dataset, provenance
-from lyapkit.unrolled import UnrolledNetwork, resolve_readout
-
-Operator = Literal["hessian", "ggn", "residual"]
-Batch = tuple[Any, Any]
 
 
 def hessian_spectrum(
@@ -42,15 +38,19 @@ def hessian_spectrum(
     learning_rate: float | None = None,
     tolerance: float | None = None,
     max_products: int = 2000,
+    block_size: int = BLOCK_SIZE,
+    basis_size: int | None = None,
+    start: xr.Dataset | Tensor | None = None,
     eigenvectors: bool = False,
     rng: torch.Generator | int | None = None,
+    memory_budget: int = MEMORY_BUDGET,
     check: bool = True,
     progress: bool = False,
 ) -> xr.Dataset:
     """Leading eigenvalues of the Hessian of a loss, or of its two parts in eq. (7).
 
-    Products by double backward through elementary steps, Lanczos in float64 with full reorthogonalisation and locking:
-    multiple eigenvalues appear as often as they should, ghosts never.
+    Block Lanczos with thick restarts, in float64 with full reorthogonalisation: multiple eigenvalues appear as often as
+    they should, ghosts never. Products are those of `lyapkit.curvature_operator`.
 
     Args:
         model: a module whose ``forward`` maps inputs to what ``loss`` reads; or, with ``readout``, anything
@@ -59,7 +59,8 @@ def hessian_spectrum(
         loss: ``loss(outputs, targets)``, a scalar.
         k: number of eigenvalues.
         operator: ``"hessian"``, ``"ggn"`` (generalised Gauss-Newton) or ``"residual"`` (their difference).
-        which: ``"LM"`` largest magnitude, ``"LA"`` largest, ``"SA"`` smallest.
+        which: ``"LM"`` largest magnitude, ``"LA"`` largest, ``"SA"`` smallest, ``"BE"`` half from either end (the odd
+            one from the upper).
         readout: see ``model``; its parameters, when it is a module, are analysed too, under ``readout.``.
         parameters: names of the parameters to include; all that require gradients by default.
         reduction: how ``loss`` reduces over its batch: the curvature is that of the mean or of the sum over all
@@ -68,23 +69,45 @@ def hessian_spectrum(
             which PyTorch's mean losses average, so that unequal batches give the mean over the whole data. (A
             root-mean-square loss is not an average over samples: give all of its data as one batch.)
         learning_rate: eta, for the effective learning rates 1/(1 - eta lambda) of eq. (6); left out by default.
-        tolerance: on the residual |H v - lambda v| relative to the largest |lambda|; 1e-6 for float64 and 1e-4 for
-            float32 models by default, about ten times the rounding of a product.
+        tolerance: on the residual |H v - lambda v| relative to |lambda|; 1e-6 for float64 and 1e-3 for float32 models
+            by default. No residual has to be below 1e-10 (float32: 1e-5) of the largest |lambda|, and all are taken to
+            1e-3 at least, since with less, eigenvalues of nearly equal magnitude could be taken for one another.
         max_products: give up after so many products; the result is then flagged and a warning says so.
+        block_size: vectors multiplied at once. Memory of a product grows with it, and so, where there is no recursion
+            through time, does its speed.
+        basis_size: at most how many vectors of the length of all parameters are kept, in float64; by default
+            2 ``k`` + 8 ``block_size``, beyond which fewer products are rarely needed.
+        start: eigenvectors to begin with, for spectra along a training: an earlier result with ``eigenvector``, or
+            columns (parameter, any). New directions are looked for as well.
         eigenvectors: also return them.
         rng: generator or seed of the start vectors.
-        check: compute the gradient twice first and refuse a loss that is not deterministic.
+        memory_budget: bytes that may be used to keep what a recursion through time would else recompute.
+        check: first compute the gradient twice, and compare a product with finite differences of the gradient, to
+            refuse what is not deterministic or has wrong second derivatives.
         progress: show a progress bar (products).
 
     Returns:
-        A Dataset over ``rank`` (by magnitude) with ``eigenvalue``, ``residual`` (the recomputed |H v - lambda v|: a
-        true eigenvalue lies within it), and on request ``effective_learning_rate`` and ``eigenvector`` (parameter,
-        rank). The attribute ``converged`` is 1 when every residual met the tolerance.
+        A Dataset over ``rank`` (by magnitude) with
+
+        - ``eigenvalue``, and ``residual``, the recomputed |H v - lambda v|: a true eigenvalue lies within it;
+        - ``error_bound`` on the eigenvalue, quadratic in the residual where its neighbours are farther away than that;
+          it is for the operator as it is computed, and holds where no eigenvalue was missed;
+        - ``converged``, 1 where the residual met the tolerance;
+        - with ``learning_rate``: ``effective_learning_rate``, ``effective_learning_rate_low`` and ``..._high``, which
+          are its values over the residual interval of the eigenvalue, and ``contains_pole``, 1 where that interval
+          holds the pole at eta lambda = 1: there all three are infinite;
+        - on request ``eigenvector`` (parameter, rank).
+
+        Attributes: ``converged``, 1 when all residuals met the tolerance and the search for multiple eigenvalues came
+        to its end; ``products``, and ``gradient_equivalents``, the number of gradients that could have been computed in
+        their time.
 
     Raises:
         TypeError: no readout where one is needed, or batches that are not pairs.
-        ValueError: k out of range, unknown names, a loss that is not a finite scalar or not deterministic.
+        ValueError: arguments out of range, unknown names, start vectors of other parameters, or a loss that is not a
+            finite scalar, not deterministic, or whose second derivatives are wrong or missing.
         FloatingPointError: a product is not finite.
+        RuntimeError: the model cannot be differentiated twice.
 
     Example:
         >>> import lyapkit, torch
@@ -94,203 +117,102 @@ def hessian_spectrum(
         >>> ds.eigenvalue.values.round(6).tolist()  # of 2 X'X / n
         [4.0, 1.0]
     """
-    refuse_inference_mode()
-    network, available = _network(model, readout)
-    chosen = _choose(available, parameters)
-    pairs = _pairs(batches)
-    objective = WeightedLoss(network, chosen, pairs, _weights(pairs, reduction, batch_weight), loss)
-    operators = {"hessian": objective.hessian, "ggn": objective.ggn, "residual": objective.residual}
-    if operator not in operators:
-        raise ValueError(f"operator must be one of {', '.join(operators)}, got {operator!r}.")
-    if which not in ("LM", "LA", "SA"):
-        raise ValueError(f'which must be "LM", "LA" or "SA", got {which!r}.')
     k = check_integer("k", k)
-    if not 1 <= k <= objective.size:
-        raise ValueError(f"k must be between 1 and the number of parameters {objective.size}, got {k}.")
-    first = objective.tensors[0]
-    if tolerance is None:
-        tolerance = 1e-6 if first.dtype == torch.float64 else 1e-4
-    if not isinstance(tolerance, int | float) or not tolerance > 0:
-        raise ValueError(f"tolerance must be a positive number, got {tolerance!r}.")
     max_products = check_integer("max_products", max_products)
+    if which not in WHICH:
+        raise ValueError(f"which must be one of {', '.join(WHICH)}, got {which!r}.")
     if max_products < 2 * k:
         raise ValueError(f"max_products must be at least 2 k = {2 * k}, got {max_products}.")
     if learning_rate is not None and not (isinstance(learning_rate, int | float) and np.isfinite(learning_rate)):
         raise ValueError(f"learning_rate must be a finite number or None, got {learning_rate!r}.")
-    if first.dtype not in (torch.float32, torch.float64):
-        raise ValueError(
-            f"the model computes in {first.dtype}, too coarse for second derivatives; convert it with .double()."
-        )
+    if tolerance is not None and not (isinstance(tolerance, int | float) and tolerance > 0):
+        raise ValueError(f"tolerance must be a positive number, got {tolerance!r}.")
     generator = make_generator(rng)
-    with _elementary(model), progress_bar(None, f"{operator} products", progress) as bar:
-        _check_loss(objective, check)
-        curvature = operators[operator]()
+    problem = curvature_problem(
+        model,
+        batches,
+        loss,
+        operator=operator,
+        readout=readout,
+        parameters=parameters,
+        reduction=reduction,
+        batch_weight=batch_weight,
+        columns=block_size,
+        memory_budget=memory_budget,
+        check=check,
+    )
+    if not 1 <= k <= problem.size:
+        raise ValueError(f"k must be between 1 and the number of parameters {problem.size}, got {k}.")
+    if basis_size is None:
+        basis_size = 2 * k + 8 * block_size
+    basis_size = check_integer("basis_size", basis_size)
+    if basis_size < min(k + 2 * block_size, problem.size):
+        raise ValueError(f"basis_size must be at least k + 2 block_size = {k + 2 * block_size}, got {basis_size}.")
+    guess = None if start is None else start_vectors(start, problem)
+    tolerance = TOLERANCE[problem.dtype] if tolerance is None else float(tolerance)
+    resolution = RESOLUTION[problem.dtype]
+    with progress_bar(None, f"{operator} products", progress) as bar:
 
-        def product(vector: Tensor) -> Tensor:
-            bar.update()
-            return curvature(vector)
+        def product(block: Tensor) -> Tensor:
+            images = problem.product(block)
+            bar.update(block.shape[1])
+            return images
 
-        pairs_found = lanczos(
+        pairs = leading_eigenpairs(
             product,
-            objective.size,
+            problem.size,
             k,
             which=which,
             tolerance=tolerance,
+            resolution=resolution,
             max_products=max_products,
+            block_size=block_size,
+            basis_size=basis_size,
             generator=generator,
-            device=first.device,
+            device=problem.device,
+            start=guess,
         )
-    if not pairs_found.converged:
+    limits = residual_limits(pairs.values, float(pairs.values.abs().max()), tolerance, resolution)
+    converged = pairs.residuals <= limits
+    if not bool(converged.all()):
         warnings.warn(
-            f"the {k} eigenvalues did not all reach the tolerance {tolerance:g} within {max_products} products; see "
-            "`residual` in the result, and raise max_products or tolerance.",
+            f"{int((~converged).sum())} of the {k} eigenvalues did not reach the tolerance {tolerance:g} within "
+            f"{problem.products} products; see `residual` and `converged` in the result, and raise max_products or "
+            "tolerance.",
             stacklevel=2,
         )
-    order = pairs_found.values.abs().argsort(descending=True, stable=True)
-    eigenvalue = pairs_found.values[order].cpu().numpy()
-    values = {"eigenvalue": eigenvalue, "residual": pairs_found.residuals[order].cpu().numpy()}
-    coordinates: dict[str, Any] = {"rank": np.arange(1, eigenvalue.size + 1)}
-    if learning_rate is not None:
-        with np.errstate(divide="ignore"):
-            values["effective_learning_rate"] = 1 / (1 - learning_rate * eigenvalue)
-    if eigenvectors:
-        values["eigenvector"] = pairs_found.vectors[:, order].cpu().numpy()
-        coordinates["parameter"] = np.arange(objective.size)
+    elif not pairs.complete:
+        warnings.warn(
+            f"{problem.products} products did not suffice to rule out further copies of multiple eigenvalues; raise "
+            "max_products, or block_size above the multiplicity.",
+            stacklevel=2,
+        )
     config: dict[str, object] = {
-        "operator": operator,
-        "reduction": reduction,
+        **problem.settings,
         "which": which,
         "k": k,
-        "parameters": {name: list(tensor.shape) for name, tensor in chosen.items()},
-        "batches": len(pairs),
-        "loss": getattr(loss, "__name__", type(loss).__name__),
         "learning_rate": learning_rate,
         "tolerance": tolerance,
-        "products": pairs_found.products,
+        "max_products": max_products,
+        "block_size": block_size,
+        "basis_size": basis_size,
+        "warm_start": start is not None,
         "rng_seed": generator.initial_seed(),
     }
-    attributes = provenance(config, dtype=first.dtype, device=first.device)
-    attributes["converged"] = int(pairs_found.converged)
+    attributes = provenance(config, dtype=problem.dtype, device=problem.device)
+    attributes["converged"] = int(pairs.complete and bool(converged.all()))
+    attributes |= problem.cost()
+    order = pairs.values.abs().argsort(descending=True, stable=True)
+    values = {
+        "eigenvalue": pairs.values[order].numpy(),
+        "residual": pairs.residuals[order].numpy(),
+        "error_bound": pairs.error_bounds[order].numpy(),
+        "converged": converged[order].numpy().astype(np.int8),
+    }
+    coordinates: dict[str, Any] = {"rank": np.arange(1, k + 1)}
+    if learning_rate is not None:
+        values |= effective_learning_rates(values["eigenvalue"], values["residual"], learning_rate)
+    if eigenvectors:
+        values["eigenvector"] = pairs.vectors[:, order.to(pairs.vectors.device)].cpu().numpy()
+        coordinates["parameter"] = np.arange(problem.size)
     return make_dataset("hessian_spectrum", values, coordinates, attributes)
-
-
-def parameter_count(model: object, readout: Callable[[Tensor], Tensor] | None) -> int:
-    """Number of parameters whose curvature `hessian_spectrum` takes by default.
-
-    Args:
-        model: as `hessian_spectrum` takes it.
-        readout: likewise.
-    """
-    return sum(tensor.numel() for tensor in _choose(_network(model, readout)[1], None).values())
-
-
-def _network(
-    model: object, readout: Callable[[Tensor], Tensor] | None
-) -> tuple[Callable[[Any], Any], dict[str, nn.Parameter]]:
-    if readout is None and isinstance(model, nn.Module):
-        return model, dict(model.named_parameters())
-    map = as_map(model)
-    unrolled = UnrolledNetwork(map, resolve_readout(map, readout))
-    return unrolled, dict(unrolled.named_parameters())
-
-
-def _elementary(model: object) -> AbstractContextManager[None]:
-    is_plain = isinstance(model, nn.Module) and not isinstance(model, RecurrentMap)
-    return unfused(cast(nn.Module, model)) if is_plain else nullcontext()
-
-
-def _choose(available: Mapping[str, nn.Parameter], names: Sequence[str] | None) -> dict[str, nn.Parameter]:
-    if isinstance(names, str):
-        raise TypeError(f"parameters must be a sequence of names, got the text {names!r}; write [{names!r}].")
-    if names is None:
-        chosen = {name: tensor for name, tensor in available.items() if tensor.requires_grad}
-    else:
-        unknown = [name for name in names if name not in available]
-        if unknown:
-            raise ValueError(f"unknown parameters {unknown}; the model has {sorted(available)}.")
-        frozen = [name for name in names if not available[name].requires_grad]
-        if frozen:
-            raise ValueError(f"parameters {frozen} do not require gradients; call .requires_grad_() on them.")
-        chosen = {name: available[name] for name in names}
-    if not chosen:
-        raise ValueError("the model has no parameters that require gradients, so it has no Hessian.")
-    return chosen
-
-
-def _pairs(batches: Batch | Iterable[Batch]) -> list[Batch]:
-    if isinstance(batches, tuple) and len(batches) == 2 and not isinstance(batches[0], tuple | list):
-        return [batches]
-    pairs = list(_iterate(batches))
-    if not pairs:
-        raise ValueError("there are no batches; a loader can be read once only, so pass a list to use it again.")
-    for pair in pairs:
-        if not (isinstance(pair, tuple | list) and len(pair) == 2):
-            raise TypeError(
-                f"batches must be an (inputs, targets) pair or an iterable of pairs, got {type(pair).__name__} in it."
-            )
-    return [(inputs, targets) for inputs, targets in pairs]
-
-
-def _iterate(batches: Any) -> Iterator[Any]:
-    try:
-        return iter(batches)
-    except TypeError:
-        raise TypeError(
-            f"batches must be an (inputs, targets) pair or an iterable of pairs, got {type(batches).__name__}."
-        ) from None
-
-
-def _weights(pairs: Sequence[Batch], reduction: str, batch_weight: Callable[[Any], float] | None) -> list[float]:
-    if reduction == "sum":
-        if batch_weight is not None:
-            raise TypeError("batch_weight is for losses that average; a sum over batches has no weights.")
-        return [1.0] * len(pairs)
-    if reduction != "mean":
-        raise ValueError(f'reduction must be "mean" or "sum", got {reduction!r}.')
-    weights = [_weight(targets, batch_weight) for _, targets in pairs]
-    return [weight / sum(weights) for weight in weights]
-
-
-def _weight(targets: Any, batch_weight: Callable[[Any], float] | None) -> float:
-    if batch_weight is not None:
-        weight = float(batch_weight(targets))
-    elif isinstance(targets, Tensor):
-        weight = float(targets.numel())
-    else:
-        raise TypeError(
-            f"targets are {type(targets).__name__}, not a tensor; say what a batch weighs with batch_weight=."
-        )
-    if not (weight > 0 and np.isfinite(weight)):
-        raise ValueError(f"the weight of a batch must be positive and finite, got {weight}.")
-    return weight
-
-
-def _check_loss(objective: WeightedLoss, check: bool) -> None:
-    inputs, targets = objective.batches[0]
-    with torch.enable_grad():
-        outputs = objective.network(inputs)
-        if isinstance(outputs, tuple):
-            raise TypeError(
-                "the model returns a tuple, as built-in recurrent layers do; give readout=, from the output of the "
-                "last step to what the loss reads."
-            )
-        value = objective.loss(outputs, targets)
-    if not isinstance(value, Tensor) or value.numel() != 1:
-        found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-        raise ValueError(f"loss must return a scalar tensor, got {found}; reduce it over the batch.")
-    if not bool(torch.isfinite(value)):
-        raise ValueError(f"the loss is {value.item()}; check weights, inputs and targets.")
-    if not value.requires_grad:
-        raise ValueError("the loss does not depend differentiably on the parameters; check loss and model.")
-    if check:
-        once, twice = objective.gradient(), objective.gradient()
-        if not bool(torch.isfinite(once).all()):
-            raise FloatingPointError(
-                "the gradient of the loss is not finite; check the loss (a root-mean-square loss has no derivative "
-                "where it is zero)."
-            )
-        if not torch.allclose(once, twice, rtol=1e-4, atol=1e-4 * float(once.abs().max())):
-            raise ValueError(
-                "the gradient differs between two calls, so the loss is not deterministic; call .eval() on the model "
-                "(dropout, batch norm), and draw no random numbers in it."
-            )

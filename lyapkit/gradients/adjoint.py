@@ -4,63 +4,113 @@ With direct derivatives g_t = (partial L / partial x_t) of the loss with respect
 
     dL/dx_t = g_t + J_{t+1}^T dL/dx_{t+1},
 
-eq. (10) of Dubinin & Effenberger (2024) for a loss on the last state. The vector is kept at unit size
-beside the logarithm of its scale, since a gradient that decays for a thousand steps leaves the range of float32.
+eq. (10) of Dubinin & Effenberger (2024) for a loss on the last state. What a parameter theta contributes at step t is
+
+    (df(x_{t-1}, s_t; theta)/dtheta)^T dL/dx_t,
+
+and the sum over all steps is dL/dtheta. Vectors are kept at unit size beside the logarithm of their scale, since a
+gradient that decays for a thousand steps leaves the range of float32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from lyapkit.drive import Drive
+from lyapkit.gradients.scaled import Scaled
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents import TangentStrategy
 
 
+@dataclass(frozen=True)
+class StepGradient:
+    """What arrives at one step.
+
+    Attributes:
+        step: t.
+        state: x_t, shape (B, N).
+        gradient: dL/dx_t, B vectors (B, N).
+        parameters: for each parameter tensor its contribution at step t, summed over the batch: one flat vector (1, P).
+    """
+
+    step: int
+    state: Tensor
+    gradient: Scaled
+    parameters: list[Scaled]
+
+
 def adjoint_sweep(
     map: RecurrentMap,
-    states: Tensor,
-    inputs: Tensor | None,
-    direct: Callable[[int], Tensor | None],
-) -> Iterator[tuple[int, Tensor, Tensor]]:
+    parts: Sequence[Drive],
+    direct: Callable[[int, Tensor], Tensor | None],
+    parameters: Sequence[Tensor] = (),
+) -> Iterator[StepGradient]:
     """Carry the gradient from the last step to the first.
+
+    The states of a segment are computed again from its first one when its turn comes, and the steps are recorded for
+    automatic differentiation then, so that never more than one segment is in memory.
 
     Args:
         map: the map.
-        states: x_0, ..., x_T, shape (T+1, B, N).
-        inputs: shape (T, B, M), or None.
-        direct: g_t for t = 1, ..., T, shape (B, N), or None where the loss does not read x_t.
+        parts: consecutive segments of the trajectory, with the state at the start of each.
+        direct: from t and x_t (B, N) to g_t, (B, N), or None where the loss does not read x_t.
+        parameters: tensors whose contributions are wanted.
 
     Yields:
-        For t = T, ..., 1: t, the gradient divided by its scale (B, N), float64, and the logarithm of
-        the scale (B,), -inf where the gradient is zero.
+        For t = T, ..., 1 what arrives there.
     """
-    last = states.shape[0] - 1
-    gradient = torch.zeros(states.shape[1:], dtype=torch.float64, device=states.device)
-    log_scale = torch.full(states.shape[1:2], -torch.inf, dtype=torch.float64, device=states.device)
-    for step in range(last, 0, -1):
-        if step < last:
-            gradient = _pull_back(
-                map, states[step], None if inputs is None else inputs[step], gradient.to(states.dtype)
-            ).double()
-            gradient, log_scale = _rescale(gradient, log_scale)
-        part = direct(step)
-        if part is not None:
-            gradient, log_scale = _add(gradient, log_scale, part.double())
-        yield step, gradient, log_scale
+    state = parts[-1].state
+    gradient = Scaled.zeros(state.shape, state.device)
+    for part in reversed(parts):
+        recorded = _record(map, part)
+        while recorded:
+            before, after = recorded.pop()
+            step = part.offset + len(recorded) + 1
+            state = after.detach()
+            own = direct(step, state)
+            if own is not None:
+                gradient = gradient + Scaled.of(own)
+            yield StepGradient(step, state, gradient, _contributions(after, parameters, gradient))
+            if step > 1:
+                pulled = _pull_back(before, after, gradient.vector.to(after.dtype)).double()
+                gradient = Scaled(pulled, gradient.log_scale).rescaled()
 
 
-def _pull_back(map: RecurrentMap, state: Tensor, input: Tensor | None, gradient: Tensor) -> Tensor:
-    """J(x_t, s_t)^T times the gradient with respect to x_{t+1}."""
+def _record(map: RecurrentMap, part: Drive) -> list[tuple[Tensor, Tensor]]:
+    """The state before and after each step of a segment, each step with a graph of its own."""
+    recorded, state = [], part.state
     with torch.enable_grad():
-        state = state.detach().requires_grad_()
-        after = map.step(state, input)
-        if not after.requires_grad:
-            return torch.zeros_like(state)
-        (pulled,) = torch.autograd.grad(after, state, gradient, materialize_grads=True)
+        for index in range(part.steps):
+            before = state.detach().requires_grad_()
+            state = map.step(before, part.input_at(index))
+            recorded.append((before, state))
+    return recorded
+
+
+def _pull_back(before: Tensor, after: Tensor, gradient: Tensor) -> Tensor:
+    """J^T times the gradient with respect to the state after a step."""
+    if not after.requires_grad:
+        return torch.zeros_like(before)
+    (pulled,) = torch.autograd.grad(after, before, gradient, materialize_grads=True)
     return pulled
+
+
+def _contributions(after: Tensor, parameters: Sequence[Tensor], gradient: Scaled) -> list[Scaled]:
+    """(df/dtheta)^T dL/dx_t for each theta, summed over the batch; trajectories have the scale of the largest one."""
+    if not parameters:
+        return []
+    top = gradient.log_scale.amax()
+    cotangent = gradient.relative_to(top.expand_as(gradient.log_scale)).to(after.dtype)
+    if not after.requires_grad:
+        return [Scaled.zeros(torch.Size((1, tensor.numel())), tensor.device) for tensor in parameters]
+    found = torch.autograd.grad(after, list(parameters), cotangent, retain_graph=True, materialize_grads=True)
+    flat = [Scaled.of(part.reshape(1, -1)) for part in found]
+    finite = torch.where(torch.isinf(top), torch.zeros_like(top), top)
+    return [Scaled(part.vector, part.log_scale + finite) for part in flat]
 
 
 def check_pull_back(map: RecurrentMap, state: Tensor, input: Tensor | None, tangents: TangentStrategy) -> None:
@@ -81,7 +131,10 @@ def check_pull_back(map: RecurrentMap, state: Tensor, input: Tensor | None, tang
     generator = torch.Generator().manual_seed(1)
     u, v = (torch.randn(state.shape, generator=generator, dtype=torch.float64).to(state) for _ in range(2))
     pushed = tangents.push(map, state, input, v.unsqueeze(-1)).squeeze(-1).double()
-    pulled = _pull_back(map, state, input, u).double()
+    with torch.enable_grad():
+        before = state.detach().requires_grad_()
+        after = map.step(before, input)
+    pulled = _pull_back(before, after, u).double()
     error = ((u * pushed).sum(dim=-1) - (pulled * v).sum(dim=-1)).abs()  # (B,)
     size = u.double().norm(dim=-1) * pushed.norm(dim=-1) + pulled.norm(dim=-1) * v.double().norm(dim=-1)
     if bool((error > 1e-3 * size).any()):
@@ -89,21 +142,3 @@ def check_pull_back(map: RecurrentMap, state: Tensor, input: Tensor | None, tang
             "the derivative of the map backwards, which gradients use, differs from its derivative forwards: a wrong "
             "backward of a custom function. If the map is meant to be so, pass check=False."
         )
-
-
-def _rescale(gradient: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
-    """Bring the largest component to 1 and move the rest into the scale."""
-    size = gradient.abs().amax(dim=-1)  # (B,)
-    gone = size == 0
-    gradient = gradient / torch.where(gone, torch.ones_like(size), size).unsqueeze(-1)
-    return gradient, torch.where(gone, torch.full_like(size, -torch.inf), log_scale + size.log())
-
-
-def _add(gradient: Tensor, log_scale: Tensor, part: Tensor) -> tuple[Tensor, Tensor]:
-    """exp(log_scale) gradient + part, rescaled."""
-    part, part_scale = _rescale(part, torch.zeros_like(log_scale))
-    top = torch.maximum(log_scale, part_scale)
-    finite = torch.where(torch.isinf(top), torch.zeros_like(top), top)
-    total = (log_scale - finite).exp().unsqueeze(-1) * gradient
-    total = total + (part_scale - finite).exp().unsqueeze(-1) * part
-    return _rescale(total, top)

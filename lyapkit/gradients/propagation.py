@@ -11,16 +11,21 @@ import xarray as xr
 from torch import Tensor
 
 from lyapkit.adapters import as_map
-from lyapkit.drive import Drive, prepare_drive, run
-from lyapkit.gradients.adjoint import adjoint_sweep, check_pull_back
+from lyapkit.arguments import check_interval
+from lyapkit.drive import Drive, prepare_drive
+from lyapkit.gradients.adjoint import StepGradient, adjoint_sweep, check_pull_back
+from lyapkit.gradients.arguments import check_norms, check_window, norm_label, predicted_rate
+from lyapkit.gradients.exponent import leading_exponent
+from lyapkit.gradients.loss import Loss, LossOnEvery, LossOnLast, TrajectoryLoss, outputs_of
+from lyapkit.gradients.parameters import ParameterGradients, trained_parameters
 from lyapkit.gradients.rate import growth_rate
+from lyapkit.gradients.trajectory import checkpointed
 from lyapkit.probe import probed_tangents
 from lyapkit.progress import progress_bar
+from lyapkit.randomness import make_generator
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.results import make_dataset, provenance
 from lyapkit.unrolled import resolve_readout
-
-Loss = Callable[[Tensor, Any], Tensor]
 
 
 def gradient_propagation(
@@ -34,6 +39,12 @@ def gradient_propagation(
     loss_on: Literal["last", "every"] = "last",
     steps: int | None = None,
     initial_state: Tensor | None = None,
+    fit: tuple[int, int | None] | None = None,
+    exponent: bool = True,
+    per_unit: bool = False,
+    record_every: int = 1,
+    parameter_gradients: bool = False,
+    rng: torch.Generator | int | None = None,
     check: bool = True,
     progress: bool = False,
 ) -> xr.Dataset:
@@ -43,6 +54,8 @@ def gradient_propagation(
     products of Jacobians as in the variational term, transposed. The derivative is the *total* one, through all later
     steps. (``retain_grad`` on the output of a fused PyTorch layer gives the direct part only.)
 
+    Of the T states about 2 sqrt(T) are in memory at a time; the others are computed again from those.
+
     Args:
         model: anything `lyapkit.as_map` takes.
         inputs: (T, M) or (T, B, M); None with ``steps`` for an autonomous map.
@@ -50,24 +63,44 @@ def gradient_propagation(
         loss: ``loss(outputs, targets)``, a scalar. Its reduction over the batch is the user's: with a mean over B
             sequences, every derivative carries the factor 1/B.
         readout: from the map's output, (..., O'), to what ``loss`` reads, (..., O); the model's own by default, and
-            required where it has none.
+            required where it has none. It reads each state by itself.
         norms: which vector norms over the units: "inf" or positive numbers.
-        loss_on: ``"last"``: outputs have shape (B, O), read at the last step; ``"every"``: (T, B, O).
+        loss_on: ``"last"``: outputs have shape (B, O), read at the last step; ``"every"``: (T, B, O). With a loss on
+            every step the norms level off where the direct part of a step exceeds what comes from later ones.
         steps: number of steps of an autonomous map.
         initial_state: flat states (N,) or (B, N); the map's own by default.
+        fit: steps back in time (start, stop) that the rate is fitted to, start <= T - t < stop, such as (50, None) to
+            leave out the turning of the gradient near the end; all by default.
+        exponent: also compute the leading Lyapunov exponent of the same steps.
+        per_unit: also record the derivatives themselves, as logarithm and sign.
+        record_every: steps between recorded derivatives; the last step is always recorded.
+        parameter_gradients: also record what each step contributes to the gradient of each parameter tensor.
+        rng: generator or seed of the tangent vector that the exponent starts with.
         check: probe the map once before the run, and compute the loss twice.
         progress: show a progress bar.
 
     Returns:
-        A Dataset over ``norm``, ``trajectory`` and ``step``: ``gradient_norm``, ``log_gradient_norm`` (natural
-        logarithm, which does not underflow), and over (norm, trajectory) ``growth_rate``, the slope of the
-        logarithm per step *back in time*, with its standard error ``growth_rate_error``. It is comparable to a
-        Lyapunov exponent: negative when gradients vanish, -inf when they are zero at all steps but the last. One
-        step has no slope (0, error inf).
+        A Dataset over ``norm``, ``trajectory`` and ``step``.
+
+        - ``gradient_norm`` and ``log_gradient_norm``, the natural logarithm, which does not underflow.
+        - ``growth_rate``, the slope of the logarithm per step *back in time* by a robust fit, with its standard error
+          ``growth_rate_error``, which respects autocorrelation up to that of random walks (it tells how far the
+          fluctuations of one run move the slope, not how far the run is from stationary); ``growth_offset``, where
+          the line ends at t = T, and ``fitted_steps``, those with a gradient that is not zero. The rate is comparable
+          to a Lyapunov exponent: negative when gradients vanish, -inf when they are zero at all steps but the last. One
+          step has no slope (0, error inf).
+        - ``leading_exponent`` and ``leading_exponent_error`` (trajectory), of the same Jacobians. For a loss on the
+          last step the rate tends to it as T grows, for almost every readout.
+        - ``predicted_rate`` where the map predicts one (`RecurrentMap.predicted_gradient_rate`).
+        - With ``per_unit``, ``log_unit_gradient`` and ``unit_gradient_sign`` (trajectory, recorded_step, unit).
+        - With ``parameter_gradients``, ``log_parameter_gradient_norm`` (parameter_tensor, step), the 2-norm of
+          (df(x_{t-1}, s_t; theta)/dtheta)^T dL/dx_t, and what the readout of x_t adds to it, summed over the batch; the
+          sum of these vectors over all steps is the gradient, whose norm is ``log_total_gradient_norm``.
 
     Raises:
         TypeError: no readout, or arguments of the wrong kind.
-        ValueError: shapes or dtypes disagree, the loss is not a finite scalar, or the map fails the probe.
+        ValueError: shapes or dtypes disagree, the loss is not a finite scalar, the map fails the probe, or there are no
+            parameters to take gradients of.
         FloatingPointError: the trajectory overflows; the message names step and trajectory.
 
     Example:
@@ -83,100 +116,123 @@ def gradient_propagation(
     map = as_map(model)
     read = resolve_readout(map, readout)
     drive = prepare_drive(map, inputs, steps, initial_state)
-    orders = [_order(norm) for norm in ((norms,) if isinstance(norms, str | int | float) else norms)]
-    if not orders or len(set(orders)) < len(orders):
-        raise ValueError(f'norms must name one or more different norms, such as ("inf", 2); got {norms!r}.')
+    total = drive.steps
+    orders = check_norms(norms)
     if loss_on not in ("last", "every"):
         raise ValueError(f'loss_on must be "last" or "every", got {loss_on!r}.')
+    window = check_window(fit, total)
+    record_every = check_interval(record_every, "record_every")
+    if record_every > 1 and not per_unit:
+        raise TypeError("record_every thins out the derivatives of per_unit=True; norms are kept at every step.")
+    parameters = trained_parameters(map, read) if parameter_gradients else {}
+    generator = make_generator(rng)
+    predicted = predicted_rate(map)
     if check:
         tangents, _ = probed_tangents(map, drive.state, drive.input_at(0))
         check_pull_back(map, drive.state, drive.input_at(0), tangents)
 
-    states = _states(map, drive)
-    value, direct = _direct_derivatives(map, read, states, targets, loss, loss_on)
-    if check and _direct_derivatives(map, read, states, targets, loss, loss_on)[0] != value:
-        raise ValueError(
-            "the loss differs between two calls, so it is not deterministic; call .eval() on the readout (dropout, "
-            "batch norm), and draw no random numbers in the loss."
-        )
-    batch, total = drive.state.shape[0], drive.steps
-    log_norm = torch.empty(len(orders), batch, total, dtype=torch.float64)
     with progress_bar(total, "gradient propagation", progress) as bar:
-        for step, gradient, log_scale in adjoint_sweep(map, states, drive.inputs, direct):
-            if not bool(torch.isfinite(gradient).all()):
-                trajectory = int((~torch.isfinite(gradient)).any(dim=-1).nonzero()[0])
-                raise FloatingPointError(
-                    f"the gradient of trajectory {trajectory} is not finite at step {step}; check the loss and the map."
-                )
+        parts, scalar = _run(map, drive, read, targets, loss, loss_on, check)
+        log_norm = torch.empty(len(orders), drive.state.shape[0], total, dtype=torch.float64)
+        recorded = _UnitGradients(record_every, total) if per_unit else None
+        contributions = ParameterGradients(parameters, scalar, total) if parameters else None
+        for arrived in adjoint_sweep(map, parts, scalar.direct, list(parameters.values())):
+            _refuse_infinite(arrived)
             for index, order in enumerate(orders):
-                size = torch.linalg.vector_norm(gradient, ord=order, dim=-1)
-                log_norm[index, :, step - 1] = (size.log() + log_scale).cpu()
+                log_norm[index, :, arrived.step - 1] = arrived.gradient.log_norm(order).cpu()
+            if recorded is not None:
+                recorded.add(arrived)
+            if contributions is not None:
+                contributions.add(arrived)
             bar.update()
-    rate, error = growth_rate(log_norm)
-    config: dict[str, object] = {
-        "steps": total,
-        "loss_on": loss_on,
-        "loss": getattr(loss, "__name__", type(loss).__name__),
-        "loss_value": value,
-    }
-    return make_dataset(
-        "gradient_propagation",
-        {
+        line = growth_rate(log_norm, window)
+        values = {
             "gradient_norm": log_norm.exp().numpy(),
             "log_gradient_norm": log_norm.numpy(),
-            "growth_rate": rate.numpy(),
-            "growth_rate_error": error.numpy(),
-        },
-        {
-            "norm": [_label(order) for order in orders],
-            "trajectory": np.arange(batch),
-            "step": np.arange(1, total + 1),
-        },
-        provenance(config, dtype=map.dtype, device=map.device),
+            "growth_rate": line.rate.numpy(),
+            "growth_rate_error": line.error.numpy(),
+            "growth_offset": line.offset.numpy(),
+            "fitted_steps": line.steps.numpy(),
+        }
+        config: dict[str, object] = {
+            "steps": total,
+            "loss_on": loss_on,
+            "loss": getattr(loss, "__name__", type(loss).__name__),
+            "loss_value": scalar.value,
+            "fit": list(window),
+        }
+        if exponent:
+            bar.set_description("leading exponent")
+            tangents, _ = probed_tangents(map, drive.state, drive.input_at(0), check=False)
+            leading, error = leading_exponent(map, drive, window, tangents=tangents, generator=generator)
+            values |= {"leading_exponent": leading.cpu().numpy(), "leading_exponent_error": error.cpu().numpy()}
+            config |= {"rng_seed": generator.initial_seed(), "tangents": tangents.name}
+    if predicted is not None:
+        values["predicted_rate"] = np.asarray(predicted)
+    coordinates: dict[str, Any] = {
+        "norm": [norm_label(order) for order in orders],
+        "trajectory": np.arange(drive.state.shape[0]),
+        "step": np.arange(1, total + 1),
+    }
+    if recorded is not None:
+        coordinates |= {"recorded_step": recorded.steps[::-1], "unit": list(map.unit_names)}
+        values |= recorded.values()
+    if contributions is not None:
+        coordinates["parameter_tensor"] = list(parameters)
+        values["log_parameter_gradient_norm"] = contributions.log_norm.numpy()
+        values["log_total_gradient_norm"] = contributions.log_norm_of_sum().numpy()
+    return make_dataset(
+        "gradient_propagation", values, coordinates, provenance(config, dtype=map.dtype, device=map.device)
     )
 
 
-def _states(map: RecurrentMap, drive: Drive) -> Tensor:
-    """x_0, ..., x_T, shape (T+1, B, N)."""
-    (stretch,) = run(map, drive, drive.steps)
-    return torch.cat((stretch.states, stretch.after[None]))
-
-
-def _direct_derivatives(
+def _run(
     map: RecurrentMap,
+    drive: Drive,
     read: Callable[[Tensor], Tensor],
-    states: Tensor,
     targets: Any,
     loss: Loss,
     loss_on: str,
-) -> tuple[float, Callable[[int], Tensor | None]]:
-    """The loss, and its partial derivatives with respect to the states it reads."""
-    with torch.enable_grad():
-        seen = (states[-1] if loss_on == "last" else states[1:]).detach().requires_grad_()
-        value = loss(read(map.output(seen)), targets)
-        if not isinstance(value, Tensor) or value.numel() != 1:
-            found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise ValueError(f"loss must return a scalar tensor, got {found}; reduce it over the batch.")
-        if not bool(torch.isfinite(value)):
-            raise ValueError(f"the loss is {value.item()}; check outputs and targets.")
-        if not value.requires_grad:
-            raise ValueError("the loss does not depend differentiably on the states; check loss and readout.")
-        (derivative,) = torch.autograd.grad(value.reshape(()), seen, materialize_grads=True)
-    last = states.shape[0] - 1
+    check: bool,
+) -> tuple[list[Drive], TrajectoryLoss]:
+    """The trajectory in segments, and the loss on it."""
     if loss_on == "last":
-        return value.item(), lambda step: derivative if step == last else None
-    return value.item(), lambda step: derivative[step - 1]
+        run = checkpointed(map, drive)
+        return run.parts, LossOnLast(map, read, loss, targets, run.final, drive.steps, check)
+    outputs = list[Tensor]()
+    run = checkpointed(map, drive, on_states=lambda states: outputs.append(outputs_of(map, read, states)))
+    return run.parts, LossOnEvery(map, read, loss, targets, torch.cat(outputs), run.final, check)
 
 
-def _order(norm: float | str) -> float:
-    try:
-        order = float(norm)
-    except (TypeError, ValueError):
-        order = float("nan")
-    if not order > 0:
-        raise ValueError(f'a norm must be "inf" or a positive number, got {norm!r}.')
-    return order
+def _refuse_infinite(arrived: StepGradient) -> None:
+    bad = ~torch.isfinite(arrived.gradient.vector).all(dim=-1)
+    if bool(bad.any()):
+        raise FloatingPointError(
+            f"the gradient of trajectory {int(bad.nonzero()[0])} is not finite at step {arrived.step}; check the loss "
+            "and the map."
+        )
 
 
-def _label(order: float) -> str:
-    return f"{order:g}"
+class _UnitGradients:
+    """The derivatives themselves at some of the steps, as logarithm and sign."""
+
+    def __init__(self, every: int, last: int) -> None:
+        self._every, self._last = every, last
+        self.steps: list[int] = []  # descending
+        self._logs: list[Tensor] = []
+        self._signs: list[Tensor] = []
+
+    def add(self, arrived: StepGradient) -> None:
+        if arrived.step % self._every and arrived.step != self._last:
+            return
+        vector, log_scale = arrived.gradient
+        finite = torch.where(torch.isinf(log_scale), torch.zeros_like(log_scale), log_scale)  # log 0 says it already
+        self.steps.append(arrived.step)
+        self._logs.append((vector.abs().log() + finite.unsqueeze(-1)).cpu())
+        self._signs.append(vector.sign().to(torch.int8).cpu())
+
+    def values(self) -> dict[str, np.ndarray]:
+        return {
+            "log_unit_gradient": torch.stack(self._logs[::-1], dim=1).numpy(),
+            "unit_gradient_sign": torch.stack(self._signs[::-1], dim=1).numpy(),
+        }

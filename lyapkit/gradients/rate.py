@@ -1,50 +1,111 @@
-"""The exponential rate of a gradient and its error."""
+"""The exponential rate of a gradient and its error: a robust straight line through the log norms."""
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from lyapkit.gradients.line_error import line_error
 
-def growth_rate(log_norm: Tensor) -> tuple[Tensor, Tensor]:
-    """Slope of log |dL/dx_t| per step back in time, by least squares, with an autocorrelation-robust error.
+TUNING = 1.345
+"""Residuals beyond this many standard deviations are weighted down, which keeps 95 % of the efficiency of least squares
+on Gaussian ones (Huber 1964; Holland & Welsch 1977)."""
 
-    The error is that of Newey & West (1987) with Bartlett weights and their rule of thumb of 4 (n/100)^(2/9) lags:
-    neighbouring residuals of a gradient profile are strongly correlated, and the textbook error would be far too small.
+ITERATIONS = 50
+ROWS_AT_ONCE = 2**19
+"""Numbers in a block of rows that are fitted side by side."""
+
+
+class GrowthRate(NamedTuple):
+    """A line log |dL/dx_t| = offset + rate (T - t).
+
+    Attributes:
+        rate: per step *back in time*, shape (...).
+        error: standard error of the rate, shape (...).
+        offset: the line's value at t = T, shape (...); -inf where there are no points.
+        steps: number of points the line rests on, shape (...).
+    """
+
+    rate: Tensor
+    error: Tensor
+    offset: Tensor
+    steps: Tensor
+
+
+def growth_rate(log_norm: Tensor, window: tuple[int, int] | None = None) -> GrowthRate:
+    """Fit the line by Huber's M-estimator.
+
+    The first steps back from the end show how the gradient turns from the direction the readout gives it into the one
+    that survives. They are outliers of the line that follows, at its end, where they tilt a least-squares line most:
+    Huber's line is tilted 2 to 8 times less, with the same scatter, as is Theil's and Sen's, which costs T^2
+    operations (measured: 784 steps, transients of 2 nats over 5 and 20 steps, white and autocorrelated residuals).
 
     Args:
         log_norm: log norms at t = 1, ..., T, shape (..., T); steps where they are -inf are left out.
+        window: steps back in time (start, stop) that are used, start <= T - t < stop; all by default.
 
     Returns:
-        The slope d log |dL/dx_t| / d(T - t) and its standard error, shape (...). A gradient that is zero at all
-        steps but the last has slope -inf. From one or two steps no error can be told: it is inf, and so is nothing
-        known of the slope of one step, which is reported as 0.
+        The line; its error is that of `line_error`. A gradient that is zero at all steps of the window but one has the
+        rate -inf. From one or two steps no error can be told: it is inf, and so is nothing known of the rate in a
+        window of one step, which is reported as 0.
     """
-    flat = log_norm.reshape(-1, log_norm.shape[-1])
-    slopes, errors = zip(*(_fit(row) for row in flat), strict=True)
-    shape = log_norm.shape[:-1]
-    return torch.stack(slopes).reshape(shape), torch.stack(errors).reshape(shape)
+    total = log_norm.shape[-1]
+    start, stop = (0, total) if window is None else window
+    back = torch.arange(total - 1, -1, -1, dtype=log_norm.dtype, device=log_norm.device)[total - stop : total - start]
+    rows = log_norm[..., total - stop : total - start].reshape(-1, stop - start)
+    result = rows.new_zeros(4, rows.shape[0])
+    finite = torch.isfinite(rows)
+    for kept in torch.unique(finite, dim=0):
+        chosen = (finite == kept).all(dim=-1).nonzero().flatten()
+        for block in chosen.split(max(1, ROWS_AT_ONCE // max(1, int(kept.sum())))):
+            result[:, block] = _fit(back[kept], rows[block][:, kept], rows.shape[1])
+    rate, error, offset, steps = result.reshape(4, *log_norm.shape[:-1])
+    return GrowthRate(rate, error, offset, steps.long())
 
 
-def _fit(row: Tensor) -> tuple[Tensor, Tensor]:
-    kept = torch.isfinite(row)
-    values = row[kept]
-    count = values.numel()
-    if count < 2 and row.numel() > 1:
-        return row.new_full((), -math.inf), row.new_zeros(())
-    if count < 3:
-        slope = (values[0] - values[-1]) / max(count - 1, 1) if count else row.new_zeros(())
-        return slope, row.new_full((), math.inf)
-    back = (row.shape[0] - 1 - torch.arange(row.shape[0], dtype=row.dtype, device=row.device))[kept]
-    centred = back - back.mean()
-    spread = (centred**2).sum()
-    slope = (centred * values).sum() / spread
-    residual = values - values.mean() - slope * centred
-    score = centred * residual
-    lags = min(count - 1, int(4 * (count / 100) ** (2 / 9)))
-    variance = (score**2).sum()
-    for lag in range(1, lags + 1):
-        variance = variance + 2 * (1 - lag / (lags + 1)) * (score[lag:] * score[:-lag]).sum()
-    return slope, (variance.clamp(min=0) * count / (count - 2)).sqrt() / spread
+def _fit(back: Tensor, values: Tensor, window: int) -> Tensor:
+    """Rate, error, offset and number of points, (4, R), of lines through values (R, n) at steps back (n,)."""
+    count = back.numel()
+    result = values.new_zeros(4, values.shape[0])
+    result[3] = count
+    if count < 2:
+        if window > 1:
+            result[0] = -math.inf
+        else:
+            result[1] = math.inf
+        result[2] = values[:, 0] if count else -math.inf
+        return result
+    slope, offset, residual, efficiency = _huber(back, values)
+    result[0], result[2] = slope, offset
+    result[1] = line_error(back, residual) / efficiency if count > 2 else math.inf
+    return result
+
+
+def _huber(back: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Slope, value at 0, clipped residuals, and the share of residuals that are not clipped.
+
+    By reweighted least squares, the scale being the median absolute residual of each round. An error of the slope is
+    that of least squares on the clipped residuals, over that share: to first order they act on the slope like this.
+    """
+    floor = 8 * torch.finfo(values.dtype).eps * (1 + values.abs().amax(dim=-1, keepdim=True))  # rounding is no outlier
+    weight = torch.ones_like(values)
+    before = torch.full_like(values[:, 0], math.inf)
+    for _ in range(ITERATIONS):
+        total = weight.sum(dim=-1, keepdim=True)
+        middle = (weight * back).sum(dim=-1, keepdim=True) / total
+        mean = (weight * values).sum(dim=-1, keepdim=True) / total
+        centred = back - middle
+        spread = (weight * centred**2).sum(dim=-1, keepdim=True)
+        slope = (weight * centred * (values - mean)).sum(dim=-1, keepdim=True) / spread
+        residual = values - mean - slope * centred
+        limit = TUNING * torch.maximum(residual.abs().median(dim=-1, keepdim=True).values / 0.6745, floor)
+        weight = limit / torch.maximum(residual.abs(), limit)
+        if bool(((slope[:, 0] - before).abs() * len(back) <= floor[:, 0]).all()):
+            break
+        before = slope[:, 0]
+    clipped = residual.clamp(-limit, limit)
+    share = (residual.abs() <= limit).to(values.dtype).mean(dim=-1)
+    return slope[:, 0], (mean - slope * middle)[:, 0], clipped, share

@@ -8,11 +8,23 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from lyapkit.plots._labels import axes_or_new, check_analysis, next_color, with_defaults
+from lyapkit.plots._labels import axes_or_new, check_analysis, check_trajectory, next_color, with_defaults
+
+SLOPES = (
+    ("growth_rate", "growth_rate_error", "fit", "-"),
+    ("leading_exponent", "leading_exponent_error", "leading exponent", "--"),
+    ("predicted_rate", None, "predicted", ":"),
+)
 
 
 def gradient_propagation(
-    ds: xr.Dataset, *, ax: Axes | None = None, norm: str | float = "inf", lines: int = 20, **line: Any
+    ds: xr.Dataset,
+    *,
+    ax: Axes | None = None,
+    norm: str | float = "inf",
+    lines: int = 20,
+    slopes: int | None = None,
+    **line: Any,
 ) -> Axes:
     """Norms of dL/dx_t over time, one line per trajectory, as Fig. 2D of Dubinin & Effenberger (2024).
 
@@ -21,13 +33,15 @@ def gradient_propagation(
         ax: axes to draw on; a new figure by default.
         norm: which norm, by its coordinate or as a number.
         lines: at most how many trajectories, the first ones.
+        slopes: draw this trajectory alone, and its fitted line, labelled with rate and error. From the end of that line
+            start those of the leading exponent and of the predicted rate, as far as ``ds`` has them.
         line: passed on to `matplotlib.axes.Axes.plot`; a ``label`` is given to the first line only.
 
     Returns:
         The axes; the vertical axis is logarithmic. Norms that are zero or outside the range of float64 are not drawn.
 
     Raises:
-        ValueError: ``ds`` is another analysis' result, has no such norm, or ``lines`` is below 1.
+        ValueError: ``ds`` is another analysis' result, has no such norm or trajectory, or ``lines`` is below 1.
     """
     check_analysis(ds, "gradient_propagation")
     norm = norm if isinstance(norm, str) else f"{norm:g}"
@@ -35,17 +49,47 @@ def gradient_propagation(
         raise ValueError(f"norm must be one of {ds['norm'].values.tolist()}, got {norm!r}.")
     if lines < 1:
         raise ValueError(f"lines must be at least 1, got {lines}.")
+    if slopes is not None:
+        check_trajectory(ds, slopes)
     ax = axes_or_new(ax)
     values = ds["gradient_norm"].sel(norm=norm)
     style = with_defaults(line, linewidth=0.7, alpha=0.8)
     name = style.pop("label", None)
     if "color" not in style:
         style["color"] = next_color(ax)
-    for index, row in enumerate(values.values[:lines]):
-        drawn = np.where((row > 0) & np.isfinite(row), row, np.nan)
-        ax.plot(values["step"].values, drawn, label=name if index == 0 else None, **style)
+    drawn = values.isel(trajectory=slice(lines)) if slopes is None else values.sel(trajectory=[slopes])
+    for index, row in enumerate(drawn.values):
+        shown = np.where((row > 0) & np.isfinite(row), row, np.nan)
+        ax.plot(values["step"].values, shown, label=name if index == 0 else None, **style)
     ax.set_yscale("log")
+    if slopes is not None:
+        _draw_slopes(ax, ds.sel(norm=norm, trajectory=slopes))
     symbol = r"\infty" if norm == "inf" else norm
     ax.set_xlabel("time step $t$")
     ax.set_ylabel(rf"gradient norm $\|\mathrm{{d}}L/\mathrm{{d}}x_t\|_{{{symbol}}}$")
     return ax
+
+
+def _draw_slopes(ax: Axes, ds: xr.Dataset) -> None:
+    """Straight lines of the rates of one norm and trajectory, and a legend for them."""
+    back = ds["step"].values[-1] - ds["step"].values
+    for rate, error, name, style in SLOPES:
+        if rate not in ds or not np.isfinite([float(ds[rate]), float(ds["growth_offset"])]).all():
+            continue
+        with np.errstate(over="ignore"):
+            drawn = np.exp(float(ds["growth_offset"]) + float(ds[rate]) * back)
+        drawn[(drawn == 0) | np.isinf(drawn)] = np.nan
+        text = f"{name}: {_with_error(float(ds[rate]), float(ds[error]) if error else None)}"
+        ax.plot(ds["step"].values, drawn, color="black", linestyle=style, linewidth=0.9, label=text)
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(title="nats per step back")
+
+
+def _with_error(value: float, error: float | None) -> str:
+    """A value with the digits that its error leaves, such as -0.0513(6); five decimals without an error."""
+    if error is None or not np.isfinite(error):
+        text = f"{value:.5f}"
+    else:
+        digits = 6 if error < 1e-6 else int(np.clip(-np.floor(np.log10(error)), 0, 6))
+        text = f"{value:.{digits}f}({error * 10**digits:.0f})"
+    return text.replace("-", "\N{MINUS SIGN}")

@@ -1,7 +1,8 @@
-"""Rank plot of Hessian eigenvalues."""
+"""Rank plot of curvature eigenvalues."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import xarray as xr
@@ -9,6 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from lyapkit.plots._labels import axes_or_new, check_analysis, with_defaults
+
+OPERATORS = {"hessian": "Hessian", "ggn": "Gauss-Newton", "residual": "residual"}
 
 
 def hessian_spectrum(ds: xr.Dataset, *, ax: Axes | None = None, **line: Any) -> Axes:
@@ -20,11 +23,19 @@ def hessian_spectrum(ds: xr.Dataset, *, ax: Axes | None = None, **line: Any) -> 
         line: passed on to `matplotlib.axes.Axes.plot`, such as ``color``, ``label`` or ``marker``.
 
     Returns:
-        The axes; the vertical axis is logarithmic. Filled markers are positive eigenvalues, open ones negative;
-        bars are the residuals, within which a true eigenvalue lies.
+        The axes; the vertical axis is logarithmic. Filled markers are positive eigenvalues, open ones negative, as the
+        label of the axis says where there are some; bars are the residuals, within which a true eigenvalue lies.
+        Eigenvalues of exactly zero are not drawn.
 
     Raises:
         ValueError: ``ds`` is another analysis' result.
+
+    Example:
+        >>> import lyapkit, torch
+        >>> model, x = torch.nn.Linear(2, 1, bias=False), torch.tensor([[2.0, 0.0], [0.0, 1.0]])
+        >>> ds = lyapkit.hessian_spectrum(model, (x, torch.zeros(2, 1)), torch.nn.functional.mse_loss, k=2)
+        >>> lyapkit.plots.hessian_spectrum(ds).get_yscale()
+        'log'
     """
     check_analysis(ds, "hessian_spectrum")
     ax = axes_or_new(ax)
@@ -46,5 +57,13 @@ def hessian_spectrum(ds: xr.Dataset, *, ax: Axes | None = None, **line: Any) -> 
     ax.set_yscale("log")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("rank of the eigenvalue")
-    ax.set_ylabel(r"Hessian eigenvalue $|\lambda|$")
+    open_before = "open" in ax.get_ylabel()
+    signs = r", open: $\lambda < 0$" if negative.any() or open_before else ""
+    ax.set_ylabel(rf"{OPERATORS[operator_of(ds)]} eigenvalue $|\lambda|${signs}")
     return ax
+
+
+def operator_of(ds: xr.Dataset) -> str:
+    """Which operator a result is of; the Hessian where it does not say so."""
+    operator: str = json.loads(ds.attrs.get("config_json", "{}")).get("operator", "hessian")
+    return operator

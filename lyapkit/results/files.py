@@ -28,6 +28,7 @@ def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> Path
         FileNotFoundError: the directory does not exist.
         IsADirectoryError: ``path`` is a directory.
         ValueError: ``path`` is a device or a pipe.
+        OSError: the disk is full or cannot be written to; the old file, if any, is as it was.
 
     Example:
         >>> import lyapkit, tempfile, torch
@@ -50,7 +51,8 @@ def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> Path
     os.close(handle)
     temporary = Path(name)
     try:
-        result.to_netcdf(temporary, engine="h5netcdf")
+        # in memory first: HDF5 can end the whole process where it meets a full disk
+        temporary.write_bytes(result.to_netcdf(engine="h5netcdf"))
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # mkstemp files are private; results are as readable as any other file

@@ -19,6 +19,13 @@ DIMENSIONS = {
     "norm": "vector norm",
     "rank": "rank of a Hessian eigenvalue by magnitude, from 1",
     "parameter": "component of the flattened parameter vector, from 0",
+    "parameter_tensor": "parameter tensor, by name",
+    "recorded_step": "time step that is recorded, from 1",
+    "probe": "random start vector, from 0",
+    "node": "node of a quadrature, ascending, from 1",
+    "value": "eigenvalue",
+    "bin": "stretch of time steps, or the readout",
+    "other_bin": "stretch of time steps, or the readout",
 }
 
 
@@ -95,12 +102,63 @@ SCHEMA: dict[str, dict[str, Variable]] = {
             ("norm", "trajectory"), "growth rate of the gradient per step back in time", "nats per step"
         ),
         "growth_rate_error": Variable(("norm", "trajectory"), "standard error of the growth rate", "nats per step"),
+        "growth_offset": Variable(("norm", "trajectory"), "log gradient norm of the fitted line at the end", "nats"),
+        "fitted_steps": Variable(("norm", "trajectory"), "steps that the fitted line rests on", "1"),
+        "leading_exponent": Variable(("trajectory",), "leading Lyapunov exponent", "nats per step"),
+        "leading_exponent_error": Variable(("trajectory",), "standard error of the leading exponent", "nats per step"),
+        "predicted_rate": Variable((), "predicted growth rate of the gradient per step back in time", "nats per step"),
+        "log_unit_gradient": Variable(("trajectory", "recorded_step", "unit"), "log |dL/dx_t| of the unit", "nats"),
+        "unit_gradient_sign": Variable(("trajectory", "recorded_step", "unit"), "sign of dL/dx_t of the unit", "1"),
+        "log_parameter_gradient_norm": Variable(
+            ("parameter_tensor", "step"), "log norm of the contribution of the step to the gradient", "nats"
+        ),
+        "log_total_gradient_norm": Variable(("parameter_tensor",), "log norm of the gradient of the parameter", "nats"),
     },
     "hessian_spectrum": {
         "eigenvalue": Variable(("rank",), "eigenvalue", "1"),
         "residual": Variable(("rank",), "residual norm |H v - lambda v|", "1"),
+        "error_bound": Variable(("rank",), "bound on the error of the eigenvalue", "1"),
+        "converged": Variable(("rank",), "the residual met the tolerance", "1"),
         "effective_learning_rate": Variable(("rank",), "effective learning rate 1/(1 - eta lambda)", "1"),
+        "effective_learning_rate_low": Variable(("rank",), "effective learning rate, lower end", "1"),
+        "effective_learning_rate_high": Variable(("rank",), "effective learning rate, upper end", "1"),
+        "contains_pole": Variable(("rank",), "the residual interval holds the pole eta lambda = 1", "1"),
         "eigenvector": Variable(("parameter", "rank"), "eigenvector", "1"),
+    },
+    "spectral_density": {
+        "quadrature_node": Variable(("probe", "node"), "node of the quadrature", "1"),
+        "quadrature_weight": Variable(("probe", "node"), "weight of the node", "1"),
+        "density": Variable(("value",), "spectral density", "1"),
+        "density_standard_error": Variable(("value",), "standard error of the density", "1"),
+        "density_per_decade": Variable(("value",), "spectral density per decade", "1"),
+        "density_per_decade_standard_error": Variable(("value",), "standard error of the density per decade", "1"),
+        "cumulative_distribution": Variable(("value",), "part of the eigenvalues up to the value", "1"),
+        "cumulative_distribution_low": Variable(
+            ("value",), "lower end of the band of the cumulative distribution", "1"
+        ),
+        "cumulative_distribution_high": Variable(
+            ("value",), "upper end of the band of the cumulative distribution", "1"
+        ),
+        "trace": Variable((), "trace", "1"),
+        "trace_standard_error": Variable((), "standard error of the trace", "1"),
+        "deflated_eigenvalue": Variable(("rank",), "eigenvalue that was taken out", "1"),
+    },
+    "curvature_by_step": {
+        "eigenvalue": Variable(("rank",), "eigenvalue", "1"),
+        "curvature": Variable(("rank",), "curvature v'Av along the eigenvector", "1"),
+        "step_curvature": Variable(("rank", "step"), "contribution of the step to v'Av", "1"),
+        "readout_curvature": Variable(("rank",), "contribution of the readout's parameters to v'Av", "1"),
+        "step_to_step_curvature": Variable(("rank", "bin", "other_bin"), "curvature v_s'A_st v_t between steps", "1"),
+        "weak_coupling_curvature": Variable(
+            ("rank", "bin", "other_bin"), "curvature between steps by the residual alone, eq. (14)", "1"
+        ),
+        "first_step": Variable(("bin",), "first step of the bin", "1"),
+        "last_step": Variable(("bin",), "last step of the bin", "1"),
+        "layer_curvature": Variable(("rank", "step"), "contribution of the unrolled layer to the residual term", "1"),
+        "layer_state_curvature": Variable(
+            ("rank", "step"), "part of the layer's contribution that is quadratic in the state, eq. (9)", "1"
+        ),
+        "readout_layer_curvature": Variable(("rank",), "contribution of the readout to the residual term", "1"),
     },
 }
 

@@ -27,7 +27,7 @@ def test_each_child_is_what_the_function_of_its_name_returns(case) -> None:
     expected = {
         "lyapunov_spectrum": lyapunov_spectrum(model, inputs[:, :2], k=2, transient=3, rng=4),
         "variational_term": variational_term(model, inputs[:, :2], k=2, record_every=4),
-        "gradient_propagation": gradient_propagation(model, inputs, targets, mse_loss, readout=readout),
+        "gradient_propagation": gradient_propagation(model, inputs, targets, mse_loss, readout=readout, rng=4),
         "hessian_spectrum": hessian_spectrum(
             model, (inputs, targets), mse_loss, k=3, readout=readout, learning_rate=0.1, rng=4
         ),
@@ -71,3 +71,30 @@ def test_mistakes_are_found_before_anything_is_computed(case, monkeypatch, name:
     options = {"inputs": inputs, "readout": readout, **change}
     with pytest.raises(error, match=message):
         analyze(model, options.pop("inputs"), targets, mse_loss, **options)
+
+
+def test_the_progress_bar_says_what_is_running(case, monkeypatch) -> None:
+    said = []
+
+    class Bar:
+        def __init__(self, total, description, progress) -> None:
+            self.done, self.total = 0, total
+            assert progress
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_) -> None:
+            assert self.done == self.total == 2
+
+        def set_description(self, text: str) -> None:
+            said.append(text)
+
+        def update(self) -> None:
+            self.done += 1
+
+    monkeypatch.setattr(sys.modules["lyapkit.analyze"], "progress_bar", Bar)
+    model, inputs, targets, readout = case
+    include = ("gradient_propagation", "lyapunov_spectrum")
+    analyze(model, inputs, targets, mse_loss, readout=readout, include=include, progress=True)
+    assert said == ["1 of 2: lyapunov spectrum", "2 of 2: gradient propagation"]

@@ -33,6 +33,8 @@ def test_every_variable_is_described_and_every_dimension_labelled(name: str) -> 
             "step": 3 if name in ("lyapunov_spectrum", "covariant_vectors") else 1,
             "parameter": 0,
             "unit": "h[0]",
+            "recorded_step": 5,
+            "parameter_tensor": "weight_ih",
         }
         assert ds[dim].values[0] == first.get(dim, 1)
 
@@ -42,7 +44,14 @@ def test_schema_fixes_shapes_and_types() -> None:
         "lyapunov_spectrum": {"trajectory": 2, "step": 10, "exponent": 2, "unit": 6},
         "variational_term": {"trajectory": 2, "step": 12, "exponent": 6},
         "covariant_vectors": {"trajectory": 2, "step": 7, "unit": 6, "exponent": 2, "split": 1},
-        "gradient_propagation": {"norm": 2, "trajectory": 2, "step": 12},
+        "gradient_propagation": {
+            "norm": 2,
+            "trajectory": 2,
+            "step": 12,
+            "recorded_step": 3,
+            "unit": 6,
+            "parameter_tensor": 6,
+        },
         "hessian_spectrum": {"rank": 2, "parameter": 3},
     }
     for name, expected in sizes.items():
@@ -52,8 +61,11 @@ def test_schema_fixes_shapes_and_types() -> None:
             flags = {
                 "kaplan_yorke_is_lower_bound": np.int8,
                 "converged": np.int8,
+                "contains_pole": np.int8,
+                "fitted_steps": np.int64,
                 "frame_order": np.int64,
                 "last_step": np.int64,
+                "unit_gradient_sign": np.int8,
             }
             assert variable.dtype == flags.get(key, np.float64)
 
@@ -69,7 +81,7 @@ def test_every_result_says_where_it_comes_from(name: str) -> None:
     assert attributes["torch_version"] == torch.__version__
     assert (attributes["dtype"], attributes["device"]) == ("float64", "cpu")
     assert (attributes["checkpoint_sha256"], attributes["schema_version"]) == ("", SCHEMA_VERSION)
-    assert all(type(value) in (str, int) for value in attributes.values())  # what netCDF attributes can hold
+    assert all(type(value) in (str, int, float) for value in attributes.values())  # what netCDF attributes can hold
 
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is not JSON")

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from lyapkit.gradients.rate import growth_rate
 from lyapkit.lyapunov.dimensions import entropy_rate, kaplan_yorke_dimension, memory_timescale
 from lyapkit.lyapunov.uncertainty import batch_means_error
 
@@ -121,63 +120,3 @@ def test_entropy_rate_is_the_sum_of_positive_exponents(exponents: list[float], r
 )
 def test_memory_timescale(exponent: float, timescale: float) -> None:
     assert memory_timescale(torch.tensor([exponent]).double()).tolist() == [timescale]
-
-
-@pytest.mark.parametrize("slope", [-0.7, 0.0, 0.3])
-def test_an_exact_line_gives_its_slope_back_in_time(slope: float) -> None:
-    back = torch.arange(49, -1, -1).double()  # T - t
-    rate, error = growth_rate((-3 + slope * back).expand(2, 4, 50))
-    assert rate.shape == error.shape == (2, 4)
-    torch.testing.assert_close(rate, torch.full((2, 4), slope, dtype=torch.float64), rtol=0, atol=1e-14)
-    assert float(error.max()) < 1e-14
-
-
-def test_steps_without_gradient_are_skipped_but_keep_their_place() -> None:
-    line = 2 - 0.25 * torch.arange(20, -1, -1).double()
-    line[[0, 1, 2, 7, 20]] = -INF
-    rate, error = growth_rate(line)
-    assert float(rate) == pytest.approx(-0.25, abs=1e-14)
-    assert float(error) < 1e-14
-
-
-@pytest.mark.parametrize("kept", [0, 1, 2])
-def test_with_fewer_than_three_steps_nothing_is_fitted(kept: int) -> None:
-    row = torch.full((10,), -INF).double()
-    row[5 : 5 + kept] = torch.arange(kept).double()
-    both = torch.stack((row, torch.arange(10).double()))
-    rate, error = growth_rate(both)
-    # a gradient that dies at once has slope -inf; two steps have a slope but no error
-    assert rate.tolist() == pytest.approx([-1.0 if kept == 2 else -INF, -1.0])
-    assert error.tolist()[0] == (INF if kept == 2 else 0.0)
-    assert error.tolist()[1] < 1e-14
-
-
-def test_one_step_has_no_slope() -> None:
-    rate, error = growth_rate(torch.zeros(1, dtype=torch.float64))
-    assert (float(rate), float(error)) == (0.0, INF)
-
-
-def test_three_points_by_hand() -> None:
-    """Values 0, 1, 5 back in time: slope 5/2, residuals 1/2, -1, 1/2, scores -1/2, 0, 1/2, one lag of weight 1/2."""
-    rate, error = growth_rate(torch.tensor([5.0, 1.0, 0.0]).double())
-    assert float(rate) == pytest.approx(2.5, abs=1e-14)
-    # variance: (1/4 + 1/4 + 2 * (1/2) * 0) * 3 / (3 - 2) / 2^2
-    assert float(error) == pytest.approx(math.sqrt(0.5 * 3) / 2, abs=1e-14)
-
-
-def test_neighbouring_scores_count_by_half_with_one_lag() -> None:
-    """Values 0, 0, 0, 4 back in time: slope 6/5, scores -1.2, 0.2, -0.8, 1.8 with squares 5.36, neighbours -1.84."""
-    rate, error = growth_rate(torch.tensor([4.0, 0.0, 0.0, 0.0], dtype=torch.float64))
-    assert float(rate) == pytest.approx(1.2, abs=1e-14)
-    assert float(error) == pytest.approx(math.sqrt((5.36 - 2 * 0.5 * 1.84) * 4 / 2) / 5, abs=1e-14)
-
-
-@pytest.mark.parametrize("phi", [0.0, 0.5])
-def test_the_error_of_the_rate_covers_the_truth(phi: float) -> None:
-    steps, trials, slope = 400, 400, -0.05
-    back = torch.arange(steps - 1, -1, -1).double()
-    rate, error = growth_rate((slope * back).unsqueeze(-1).add(autoregressive(phi, steps, trials, seed=3)).T)
-    covered = float(((rate - slope).abs() < 1.96 * error).double().mean())
-    assert 0.87 < covered < 0.98
-    assert float(rate.mean()) == pytest.approx(slope, abs=4 * float(rate.std()) / math.sqrt(trials))
-    assert float(error.mean()) == pytest.approx(float(rate.std()), rel=0.2)

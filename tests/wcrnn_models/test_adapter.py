@@ -14,6 +14,8 @@ RESIDUALS = {
     "rotation": residuals.rotation(0.3, r=0.98),
     "random rotation": residuals.rotation("random", rng=0),
     "heterogeneous": residuals.heterogeneous(0.96, 0.05, rng=1),
+    "orthogonal": residuals.orthogonal(0.97, rng=2),
+    "informed": residuals.informed(rng=3),
     "dense": torch.randn(6, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64) / 3,
 }
 

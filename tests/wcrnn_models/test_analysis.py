@@ -9,7 +9,16 @@ import torch
 import xarray as xr
 
 from lyapkit import gradient_propagation, hessian_spectrum, lyapunov_spectrum, variational_term
-from wcrnn_models import TrainConfig, UserError, analyze_checkpoint, load_checkpoint, save_checkpoint, train
+from wcrnn_models import (
+    Predictions,
+    TrainConfig,
+    UserError,
+    analyze_checkpoint,
+    load_checkpoint,
+    predict,
+    save_checkpoint,
+    train,
+)
 from wcrnn_models.analysis import exponent_rows, training_curve
 from wcrnn_models.tables import exponent_table, table, with_error
 from wcrnn_models.training.build import build_model, build_task
@@ -48,7 +57,7 @@ def test_every_analysis_is_lyapkits_own(run, tree) -> None:
     expected = {
         "lyapunov_spectrum": lyapunov_spectrum(model, inputs[:, :3]),
         "variational_term": variational_term(model, inputs[:, :3]),
-        "gradient_propagation": gradient_propagation(model, inputs, targets, task.loss),
+        "gradient_propagation": gradient_propagation(model, inputs, targets, task.loss, rng=0),
         "hessian_spectrum": hessian_spectrum(model, (inputs, targets), task.loss, k=4, learning_rate=0.05, rng=0),
     }
     assert set(tree.children) == {*expected, "network"}
@@ -65,6 +74,44 @@ def test_the_network_is_described(run, tree) -> None:
     assert network.attrs["iteration"] == 5
     assert network.attrs["test_metric"] == run[1].test_metrics[-1]
     assert network.attrs["metric_name"] == "rms"
+    assert json.loads(tree["lyapunov_spectrum"].attrs["config_json"])["driven"] is True
+
+
+def test_the_network_holds_its_predictions(run, tree) -> None:
+    """The same object that plots and bounds come from, with the weights of the checkpoint."""
+    predictions = predict(load_checkpoint(run[0]).model)
+    stored = Predictions.from_dataset(tree["network"].to_dataset())
+    for name in ("exponents", "lower_bounds", "upper_bounds"):
+        np.testing.assert_allclose(getattr(stored, name), getattr(predictions, name), rtol=1e-6)
+    assert stored.regime == predictions.regime == "subcritical"
+    exponents = tree["lyapunov_spectrum"]["lyapunov_exponent"].values
+    assert (exponents <= stored.upper_bounds + 1e-9).all()
+    assert (exponents >= stored.lower_bounds - 1e-9).all()
+
+
+def test_rounding_to_float32_leaves_a_critical_network_critical(tmp_path) -> None:
+    config = TrainConfig(length=6, residual="rotation", phi="random", r=1.0, hidden_size=8, test_size=5)
+    path = save_checkpoint(tmp_path / "net", build_model(config), config, iteration=0)
+    tree = analyze_checkpoint(path, samples=2, trajectories=1, include=("lyapunov_spectrum",))
+    assert tree["network"].attrs["regime"] == "critical"
+
+
+BASELINES = {"elman": {}, "lstm": {}, "ur-lstm": {}, "s4d": {"layers": 1, "modes": 2}}
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_checkpoints_of_baselines_are_analysed(tmp_path, name: str) -> None:
+    config = TrainConfig(length=12, model=name, hidden_size=4, test_size=10, **BASELINES[name])
+    model = build_model(config)
+    path = save_checkpoint(tmp_path / name, model, config, iteration=0, test_metric=0.5, metric_name="rms")
+    tree = analyze_checkpoint(path, samples=4, trajectories=2, hessian_k=2)
+    assert tree["lyapunov_spectrum"].sizes["exponent"] == model.state_size
+    predicted = {"elman": "0.00000", "lstm": "-", "ur-lstm": "-"}.get(name)
+    if name == "s4d":
+        predicted = f"-inf..{predict(model).rate:.5f}"
+    cells = exponent_table({name: tree}).splitlines()[2].split()
+    assert cells[:4] == [name, "0", "-", predicted]
+    assert cells[-1] == "0.5"
 
 
 def test_a_checkpoint_without_a_metric_is_analysed_too(tmp_path) -> None:
@@ -155,14 +202,3 @@ def test_mistakes_are_user_errors(run, name: str) -> None:
     options, message = REFUSALS[name]
     with pytest.raises(UserError, match=message):
         analyze_checkpoint(run[0], **options)
-
-
-def test_weak_coupling_predicts_the_exponents(tree) -> None:
-    """Eq. (13) with its rigorous error: |LE - log|lambda|| is bounded by the singular values' bounds."""
-    magnitudes = tree["network"]["residual_log_magnitude"].values
-    weight = build_model(CONFIG).recurrent.weight.detach()
-    reach = CONFIG.coupling * 1.2 * float(torch.linalg.matrix_norm(weight, ord=2))  # weights barely moved in 5 steps
-    exponents = tree["lyapunov_spectrum"]["lyapunov_exponent"].values
-    assert exponents.max() <= math.log(math.exp(magnitudes[0]) + reach)
-    assert exponents.min() >= math.log(math.exp(magnitudes[-1]) - reach)
-    assert json.loads(tree["lyapunov_spectrum"].attrs["config_json"])["driven"] is True

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lyapkit import lyapunov_spectrum
 from references import matrix_with_spectrum, random_orthogonal, sorted_log_magnitudes
-from wcrnn_models import WCRNN, residuals
+from wcrnn_models import WCRNN, predict, residuals
 
 moduli = st.floats(0.3, 1.2)
 angles = st.floats(0.0, math.pi)
@@ -107,6 +107,9 @@ def test_every_exponent_lies_within_the_singular_value_bounds(
     """For any input, weights and number of steps: a theorem, so no statistical tolerance."""
     model = wcrnn(RESIDUALS[kind](r, seed), 8, coupling, seed)
     low, high = singular_bounds(model)
+    predictions = predict(model)
+    assert predictions.upper_bounds[0] == pytest.approx(high, rel=1e-9, abs=1e-12)
+    assert predictions.lower_bounds[-1] == pytest.approx(low, rel=1e-9, abs=1e-12)
     ds = lyapunov_spectrum(model, random_inputs(steps, seed, scale))
     assert float(ds.lyapunov_exponent.min()) >= low - 1e-10
     assert float(ds.lyapunov_exponent.max()) <= high + 1e-10

@@ -2,6 +2,7 @@ import dataclasses
 import json
 import pickle
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -9,6 +10,7 @@ import torch
 from wcrnn_models import TrainConfig, UserError, checkpoints, list_checkpoints, load_checkpoint, save_checkpoint
 from wcrnn_models.files import sha256
 from wcrnn_models.training.build import build_model
+from wcrnn_models.training.config import LATER_FIELDS
 
 CONFIG = TrainConfig(hidden_size=6, residual="rotation", phi="random", seed=4, dtype="float64")
 
@@ -56,7 +58,7 @@ def test_round_trip_by_either_file(saved):
 
 def test_the_description_is_readable(saved):
     values = json.loads(saved[0].with_suffix(".json").read_text())
-    assert values["config"] == dataclasses.asdict(CONFIG)
+    assert values["config"] == json.loads(CONFIG.to_json())
     assert values["format_version"] == 1
 
 
@@ -139,6 +141,8 @@ VARIANTS = {
     "fixed rotation": {"residual": "rotation", "phi": 0.2244},
     "random rotation": {"residual": "rotation", "phi": "random"},
     "heterogeneous": {"residual": "heterogeneous", "delta_r": 0.06},
+    "orthogonal": {"residual": "orthogonal"},
+    "product": {"residual": "rotation", "phi": 0.3, "delta_r": 0.06},
 }
 EDITS = {
     "r": ("scalar", {"r": 0.99}, "residual.r than its configuration gives, by up to 0.04"),
@@ -147,6 +151,8 @@ EDITS = {
     "rotation strength": ("random rotation", {"r": 1.0}, "residual.scaled_sine than its configuration gives"),
     "seed": ("random rotation", {"seed": 5}, "residual.scaled_cosine than its configuration gives"),
     "delta_r": ("heterogeneous", {"delta_r": 0.0600001}, "residual.r than its configuration gives"),
+    "factor": ("product", {"delta_r": 0.07}, "residual.factors.1.r than its configuration gives"),
+    "orthogonal seed": ("orthogonal", {"seed": 5}, "residual.weight than its configuration gives"),
     "centre": ("heterogeneous", {"r": 0.951}, "residual.r than its configuration gives, by up to 0.001"),
 }
 
@@ -177,6 +183,93 @@ def test_a_residual_of_another_configuration_is_not_saved(tmp_path):
     with pytest.raises(UserError, match=r"has another coupling than its configuration gives, by up to 0.01"):
         save_checkpoint(tmp_path / "x", model, CONFIG, iteration=0)
     assert list(tmp_path.iterdir()) == []
+
+
+NETWORKS = {
+    "informed B": {"residual": "informed", "coupling": "informed", "form": "B"},
+    "no tanh": {"nonlinearity": "identity"},
+    "elman": {"model": "elman"},
+    "lstm": {"model": "lstm"},
+    "ur-lstm": {"model": "ur-lstm"},
+    "s4d": {"model": "s4d", "layers": 2, "modes": 3},
+}
+
+
+@pytest.fixture(params=NETWORKS)
+def trained(request, tmp_path):
+    """A checkpoint of every kind of network, with weights that no seed gives."""
+    config = TrainConfig(hidden_size=6, dtype="float64", **NETWORKS[request.param])
+    model = build_model(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.linspace(-0.1, 0.2, parameter.numel(), dtype=torch.float64).reshape(parameter.shape))
+    return save_checkpoint(tmp_path / "net", model, config, iteration=7), model, config
+
+
+def test_every_network_comes_back(trained):
+    path, model, config = trained
+    loaded = load_checkpoint(path)
+    assert type(loaded.model) is type(model)
+    assert loaded.config == config
+    inputs = torch.linspace(-1, 1, 40, dtype=torch.float64).reshape(10, 2, 2)
+    assert torch.equal(loaded.model(inputs), model(inputs))
+
+
+def test_extra_missing_and_foreign_weights_of_every_network_are_named(trained):
+    path, model, _ = trained
+    name = next(name for name, _ in model.named_parameters())
+    rewrite_weights(path, lambda weights: weights.update({"more.weight": weights.pop(name)}))
+    with pytest.raises(UserError, match=f"lacks {name}; it has the unknown more.weight") as caught:
+        load_checkpoint(path)
+    assert "\n" not in str(caught.value)
+    other = "lstm" if type(model).__name__ != "LSTM" else "ur-lstm"
+    defaults = json.loads(TrainConfig(model=other, hidden_size=6, dtype="float64").to_json())
+    rewrite_metadata(path, lambda values: values.update(config=defaults))
+    with pytest.raises(UserError, match=r"the weights of .* do not fit their configuration: it lacks"):
+        load_checkpoint(path)
+
+
+@pytest.fixture
+def dense_network(tmp_path):
+    np.save(tmp_path / "R.npy", np.triu(np.full((4, 4), 0.1)) + 0.8 * np.eye(4))
+    config = TrainConfig(hidden_size=4, residual="dense", residual_file=str(tmp_path / "R.npy"))
+    model = build_model(config)
+    return save_checkpoint(tmp_path / "net", model, config, iteration=1), model
+
+
+def test_a_dense_residual_travels_with_its_checkpoint(dense_network):
+    path, model = dense_network
+    (path.parent / "R.npy").unlink()
+    loaded = load_checkpoint(path).model
+    assert torch.equal(loaded.residual.matrix(), model.residual.matrix())
+    save_checkpoint(path.with_name("again"), loaded, load_checkpoint(path).config, iteration=2)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda weights: weights.pop("residual.weight"), "lacks residual.weight"),
+        (lambda weights: weights.update({"residual.weight": torch.eye(3)}), r"has residual.weight as \(\(3, 3\)"),
+        (
+            lambda weights: weights["residual.weight"].fill_(float("nan")),
+            "the residual of .* is not finite; copy",
+        ),
+    ],
+    ids=["missing", "size", "nan"],
+)
+def test_a_damaged_dense_residual_is_named(dense_network, change, message):
+    rewrite_weights(dense_network[0], change)
+    with pytest.raises(UserError, match=message):
+        load_checkpoint(dense_network[0])
+
+
+def test_a_checkpoint_of_the_first_version_is_read(saved):
+    """It has none of the fields that were added later."""
+    path, model = saved
+    rewrite_metadata(path, lambda values: [values["config"].pop(name) for name in LATER_FIELDS])
+    loaded = load_checkpoint(path)
+    assert loaded.config == CONFIG
+    assert torch.equal(loaded.model.readout.bias, model.readout.bias)
 
 
 def replace_once(monkeypatch, directory, function):

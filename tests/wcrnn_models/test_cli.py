@@ -9,7 +9,8 @@ import torch
 import wcrnn_models
 from wcrnn_models import TrainConfig
 from wcrnn_models.cli import main
-from wcrnn_models.tasks import AddingProblem
+from wcrnn_models.cli.main import COMMANDS
+from wcrnn_models.tasks import AddingProblem, SequentialMNIST, characteristic_frequency
 
 SMALL = [
     *("--length", "6", "--hidden-size", "8", "--batch-size", "8"),
@@ -49,7 +50,7 @@ def test_divergence_has_its_own_exit_code(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["trian"], "unknown command 'trian'. Did you mean 'train'? Known commands: demo, train, analyze, data"),
+        (["trian"], f"unknown command 'trian'. Did you mean 'train'? Known commands: {', '.join(COMMANDS)}"),
         (["train", "DIR", "--coupling", "-1"], "coupling must be at least 0, got -1.0"),
         (["train", "DIR", "--residual", "rotation"], "a rotation needs phi"),
         (["train", "DIR", "--task", "smnist"], "run `wcrnn data fetch mnist`"),
@@ -67,10 +68,42 @@ def test_divergence_has_its_own_exit_code(tmp_path, capsys):
             "not enough memory (array is too big",
         ),
         (["data", "fetch", "mnist", "--mirror", "file:///nowhere"], "no mirror gave train-images"),
+        (["data", "fetch", "cifar10", "--mirror", "file:///nowhere"], "no mirror gave cifar-10-python.tar.gz"),
+        (["train", "DIR", "--task", "scifar10"], "run `wcrnn data fetch cifar10`"),
+        (
+            ["train", "DIR", "--task", "arrays", "--data", "no.npz", "--input-size", "1", "--output-size", "1"],
+            "there is no file no.npz; name a NumPy archive",
+        ),
+        (
+            ["train", "DIR", "--residual", "dense", "--residual-file", "no.npy"],
+            "no file no.npy for the residual",
+        ),
+        (["train", "DIR", "--residual", "informed", "--hidden-size", "7"], "needs an even hidden_size, got 7; use 8"),
+        (["train", "DIR", "--coupling", "nan"], "coupling must be finite, got nan"),
+        (["train", "DIR", "--learning-rate", "nan"], "learning_rate must be finite, got nan"),
+        (["train", "DIR", "--network", "lsmt"], "the network must be one of"),
+        (["train", "DIR", "--preset", "add100"], "--preset needs --learning-rate"),
+        (["train", "DIR", "--preset", "add10", "--learning-rate", "1"], "there is no preset 'add10'"),
+        (["data", "spectrum", "smnist"], "run `wcrnn data fetch mnist`"),
+        (["data", "spectrum", "adding", "--samples", "0"], "samples must be at least 1, got 0"),
+        (["data", "spectrum", "adding", "--output", "no/such/place.pdf"], "no/such of the figure does not exist"),
+        (["data", "spectrum", "adding", "--samples", "10", "--output", "figure.xyz"], "cannot write figure.xyz"),
     ],
     ids=[
         *("command", "value", "combination", "data", "device", "meta", "directory", "option", "path"),
-        *("weights", "batch", "mirror"),
+        *(
+            "weights",
+            "batch",
+            "mirror",
+            "archive mirror",
+            "pictures",
+            "arrays",
+            "matrix",
+            "odd",
+            "nan coupling",
+            "nan rate",
+        ),
+        *("network", "rate", "preset", "spectrum", "samples", "place", "file type"),
     ],
 )
 def test_mistakes_give_one_line(arguments, message, tmp_path, capsys, monkeypatch):
@@ -78,10 +111,11 @@ def test_mistakes_give_one_line(arguments, message, tmp_path, capsys, monkeypatc
     monkeypatch.delenv("WCRNN_DATA_DIR", raising=False)
     assert main([str(tmp_path / "run") if argument == "DIR" else argument for argument in arguments]) == 2
     captured = capsys.readouterr()
-    (line,) = [line for line in captured.err.splitlines() if not line.startswith("Downloading")]
+    (line,) = captured.err.splitlines()
     assert line.startswith("wcrnn: error: ")
     assert message in line
-    assert captured.out == ""
+    if "--output" not in arguments:
+        assert captured.out == ""
     assert not (tmp_path / "run").exists()
 
 
@@ -170,8 +204,10 @@ def test_operating_system_errors_give_one_line(tmp_path, capsys):
         (["train"], "DIRECTORY"),
         (["data"], "fetch"),
         (["data", "fetsh"], "fetch"),
+        (["train", "x", "--preset"], "--preset"),
+        (["train", "x", "--model", "lsmt"], "lstm"),
     ],
-    ids=["option", "choice", "positional", "subcommand", "typo"],
+    ids=["option", "choice", "positional", "subcommand", "typo", "value", "model"],
 )
 def test_typing_errors_are_explained(arguments, expected, capsys):
     assert main(arguments) == 2
@@ -201,10 +237,67 @@ def test_data_fetch_and_where(small_mnist, capsys):
     assert "train-images-idx3-ubyte.gz: the MNIST file" in capsys.readouterr().out
     assert main(["data", "fetch", "mnist", "--mirror", small_mnist.as_uri()]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 4
-    assert main(["data", "where"]) == 0
+    assert main(["data", "where", "mnist"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 5
     assert lines[1] == f"train-images-idx3-ubyte.gz: {lines[0]}/train-images-idx3-ubyte.gz"
+
+
+def test_pictures_are_fetched_as_an_archive(small_cifar10, capsys):
+    assert main(["data", "fetch", "cifar10", "--mirror", small_cifar10.as_uri()]) == 0
+    paths = capsys.readouterr().out.splitlines()
+    assert [path.rsplit("/", 1)[1] for path in paths] == [*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"]
+    assert main(["data", "where"]) == 0
+    output = capsys.readouterr().out
+    assert f"test_batch: {paths[-1]}" in output
+    assert "train-images-idx3-ubyte.gz: the MNIST file train-images-idx3-ubyte.gz is not in" in output
+
+
+def test_a_wrong_data_root_gives_one_line(no_data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WCRNN_DATA_DIR", str(tmp_path / "nowhere"))
+    for arguments in (["train", str(tmp_path / "run"), "--task", "smnist"], ["data", "where"]):
+        assert main(arguments) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"wcrnn: error: WCRNN_DATA_DIR is {tmp_path / 'nowhere'}, which is not a directory")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_characteristic_frequency_is_printed_and_drawn(small_mnist, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("WCRNN_DATA_DIR", str(small_mnist))
+    assert main(["data", "spectrum", "smnist", "--output", str(tmp_path / "spectrum.pdf")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    expected = characteristic_frequency(SequentialMNIST())
+    assert lines[0].startswith(f"characteristic frequency  {expected:.6g} radians per step = 2 pi / ")
+    assert lines[2] == "sequences                 30 of 784 steps"
+    assert lines[3] == f"written to {tmp_path / 'spectrum.pdf'}"
+    assert (tmp_path / "spectrum.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_presets_and_networks_set_defaults_that_options_change(tmp_path, capsys):
+    directory = tmp_path / "run"
+    options = [
+        *("--preset", "add100", "--network", "lstm", "--learning-rate", "0.02"),
+        *("--hidden-size", "3", "--length", "6", "--batch-size", "8"),
+        *("--epochs", "1", "--iterations-per-epoch", "2", "--test-size", "5"),
+    ]
+    assert main(["train", str(directory), *options]) == 0
+    config = TrainConfig.from_json((directory / "config.json").read_text())
+    assert (config.task, config.model, config.learning_rate) == ("adding", "lstm", 0.02)
+    assert (config.hidden_size, config.length, config.epochs) == (3, 6, 1)
+    directory = tmp_path / "other"
+    assert main(["train", str(directory), "--network=elman-res-clip", *SMALL]) == 0
+    config = TrainConfig.from_json((directory / "config.json").read_text())
+    assert (config.model, config.gradient_clip, config.hidden_size) == ("elman", 1.0, 8)
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("model", ["elman", "lstm", "ur-lstm", "s4d"])
+def test_every_baseline_is_trained_and_analysed(model, tmp_path, capsys):
+    run = str(tmp_path / "run")
+    assert main(["train", run, *SMALL, "--model", model, *(["--modes", "2"] if model == "s4d" else [])]) == 0
+    options = ["--samples", "3", "--trajectories", "1", "--hessian-k", "2"]
+    assert main(["analyze", run, *options]) == 0
+    assert "written to" in capsys.readouterr().out
 
 
 def test_arguments_of_the_process(monkeypatch, capsys):
@@ -218,7 +311,7 @@ def test_as_a_process():
     done = subprocess.run([sys.executable, "-c", code, "dat"], capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr == (
-        "wcrnn: error: unknown command 'dat'. Did you mean 'data'? Known commands: demo, train, analyze, data\n"
+        f"wcrnn: error: unknown command 'dat'. Did you mean 'data'? Known commands: {', '.join(COMMANDS)}\n"
     )
     assert done.stderr.count("\n") == 1
 

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from wcrnn_models import TrainConfig, UserError
+from wcrnn_models.training.config import LATER_FIELDS
 
 NAN, INFINITY = float("nan"), float("inf")
 
@@ -15,6 +16,15 @@ VALID = [
     TrainConfig(task="smnist", residual="rotation", phi=0.2244, r=1.0, train_size=100),
     TrainConfig(task="psmnist", residual="rotation", phi="random", dtype="float64"),
     TrainConfig(residual="heterogeneous", r=0.96, delta_r=0.06, coupling=0, seed=2**40),
+    TrainConfig(task="scifar10", residual="informed", coupling="informed", form="B", nonlinearity="identity"),
+    TrainConfig(residual="orthogonal", r=0.9, delta_r=0.1, form="A"),
+    TrainConfig(residual="rotation", phi=0.1, r=0.9, delta_r=0.1),
+    TrainConfig(residual="dense", residual_file="R.npy"),
+    TrainConfig(model="elman", gradient_clip=1.0),
+    TrainConfig(model="lstm", hidden_size=47),
+    TrainConfig(model="ur-lstm", hidden_size=2),
+    TrainConfig(model="s4d", hidden_size=34, layers=3, modes=8),
+    TrainConfig(task="arrays", data="waves.npz", input_size=3, output_size=2, train_size=100, test_size=10),
 ]
 
 
@@ -22,7 +32,7 @@ VALID = [
 def test_json_round_trip(config):
     text = config.to_json()
     assert TrainConfig.from_json(text) == config
-    assert json.loads(text) == dataclasses.asdict(config)
+    assert json.loads(text) == json.loads(json.dumps(dataclasses.asdict(config)))
 
 
 def test_defaults_are_those_of_the_paper():
@@ -39,7 +49,10 @@ def test_it_is_immutable():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"task": "smnits"}, "one of adding, smnist, psmnist, got 'smnits'. Did you mean 'smnist'"),
+        ({"task": "smnits"}, "one of adding, smnist, psmnist, scifar10, arrays, got 'smnits'. Did you mean 'smnist'"),
+        ({"model": "ltsm"}, "model must be one of wcrnn, elman, lstm, ur-lstm, s4d, got 'ltsm'. Did you mean 'lstm'"),
+        ({"form": "C"}, "form must be one of linear, A, B, got 'C'"),
+        ({"nonlinearity": "tnah"}, "Did you mean 'tanh'"),
         ({"residual": "rotaton"}, "Did you mean 'rotation'"),
         ({"dtype": "float16"}, "dtype must be one of float32, float64"),
         ({"hidden_size": 0}, "hidden_size must be at least 1, got 0"),
@@ -57,6 +70,8 @@ def test_it_is_immutable():
         ({"r": "1"}, "r must be a number, got '1'"),
         ({"coupling": -0.01}, "coupling must be at least 0, got -0.01"),
         ({"coupling": INFINITY}, "coupling must be finite"),
+        ({"coupling": NAN}, "coupling must be finite, got nan"),
+        ({"coupling": "informd"}, "coupling must be one of informed, got 'informd'. Did you mean 'informed'"),
         ({"learning_rate": 0.0}, "learning_rate must be greater than 0"),
         ({"learning_rate": NAN}, "learning_rate must be finite"),
         ({"momentum": 1.0}, "momentum must be less than 1, got 1.0"),
@@ -70,6 +85,31 @@ def test_it_is_immutable():
         ({"residual": "heterogeneous"}, "needs delta_r"),
         ({"residual": "heterogeneous", "delta_r": -0.1}, "delta_r must be at least 0"),
         ({"delta_r": 0.1}, "delta_r does not go with residual 'scalar'"),
+        ({"residual": "informed", "delta_r": 0.1}, "delta_r does not go with residual 'informed'"),
+        ({"residual": "informed", "hidden_size": 7}, "even hidden_size, got 7; use 8"),
+        ({"residual": "informed", "r": 0.9}, "r does not go with residual 'informed', which has its own magnitudes"),
+        ({"residual": "dense"}, "a dense residual needs residual_file, a NumPy file"),
+        ({"residual": "dense", "residual_file": 3}, "residual_file must be the name of a file, got 3"),
+        ({"residual": "dense", "residual_file": "R.npy", "r": 1.0}, "r does not go with residual 'dense'"),
+        ({"residual_file": "R.npy"}, "residual_file does not go with residual 'scalar'; leave it out, or use 'dense'"),
+        ({"model": "lstm", "r": 0.9}, "r does not go with model 'lstm'; leave it out, or use 'wcrnn'"),
+        ({"model": "elman", "coupling": 0.1}, "coupling does not go with model 'elman'"),
+        ({"model": "s4d", "residual": "rotation"}, "residual does not go with model 's4d'"),
+        ({"model": "ur-lstm", "form": "B"}, "form does not go with model 'ur-lstm'"),
+        ({"model": "ur-lstm", "hidden_size": 1}, "a UR-LSTM needs a hidden_size of at least 2, got 1"),
+        ({"layers": 2}, "layers does not go with model 'wcrnn'; leave it out, or use 's4d'"),
+        ({"model": "lstm", "modes": 2}, "modes does not go with model 'lstm'"),
+        ({"model": "s4d", "layers": 0}, "layers must be at least 1, got 0"),
+        ({"task": "arrays"}, "the task arrays needs data; give --data"),
+        ({"task": "arrays", "data": "x.npz", "output_size": 1}, "the task arrays needs input_size; give --input-size"),
+        ({"task": "arrays", "data": 1, "input_size": 1, "output_size": 1}, "data must be the name of a file, got 1"),
+        ({"data": "x.npz"}, "data does not go with the task adding; leave it out, or use the task arrays"),
+        ({"task": "smnist", "output_size": 10}, "output_size does not go with the task smnist"),
+        ({"task": "scifar10", "length": 1024}, "length does not go with scifar10, whose sequences have 1024 steps"),
+        (
+            {"task": "arrays", "data": "x.npz", "input_size": 1, "output_size": 1, "length": 5},
+            "length does not go with arrays, whose sequences have the steps of its data",
+        ),
         ({"task": "smnist", "length": 784}, "length does not go with smnist"),
         ({"task": "psmnist", "iterations_per_epoch": 5}, "iterations_per_epoch does not go with psmnist"),
         ({"train_size": 100}, "train_size does not go with the adding problem"),
@@ -100,6 +140,43 @@ def test_equal_configurations_have_equal_fingerprints():
     assert len({config.fingerprint() for config in different}) == len(different)
 
 
+def test_runs_of_the_first_version_keep_their_fingerprints():
+    """Computed by the version that had none of `LATER_FIELDS`; a run directory and its state stay usable."""
+    assert TrainConfig().fingerprint() == "1f6fd93592d346c304cbe28b5cf8d4da2fbd1a302fe35b85cc9d607805920c8d"
+    rotation = TrainConfig(task="smnist", residual="rotation", phi=0.2244, r=1.0, train_size=100)
+    assert rotation.fingerprint() == "057c76bc3da83b324b1c6b456179a6f9be191899e006c5ab181f5f159473b633"
+    spread = TrainConfig(residual="heterogeneous", r=0.96, delta_r=0.06, coupling=0, seed=2**40)
+    assert spread.fingerprint() == "6e94ef30bc84b7528175c67e47cb2e28f2e6ec8f908f3ffccfae6b2166e57797"
+
+
+def test_every_later_field_counts_in_the_fingerprint():
+    changes = {
+        "model": {"model": "lstm"},
+        "form": {"form": "A"},
+        "nonlinearity": {"nonlinearity": "identity"},
+        "residual_file": {"residual": "dense", "residual_file": "a.npy"},
+        "layers": {"model": "s4d", "layers": 2},
+        "modes": {"model": "s4d", "modes": 16},
+    }
+    arrays = {"task": "arrays", "data": "a.npz", "input_size": 1, "output_size": 1}
+    changes |= {name: {**arrays, name: value} for name, value in (("data", "b"), ("input_size", 2), ("output_size", 2))}
+    changes |= {
+        "save_at": {"save_at": (3,)},
+        "probe_every": {"probe_every": 3},
+        "divergence_loss": {"divergence_loss": 3.0},
+    }
+    assert set(changes) == set(LATER_FIELDS)
+    configs = [TrainConfig(), TrainConfig(**arrays), *(TrainConfig(**change) for change in changes.values())]
+    assert len({config.fingerprint() for config in configs}) == len(configs)
+
+
+def test_configurations_of_the_first_version_are_read():
+    values = json.loads(TrainConfig(r=0.9, seed=3).to_json())
+    for name in LATER_FIELDS:
+        del values[name]
+    assert TrainConfig.from_json(json.dumps(values)) == TrainConfig(r=0.9, seed=3)
+
+
 def test_json_refusals():
     values = dataclasses.asdict(TrainConfig())
     with pytest.raises(UserError, match=r"no field 'learning_rat'. Did you mean 'learning_rate'"):
@@ -121,6 +198,6 @@ def test_configuration_and_command_do_not_import_pytorch():
     code = (
         "import sys; import wcrnn_models; from wcrnn_models.training.config import TrainConfig; "
         "TrainConfig();import wcrnn_models.cli; wcrnn_models.cli.main(['train', '--help']); assert 'torch' "
-        "not in sys.modules"
+        "not in sys.modules; wcrnn_models.cli.main(['--help']); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, stdout=subprocess.DEVNULL)

@@ -183,6 +183,15 @@ def supersede(monkeypatch, run, function: str) -> None:
     monkeypatch.setattr(checkpoints, function, race)
 
 
+def test_analyze_the_leading_exponents_alone(demo, capsys) -> None:
+    weights = demo[0] / "near-critical" / "checkpoints" / "iteration-00000000.safetensors"
+    options = ["--samples", "2", "--trajectories", "1", "--include", "lyapunov_spectrum", "--k", "3"]
+    assert main(["analyze", str(weights), *options]) == 0
+    found = load(weights.with_suffix(".analysis.nc"))
+    assert found["lyapunov_spectrum"].sizes["exponent"] == 3
+    capsys.readouterr()
+
+
 @pytest.mark.parametrize("function", ["_read_metadata", "load_checkpoint"])
 def test_analyze_while_training_deletes_a_superseded_checkpoint(demo, tmp_path, monkeypatch, function: str) -> None:
     run = tmp_path / "run"
@@ -228,7 +237,7 @@ def test_a_damaged_history_is_refused_before_the_analyses(demo, tmp_path, monkey
         (["analyze", "RUN", "--output", "EMPTY"], "is a directory; name a file in it"),
         *(
             (["analyze", "RUN", f"--{name.replace('_', '-')}={number}"], f"{name} must be at least 1, got {number}")
-            for name in ("samples", "trajectories", "hessian_k", "record_every")
+            for name in ("samples", "trajectories", "k", "hessian_k", "record_every")
             for number in (0, -1)
         ),
         (["analyze", "RUN", "--seed=-1"], "must be a seed of at least 0"),

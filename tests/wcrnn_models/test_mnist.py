@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from wcrnn_models.errors import UserError
 from wcrnn_models.tasks import PermutedSequentialMNIST, SequentialMNIST, download
+from wcrnn_models.tasks.images import ImageTask
 from wcrnn_models.tasks.mnist import pixel_permutation
 
 real_data = pytest.mark.skipif("WCRNN_DATA_DIR" not in os.environ, reason="WCRNN_DATA_DIR is not set")
@@ -102,11 +103,10 @@ def test_loss_and_metric(data):
     assert task.is_better(0.6, 0.5)
 
 
-def test_metric_over_an_unequal_last_batch_is_exact(data):
-    task = SequentialMNIST()
-    task.test_pixels = torch.zeros(501, 784, dtype=torch.uint8)
-    task.test_labels = torch.zeros(501, dtype=torch.int64)
-    task.test_labels[-1] = 1  # wrong only in the last batch, which has one sample
+def test_metric_over_an_unequal_last_batch_is_exact():
+    pixels, labels = torch.zeros(501, 784, dtype=torch.uint8), torch.zeros(501, dtype=torch.int64)
+    labels[-1] = 1  # wrong only in the last batch, which has one sample
+    task = ImageTask((pixels[:1], labels[:1]), (pixels, labels))
     always_zero = lambda inputs: torch.eye(10)[torch.zeros(inputs.shape[1], dtype=torch.int64)]  # noqa: E731
     assert task.test_metric(always_zero) == 500 / 501
 
@@ -130,7 +130,7 @@ def test_refused_options(data, options, message):
 def test_files_that_do_not_belong_together(data, monkeypatch, labels):
     path = data / "train-labels-idx1-ubyte.gz"
     path.write_bytes(struct.pack(">II", 2049, len(labels)) + labels)
-    monkeypatch.setattr(download, "verify", lambda path, expected: None)
+    monkeypatch.setattr(download, "verify", lambda *_: None)
     with pytest.raises(UserError, match="do not belong together"):
         SequentialMNIST()
 

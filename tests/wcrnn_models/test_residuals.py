@@ -1,13 +1,16 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from torch.func import jvp, vmap
 
 from wcrnn_models import residuals
-from wcrnn_models.residuals import Residual, ResidualSpec
+from wcrnn_models.residuals import ProductResidual, Residual, ResidualSpec, informed_coupling
+from wcrnn_models.residuals.orthogonal import haar
 
 # importing forward mode warns once about PyTorch's own use of torch.jit
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
@@ -29,6 +32,17 @@ def rotation_matrix(angles: list[float], r: float) -> torch.Tensor:
     return matrix
 
 
+def gauss_orthogonal(size: int, seed: int) -> torch.Tensor:
+    """The Haar matrix of a seed by Gram-Schmidt, whose triangular factor has a positive diagonal."""
+    columns: list[torch.Tensor] = []
+    for column in torch.empty(size, size, dtype=torch.float64).normal_(generator=torch.Generator().manual_seed(seed)).T:
+        for _ in range(2):  # again, against rounding
+            for other in columns:
+                column = column - (other @ column) * other
+        columns.append(column / column.norm())
+    return torch.stack(columns, dim=1)
+
+
 CASES: dict[str, tuple[ResidualSpec, torch.Tensor]] = {
     "scalar": (residuals.scalar(0.995), 0.995 * torch.eye(SIZE, dtype=torch.float64)),
     "negative scalar": (residuals.scalar(-2), -2.0 * torch.eye(SIZE, dtype=torch.float64)),
@@ -36,6 +50,15 @@ CASES: dict[str, tuple[ResidualSpec, torch.Tensor]] = {
     "rotation": (residuals.rotation(ANGLES), rotation_matrix(ANGLES.tolist(), 1.0)),
     "diagonal": (residuals.diagonal(DIAGONAL), torch.diag(DIAGONAL)),
     "dense": (residuals.dense(MATRIX), MATRIX),
+    "orthogonal": (residuals.orthogonal(0.9, rng=3), 0.9 * gauss_orthogonal(SIZE, 3)),
+    "product": (
+        residuals.product(residuals.rotation(ANGLES), residuals.diagonal(DIAGONAL)),
+        rotation_matrix(ANGLES.tolist(), 1.0) @ torch.diag(DIAGONAL),
+    ),
+    "product of three": (
+        residuals.product(residuals.dense(MATRIX), residuals.scalar(0.5), residuals.rotation(0.3)),
+        0.5 * MATRIX @ rotation_matrix([0.3] * 3, 1.0),
+    ),
 }
 each_case = pytest.mark.parametrize(("spec", "matrix"), CASES.values(), ids=CASES.keys())
 
@@ -50,7 +73,7 @@ def test_forward_and_matrix_equal_the_explicit_matrix(spec, matrix):
     states = torch.randn(4, 3, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(residual(states), states @ matrix.T, rtol=1e-14, atol=1e-15)
     torch.testing.assert_close(residual(states[0, 0]), matrix @ states[0, 0], rtol=1e-14, atol=1e-15)
-    torch.testing.assert_close(residual.matrix(), matrix, rtol=1e-15, atol=0)
+    torch.testing.assert_close(residual.matrix(), matrix, rtol=1e-15, atol=1e-15)
 
 
 @each_case
@@ -88,8 +111,9 @@ def test_buffers_are_cast_saved_and_not_trained(spec, matrix):
     assert list(residual.parameters()) == []
     assert {buffer.dtype for buffer in residual.buffers()} == {torch.float32}
     assert set(residual.state_dict()) == {name for name, _ in residual.named_buffers()} != set()
-    # computed in float64 and rounded once: the float32 entries are the nearest ones
-    torch.testing.assert_close(residual.matrix(), matrix.to(torch.float32), rtol=1.2e-7, atol=0)
+    # computed in float64 and rounded once: the float32 entries are the nearest ones, up to rounding of a product
+    atol = 5e-7 if isinstance(residual, ProductResidual) else 0
+    torch.testing.assert_close(residual.matrix(), matrix.to(torch.float32), rtol=1.2e-7, atol=atol)
     assert residual(torch.ones(SIZE)).dtype == torch.float32
     assert residual.double().matrix().dtype == torch.float64
 
@@ -130,6 +154,95 @@ def test_heterogeneous_entries_are_uniform_in_their_interval():
     torch.testing.assert_close(float(entries.std()), 0.06 / math.sqrt(12), rtol=0.05, atol=0)
 
 
+def test_orthogonal_matrices_are_orthogonal():
+    matrix = residuals.orthogonal(1.0, rng=0).build(50, dtype=torch.float64).matrix()
+    torch.testing.assert_close(matrix @ matrix.T, torch.eye(50, dtype=torch.float64), rtol=0, atol=1e-13)
+    magnitudes = residuals.orthogonal(0.9, rng=0).build(50, dtype=torch.float64).log_magnitudes()
+    torch.testing.assert_close(magnitudes, torch.full((50,), math.log(0.9), dtype=torch.float64), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("size", [2, 3, 7])
+def test_orthogonal_matrices_have_the_haar_distribution(size):
+    """Against known distributions, and against samples of `scipy.stats.ortho_group`, at a level of 0.1 %."""
+    count, generator = 1500, torch.Generator().manual_seed(1)
+    mine = torch.stack([haar(size, generator) for _ in range(count)]).numpy()
+    scipys = stats.ortho_group.rvs(size, size=count, random_state=2)
+    # a column is uniform on the sphere: x^2 ~ Beta(1/2, (N-1)/2) for every entry
+    for row, column in ((0, 0), (size - 1, 0), (0, size - 1)):
+        squares = mine[:, row, column] ** 2
+        assert stats.kstest(squares, stats.beta(0.5, (size - 1) / 2).cdf).pvalue > 1e-3
+    # rotations and reflections alike
+    assert abs(np.linalg.det(mine).mean()) < 3.3 / math.sqrt(count)
+    # moments of the traces (Diaconis & Shahshahani): E tr Q = 0, E (tr Q)^2 = 1, E tr Q^2 = 1
+    trace, second = np.trace(mine, axis1=1, axis2=2), np.trace(mine @ mine, axis1=1, axis2=2)
+    for values, expected in ((trace, 0), (trace**2, 1), (second, 1)):
+        assert abs(values.mean() - expected) < 3.3 * values.std() / math.sqrt(count)
+    # eigenvalue angles, which repel each other, and the largest entry: the same as SciPy's
+    for measure in (smallest_angle, lambda matrix: np.abs(matrix).max()):
+        one, other = ([measure(matrix) for matrix in matrices] for matrices in (mine, scipys))
+        assert stats.ks_2samp(one, other).pvalue > 1e-3
+
+
+def smallest_angle(matrix: np.ndarray) -> float:
+    angles = np.sort(np.abs(np.angle(np.linalg.eigvals(matrix))))
+    return float(angles[-1] - angles[0])
+
+
+def test_a_product_acts_from_right_to_left_and_keeps_its_factors():
+    turn, stretch = residuals.rotation(0.5), residuals.diagonal(torch.tensor([2.0, 1.0]))
+    residual = residuals.product(turn, stretch).build(2, dtype=torch.float64)
+    moved = residual(torch.tensor([1.0, 0.0], dtype=torch.float64))
+    torch.testing.assert_close(moved, 2 * torch.tensor([math.cos(0.5), math.sin(0.5)], dtype=torch.float64))
+    assert set(residual.state_dict()) == {"factors.0.scaled_cosine", "factors.0.scaled_sine", "factors.1.r"}
+    single = residuals.product(residuals.scalar(0.5)).build(3)
+    assert torch.equal(single.matrix(), 0.5 * torch.eye(3))
+
+
+@given(
+    phi=st.lists(st.floats(0, math.pi), min_size=1, max_size=4),
+    r=st.floats(0.5, 1.5),
+    spread=st.floats(0.0, 0.4),
+    seed=st.integers(0, 1000),
+)
+def test_the_volume_of_a_product_is_the_product_of_the_volumes(phi, r, spread, seed):
+    """sum_i log |eig_i R| adds up over factors, though the eigenvalues themselves do not multiply."""
+    size = 2 * len(phi)
+    factors = [residuals.rotation(torch.tensor(phi).double(), r), residuals.heterogeneous(1.0, spread, rng=seed)]
+    total = residuals.product(*factors).build(size, dtype=torch.float64).log_magnitudes().sum()
+    parts = sum(factor.build(size, dtype=torch.float64).log_magnitudes().sum() for factor in factors)
+    torch.testing.assert_close(total, parts, rtol=0, atol=1e-9)
+
+
+def test_the_informed_residual_is_a_rotation_times_a_diagonal():
+    residual = residuals.informed(rng=0).build(4000, dtype=torch.float64)
+    turn, stretch = residual.factors
+    angles = torch.atan2(turn.scaled_sine, turn.scaled_cosine)
+    torch.testing.assert_close(turn.scaled_sine**2 + turn.scaled_cosine**2, torch.ones(2000).double())
+    for values, low, high in (
+        (angles, 0.0, math.pi / 4),
+        (stretch.r, 0.99, 1.0),
+        (informed_coupling(4000, rng=1), 0.005, 0.05),
+    ):
+        assert stats.kstest(values.numpy(), stats.uniform(low, high - low).cdf).pvalue > 1e-3
+        assert low <= float(values.min())
+        assert float(values.max()) <= high
+    small = residuals.informed(rng=0).build(8, dtype=torch.float64)
+    # a block T diag(r_1, r_2) with complex eigenvalues has |eigenvalue| = sqrt(r_1 r_2)
+    stretch, (cosine, _) = small.factors[1].r.reshape(4, 2), small.factors[0].buffers()
+    is_complex = (cosine * stretch.sum(1)) ** 2 < 4 * stretch.prod(1)
+    expected = stretch.prod(1).sqrt().log()[is_complex]
+    found = small.log_magnitudes()
+    for value in expected:
+        assert int((found - value).abs().lt(1e-12).sum()) >= 2
+
+
+def test_angles_and_magnitudes_of_the_informed_residual_are_independent():
+    """One seed must not give both factors the same uniform numbers."""
+    turn, stretch = residuals.informed(rng=0).build(2000, dtype=torch.float64).factors
+    angles = torch.atan2(turn.scaled_sine, turn.scaled_cosine).numpy()
+    assert abs(np.corrcoef(angles, stretch.r[:1000].numpy())[0, 1]) < 0.11
+
+
 def test_a_generator_is_advanced_and_the_global_one_is_not_touched():
     generator = torch.Generator().manual_seed(0)
     state = torch.get_rng_state()
@@ -162,6 +275,9 @@ def test_descriptions():
     assert residuals.rotation("random").description == "rotation(phi=random, r=1)"
     assert residuals.rotation(torch.tensor(0.5)).description == "rotation(phi=0.5, r=1)"
     assert residuals.heterogeneous(0.9, 0.1).description == "heterogeneous(r0=0.9, delta_r=0.1)"
+    assert residuals.orthogonal(0.9).description == "orthogonal(r=0.9)"
+    assert residuals.informed().description == "informed"
+    assert residuals.product(residuals.scalar(1), residuals.orthogonal()).description == "scalar(r=1) * orthogonal(r=1)"
 
 
 NAN = float("nan")
@@ -198,6 +314,20 @@ NAN = float("nan")
         (lambda: residuals.dense(torch.full((2, 2), NAN)), ValueError, r"got nan at index \(0, 0\)"),
         (lambda: residuals.dense(torch.eye(2, dtype=torch.complex64)), TypeError, "must be real"),
         (lambda: residuals.dense(torch.eye(3)).build(2), ValueError, r"must be 2 x 2, got \(3, 3\)"),
+        (lambda: residuals.orthogonal(NAN), ValueError, "^r must be finite, got nan$"),
+        (lambda: residuals.informed().build(5), ValueError, "needs an even hidden_size, got 5; use 6"),
+        (lambda: residuals.product(), ValueError, "a product needs at least one factor; for the identity"),
+        (
+            lambda: residuals.product(torch.eye(2)),
+            TypeError,
+            "must be a ResidualSpec .* got Tensor; .*dense",
+        ),
+        (
+            lambda: residuals.product(residuals.dense(torch.eye(3))).build(2),
+            ValueError,
+            "residual for 2 units must be 2 x 2",
+        ),
+        (lambda: informed_coupling(3, rng=-1), ValueError, "rng must be a seed >= 0"),
         (lambda: residuals.scalar(1.0).build(0), ValueError, "at least 1, got 0"),
         (lambda: residuals.heterogeneous(0.9, 0.1, rng=-1).build(2), ValueError, "seed >= 0, got -1"),
         (lambda: residuals.heterogeneous(0.9, 0.1, rng=1.5).build(2), TypeError, "an int or None, got float"),

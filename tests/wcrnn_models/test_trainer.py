@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from wcrnn_models import TrainConfig, UserError, list_checkpoints, load_checkpoi
 from wcrnn_models.files import exclusive
 from wcrnn_models.tasks import AddingProblem
 from wcrnn_models.training.build import build_model, build_task
+from wcrnn_models.training.result import TrainResult
 
 CONFIG = TrainConfig(
     length=6,
@@ -52,13 +54,14 @@ def test_training_equals_sgd_written_out(uninterrupted):
     directory, result = uninterrupted
     model, task = build_model(CONFIG), build_task(CONFIG)
     velocity = [torch.zeros_like(parameter) for parameter in model.parameters()]
-    losses, metrics = [], [task.test_metric(model)]
+    losses, norms, metrics = [], [], [task.test_metric(model)]
     for iteration in range(30):
         inputs, targets = task.train_batch(iteration)
         loss = (model(inputs) - targets).square().mean().sqrt()
         losses.append(loss.item())
         gradients = torch.autograd.grad(loss, list(model.parameters()))
         norm = torch.cat([gradient.flatten() for gradient in gradients]).norm()
+        norms.append(norm.item())
         with torch.no_grad():
             for parameter, gradient, speed in zip(model.parameters(), gradients, velocity, strict=True):
                 speed.mul_(0.9).add_(gradient * min(1.0, 0.5 / norm.item()))
@@ -68,9 +71,9 @@ def test_training_equals_sgd_written_out(uninterrupted):
     assert result.status == "finished"
     assert result.iterations == [0, 4, 8, 12, 16, 20, 24, 28, 30]
     assert result.test_metrics == pytest.approx(metrics, rel=1e-4)
-    fours = [sum(losses[start : start + 4]) / 4 for start in range(0, 28, 4)]
-    means = [losses[0], *fours, sum(losses[28:]) / 2]
-    assert result.train_losses == pytest.approx(means, rel=1e-4)
+    for measured, values in ((result.train_losses, losses), (result.gradient_norms, norms)):
+        fours = [sum(values[start : start + 4]) / 4 for start in range(0, 28, 4)]
+        assert measured == pytest.approx([values[0], *fours, sum(values[28:]) / 2], rel=1e-4)
     for name, value in weights(directory).items():
         torch.testing.assert_close(value, model.state_dict()[name], rtol=1e-3, atol=1e-5)
 
@@ -81,6 +84,7 @@ def test_what_is_kept(uninterrupted):
     assert result.best_metric == best
     assert result.best_iteration == result.iterations[result.test_metrics.index(best)]
     assert result.iterations_to_minimal_performance is None
+    assert result.total_iterations == 30
     assert json.loads((directory / "history.json").read_text()) == dataclasses.asdict(result)
     assert TrainConfig.from_json((directory / "config.json").read_text()) == CONFIG
     kept = {str(path.relative_to(directory)) for path in list_checkpoints(directory)}
@@ -89,7 +93,8 @@ def test_what_is_kept(uninterrupted):
         checkpoint = load_checkpoint(directory / result.checkpoints[role])
         assert checkpoint.iteration == iteration
         assert checkpoint.metadata["test_metric"] == result.test_metrics[result.iterations.index(iteration)]
-        assert build_task(CONFIG).test_metric(checkpoint.model) == checkpoint.metadata["test_metric"]
+        measured = build_task(CONFIG).test_metric(checkpoint.model)
+        assert measured == pytest.approx(checkpoint.metadata["test_metric"], rel=1e-6)
     initial = load_checkpoint(directory / result.checkpoints["initial"]).model.state_dict()
     assert all(torch.equal(value, build_model(CONFIG).state_dict()[name]) for name, value in initial.items())
 
@@ -98,6 +103,126 @@ def test_a_finished_run_returns_at_once(uninterrupted, monkeypatch):
     directory, result = uninterrupted
     monkeypatch.setattr(AddingProblem, "train_batch", lambda *_: pytest.fail("trained again"))
     assert train(CONFIG, directory) == result
+
+
+def test_weights_are_kept_at_chosen_iterations(tmp_path, uninterrupted):
+    """At evaluations and between them; training itself is not changed."""
+    config = dataclasses.replace(CONFIG, save_at=(9, 0, 4, 30))
+    result = train(config, tmp_path)
+    assert result.test_metrics == uninterrupted[1].test_metrics
+    names = {role: f"checkpoints/iteration-{int(role):08d}.safetensors" for role in ("0", "4", "9", "30")}
+    assert result.checkpoints.items() >= names.items()
+    assert {str(path.relative_to(tmp_path)) for path in list_checkpoints(tmp_path)} == set(result.checkpoints.values())
+    between, model = load_checkpoint(tmp_path / names["9"]), build_model(CONFIG)
+    assert (between.iteration, between.metadata["test_metric"]) == (9, None)
+    shorter = dataclasses.replace(CONFIG, epochs=1, iterations_per_epoch=9, evaluate_every=9)
+    train(shorter, tmp_path / "shorter")
+    model.load_state_dict(weights(tmp_path / "shorter"))
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in between.model.state_dict().items())
+
+
+def test_weights_to_keep_beyond_the_end_are_refused(tmp_path):
+    with pytest.raises(UserError, match="save_at must not exceed the iterations of the run, 30, got 31"):
+        train(dataclasses.replace(CONFIG, save_at=(31,)), tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+LEARNABLE = TrainConfig(
+    length=2,
+    hidden_size=16,
+    coupling=0.5,
+    r=0.9,
+    learning_rate=0.02,
+    batch_size=32,
+    epochs=3,
+    iterations_per_epoch=100,
+    test_size=200,
+)
+
+
+def test_minimal_performance_is_found_within_an_epoch(tmp_path):
+    """To the probe, against an evaluation at every probe; weights and evaluations stay the same."""
+    coarse = train(LEARNABLE, tmp_path / "coarse")
+    fine = train(dataclasses.replace(LEARNABLE, evaluate_every=7), tmp_path / "fine")
+    probed = train(dataclasses.replace(LEARNABLE, probe_every=7), tmp_path / "probed")
+    reached = fine.iterations_to_minimal_performance
+    assert coarse.iterations_to_minimal_performance in range(100, 301, 100)
+    assert coarse.iterations_to_minimal_performance > reached
+    assert probed.iterations_to_minimal_performance == reached
+    assert reached % 100
+    assert probed.test_metrics == coarse.test_metrics
+    assert probed.checkpoints == coarse.checkpoints
+
+
+@pytest.mark.parametrize("stop", [50, 150, 299])
+def test_the_probe_survives_an_interruption(tmp_path, monkeypatch, stop):
+    config = dataclasses.replace(LEARNABLE, probe_every=7)
+    whole = train(config, tmp_path / "whole")
+    interrupted_run(tmp_path / "run", monkeypatch, config, at=stop)
+    assert train(config, tmp_path / "run") == whole
+
+
+def test_a_loss_above_the_limit_ends_a_run(tmp_path):
+    """A finite loss is enough; what was measured before stays."""
+    config = dataclasses.replace(CONFIG, learning_rate=2.0, gradient_clip=None)
+    losses = train(dataclasses.replace(config, evaluate_every=1), tmp_path / "whole").train_losses[1:]
+    at = next(i for i in range(29, 0, -1) if losses[i] > max(losses[:i]))  # losses before the steps 0, 1, ...
+    limit = max(losses[:at])
+    result = train(dataclasses.replace(config, divergence_loss=limit), tmp_path / "run")
+    assert (result.status, result.diverged_at) == ("diverged", at)
+    assert f"or the loss above {limit:g}, after {at} iterations" in result.warning
+    assert result.iterations == [i for i in range(0, 30, 4) if i <= at]
+    assert TrainResult.read(tmp_path / "run" / "history.json") == result
+
+
+def test_a_gradient_that_is_not_finite_ends_a_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.nn.utils, "get_total_norm", lambda gradients: torch.tensor(math.inf))
+    result = train(CONFIG, tmp_path)
+    assert (result.status, result.diverged_at) == ("diverged", 0)
+
+
+class FakeWriter:
+    def __init__(self, folder, purge_step):
+        self.folder, self.purge_step, self.scalars, self.flushed = folder, purge_step, [], 0
+        FakeWriter.last = self
+
+    def add_scalar(self, name, value, iteration):
+        self.scalars.append((name, value, iteration))
+
+    def flush(self):
+        self.flushed += 1
+
+
+def test_tensorboard_gets_every_evaluation(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=FakeWriter))
+    result = train(CONFIG, tmp_path, tensorboard=True)
+    writer = FakeWriter.last
+    assert (writer.folder, writer.purge_step) == (str(tmp_path / "tensorboard"), 0)
+    columns = (
+        ("train loss", result.train_losses),
+        ("gradient norm", result.gradient_norms),
+        ("test rms", result.test_metrics),
+    )
+    for name, values in columns:
+        assert [(value, at) for found, value, at in writer.scalars if found == name] == list(
+            zip(values, result.iterations, strict=True)
+        )
+    assert writer.flushed == len(result.iterations)
+
+
+def test_tensorboard_goes_on_after_an_interruption(tmp_path, monkeypatch):
+    interrupted_run(tmp_path, monkeypatch)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=FakeWriter))
+    train(CONFIG, tmp_path, tensorboard=True)
+    assert FakeWriter.last.purge_step == 12
+    assert sorted({iteration for *_, iteration in FakeWriter.last.scalars}) == [12, 16, 20, 24, 28, 30]
+
+
+def test_missing_tensorboard_is_explained(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(UserError, match="TensorBoard is not installed; run `pip install tensorboard`"):
+        train(CONFIG, tmp_path / "run", tensorboard=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 class Interrupted(Exception):
@@ -165,17 +290,7 @@ def _evaluations(directory):
 
 
 def test_a_task_can_be_learnt(tmp_path):
-    config = TrainConfig(
-        length=2,
-        hidden_size=16,
-        coupling=0.5,
-        r=0.9,
-        learning_rate=0.02,
-        batch_size=32,
-        epochs=6,
-        iterations_per_epoch=100,
-        test_size=200,
-    )
+    config = dataclasses.replace(LEARNABLE, epochs=6)
     result = train(config, tmp_path)
     assert result.best_metric < 0.05 < 0.3 < result.test_metrics[0]
     first = next(i for i, metric in zip(result.iterations, result.test_metrics, strict=True) if metric <= 0.05)
@@ -230,11 +345,11 @@ def test_a_directory_in_use_is_refused(tmp_path):
     assert not (tmp_path / "config.json").exists()
 
 
-def interrupted_run(directory, monkeypatch, config=CONFIG):
+def interrupted_run(directory, monkeypatch, config=CONFIG, at=9):
     original = AddingProblem.train_batch
 
     def interrupt(self, iteration):
-        if iteration == 9:
+        if iteration == at:
             raise Interrupted
         return original(self, iteration)
 
@@ -262,17 +377,17 @@ def momentum(state):
 DAMAGES = {
     "truncated": (lambda path: path.write_bytes(path.read_bytes()[:-200]), "is damaged"),
     "empty": (lambda path: path.write_bytes(b""), "is damaged"),
-    "list": (lambda path: torch.save([1], path), "not a state of format version 2"),
-    "version": (lambda path: torch.save({"format_version": 1}, path), "not a state of format version 2"),
+    "list": (lambda path: torch.save([1], path), "not a state of format version 3"),
+    "version": (lambda path: torch.save({"format_version": 1}, path), "not a state of format version 3"),
     "tensor version": (lambda path: torch.save({"format_version": torch.ones(2)}, path), "not a state of format"),
-    "content": (lambda path: torch.save({"format_version": 2}, path), "lacks config_sha256, total, iterations"),
+    "content": (lambda path: torch.save({"format_version": 3}, path), "lacks config_sha256, total, iterations"),
     **{
         name: (change_state(change), message)
         for name, change, message in [
             ("no model", lambda state: state.pop("model"), "lacks model"),
             (
                 "no evaluation",
-                lambda state: state.update(iterations=[], train_losses=[], test_metrics=[]),
+                lambda state: state.update(iterations=[], train_losses=[], gradient_norms=[], test_metrics=[]),
                 "at least one",
             ),
             ("no iterations", lambda state: state.update(iterations=[]), "as many entries as iterations, 0, got 3"),
@@ -293,6 +408,8 @@ DAMAGES = {
                 lambda state: state.update(iterations=list(torch.arange(3))),
                 "iterations must be a list of int",
             ),
+            ("norms", lambda state: state.update(gradient_norms=[None] * 3), "gradient_norms must be a list of finite"),
+            ("reached", lambda state: state.update(reached=9), "reached must be an iteration of the run or None"),
             ("order", lambda state: state.update(iterations=[0, 8, 8]), "iterations must increase from 0"),
             ("start", lambda state: state.update(iterations=[1, 4, 8]), "iterations must increase from 0"),
             ("beyond", lambda state: state.update(iterations=[0, 4, 31]), "must not exceed the total 30, got 31"),
@@ -393,7 +510,10 @@ HISTORIES = {
     "best text": ({"best_metric": "0.5"}, "best_iteration and best_metric must be those of an evaluation"),
     "no best": ({"best_metric": None, "best_iteration": None}, "must be those of an evaluation"),
     "other best": ({"best_iteration": 5}, "best_iteration and best_metric must be those of an evaluation"),
-    "reached": ({"iterations_to_minimal_performance": "4"}, "must be an evaluated iteration or null"),
+    "reached": ({"iterations_to_minimal_performance": "4"}, "must be an iteration of the run or null"),
+    "reached late": ({"iterations_to_minimal_performance": 9}, "must be an iteration of the run or null"),
+    "total": ({"total_iterations": 7}, "total_iterations must be an integer, not below an iteration"),
+    "norms": ({"gradient_norms": [1.0]}, "gradient_norms must have as many entries as iterations, 3, got 1"),
     "diverged": ({"diverged_at": "3"}, "diverged_at must be an integer or null"),
     "warning": ({"warning": 1}, "warning must be a string or null"),
     "metric name": ({"metric_name": None}, "metric_name must be a string"),

@@ -39,6 +39,9 @@ class Arguments:
     trajectories: int = 2
     """How many of them the Lyapunov spectrum and the variational term follow."""
 
+    k: int | None = None
+    """Number of leading exponents; all if not given, which takes long for an S4D, of thousands of state components."""
+
     include: tuple[Part, ...] = ("lyapunov_spectrum", "variational_term", "gradient_propagation", "hessian_spectrum")
     """Which analyses to do; the table needs lyapunov_spectrum."""
 
@@ -63,10 +66,10 @@ def run(arguments: Sequence[str]) -> int:
     from wcrnn_models.errors import UserError
     from wcrnn_models.tables import exponent_table
     from wcrnn_models.training.result import TrainResult
-    from wcrnn_models.training.trainer import HISTORY_FILE
+    from wcrnn_models.training.run import HISTORY_FILE
 
-    for name in ("samples", "trajectories", "hessian_k", "record_every"):  # before the first long computation
-        if (number := getattr(parsed, name)) < 1:
+    for name in ("samples", "trajectories", "k", "hessian_k", "record_every"):  # before the first long computation
+        if (number := getattr(parsed, name)) is not None and number < 1:
             raise UserError(f"{name} must be at least 1, got {number}")
     with tempfile.TemporaryDirectory() as folder:
         chosen = _copies(parsed.path, Path(folder))
@@ -83,6 +86,7 @@ def run(arguments: Sequence[str]) -> int:
                 samples=parsed.samples,
                 trajectories=parsed.trajectories,
                 include=parsed.include,
+                k=parsed.k,
                 hessian_k=parsed.hessian_k,
                 record_every=parsed.record_every,
                 rng=parsed.seed,

@@ -1,33 +1,54 @@
-"""``wcrnn data``: fetch the data sets, or say where they are looked for."""
+"""``wcrnn data``: fetch the data sets, say where they are looked for, or what their characteristic frequency is."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
 from wcrnn_models.errors import UserError
-from wcrnn_models.tasks import download
 
-SUMMARY = "fetch the data sets, or say where they are looked for"
+SUMMARY = "fetch the data sets, say where they are, draw their spectrum"
 
 
 @dataclass(frozen=True)
 class Fetch:
     """Download a data set into the cache, verified by its checksums."""
 
-    dataset: tyro.conf.Positional[Literal["mnist"]]
+    dataset: tyro.conf.Positional[Literal["mnist", "cifar10"]]
     """The data set."""
 
-    mirror: tuple[str, ...] = download.MNIST_MIRRORS
-    """URLs of directories that hold the files, tried in order; file:// works too."""
+    mirror: tuple[str, ...] = ()
+    """URLs of directories that hold the files (MNIST) or the archive cifar-10-python.tar.gz, tried in order; file://
+    works too. The authors' own and known mirrors if not given."""
 
 
 @dataclass(frozen=True)
 class Where:
     """Print the directories that are searched, in order, and the state of every file."""
+
+    dataset: tyro.conf.Positional[Literal["all", "mnist", "cifar10"]] = "all"
+    """The data set."""
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Print the characteristic frequency of a task: the peak of its average power spectrum (section 4.2).
+
+    A rotation of this angle is the residual that suits the task: --residual rotation --phi ANGLE.
+    """
+
+    task: tyro.conf.Positional[Literal["adding", "smnist", "psmnist", "scifar10"]]
+    """The task."""
+
+    samples: int = 10_000
+    """Training sequences to average over."""
+
+    output: Path | None = None
+    """Figure file, such as spectrum.pdf; none is drawn if not given."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -35,21 +56,70 @@ def run(arguments: Sequence[str]) -> int:
     from wcrnn_models.cli.main import SUCCESS
 
     action = tyro.cli(
-        Annotated[Fetch, tyro.conf.subcommand("fetch")] | Annotated[Where, tyro.conf.subcommand("where")],
+        Annotated[Fetch, tyro.conf.subcommand("fetch")]
+        | Annotated[Where, tyro.conf.subcommand("where")]
+        | Annotated[Spectrum, tyro.conf.subcommand("spectrum")],
         args=arguments,
         prog="wcrnn data",
-        description="Fetch the data sets, or say where they are looked for.",
+        description="Fetch the data sets, say where they are looked for, or what their characteristic frequency is.",
         config=(tyro.conf.OmitArgPrefixes,),
     )
     if isinstance(action, Fetch):
-        for path in download.fetch_mnist(action.mirror, progress=True):
-            print(path)
-        return SUCCESS
-    for directory in download.search_directories():
-        print(directory)
-    for name in download.MNIST_FILES:
-        try:
-            print(f"{name}: {download.find_mnist_file(name)}")
-        except UserError as error:
-            print(f"{name}: {error}")
+        _fetch(action)
+    elif isinstance(action, Where):
+        for name in ("mnist", "cifar10") if action.dataset == "all" else (action.dataset,):
+            _where(name)
+    else:
+        _spectrum(action)
     return SUCCESS
+
+
+def _fetch(action: Fetch) -> None:
+    from wcrnn_models.tasks import download
+
+    for path in download.fetch(action.dataset, action.mirror or None, progress=True):
+        print(path)
+
+
+def _where(name: str) -> None:
+    from wcrnn_models.tasks import download
+    from wcrnn_models.tasks.datasets import DATA_SETS
+
+    for directory in download.search_directories(name):
+        print(directory)
+    for file in DATA_SETS[name].files:
+        try:
+            print(f"{file}: {download.find_file(name, file)}")
+        except UserError as error:
+            print(f"{file}: {error}")
+
+
+def _spectrum(action: Spectrum) -> None:
+    import math
+
+    from wcrnn_models.tasks import power_spectrum
+    from wcrnn_models.training.build import build_task
+    from wcrnn_models.training.config import TrainConfig
+
+    if action.output is not None and not action.output.parent.is_dir():
+        raise UserError(f"the directory {action.output.parent} of the figure does not exist; create it first")
+    spectrum = power_spectrum(build_task(TrainConfig(task=action.task)), action.samples)
+    angle = spectrum.attrs["characteristic_frequency"]
+    print(f"characteristic frequency  {angle:.6g} radians per step = 2 pi / {2 * math.pi / angle:.6g}")
+    print(f"peak over mean power      {spectrum.attrs['prominence']:.4g}")
+    print(f"sequences                 {spectrum.attrs['samples']} of {spectrum.attrs['steps']} steps")
+    if action.output is not None:
+        import matplotlib.pyplot as plt
+
+        from wcrnn_models import plots
+
+        with plt.style.context("lyapkit.plots.paper"):
+            figure = plt.figure(layout="constrained")
+            plots.power_spectrum(spectrum, ax=figure.add_subplot())
+            try:
+                figure.savefig(action.output)
+            except ValueError as error:  # matplotlib's, for a file type it does not know
+                raise UserError(f"cannot write {action.output}: {error}") from error
+            finally:
+                plt.close(figure)
+        print(f"written to {action.output}")

@@ -16,6 +16,7 @@ COMMANDS = {
     "train": "wcrnn_models.cli.train",
     "analyze": "wcrnn_models.cli.analyze",
     "data": "wcrnn_models.cli.data",
+    "sweep": "wcrnn_models.cli.sweep",
 }
 """Subcommands and their modules. A module has the function ``run(arguments) -> int`` and the string
 ``SUMMARY``, and imports PyTorch only when it runs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from wcrnn_models.errors import UserError
 from wcrnn_models.training.config import TrainConfig
+from wcrnn_models.training.networks import network_fields
+from wcrnn_models.training.presets import preset
 
 if TYPE_CHECKING:
     from wcrnn_models.training.result import TrainResult
@@ -20,7 +24,7 @@ SUMMARY = "train a network, or go on with an interrupted run"
 
 @dataclass(frozen=True)
 class Arguments:
-    """Train a weakly coupled residual recurrent network.
+    """Train a weakly coupled residual recurrent network, or one of its baselines.
 
     The same command on the directory of an interrupted run goes on from its last evaluation; on a completed
     run it prints the result again. Exit code 3 means that training diverged.
@@ -28,6 +32,14 @@ class Arguments:
 
     directory: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIRECTORY")]
     """Directory of the run; made if missing."""
+
+    preset: str | None = None
+    """The paper's protocol for a task: smnist, psmnist, smnist-rotation, psmnist-rotation, add100, add200, add400 or
+    add800. It sets defaults, which other options change. Needs --learning-rate, which the paper does not state."""
+
+    network: str | None = None
+    """A network of Table 2: wcrnn-best, wcrnn-no-tanh, elman-wc, elman-res-clip, lstm, ur-lstm or s4d. It sets
+    defaults, which other options change."""
 
     config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
 
@@ -37,13 +49,32 @@ class Arguments:
 
 def run(arguments: Sequence[str]) -> int:
     """Parse, train, and print a short table; returns the exit code."""
-    parsed = tyro.cli(Arguments, args=arguments, prog="wcrnn train")
+    defaults = Arguments(directory=tyro.MISSING, config=starting_config(arguments))
+    parsed = tyro.cli(Arguments, args=arguments, prog="wcrnn train", default=defaults)
     from wcrnn_models.cli.main import DIVERGED, SUCCESS
     from wcrnn_models.training.trainer import train
 
     result = train(parsed.config, parsed.directory, progress=True, device=parsed.device)
     print(report(result, parsed.directory))
     return DIVERGED if result.status == "diverged" else SUCCESS
+
+
+def starting_config(arguments: Sequence[str]) -> TrainConfig:
+    """The configuration that a preset and a network among the arguments start from."""
+    reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    reader.add_argument("--preset")
+    reader.add_argument("--network")
+    reader.add_argument("--learning-rate", "--learning_rate", type=float)
+    try:
+        found, _ = reader.parse_known_args(arguments)
+    except argparse.ArgumentError:  # a value that is missing or no number, which the full parser explains
+        return TrainConfig()
+    fields = {} if found.network is None else network_fields(found.network)
+    if found.preset is None:
+        return TrainConfig(**fields)
+    if found.learning_rate is None:
+        raise UserError("the paper does not state its learning rates, so --preset needs --learning-rate, such as 0.01")
+    return preset(found.preset, learning_rate=found.learning_rate, **fields)
 
 
 def report(result: TrainResult, directory: Path) -> str:

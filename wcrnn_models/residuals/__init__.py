@@ -10,11 +10,15 @@ from __future__ import annotations
 from wcrnn_models.residuals.base import Residual, ResidualSpec
 from wcrnn_models.residuals.dense import DenseResidual, dense
 from wcrnn_models.residuals.diagonal import DiagonalResidual, ScalarResidual, diagonal, heterogeneous, scalar
+from wcrnn_models.residuals.informed import informed, informed_coupling
+from wcrnn_models.residuals.orthogonal import orthogonal
+from wcrnn_models.residuals.product import ProductResidual, product
 from wcrnn_models.residuals.rotation import RotationResidual, rotation
 
 __all__ = [
     "DenseResidual",
     "DiagonalResidual",
+    "ProductResidual",
     "Residual",
     "ResidualSpec",
     "RotationResidual",
@@ -22,6 +26,10 @@ __all__ = [
     "dense",
     "diagonal",
     "heterogeneous",
+    "informed",
+    "informed_coupling",
+    "orthogonal",
+    "product",
     "rotation",
     "scalar",
 ]

@@ -74,7 +74,7 @@ def rotation(phi: float | Tensor | Literal["random"], r: float = 1.0, rng: Rando
             )
         return ResidualSpec(
             f"rotation(phi=random, r={scale:g})",
-            lambda size: RotationResidual(uniform((_pairs(size),), 0.0, 2 * math.pi, rng), scale),
+            lambda size: RotationResidual(uniform((pairs(size),), 0.0, 2 * math.pi, rng), scale),
         )
     if isinstance(phi, Tensor) and phi.ndim > 0:
         angles = check_finite_tensor("phi", phi)
@@ -82,7 +82,7 @@ def rotation(phi: float | Tensor | Literal["random"], r: float = 1.0, rng: Rando
             raise ValueError(f"phi must be a vector of N/2 angles, got shape {tuple(phi.shape)}")
 
         def construct(size: int) -> Residual:
-            if len(angles) != _pairs(size):
+            if len(angles) != pairs(size):
                 raise ValueError(
                     f"a rotation of {size} units needs {size // 2} angles, one per pair of units, got {len(angles)}"
                 )
@@ -92,11 +92,16 @@ def rotation(phi: float | Tensor | Literal["random"], r: float = 1.0, rng: Rando
     angle = check_finite_number("phi", float(phi) if isinstance(phi, Tensor) else phi)
     return ResidualSpec(
         f"rotation(phi={angle:g}, r={scale:g})",
-        lambda size: RotationResidual(torch.full((_pairs(size),), angle, dtype=torch.float64), scale),
+        lambda size: RotationResidual(torch.full((pairs(size),), angle, dtype=torch.float64), scale),
     )
 
 
-def _pairs(size: int) -> int:
+def pairs(size: int) -> int:
+    """The number of 2 x 2 blocks of N = ``size`` units.
+
+    Raises:
+        ValueError: If ``size`` is odd.
+    """
     if size % 2:
         raise ValueError(f"a rotation acts on pairs of units and needs an even hidden_size, got {size}; use {size + 1}")
     return size // 2

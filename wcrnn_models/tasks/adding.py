@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from wcrnn_models.errors import UserError
+from wcrnn_models.tasks.measures import root_mean_square, root_mean_square_loss
 from wcrnn_models.tasks.task import Batch, Task
 
 _TRAIN, _TEST = 0, 1  # streams of random numbers
@@ -43,7 +42,7 @@ class AddingProblem(Task):
     name = "adding"
     input_size = 2
     output_size = 1
-    metric_name: ClassVar[Literal["rms"]] = "rms"
+    metric_name = "rms"
     higher_is_better = False
     minimal_performance = 0.05  # section 4.1
 
@@ -84,13 +83,11 @@ class AddingProblem(Task):
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The root mean square error over the batch, shape (); its gradient is 0 where the error is 0."""
-        error = outputs - targets
-        loss: Tensor = torch.linalg.vector_norm(error) / math.sqrt(error.numel())
-        return loss
+        return root_mean_square_loss(outputs, targets)
 
     def metric(self, outputs: Tensor, targets: Tensor) -> float:
         """The root mean square error over all samples."""
-        return float((outputs.double() - targets.double()).square().mean().sqrt())
+        return root_mean_square(outputs, targets)
 
     def _samples(self, count: int, stream: tuple[int, ...]) -> Batch:
         random = np.random.default_rng(stream)

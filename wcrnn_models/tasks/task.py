@@ -27,15 +27,16 @@ class Task(ABC):
         iterations_per_epoch: Mini-batches that make one epoch.
         metric_name: What `metric` measures.
         higher_is_better: Whether a larger metric is a better one.
-        minimal_performance: The metric that counts as having learnt something (section 4.1).
+        minimal_performance: The metric that counts as having learnt something (section 4.1); None where nobody
+            has said which.
     """
 
     name: ClassVar[str]
-    input_size: ClassVar[int]
-    output_size: ClassVar[int]
-    metric_name: ClassVar[Literal["rms", "accuracy"]]
-    higher_is_better: ClassVar[bool]
-    minimal_performance: ClassVar[float]
+    input_size: int
+    output_size: int
+    metric_name: Literal["rms", "accuracy"]
+    higher_is_better: bool
+    minimal_performance: float | None
     sequence_length: int
     iterations_per_epoch: int
 
@@ -56,7 +57,9 @@ class Task(ABC):
         """The reported performance over all given samples."""
 
     def reaches(self, metric: float) -> bool:
-        """Whether the metric meets `minimal_performance`."""
+        """Whether the metric meets `minimal_performance`; never if there is none."""
+        if self.minimal_performance is None:
+            return False
         return self.is_better(metric, self.minimal_performance) or metric == self.minimal_performance
 
     def is_better(self, metric: float, other: float) -> bool:

@@ -2,30 +2,68 @@
 
 from __future__ import annotations
 
+import zipfile
+from pathlib import Path
+
 import numpy as np
 import torch
+from torch import Tensor
 
 from wcrnn_models import residuals
+from wcrnn_models.baselines import LSTM, S4D, URLSTM, ResidualElman
 from wcrnn_models.cells import WCRNN
-from wcrnn_models.tasks import AddingProblem, PermutedSequentialMNIST, SequentialMNIST, Task
+from wcrnn_models.errors import UserError
+from wcrnn_models.network import RecurrentNetwork
+from wcrnn_models.tasks import (
+    AddingProblem,
+    ArrayTask,
+    PermutedSequentialMNIST,
+    SequentialCIFAR10,
+    SequentialMNIST,
+    Task,
+)
 from wcrnn_models.training.config import TrainConfig
 
-_TASKS: dict[str, type[Task]] = {task.name: task for task in (AddingProblem, SequentialMNIST, PermutedSequentialMNIST)}
+_IMAGES = {task.name: task for task in (SequentialMNIST, PermutedSequentialMNIST, SequentialCIFAR10)}
+_PLAIN: dict[str, type[ResidualElman] | type[LSTM] | type[URLSTM]] = {
+    "elman": ResidualElman,
+    "lstm": LSTM,
+    "ur-lstm": URLSTM,
+}
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
-_WEIGHTS, _RESIDUAL = 2, 3  # streams of random numbers; tasks draw from their own
+_WEIGHTS, _RESIDUAL, _DIAGONAL, _COUPLING = 2, 3, 4, 5  # streams of random numbers; tasks draw from their own
 
 
-def build_model(config: TrainConfig) -> WCRNN:
-    """The untrained network of a configuration, determined by its seed. Needs no data."""
-    task = _TASKS[config.task]
+def build_model(config: TrainConfig, *, matrix: Tensor | None = None) -> RecurrentNetwork:
+    """The untrained network of a configuration, determined by its seed. Needs no data.
+
+    Args:
+        config: Which network.
+        matrix: R of a dense residual, from a checkpoint; read from ``config.residual_file`` if not given.
+
+    Raises:
+        UserError: If the file of a dense residual is missing, damaged or of another size.
+    """
+    sizes = _sizes(config)
+    rng, dtype = _generator(config.seed, _WEIGHTS), _DTYPES[config.dtype]
+    if config.model == "s4d":
+        options = {name: size for name in ("layers", "modes") if (size := getattr(config, name)) is not None}
+        return S4D(*sizes, **options, rng=rng, dtype=dtype)
+    if config.model != "wcrnn":
+        return _PLAIN[config.model](*sizes, rng=rng, dtype=dtype)
+    coupling: float | Tensor
+    if isinstance(config.coupling, str):
+        coupling = residuals.informed_coupling(config.hidden_size, _generator(config.seed, _COUPLING))
+    else:
+        coupling = config.coupling
     return WCRNN(
-        task.input_size,
-        config.hidden_size,
-        task.output_size,
-        residual=_residual(config),
-        coupling=config.coupling,
-        rng=_generator(config.seed, _WEIGHTS),
-        dtype=_DTYPES[config.dtype],
+        *sizes,
+        residual=_residual(config, matrix),
+        coupling=coupling,
+        form=config.form,
+        nonlinearity=config.nonlinearity,
+        rng=rng,
+        dtype=dtype,
     )
 
 
@@ -45,8 +83,20 @@ def build_task(config: TrainConfig) -> Task:
             seed=config.seed,
             dtype=dtype,
         )
-    task = SequentialMNIST if config.task == "smnist" else PermutedSequentialMNIST
-    return task(
+    if config.task == "arrays":
+        assert config.data is not None  # checked by TrainConfig
+        input_size, _, output_size = _sizes(config)
+        return ArrayTask.from_file(
+            config.data,
+            input_size=input_size,
+            output_size=output_size,
+            batch_size=config.batch_size,
+            train_size=config.train_size,
+            test_size=config.test_size,
+            seed=config.seed,
+            dtype=dtype,
+        )
+    return _IMAGES[config.task](
         batch_size=config.batch_size,
         train_size=config.train_size,
         test_size=config.test_size,
@@ -55,14 +105,60 @@ def build_task(config: TrainConfig) -> Task:
     )
 
 
-def _residual(config: TrainConfig) -> residuals.ResidualSpec:
-    if config.residual == "rotation":
-        assert config.phi is not None  # checked by TrainConfig
-        return residuals.rotation(config.phi, config.r, _generator(config.seed, _RESIDUAL))
+def _sizes(config: TrainConfig) -> tuple[int, int, int]:
+    """Components of input, units, components of output."""
+    if config.task == "arrays":
+        assert config.input_size is not None  # checked by TrainConfig
+        assert config.output_size is not None
+        return config.input_size, config.hidden_size, config.output_size
+    task = AddingProblem if config.task == "adding" else _IMAGES[config.task]
+    return task.input_size, config.hidden_size, task.output_size
+
+
+def _residual(config: TrainConfig, matrix: Tensor | None) -> residuals.ResidualSpec:
+    rng = _generator(config.seed, _RESIDUAL)
+    if config.residual == "informed":
+        return residuals.informed(rng)
+    if config.residual == "dense":
+        return residuals.dense(_read_matrix(config) if matrix is None else matrix)
+    if config.residual == "scalar":
+        return residuals.scalar(config.r)
     if config.residual == "heterogeneous":
         assert config.delta_r is not None  # checked by TrainConfig
-        return residuals.heterogeneous(config.r, config.delta_r, _generator(config.seed, _RESIDUAL))
-    return residuals.scalar(config.r)
+        return residuals.heterogeneous(config.r, config.delta_r, rng)
+    strength = config.r if config.delta_r is None else 1.0
+    if config.residual == "rotation":
+        assert config.phi is not None  # checked by TrainConfig
+        turned = residuals.rotation(config.phi, strength, rng)
+    else:
+        turned = residuals.orthogonal(strength, rng)
+    if config.delta_r is None:
+        return turned
+    return residuals.product(
+        turned, residuals.heterogeneous(config.r, config.delta_r, _generator(config.seed, _DIAGONAL))
+    )
+
+
+def _read_matrix(config: TrainConfig) -> Tensor:
+    """The matrix of a dense residual, float64, shape (N, N); nothing in the file is executed."""
+    assert config.residual_file is not None  # checked by TrainConfig
+    path = Path(config.residual_file)
+    if not path.is_file():
+        raise UserError(f"there is no file {path} for the residual; save the matrix with numpy.save")
+    try:
+        with path.open("rb") as file:
+            entries = np.load(file, allow_pickle=False)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path} is not a NumPy file of plain numbers ({error}); save the matrix with numpy.save"
+        ) from error
+    size = config.hidden_size
+    if not isinstance(entries, np.ndarray) or entries.shape != (size, size) or entries.dtype.kind not in "fiu":
+        found = f"{entries.dtype} of shape {entries.shape}" if isinstance(entries, np.ndarray) else "an archive"
+        raise UserError(f"{path} must hold {size} x {size} real numbers, as hidden_size asks for, got {found}")
+    if not np.isfinite(entries).all():
+        raise UserError(f"{path} must hold finite numbers, got one that is not")
+    return torch.tensor(entries, dtype=torch.float64)
 
 
 def _generator(seed: int, stream: int) -> torch.Generator:

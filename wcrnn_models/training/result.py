@@ -14,26 +14,34 @@ from wcrnn_models.values import is_finite, is_integer
 
 Status = Literal["running", "finished", "diverged"]
 
+MEASURED = ("train_losses", "gradient_norms", "test_metrics")
+"""What an evaluation measures, by the names of the fields."""
+
 
 @dataclass(frozen=True)
 class TrainResult:
     """The course and outcome of a training run.
 
     Attributes:
-        status: ``"finished"``; ``"diverged"`` if loss or weights stopped being finite; ``"running"`` only in
-            the file of a run that is going on or was interrupted.
+        status: ``"finished"``; ``"diverged"`` if it ended with numbers that were not finite or too large;
+            ``"running"`` only in the file of a run that is going on or was interrupted.
         metric_name: ``"rms"`` or ``"accuracy"``.
         best_metric: Best test metric of all evaluations, None if none was finite.
         best_iteration: The first iteration at which it was reached.
-        iterations_to_minimal_performance: The first evaluated iteration at which the test metric met the
-            task's minimal performance (section 4.1), None if never.
+        iterations_to_minimal_performance: The first iteration at which the test metric was measured to meet the task's
+            minimal performance (section 4.1), None if never. It is measured at every evaluation and, until it is met,
+            every ``probe_every`` iterations.
+        total_iterations: Training iterations of the whole run, done or not.
         iterations: Training iterations done at each evaluation; the first is 0.
         train_losses: Mean training loss since the previous evaluation; at iteration 0, the loss of the
             untrained network on the first batch.
+        gradient_norms: Mean 2-norm of the gradient, before clipping, over the same iterations.
         test_metrics: Metric on the whole test set at each evaluation.
-        diverged_at: Iterations done when loss, weights or metric were found not finite, None otherwise.
+        diverged_at: Iterations done when loss, gradient, weights or metric were found not finite, or the loss above
+            ``divergence_loss``; None otherwise.
         warning: What went wrong, None if nothing.
-        checkpoints: Names of the kept checkpoints in the run directory: ``initial``, ``best``, ``final``.
+        checkpoints: Names of the kept checkpoints in the run directory: ``initial``, ``best``, ``final``, and by
+            their iteration those of ``save_at``.
     """
 
     status: Status
@@ -41,8 +49,10 @@ class TrainResult:
     best_metric: float | None
     best_iteration: int | None
     iterations_to_minimal_performance: int | None
+    total_iterations: int
     iterations: list[int]
     train_losses: list[float]
+    gradient_norms: list[float]
     test_metrics: list[float]
     diverged_at: int | None
     warning: str | None
@@ -68,13 +78,18 @@ class TrainResult:
         return cls(**values)
 
 
-def course_fault(iterations: object, train_losses: object, test_metrics: object) -> str | None:
-    """What keeps values that were read from a file from being the evaluations of a run, None if nothing does."""
+def course_fault(iterations: object, **measured: object) -> str | None:
+    """What keeps values that were read from a file from being the evaluations of a run, None if nothing does.
+
+    Args:
+        iterations: Should be increasing integers from 0.
+        measured: Should be as many finite numbers, each.
+    """
     if not isinstance(iterations, list) or not all(map(is_integer, iterations)):
         return "iterations must be a list of integers"
     if iterations[:1] not in ([], [0]) or any(later <= earlier for earlier, later in pairwise(iterations)):
         return "iterations must increase from 0"
-    for name, values in (("train_losses", train_losses), ("test_metrics", test_metrics)):
+    for name, values in measured.items():
         if not isinstance(values, list) or not all(map(is_finite, values)):
             return f"{name} must be a list of finite numbers"
         if len(values) != len(iterations):
@@ -82,23 +97,31 @@ def course_fault(iterations: object, train_losses: object, test_metrics: object)
     return None
 
 
+def is_iteration(value: object, last: int) -> bool:
+    """Whether it is an iteration of a run, up to the given one."""
+    return is_integer(value) and 0 <= value <= last
+
+
 def _fault(values: dict[str, Any]) -> str | None:
     """What keeps the fields of a history from being one, None if nothing does."""
-    if fault := course_fault(values["iterations"], values["train_losses"], values["test_metrics"]):
+    if fault := course_fault(**{name: values[name] for name in ("iterations", *MEASURED)}):
         return fault
     course = list(zip(values["iterations"], values["test_metrics"], strict=True)) or [(None, None)]
     reached, diverged_at, warning = (
         values[name] for name in ("iterations_to_minimal_performance", "diverged_at", "warning")
     )
     checkpoints = values["checkpoints"]
+    last = max([*values["iterations"], *filter(is_integer, [diverged_at])], default=-1)
+    total = values["total_iterations"]
     demands = {
+        "total_iterations must be an integer, not below an iteration": is_integer(total) and total >= last,
         f"status must be one of {', '.join(get_args(Status))}": values["status"] in get_args(Status),
         "metric_name must be a string": isinstance(values["metric_name"], str),
         "best_iteration and best_metric must be those of an evaluation": (
             (values["best_iteration"], values["best_metric"]) in course
         ),
-        "iterations_to_minimal_performance must be an evaluated iteration or null": (
-            reached is None or reached in values["iterations"]
+        "iterations_to_minimal_performance must be an iteration of the run or null": (
+            reached is None or is_iteration(reached, last)
         ),
         "diverged_at must be an integer or null": diverged_at is None or is_integer(diverged_at),
         "warning must be a string or null": warning is None or isinstance(warning, str),

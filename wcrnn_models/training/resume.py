@@ -13,18 +13,20 @@ from torch import nn
 from wcrnn_models.checkpoints import misfit
 from wcrnn_models.errors import UserError
 from wcrnn_models.files import write_atomically
-from wcrnn_models.training.result import course_fault
+from wcrnn_models.training.result import MEASURED, course_fault, is_iteration
 
-_FORMAT_VERSION = 2
+_FORMAT_VERSION = 3
 
 
 @dataclass
 class Progress:
-    """Evaluations so far, see `TrainResult`; batches need no state, as they depend on the iteration alone."""
+    """What a run has measured so far, see `TrainResult`; batches need no state, they depend on the iteration alone."""
 
     iterations: list[int] = field(default_factory=list)
     train_losses: list[float] = field(default_factory=list)
+    gradient_norms: list[float] = field(default_factory=list)
     test_metrics: list[float] = field(default_factory=list)
+    reached: int | None = None  # iterations to minimal performance
 
     @property
     def iteration(self) -> int:
@@ -82,12 +84,14 @@ def load_progress(path: Path, identity: RunIdentity, model: nn.Module, optimizer
             raise UserError(
                 f"{path} belongs to another run: {name} is {state[name]!r} there and {wanted!r} here; {remedy}"
             )
-    progress = Progress(state["iterations"], state["train_losses"], state["test_metrics"])
-    fault = course_fault(progress.iterations, progress.train_losses, progress.test_metrics)
+    progress = Progress(**{entry.name: state[entry.name] for entry in fields(Progress)})
+    fault = course_fault(progress.iterations, **{name: getattr(progress, name) for name in MEASURED})
     if fault is None and not progress.iterations:
         fault = "iterations must have at least one entry"
     if fault is None and progress.iteration > identity.total:
         fault = f"iterations must not exceed the total {identity.total}, got {progress.iteration}"
+    if fault is None and progress.reached is not None and not is_iteration(progress.reached, progress.iteration):
+        fault = "reached must be an iteration of the run or None"
     if fault is not None:
         raise UserError(f"{path} is damaged ({fault}); {remedy}")
     try:

@@ -1,0 +1,309 @@
+"""The analysis `curvature_by_step`: which time steps the leading curvature of a recurrent network comes from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor, nn
+
+from lyapkit.adapters import as_map
+from lyapkit.arguments import check_integer, refuse_inference_mode
+from lyapkit.cell_derivatives import AffineCell
+from lyapkit.curvature.by_step_autodiff import step_sums_by_autodiff
+from lyapkit.curvature.by_step_sums import StepSums, step_sums
+from lyapkit.curvature.loss_check import check_loss
+from lyapkit.curvature.operators import WeightedLoss
+from lyapkit.curvature.problem import OPERATORS, Batch, batch_pairs, batch_weights, choose_parameters
+from lyapkit.curvature.recurrent_head import Head, Operator
+from lyapkit.curvature.recurrent_layout import ParameterLayout
+from lyapkit.curvature.recurrent_products import MEMORY_BUDGET, recurrent_products
+from lyapkit.curvature.recurrent_sweeps import Workspace
+from lyapkit.curvature.recurrent_trajectory import Trajectory
+from lyapkit.curvature.spectrum import hessian_spectrum
+from lyapkit.progress import progress_bar
+from lyapkit.results import make_dataset, provenance
+from lyapkit.unrolled import UnrolledNetwork, check_sequence, resolve_readout
+
+MOST_BINS = 28
+"""Bins by default: the rows of an image, where a sequence of 784 pixels is one (section 4 of the paper)."""
+
+
+def curvature_by_step(
+    model: object,
+    batches: Batch | Iterable[Batch],
+    loss: Callable[[Any, Any], Tensor],
+    *,
+    k: int = 5,
+    operator: Operator = "hessian",
+    eigenvectors: xr.Dataset | None = None,
+    bins: int | None = None,
+    readout: Callable[[Tensor], Tensor] | None = None,
+    parameters: Sequence[str] | None = None,
+    reduction: Literal["mean", "sum"] = "mean",
+    batch_weight: Callable[[Any], float] | None = None,
+    tolerance: float | None = None,
+    max_products: int = 2000,
+    memory_budget: int = MEMORY_BUDGET,
+    rng: torch.Generator | int | None = None,
+    check: bool = True,
+    progress: bool = False,
+) -> xr.Dataset:
+    """Leading curvature of a loss on the last step, resolved by the time step at which the parameters act.
+
+    The recurrent parameters are used at every step t = 1, ..., T. With a copy of them for each step, and the readout's
+    parameters r as a last one, the Hessian A splits into blocks A_st, and along an eigenvector v
+
+        lambda = v'Av = sum over s, t in {1, ..., T, r} of v'A_st v,
+
+    exactly. Large entries far from the diagonal say that distant uses of the weights interact. For the generalised
+    Gauss-Newton matrix this is the double sum of eqs. (7) and (8) of Dubinin & Effenberger (2024).
+
+    Where the state is carried by a fixed linear residual (eq. 11), eq. (14) replaces every product of Jacobians in that
+    sum by a power of the residual. Its entries between steps deviate from those of the Gauss-Newton matrix by
+    O(gamma^3), a part gamma of themselves, and those between steps and the readout by O(gamma^2); they are those of the
+    Hessian up to the residual term, which vanishes at the point of convergence only.
+
+    The residual term of eq. (7) is a sum over unrolled layers, each the second differential of one step weighted with
+    dL/dx_t, so that the contributions follow the gradient back in time (eqs. 9 and 10). As printed, eq. (9) holds the
+    part quadratic in the earlier state; the change of a layer's own parameters adds terms of its own, and only with
+    them do the contributions sum to the whole. Both are returned.
+
+    Args:
+        model: anything `lyapkit.as_map` takes, as for `lyapkit.hessian_spectrum` with a ``readout``.
+        batches: one ``(inputs, targets)`` pair or an iterable of them, inputs (T, B, M) with one T for all.
+        loss: ``loss(outputs, targets)``, a scalar.
+        k: number of leading eigenvectors.
+        operator: A: ``"hessian"``, ``"ggn"`` (generalised Gauss-Newton) or ``"residual"`` (their difference).
+        eigenvectors: result of `lyapkit.hessian_spectrum` with ``eigenvectors=True`` for the same parameters; computed
+            first by default. Its operator may be another one: then v'Av is that part of its eigenvalue.
+        bins: stretches of about equal length for the matrix between steps; 28, or T if that is less, by default. Time
+            and memory grow with it.
+        readout: from the map's output to what ``loss`` reads; the model's own by default.
+        parameters: names of the parameters to include; all that require gradients by default.
+        reduction: as for `lyapkit.hessian_spectrum`.
+        batch_weight: likewise.
+        tolerance: likewise, where eigenvectors are computed.
+        max_products: likewise.
+        memory_budget: bytes that may be used to keep what would else be recomputed.
+        rng: generator or seed of the eigensolver's start vectors.
+        check: look at the loss and at the map's derivatives first.
+        progress: show progress bars.
+
+    Returns:
+        A Dataset over ``rank`` with
+
+        - ``eigenvalue``, and ``curvature``, v'Av on these batches (the same up to the eigenvalue's own error);
+        - ``step_curvature`` (rank, step), whose entries are row sums of the matrix: with ``readout_curvature`` they
+          sum to ``curvature``;
+        - ``step_to_step_curvature`` (rank, bin, other_bin), symmetric, which sums to ``curvature``; the last bin is the
+          readout; ``first_step`` and ``last_step`` of each bin (the readout's is T + 1);
+        - ``weak_coupling_curvature`` (rank, bin, other_bin) for maps with a fixed linear residual;
+        - unless the operator is "ggn", ``layer_curvature`` (rank, step) and ``readout_layer_curvature``, which sum to
+          the residual term along v, and ``layer_state_curvature``, the part of eq. (9).
+
+    Raises:
+        TypeError: no readout where one is needed, or arguments of the wrong kind.
+        ValueError: arguments out of range, sequences of different lengths, eigenvectors of other parameters, or a map
+            whose derivatives are not those of its step.
+        FloatingPointError: derivatives overflow.
+
+    Example:
+        >>> import lyapkit, torch
+        >>> layer, readout = torch.nn.GRU(1, 3).double(), torch.nn.Linear(3, 1).double()
+        >>> batch = torch.rand(12, 4, 1).double(), torch.zeros(4, 1).double()
+        >>> ds = lyapkit.curvature_by_step(
+        ...     layer, batch, torch.nn.functional.mse_loss, readout=readout, k=2, bins=3, rng=0
+        ... )
+        >>> ds.bin.values.tolist()
+        ['1-4', '5-8', '9-12', 'readout']
+        >>> bool(abs(ds.step_to_step_curvature.sum(["bin", "other_bin"]) - ds.eigenvalue).max() < 1e-9)
+        True
+    """
+    refuse_inference_mode()
+    map = as_map(model)
+    network = UnrolledNetwork(map, resolve_readout(map, readout))
+    chosen = choose_parameters(dict(network.named_parameters()), parameters)
+    pairs = batch_pairs(batches)
+    steps = _common_steps(network, pairs)
+    if operator not in OPERATORS:
+        raise ValueError(f"operator must be one of {', '.join(OPERATORS)}, got {operator!r}.")
+    k = check_integer("k", k)
+    bins = min(MOST_BINS, steps) if bins is None else check_integer("bins", bins, "an integer or None")
+    if not 1 <= bins <= steps:
+        raise ValueError(f"bins must be between 1 and the number of steps {steps}, got {bins}.")
+    memory_budget = check_integer("memory_budget", memory_budget)
+    if memory_budget < 0:
+        raise ValueError(f"memory_budget must be a number of bytes of at least 0, got {memory_budget}.")
+    objective = WeightedLoss(network, chosen, pairs, batch_weights(pairs, reduction, batch_weight), loss)
+    if eigenvectors is not None:
+        check_loss(objective, check)
+        recurrent_products(objective, memory_budget=memory_budget, check=check)
+    else:
+        eigenvectors = hessian_spectrum(
+            map,
+            pairs,
+            loss,
+            k=k,
+            operator=operator,
+            readout=network.readout,
+            parameters=list(chosen),
+            reduction=reduction,
+            batch_weight=batch_weight,
+            tolerance=tolerance,
+            max_products=max_products,
+            eigenvectors=True,
+            rng=rng,
+            memory_budget=memory_budget,
+            check=check,
+            progress=progress,
+        )
+    vectors = _leading_vectors(eigenvectors, chosen, k).to(map.device)
+    bin_of_step = torch.arange(steps, device=map.device) * bins // steps
+    run = _Run(objective, operator, bin_of_step, memory_budget)
+    with progress_bar(len(pairs) * k, "curvature by step", progress) as bar:
+        values = run.values(vectors, bar.update)
+    for name, value in values.items():
+        if not np.isfinite(value).all():
+            rank = int(np.argwhere(~np.isfinite(value))[0][0]) + 1
+            raise FloatingPointError(
+                f"{name.replace('_', ' ')} of eigenvector {rank} is not finite: tangents or cotangents overflow on the "
+                "way through time. Use shorter sequences, or .double()."
+            )
+    first = [int((bin_of_step == index).nonzero()[0]) + 1 for index in range(bins)] + [steps + 1]
+    last = [start - 1 for start in first[1:]] + [steps + 1]
+    labels = [str(a) if a == b else f"{a}-{b}" for a, b in zip(first[:-1], last[:-1], strict=True)]
+    values |= {
+        "eigenvalue": eigenvectors["eigenvalue"].values[:k],
+        "first_step": np.array(first),
+        "last_step": np.array(last),
+    }
+    config: dict[str, object] = {
+        "operator": operator,
+        "eigenvectors_of": json.loads(eigenvectors.attrs["config_json"])["operator"],
+        "reduction": reduction,
+        "k": k,
+        "bins": bins,
+        "parameters": {name: list(tensor.shape) for name, tensor in chosen.items()},
+        "batches": len(pairs),
+        "loss": getattr(loss, "__name__", type(loss).__name__),
+        "by_recursion": run.cells is not None,
+    }
+    return make_dataset(
+        "curvature_by_step",
+        values,
+        {
+            "rank": np.arange(1, k + 1),
+            "step": np.arange(1, steps + 1),
+            "bin": [*labels, "readout"],
+            "other_bin": [*labels, "readout"],
+        },
+        provenance(config, dtype=map.dtype, device=map.device),
+    )
+
+
+class _Run:
+    """The sums over all batches for every vector."""
+
+    def __init__(self, objective: WeightedLoss, operator: Operator, bin_of_step: Tensor, memory_budget: int) -> None:
+        network = objective.network
+        assert isinstance(network, UnrolledNetwork)
+        self._network, self._objective, self._operator = network, objective, operator
+        self._bins, self._budget = bin_of_step, memory_budget
+        self.cells: Sequence[AffineCell] | None = network.map.cell_derivatives()
+        self._layout = ParameterLayout(objective.parameters, self.cells or ())
+
+    def values(self, vectors: Tensor, update: Callable[[], object]) -> dict[str, np.ndarray]:
+        """The result's variables for vectors (P, k); ``update`` is called after each vector and batch."""
+        found: list[StepSums] = []
+        by_residual: list[StepSums] = []
+        for (inputs, targets), weight in zip(self._objective.batches, self._objective.weights, strict=True):
+            exact, weak = self._batch(inputs, targets, weight, vectors, update)
+            found = [a + b for a, b in zip(found, exact, strict=True)] if found else exact
+            by_residual = [a + b for a, b in zip(by_residual, weak, strict=True)] if by_residual else weak
+        rows = torch.stack([sums.rows for sums in found])  # (k, T+1, bins+1)
+        values = {
+            "curvature": rows.sum(dim=(1, 2)),
+            "step_curvature": rows[:, :-1].sum(dim=2),
+            "readout_curvature": rows[:, -1].sum(dim=1),
+            "step_to_step_curvature": self._binned(rows),
+        }
+        if self._operator != "ggn":
+            layers = torch.stack([sums.layers for sums in found])
+            values["layer_curvature"], values["readout_layer_curvature"] = layers[:, :-1], layers[:, -1]
+            values["layer_state_curvature"] = torch.stack([sums.layers_by_state[:-1] for sums in found])
+        if by_residual:
+            values["weak_coupling_curvature"] = self._binned(torch.stack([sums.rows for sums in by_residual]))
+        return {name: value.cpu().numpy() for name, value in values.items()}
+
+    @torch.no_grad()
+    def _batch(
+        self, inputs: Tensor, targets: Any, weight: float, vectors: Tensor, update: Callable[[], object]
+    ) -> tuple[list[StepSums], list[StepSums]]:
+        """For every vector the exact sums, and where the map has a linear residual those by the residual alone."""
+        map, objective, operator = self._network.map, self._objective, self._operator
+        state = map.initial_state(inputs.shape[1])
+        if self.cells is None:
+            for input in inputs:
+                state = map.step(state, input)
+        else:
+            trajectory = Trajectory(self.cells, state, inputs)
+            state = trajectory.final
+        head = Head(self._network, state, targets, weight, objective.loss, objective.parameters)
+        exact: list[StepSums] = []
+        weak: list[StepSums] = []
+        if self.cells is None:
+            own = self._layout.rows_of(head.parameters)
+            for vector in vectors.T:
+                arguments = map, inputs, head, objective.tensors, vector, own, self._bins, operator
+                exact.append(step_sums_by_autodiff(*arguments))
+                update()
+            return exact, weak
+        half = self._budget // 2
+        if operator == "ggn":
+            trajectory.keep(half)
+        else:
+            trajectory.carry_back(head.gradient().to(state), half)
+        workspace = Workspace(state)
+        for vector in vectors.T:
+            sweep = partial(step_sums, trajectory, head, self._layout, vector, self._bins, workspace=workspace)
+            exact.append(sweep(operator=operator, budget=half))
+            if len(self.cells) == 1 and self.cells[0].pointwise.linear_residual:
+                weak.append(sweep(operator="ggn", budget=0, coupled=False))
+            update()
+        return exact, weak
+
+    def _binned(self, rows: Tensor) -> Tensor:
+        """Rows (k, T+1, bins+1) summed over the steps of every bin, (k, bins+1, bins+1)."""
+        readout = self._bins[-1:] + 1
+        target = torch.cat((self._bins, readout))
+        return rows.new_zeros(len(rows), rows.shape[2], rows.shape[2]).index_add_(1, target, rows)
+
+
+def _common_steps(network: UnrolledNetwork, pairs: Sequence[Batch]) -> int:
+    for inputs, _ in pairs:
+        check_sequence(network.map, inputs)
+    lengths = sorted({len(inputs) for inputs, _ in pairs})
+    if len(lengths) > 1:
+        raise ValueError(f"all batches must have the same number of steps, got {lengths}; analyse them one by one.")
+    return lengths[0]
+
+
+def _leading_vectors(spectrum: xr.Dataset, chosen: Mapping[str, nn.Parameter], k: int) -> Tensor:
+    """The first k eigenvectors, shape (P, k), float64."""
+    if getattr(spectrum, "attrs", {}).get("analysis") != "hessian_spectrum" or "eigenvector" not in spectrum:
+        raise ValueError("eigenvectors must be a result of hessian_spectrum with eigenvectors=True.")
+    shapes = {name: list(tensor.shape) for name, tensor in chosen.items()}
+    theirs = json.loads(spectrum.attrs["config_json"])["parameters"]
+    if theirs != shapes:
+        raise ValueError(f"eigenvectors are those of the parameters {theirs}, expected {shapes}.")
+    available = spectrum.sizes["rank"]
+    if not 1 <= k <= available:
+        raise ValueError(f"k must be between 1 and the number of eigenvectors {available}, got {k}.")
+    vectors = spectrum["eigenvector"].transpose("parameter", "rank").values[:, :k]
+    return torch.as_tensor(np.ascontiguousarray(vectors), dtype=torch.float64)

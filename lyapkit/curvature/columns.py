@@ -1,0 +1,59 @@
+"""Vector-Jacobian products of several cotangents at once."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.autograd import grad
+
+
+def grad_columns(
+    outputs: Sequence[Tensor], inputs: Sequence[Tensor], cotangents: Sequence[Tensor], *, at_once: int
+) -> list[Tensor]:
+    """J^T u for a stack of cotangents u, with J the Jacobian of the outputs with respect to the inputs.
+
+    One sweep through the graph serves up to ``at_once`` cotangents (``is_grads_batched``), which costs little more time
+    than one where the operations are small, and ``at_once`` times the memory. Graphs that cannot be swept so, such as
+    those of an `torch.autograd.Function` without a rule for it, are swept once per cotangent.
+
+    Args:
+        outputs: tensors; those without a graph count as constants. The graph is kept.
+        inputs: tensors the outputs were computed from, or not.
+        cotangents: for every output, shape (b, *output.shape).
+        at_once: how many are taken together, at least 1.
+
+    Returns:
+        For every input, shape (b, *input.shape), zero where nothing depends on it.
+    """
+    count = cotangents[0].shape[0]
+    zeros = [tensor.new_zeros(count, *tensor.shape) for tensor in inputs]
+    live = [index for index, output in enumerate(outputs) if output.requires_grad]
+    if not live or count == 0:
+        return zeros
+    outputs, cotangents = [outputs[index] for index in live], [cotangents[index] for index in live]
+    chunks = [
+        _chunk(outputs, inputs, [stack[start : start + at_once] for stack in cotangents])
+        for start in range(0, count, at_once)
+    ]
+    return [
+        zero if parts[0] is None else torch.cat(parts)
+        for zero, parts in zip(zeros, zip(*chunks, strict=True), strict=True)
+    ]
+
+
+def _chunk(outputs: Sequence[Tensor], inputs: Sequence[Tensor], cotangents: Sequence[Tensor]) -> list[Tensor | None]:
+    if cotangents[0].shape[0] > 1:
+        try:
+            with warnings.catch_warnings():
+                # operations without a batching rule are looped over, which is what would be done here
+                warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+                return list(
+                    grad(outputs, inputs, cotangents, retain_graph=True, allow_unused=True, is_grads_batched=True)
+                )
+        except RuntimeError:
+            pass  # cannot be batched, or not in the memory there is; a wrong graph raises again below
+    rows = [grad(outputs, inputs, row, retain_graph=True, allow_unused=True) for row in zip(*cotangents, strict=True)]
+    return [None if parts[0] is None else torch.stack(parts) for parts in zip(*rows, strict=True)]

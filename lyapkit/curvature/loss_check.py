@@ -1,0 +1,96 @@
+"""One look at a loss before its curvature is taken: a scalar, finite, deterministic, and twice differentiable."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lyapkit.curvature.operators import WeightedLoss
+from lyapkit.purity import ModuleWatch
+
+TRAPS = {
+    "CudnnRnn": "a cuDNN recurrent layer, which has no second derivatives; only torch.nn.RNN, GRU, LSTM and their "
+    "cells themselves are replaced by elementary operations, so write subclasses out, or run the model under "
+    "torch.backends.cudnn.flags(enabled=False)",
+    "MiopenRnn": "a MIOpen recurrent layer, which has no second derivatives; write the layer out in elementary "
+    "operations",
+    "Scan": "torch's scan operator, whose second derivatives are wrong; write the recursion as a loop over time",
+    "ScaledDotProduct": "a fused attention kernel, which has no second derivatives; call the analysis under "
+    "torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)",
+}
+"""What is known to lack right second derivatives, by a part of the name of its node in the graph."""
+
+
+def check_loss(objective: WeightedLoss, check: bool) -> None:
+    """Refuse what is not a scalar, differentiable and, with ``check``, deterministic loss.
+
+    Args:
+        objective: the loss; its first batch is looked at, and with ``check`` the gradient over all of them.
+        check: compute the gradient twice.
+
+    Raises:
+        TypeError: outputs or loss are of the wrong kind.
+        ValueError: the message says what is wrong and what to do.
+        FloatingPointError: the gradient is not finite.
+    """
+    inputs, targets = objective.batches[0]
+    random_state = torch.get_rng_state()
+    with torch.enable_grad():
+        outputs = _outputs(objective.network, inputs, check)
+        if isinstance(outputs, tuple):
+            raise TypeError(
+                "the model returns a tuple, as built-in recurrent layers do; give readout=, from the output of the "
+                "last step to what the loss reads."
+            )
+        value = objective.loss(outputs, targets)
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(f"loss must return a scalar tensor, got {found}; reduce it over the batch.")
+    if not bool(torch.isfinite(value)):
+        raise ValueError(f"the loss is {value.item()}; check weights, inputs and targets.")
+    if not value.requires_grad:
+        raise ValueError("the loss does not depend differentiably on the parameters; check loss and model.")
+    _refuse_traps(value)
+    if check:
+        once, twice = objective.gradient(), objective.gradient()
+        if not bool(torch.isfinite(once).all()):
+            raise FloatingPointError(
+                "the gradient of the loss is not finite; check the loss (a root-mean-square loss has no derivative "
+                "where it is zero)."
+            )
+        same = torch.allclose(once, twice, rtol=1e-4, atol=1e-4 * float(once.abs().max()))
+        if not same or not torch.equal(torch.get_rng_state(), random_state):
+            raise ValueError(
+                "the loss is not deterministic: its gradient differs between two calls, or it draws random numbers; "
+                "call .eval() on the model (dropout, batch norm), and draw no random numbers in model and loss."
+            )
+
+
+def _outputs(network: Any, inputs: Any, check: bool) -> Any:
+    if not (check and isinstance(network, nn.Module)):
+        return network(inputs)
+    with ModuleWatch(network) as watch:
+        outputs = network(inputs)
+    watch.refuse_changes()
+    return outputs
+
+
+def _refuse_traps(value: Tensor) -> None:
+    """Walk the graph of a loss.
+
+    Raises:
+        ValueError: names what has no right second derivatives, and what to do instead.
+    """
+    seen = set()
+    pending = [value.grad_fn]
+    while pending:
+        node = pending.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        for part, message in TRAPS.items():
+            if part in node.name():
+                raise ValueError(f"the loss goes through {message}.")
+        pending += [earlier for earlier, _ in node.next_functions]

@@ -1,0 +1,270 @@
+"""What all analyses of curvature start from: a loss over batches, checked, and the products of one of its operators."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lyapkit.adapters import as_map
+from lyapkit.adapters.unfused import unfused
+from lyapkit.arguments import check_integer, refuse_inference_mode
+from lyapkit.curvature.differences import check_products
+from lyapkit.curvature.loss_check import check_loss
+from lyapkit.curvature.operators import BlockProduct, WeightedLoss
+from lyapkit.curvature.recurrent_products import MEMORY_BUDGET, recurrent_products
+from lyapkit.recurrent_map import RecurrentMap
+from lyapkit.unrolled import UnrolledNetwork, resolve_readout
+
+Operator = Literal["hessian", "ggn", "residual"]
+OPERATORS = ("hessian", "ggn", "residual")
+Batch = tuple[Any, Any]
+
+
+@dataclass
+class CurvatureProblem:
+    """One operator of one loss, ready to be multiplied with.
+
+    Attributes:
+        objective: the loss over all batches.
+        operator: which of its operators.
+        settings: the arguments that made it, as provenance.
+        gradient_seconds: time of one gradient.
+        derivative_error: relative deviation of a product from finite differences, -1 where none was measured.
+        products: columns multiplied so far.
+        product_seconds: time they took.
+    """
+
+    objective: WeightedLoss
+    operator: Operator
+    settings: dict[str, object]
+    gradient_seconds: float
+    derivative_error: float
+    _multiply: BlockProduct = field(repr=False)
+    _context: Callable[[], AbstractContextManager[None]] = field(repr=False)
+    products: int = 0
+    product_seconds: float = 0.0
+
+    @property
+    def size(self) -> int:
+        """Number of parameters P."""
+        return self.objective.size
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type the model computes in."""
+        return self.objective.tensors[0].dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Device the model computes on."""
+        return self.objective.tensors[0].device
+
+    def product(self, block: Tensor) -> Tensor:
+        """The operator's product with the columns of a block, (P, b) -> (P, b), float64."""
+        start = _now(self.device)
+        with self._context():
+            images = self._multiply(block)
+        self.products += block.shape[1]
+        self.product_seconds += _now(self.device) - start
+        return images
+
+    def cost(self) -> dict[str, object]:
+        """Attributes of a result: the number of products, and the gradients that could have been had in their time."""
+        return {"products": self.products, "gradient_equivalents": self.product_seconds / self.gradient_seconds}
+
+
+def curvature_problem(
+    model: object,
+    batches: Batch | Iterable[Batch],
+    loss: Callable[[Any, Any], Tensor],
+    *,
+    operator: Operator,
+    readout: Callable[[Tensor], Tensor] | None,
+    parameters: Sequence[str] | None,
+    reduction: Literal["mean", "sum"],
+    batch_weight: Callable[[Any], float] | None,
+    columns: int,
+    memory_budget: int = MEMORY_BUDGET,
+    check: bool,
+) -> CurvatureProblem:
+    """Take what `lyapkit.hessian_spectrum` takes, and refuse what it cannot be computed for.
+
+    Args:
+        model: see `lyapkit.hessian_spectrum`, as the others.
+        batches: likewise.
+        loss: likewise.
+        operator: likewise.
+        readout: likewise.
+        parameters: likewise.
+        reduction: likewise.
+        batch_weight: likewise.
+        columns: how many columns of a block are differentiated together where there is no recursion through time.
+        memory_budget: bytes that a recursion through time may keep.
+        check: compare gradients with each other and products with finite differences of gradients.
+
+    Raises:
+        TypeError: see `lyapkit.hessian_spectrum`.
+        ValueError: likewise.
+        FloatingPointError: likewise.
+    """
+    refuse_inference_mode()
+    if operator not in OPERATORS:
+        raise ValueError(f"operator must be one of {', '.join(OPERATORS)}, got {operator!r}.")
+    memory_budget = check_integer("memory_budget", memory_budget)
+    if memory_budget < 0:
+        raise ValueError(f"memory_budget must be a number of bytes of at least 0, got {memory_budget}.")
+    columns = check_integer("block_size", columns)
+    if columns < 1:
+        raise ValueError(f"block_size must be at least 1, got {columns}.")
+    network, available = network_and_parameters(model, readout)
+    chosen = choose_parameters(available, parameters)
+    pairs = batch_pairs(batches)
+    weights = batch_weights(pairs, reduction, batch_weight)
+    objective = WeightedLoss(network, chosen, pairs, weights, loss, columns)
+    first = objective.tensors[0]
+    if first.dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"the model computes in {first.dtype}, too coarse for second derivatives; convert it with .double()."
+        )
+
+    def context() -> AbstractContextManager[None]:
+        is_plain = isinstance(model, nn.Module) and not isinstance(model, RecurrentMap)
+        return unfused(cast(nn.Module, model)) if is_plain else nullcontext()
+
+    with context():
+        check_loss(objective, check)
+        products = recurrent_products(objective, memory_budget=memory_budget, check=check) or objective
+        error = check_products(objective, products, operator) if check else -1.0
+        start = _now(first.device)
+        objective.gradient()
+        seconds = _now(first.device) - start
+        multiply = {"hessian": products.hessian, "ggn": products.ggn, "residual": products.residual}[operator]()
+    settings: dict[str, object] = {
+        "operator": operator,
+        "reduction": reduction,
+        "parameters": {name: list(tensor.shape) for name, tensor in chosen.items()},
+        "batches": len(pairs),
+        "loss": getattr(loss, "__name__", type(loss).__name__),
+        "derivative_error": error,
+        "by_recursion": products is not objective,
+    }
+    return CurvatureProblem(objective, operator, settings, seconds, error, multiply, context)
+
+
+def parameter_count(model: object, readout: Callable[[Tensor], Tensor] | None) -> int:
+    """Number of parameters whose curvature is taken by default.
+
+    Args:
+        model: as `lyapkit.hessian_spectrum` takes it.
+        readout: likewise.
+    """
+    chosen = choose_parameters(network_and_parameters(model, readout)[1], None)
+    return sum(tensor.numel() for tensor in chosen.values())
+
+
+def network_and_parameters(
+    model: object, readout: Callable[[Tensor], Tensor] | None
+) -> tuple[Callable[[Any], Any], dict[str, nn.Parameter]]:
+    """From inputs to what the loss reads, and the parameters on the way, by name."""
+    if readout is None and isinstance(model, nn.Module):
+        return model, dict(model.named_parameters())
+    map = as_map(model)
+    unrolled = UnrolledNetwork(map, resolve_readout(map, readout))
+    return unrolled, dict(unrolled.named_parameters())
+
+
+def choose_parameters(available: Mapping[str, nn.Parameter], names: Sequence[str] | None) -> dict[str, nn.Parameter]:
+    """The named parameters, or all that require gradients.
+
+    Raises:
+        TypeError: a text instead of a sequence of names.
+        ValueError: unknown or frozen parameters, or none at all.
+    """
+    if isinstance(names, str):
+        raise TypeError(f"parameters must be a sequence of names, got the text {names!r}; write [{names!r}].")
+    if names is None:
+        chosen = {name: tensor for name, tensor in available.items() if tensor.requires_grad}
+    else:
+        unknown = [name for name in names if name not in available]
+        if unknown:
+            raise ValueError(f"unknown parameters {unknown}; the model has {sorted(available)}.")
+        frozen = [name for name in names if not available[name].requires_grad]
+        if frozen:
+            raise ValueError(f"parameters {frozen} do not require gradients; call .requires_grad_() on them.")
+        chosen = {name: available[name] for name in names}
+    if not chosen:
+        raise ValueError("the model has no parameters that require gradients, so it has no Hessian.")
+    return chosen
+
+
+def batch_pairs(batches: Batch | Iterable[Batch]) -> list[Batch]:
+    """All batches, read once, so that a loader that shuffles or augments gives every product the same data.
+
+    Raises:
+        TypeError: they are not pairs.
+        ValueError: there are none.
+    """
+    if isinstance(batches, tuple) and len(batches) == 2 and not isinstance(batches[0], tuple | list):
+        return [batches]
+    pairs = list(_iterate(batches))
+    if not pairs:
+        raise ValueError("there are no batches; a loader can be read once only, so pass a list to use it again.")
+    for pair in pairs:
+        if not (isinstance(pair, tuple | list) and len(pair) == 2):
+            raise TypeError(
+                f"batches must be an (inputs, targets) pair or an iterable of pairs, got {type(pair).__name__} in it."
+            )
+    return [(inputs, targets) for inputs, targets in pairs]
+
+
+def _iterate(batches: Any) -> Iterator[Any]:
+    try:
+        return iter(batches)
+    except TypeError:
+        raise TypeError(
+            f"batches must be an (inputs, targets) pair or an iterable of pairs, got {type(batches).__name__}."
+        ) from None
+
+
+def batch_weights(pairs: Sequence[Batch], reduction: str, batch_weight: Callable[[Any], float] | None) -> list[float]:
+    """What each batch counts, so that the sum of their losses is the loss over all data.
+
+    Raises:
+        TypeError: weights where there are none, or targets whose weight is not known.
+        ValueError: an unknown reduction, or a weight that is not positive and finite.
+    """
+    if reduction == "sum":
+        if batch_weight is not None:
+            raise TypeError("batch_weight is for losses that average; a sum over batches has no weights.")
+        return [1.0] * len(pairs)
+    if reduction != "mean":
+        raise ValueError(f'reduction must be "mean" or "sum", got {reduction!r}.')
+    weights = [_weight(targets, batch_weight) for _, targets in pairs]
+    return [weight / sum(weights) for weight in weights]
+
+
+def _weight(targets: Any, batch_weight: Callable[[Any], float] | None) -> float:
+    if batch_weight is not None:
+        weight = float(batch_weight(targets))
+    elif isinstance(targets, Tensor):
+        weight = float(targets.numel())
+    else:
+        raise TypeError(
+            f"targets are {type(targets).__name__}, not a tensor; say what a batch weighs with batch_weight=."
+        )
+    if not (weight > 0 and np.isfinite(weight)):
+        raise ValueError(f"the weight of a batch must be positive and finite, got {weight}.")
+    return weight
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

@@ -1,0 +1,100 @@
+"""Curvature as a SciPy `LinearOperator`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lyapkit.curvature.problem import Batch, Operator, curvature_problem
+from lyapkit.curvature.recurrent_products import MEMORY_BUDGET
+
+if TYPE_CHECKING:
+    from scipy.sparse.linalg import LinearOperator
+
+
+def curvature_operator(
+    model: object,
+    batches: Batch | Iterable[Batch],
+    loss: Callable[[Any, Any], Tensor],
+    *,
+    operator: Operator = "hessian",
+    readout: Callable[[Tensor], Tensor] | None = None,
+    parameters: Sequence[str] | None = None,
+    reduction: Literal["mean", "sum"] = "mean",
+    batch_weight: Callable[[Any], float] | None = None,
+    block_size: int = 8,
+    memory_budget: int = MEMORY_BUDGET,
+    check: bool = True,
+) -> LinearOperator:
+    """The Hessian of a loss, or one of its two parts in eq. (7), as an operator that SciPy's solvers take.
+
+    Vectors are the flattened parameters one after the other, in float64 whatever the model computes in. The model's
+    parameters must not change while the operator is in use.
+
+    Args:
+        model: as for `lyapkit.hessian_spectrum`.
+        batches: likewise.
+        loss: likewise.
+        operator: likewise.
+        readout: likewise.
+        parameters: likewise.
+        reduction: likewise.
+        batch_weight: likewise.
+        block_size: columns of a matrix differentiated together where there is no recursion through time; memory grows
+            with it.
+        memory_budget: as for `lyapkit.hessian_spectrum`.
+        check: likewise.
+
+    Returns:
+        A symmetric operator of shape (P, P). Products with the columns of a matrix cost far less than one by one.
+
+    Raises:
+        TypeError: see `lyapkit.hessian_spectrum`.
+        ValueError: likewise.
+        FloatingPointError: likewise.
+        RuntimeError: likewise.
+
+    Example:
+        >>> import lyapkit, torch, numpy
+        >>> model = torch.nn.Linear(2, 1, bias=False).double()
+        >>> x = torch.tensor([[2.0, 0.0], [0.0, 1.0]]).double()
+        >>> hessian = lyapkit.curvature_operator(model, (x, torch.zeros(2, 1).double()), torch.nn.functional.mse_loss)
+        >>> (hessian @ numpy.eye(2)).round(6).tolist()  # 2 X'X / n
+        [[4.0, 0.0], [0.0, 1.0]]
+    """
+    from scipy.sparse.linalg import LinearOperator  # changes the filters of warnings, which importing lyapkit must not
+
+    problem = curvature_problem(
+        model,
+        batches,
+        loss,
+        operator=operator,
+        readout=readout,
+        parameters=parameters,
+        reduction=reduction,
+        batch_weight=batch_weight,
+        columns=block_size,
+        memory_budget=memory_budget,
+        check=check,
+    )
+
+    def matmat(block: np.ndarray) -> np.ndarray:
+        columns = torch.from_numpy(np.ascontiguousarray(block, dtype=np.float64)).to(problem.device)
+        images: np.ndarray = problem.product(columns).cpu().numpy()
+        return images
+
+    def matvec(vector: np.ndarray) -> np.ndarray:
+        return matmat(vector.reshape(-1, 1))[:, 0]
+
+    return LinearOperator(
+        (problem.size, problem.size),
+        matvec=matvec,
+        rmatvec=matvec,
+        matmat=matmat,
+        rmatmat=matmat,
+        dtype=np.float64,
+    )

@@ -1,0 +1,73 @@
+"""Eigenvectors of an earlier result, to begin with or to take out."""
+
+from __future__ import annotations
+
+import json
+
+import torch
+import xarray as xr
+from torch import Tensor
+
+from lyapkit.curvature.problem import CurvatureProblem
+
+
+def start_vectors(start: xr.Dataset | Tensor, problem: CurvatureProblem) -> Tensor:
+    """Columns to begin with.
+
+    Args:
+        start: a result of `lyapkit.hessian_spectrum` with eigenvectors, of the same parameters, or columns
+            (parameter, any).
+        problem: what they are for.
+
+    Returns:
+        Shape (P, any), float64, without columns of zeros.
+
+    Raises:
+        TypeError: neither a Dataset nor a tensor.
+        ValueError: no eigenvectors, or not of these parameters, or not finite, or all zero.
+    """
+    if isinstance(start, xr.Dataset):
+        columns = _eigenvectors(start, problem, "start")
+    elif isinstance(start, Tensor):
+        columns = start.detach()
+    else:
+        raise TypeError(f"start must be a result of hessian_spectrum or a tensor, got {type(start).__name__}.")
+    if columns.ndim != 2 or columns.shape[0] != problem.size:
+        raise ValueError(f"start must have shape ({problem.size}, any), got {tuple(columns.shape)}.")
+    columns = columns.to(problem.device, torch.float64)
+    if not bool(torch.isfinite(columns).all()):
+        raise ValueError("start is not finite.")
+    columns = columns[:, torch.linalg.vector_norm(columns, dim=0) > 0]
+    if columns.shape[1] == 0:
+        raise ValueError("start holds no direction: it is empty or zero.")
+    return columns
+
+
+def eigenpairs_of(spectrum: xr.Dataset, problem: CurvatureProblem, name: str) -> tuple[Tensor, Tensor]:
+    """Orthonormal eigenvectors, columns (P, k), and eigenvalues (k,) of an earlier result for the same operator.
+
+    Args:
+        spectrum: a result of `lyapkit.hessian_spectrum` with eigenvectors.
+        problem: what they are for.
+        name: of the argument, in messages.
+
+    Raises:
+        TypeError: not a Dataset.
+        ValueError: no eigenvectors, or not of this operator and these parameters.
+    """
+    if not isinstance(spectrum, xr.Dataset):
+        raise TypeError(f"{name} must be a result of hessian_spectrum, got {type(spectrum).__name__}.")
+    columns = _eigenvectors(spectrum, problem, name).to(problem.device)
+    theirs = json.loads(spectrum.attrs["config_json"])["operator"]
+    if theirs != problem.operator:
+        raise ValueError(f"{name} has the eigenvectors of the operator {theirs!r}, and this is {problem.operator!r}.")
+    return columns, torch.from_numpy(spectrum["eigenvalue"].values.copy())
+
+
+def _eigenvectors(spectrum: xr.Dataset, problem: CurvatureProblem, name: str) -> Tensor:
+    if spectrum.attrs.get("analysis") != "hessian_spectrum" or "eigenvector" not in spectrum:
+        raise ValueError(f"{name} must be a result of hessian_spectrum with eigenvectors=True.")
+    theirs, ours = json.loads(spectrum.attrs["config_json"])["parameters"], problem.settings["parameters"]
+    if theirs != ours:
+        raise ValueError(f"{name} has the eigenvectors of the parameters {theirs}, and these are {ours}.")
+    return torch.from_numpy(spectrum["eigenvector"].transpose("parameter", "rank").values.copy())

@@ -1,0 +1,71 @@
+"""Checks of the arguments of `lyapkit.gradient_propagation`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from lyapkit.arguments import check_integer
+from lyapkit.recurrent_map import RecurrentMap
+
+
+def check_norms(norms: Sequence[float | str] | float | str) -> list[float]:
+    """The orders of the vector norms.
+
+    Raises:
+        ValueError: none, one twice, or one that is no norm.
+    """
+    orders = [_order(norm) for norm in ((norms,) if isinstance(norms, str | int | float) else norms)]
+    if not orders or len(set(orders)) < len(orders):
+        raise ValueError(f'norms must name one or more different norms, such as ("inf", 2); got {norms!r}.')
+    return orders
+
+
+def norm_label(order: float) -> str:
+    """``inf``, ``2``, ..."""
+    return f"{order:g}"
+
+
+def _order(norm: float | str) -> float:
+    try:
+        order = float(norm)
+    except (TypeError, ValueError):
+        order = math.nan
+    if not order > 0:
+        raise ValueError(f'a norm must be "inf" or a positive number, got {norm!r}.')
+    return order
+
+
+def check_window(fit: Any, steps: int) -> tuple[int, int]:
+    """The steps back in time (start, stop) of a fit, start <= T - t < stop.
+
+    Raises:
+        TypeError: not a pair of integers, or of an integer and None.
+        ValueError: not within the run, or empty.
+    """
+    if fit is None:
+        return 0, steps
+    if not isinstance(fit, tuple | list) or len(fit) != 2:
+        raise TypeError(f"fit must be a pair (start, stop) of steps back in time, got {fit!r}.")
+    start = check_integer("the start of fit", fit[0])
+    stop = steps if fit[1] is None else check_integer("the stop of fit", fit[1], "an integer or None")
+    if not 0 <= start < stop <= steps:
+        raise ValueError(
+            f"fit must be (start, stop) with 0 <= start < stop <= {steps}, the number of steps; got ({start}, {stop})."
+        )
+    return start, stop
+
+
+def predicted_rate(map: RecurrentMap) -> float | None:
+    """What the map predicts.
+
+    Raises:
+        ValueError: not a number.
+    """
+    rate = map.predicted_gradient_rate
+    if rate is None:
+        return None
+    if math.isnan(float(rate)):
+        raise ValueError("the map's predicted_gradient_rate is NaN; return None where there is no prediction.")
+    return float(rate)

@@ -1,0 +1,57 @@
+"""The leading Lyapunov exponent over the very steps that a gradient travels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from lyapkit.drive import Drive
+from lyapkit.lyapunov.carrying import step_bytes
+from lyapkit.lyapunov.interval import IntervalRule, replayable_steps
+from lyapkit.lyapunov.qr import initial_frame, qr_growth
+from lyapkit.lyapunov.uncertainty import BatchMeans
+from lyapkit.recurrent_map import RecurrentMap
+from lyapkit.tangents import TangentStrategy, traced_where_it_pays
+
+
+def leading_exponent(
+    map: RecurrentMap,
+    drive: Drive,
+    window: tuple[int, int],
+    *,
+    tangents: TangentStrategy,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Growth per step of a tangent vector along the same states, by Algorithm 1 with k = 1.
+
+    Between x_t and x_{t+1} a gradient is multiplied by the transpose of the Jacobian that carries tangents. So the
+    steps that count are those between the first and the last state of the window; what comes before only turns the
+    tangent vector, which starts in a random direction.
+
+    Args:
+        map: the map.
+        drive: initial states and inputs.
+        window: steps back in time (start, stop) of the states, start <= T - t < stop.
+        tangents: how tangents are carried.
+        generator: for the first direction.
+
+    Returns:
+        The exponent and its standard error (batch means), nats per step, shape (B,) each; 0 and inf for a single state.
+    """
+    start, stop = window
+    last, first = drive.steps - start, drive.steps - stop + 1
+    batch = drive.state.shape[0]
+    if last <= first:
+        zero = torch.zeros(batch, dtype=torch.float64, device=drive.state.device)
+        return zero, torch.full_like(zero, torch.inf)
+    inputs = None if drive.inputs is None else drive.inputs[:last]
+    drive = replace(drive, inputs=inputs, steps=last, transient=first)
+    tangents, _ = traced_where_it_pays(map, drive, 1, torch.float64, tangents)
+    frame = initial_frame(batch, map.state_size, 1, generator, drive.state.double())
+    rule = IntervalRule.automatic(frame.dtype)
+    rule.plan(last - first, replayable_steps(step_bytes(tangents, frame)))
+    growth = qr_growth(map, drive, frame, tangents=tangents, rule=rule)
+    means = BatchMeans.of(growth.log_growth, growth.window)
+    return means.mean[:, 0], means.standard_error()[:, 0]

@@ -1,0 +1,188 @@
+"""The loss of a trajectory and its direct derivatives: those at fixed other states."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lyapkit.recurrent_map import RecurrentMap
+
+Loss = Callable[[Any, Any], Tensor]
+Readout = Callable[[Tensor], Tensor]
+
+
+class TrajectoryLoss(ABC):
+    """L as a function of the states that it reads.
+
+    Attributes:
+        value: L.
+    """
+
+    value: float
+
+    @abstractmethod
+    def direct(self, step: int, state: Tensor) -> Tensor | None:
+        """(partial L / partial x_t) at t = ``step``, (B, N), from x_t; None where L does not read x_t."""
+
+    @abstractmethod
+    def of_parameters(self, step: int, state: Tensor, parameters: Sequence[Tensor]) -> list[Tensor] | None:
+        """What parameters contribute to dL/dtheta in the readout of x_t; None where L does not read x_t."""
+
+
+class LossOnLast(TrajectoryLoss):
+    """L = loss(readout(output(x_T)), targets).
+
+    Args:
+        map: the map, for its output.
+        readout: from the output to what the loss reads.
+        loss: a scalar.
+        targets: handed to the loss.
+        final: x_T, shape (B, N).
+        steps: T.
+        check: compute the loss twice.
+
+    Raises:
+        ValueError: the loss is not a finite scalar, not differentiable, or not deterministic.
+    """
+
+    def __init__(
+        self, map: RecurrentMap, readout: Readout, loss: Loss, targets: Any, final: Tensor, steps: int, check: bool
+    ) -> None:
+        self._steps = steps
+        with torch.enable_grad():
+            self._seen = final.detach().requires_grad_()
+            self._loss = loss(readout(map.output(self._seen)), targets)
+        self.value = checked_loss(self._loss)
+        if check and checked_loss(loss(readout(map.output(self._seen)), targets)) != self.value:
+            raise ValueError(NOT_DETERMINISTIC)
+
+    def direct(self, step: int, state: Tensor) -> Tensor | None:
+        """Shape (B, N) at the last step."""
+        if step < self._steps:
+            return None
+        (derivative,) = torch.autograd.grad(
+            self._loss.reshape(()), self._seen, retain_graph=True, materialize_grads=True
+        )
+        return derivative
+
+    def of_parameters(self, step: int, state: Tensor, parameters: Sequence[Tensor]) -> list[Tensor] | None:
+        """At the last step."""
+        if step < self._steps:
+            return None
+        return list(
+            torch.autograd.grad(self._loss.reshape(()), list(parameters), retain_graph=True, materialize_grads=True)
+        )
+
+
+class LossOnEvery(TrajectoryLoss):
+    """L = loss(outputs, targets) of the outputs readout(output(x_t)) of all steps, shape (T, B, O).
+
+    Outputs and their derivatives are kept, states are not; so the readout must read every state by itself.
+
+    Args:
+        map: the map, for its output.
+        readout: from the output of one step or of several to what the loss reads.
+        loss: a scalar.
+        targets: handed to the loss.
+        outputs: of all steps, shape (T, B, O).
+        final: x_T, shape (B, N).
+        check: compute the loss twice, and the last output by itself.
+
+    Raises:
+        ValueError: the loss is not a finite scalar, not differentiable, or not deterministic; or the readout mixes
+            steps.
+    """
+
+    def __init__(
+        self, map: RecurrentMap, readout: Readout, loss: Loss, targets: Any, outputs: Tensor, final: Tensor, check: bool
+    ) -> None:
+        self._map, self._readout = map, readout
+        with torch.enable_grad():
+            seen = outputs.detach().requires_grad_()
+            value = loss(seen, targets)
+        self.value = checked_loss(value)
+        if check:
+            self._check_readout(outputs, final)
+            if checked_loss(loss(seen, targets)) != self.value:
+                raise ValueError(NOT_DETERMINISTIC)
+        (self._slopes,) = torch.autograd.grad(value.reshape(()), seen, materialize_grads=True)  # (T, B, O)
+
+    def _check_readout(self, outputs: Tensor, final: Tensor) -> None:
+        """The last output, computed by itself twice, must be that of the run."""
+        once, twice = (self._read(final).detach() for _ in range(2))
+        if not torch.equal(once, twice):
+            raise ValueError(NOT_DETERMINISTIC)
+        size = outputs.abs().amax()
+        if once.shape != outputs.shape[1:] or bool(((once - outputs[-1]).abs() > 1e-3 * size).any()):
+            raise ValueError(
+                "the readout gives another output for a step by itself than among others, so it mixes steps; let the "
+                'loss combine the outputs of several steps, or read the last step only, with loss_on="last".'
+            )
+
+    def _read(self, state: Tensor) -> Tensor:
+        read = self._readout(self._map.output(state))
+        if state.requires_grad and not read.requires_grad:
+            raise ValueError(NOT_DIFFERENTIABLE)
+        return read
+
+    def direct(self, step: int, state: Tensor) -> Tensor | None:
+        """Shape (B, N)."""
+        with torch.enable_grad():
+            state = state.detach().requires_grad_()
+            read = self._read(state)
+        (derivative,) = torch.autograd.grad(read, state, self._slopes[step - 1], materialize_grads=True)
+        return derivative
+
+    def of_parameters(self, step: int, state: Tensor, parameters: Sequence[Tensor]) -> list[Tensor] | None:
+        """At every step."""
+        with torch.enable_grad():
+            read = self._read(state.detach())
+        if not read.requires_grad:
+            return None
+        return list(torch.autograd.grad(read, list(parameters), self._slopes[step - 1], materialize_grads=True))
+
+
+NOT_DETERMINISTIC = (
+    "the loss differs between two calls, so it is not deterministic; call .eval() on the readout (dropout, batch "
+    "norm), and draw no random numbers in the loss."
+)
+NOT_DIFFERENTIABLE = "the loss does not depend differentiably on the states; check loss and readout."
+
+
+def checked_loss(value: object) -> float:
+    """The value of a loss.
+
+    Raises:
+        ValueError: it is not a scalar tensor, not finite, or not differentiable.
+    """
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(f"loss must return a scalar tensor, got {found}; reduce it over the batch.")
+    if not bool(torch.isfinite(value)):
+        raise ValueError(f"the loss is {value.item()}; check outputs and targets.")
+    if not value.requires_grad:
+        raise ValueError(NOT_DIFFERENTIABLE)
+    return value.item()
+
+
+def outputs_of(map: RecurrentMap, readout: Readout, states: Tensor) -> Tensor:
+    """What the readout gives for states (L, B, N), without derivatives, shape (L, B, O).
+
+    Raises:
+        TypeError: not a tensor.
+        ValueError: not one output for each step.
+    """
+    with torch.no_grad():
+        read = readout(map.output(states))
+    if not isinstance(read, Tensor):
+        raise TypeError(f'with loss_on="every" the readout must return a tensor, got {type(read).__name__}.')
+    if read.shape[:1] != states.shape[:1]:
+        raise ValueError(
+            f"the readout must keep the time steps, (L, B, ...) with L = {states.shape[0]}, got {tuple(read.shape)}; "
+            'to read the last step only, pass loss_on="last".'
+        )
+    return read

@@ -1,0 +1,64 @@
+"""What every time step contributes to the gradient of each parameter tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from lyapkit.gradients.adjoint import StepGradient
+from lyapkit.gradients.loss import TrajectoryLoss
+from lyapkit.gradients.scaled import Scaled
+from lyapkit.recurrent_map import RecurrentMap
+from lyapkit.unrolled import UnrolledNetwork
+
+
+def trained_parameters(map: RecurrentMap, readout: Callable[[Tensor], Tensor]) -> dict[str, nn.Parameter]:
+    """The parameters of map and readout that require gradients, by name.
+
+    Raises:
+        ValueError: there are none.
+    """
+    named = UnrolledNetwork(map, readout).named_parameters()
+    trained = {name: parameter for name, parameter in named if parameter.requires_grad}
+    if not trained:
+        raise ValueError(
+            "there are no parameters that require gradients in map and readout, so they have no contributions; leave "
+            "parameter_gradients out, or call .requires_grad_() on the parameters."
+        )
+    return trained
+
+
+class ParameterGradients:
+    """Norms of the contributions of every step, and of their sum, the gradient of the loss.
+
+    Args:
+        parameters: the tensors, P of them.
+        loss: for what they contribute in the readout.
+        steps: T.
+
+    Attributes:
+        log_norm: log 2-norm of the contribution of step t, shape (P, T).
+    """
+
+    def __init__(self, parameters: dict[str, nn.Parameter], loss: TrajectoryLoss, steps: int) -> None:
+        self.tensors = list(parameters.values())
+        self.log_norm = torch.full((len(self.tensors), steps), -torch.inf, dtype=torch.float64)
+        self._loss = loss
+        self._sum = [Scaled.zeros(torch.Size((1, tensor.numel())), tensor.device) for tensor in self.tensors]
+
+    def add(self, arrived: StepGradient) -> None:
+        """Take in a step."""
+        contributions = arrived.parameters
+        own = self._loss.of_parameters(arrived.step, arrived.state, self.tensors)
+        if own is not None:
+            both = zip(contributions, own, strict=True)
+            contributions = [carried + Scaled.of(part.reshape(1, -1)) for carried, part in both]
+        for index, contribution in enumerate(contributions):
+            self.log_norm[index, arrived.step - 1] = contribution.log_norm(2)[0]
+            self._sum[index] = self._sum[index] + contribution
+
+    def log_norm_of_sum(self) -> Tensor:
+        """The logarithms of |dL/dtheta|, shape (P,)."""
+        return torch.stack([total.log_norm(2)[0] for total in self._sum]).cpu()

@@ -1,0 +1,47 @@
+"""Plot of curvature by time step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import xarray as xr
+from matplotlib.axes import Axes
+
+from lyapkit.plots._labels import axes_or_new, check_analysis, with_defaults
+
+
+def curvature_by_step(
+    ds: xr.Dataset, *, ax: Axes | None = None, ranks: int = 3, relative: bool = True, **line: Any
+) -> Axes:
+    """Contribution of every time step to the leading curvature, one line per eigenvector.
+
+    Args:
+        ds: result of `lyapkit.curvature_by_step`.
+        ax: axes to draw on; a new figure by default.
+        ranks: at most how many eigenvectors, the leading ones.
+        relative: as shares of v'Av, so that eigenvectors of different curvature can be compared; shares of one
+            eigenvector sum to 1 with that of the readout, which is named in the legend.
+        line: passed on to `matplotlib.axes.Axes.plot`.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: ``ds`` is another analysis' result, or ``ranks`` is below 1.
+    """
+    check_analysis(ds, "curvature_by_step")
+    if ranks < 1:
+        raise ValueError(f"ranks must be at least 1, got {ranks}.")
+    ax = axes_or_new(ax)
+    style = with_defaults(line, linewidth=0.9)
+    for rank in ds["rank"].values[:ranks]:
+        at = ds.sel(rank=rank)
+        scale = float(at["curvature"]) if relative and float(at["curvature"]) else 1.0
+        name = rf"$\lambda_{{{rank}}}$ = {float(at['eigenvalue']):.3g}"
+        name += f", readout {float(at['readout_curvature']) / scale:.2f}" if relative else ""
+        ax.plot(at["step"].values, at["step_curvature"].values / scale, **{"label": name, **style})
+    ax.axhline(0, color="0.6", linewidth=0.5, zorder=0)
+    ax.set_xlabel("time step $t$")
+    ax.set_ylabel("share of curvature" if relative else "curvature")
+    ax.legend()
+    return ax

@@ -1,0 +1,66 @@
+"""Plot of the two parts of the Hessian beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from lyapkit.plots._labels import check_analysis, with_defaults
+from lyapkit.plots.hessian_spectrum import hessian_spectrum, operator_of
+
+TITLES = {"hessian": "Hessian", "ggn": "= Gauss-Newton", "residual": "+ residual"}
+
+
+def curvature_split(
+    hessian: xr.Dataset, ggn: xr.Dataset, residual: xr.Dataset, *, axes: Sequence[Axes] | None = None, **line: Any
+) -> tuple[Axes, Axes, Axes]:
+    """Eigenvalues by rank of the Hessian and of the two parts it is the sum of, eq. (7), side by side.
+
+    Args:
+        hessian: result of `lyapkit.hessian_spectrum` with ``operator="hessian"``.
+        ggn: with ``operator="ggn"``.
+        residual: with ``operator="residual"``.
+        axes: three axes to draw on; a new figure with a common vertical axis by default.
+        line: passed on to `matplotlib.axes.Axes.plot`, such as ``color``.
+
+    Returns:
+        The three axes, with markers and bars as in `lyapkit.plots.hessian_spectrum`.
+
+    Raises:
+        ValueError: a result is of another analysis or operator, or there are not three axes.
+
+    Example:
+        >>> import lyapkit, torch
+        >>> model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Tanh(), torch.nn.Linear(2, 1))
+        >>> batch, loss = (torch.eye(2), torch.ones(2, 1)), torch.nn.functional.mse_loss
+        >>> parts = [lyapkit.hessian_spectrum(model, batch, loss, k=4, operator=o, rng=0)
+        ...          for o in ("hessian", "ggn", "residual")]
+        >>> [ax.get_title(loc="center") or ax.get_title(loc="left") for ax in lyapkit.plots.curvature_split(*parts)]
+        ['Hessian', '= Gauss-Newton', '+ residual']
+    """
+    parts = {"hessian": hessian, "ggn": ggn, "residual": residual}
+    for name, part in parts.items():
+        check_analysis(part, "hessian_spectrum")
+        if operator_of(part) != name:
+            raise ValueError(
+                f"{name} must be the spectrum of the operator {name!r}, got that of {operator_of(part)!r}."
+            )
+    if axes is None:
+        axes = plt.figure(layout="constrained").subplots(1, 3, sharey=True)
+    if len(axes) != 3:
+        raise ValueError(f"axes must be three, one for each operator, got {len(axes)}.")
+    for ax, (name, part) in zip(axes, parts.items(), strict=True):
+        hessian_spectrum(part, ax=ax, **with_defaults(line, markersize=2.0, linewidth=0.5))
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
+        ax.set_title(TITLES[name])
+        ax.set_xlabel("rank")
+    axes[0].set_ylabel(r"eigenvalue $|\lambda|$, open: $\lambda < 0$")
+    for ax in axes[1:]:
+        ax.set_ylabel("")
+    first, second, third = axes
+    return first, second, third

@@ -1,0 +1,65 @@
+"""The adapter that lets lyapkit analyse any `RecurrentNetwork`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from lyapkit import RecurrentMap
+from wcrnn_models.network import RecurrentNetwork
+
+
+class NetworkMap(RecurrentMap):
+    """The step of a network as a recurrent map; its readout is the network's own.
+
+    Args:
+        network: The network; its current weights are read at every step.
+    """
+
+    def __init__(self, network: RecurrentNetwork) -> None:
+        self.network = network
+
+    @property
+    def state_size(self) -> int:
+        """N."""
+        return self.network.state_size
+
+    @property
+    def input_size(self) -> int:
+        """M."""
+        return self.network.input_size
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the weights."""
+        return self.network.readout.weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the weights."""
+        return self.network.readout.weight.device
+
+    @property
+    def unit_names(self) -> list[str]:
+        """The network's own names."""
+        return self.network.unit_names
+
+    def step(self, state: Tensor, input: Tensor | None = None) -> Tensor:
+        """`RecurrentNetwork.step`."""
+        assert input is not None, "a network always has an input"
+        return self.network.step(state, input)
+
+    def output(self, state: Tensor) -> Tensor:
+        """`RecurrentNetwork.emitted`."""
+        return self.network.emitted(state)
+
+    @property
+    def readout(self) -> Callable[[Tensor], Tensor]:
+        """The network's affine readout."""
+        return self.network.readout
+
+    def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """The network's parameters, those of the readout among them."""
+        return self.network.named_parameters()

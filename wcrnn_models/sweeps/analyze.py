@@ -1,0 +1,191 @@
+"""Analyse the checkpoints of all runs of a sweep."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import xarray as xr
+
+from lyapkit import load, save
+from wcrnn_models.analysis import analyze_checkpoint
+from wcrnn_models.checkpoints import CHECKPOINT_FOLDER
+from wcrnn_models.errors import UserError
+from wcrnn_models.files import sha256
+from wcrnn_models.sweeps.assemble import By, assemble, concatenate
+from wcrnn_models.sweeps.pools import make_pool
+from wcrnn_models.sweeps.results import chosen_runs, shared_provenance
+from wcrnn_models.sweeps.worker import Outcome, RunStatus, failure
+from wcrnn_models.training.config import TrainConfig
+
+ANALYSIS_FOLDER = "analyses"
+"""Folder of a run directory with one file for each analysed checkpoint."""
+
+Which = Literal["all", "ends"]
+
+
+@dataclass(frozen=True)
+class AnalysisJob:
+    """Checkpoints of one run.
+
+    Attributes:
+        directory: The directory of the sweep.
+        checkpoints: Their files, by ``RUN/CHECKPOINT``.
+        options: Arguments of `analyze_checkpoint`.
+    """
+
+    directory: Path
+    checkpoints: dict[str, Path]
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        """Of the checkpoints."""
+        return list(self.checkpoints)
+
+
+def analyze_sweep(
+    directory: str | Path,
+    configs: Iterable[TrainConfig] | None = None,
+    *,
+    checkpoints: Which = "all",
+    workers: int | None = None,
+    scheduler: str | None = None,
+    **options: Any,
+) -> dict[str, Outcome]:
+    """`analyze_checkpoint` for the checkpoints of a sweep, each into a file ``analyses/NAME.nc`` of its run.
+
+    Checkpoints that have been analysed with the same options are skipped. One that cannot be analysed is reported and
+    does not stop the rest.
+
+    Args:
+        directory: The directory of a sweep.
+        configs: Which runs; all of the directory by default.
+        checkpoints: ``"all"`` that were kept, or the first and the last of each run, ``"ends"``.
+        workers: Processes at a time; all cores by default.
+        scheduler: Address of a dask.distributed scheduler, whose workers do it instead.
+        options: Arguments of `analyze_checkpoint`, such as ``samples`` and ``include``.
+
+    Returns:
+        How it went, by ``RUN/CHECKPOINT``: ``"finished"`` or, with a message, ``"failed"``.
+
+    Raises:
+        UserError: If there is no such sweep, or a run has no checkpoint.
+    """
+    if checkpoints not in ("all", "ends"):
+        raise UserError(f"checkpoints must be 'all' or 'ends', got {checkpoints!r}")
+    directory = Path(directory).absolute()
+    jobs = []
+    for run in chosen_runs(directory, configs):
+        files = sorted((directory / run / CHECKPOINT_FOLDER).glob("*.safetensors"))
+        if not files:
+            raise UserError(f"the run {run} in {directory} has no checkpoint; train it first, or choose configs")
+        if checkpoints == "ends":
+            files = list(dict.fromkeys((files[0], files[-1])))
+        jobs.append(AnalysisJob(directory, {f"{run}/{file.stem}": file for file in files}, options))
+    pool = make_pool(analyze, workers, scheduler)
+    outcomes: dict[str, Outcome] = {}
+    waiting, expected = list(jobs), sum(len(job.checkpoints) for job in jobs)
+    try:
+        while len(outcomes) < expected:
+            while waiting and pool.room() > 0:
+                pool.submit(waiting.pop(0))
+            for outcome in pool.outcomes(1.0):
+                status: RunStatus = "failed" if outcome.status == "killed" else outcome.status
+                outcomes[outcome.name] = replace(outcome, status=status)
+    finally:
+        pool.close()
+    return {name: outcomes[name] for job in jobs for name in job.names}
+
+
+def analyze(job: AnalysisJob) -> list[Outcome]:
+    """What a process does: the checkpoints of a job one after the other, with one thread."""
+    import torch
+
+    torch.set_num_threads(1)
+    outcomes = []
+    for name, file in job.checkpoints.items():
+        try:
+            _analyze(file, job.options)
+            outcomes.append(Outcome(name, "finished"))
+        except Exception as error:
+            outcomes.append(failure(name, error))
+    return outcomes
+
+
+def _analyze(file: Path, options: Mapping[str, Any]) -> None:
+    path = result_file(file)
+    described = json.dumps(dict(options), sort_keys=True, default=str)
+    if _written_for(path) == (described, sha256(file.read_bytes())):
+        return
+    tree = analyze_checkpoint(file, **options)
+    tree.attrs |= {
+        "options_json": described,
+        "checkpoint_sha256": tree["network"].attrs["checkpoint_sha256"],
+        "iteration": tree["network"].attrs["iteration"],
+    }
+    path.parent.mkdir(exist_ok=True)
+    save(tree, path)
+
+
+def _written_for(path: Path) -> tuple[str, str] | None:
+    """The options and the checkpoint of a file; None if it is missing, damaged, or of something else."""
+    try:
+        attributes = load(path).attrs
+        return attributes["options_json"], attributes["checkpoint_sha256"]
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def result_file(checkpoint: Path) -> Path:
+    """Where the analyses of a checkpoint of a run are written."""
+    return checkpoint.parent.parent / ANALYSIS_FOLDER / f"{checkpoint.stem}.nc"
+
+
+def collect_analyses(
+    directory: str | Path, analysis: str, configs: Iterable[TrainConfig] | None = None, *, by: By = "grid"
+) -> xr.Dataset:
+    """One analysis of a sweep over the fields that vary and over checkpoints.
+
+    Args:
+        directory: The directory of a sweep that `analyze_sweep` has been through.
+        analysis: Such as ``"hessian_spectrum"``; a child of the tree of `analyze_checkpoint`.
+        configs: Which runs; all of the directory by default.
+        by: As in `collect`.
+
+    Returns:
+        The Dataset of that analysis with the further dimension ``checkpoint``, training iterations at which every run
+        has a checkpoint that could be analysed.
+
+    Raises:
+        UserError: If there is no such sweep, a run has no such analysis, no checkpoint is common to all runs, or as
+            `collect`.
+    """
+    directory = Path(directory)
+    chosen = chosen_runs(directory, configs)
+    found = {run: _by_iteration(directory / run, analysis) for run in chosen}
+    common = sorted(set.intersection(*(set(each) for each in found.values())))
+    if not common:
+        raise UserError(
+            f"no analysed checkpoint is common to the {len(found)} runs in {directory}; analyse all checkpoints, and "
+            "keep those of the same iterations with save_at"
+        )
+    label = xr.Variable(("checkpoint",), common, {"long_name": "training iteration"})
+    parts = {run: concatenate([each[iteration] for iteration in common], label) for run, each in found.items()}
+    return assemble(parts, chosen, by).assign_attrs(shared_provenance(chosen))
+
+
+def _by_iteration(run: Path, analysis: str) -> dict[int, xr.Dataset]:
+    """The analyses of a run by training iteration."""
+    found = {}
+    for path in sorted((run / ANALYSIS_FOLDER).glob("*.nc")):
+        tree = load(path)
+        if analysis not in tree.children:
+            raise UserError(f"{path} has no {analysis!r}, only {', '.join(tree.children)}; analyse the sweep with it")
+        found[int(tree.attrs["iteration"])] = tree[analysis].to_dataset()
+    if not found:
+        raise UserError(f"the run {run} has not been analysed; call analyze_sweep first")
+    return found

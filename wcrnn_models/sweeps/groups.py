@@ -1,0 +1,38 @@
+"""Which runs of a sweep can be trained together by `train_ensemble`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from wcrnn_models.training.config import TrainConfig
+
+_MAY_DIFFER = (
+    *("seed", "residual", "r", "phi", "delta_r", "residual_file", "coupling", "learning_rate", "momentum"),
+    *("gradient_clip", "evaluate_every", "save_at", "probe_every", "divergence_loss"),
+)
+
+
+def groups(configs: Mapping[str, TrainConfig], together: int) -> list[list[str]]:
+    """Names of runs that can be trained together, at most so many in a group, in the given order.
+
+    Args:
+        configs: Configurations by name.
+        together: The largest group.
+
+    Example:
+        >>> configs = {"a": TrainConfig(seed=0), "b": TrainConfig(form="B"), "c": TrainConfig(seed=1, r=1.0)}
+        >>> groups(configs, 2)
+        [['a', 'c'], ['b']]
+    """
+    open_groups: dict[str, list[str]] = {}
+    found: list[list[str]] = []
+    for name, config in configs.items():
+        values = asdict(config)
+        key = repr([value for field, value in values.items() if field not in _MAY_DIFFER])
+        members = open_groups.get(key)
+        if members is None or len(members) == together or config.model != "wcrnn":
+            members = open_groups[key] = []
+            found.append(members)
+        members.append(name)
+    return found

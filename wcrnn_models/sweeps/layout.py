@@ -1,0 +1,93 @@
+"""Where the runs of a sweep lie: one directory each, named by a hash of its configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+from wcrnn_models.errors import UserError
+from wcrnn_models.files import write_atomically
+from wcrnn_models.training.config import TrainConfig
+from wcrnn_models.training.result import TrainResult
+
+CONFIG_FILE, HISTORY_FILE = "config.json", "history.json"
+_DIGITS = 16  # of the hash; two of a million runs share them with a probability of 3e-8
+
+
+def run_name(config: TrainConfig) -> str:
+    """The name of the directory of a configuration; equal configurations have equal ones.
+
+    Example:
+        >>> run_name(TrainConfig(r=1)) == run_name(TrainConfig(r=1.0)) != run_name(TrainConfig(r=0.9))
+        True
+    """
+    return config.fingerprint()[:_DIGITS]
+
+
+def plan(configs: Iterable[TrainConfig], directory: Path) -> dict[str, TrainConfig]:
+    """Make the directories of some configurations, so that also those that have not begun are known.
+
+    Args:
+        configs: What to train; of equal ones, one counts.
+        directory: The directory of the sweep.
+
+    Returns:
+        The configurations by the names of their directories.
+
+    Raises:
+        UserError: If ``directory`` is a file.
+    """
+    planned = {run_name(config): config for config in configs}
+    for name, config in planned.items():
+        path = directory / name / CONFIG_FILE
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise UserError(f"{directory} is or contains a file where a directory should be; name another") from None
+        while not path.exists():
+            try:
+                write_atomically(path, config.to_json().encode())
+            except FileNotFoundError:  # another sweep has begun this run and cleaned up; then its file is there
+                continue
+    return planned
+
+
+def read_runs(directory: str | Path) -> dict[str, TrainConfig]:
+    """The configurations of a sweep by the names of their directories, sorted by name.
+
+    Args:
+        directory: The directory of the sweep.
+
+    Raises:
+        UserError: If there is no such directory, no run in it, or a configuration is damaged.
+    """
+    root = Path(directory)
+    if not root.is_dir():
+        raise UserError(f"there is no directory {root}; give the directory of a sweep, made by `wcrnn sweep`")
+    found = {}
+    for path in sorted(root.glob(f"*/{CONFIG_FILE}")):
+        try:
+            found[path.parent.name] = TrainConfig.from_json(path.read_bytes())
+        except UserError as error:
+            raise UserError(f"{path}: {error}; restore the file, or delete {path.parent}") from error
+    if not found:
+        raise UserError(f"{root} holds no run; give the directory of a sweep, made by `wcrnn sweep`")
+    return found
+
+
+def read_result(run: Path) -> TrainResult | None:
+    """What a run has measured so far; None before its first evaluation.
+
+    Raises:
+        UserError: If its history is damaged.
+    """
+    path = run / HISTORY_FILE
+    return TrainResult.read(path) if path.exists() else None
+
+
+def varying(configs: Iterable[TrainConfig]) -> list[str]:
+    """The fields in which some configurations differ, ``seed`` first and the others in their order."""
+    rows = [asdict(config) for config in configs]
+    names = [name for name in rows[0] if any(row[name] != rows[0][name] for row in rows)] if rows else []
+    return sorted(names, key=lambda name: name != "seed")

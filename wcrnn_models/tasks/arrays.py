@@ -1,0 +1,221 @@
+"""A task made of any arrays: sequences to classify, or to map to numbers."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wcrnn_models.errors import UserError
+from wcrnn_models.tasks.finite import FiniteTask, check_count
+from wcrnn_models.tasks.measures import accuracy, cross_entropy, root_mean_square, root_mean_square_loss
+from wcrnn_models.tasks.task import Batch
+
+ARRAYS = ("train_inputs", "train_targets", "test_inputs", "test_targets")
+"""Names of the arrays in a file."""
+
+
+class ArrayTask(FiniteTask):
+    """Sequences and targets from arrays, with integer targets as classes and other numbers as values to hit.
+
+    Classes are trained with cross-entropy and reported as accuracy, values with root mean square error for both, as in
+    section 4. Inputs are used as they are: scale them yourself, to about [0, 1] for the paper's coupling.
+
+    Args:
+        train_inputs: Numbers, shape (count, T, M), or (count, T) for M = 1. Any real type.
+        train_targets: Labels from 0 on, integers, shape (count,); or values, floating-point, shape (count, O), or
+            (count,) for O = 1.
+        test_inputs: As the training inputs, with the same T and M.
+        test_targets: As the training targets.
+        output_size: Number of classes, or components O of a target; by default the largest label plus 1, or O.
+        minimal_performance: The metric that counts as having learnt something, if any.
+        batch_size: Samples in a training batch.
+        train_size: Use only the first so many training samples; None uses all.
+        test_size: Use only the first so many test samples; None uses all.
+        seed: Determines the order of the training samples.
+        dtype: Floating-point type of the inputs and of values.
+
+    Raises:
+        UserError: If shapes or types do not fit, a number is not finite, or a label is out of range.
+
+    Example:
+        >>> import numpy as np
+        >>> from wcrnn_models.tasks import ArrayTask
+        >>> waves = np.sin(np.outer(1 + np.arange(20) % 2, np.linspace(0, 6, 50)))  # slow or fast
+        >>> task = ArrayTask(waves[:16], np.arange(16) % 2, waves[16:], np.arange(4) % 2, batch_size=8)
+        >>> inputs, labels = task.train_batch(0)
+        >>> inputs.shape, task.output_size, task.metric_name, task.iterations_per_epoch
+        (torch.Size([50, 8, 1]), 2, 'accuracy', 2)
+    """
+
+    name = "arrays"
+
+    def __init__(
+        self,
+        train_inputs: NDArray[Any] | Tensor,
+        train_targets: NDArray[Any] | Tensor,
+        test_inputs: NDArray[Any] | Tensor,
+        test_targets: NDArray[Any] | Tensor,
+        *,
+        output_size: int | None = None,
+        minimal_performance: float | None = None,
+        batch_size: int = 128,
+        train_size: int | None = None,
+        test_size: int | None = None,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        given = dict(
+            zip(ARRAYS, map(_array, ARRAYS, (train_inputs, train_targets, test_inputs, test_targets)), strict=True)
+        )
+        for part, size in (("train", train_size), ("test", test_size)):
+            check_count(f"{part}_size", size, len(given[f"{part}_inputs"]))
+        inputs = {part: _sequences(f"{part}_inputs", given[f"{part}_inputs"], dtype) for part in ("train", "test")}
+        targets = {part: _targets(f"{part}_targets", given[f"{part}_targets"], dtype) for part in ("train", "test")}
+        _check_alike(inputs, targets)
+        self.is_classification = not targets["train"].is_floating_point()
+        self.metric_name: Literal["rms", "accuracy"] = "accuracy" if self.is_classification else "rms"
+        self.higher_is_better = self.is_classification
+        self.minimal_performance = minimal_performance
+        self.output_size = _output_size(targets, output_size)
+        self.sequence_length, self.input_size = inputs["train"].shape[1:]
+        self._train = inputs["train"][:train_size], targets["train"][:train_size]
+        self._test = inputs["test"][:test_size], targets["test"][:test_size]
+        super().__init__(len(self._train[0]), len(self._test[0]), batch_size=batch_size, seed=seed)
+
+    @classmethod
+    def from_file(cls, path: str | Path, *, input_size: int, output_size: int, **options: Any) -> ArrayTask:
+        """The task of the arrays in a NumPy archive (.npz), which is read without executing anything.
+
+        Args:
+            path: The file, with the arrays `ARRAYS`.
+            input_size: Components M that its inputs must have.
+            output_size: Number of classes, or components O of a target.
+            options: The other arguments of the class.
+
+        Raises:
+            UserError: If the file is missing, damaged, lacks an array, or does not fit.
+        """
+        path = Path(path)
+        arrays = _read(path)
+        try:
+            task = cls(*arrays, output_size=output_size, **options)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+        if task.input_size != input_size:
+            raise UserError(
+                f"the inputs of {path} have {task.input_size} components, not {input_size}; change input_size"
+            )
+        return task
+
+    def train_samples(self, chosen: Tensor) -> Batch:
+        """Inputs (T, B, M) and targets of the given training samples."""
+        return _batch(self._train, chosen)
+
+    def test_samples(self, chosen: Tensor) -> Batch:
+        """Inputs (T, B, M) and targets of the given test samples."""
+        return _batch(self._test, chosen)
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The mean cross-entropy for classes, the root mean square error for values, shape ()."""
+        return cross_entropy(outputs, targets) if self.is_classification else root_mean_square_loss(outputs, targets)
+
+    def metric(self, outputs: Tensor, targets: Tensor) -> float:
+        """The accuracy for classes, the root mean square error for values."""
+        return accuracy(outputs, targets) if self.is_classification else root_mean_square(outputs, targets)
+
+
+def _read(path: Path) -> list[NDArray[Any]]:
+    """The four arrays of a file."""
+    if not path.is_file():
+        raise UserError(f"there is no file {path}; name a NumPy archive (.npz) with {', '.join(ARRAYS)}")
+    try:
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
+                raise UserError(f"{path} holds one array; save all four with numpy.savez")
+            if missing := [name for name in ARRAYS if name not in archive.files]:
+                raise UserError(f"{path} lacks {', '.join(missing)}; save all four with numpy.savez")
+            return [archive[name] for name in ARRAYS]
+    except UserError:
+        raise
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(
+            f"{path} is not a NumPy archive of plain numbers ({error}); save it with numpy.savez, without objects"
+        ) from error
+
+
+def _batch(samples: tuple[Tensor, Tensor], chosen: Tensor) -> Batch:
+    inputs, targets = samples
+    return inputs[chosen].transpose(0, 1).contiguous(), targets[chosen]
+
+
+def _array(name: str, values: NDArray[Any] | Tensor) -> NDArray[Any]:
+    """The array of a task, not empty and of a real type."""
+    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if array.dtype.kind not in "fiub":
+        raise UserError(f"{name} must be an array of real numbers, got type {array.dtype}")
+    if array.ndim == 0 or array.size == 0:
+        raise UserError(f"{name} must have at least one sample, got shape {array.shape}")
+    return array
+
+
+def _sequences(name: str, array: NDArray[Any], dtype: torch.dtype) -> Tensor:
+    if array.ndim not in (2, 3):
+        raise UserError(f"{name} must have shape (count, steps, components) or (count, steps), got {array.shape}")
+    return _finite(name, array if array.ndim == 3 else array[:, :, None], dtype)
+
+
+def _targets(name: str, array: NDArray[Any], dtype: torch.dtype) -> Tensor:
+    if array.dtype.kind in "iu":
+        if array.ndim != 1:
+            raise UserError(f"{name} are integers, so labels, and must have shape (count,), got {array.shape}")
+        labels = torch.from_numpy(array.astype(np.int64))
+        if int(labels.min()) < 0:
+            raise UserError(f"{name} are labels and must be >= 0, got {int(labels.min())}")
+        return labels
+    if array.dtype.kind == "b" or array.ndim not in (1, 2):
+        raise UserError(
+            f"{name} must be integer labels (count,) or floating-point values (count, components), "
+            f"got {array.dtype} of shape {array.shape}"
+        )
+    return _finite(name, array if array.ndim == 2 else array[:, None], dtype)
+
+
+def _finite(name: str, array: NDArray[Any], dtype: torch.dtype) -> Tensor:
+    if not np.isfinite(array).all():
+        position = tuple(int(index) for index in np.argwhere(~np.isfinite(array))[0])
+        raise UserError(f"{name} must be finite, got {array[position]} at index {position}")
+    return torch.tensor(array, dtype=dtype)
+
+
+def _check_alike(inputs: dict[str, Tensor], targets: dict[str, Tensor]) -> None:
+    for part in ("train", "test"):
+        if len(inputs[part]) != len(targets[part]):
+            raise UserError(
+                f"there are {len(inputs[part])} {part}_inputs and {len(targets[part])} {part}_targets; "
+                "give one target per sample"
+            )
+    train, test = (tuple(inputs[part].shape[1:]) for part in ("train", "test"))
+    if train != test:
+        raise UserError(f"train_inputs and test_inputs must have the same steps and components, got {train} and {test}")
+    if targets["train"].dtype != targets["test"].dtype or targets["train"].shape[1:] != targets["test"].shape[1:]:
+        raise UserError("train_targets and test_targets must both be labels, or values of the same size")
+
+
+def _output_size(targets: dict[str, Tensor], wanted: int | None) -> int:
+    if targets["train"].is_floating_point():
+        found = targets["train"].shape[1]
+        if wanted not in (None, found):
+            raise UserError(f"the targets have {found} components, not {wanted}; change output_size")
+        return found
+    least = 1 + max(int(labels.max()) for labels in targets.values())
+    if wanted is not None and wanted < least:
+        raise UserError(f"the labels go up to {least - 1}, beyond output_size {wanted}; it must be at least {least}")
+    return least if wanted is None else wanted

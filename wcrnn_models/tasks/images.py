@@ -1,0 +1,74 @@
+"""Classify images whose grey values are presented one at a time (section 4)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from wcrnn_models.tasks.finite import FiniteTask, check_count
+from wcrnn_models.tasks.measures import accuracy, cross_entropy
+from wcrnn_models.tasks.task import Batch
+
+Images = tuple[Tensor, Tensor]
+"""Grey values, uint8, shape (count, pixels) in scan-line order, and labels, int64, shape (count,)."""
+
+
+class ImageTask(FiniteTask):
+    """Ten classes of images as sequences of grey values divided by 255, top left to bottom right.
+
+    Args:
+        train: Training images.
+        test: Test images.
+        batch_size: Samples in a training batch.
+        train_size: Use only the first so many training images; None uses all.
+        test_size: Use only the first so many test images; None uses all.
+        seed: Determines the order of the training images.
+        dtype: Floating-point type of the inputs.
+
+    Raises:
+        UserError: If a size does not fit.
+    """
+
+    input_size = 1
+    output_size = 10
+    metric_name = "accuracy"
+    higher_is_better = True
+
+    def __init__(
+        self,
+        train: Images,
+        test: Images,
+        *,
+        batch_size: int = 128,
+        train_size: int | None = None,
+        test_size: int | None = None,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        check_count("train_size", train_size, len(train[1]))
+        check_count("test_size", test_size, len(test[1]))
+        self.train_pixels, self.train_labels = (part[:train_size] for part in train)
+        self.test_pixels, self.test_labels = (part[:test_size] for part in test)
+        self.sequence_length = self.train_pixels.shape[1]
+        self.dtype = dtype
+        super().__init__(len(self.train_labels), len(self.test_labels), batch_size=batch_size, seed=seed)
+
+    def train_samples(self, chosen: Tensor) -> Batch:
+        """Inputs (T, B, 1) and labels (B,) of the given training images."""
+        return self._sequences(self.train_pixels[chosen]), self.train_labels[chosen]
+
+    def test_samples(self, chosen: Tensor) -> Batch:
+        """Inputs (T, B, 1) and labels (B,) of the given test images."""
+        return self._sequences(self.test_pixels[chosen]), self.test_labels[chosen]
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The mean cross-entropy of a batch, shape ()."""
+        return cross_entropy(outputs, targets)
+
+    def metric(self, outputs: Tensor, targets: Tensor) -> float:
+        """The fraction of samples whose largest output is that of the label."""
+        return accuracy(outputs, targets)
+
+    def _sequences(self, pixels: Tensor) -> Tensor:
+        """Scaled pixels with time first: (B, T) to (T, B, 1)."""
+        return pixels.t().to(self.dtype).div(255).contiguous().unsqueeze(-1)

@@ -1,0 +1,186 @@
+"""Products of K fixed residuals with K batches of states, written into given buffers.
+
+A product is bound to its buffers once and then run at every iteration, so a step of a long sequence costs one or two
+calls into PyTorch and allocates nothing.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from wcrnn_models.residuals import DiagonalResidual, ProductResidual, Residual, RotationResidual, ScalarResidual
+
+Bound = Callable[[], object]
+"""A product with its buffers; calling it fills the target."""
+
+
+class StackedProduct(ABC):
+    """R_1, ..., R_K, one for each batch of states of shape (K, B, N).
+
+    Args:
+        residuals: The K residuals; `refresh` reads their present numbers.
+    """
+
+    def __init__(self, residuals: Sequence[Residual]) -> None:
+        self.residuals = tuple(residuals)
+
+    @abstractmethod
+    def refresh(self) -> None:
+        """Take over the present numbers of the residuals; what was bound before uses them too."""
+
+    @abstractmethod
+    def bind(self, source: Tensor, target: Tensor, *, accumulate: bool) -> Bound:
+        """What computes ``target = R source``, or ``target += R source``; both (K, B, N) with unit last stride."""
+
+    @abstractmethod
+    def bind_adjoint(self, state: Tensor) -> Bound:
+        """What computes ``state = R^T state`` in place; (K, B, N)."""
+
+
+class ElementwiseProduct(StackedProduct):
+    """R_k = r_k I or diag(r_k)."""
+
+    def __init__(self, residuals: Sequence[Residual]) -> None:
+        super().__init__(residuals)
+        self.factor = torch.stack([self._entries(residual) for residual in self.residuals])  # (K, 1, N)
+
+    def refresh(self) -> None:
+        """Copy the diagonals."""
+        for row, residual in zip(self.factor, self.residuals, strict=True):
+            row.copy_(self._entries(residual))
+
+    def bind(self, source: Tensor, target: Tensor, *, accumulate: bool) -> Bound:
+        """One elementwise operation."""
+        if accumulate:
+            return partial(target.addcmul_, self.factor, source)
+        return partial(torch.mul, source, self.factor, out=target)
+
+    def bind_adjoint(self, state: Tensor) -> Bound:
+        """One elementwise operation."""
+        return partial(state.mul_, self.factor)
+
+    @staticmethod
+    def _entries(residual: Residual) -> Tensor:
+        assert isinstance(residual, (ScalarResidual, DiagonalResidual))
+        return residual.r.expand(1, residual.size)
+
+
+class RotationProduct(StackedProduct):
+    """R_k of 2 x 2 rotations: a pair of units is one complex number, its rotation a multiplication by r exp(j phi)."""
+
+    def __init__(self, residuals: Sequence[Residual]) -> None:
+        super().__init__(residuals)
+        self.factor = torch.stack([self._factors(residual) for residual in self.residuals])  # (K, 1, N/2)
+        self.conjugate = self.factor.conj().resolve_conj()
+
+    def refresh(self) -> None:
+        """Copy r exp(j phi)."""
+        for row, residual in zip(self.factor, self.residuals, strict=True):
+            row.copy_(self._factors(residual))
+        self.conjugate.copy_(self.factor.conj())
+
+    def bind(self, source: Tensor, target: Tensor, *, accumulate: bool) -> Bound:
+        """One complex elementwise operation."""
+        source, target = self._pairs(source), self._pairs(target)
+        if accumulate:
+            return partial(target.addcmul_, self.factor, source)
+        return partial(torch.mul, source, self.factor, out=target)
+
+    def bind_adjoint(self, state: Tensor) -> Bound:
+        """One complex elementwise operation: the transpose turns the other way round."""
+        return partial(self._pairs(state).mul_, self.conjugate)
+
+    @staticmethod
+    def _pairs(state: Tensor) -> Tensor:
+        return torch.view_as_complex(state.view(*state.shape[:-1], -1, 2))
+
+    @staticmethod
+    def _factors(residual: Residual) -> Tensor:
+        assert isinstance(residual, RotationResidual)
+        return torch.complex(residual.scaled_cosine, residual.scaled_sine).unsqueeze(0)
+
+
+class DenseProduct(StackedProduct):
+    """Any R_k, by its matrix."""
+
+    def __init__(self, residuals: Sequence[Residual]) -> None:
+        super().__init__(residuals)
+        self.matrices = torch.stack([residual.matrix() for residual in self.residuals])  # (K, N, N)
+        self.transposed = self.matrices.transpose(1, 2)
+
+    def refresh(self) -> None:
+        """Copy the matrices."""
+        for entries, residual in zip(self.matrices, self.residuals, strict=True):
+            entries.copy_(residual.matrix())
+
+    def bind(self, source: Tensor, target: Tensor, *, accumulate: bool) -> Bound:
+        """One matrix product."""
+        return partial(target.baddbmm_, source, self.transposed, beta=1 if accumulate else 0)
+
+    def bind_adjoint(self, state: Tensor) -> Bound:
+        """One matrix product and one copy."""
+        scratch = torch.empty_like(state)
+
+        def run() -> None:
+            torch.bmm(state, self.matrices, out=scratch)
+            state.copy_(scratch)
+
+        return run
+
+
+class ChainedProduct(StackedProduct):
+    """R_k = R_k1 R_k2 ..., the last factor first."""
+
+    def __init__(self, residuals: Sequence[Residual]) -> None:
+        super().__init__(residuals)
+        chains = [_factors(residual) for residual in self.residuals]
+        self.factors = [stacked_product(position) for position in zip(*chains, strict=True)]
+        self._between: dict[tuple[int, torch.Size], Tensor] = {}
+
+    def refresh(self) -> None:
+        """Refresh every factor."""
+        for factor in self.factors:
+            factor.refresh()
+
+    def bind(self, source: Tensor, target: Tensor, *, accumulate: bool) -> Bound:
+        """One factor after the other, over buffers that all steps share."""
+        steps: list[Bound] = []
+        for position in range(len(self.factors) - 1, 0, -1):
+            key = position, source.shape
+            if key not in self._between:
+                self._between[key] = torch.empty_like(source, memory_format=torch.contiguous_format)
+            steps.append(self.factors[position].bind(source, self._between[key], accumulate=False))
+            source = self._between[key]
+        steps.append(self.factors[0].bind(source, target, accumulate=accumulate))
+        return partial(_run, tuple(steps))
+
+    def bind_adjoint(self, state: Tensor) -> Bound:
+        """The transposes in the opposite order, in place."""
+        return partial(_run, tuple(factor.bind_adjoint(state) for factor in self.factors))
+
+
+def stacked_product(residuals: Sequence[Residual]) -> StackedProduct:
+    """The fastest product that fits all the residuals, which have the same size."""
+    kinds = {type(residual) for residual in residuals}
+    if kinds <= {ScalarResidual, DiagonalResidual}:
+        return ElementwiseProduct(residuals)
+    if kinds == {RotationResidual}:
+        return RotationProduct(residuals)
+    if kinds == {ProductResidual} and len({len(_factors(residual)) for residual in residuals}) == 1:
+        return ChainedProduct(residuals)
+    return DenseProduct(residuals)
+
+
+def _factors(residual: Residual) -> list[Residual]:
+    assert isinstance(residual, ProductResidual)
+    return [factor for factor in residual.factors if isinstance(factor, Residual)]
+
+
+def _run(steps: tuple[Bound, ...]) -> None:
+    for step in steps:
+        step()

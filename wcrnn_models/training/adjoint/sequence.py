@@ -1,0 +1,153 @@
+"""Whole sequences of K networks: their final states, and the gradient with respect to their weights.
+
+Forward and backward are lists of operations on buffers that stay where they are. There is one matrix product per step
+in each direction, and the gradient of the weights is one matrix product over many steps at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from wcrnn_models.cells import WCRNN
+from wcrnn_models.training.adjoint.buffers import Buffers
+from wcrnn_models.training.adjoint.products import Bound
+from wcrnn_models.training.adjoint.recurrences import Recurrence, recurrence
+
+STEPS_AT_ONCE = 16
+"""Steps whose part of the gradient is one matrix product. Chosen by measurement (100 units, batches of 128): with one,
+a backward pass takes a tenth longer, and beyond 16 nothing is gained."""
+
+_PROGRAMS = 8
+"""Lengths and batch sizes for which the operations are kept; training has two, and one for the test set."""
+
+
+class SequenceKernel:
+    """Carries the states of K networks of equal sizes and form through their inputs, and a gradient back.
+
+    It keeps the states of one forward pass, until the next one.
+
+    Args:
+        networks: The K networks, all on one device. Their couplings and residuals are read at every forward pass.
+    """
+
+    def __init__(self, networks: Sequence[WCRNN]) -> None:
+        first = networks[0]
+        self.count, self.units, self.inputs = len(networks), first.hidden_size, first.input_size
+        self.width = self.units + 1 + self.inputs
+        self.width += self.width % 2  # even, so that rows of states are rows of complex numbers too
+        self.recurrence: Recurrence = recurrence(networks, self.width)
+        self.buffers = Buffers(first.recurrent.weight.dtype, first.recurrent.weight.device)
+        self._programs: dict[tuple[int, int, bool], _Program] = {}
+        self._kept: tuple[int, _Program] | None = None  # of the forward pass whose states are kept
+        self._passes = 0
+
+    def forward(self, weight: Tensor, inputs: Sequence[Tensor], *, keep: bool) -> tuple[Tensor, int]:
+        """The final states from zero initial states.
+
+        Args:
+            weight: (W_xx, b_xx + b_sx, W_sx, 0) of every network, shape (K, N, E).
+            inputs: One sequence for every network, shape (T, B, M) each.
+            keep: Whether to keep all states, for `backward`.
+
+        Returns:
+            x_{T+1}, shape (K, B, N), and the number of this forward pass.
+        """
+        steps, batch = inputs[0].shape[:2]
+        program = self._program(steps, batch, keep)
+        self._passes += 1
+        self._kept = (self._passes, program) if keep else None
+        self.recurrence.load(weight)
+        return program.forward(inputs), self._passes
+
+    def backward(self, adjoint: Tensor, number: int) -> Tensor:
+        """dL/dW of the forward pass of a number, from dL/dx_{T+1}.
+
+        Args:
+            adjoint: dL/dx_{T+1}, shape (K, B, N).
+            number: What `forward` returned.
+
+        Returns:
+            The gradient with respect to ``weight``, shape (K, N, E).
+
+        Raises:
+            RuntimeError: If it was not the last one, so that its states have been replaced.
+        """
+        if self._kept is None or self._kept[0] != number:
+            raise RuntimeError(
+                "the states of this forward pass have been replaced by those of a later one; call backward before the "
+                "next forward pass, or use the network itself"
+            )
+        return self._kept[1].backward(adjoint) * self.recurrence.gradient_scale
+
+    def _program(self, steps: int, batch: int, keep: bool) -> _Program:
+        key = steps, batch, keep
+        if key not in self._programs:
+            moved = self.buffers.moved
+            program = _Program(self, steps, batch, keep)
+            if self.buffers.moved > moved or len(self._programs) == _PROGRAMS:
+                self._programs.clear()  # in the first case, what they are bound to is out of use
+            self._programs[key] = program
+        return self._programs[key]
+
+
+class _Program:
+    """The operations for one length and batch size, bound to their buffers."""
+
+    def __init__(self, kernel: SequenceKernel, steps: int, batch: int, keep: bool) -> None:
+        self.kernel, self.steps, self.batch = kernel, steps, batch
+        count, units, width, recurrence = kernel.count, kernel.units, kernel.width, kernel.recurrence
+        name = "kept" if keep else "passing"
+        slots = steps + 1 if keep else 2
+        get = kernel.buffers.get
+        self.inputs = get("inputs", count, steps, batch, kernel.inputs)
+        self.extended = get(f"{name} extended states", count, slots, batch, width)
+        kept = [get(f"{name} {i}", count, steps if keep else 1, batch, units) for i in range(recurrence.kept)]
+        rows = [self.extended[:, slot] for slot in range(slots)]
+        states = [row[..., :units] for row in rows]
+        kept_rows = [[tensor[:, slot] for tensor in kept] for slot in range(steps if keep else 1)]
+        self.initial, self.final = states[0], states[steps % slots]
+        self._forward: list[Bound] = []
+        for step in range(steps):
+            row = rows[step % slots]
+            self._forward.append(partial(row[..., units + 1 : units + 1 + kernel.inputs].copy_, self.inputs[:, step]))
+            kept_row = kept_rows[step % len(kept_rows)]
+            self._forward += recurrence.step(row, row[..., :units], kept_row, states[(step + 1) % slots])
+        if keep:
+            self.adjoint = get("adjoint", count, batch, units)
+            self.gradient = get("gradient", count, units, width)
+            self.drive = get("drive", count, min(STEPS_AT_ONCE, steps), batch, units)
+            self._backward = list(self._transposes(states, kept_rows))
+
+    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+        """The final states, shape (K, B, N), in memory of their own."""
+        for target, sequence in zip(self.inputs, inputs, strict=True):
+            target.copy_(sequence)
+        units = self.kernel.units
+        self.extended[..., units].fill_(1)  # another program may have used the memory
+        self.extended[..., units + 1 + self.kernel.inputs :].zero_()
+        self.initial.zero_()
+        for run in self._forward:
+            run()
+        return self.final.clone(memory_format=torch.contiguous_format)
+
+    def backward(self, adjoint: Tensor) -> Tensor:
+        """The gradient up to its scale, shape (K, N, E)."""
+        self.adjoint.copy_(adjoint)
+        self.gradient.zero_()
+        for run in self._backward:
+            run()
+        return self.gradient
+
+    def _transposes(self, states: list[Tensor], kept: list[list[Tensor]]) -> Iterator[Bound]:
+        for start in reversed(range(0, self.steps, STEPS_AT_ONCE)):
+            stop = min(start + STEPS_AT_ONCE, self.steps)
+            for step in reversed(range(start, stop)):
+                yield from self.kernel.recurrence.transpose(
+                    states[step + 1], kept[step], self.adjoint, self.drive[:, step - start]
+                )
+            drives = self.drive[:, : stop - start].flatten(1, 2)  # (K, steps B, N)
+            yield partial(self.gradient.baddbmm_, drives.transpose(1, 2), self.extended[:, start:stop].flatten(1, 2))

@@ -1,0 +1,117 @@
+"""Train several networks of equal size at once, each in a directory of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from wcrnn_models.cells import WCRNN
+from wcrnn_models.errors import UserError
+from wcrnn_models.training.adjoint import EnsembleForward, can_train_together
+from wcrnn_models.training.config import TrainConfig
+from wcrnn_models.training.result import TrainResult
+from wcrnn_models.training.run import Run
+from wcrnn_models.training.trainer import open_run, usable
+
+
+def train_ensemble(
+    configs: Sequence[TrainConfig],
+    directories: Sequence[str | Path],
+    *,
+    progress: bool = False,
+    device: torch.device | str = "cpu",
+) -> list[TrainResult]:
+    """Train the WCRNNs of several configurations together: seeds, residuals, couplings, learning rates.
+
+    Every step of all networks is one batched matrix product. That is meant for GPUs, of which one small network leaves
+    most idle. On a CPU nothing is gained over one network after the other (see benchmarks/training.py); there, `sweep`
+    runs one process per core.
+
+    Every directory gets what `train` writes, with the same numbers to rounding: batched and single products may round
+    differently. Networks that are behind others after an interruption first catch up alone.
+
+    Args:
+        configs: What to train.
+        directories: Where to, one for each configuration.
+        progress: Whether to show a progress bar on a terminal.
+        device: Where to train.
+
+    Returns:
+        The course of every training, in the order of the configurations.
+
+    Raises:
+        UserError: If the networks differ in size, form, nonlinearity or type, or their batches in shape; or as `train`
+            says.
+        ValueError: If there is not one directory for each configuration.
+    """
+    if len(configs) != len(directories):
+        raise ValueError(f"expected one directory for each of {len(configs)} configurations, got {len(directories)}")
+    where = usable(device)
+    with ExitStack() as stack:
+        opened = [
+            stack.enter_context(open_run(config, Path(directory), where))
+            for config, directory in zip(configs, directories, strict=True)
+        ]
+        active = [run for run in opened if isinstance(run, Run)]
+        _refuse_different(active)
+        for run in active:
+            run.start()
+        active = [run for run in active if run.result is None]
+        front = max((run.iteration for run in active), default=0)
+        for run in active:
+            while run.result is None and run.iteration < front:
+                run.step()
+        _until_done([run for run in active if run.result is None], progress)
+        results = [run.result if isinstance(run, Run) else run for run in opened]
+    assert all(result is not None for result in results)
+    return [result for result in results if result is not None]
+
+
+def _until_done(active: list[Run], progress: bool) -> None:
+    total = sum(run.total - run.iteration for run in active)
+    with tqdm(total=total, unit="it", desc="train", disable=None if progress else True) as bar:
+        while active:
+            forward = EnsembleForward([run.model for run in active if isinstance(run.model, WCRNN)])
+            while all(run.result is None for run in active):
+                done = sum(run.iteration for run in active)
+                _step(active, forward)
+                bar.update(sum(run.iteration for run in active) - done)
+            active = [run for run in active if run.result is None]
+
+
+def _step(active: Sequence[Run], forward: EnsembleForward) -> None:
+    """One iteration of every run."""
+    batches = [run.batch() for run in active]
+    outputs = forward([inputs for inputs, _ in batches])
+    losses = [run.loss(output, targets) for run, output, (_, targets) in zip(active, outputs, batches, strict=True)]
+    values = torch.stack([loss.detach() for loss in losses]).tolist()
+    sound = [run.is_sound(value) for run, value in zip(active, values, strict=True)]
+    for run in active:
+        run.optimizer.zero_grad()
+    if any(sound):
+        # the losses do not share a parameter, so the gradient of their sum is that of each
+        torch.autograd.backward([loss for loss, good in zip(losses, sound, strict=True) if good])
+    for run, value, good in zip(active, values, sound, strict=True):
+        if good:
+            run.learn(value)
+        else:
+            run.diverge()
+
+
+def _refuse_different(runs: Sequence[Run]) -> None:
+    if not runs:
+        return
+    if not can_train_together([run.model for run in runs]):
+        raise UserError(
+            "only WCRNNs of one size, form, nonlinearity and type can be trained together; train the others one by one"
+        )
+    shapes = {(run.task.name, run.task.sequence_length, run.config.batch_size, run.total) for run in runs}
+    if len(shapes) > 1:
+        raise UserError(
+            "networks that are trained together need the same task, length, batch_size and number of iterations, got "
+            f"{', '.join(map(str, sorted(shapes)))}; train the others one by one"
+        )

@@ -1,0 +1,249 @@
+"""A training run: the network, its optimizer, the task, and what has been measured so far."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from wcrnn_models.checkpoints import CHECKPOINT_FOLDER, list_checkpoints, save_checkpoint
+from wcrnn_models.errors import UserError
+from wcrnn_models.files import remove_partial_files, write_atomically
+from wcrnn_models.tasks import Task
+from wcrnn_models.tasks.task import Batch
+from wcrnn_models.training.adjoint import fast_forward
+from wcrnn_models.training.build import build_model, build_task
+from wcrnn_models.training.config import TrainConfig
+from wcrnn_models.training.result import Status, TrainResult
+from wcrnn_models.training.resume import Progress, RunIdentity, load_progress, save_progress
+
+HISTORY_FILE = "history.json"
+RESUME_FILE = "resume.pt"
+
+
+class Run:
+    """Trains one network step by step, from its last evaluation on, and writes what `TrainResult` describes.
+
+    Args:
+        config: What to train.
+        directory: Where to; the caller holds it exclusively.
+        device: Where to train.
+
+    Attributes:
+        iteration: Training iterations done.
+        total: Training iterations of the whole run.
+        result: The result once the run has ended, None before.
+
+    Raises:
+        UserError: If the state to go on from is damaged, data are missing, or ``save_at`` lies beyond the end.
+    """
+
+    def __init__(self, config: TrainConfig, directory: Path, device: torch.device) -> None:
+        self.config, self.directory, self.device = config, directory, device
+        self.checkpoints = directory / CHECKPOINT_FOLDER
+        self.checkpoints.mkdir(exist_ok=True)
+        for folder in (directory, self.checkpoints):
+            remove_partial_files(folder)
+        self.task: Task = build_task(config)
+        self.model = build_model(config).to(device)
+        self.forward = fast_forward(self.model)
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=config.learning_rate, momentum=config.momentum)
+        self.total = config.epochs * self.task.iterations_per_epoch
+        if config.save_at and max(config.save_at) > self.total:
+            raise UserError(
+                f"save_at must not exceed the iterations of the run, {self.total}, got {max(config.save_at)}; "
+                "leave it out, or train for more epochs"
+            )
+        self.evaluate_every = config.evaluate_every or self.task.iterations_per_epoch
+        self.identity = RunIdentity(config.fingerprint(), self.total)
+        self.measured = Progress()
+        if (resume := directory / RESUME_FILE).exists():
+            self.measured = load_progress(resume, self.identity, self.model, self.optimizer)
+        self.iteration = self.measured.iteration if self.measured.iterations else 0
+        self.result: TrainResult | None = None
+        self._losses: list[float] = []  # since the last evaluation, as the norms
+        self._norms: list[float] = []
+
+    def start(self) -> None:
+        """Keep and measure the untrained network, unless the run goes on from an evaluation."""
+        if not self.measured.iterations:
+            self._save_checkpoint(0, None)
+            inputs, targets = self.batch()
+            loss = self.loss(self.forward(inputs), targets)
+            value = float(loss.detach())
+            norm = math.nan
+            if self.is_sound(value):
+                torch.autograd.backward(loss)
+                norm = self._gradient_norm()
+                self.optimizer.zero_grad()
+            self._losses, self._norms = [value], [norm]
+            if not math.isfinite(norm) or not self._evaluate():
+                self.diverge()
+                return
+        if self.iteration == self.total:  # stopped between the last evaluation and its record
+            self.result = self._write_history("finished")
+
+    def step(self) -> None:
+        """One iteration: a batch, its gradient, and a step of SGD."""
+        inputs, targets = self.batch()
+        loss = self.loss(self.forward(inputs), targets)
+        value = float(loss.detach())
+        if not self.is_sound(value):
+            self.diverge()
+            return
+        self.optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        self.learn(value)
+
+    def batch(self) -> Batch:
+        """The batch of the present iteration."""
+        inputs, targets = self.task.train_batch(self.iteration)
+        return inputs.to(self.device), targets.to(self.device)
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The training loss of a batch."""
+        return self.task.loss(outputs, targets)
+
+    def is_sound(self, loss: float) -> bool:
+        """Whether training can go on from a batch of this loss."""
+        limit = self.config.divergence_loss
+        return math.isfinite(loss) and (limit is None or loss <= limit)
+
+    def learn(self, loss: float) -> None:
+        """A step of SGD with the gradients that the parameters have, and what is due after it.
+
+        Args:
+            loss: The loss whose gradients they are.
+        """
+        norm = self._gradient_norm()
+        if not math.isfinite(norm):
+            self.diverge()
+            return
+        if self.config.gradient_clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
+        self.optimizer.step()
+        self.iteration += 1
+        self._losses.append(loss)
+        self._norms.append(norm)
+        if self.iteration % self.evaluate_every == 0 or self.iteration == self.total:
+            if not self._evaluate():
+                self.diverge()
+                return
+        elif self.iteration in self.config.save_at:
+            self._save_checkpoint(self.iteration, None)
+        self._probe()
+        if self.iteration == self.total:
+            self.result = self._write_history("finished")
+
+    def diverge(self) -> None:
+        """End the run: a number is not finite, or the loss too large."""
+        self.result = self._write_history("diverged", self.iteration)
+
+    def _gradient_norm(self) -> float:
+        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+        return float(torch.nn.utils.get_total_norm(gradients))
+
+    def _probe(self) -> None:
+        """Whether minimal performance has been reached, where it is measured between evaluations."""
+        every = self.config.probe_every
+        if every is None or self.iteration % every:
+            return
+        if self.task.minimal_performance is None or self.measured.reached is not None:
+            return
+        if self.measured.iteration != self.iteration and self.task.reaches(self._test_metric()):
+            self.measured.reached = self.iteration
+
+    def _evaluate(self) -> bool:
+        """Measure on the test set and save everything; whether weights and metric were finite."""
+        if not all(bool(parameter.isfinite().all()) for parameter in self.model.parameters()):
+            return False
+        metric = self._test_metric()
+        if not math.isfinite(metric):
+            return False
+        measured = self.measured
+        measured.iterations.append(self.iteration)
+        measured.train_losses.append(math.fsum(self._losses) / len(self._losses))
+        measured.gradient_norms.append(math.fsum(self._norms) / len(self._norms))
+        measured.test_metrics.append(metric)
+        if measured.reached is None and self.task.reaches(metric):
+            measured.reached = self.iteration
+        self._losses, self._norms = [], []
+        self._save_checkpoint(self.iteration, metric)
+        save_progress(self.directory / RESUME_FILE, self.identity, measured, self.model, self.optimizer)
+        self._write_history("running")
+        self._delete_superseded()
+        return True
+
+    def _test_metric(self) -> float:
+        return self.task.test_metric(self.forward, self.device)
+
+    def _save_checkpoint(self, iteration: int, metric: float | None) -> None:
+        save_checkpoint(
+            self.checkpoints / _checkpoint_name(iteration),
+            self.model,
+            self.config,
+            iteration=iteration,
+            test_metric=metric,
+            metric_name=self.task.metric_name,
+        )
+
+    def _delete_superseded(self) -> None:
+        """Keep the checkpoints that the result names, and those of ``save_at`` from before an interruption."""
+        kept = {*self._kept().values(), *map(_checkpoint_name, self.config.save_at)}
+        for weights in list_checkpoints(self.checkpoints):
+            if weights.stem not in kept:
+                weights.with_suffix(".json").unlink()
+                weights.unlink()
+
+    def _best(self) -> int | None:
+        """Index of the first evaluation with the best metric."""
+        metrics = self.measured.test_metrics
+        if not metrics:
+            return None
+        best = max(metrics) if self.task.higher_is_better else min(metrics)
+        return metrics.index(best)
+
+    def _kept(self) -> dict[str, str]:
+        best = self._best()
+        iterations = self.measured.iterations or [0]
+        saved = sorted(iteration for iteration in set(self.config.save_at) if iteration <= self.iteration)
+        return {
+            "initial": _checkpoint_name(0),
+            "best": _checkpoint_name(iterations[best or 0]),
+            "final": _checkpoint_name(iterations[-1]),
+            **{str(iteration): _checkpoint_name(iteration) for iteration in saved},
+        }
+
+    def _write_history(self, status: Status, diverged_at: int | None = None) -> TrainResult:
+        measured, best = self.measured, self._best()
+        warning = None
+        if status == "diverged":
+            limit = self.config.divergence_loss
+            warning = (
+                "training diverged: loss, gradient, weights or test metric were not finite"
+                f"{'' if limit is None else f', or the loss above {limit:g},'} after {diverged_at} iterations; use a "
+                "smaller learning rate, clip the gradient, or weaken the residual or the coupling"
+            )
+        result = TrainResult(
+            status=status,
+            metric_name=self.task.metric_name,
+            best_metric=None if best is None else measured.test_metrics[best],
+            best_iteration=None if best is None else measured.iterations[best],
+            iterations_to_minimal_performance=measured.reached,
+            total_iterations=self.total,
+            iterations=list(measured.iterations),
+            train_losses=list(measured.train_losses),
+            gradient_norms=list(measured.gradient_norms),
+            test_metrics=list(measured.test_metrics),
+            diverged_at=diverged_at,
+            warning=warning,
+            checkpoints={role: f"{CHECKPOINT_FOLDER}/{name}.safetensors" for role, name in self._kept().items()},
+        )
+        write_atomically(self.directory / HISTORY_FILE, result.to_json().encode())
+        return result
+
+
+def _checkpoint_name(iteration: int) -> str:
+    return f"iteration-{iteration:08d}"

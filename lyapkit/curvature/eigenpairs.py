@@ -40,6 +40,7 @@ class Eigenpairs:
         vectors: orthonormal columns, shape (P, k).
         residuals: |A v - lambda v|, recomputed with the operator, shape (k,).
         error_bounds: on |lambda - true eigenvalue|, shape (k,).
+        largest: magnitude of the largest Ritz value that was met, wanted or not.
         products: how many products were used, the k of the recomputation included.
         complete: whether the search for further eigenvalues came to its end.
     """
@@ -48,6 +49,7 @@ class Eigenpairs:
     vectors: Tensor
     residuals: Tensor
     error_bounds: Tensor
+    largest: float
     products: int
     complete: bool
 
@@ -90,23 +92,26 @@ def leading_eigenpairs(
     locked = torch.empty(0, size, dtype=torch.float64, device=device)
     values = torch.empty(0, dtype=torch.float64)
     suspects = torch.empty(0, dtype=torch.float64)
-    used, complete = 0, False
+    used, largest, complete = 0, 0.0, False
     while not complete and used < budget:
         front = torch.randn(block_size, size, generator=generator, dtype=torch.float64).to(device)
         if start is not None and locked.shape[0] == 0:
             front = _towards(start, front, generator)
         goal = _Goal(which, k, tolerance, resolution, values, suspects)
         run = BlockLanczos(product, front, locked, basis_size)
-        pairs, chosen, spent = _search(run, goal, budget - used)
+        pairs, chosen, spent, done = _search(run, goal, budget - used)
         used += spent
+        largest = max(largest, float(pairs.values.abs().max()))
         locked = torch.cat((locked, run.vectors(pairs.weights[:, chosen])))
         values = torch.cat((values, pairs.values[chosen]))
-        if used >= budget:
+        copies = min(block_size, run.room)
+        del run  # with its basis, before the next run has one
+        if not done:
             break
-        suspects = goal.suspects(pairs.values[chosen], pairs.residuals[chosen], values, min(block_size, run.room))
+        suspects = goal.suspects(pairs.values[chosen], pairs.residuals[chosen], values, copies)
         complete = locked.shape[0] == size or (values.numel() >= k and (chosen.numel() == 0 or suspects.numel() == 0))
     best = order(values, which)[:k]
-    return _polished(product, locked[best.to(device)], which, used + best.numel(), complete)
+    return _polished(product, locked[best.to(device)], which, largest, used + best.numel(), complete)
 
 
 def residual_limits(values: Tensor, largest: float, tolerance: float, resolution: float) -> Tensor:
@@ -204,8 +209,8 @@ class _Goal:
         return True
 
 
-def _search(run: BlockLanczos, goal: _Goal, budget: int) -> tuple[RitzPairs, Tensor, int]:
-    """Run until the goal is met, the space exhausted or the budget spent: pairs, which to take, and the products."""
+def _search(run: BlockLanczos, goal: _Goal, budget: int) -> tuple[RitzPairs, Tensor, int, bool]:
+    """Run until the goal is met or the budget spent: pairs, which to take, the products, and whether it was met."""
     used = judged = 0
     while True:
         used += run.expand(budget - used)
@@ -218,7 +223,7 @@ def _search(run: BlockLanczos, goal: _Goal, budget: int) -> tuple[RitzPairs, Ten
         chosen, done = goal.judge(pairs, run.room)
         judged = run.count
         if over or done:
-            return pairs, chosen, used
+            return pairs, chosen, used, done
         if full:
             taken = 0 if goal.is_check else goal.k
             keep = min(taken + (run.capacity - taken) // 2, run.capacity - run.pending)
@@ -236,7 +241,9 @@ def _towards(start: Tensor, random: Tensor, generator: torch.Generator) -> Tenso
     return old + 0.1 * new
 
 
-def _polished(product: BlockProduct, rows: Tensor, which: Which, products: int, complete: bool) -> Eigenpairs:
+def _polished(
+    product: BlockProduct, rows: Tensor, which: Which, largest: float, products: int, complete: bool
+) -> Eigenpairs:
     """Rayleigh-Ritz with one more product of all vectors, which also gives their true residuals."""
     images = product(rows.T).T
     projected = (rows @ images.T).cpu()
@@ -252,5 +259,5 @@ def _polished(product: BlockProduct, rows: Tensor, which: Which, products: int, 
         rest = Interval(known.low - slack, known.high + slack)
     bounds = torch.from_numpy(error_bounds(values.numpy(), residuals.numpy(), rest))
     # the operator is symmetric; what its products are not is their rounding
-    rounding = float(torch.linalg.vector_norm(projected - projected.T)) + 1e-14 * float(values.abs().max())
-    return Eigenpairs(values, rows.T, residuals, bounds + rounding, products, complete)
+    rounding = float(torch.linalg.vector_norm(projected - projected.T)) + 1e-14 * largest
+    return Eigenpairs(values, rows.T, residuals, bounds + rounding, largest, products, complete)

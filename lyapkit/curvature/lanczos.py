@@ -65,6 +65,7 @@ class BlockLanczos:
         self._front, _ = self._split_off(start[: self.room], 0.0)
         self._coupling = torch.zeros(0, 0, dtype=torch.float64)  # of the pending block to the last one multiplied
         self._scale = 0.0
+        self._cut = False
         self._depth = 0
 
     @property
@@ -83,6 +84,7 @@ class BlockLanczos:
         """
         block = self._front[: min(most, self.pending)]
         width, old = block.shape[0], self.count
+        self._cut = width < self.pending
         images = self._product(block.T).T
         if not bool(torch.isfinite(images).all()):
             raise FloatingPointError(
@@ -106,7 +108,7 @@ class BlockLanczos:
         """The Ritz pairs of the basis."""
         values, weights = torch.linalg.eigh(self._projected[: self.count, : self.count])
         last = weights[self.count - self._coupling.shape[1] :]
-        exhausted = self.pending == 0
+        exhausted = self.pending == 0 and not self._cut
         residuals = torch.zeros_like(values) if exhausted else torch.linalg.vector_norm(self._coupling @ last, dim=0)
         return RitzPairs(values, weights, residuals, self._depth, exhausted)
 

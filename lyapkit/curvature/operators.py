@@ -67,8 +67,12 @@ class WeightedLoss:
 
     @torch.no_grad()
     def outputs(self) -> list[Tensor]:
-        """The network's outputs for every batch, without derivatives."""
-        return [self.network(inputs) for inputs, _ in self.batches]
+        """The network's outputs for every batch, without derivatives.
+
+        Raises:
+            TypeError: they are not tensors.
+        """
+        return [_tensor(self.network(inputs)) for inputs, _ in self.batches]
 
     def hessian(self) -> BlockProduct:
         """The map V -> H V by double backward, (P, b) -> (P, b).
@@ -83,6 +87,9 @@ class WeightedLoss:
         """The map V -> J^T H_L J V, (P, b) -> (P, b), with J V as the derivative of the linear map u -> J^T u.
 
         The graphs are kept or built anew as for `hessian`.
+
+        Raises:
+            TypeError: the network's outputs are not one tensor.
         """
         return self._product(self._ggn_term)
 
@@ -95,7 +102,8 @@ class WeightedLoss:
         gradients = self._gradient(outputs, targets, create_graph=True)
         return lambda tangents: grad_columns(gradients, self.tensors, tangents, at_once=self.columns)
 
-    def _ggn_term(self, outputs: Tensor, targets: Any) -> _Term:
+    def _ggn_term(self, outputs: Any, targets: Any) -> _Term:
+        outputs = _tensor(outputs)
         cotangent = torch.zeros_like(outputs, requires_grad=True)
         pulled = grad(outputs, self.tensors, cotangent, create_graph=True, materialize_grads=True)
         seen = outputs.detach().requires_grad_()
@@ -148,3 +156,12 @@ class WeightedLoss:
 
 def _flatten(parts: Sequence[Tensor]) -> Tensor:
     return torch.cat([part.detach().reshape(-1).double() for part in parts])
+
+
+def _tensor(outputs: Any) -> Tensor:
+    if not isinstance(outputs, Tensor):
+        raise TypeError(
+            "the Gauss-Newton matrix, and with it the residual, is defined for a model that returns one tensor, got "
+            f"{type(outputs).__name__}; return the tensor, or take the Hessian."
+        )
+    return outputs

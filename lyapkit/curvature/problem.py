@@ -77,7 +77,8 @@ class CurvatureProblem:
 
     def cost(self) -> dict[str, object]:
         """Attributes of a result: the number of products, and the gradients that could have been had in their time."""
-        return {"products": self.products, "gradient_equivalents": self.product_seconds / self.gradient_seconds}
+        equivalents = self.product_seconds / max(self.gradient_seconds, 1e-9)
+        return {"products": self.products, "gradient_equivalents": equivalents}
 
 
 def curvature_problem(

@@ -90,8 +90,10 @@ def hessian_spectrum(
         A Dataset over ``rank`` (by magnitude) with
 
         - ``eigenvalue``, and ``residual``, the recomputed |H v - lambda v|: a true eigenvalue lies within it;
-        - ``error_bound`` on the eigenvalue, quadratic in the residual where its neighbours are farther away than that;
-          it is for the operator as it is computed, and holds where no eigenvalue was missed;
+        - ``error_bound`` on the eigenvalue, quadratic in the residual where all others are farther away than that (of
+          those that were left out it is known only that they are less wanted than the last one, so that the last one
+          has no better bound than its residual); it is for the operator as it is computed, its rounding included, and
+          holds where no eigenvalue was missed;
         - ``converged``, 1 where the residual met the tolerance;
         - with ``learning_rate``: ``effective_learning_rate``, ``effective_learning_rate_low`` and ``..._high``, which
           are its values over the residual interval of the eigenvalue, and ``contains_pole``, 1 where that interval
@@ -172,7 +174,7 @@ def hessian_spectrum(
             device=problem.device,
             start=guess,
         )
-    limits = residual_limits(pairs.values, float(pairs.values.abs().max()), tolerance, resolution)
+    limits = residual_limits(pairs.values, pairs.largest, tolerance, resolution)
     converged = pairs.residuals <= limits
     if not bool(converged.all()):
         warnings.warn(

@@ -185,7 +185,7 @@ def confirm(
     factors: Sequence[tuple[Tensor, ...]],
     active: Tensor | None,
 ) -> None:
-    """Hold a stretch of a run against the map itself: every step, and the tangents at three of them.
+    """Hold a stretch of a run against the map itself: every step, and the tangents at one of them (first, three).
 
     What a step does at other states than the ones it was tried at may not have been traced: a branch that depends on
     values, a counter.
@@ -215,11 +215,12 @@ def confirm(
     if bool(wrong.any()):
         step = int(where[wrong.any(dim=-1).nonzero()[0]])
         raise TracingFailed(f"the traced step differs from the map's at step {stretch.start + step + 1}")
-    generator = torch.Generator().manual_seed(length)
+    generator = torch.Generator().manual_seed(stretch.start)
     batch, size = stretch.after.shape
     frame = torch.randn(batch, size, traced.k, generator=generator, dtype=torch.float64).to(states.device)
     mixture = torch.randn(traced.k, 1, generator=generator, dtype=torch.float64).to(states.device)
-    for step in sorted({0, length // 2, length - 1}):
+    somewhere = int(torch.randint(length, (), generator=generator))
+    for step in sorted({0, somewhere, length - 1}) if stretch.start == 0 else [somewhere]:
         found = traced.carry(frame.to(traced.dtype), factors[step : step + 1]).double() @ mixture
         direction = (frame @ mixture).to(map.dtype)
         expected = plain.push(map, states[step], None if inputs is None else inputs[step], direction).double()

@@ -365,6 +365,28 @@ def test_batch_norm_in_training_mode_is_refused_and_its_statistics_stay() -> Non
     )
 
 
+class Named(nn.Linear):
+    """Returns its outputs by name."""
+
+    def forward(self, inputs: Tensor) -> dict[str, Tensor]:
+        return {"logits": super().forward(inputs)}
+
+
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_outputs_by_name_have_a_hessian_but_no_gauss_newton_matrix(pieces: int) -> None:
+    def loss(outputs: dict[str, Tensor], targets: Tensor) -> Tensor:
+        return mse_loss(outputs["logits"], targets)
+
+    torch.manual_seed(0)
+    model, batches = Named(3, 2).double(), [POINTS] * pieces
+    np.testing.assert_allclose(
+        curvature_operator(model, batches, loss) @ np.eye(8), dense(model, POINTS, loss), atol=1e-13
+    )
+    for operator in ("ggn", "residual"):
+        with pytest.raises(TypeError, match="a model that returns one tensor, got dict"):
+            curvature_operator(model, batches, loss, operator=operator)
+
+
 def test_random_numbers_in_the_loss_are_refused() -> None:
     def noisy(outputs: Tensor, targets: Tensor) -> Tensor:
         return mse_loss(outputs + 1e-9 * torch.randn_like(outputs), targets)

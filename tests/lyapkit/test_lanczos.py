@@ -192,6 +192,23 @@ def test_products_that_are_rounded_to_single_precision() -> None:
     assert bool(((found.values - expected).abs() <= found.error_bounds).all())
 
 
+def test_done_with_the_last_product_is_done() -> None:
+    """The search of a rank-one operator ends after two products, whether more are allowed or not."""
+    vector = torch.linspace(-1, 2, 30).double()
+    matrix = torch.outer(vector, vector)
+    for allowed in (3, 4, 50):
+        found = solve(matrix, 1, block_size=1, max_products=allowed)
+        assert found.complete
+        assert found.products == 3
+
+
+def test_the_smallest_of_a_positive_spectrum_converge_on_the_scale_of_the_largest() -> None:
+    values = np.concatenate((np.zeros(5), np.linspace(1e-3, 50, 60)))
+    found = solve(symmetric(values), 4, which="SA", resolution=1e-10)
+    check(found, symmetric(values), "SA")
+    assert 45 < found.largest <= 50 + 1e-9
+
+
 @pytest.mark.parametrize("allowed", [8, 9, 10, 15, 29])
 @pytest.mark.parametrize("block_size", [1, 3, 4])
 def test_no_more_products_than_allowed(allowed: int, block_size: int) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
 import h5py
 import xarray as xr
+
+BOOKKEEPING_BYTES = 2**20
+"""Room for what a file holds beside its numbers: names, attributes, indices."""
 
 
 def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> Path:
@@ -28,7 +33,7 @@ def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> Path
         FileNotFoundError: the directory does not exist.
         IsADirectoryError: ``path`` is a directory.
         ValueError: ``path`` is a device or a pipe.
-        OSError: the disk is full or cannot be written to; the old file, if any, is as it was.
+        OSError: the disk has no room for the file, or cannot be written to; the old file, if any, is as it was.
 
     Example:
         >>> import lyapkit, tempfile, torch
@@ -47,12 +52,12 @@ def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> Path
         raise ValueError(f"{path} is a device or a pipe, not a regular file; give the name of a file.")
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a directory; give the name of a file in it.")
+    _refuse_full_disk(result.nbytes, target.parent)
     handle, name = tempfile.mkstemp(prefix=".lyapkit-", suffix=".partial", dir=target.parent)
     os.close(handle)
     temporary = Path(name)
     try:
-        # in memory first: HDF5 can end the whole process where it meets a full disk
-        temporary.write_bytes(result.to_netcdf(engine="h5netcdf"))
+        result.to_netcdf(temporary, engine="h5netcdf")
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # mkstemp files are private; results are as readable as any other file
@@ -60,6 +65,19 @@ def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> Path
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def _refuse_full_disk(size: int, directory: Path) -> None:
+    """Say beforehand that a file will not fit: HDF5 ends the whole process where it meets a full disk.
+
+    Raises:
+        OSError: there is not room for twice the numbers and the bookkeeping of a file.
+    """
+    free, needed = shutil.disk_usage(directory).free, 2 * size + BOOKKEEPING_BYTES
+    if free < needed:
+        raise OSError(
+            errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {needed} bytes are needed, {free} are free", str(directory)
+        )
 
 
 def load(path: str | os.PathLike[str]) -> xr.Dataset | xr.DataTree:

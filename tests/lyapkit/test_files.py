@@ -1,9 +1,10 @@
 """Results go to files whole or not at all, and come back as they were."""
 
+import errno
 import math
 import os
+import shutil
 import stat
-from pathlib import Path
 
 import h5netcdf
 import numpy as np
@@ -67,15 +68,24 @@ def test_a_failing_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     path = lyapkit.save(old, tmp_path / "x.nc")
     before = path.read_bytes()
 
-    write_bytes = Path.write_bytes
-
-    def half(self, content) -> None:
-        write_bytes(self, bytes(content)[:100])
+    def half(self, target, **options) -> None:
+        target.write_bytes(b"half a fi")
         raise error
 
-    monkeypatch.setattr(Path, "write_bytes", half)
+    monkeypatch.setattr(kind, "to_netcdf", half)
     with pytest.raises(type(error)):
         lyapkit.save(old if kind is xr.Dataset else xr.DataTree(old), path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_disk_without_room_is_refused_beforehand(tmp_path, monkeypatch) -> None:
+    path = lyapkit.save(annihilating(), tmp_path / "x.nc")
+    before, usage = path.read_bytes(), shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda directory: usage._replace(free=100_000))
+    with pytest.raises(OSError, match=r"No space left on device: \d+ bytes are needed, 100000 are free") as error:
+        lyapkit.save(annihilating(), path)
+    assert error.value.errno == errno.ENOSPC
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 

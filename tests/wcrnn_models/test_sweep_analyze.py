@@ -85,6 +85,7 @@ def test_every_checkpoint_of_every_run(directory, in_process):
         np.testing.assert_allclose(tree[name][variable], expected[name][variable], rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_analyses_over_seed_r_and_checkpoint(directory, in_process):
     analyze_sweep(directory, include=["lyapunov_spectrum", "hessian_spectrum"], **OPTIONS)
     ds = collect_analyses(directory, "lyapunov_spectrum")

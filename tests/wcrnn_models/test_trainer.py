@@ -250,7 +250,8 @@ def test_resuming_after_an_exception_is_exact(uninterrupted, tmp_path, monkeypat
     assert not (tmp_path / ".resume.pt.abc.partial").exists()
 
 
-@pytest.mark.parametrize(("seed", "times"), [(0, 2), pytest.param(1, 6, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("seed", "times"), [(0, 2), (1, 6)])
 def test_resuming_after_kills_is_exact(tmp_path, seed, times):
     config = dataclasses.replace(CONFIG, epochs=100, evaluate_every=7)
     code = (

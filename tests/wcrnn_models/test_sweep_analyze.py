@@ -145,6 +145,17 @@ def test_analysed_checkpoints_are_skipped_unless_something_changed(directory, in
     assert calls == ["iteration-00000000", "iteration-00000008"]
 
 
+def test_the_untrained_network_alone(directory, in_process):
+    options = dict(include=["lyapunov_spectrum"], **OPTIONS)
+    outcomes = analyze_sweep(directory, CONFIGS[:2], checkpoints="first", **options)
+    assert list(outcomes) == [f"{run_name(config)}/iteration-00000000" for config in CONFIGS[:2]]
+    collected = collect_analyses(directory, "lyapunov_spectrum", CONFIGS[:2])
+    assert collected.checkpoint.values.tolist() == [0]
+    file = directory / run_name(CONFIGS[1]) / "checkpoints" / "iteration-00000000.safetensors"
+    expected = analyze_checkpoint(file, **options)["lyapunov_spectrum"].lyapunov_exponent
+    np.testing.assert_array_equal(collected.lyapunov_exponent.sel(seed=CONFIGS[1].seed, checkpoint=0), expected)
+
+
 @pytest.mark.slow
 def test_in_processes(directory):
     """A process that is killed is reported for all its checkpoints."""
@@ -164,7 +175,7 @@ def test_a_killed_process_is_reported(directory, monkeypatch):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda d: analyze_sweep(d, checkpoints="last"), "checkpoints must be 'all' or 'ends', got 'last'"),
+        (lambda d: analyze_sweep(d, checkpoints="last"), "checkpoints must be 'all', 'ends' or 'first', got 'last'"),
         (lambda d: analyze_sweep(d, [dataclasses.replace(TINY, seed=9)]), "holds no run"),
         (lambda d: analyze_sweep(d / "missing"), "there is no directory"),
         (lambda d: analyze_sweep(d, workers=0), "workers must be at least 1"),

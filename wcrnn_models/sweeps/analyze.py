@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import xarray as xr
 
@@ -24,7 +24,7 @@ from wcrnn_models.training.config import TrainConfig
 ANALYSIS_FOLDER = "analyses"
 """Folder of a run directory with one file for each analysed checkpoint."""
 
-Which = Literal["all", "ends"]
+Which = Literal["all", "ends", "first"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ def analyze_sweep(
     Args:
         directory: The directory of a sweep.
         configs: Which runs; all of the directory by default.
-        checkpoints: ``"all"`` that were kept, or the first and the last of each run, ``"ends"``.
+        checkpoints: ``"all"`` that were kept, the first and the last of each run, ``"ends"``, or the untrained
+            network alone, ``"first"``.
         workers: Processes at a time; all cores by default.
         scheduler: Address of a dask.distributed scheduler, whose workers do it instead.
         options: Arguments of `analyze_checkpoint`, such as ``samples`` and ``include``.
@@ -75,8 +76,8 @@ def analyze_sweep(
     Raises:
         UserError: If there is no such sweep, or a run has no checkpoint.
     """
-    if checkpoints not in ("all", "ends"):
-        raise UserError(f"checkpoints must be 'all' or 'ends', got {checkpoints!r}")
+    if checkpoints not in get_args(Which):
+        raise UserError(f"checkpoints must be 'all', 'ends' or 'first', got {checkpoints!r}")
     directory = Path(directory).absolute()
     jobs = []
     for run in chosen_runs(directory, configs):
@@ -85,6 +86,8 @@ def analyze_sweep(
             raise UserError(f"the run {run} in {directory} has no checkpoint; train it first, or choose configs")
         if checkpoints == "ends":
             files = list(dict.fromkeys((files[0], files[-1])))
+        elif checkpoints == "first":
+            files = files[:1]
         jobs.append(AnalysisJob(directory, {f"{run}/{file.stem}": file for file in files}, options))
     pool = make_pool(analyze, workers, scheduler)
     outcomes: dict[str, Outcome] = {}

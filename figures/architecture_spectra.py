@@ -1,0 +1,79 @@
+"""Lyapunov spectra of WCRNN, LSTM, UR-LSTM and S4D at the same error of the adding problem."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from figures.scripts import Script
+from figures.style import caption_line, panels
+
+NAMES = {"wcrnn-best": "WCRNN", "lstm": "LSTM", "ur-lstm": "UR-LSTM", "s4d": "S4D"}
+COLORS = {"wcrnn-best": "#0072B2", "lstm": "#D55E00", "ur-lstm": "#E69F00", "s4d": "#009E73"}
+INSTANCES = ("seed", "trajectory")
+LEADING = 20  # ranks in B
+LINEAR = 1e-3  # nats per step; beyond, the scale of A is logarithmic
+
+
+def draw(data: Mapping[str, xr.DataTree]) -> Figure:
+    """A: whole spectra, rank over state size. B: leading exponents by rank. Dashed: log |eigenvalues| of the residual.
+
+    Shaded is the range over seeds and trajectories, widened by the standard error of each. For S4D the dashed line is
+    exact, and shows where its exponents are that were not computed.
+    """
+    tree = data["architecture_spectra"]
+    figure, (whole, leading) = panels(1, 2, height=3.0)
+    for name, label in NAMES.items():
+        spectrum = tree[name].to_dataset()
+        size = int(spectrum.state_size[0])
+        _spectrum(whole, spectrum, size, COLORS[name], f"{label}: {_error(spectrum)}, {_count(spectrum, size)}")
+        _spectrum(leading, spectrum.sel(exponent=slice(None, LEADING)), 1, COLORS[name], None)
+    whole.set_yscale("symlog", linthresh=LINEAR)
+    whole.set(xlabel="rank / state size $i/N$", ylabel="Lyapunov exponent (nats per step)", xlim=(0, 1))
+    leading.set_yscale("symlog", linthresh=LINEAR)
+    leading.xaxis.set_major_locator(MaxNLocator(integer=True))
+    leading.set(xlabel="rank of the exponent $i$", ylabel="Lyapunov exponent (nats per step)", xlim=(0, LEADING + 1))
+    figure.legend(*whole.get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=6)
+    first = tree["wcrnn-best"]
+    note = (
+        f"adding problem, length {first.attrs['length']}; first checkpoint with RMS $\\leq$ {first.attrs['target']:g}"
+    )
+    missed = [label for name, label in NAMES.items() if bool((tree[name].test_error > first.attrs["target"]).any())]
+    if missed:
+        note += f" (not reached: {', '.join(missed)}; best shown)"
+    caption_line(figure, [tree], f"{note}\ndashed: log |eigenvalues of R|; of S4D: its exact exponents")
+    return figure
+
+
+def _spectrum(ax: Axes, spectrum: xr.Dataset, size: int, color: str, label: str | None) -> None:
+    exponent = spectrum.lyapunov_exponent
+    x = spectrum.exponent / size
+    style: dict[str, Any] = {"marker": "o", "markersize": 2, "linewidth": 0.9, "color": color}
+    ax.plot(x, exponent.mean(INSTANCES), label=label, **style)
+    low = (exponent - spectrum.standard_error).min(INSTANCES)
+    high = (exponent + spectrum.standard_error).max(INSTANCES)
+    ax.fill_between(x, low, high, color=color, alpha=0.25, linewidth=0)
+    ax.axhline(0, color="0.6", linewidth=0.6, zorder=0)
+    if "predicted_exponent" in spectrum:
+        predicted = spectrum.predicted_exponent.mean("seed")
+        if size == 1:
+            predicted = predicted.sel(predicted_rank=slice(None, LEADING))
+        ax.plot(predicted.predicted_rank / size, predicted, color=color, linewidth=0.8, linestyle=(0, (4, 2)))
+
+
+def _error(spectrum: xr.Dataset) -> str:
+    low, high = float(spectrum.test_error.min()), float(spectrum.test_error.max())
+    return f"RMS {low:.3f}" if low == high else f"RMS {low:.3f}\N{EN DASH}{high:.3f}"
+
+
+def _count(spectrum: xr.Dataset, size: int) -> str:
+    computed = spectrum.sizes["exponent"]
+    return f"N = {size}" if computed == size else f"{computed} of N = {size}"
+
+
+SCRIPT = Script("spectra of different networks at the same performance", ("architecture_spectra",), draw)

@@ -1,0 +1,83 @@
+"""How exponents of untrained networks deviate from log |eigenvalues of R| as the coupling grows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from figures.scripts import Script
+from figures.style import caption_line, panels
+
+COLORS = {
+    "scalar": "#0072B2",
+    "rotation": "#56B4E9",
+    "orthogonal": "#009E73",
+    "non-normal": "#D55E00",
+    "defective": "#CC79A7",
+}
+MARKERS = {"scalar": "o", "rotation": "s", "orthogonal": "^", "non-normal": "D", "defective": "v"}
+
+
+def draw(data: Mapping[str, xr.DataTree]) -> Figure:
+    """A: largest deviation of any exponent, with Weyl's bounds. B: mean. C: mean without its first-order term.
+
+    All are magnitudes in log-log, averages over network instances with their range shaded and standard errors of the
+    measurement as bars. The fitted powers of gamma are in the legends.
+    """
+    tree = data["coupling_law"]
+    measured = tree["coupling_law"].to_dataset()
+    figure, axes = panels(1, 3, height=3.2, sharex=True)
+    quantities = (
+        ("largest", "largest deviation", measured.largest_deviation, measured.largest_error),
+        ("mean", "|mean deviation|", measured.mean_deviation, measured.mean_error),
+        ("remainder", "|mean $-$ first-order term|", measured.mean_deviation - measured.first_order_mean, None),
+    )
+    for ax, (law, title, value, error) in zip(axes, quantities, strict=True):
+        for residual in measured.residual.values:
+            one = {"residual": residual}
+            label = f"{residual}: {_slope(measured.sel(residual=residual, law=law))}"
+            _points(ax, abs(value).sel(one), None if error is None else error.sel(one), str(residual), label)
+        ax.set(xscale="log", yscale="log", xlabel=r"coupling $\gamma$", ylabel=f"{title} (nats per step)")
+    _bounds(axes[0], measured)
+    for ax in axes:
+        low, high = ax.get_ylim()
+        ax.set_ylim(low, high * (high / low) ** 0.45)  # room for the legend above the data
+        ax.legend(loc="upper left", title=r"power of $\gamma$", fontsize=6, title_fontsize=6)
+    condition = float(measured.eigenvector_condition.sel(residual="non-normal").mean("seed"))
+    note = (
+        f"N = {measured.attrs['units']}, |eigenvalues| {measured.attrs['strength']:g}, fits up to "
+        f"$\\gamma$ = {measured.attrs['fitted_up_to']:g}; non-normal: cond(V) = {condition:.0f}"
+    )
+    caption_line(figure, [tree], note)
+    return figure
+
+
+def _points(ax: Axes, value: xr.DataArray, error: xr.DataArray | None, residual: str, label: str) -> None:
+    bars = None if error is None else np.sqrt((error**2).sum("seed").values) / error.sizes["seed"]
+    style: dict[str, Any] = {"color": COLORS[residual], "marker": MARKERS[residual], "markersize": 3, "linewidth": 0.9}
+    ax.errorbar(value.coupling.values, value.mean("seed").values, yerr=bars, label=label, capsize=0, **style)
+    if value.sizes["seed"] > 1:
+        low, high = value.min("seed"), value.max("seed")
+        ax.fill_between(value.coupling, low, high, color=COLORS[residual], alpha=0.2, linewidth=0)
+
+
+def _slope(measured: xr.Dataset) -> str:
+    """The mean over instances; its error is their standard error, or for one instance that of the fit."""
+    count = measured.sizes["seed"]
+    slope, fit = float(measured.slope.mean()), float(measured.slope_error.mean())
+    error = float(measured.slope.std(ddof=1)) / np.sqrt(count) if count > 1 else fit
+    return f"{slope:.3f} " + (f"$\\pm$ {error:.3f}" if error >= 0.0005 else "(error below 0.0005)")
+
+
+def _bounds(ax: Axes, measured: xr.Dataset) -> None:
+    """Of normal residuals, which share one; those of the others do not fit into the panel."""
+    bound = measured.largest_bound.sel(residual="scalar").max("seed")
+    ax.plot(bound.coupling, bound, color="0.3", linestyle=(0, (4, 2)), linewidth=0.8, label="Weyl's bound, normal")
+
+
+SCRIPT = Script("exponents against the coupling: the O(gamma) law", ("coupling_law",), draw)

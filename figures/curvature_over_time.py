@@ -1,0 +1,72 @@
+"""Curvature by time step of untrained networks below and above the edge of chaos, beside the weight of eq. (14)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from figures.protocols import STRENGTH_CLASSES
+from figures.scripts import Script
+from figures.style import band, caption_line, panels, strength_color
+from lyapkit import plots
+
+SUBCRITICAL, SUPERCRITICAL = STRENGTH_CLASSES[:2], STRENGTH_CLASSES[2:]
+MATRICES = (0.995, 1.01)
+"""Whose pairs of steps are shown: one below, one above the edge of chaos."""
+
+
+def draw(data: Mapping[str, xr.DataTree]) -> Figure:
+    """Above: subcritical; below: supercritical networks. A, D: share of every step in the leading curvature.
+
+    Crosses are eq. (14) with the states and inputs of the network, means over stretches of time; dashed is its weight
+    alone. Shares of each sum to 1.
+    B, E: pairs of stretches of time, measured. C, F: the weights |lambda|^((D-s) + (D-t)) of eq. (14), which is how the
+    pairs would be if every step did the same with the parameters.
+    """
+    tree = data["curvature_over_time"]
+    measured = tree["curvature_by_step"].to_dataset().isel(rank=0)
+    figure, axes = panels(2, 3, height=2.4)
+    for row, (strengths, shown) in enumerate(zip((SUBCRITICAL, SUPERCRITICAL), MATRICES, strict=True)):
+        by_step, pairs, weight = axes[3 * row : 3 * row + 3]
+        for r in strengths:
+            _by_step(by_step, measured.sel(r=r), r)
+        by_step.set(xlabel="time step $t$", ylabel="share of curvature")
+        by_step.plot([], [], color="0.4", linestyle=(0, (4, 2)), linewidth=0.8, label=r"weight $r^{D-t}$")
+        by_step.plot([], [], color="0.4", linestyle="", marker="x", ms=3, label="eq. (14)")
+        by_step.legend(fontsize=6, loc="upper left" if r < 1 else "upper right")
+        one = tree["curvature_by_step"].to_dataset().sel(r=shown).isel(seed=0)
+        _matrices(pairs, weight, one.assign_attrs(measured.attrs), shown)
+    caption_line(figure, [tree], _note(measured))
+    return figure
+
+
+def _by_step(ax: Axes, measured: xr.Dataset, r: float) -> None:
+    share = measured.step_curvature / measured.curvature
+    band(ax, measured.step, share, color=strength_color(r), label=f"$r={r:g}$")
+    weight = measured.step_weight.mean("seed")
+    ax.plot(measured.step, weight, color=strength_color(r), linestyle=(0, (4, 2)), linewidth=0.8)
+    pairs = measured.weak_coupling_curvature
+    of_bin = (pairs.sum("other_bin") / pairs.sum(("bin", "other_bin"))).mean("seed")[:-1]
+    first, last = (measured[name].isel(seed=0).values[:-1] for name in ("first_step", "last_step"))
+    ax.plot((first + last) / 2, of_bin / (last - first + 1), color=strength_color(r), linestyle="", marker="x", ms=3)
+
+
+def _matrices(pairs: Axes, weight: Axes, one: xr.Dataset, r: float) -> None:
+    """Both as shares, each on its own scale."""
+    share = one.step_to_step_curvature / one.curvature
+    expected = one.pair_weight.expand_dims(rank=one["rank"])
+    for ax, values, name in ((pairs, share, "measured"), (weight, expected, r"$r^{(D-s)+(D-t)}$")):
+        drawn = one.assign(step_to_step_curvature=values.transpose(*one.step_to_step_curvature.dims))
+        plots.curvature_between_steps(drawn, ax=ax)
+        ax.figure.axes[-1].set_ylabel("share of curvature")
+        ax.set_title(f"{name}, $r={r:g}$", loc="right")
+
+
+def _note(measured: xr.Dataset) -> str:
+    return f"{measured.attrs['samples']} test samples; A, D: mean and range over seeds; others: first seed"
+
+
+SCRIPT = Script("curvature by time step, sub- and supercritical", ("curvature_over_time",), draw)

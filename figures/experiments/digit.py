@@ -1,0 +1,123 @@
+"""One digit going through a trained network: Fig. 1."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import xarray as xr
+
+from figures.experiments.base import describe, train_all
+from figures.experiments.residual_strength import SAVE_AT
+from figures.protocols import Protocol
+from lyapkit.results import provenance
+from wcrnn_models.cells import WCRNN
+from wcrnn_models.checkpoints import load_checkpoint
+from wcrnn_models.sweeps.layout import read_result, run_name
+from wcrnn_models.tasks import SequentialMNIST
+from wcrnn_models.training.config import TrainConfig
+
+SAMPLE = 0
+"""The digit: the first of the test set."""
+
+SHOWN_UNITS = 6
+"""Units whose states are kept, evenly spaced."""
+
+FROM_STEP = 14 * 28
+"""The step that is looked at is the first of the brightest pixel from here on, the middle of the image."""
+
+
+@dataclass(frozen=True)
+class Digit:
+    """States, terms of eq. (11) and class probabilities of a weakly subcritical network.
+
+    The network is one of those of the experiment ``residual_strength``: r = 0.995, the first seed. The digit itself
+    is not part of the result, only its number in the test set.
+    """
+
+    name: str = "digit"
+    about: str = "one digit going through a trained network"
+
+    def config(self, protocol: Protocol) -> TrainConfig:
+        """Of the network."""
+        return protocol.images("smnist", r=0.995, seed=protocol.seeds[0], save_at=SAVE_AT[protocol.name])
+
+    def trainings(self, protocol: Protocol) -> list[TrainConfig]:
+        """What it trains."""
+        return [self.config(protocol)]
+
+    def measure(self, protocol: Protocol, runs: Path, *, workers: int | None, progress: bool) -> xr.DataTree:
+        """Train the network if it has not been, and show it the digit.
+
+        Args:
+            protocol: How much to train.
+            runs: Directory of a sweep; experiments may share it.
+            workers: Processes at a time; all cores by default.
+            progress: Whether to show a table of the runs.
+
+        Returns:
+            A tree with the child ``digit``, what `pass_through` gives, and the attributes of an `Experiment`.
+
+        Raises:
+            UserError: If the training failed, or MNIST is missing.
+        """
+        config = self.config(protocol)
+        train_all([config], runs, workers=workers, progress=progress)
+        run = runs / run_name(config)
+        result = read_result(run)
+        assert result is not None  # it has ended
+        checkpoint = load_checkpoint(run / result.checkpoints["final"])
+        assert isinstance(checkpoint.model, WCRNN)
+        inputs, labels = SequentialMNIST(dtype=torch.float64).test_samples(torch.tensor([SAMPLE]))
+        dataset = pass_through(checkpoint.model.double(), inputs[:, 0], FROM_STEP)
+        dataset.attrs = provenance(
+            asdict(config), dtype=torch.float64, device=torch.device("cpu"), checkpoint_sha256=checkpoint.sha256
+        )
+        dataset.attrs |= {"sample": SAMPLE, "label": int(labels[0]), "iteration": checkpoint.iteration}
+        tree = xr.DataTree.from_dict({"digit": dataset})
+        tree.attrs = describe(self.name, protocol, 1)
+        return tree
+
+
+@torch.no_grad()
+def pass_through(model: WCRNN, inputs: torch.Tensor, from_step: int) -> xr.Dataset:
+    """What a network does with one sequence.
+
+    Args:
+        model: A network with a linear residual, eq. (11), of classes.
+        inputs: s_1, ..., s_D, shape (D, 1), of the network's type.
+        from_step: Where to look for the largest input, counted from 0.
+
+    Returns:
+        ``state`` (step, unit): x_t for t = 1, ..., D + 1, of evenly spaced units; ``marked_step``, the step t of the
+        largest input; ``residual_term``, ``coupled_term`` and ``next_state`` (unit), the terms and the sum of
+        x_{t+1} = R x_t + gamma tanh(W x_t + S_t) there; and ``probability`` (class), the softmax of the readout of
+        x_{D+1}.
+    """
+    states = torch.cat([torch.zeros(1, model.hidden_size, dtype=inputs.dtype), model.states(inputs)])
+    marked = from_step + int(inputs[from_step:, 0].argmax())
+    before, after = states[marked], states[marked + 1]
+    residual_term = model.residual(before)
+    coupled_term = model.coupling * torch.tanh(model.recurrent(before) + model.input(inputs[marked]))
+    probability = torch.softmax(model.readout(states[-1]), dim=0)
+    count = min(SHOWN_UNITS, model.hidden_size)
+    units = np.linspace(0, model.hidden_size - 1, count).round().astype(int)
+    terms = {"residual_term": residual_term, "coupled_term": coupled_term, "next_state": after}
+    return xr.Dataset(
+        {
+            "state": (("step", "unit"), states[:, units].numpy(), {"long_name": "network state", "units": "1"}),
+            **{name: ("unit", values[units].numpy(), {"units": "1"}) for name, values in terms.items()},
+            "probability": ("class", probability.numpy(), {"long_name": "class probability", "units": "1"}),
+            "marked_step": ((), marked + 1, {"long_name": "time step of the terms", "units": "step"}),
+        },
+        {
+            "step": ("step", np.arange(1, len(states) + 1), {"long_name": "time step"}),
+            "unit": ("unit", units + 1, {"long_name": "number of the unit, from 1"}),
+            "class": ("class", np.arange(len(probability)), {"long_name": "class"}),
+        },
+    )
+
+
+DIGIT = Digit()

@@ -1,0 +1,50 @@
+"""Fig. 6: residuals of types A and B beside linear ones on sMNIST."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from figures.efficiency import ACCURACIES, characteristic_lines, counted, legend_above
+from figures.scripts import Script
+from figures.style import band, caption_line, panels
+
+COLORS = {"linear": "#4d4d4d", "A": "#0072B2", "B": "#D55E00"}
+LABELS = {"linear": "linear", "A": "type A", "B": "type B"}
+
+
+def draw(data: Mapping[str, xr.DataTree]) -> Figure:
+    """Best test accuracy; A: against r, B: against the angle of rotations."""
+    nonlinear = data["nonlinear_residuals"]
+    figure, (strength, angle) = panels(1, 2, sharey=True)
+    linear = data["residual_strength"]["training"].to_dataset()
+    strength_note = _compare(strength, linear, nonlinear["training_strength"].to_dataset(), "r")
+    strength.set(xlabel="maximal eigenvalue of the residual, $r$", ylabel="best test accuracy", ylim=ACCURACIES)
+    strength.axvline(1, color="0.6", linewidth=0.6, zorder=0)
+    legend_above(strength)
+    linear = data["rotations"]["training"].to_dataset().sel(task="smnist")
+    angle_note = _compare(angle, linear, nonlinear["training_angle"].to_dataset(), "phi")
+    angle.set_xlabel(r"angular frequency $\phi_0$ (radians per step)")
+    characteristic_lines(angle, float(linear.phi.max()))
+    note = "\n" + rf"A: {strength_note}. B: {angle_note}; $\phi_c = 2\pi/28$, thin lines: its harmonics"
+    caption_line(figure, data.values(), note)
+    return figure
+
+
+def _compare(ax: Axes, linear: xr.Dataset, nonlinear: xr.Dataset, over: str) -> str:
+    """Draw the best accuracy up to the last iteration at which all were evaluated; returns what the caption says."""
+    trainings = {"linear": linear} | {str(form): nonlinear.sel(form=form) for form in nonlinear.form.values}
+    last = max(set(linear.iteration.values) & set(nonlinear.iteration.values))
+    for form, training in trainings.items():
+        best = training.test_metric.sel(iteration=slice(None, last)).max("iteration")
+        band(ax, training[over].values, best, marker="o", color=COLORS[form], label=LABELS[form])
+    ends = {int(linear.iteration[-1]), int(nonlinear.iteration[-1])}
+    return f"first {counted(last)}, as the longer trainings have up to {max(ends)}" if len(ends) > 1 else counted(last)
+
+
+SCRIPT = Script(
+    "residuals of types A and B beside linear ones", ("nonlinear_residuals", "residual_strength", "rotations"), draw
+)

@@ -1,0 +1,84 @@
+"""Fig. B.4: rotations on sMNIST: learning, gradients over time, longer training, and random orthonormal residuals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize, to_hex
+from matplotlib.figure import Figure
+
+from figures.efficiency import ACCURACIES, best_metric, characteristic_lines, counted, legend_above
+from figures.protocols import CHARACTERISTIC_FREQUENCY
+from figures.scripts import Script
+from figures.style import TASK_COLORS, band, caption_line, panels
+from lyapkit import plots
+
+ORTHONORMAL_COLORS = {"random orthogonal": "#D55E00", "rotations, random angles": "#0072B2"}
+GRADIENT_ANGLES = 4  # in panel B, evenly chosen, so that they can be told apart
+INSET_STEPS = 4 * 28  # periods of the characteristic frequency
+LONG_EPOCHS = 200
+"""Of panel C in the paper."""
+
+
+def draw(data: Mapping[str, xr.DataTree]) -> Figure:
+    """A: learning for each angle. B: gradient norms before training. C: best accuracy. D: random orthonormal."""
+    rotations, orthonormal = data["rotations"], data["orthonormal"]
+    training = rotations["training"].to_dataset().sel(task="smnist")
+    figure, (learning, gradients, accuracy, random) = panels(2, 2)
+    multiples = training.phi.values / CHARACTERISTIC_FREQUENCY
+    shades = ScalarMappable(Normalize(0, max(multiples)), mpl.colormaps["viridis"])
+    colors = {phi: to_hex(shade) for phi, shade in zip(training.phi.values, shades.to_rgba(multiples), strict=True)}
+    for phi, color in colors.items():
+        band(learning, training.iteration.values, training.test_metric.sel(phi=phi), color=color, linewidth=0.8)
+    _gradients(gradients, rotations["gradient_propagation"].to_dataset().isel(seed=0, task=0, checkpoint=0), colors)
+    learning.set(xlabel="training iteration", ylabel="test accuracy", ylim=(0, 1))
+    figure.colorbar(shades, ax=[learning, gradients, accuracy, random], label=r"A, B: $\phi_0 / \phi_c$", aspect=50)
+    long_note = _longer(accuracy, rotations, training)
+    _random(random, orthonormal["training_smnist"].to_dataset())
+    gradients_note = f"B: untrained, first seed, one digit, at most {GRADIENT_ANGLES} angles"
+    note = f"\nA: {counted(int(training.iteration[-1]))}; {gradients_note}; {long_note}"
+    caption_line(figure, data.values(), note)
+    return figure
+
+
+def _gradients(ax: Axes, untrained: xr.Dataset, colors: Mapping[float, str]) -> None:
+    """Norms over time of some angles, and in an inset above them the last periods, where the oscillation shows."""
+    shown = np.unique(np.linspace(0, untrained.sizes["phi"] - 1, GRADIENT_ANGLES).round().astype(int))
+    inset = ax.inset_axes((0.3, 0.64, 0.7, 0.3))
+    for phi in untrained.phi.values[shown]:
+        norms = untrained.sel(phi=phi)
+        plots.gradient_propagation(norms, ax=ax, color=colors[phi], lines=1)
+        plots.gradient_propagation(norms.isel(step=slice(-INSET_STEPS, None)), ax=inset, color=colors[phi], lines=1)
+    low, high = ax.dataLim.intervaly
+    bottom = 0.9 * low
+    ax.set_ylim(bottom, bottom * (high / bottom) ** 2)  # the lower half; the inset is in the other
+    inset.set(yscale="linear", xlabel="", ylabel="")
+    inset.set_title(f"last {INSET_STEPS} steps", loc="center", fontsize=5, pad=1)
+    inset.tick_params(labelsize=5)
+
+
+def _longer(ax: Axes, rotations: xr.DataTree, training: xr.Dataset) -> str:
+    """Best accuracy against the angle; returns what the caption says of the length of the trainings."""
+    has_longer = "training_long" in rotations.children
+    drawn = rotations["training_long"].to_dataset() if has_longer else training
+    best_metric(ax, drawn, "phi", color=TASK_COLORS["smnist"], label="sMNIST")
+    characteristic_lines(ax, float(drawn.phi.max()))
+    ax.set(xlabel=r"angular frequency $\phi_0$ (radians per step)", ylabel="best test accuracy", ylim=ACCURACIES)
+    length = counted(int(drawn.iteration[-1]))
+    return f"C: {length}" if has_longer else f"C: {length} as in A, where the paper has {LONG_EPOCHS} epochs"
+
+
+def _random(ax: Axes, training: xr.Dataset) -> None:
+    for network in training.network.values:
+        metric = training.test_metric.sel(network=network)
+        band(ax, training.iteration.values, metric, color=ORTHONORMAL_COLORS[str(network)], label=str(network))
+    ax.set(xlabel="training iteration", ylabel="test accuracy", ylim=(0, 1))
+    legend_above(ax)
+
+
+SCRIPT = Script("rotations on sMNIST, and random orthonormal residuals", ("rotations", "orthonormal"), draw)

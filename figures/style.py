@@ -1,0 +1,185 @@
+"""What all figures share: widths, colours, panel letters, the caption line, and files that do not change."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, to_hex
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+STYLE = "lyapkit.plots.paper"
+
+NEW_LINE = "\n"
+
+ONE_COLUMN = 90 / 25.4
+"""Width of one column of the journal, in inches."""
+
+TWO_COLUMNS = 190 / 25.4
+"""Width of two columns of the journal, in inches."""
+
+_ANCHORS: tuple[tuple[float, str], ...] = (
+    (0.90, "#08306b"),
+    (0.95, "#2166ac"),
+    (0.995, "#56b4e9"),
+    (1.0, "#4d4d4d"),
+    (1.0025, "#e69f00"),
+)
+_ANCHORS += ((1.01, "#d55e00"), (1.03, "#7f0000"))
+_LOWEST, _HIGHEST = _ANCHORS[0][0], _ANCHORS[-1][0]
+_STRENGTHS = LinearSegmentedColormap.from_list(
+    "strengths", [((r - _LOWEST) / (_HIGHEST - _LOWEST), color) for r, color in _ANCHORS], N=1300
+)
+
+TASK_COLORS: Mapping[str, str] = {"smnist": "#0072B2", "psmnist": "#CC79A7", "scifar10": "#009E73"}
+"""Colours of the data sets."""
+
+CHARACTERISTIC_COLOR = "#009E73"
+"""Of the line at the characteristic frequency, green as in the paper."""
+
+
+def strength_color(r: float) -> str:
+    """The colour of a residual connection strength: blue if subcritical, grey at 1, orange to red if supercritical."""
+    return to_hex(_STRENGTHS((min(max(r, _LOWEST), _HIGHEST) - _LOWEST) / (_HIGHEST - _LOWEST)))
+
+
+def strength_label(r: float) -> str:
+    """How the paper calls the four networks of Fig. 2, and plain ``r = ...`` for others."""
+    names = {
+        0.95: "strongly subcritical",
+        0.995: "weakly subcritical",
+        1.0025: "critical",
+        1.01: "strongly supercritical",
+    }
+    return f"{names[r]}, $r={r:g}$" if r in names else f"$r={r:g}$"
+
+
+def panels(
+    rows: int, columns: int, *, width: float = TWO_COLUMNS, height: float = 2.3, **kwargs: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure with lettered axes.
+
+    Args:
+        rows: Of axes.
+        columns: Of axes.
+        width: Of the figure, in inches.
+        height: Of one row, in inches.
+        kwargs: Passed on to `matplotlib.figure.Figure.subplots`.
+
+    Returns:
+        The figure and its axes, row by row, with the letters A, B, ... where there is more than one.
+    """
+    figure = plt.figure(figsize=(width, height * rows), layout="constrained")
+    axes = list(np.atleast_1d(figure.subplots(rows, columns, **kwargs)).ravel())
+    if len(axes) > 1:
+        for letter, ax in zip("ABCDEFGHIJKLMNOP", axes, strict=False):
+            ax.set_title(letter, loc="left", fontweight="bold")
+    return figure, axes
+
+
+def caption_line(figure: Figure, data: Iterable[xr.DataTree], note: str = "") -> None:
+    """Write below the figure which protocol, how many seeds and which commit its data come from.
+
+    Args:
+        figure: To write on.
+        data: Result files that it draws.
+        note: What else the reader must know, such as the number of epochs.
+    """
+    figure.supxlabel(caption(data, note), x=0.995, ha="right", fontsize=5, color="0.35")
+
+
+def caption(data: Iterable[xr.DataTree], note: str = "") -> str:
+    """The text of `caption_line`; files of the same origin are named together. A note may begin with a new line."""
+    origins: dict[str, list[str]] = {}
+    for tree in data:
+        count = int(tree.attrs["seeds"])
+        origin = f"protocol {tree.attrs['protocol']}, {count} seed{'s' * (count != 1)}, commit {tree.attrs['commit']}"
+        origins.setdefault(origin, []).append(tree.attrs["experiment"])
+    parts = [f"{', '.join(names)}: {origin}" for origin, names in origins.items()]
+    return ". ".join(parts) + (f".{' ' * (not note.startswith(NEW_LINE))}{note}" if note else "")
+
+
+def band(ax: Axes, x: Sequence[float] | NDArray[Any], values: xr.DataArray, over: str = "seed", **line: Any) -> None:
+    """The mean over network instances as a line and the range between minimum and maximum shaded, as in the paper.
+
+    Args:
+        ax: To draw on.
+        x: Abscissae, along the other dimension of ``values``.
+        values: Two-dimensional; NaN where a run had ended.
+        over: The dimension of the instances.
+        line: Passed on to `matplotlib.axes.Axes.plot`.
+    """
+    (drawn,) = ax.plot(x, values.mean(over), **line)
+    if values.sizes[over] > 1:
+        ax.fill_between(x, values.min(over), values.max(over), color=drawn.get_color(), alpha=0.2, linewidth=0)
+
+
+def direct_label(ax: Axes, value: float, text: str, *, axis: str = "y", color: str = "0.15") -> None:
+    """A dashed reference line across the axes with its name written on it."""
+    if axis == "y":
+        ax.axhline(value, color=color, linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
+        ax.annotate(
+            text,
+            (1, value),
+            xycoords=("axes fraction", "data"),
+            xytext=(-2, 2),
+            textcoords="offset points",
+            ha="right",
+            color=color,
+        )
+    else:
+        ax.axvline(value, color=color, linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
+        ax.annotate(
+            text,
+            (value, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(2, -2),
+            textcoords="offset points",
+            va="top",
+            color=color,
+        )
+
+
+def write(figure: Figure, path: Path) -> list[Path]:
+    """Save as PDF with embedded fonts and as PNG; equal data give equal bytes.
+
+    Args:
+        figure: To save.
+        path: Without suffix.
+
+    Returns:
+        The files.
+    """
+    written = []
+    for suffix, metadata in ((".pdf", {"CreationDate": None}), (".png", {"Software": None})):
+        target = path.with_name(path.name + suffix)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=suffix)
+        os.close(handle)
+        try:
+            figure.savefig(temporary, metadata=metadata)
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(target)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        written.append(target)
+    plt.close(figure)
+    return written
+
+
+def scientific(value: float, digits: int = 2) -> str:
+    """A number as the paper's tables write it, such as 2.0e-5 as ``2.0 · 10⁻⁵``."""
+    if not math.isfinite(value):
+        return "fail"
+    exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])  # after rounding, which may carry into the next power
+    superscript = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{value / 10**exponent:.{digits - 1}f} · 10{superscript}"

@@ -1,0 +1,94 @@
+"""Curvature over time: sums, weights against closed forms, and what is drawn."""
+
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from figures import curvature_over_time as figure
+from figures.experiments import EXPERIMENTS
+from figures.experiments.curvature_over_time import CURVATURE_OVER_TIME, SAMPLES, by_step, weights
+from figures.protocols import PROTOCOLS, STRENGTH_CLASSES
+from wcrnn_models import TrainConfig, predict
+from wcrnn_models.errors import UserError
+from wcrnn_models.training.build import build_model, build_task
+
+CONFIG = TrainConfig(task="adding", length=12, hidden_size=6, r=0.9, coupling=0.05, test_size=20)
+
+
+def test_protocols() -> None:
+    assert dict(SAMPLES) == {"quick": 8, "cpu": 64, "paper": 1000}
+    assert EXPERIMENTS["curvature_over_time"] is CURVATURE_OVER_TIME
+
+
+def test_curvature_is_that_of_the_explicit_gauss_newton_matrix() -> None:
+    found = by_step(CONFIG, 10)
+    network, task = build_model(CONFIG).double(), build_task(CONFIG)
+    inputs = next(iter(task.test_batches()))[0][:, :10].double()
+    parameters = {name: value for name, value in network.named_parameters() if not name.startswith("readout")}
+
+    def outputs(values: dict[str, torch.Tensor]) -> torch.Tensor:
+        return torch.func.functional_call(network, values, (inputs,))
+
+    columns = torch.func.jacrev(outputs)({name: value.detach() for name, value in parameters.items()})
+    jacobian = torch.cat([columns[name].reshape(10, -1) for name in parameters], dim=1)
+    largest = float(torch.linalg.eigvalsh(2 / 10 * jacobian.detach() @ jacobian.detach().T)[-1])
+    assert float(found.eigenvalue[0]) == pytest.approx(largest, rel=1e-6)
+    assert float(found.step_curvature.sum()) == pytest.approx(largest, rel=1e-6)
+    assert float(found.readout_curvature[0]) == 0
+    assert float(found.pair_weight.sum()) == pytest.approx(1)
+    assert float(found.step_weight.sum()) == pytest.approx(1)
+
+
+def test_weights_are_powers_of_the_residual() -> None:
+    predictions = predict(build_model(CONFIG))
+    assert predictions is not None
+    step, pair = weights(predictions, np.array([1, 5, 9]), np.array([4, 8, 12]))
+    powers = 0.9 ** (12 - np.arange(1, 13))
+    np.testing.assert_allclose(step, powers / powers.sum(), rtol=1e-6)  # r is a float32 number
+    bins = powers.reshape(3, 4).sum(axis=1) / powers.sum()
+    np.testing.assert_allclose(pair, np.outer(bins, bins), rtol=1e-6)
+    assert pair[1, 1] / pair[2, 2] == pytest.approx(0.9**8, rel=1e-6)  # 2 (D - t), four steps apart
+
+
+def test_missing_data_are_named_with_the_remedy(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setenv("WCRNN_DATA_DIR", str(tmp_path))
+    with pytest.raises(UserError, match="wcrnn data fetch mnist"):
+        CURVATURE_OVER_TIME.measure(PROTOCOLS["quick"], tmp_path, workers=1, progress=False)
+
+
+def synthetic(seeds: int) -> xr.DataTree:
+    one = by_step(CONFIG, 10)
+    dataset = one.expand_dims(seed=range(seeds), r=list(STRENGTH_CLASSES)).copy(deep=True)
+    dataset["step_curvature"] = dataset.step_curvature * (1 + 0.5 * dataset.seed)
+    tree = xr.DataTree.from_dict({"curvature_by_step": dataset.assign_attrs(samples=10)})
+    tree.attrs = {"experiment": "curvature_over_time", "protocol": "cpu", "seeds": seeds, "commit": "0123456789"}
+    return tree
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_drawn_are_shares_weights_and_matrices(seeds: int) -> None:
+    tree = synthetic(seeds)
+    drawn = figure.draw({"curvature_over_time": tree})
+    found = tree["curvature_by_step"].to_dataset().isel(seed=0, r=0, rank=0)
+    share = (found.step_curvature / found.curvature).values
+    weak = found.weak_coupling_curvature
+    eq14 = (weak.sum("other_bin") / weak.sum()).values[:-1]  # bins of one step
+    for ax in (drawn.axes[0], drawn.axes[3]):
+        first = {line.get_label(): line for line in ax.lines}[f"$r={0.95 if ax is drawn.axes[0] else 1.0025:g}$"]
+        np.testing.assert_allclose(first.get_ydata(), share * (1 + 0.25 * (seeds - 1)))
+        dashed, crosses = ax.lines[1], ax.lines[2]
+        np.testing.assert_allclose(dashed.get_ydata(), found.step_weight)
+        np.testing.assert_allclose(crosses.get_ydata(), eq14)
+        np.testing.assert_allclose(crosses.get_xdata(), np.arange(1, 13))
+        assert len(ax.collections) == (2 if seeds > 1 else 0)
+    measured, weight = drawn.axes[1], drawn.axes[2]
+    pairs = (found.step_to_step_curvature / found.curvature).values[:-1, :-1]
+    np.testing.assert_allclose(measured.collections[0].get_array(), pairs)
+    np.testing.assert_allclose(weight.collections[0].get_array(), found.pair_weight.values[:-1, :-1])
+    assert "10 test samples" in drawn.get_supxlabel()
+    assert math.isclose(pairs.sum(), 1, rel_tol=1e-9)
+    plt.close(drawn)

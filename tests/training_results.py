@@ -1,0 +1,48 @@
+"""Result files of sweeps with random but known numbers, and what tests of figures read off the axes."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import xarray as xr
+
+
+def training(coordinates: Mapping[str, Sequence], iterations: Sequence[int] = (0, 5, 10), rng: int = 0) -> xr.Dataset:
+    """As `wcrnn_models.sweeps.collect` gives it, over ``coordinates`` and ``iteration``; every run reached MP."""
+    generator = np.random.default_rng(rng)
+    dims = tuple(coordinates)
+    shape = tuple(len(values) for values in coordinates.values())
+    metric = generator.uniform(0.1, 0.9, (*shape, len(iterations)))
+    variables = {
+        "best_metric": (dims, metric.max(-1)),
+        "iterations_to_minimal_performance": (dims, generator.integers(1, 1000, shape).astype(float)),
+        "reached_minimal_performance": (dims, np.ones(shape)),
+        "status": (dims, np.full(shape, "finished")),
+        "test_metric": ((*dims, "iteration"), metric),
+    }
+    return xr.Dataset(variables, {**coordinates, "iteration": list(iterations)}, {"analysis": "sweep"})
+
+
+def result(experiment: str, children: Mapping[str, xr.Dataset], seeds: int = 2) -> xr.DataTree:
+    """A result file with these children."""
+    tree = xr.DataTree.from_dict(dict(children))
+    tree.attrs = {"experiment": experiment, "protocol": "cpu", "seeds": seeds, "commit": "0123456789"}
+    return tree
+
+
+def filled(collection) -> dict[float, tuple[float, float]]:
+    """What `fill_between` has shaded: lower and upper end by abscissa."""
+    points = collection.get_paths()[0].vertices
+    return {
+        float(x): (float(points[points[:, 0] == x, 1].min()), float(points[points[:, 0] == x, 1].max()))
+        for x in np.unique(points[:, 0])
+    }
+
+
+def named(ax, label: str):
+    """The line of that label."""
+    return next(line for line in ax.lines if line.get_label() == label)
+
+
+def footnote(figure) -> str:
+    """The caption line."""
+    return figure.get_supxlabel()

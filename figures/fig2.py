@@ -36,7 +36,7 @@ def draw(data: Mapping[str, xr.DataTree]) -> Figure:
         exponents.axhline(np.log(r), color=color, linewidth=0.8, linestyle=(0, (4, 2)))
         plots.hessian_spectrum(untrained["hessian_spectrum"], ax=curvature, color=color)
         plots.gradient_propagation(untrained["gradient_propagation"], ax=gradients, color=color, lines=8)
-    exponents.annotate("dashed: $\\log r$", (0.98, 0.04), xycoords="axes fraction", ha="right")
+    exponents.annotate("dashed: $\\log r$", (0.98, 0.4), xycoords="axes fraction", ha="right")
     caption_line(figure, [tree, slow], "A: mean and range over seeds; B\N{EN DASH}D: untrained, first seed")
     return figure
 

@@ -13,7 +13,8 @@ import xarray as xr
 
 from figures.protocols import Protocol
 from wcrnn_models.errors import UserError
-from wcrnn_models.sweeps import analyze_sweep, collect, collect_analyses, sweep
+from wcrnn_models.sweeps import analyze_sweep, collect, collect_analyses, run_name, sweep
+from wcrnn_models.sweeps.assemble import assemble
 from wcrnn_models.training.config import TrainConfig
 
 Configs = Callable[[Protocol], Sequence[TrainConfig]]
@@ -102,12 +103,30 @@ class Experiment:
             name, outcome = next(iter(failed.items()))
             raise UserError(f"{len(failed)} of {len(outcomes)} analyses failed, such as {name}: {outcome.message}")
         names = (*options["include"], "network")
-        return {name: self._with_dimensions(collect_analyses(runs, name, configs), configs) for name in names}
+        return {name: self._with_dimensions(collect_all(runs, name, configs), configs) for name in names}
 
     def _with_dimensions(self, dataset: xr.Dataset, configs: Sequence[TrainConfig]) -> xr.Dataset:
         """With a dimension also for fields of which all runs have the same value."""
         missing = [name for name in self.dimensions if name not in dataset.dims]
         return dataset.expand_dims({name: [getattr(configs[0], name)] for name in missing})
+
+
+def collect_all(runs: Path, analysis: str, configs: Sequence[TrainConfig]) -> xr.Dataset:
+    """One analysis of some runs over the fields that vary and over all their checkpoints.
+
+    As `collect_analyses`, which keeps the checkpoints that all runs have: here those that a run does not have, because
+    it diverged, are NaN.
+    """
+    chosen = {run_name(config): config for config in configs}
+    parts = {name: collect_analyses(runs, analysis, [config]) for name, config in chosen.items()}
+    checkpoints = sorted({int(each) for part in parts.values() for each in part.checkpoint.values})
+    label = next(iter(parts.values())).checkpoint.attrs
+    full = {name: part.reindex(checkpoint=checkpoints) for name, part in parts.items()}
+    return assemble(
+        {name: each.assign_coords(checkpoint=("checkpoint", checkpoints, label)) for name, each in full.items()},
+        chosen,
+        "grid",
+    )
 
 
 def train_all(configs: Sequence[TrainConfig], runs: Path, *, workers: int | None, progress: bool) -> None:

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 from analysis_results import gradient_propagation, hessian_spectrum, variational_term
-from training_results import result, training
 
 from figures.claims import exponent_range, hessian_change, heterogeneity_effect, slopes
+from training_results import result, training
 
 R = [0.95, 1.0025]
 GRID = {"seed": [0], "r": R, "checkpoint": [0, 100, 938]}

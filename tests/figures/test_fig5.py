@@ -4,13 +4,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from analysis_results import gradient_propagation, hessian_spectrum, variational_term
-from training_results import filled, footnote, named, result, training
 
 from artists import drawn
 from figures.experiments import EXPERIMENTS
 from figures.experiments.heterogeneity import HETEROGENEITY
 from figures.fig5 import EXPONENTS, SCRIPT, colors, name
 from figures.protocols import PROTOCOLS
+from training_results import filled, footnote, named, result, training
 from wcrnn_models.training.config import TrainConfig
 
 WIDTHS = [0.0, 0.04, 0.08, 0.12]

@@ -2,12 +2,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from analysis_results import variational_term
-from training_results import footnote, result
 
 from artists import drawn
 from figures.figB1 import EXPONENTS, SCRIPT
 from figures.protocols import STRENGTH_CLASSES
 from figures.style import strength_color, strength_label
+from training_results import footnote, result
 
 R = [0.9, *STRENGTH_CLASSES]  # also one that is not drawn
 

@@ -3,7 +3,6 @@ from dataclasses import replace
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from training_results import footnote, named, result, training
 
 from artists import drawn
 from figures.experiments import EXPERIMENTS
@@ -11,6 +10,7 @@ from figures.experiments.learning_rates import LEARNING_RATES
 from figures.figB2 import BEST_CONSTANT, SCRIPT
 from figures.protocols import PROTOCOLS, STRENGTH_CLASSES
 from figures.style import strength_color, strength_label
+from training_results import footnote, named, result, training
 from wcrnn_models.tasks import AddingProblem
 
 PANELS = [(0.1, 0.01), (0.1, 0.001), (0.01, 0.01), (0.01, 0.001)]

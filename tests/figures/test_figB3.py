@@ -2,12 +2,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from analysis_results import hessian_spectrum
-from training_results import filled, footnote, named, result, training
 
 from artists import drawn
 from figures.figB3 import SCRIPT, iteration_colors
 from figures.protocols import PROTOCOLS, STRENGTH_CLASSES
 from figures.style import strength_color
+from training_results import filled, footnote, named, result, training
 
 CHECKPOINTS = [0, 100, 300, 938]
 

@@ -1,9 +1,9 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from training_results import training
 
 from figures.marks import margin_label, mark_diverged
+from training_results import training
 
 
 @pytest.fixture

@@ -59,6 +59,25 @@ def test_an_experiment_trains_analyses_and_collects(quick, tmp_path):
     assert abs(tree["network"].residual_log_magnitude - exact).max() < 1e-7  # r in float32
 
 
+def test_checkpoints_that_a_diverged_run_does_not_have_are_missing(quick, tmp_path):
+    def configs(protocol):
+        rates = (0.01, 1e30)  # the latter diverges at once
+        return [replace(TINY, learning_rate=rate, epochs=2, evaluate_every=3) for rate in rates]
+
+    def options(protocol):
+        return {"samples": 9, "trajectories": 1, "include": ("variational_term",)}
+
+    experiment = Experiment("tiny", "a", configs, ("seed", "learning_rate"), configs, options, checkpoints="all")
+    tree = experiment.measure(quick, tmp_path, workers=1, progress=False)
+    assert tree["training"].status.squeeze().values.tolist() == ["finished", "diverged"]
+    exponents = tree["variational_term"].running_exponent.squeeze("seed")
+    assert {0, 6} <= set(exponents.checkpoint.values.tolist())
+    assert np.isfinite(exponents.sel(learning_rate=0.01)).all()
+    assert np.isfinite(exponents.sel(learning_rate=1e30, checkpoint=0)).all()
+    assert np.isnan(exponents.sel(learning_rate=1e30, checkpoint=6)).all()
+    assert exponents.checkpoint.attrs["long_name"] == "training iteration"
+
+
 def test_an_experiment_does_not_train_again(quick, tmp_path):
     experiment = tiny_experiment()
     first = experiment.measure(quick, tmp_path, workers=1, progress=False)

@@ -112,21 +112,21 @@ class Experiment:
 
 
 def collect_all(runs: Path, analysis: str, configs: Sequence[TrainConfig]) -> xr.Dataset:
-    """One analysis of some runs over the fields that vary and over all their checkpoints.
+    """One analysis of some runs over the fields that vary and over checkpoints.
 
-    As `collect_analyses`, which keeps the checkpoints that all runs have: here those that a run does not have, because
-    it diverged, are NaN.
+    As `collect_analyses`, but runs that ended early, because they diverged, do not shorten the others: what they do not
+    have of the checkpoints that are common to those trained longest is NaN.
     """
     chosen = {run_name(config): config for config in configs}
-    parts = {name: collect_analyses(runs, analysis, [config]) for name, config in chosen.items()}
-    checkpoints = sorted({int(each) for part in parts.values() for each in part.checkpoint.values})
-    label = next(iter(parts.values())).checkpoint.attrs
-    full = {name: part.reindex(checkpoint=checkpoints) for name, part in parts.items()}
-    return assemble(
-        {name: each.assign_coords(checkpoint=("checkpoint", checkpoints, label)) for name, each in full.items()},
-        chosen,
-        "grid",
-    )
+    parts = {name: collect_analyses(runs, analysis, [config]).drop_encoding() for name, config in chosen.items()}
+    iterations = {name: set(part.checkpoint.values.tolist()) for name, part in parts.items()}
+    last = max(max(each) for each in iterations.values())
+    common = sorted(set.intersection(*(each for each in iterations.values() if last in each)))
+    attributes = next(iter(parts.values())).checkpoint.attrs
+    for name, part in parts.items():
+        parts[name] = part.reindex(checkpoint=common)
+        parts[name].checkpoint.attrs = attributes
+    return assemble(parts, chosen, "grid")
 
 
 def train_all(configs: Sequence[TrainConfig], runs: Path, *, workers: int | None, progress: bool) -> None:

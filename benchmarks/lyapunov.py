@@ -109,7 +109,7 @@ def many(trajectories: int, steps: int, peer: dict[str, float]) -> None:
             lambda q=interval: lyapkit.lyapunov_spectrum(map, steps=steps, initial_state=starts, qr_interval=q)
         )
         row(f"lyapkit, QR interval {interval}", seconds)
-    against(peer, "henon", seconds)
+        against(peer, "henon", seconds)
 
 
 def against(peer: dict[str, float], name: str, seconds: float) -> None:

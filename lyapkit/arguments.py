@@ -79,6 +79,33 @@ def check_interval(interval: int, name: str = "qr_interval") -> int:
     return interval
 
 
+def check_interval_of_run(interval: int, steps: int) -> int:
+    """A ``qr_interval`` that fits into a run.
+
+    Raises:
+        TypeError: not an integer.
+        ValueError: below 1 or above the number of steps.
+    """
+    interval = check_interval(interval)
+    if interval > steps:
+        raise ValueError(
+            f"qr_interval must be at most the number of steps, {steps}, got {interval}; choose a smaller one, or "
+            '"auto".'
+        )
+    return interval
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """A switch: true or false and nothing else, so that ``"no"`` is not taken for true.
+
+    Raises:
+        TypeError: neither.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {value!r}.")
+    return value
+
+
 def check_fraction(name: str, value: Any) -> float:
     """A number between 0 and 1.
 
@@ -97,10 +124,12 @@ def check_dt(dt: float) -> float:
     """The duration of a step.
 
     Raises:
-        TypeError: not a number.
+        TypeError: not a number, or a boolean.
         ValueError: not positive and finite.
     """
     try:
+        if isinstance(dt, bool):
+            raise TypeError
         dt = float(dt)
     except (TypeError, ValueError):
         raise TypeError(f"dt must be a number, got {dt!r}.") from None

@@ -14,6 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor, nn
 
@@ -110,7 +111,7 @@ class AffineCell:
         """M."""
         return self.weight.shape[1] - self.units - 1
 
-    @property
+    @cached_property
     def trained_rows(self) -> int:
         """The leading rows of the matrix that hold parameters; the rows below, if any, are fixed."""
         return 1 + max(int(place.rows.max()) for place in self.places)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,41 +142,45 @@ def prepare_drive(
     return Drive(state, inputs, steps, transient, 0, _checked_lengths(lengths, inputs, transient))
 
 
-def run(
-    map: RecurrentMap,
-    drive: Drive,
-    length: int,
-    step: Callable[[Tensor, Tensor | None], Tensor] | None = None,
-) -> Iterator[Stretch]:
+def run(map: RecurrentMap, drive: Drive, length: int) -> Iterator[Stretch]:
     """Step the map along the drive, ``length`` steps at a time, without derivatives.
 
     Args:
         map: the map.
         drive: initial states and inputs.
         length: steps in a stretch.
-        step: a faster function in place of the map's own step, equal to it.
 
     Raises:
         FloatingPointError: a state is not finite; the message names step and trajectory.
     """
     state = drive.state
-    step = map.step if step is None else step
     for start in range(0, drive.steps, length):
         stop = min(start + length, drive.steps)
         states = []
         with torch.no_grad():  # closed before the yield, or the caller would be without gradients too
             for index in range(start, stop):
                 states.append(state)
-                after = step(state, drive.input_at(index))
+                after = map.step(state, drive.input_at(index))
                 active = drive.active(index)
                 state = after if active is None else torch.where(active.unsqueeze(-1), after, state)
             stretch = torch.stack(states)  # (L, B, N)
-        _refuse_overflow(stretch, state, drive.offset + start)
+        refuse_overflow(torch.cat((stretch[1:], state[None])), drive.offset + start)
         yield Stretch(start, stretch, None if drive.inputs is None else drive.inputs[start:stop], state)
 
 
-def _refuse_overflow(states: Tensor, after: Tensor, start: int) -> None:
-    finite = torch.isfinite(torch.cat((states[1:], after[None]))).all(dim=-1)  # (L, B): after each step
+def refuse_overflow(after: Tensor, start: int) -> None:
+    """Refuse states that are not finite.
+
+    Args:
+        after: the state after each of L steps, shape (L, B, N).
+        start: steps done before the first of them, for the message.
+
+    Raises:
+        FloatingPointError: a state is not finite; the message names step and trajectory.
+    """
+    if math.isfinite(float(after.sum())):  # sums of numbers that are not finite are not
+        return
+    finite = torch.isfinite(after).all(dim=-1)  # (L, B)
     if not bool(finite.all()):
         step, trajectory = (~finite).nonzero()[0].tolist()
         raise FloatingPointError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lyapkit.arguments import check_flag
 from lyapkit.purity import HIDDEN_STATE, RANDOM_NUMBERS, ModuleWatch
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents import TangentStrategy, choose_strategy
@@ -25,10 +26,10 @@ def probed_tangents(
         The strategy, and the derivative error found by `probe_derivative` (-1 without ``check``).
 
     Raises:
-        TypeError: a step does not return a tensor.
+        TypeError: a step does not return a tensor, or ``check`` is not a boolean.
         ValueError: the map is not differentiable or fails one of the checks; the message says which and what to do.
     """
-    if check:
+    if check_flag("check", check):
         probe_step(map, state, input)
     tangents = choose_strategy(map, state, input)
     return tangents, probe_derivative(map, state, input, tangents) if check else -1.0

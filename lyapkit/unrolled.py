@@ -44,7 +44,25 @@ class UnrolledNetwork:
         state = self.map.initial_state(inputs.shape[1])
         for input in inputs.unbind(0):
             state = self.map.step(state, input)
-        return self.readout(self.map.output(state))
+        return self.read(state)
+
+    def read(self, state: Tensor) -> Tensor:
+        """States (B, N) to outputs (B, O).
+
+        Raises:
+            ValueError: the readout is for another number of features.
+        """
+        emitted = self.map.output(state)
+        try:
+            return self.readout(emitted)
+        except RuntimeError as error:
+            if not any(part in str(error) for part in ("cannot be multiplied", "must match the size", "size mismatch")):
+                raise
+            features = emitted.shape[-1]
+            raise ValueError(
+                f"readout cannot take the network's output of shape {tuple(emitted.shape)}: {error}. Give one that "
+                f"takes {features} features, such as torch.nn.Linear({features}, ...)."
+            ) from error
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Parameters of the map, and of the readout under the prefix ``readout.``; each tensor once."""

@@ -16,11 +16,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("wheel")
-    done = subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(directory), str(ROOT)],
-        capture_output=True,
-        text=True,
-    )
+    code = f"from hatchling.build import build_wheel; build_wheel({str(directory)!r})"  # as pip calls it, by PEP 517
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     (path,) = directory.glob("*.whl")
     return path
@@ -84,8 +81,10 @@ def test_versions_agree() -> None:
 
 def test_every_requirement_is_in_the_tested_set() -> None:
     pinned = {line.split("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line}
-    for requirement in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]:
-        assert requirement.split(">=")[0].split("[")[0] in pinned
+    extras = PROJECT["optional-dependencies"]
+    for requirement in [*PROJECT["dependencies"], *extras["test"], *extras["docs"]]:
+        name = requirement.split(">=")[0].split("[")[0]
+        assert name in pinned or name == "triton"  # of which PyTorch's CUDA builds ask for their own version
 
 
 def test_extras_exist() -> None:

@@ -159,7 +159,7 @@ def _checked_coupling(coupling: float | Tensor, size: int) -> Tensor:
 
 
 def _as_map(network: WCRNN) -> RecurrentMap:
-    from wcrnn_models.adapter import WCRNNMap  # here, because the adapter is about this module's class
+    from wcrnn_models.network_map import WCRNNMap  # here, because the adapter is about this module's class
 
     return WCRNNMap(network)
 

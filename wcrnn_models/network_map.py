@@ -1,13 +1,16 @@
-"""The adapter that lets lyapkit analyse any `RecurrentNetwork`."""
+"""The adapters that let lyapkit analyse any `RecurrentNetwork`, and what it may know of a WCRNN beyond its step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from lyapkit import RecurrentMap
+from lyapkit.cell_derivatives import AffineCell
+from wcrnn_models.cells import WCRNN
+from wcrnn_models.derivatives import affine_cell
 from wcrnn_models.network import RecurrentNetwork
 
 
@@ -63,3 +66,29 @@ class NetworkMap(RecurrentMap):
     def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """The network's parameters, those of the readout among them."""
         return self.network.named_parameters()
+
+
+class WCRNNMap(NetworkMap):
+    """The step of a WCRNN, with its derivatives and the rate at which its gradients are predicted to grow.
+
+    Args:
+        network: The network; its current weights are read at every step.
+    """
+
+    network: WCRNN
+
+    def __init__(self, network: WCRNN) -> None:
+        super().__init__(network)
+
+    @property
+    def predicted_gradient_rate(self) -> float | None:
+        """Eq. (15): log |largest eigenvalue of R|, to O(gamma); None for nonlinear residuals, and subclasses."""
+        linear = self.network.form == "linear" or self.network.nonlinearity == "identity"
+        if type(self.network) is not WCRNN or not linear:
+            return None
+        return float(self.network.residual.log_magnitudes()[0])
+
+    def cell_derivatives(self) -> Sequence[AffineCell] | None:
+        """One layer; None for a subclass, which may step differently, and for weights that are not parameters."""
+        cell = affine_cell(self.network) if type(self.network) is WCRNN else None
+        return None if cell is None else [cell]

@@ -15,17 +15,19 @@ from torch import Tensor, nn
 from lyapkit.adapters import as_map
 from lyapkit.arguments import check_integer, refuse_inference_mode
 from lyapkit.cell_derivatives import AffineCell
+from lyapkit.curvature.batches import Batch, batch_pairs, batch_weights
 from lyapkit.curvature.by_step_autodiff import step_sums_by_autodiff
 from lyapkit.curvature.by_step_sums import StepSums, step_sums
 from lyapkit.curvature.loss_check import check_loss
 from lyapkit.curvature.operators import WeightedLoss
-from lyapkit.curvature.problem import OPERATORS, Batch, batch_pairs, batch_weights, choose_parameters
+from lyapkit.curvature.problem import OPERATORS, choose_parameters, names_and_shapes
 from lyapkit.curvature.recurrent_head import Head, Operator
 from lyapkit.curvature.recurrent_layout import ParameterLayout
 from lyapkit.curvature.recurrent_products import MEMORY_BUDGET, recurrent_products
 from lyapkit.curvature.recurrent_sweeps import Workspace
 from lyapkit.curvature.recurrent_trajectory import Trajectory
 from lyapkit.curvature.spectrum import hessian_spectrum
+from lyapkit.curvature.start import check_parameters
 from lyapkit.progress import progress_bar
 from lyapkit.results import make_dataset, provenance
 from lyapkit.unrolled import UnrolledNetwork, check_sequence, resolve_readout
@@ -189,7 +191,7 @@ def curvature_by_step(
         "reduction": reduction,
         "k": k,
         "bins": bins,
-        "parameters": {name: list(tensor.shape) for name, tensor in chosen.items()},
+        "parameters": names_and_shapes(chosen),
         "batches": len(pairs),
         "loss": getattr(loss, "__name__", type(loss).__name__),
         "by_recursion": run.cells is not None,
@@ -298,10 +300,7 @@ def _leading_vectors(spectrum: xr.Dataset, chosen: Mapping[str, nn.Parameter], k
     """The first k eigenvectors, shape (P, k), float64."""
     if getattr(spectrum, "attrs", {}).get("analysis") != "hessian_spectrum" or "eigenvector" not in spectrum:
         raise ValueError("eigenvectors must be a result of hessian_spectrum with eigenvectors=True.")
-    shapes = {name: list(tensor.shape) for name, tensor in chosen.items()}
-    theirs = json.loads(spectrum.attrs["config_json"])["parameters"]
-    if theirs != shapes:
-        raise ValueError(f"eigenvectors are those of the parameters {theirs}, expected {shapes}.")
+    check_parameters(spectrum, chosen, "eigenvectors")
     available = spectrum.sizes["rank"]
     if not 1 <= k <= available:
         raise ValueError(f"k must be between 1 and the number of eigenvectors {available}, got {k}.")

@@ -13,9 +13,10 @@ import xarray as xr
 from torch import Tensor
 
 from lyapkit.arguments import check_integer
+from lyapkit.curvature.batches import Batch
 from lyapkit.curvature.distribution import axis, cumulative_band, gaussian, probe_error, smoothed
-from lyapkit.curvature.eigenpairs import BLOCK_SIZE, RESOLUTION, TOLERANCE, leading_eigenpairs
-from lyapkit.curvature.problem import Batch, CurvatureProblem, Operator, curvature_problem
+from lyapkit.curvature.eigenpairs import BLOCK_SIZE, RESOLUTION, TOLERANCE, default_basis_size, leading_eigenpairs
+from lyapkit.curvature.problem import CurvatureProblem, Operator, curvature_problem
 from lyapkit.curvature.quadrature import Quadrature, lanczos_quadrature
 from lyapkit.curvature.recurrent_products import MEMORY_BUDGET
 from lyapkit.curvature.start import eigenpairs_of
@@ -255,7 +256,7 @@ def _deflated(
             resolution=RESOLUTION[problem.dtype],
             max_products=MOST_PRODUCTS + 2 * k,
             block_size=BLOCK_SIZE,
-            basis_size=2 * k + 8 * BLOCK_SIZE,
+            basis_size=default_basis_size(problem.size, k, BLOCK_SIZE),
             generator=generator,
             device=problem.device,
         )

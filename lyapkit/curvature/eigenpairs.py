@@ -7,14 +7,15 @@ look for what is left, until nothing is.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from lyapkit.curvature.bounds import error_bounds
-from lyapkit.curvature.lanczos import BlockLanczos, RitzPairs
+from lyapkit.curvature.goal import Goal
+from lyapkit.curvature.lanczos import BlockLanczos, RitzPairs, finite
 from lyapkit.curvature.operators import BlockProduct
 from lyapkit.curvature.wanted import Interval, Which, interval, order
 
@@ -25,10 +26,8 @@ TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
 """On residuals relative to their eigenvalues, by the type of the model."""
 RESOLUTION = {torch.float64: 1e-10, torch.float32: 1e-5}
 """Of residuals relative to the largest eigenvalue, below which none has to be: well above the rounding of a product."""
-LOOSEST = 1e-3
-"""Relative residual that ends a search at the latest; Ritz values with larger ones may still change places."""
-MISS = 1e-6
-"""Probability at which a copy that no run has found is held to be absent."""
+BASIS_BYTES = 2**27
+"""128 MiB, which a basis may take by default even where fewer vectors would do."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,7 @@ class Eigenpairs:
         largest: magnitude of the largest Ritz value that was met, wanted or not.
         products: how many products were used, the k of the recomputation included.
         complete: whether the search for further eigenvalues came to its end.
+        method: "lanczos", or "dense" where the whole matrix was computed.
     """
 
     values: Tensor
@@ -52,6 +52,7 @@ class Eigenpairs:
     largest: float
     products: int
     complete: bool
+    method: Literal["lanczos", "dense"]
 
 
 def leading_eigenpairs(
@@ -71,6 +72,8 @@ def leading_eigenpairs(
 ) -> Eigenpairs:
     """The k most wanted eigenpairs.
 
+    Where k is half of the dimensions or more, the whole matrix takes no more products than a search, which needs 2k.
+
     Args:
         product: A X for a block with orthonormal columns, (P, b) -> (P, b), float64.
         size: P.
@@ -88,6 +91,8 @@ def leading_eigenpairs(
     Raises:
         FloatingPointError: a product is not finite.
     """
+    if size <= 2 * k:
+        return _rayleigh_ritz(product, torch.eye(size, dtype=torch.float64, device=device), k, which)
     budget = max_products - k  # k are kept for the residuals
     locked = torch.empty(0, size, dtype=torch.float64, device=device)
     values = torch.empty(0, dtype=torch.float64)
@@ -97,7 +102,7 @@ def leading_eigenpairs(
         front = torch.randn(block_size, size, generator=generator, dtype=torch.float64).to(device)
         if start is not None and locked.shape[0] == 0:
             front = _towards(start, front, generator)
-        goal = _Goal(which, k, tolerance, resolution, values, suspects)
+        goal = Goal(which, k, tolerance, resolution, values, suspects, largest)
         run = BlockLanczos(product, front, locked, basis_size)
         pairs, chosen, spent, done = _search(run, goal, budget - used)
         used += spent
@@ -108,110 +113,37 @@ def leading_eigenpairs(
         del run  # with its basis, before the next run has one
         if not done:
             break
-        suspects = goal.suspects(pairs.values[chosen], pairs.residuals[chosen], values, copies)
+        suspects = goal.suspects(pairs, chosen, values, copies)
         complete = locked.shape[0] == size or (values.numel() >= k and (chosen.numel() == 0 or suspects.numel() == 0))
     best = order(values, which)[:k]
-    return _polished(product, locked[best.to(device)], which, largest, used + best.numel(), complete)
+    found = _rayleigh_ritz(product, locked[best.to(device)], k, which, largest)
+    return replace(found, products=used + found.products, complete=complete, method="lanczos")
 
 
-def residual_limits(values: Tensor, largest: float, tolerance: float, resolution: float) -> Tensor:
-    """What a residual may be at most for its eigenvalue to count as converged.
+def default_basis_size(size: int, k: int, block_size: int) -> int:
+    """2k + 8b vectors, or as many as 128 MiB hold.
+
+    The former suffice where the wanted eigenvalues are far from the others. Where they are not, every restart forgets
+    what took products to find; memory is taken only as the basis grows.
 
     Args:
-        values: eigenvalues.
-        largest: the largest magnitude of all.
-        tolerance: relative to each.
-        resolution: relative to the largest.
+        size: number of parameters P.
+        k: number of pairs.
+        block_size: b.
     """
-    return torch.clamp(tolerance * values.abs(), min=resolution * largest)
+    return max(2 * k + 8 * block_size, min(size, BASIS_BYTES // (8 * size)))
 
 
-@dataclass(frozen=True)
-class _Goal:
-    """What a run looks for: the k most wanted pairs, or, once k are known, what should be among them and is not.
+def _search(run: BlockLanczos, goal: Goal, budget: int) -> tuple[RitzPairs, Tensor, int, bool]:
+    """Run until the goal is met or the budget spent: pairs, which to take, the products, and whether it was met.
 
-    Attributes:
-        which: which eigenvalues are wanted.
-        k: how many.
-        tolerance: on residuals, relative to the eigenvalue.
-        resolution: and to the largest one.
-        known: the eigenvalues locked so far.
-        copied: those of them that may have more copies.
+    A run from b vectors is exhausted with D of them, the sum of min(b, m) over all eigenspaces. Any n > D - min(b, m)
+    hold n - D + min(b, m) vectors of an eigenspace by the count of dimensions alone: these are exact while more wanted
+    ones are not seen yet. The block that is then pending is smaller than the first and the last of the run; it is
+    multiplied as well.
     """
-
-    which: Which
-    k: int
-    tolerance: float
-    resolution: float
-    known: Tensor
-    copied: Tensor
-
-    @property
-    def is_check(self) -> bool:
-        return self.known.numel() >= self.k
-
-    def judge(self, pairs: RitzPairs, room: int) -> tuple[Tensor, bool]:
-        """The pairs to take, and whether the run may stop here."""
-        chosen = order(pairs.values, self.which)[: self.k]
-        tolerance = min(self.tolerance, LOOSEST)
-        limits = residual_limits(pairs.values, self._scale(pairs.values), tolerance, self.resolution)
-        done = pairs.residuals <= 0.9 * limits  # a little below what is promised
-        if not self.is_check:
-            enough = chosen.numel() == min(self.k, room)
-            return chosen, pairs.exhausted or (enough and bool(done[chosen].all()))
-        rest = self._rest(self.known)
-        chosen = chosen[rest.outside(pairs.values[chosen], limits[chosen])]
-        if chosen.numel() or pairs.exhausted:
-            return chosen, pairs.exhausted or bool(done[chosen].all())
-        return chosen, self._nothing_left(pairs, rest, limits, room)
-
-    def suspects(self, found: Tensor, residuals: Tensor, values: Tensor, copies: int) -> Tensor:
-        """Eigenvalues of which a run from so many vectors found as many copies, and which are not merely the last.
-
-        Args:
-            found: eigenvalues of the run.
-            residuals: theirs; values are copies where their residual intervals meet.
-            values: those of all runs.
-            copies: the number of vectors.
-        """
-        scale = self._scale(values)
-        reach = residuals + residuals[:, None] + 0.1 * self.resolution * scale
-        close = ((found - found[:, None]).abs() <= reach).sum(dim=1) >= copies
-        if values.numel() < self.k:
-            return found[close]
-        limits = residual_limits(found, scale, self.tolerance, self.resolution)
-        return found[close & self._rest(values).outside(found, limits)]
-
-    def _scale(self, found: Tensor) -> float:
-        return max(float(values.abs().max()) for values in (self.known, found) if values.numel())
-
-    def _rest(self, values: Tensor) -> Interval:
-        return interval(values[order(values, self.which)[: self.k]], self.which)
-
-    def _nothing_left(self, pairs: RitzPairs, rest: Interval, limits: Tensor, room: int) -> bool:
-        """Whether a copy of a suspect would have shown by now, on each side."""
-        low, high = pairs.values[0], pairs.values[-1]
-        spread = float(high - low)
-        sides = (
-            (self.copied[self.copied > rest.high], -1, rest.high - high),
-            (self.copied[self.copied < rest.low], 0, low - rest.low),
-        )
-        for copied, leading, gap in sides:
-            if copied.numel() == 0:
-                continue
-            away = float((copied - pairs.values[leading]).abs().min())
-            # Kuczynski & Wozniakowski (1992): how likely a random start hides an eigenvalue so far out for so long
-            missed = 1.648 * room**0.5 * math.exp(-math.sqrt(away / (away + spread)) * (2 * pairs.depth - 1))
-            # or a leading vector that has less of such an eigenvector in it than the random start had
-            enough = max(float(limits[leading]), 0.01 * float(gap) / room**0.5)
-            if missed > MISS and float(pairs.residuals[leading]) > enough:
-                return False
-        return True
-
-
-def _search(run: BlockLanczos, goal: _Goal, budget: int) -> tuple[RitzPairs, Tensor, int, bool]:
-    """Run until the goal is met or the budget spent: pairs, which to take, the products, and whether it was met."""
     used = judged = 0
+    ends = False
     while True:
         used += run.expand(budget - used)
         full = run.count + run.pending > run.capacity
@@ -222,6 +154,8 @@ def _search(run: BlockLanczos, goal: _Goal, budget: int) -> tuple[RitzPairs, Ten
         pairs = run.ritz()
         chosen, done = goal.judge(pairs, run.room)
         judged = run.count
+        if done and not ends and 0 < run.pending < run.width:
+            ends, done, due = True, False, False
         if over or done:
             return pairs, chosen, used, done
         if full:
@@ -241,11 +175,10 @@ def _towards(start: Tensor, random: Tensor, generator: torch.Generator) -> Tenso
     return old + 0.1 * new
 
 
-def _polished(
-    product: BlockProduct, rows: Tensor, which: Which, largest: float, products: int, complete: bool
-) -> Eigenpairs:
-    """Rayleigh-Ritz with one more product of all vectors, which also gives their true residuals."""
-    images = product(rows.T).T
+def _rayleigh_ritz(product: BlockProduct, rows: Tensor, k: int, which: Which, largest: float = 0.0) -> Eigenpairs:
+    """The k most wanted pairs in the span of orthonormal rows, by one product of all, and their true residuals."""
+    count, size = rows.shape
+    images = finite(product(rows.T)).T
     projected = (rows @ images.T).cpu()
     values, weights = torch.linalg.eigh((projected + projected.T) / 2)
     best = order(values, which)
@@ -254,10 +187,11 @@ def _polished(
     rows, images = turn @ rows, turn @ images
     residuals = torch.linalg.vector_norm(images - values.to(rows)[:, None] * rows, dim=1).cpu()
     rest = None
-    if rows.shape[0] < rows.shape[1]:  # the least wanted values are themselves known to their residuals only
+    if count < size:  # the least wanted values are themselves known to their residuals only
         known, slack = interval(values, which), float(residuals[-2:].max())
         rest = Interval(known.low - slack, known.high + slack)
     bounds = torch.from_numpy(error_bounds(values.numpy(), residuals.numpy(), rest))
     # the operator is symmetric; what its products are not is their rounding
-    rounding = float(torch.linalg.vector_norm(projected - projected.T)) + 1e-14 * largest
-    return Eigenpairs(values, rows.T, residuals, bounds + rounding, largest, products, complete)
+    largest = max(largest, float(values.abs().max()))
+    bounds += float(torch.linalg.vector_norm(projected - projected.T)) + 1e-14 * largest
+    return Eigenpairs(values[:k], rows[:k].T, residuals[:k], bounds[:k], largest, count, True, "dense")

@@ -51,6 +51,7 @@ class BlockLanczos:
 
     Attributes:
         count: number of basis vectors n.
+        width: number of start vectors, at most that of the dimensions.
     """
 
     def __init__(self, product: BlockProduct, start: Tensor, known: Tensor, capacity: int) -> None:
@@ -63,6 +64,7 @@ class BlockLanczos:
         self._basis = start.new_empty(self.capacity, size)
         self._projected = torch.zeros(self.capacity, self.capacity, dtype=torch.float64)
         self._front, _ = self._split_off(start[: self.room], 0.0)
+        self.width = self._front.shape[0]
         self._coupling = torch.zeros(0, 0, dtype=torch.float64)  # of the pending block to the last one multiplied
         self._scale = 0.0
         self._cut = False
@@ -85,12 +87,7 @@ class BlockLanczos:
         block = self._front[: min(most, self.pending)]
         width, old = block.shape[0], self.count
         self._cut = width < self.pending
-        images = self._product(block.T).T
-        if not bool(torch.isfinite(images).all()):
-            raise FloatingPointError(
-                "a curvature product is not finite; check the loss and the weights (a root-mean-square loss has no "
-                "derivative where it is zero)."
-            )
+        images = finite(self._product(block.T)).T
         self.count += width
         self._basis[old : self.count] = block
         basis = self._basis[: self.count]
@@ -148,3 +145,17 @@ class BlockLanczos:
         for seen in (self._known, self._basis[: self.count]):
             rows = rows - (rows @ seen.T) @ seen
         return rows
+
+
+def finite(images: Tensor) -> Tensor:
+    """The same, looked at.
+
+    Raises:
+        FloatingPointError: a product is not finite.
+    """
+    if not bool(torch.isfinite(images).all()):
+        raise FloatingPointError(
+            "a curvature product is not finite; check the loss and the weights (a root-mean-square loss has no "
+            "derivative where it is zero)."
+        )
+    return images

@@ -44,7 +44,7 @@ def check_loss(objective: WeightedLoss, check: bool) -> None:
                 "the model returns a tuple, as built-in recurrent layers do; give readout=, from the output of the "
                 "last step to what the loss reads."
             )
-        value = objective.loss(outputs, targets)
+        value = _value(objective, outputs, targets)
     if not isinstance(value, Tensor) or value.numel() != 1:
         found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise ValueError(f"loss must return a scalar tensor, got {found}; reduce it over the batch.")
@@ -66,6 +66,20 @@ def check_loss(objective: WeightedLoss, check: bool) -> None:
                 "the loss is not deterministic: its gradient differs between two calls, or it draws random numbers; "
                 "call .eval() on the model (dropout, batch norm), and draw no random numbers in model and loss."
             )
+
+
+def _value(objective: WeightedLoss, outputs: Any, targets: Any) -> Any:
+    """The loss; what it cannot read is named with the shapes that did not fit."""
+    try:
+        return objective.loss(outputs, targets)
+    except torch.OutOfMemoryError:
+        raise
+    except (IndexError, RuntimeError, ValueError) as error:
+        found = [tuple(part.shape) if isinstance(part, Tensor) else type(part).__name__ for part in (outputs, targets)]
+        raise ValueError(
+            f"the loss cannot be taken of outputs {found[0]} and targets {found[1]} ({error}); give a readout with the "
+            "outputs that the loss expects, or other targets."
+        ) from error
 
 
 def _outputs(network: Any, inputs: Any, check: bool) -> Any:

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lyapkit.adapters import as_map
 from lyapkit.adapters.unfused import unfused
 from lyapkit.arguments import check_integer, refuse_inference_mode
+from lyapkit.curvature.batches import Batch, batch_pairs, batch_weights
 from lyapkit.curvature.differences import check_products
 from lyapkit.curvature.loss_check import check_loss
 from lyapkit.curvature.operators import BlockProduct, WeightedLoss
+from lyapkit.curvature.prepared import PreparedProducts
 from lyapkit.curvature.recurrent_products import MEMORY_BUDGET, recurrent_products
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.unrolled import UnrolledNetwork, resolve_readout
 
 Operator = Literal["hessian", "ggn", "residual"]
 OPERATORS = ("hessian", "ggn", "residual")
-Batch = tuple[Any, Any]
 
 
 @dataclass
@@ -37,6 +37,7 @@ class CurvatureProblem:
         settings: the arguments that made it, as provenance.
         gradient_seconds: time of one gradient.
         derivative_error: relative deviation of a product from finite differences, -1 where none was measured.
+        preparation_seconds: time of what all products share, such as the Jacobian of the outputs.
         products: columns multiplied so far.
         product_seconds: time they took.
     """
@@ -46,6 +47,7 @@ class CurvatureProblem:
     settings: dict[str, object]
     gradient_seconds: float
     derivative_error: float
+    preparation_seconds: float
     _multiply: BlockProduct = field(repr=False)
     _context: Callable[[], AbstractContextManager[None]] = field(repr=False)
     products: int = 0
@@ -76,8 +78,11 @@ class CurvatureProblem:
         return images
 
     def cost(self) -> dict[str, object]:
-        """Attributes of a result: the number of products, and the gradients that could have been had in their time."""
-        equivalents = self.product_seconds / max(self.gradient_seconds, 1e-9)
+        """Attributes of a result: the number of products, and the gradients that could have been had in their time.
+
+        What all products share is counted with them.
+        """
+        equivalents = (self.preparation_seconds + self.product_seconds) / max(self.gradient_seconds, 1e-9)
         return {"products": self.products, "gradient_equivalents": equivalents}
 
 
@@ -130,10 +135,6 @@ def curvature_problem(
     weights = batch_weights(pairs, reduction, batch_weight)
     objective = WeightedLoss(network, chosen, pairs, weights, loss, columns)
     first = objective.tensors[0]
-    if first.dtype not in (torch.float32, torch.float64):
-        raise ValueError(
-            f"the model computes in {first.dtype}, too coarse for second derivatives; convert it with .double()."
-        )
 
     def context() -> AbstractContextManager[None]:
         is_plain = isinstance(model, nn.Module) and not isinstance(model, RecurrentMap)
@@ -141,7 +142,8 @@ def curvature_problem(
 
     with context():
         check_loss(objective, check)
-        products = recurrent_products(objective, memory_budget=memory_budget, check=check) or objective
+        recurrent = recurrent_products(objective, memory_budget=memory_budget, check=check)
+        products = PreparedProducts(recurrent or objective, lambda: _now(first.device))
         error = check_products(objective, products, operator) if check else -1.0
         start = _now(first.device)
         objective.gradient()
@@ -150,13 +152,14 @@ def curvature_problem(
     settings: dict[str, object] = {
         "operator": operator,
         "reduction": reduction,
-        "parameters": {name: list(tensor.shape) for name, tensor in chosen.items()},
+        "parameters": names_and_shapes(chosen),
         "batches": len(pairs),
         "loss": getattr(loss, "__name__", type(loss).__name__),
         "derivative_error": error,
-        "by_recursion": products is not objective,
+        "by_recursion": recurrent is not None,
     }
-    return CurvatureProblem(objective, operator, settings, seconds, error, multiply, context)
+    prepared = products.seconds[operator]
+    return CurvatureProblem(objective, operator, settings, seconds, error, prepared, multiply, context)
 
 
 def parameter_count(model: object, readout: Callable[[Tensor], Tensor] | None) -> int:
@@ -186,7 +189,7 @@ def choose_parameters(available: Mapping[str, nn.Parameter], names: Sequence[str
 
     Raises:
         TypeError: a text instead of a sequence of names.
-        ValueError: unknown or frozen parameters, or none at all.
+        ValueError: unknown or frozen parameters, or none at all, or of a type that has no curvature here.
     """
     if isinstance(names, str):
         raise TypeError(f"parameters must be a sequence of names, got the text {names!r}; write [{names!r}].")
@@ -202,67 +205,23 @@ def choose_parameters(available: Mapping[str, nn.Parameter], names: Sequence[str
         chosen = {name: available[name] for name in names}
     if not chosen:
         raise ValueError("the model has no parameters that require gradients, so it has no Hessian.")
+    for name, tensor in chosen.items():
+        if tensor.is_complex():
+            raise ValueError(
+                f"parameters must be real (float32 or float64) to have a Hessian, got {name!r} of {tensor.dtype}; keep "
+                "its real and imaginary part as parameters (torch.view_as_real) and join them with torch.complex."
+            )
+        if tensor.dtype not in (torch.float32, torch.float64):
+            raise ValueError(
+                f"parameters must be float32 or float64, got {name!r} of {tensor.dtype}, too coarse for second "
+                "derivatives; convert model and inputs with .double()."
+            )
     return chosen
 
 
-def batch_pairs(batches: Batch | Iterable[Batch]) -> list[Batch]:
-    """All batches, read once, so that a loader that shuffles or augments gives every product the same data.
-
-    Raises:
-        TypeError: they are not pairs.
-        ValueError: there are none.
-    """
-    if isinstance(batches, tuple) and len(batches) == 2 and not isinstance(batches[0], tuple | list):
-        return [batches]
-    pairs = list(_iterate(batches))
-    if not pairs:
-        raise ValueError("there are no batches; a loader can be read once only, so pass a list to use it again.")
-    for pair in pairs:
-        if not (isinstance(pair, tuple | list) and len(pair) == 2):
-            raise TypeError(
-                f"batches must be an (inputs, targets) pair or an iterable of pairs, got {type(pair).__name__} in it."
-            )
-    return [(inputs, targets) for inputs, targets in pairs]
-
-
-def _iterate(batches: Any) -> Iterator[Any]:
-    try:
-        return iter(batches)
-    except TypeError:
-        raise TypeError(
-            f"batches must be an (inputs, targets) pair or an iterable of pairs, got {type(batches).__name__}."
-        ) from None
-
-
-def batch_weights(pairs: Sequence[Batch], reduction: str, batch_weight: Callable[[Any], float] | None) -> list[float]:
-    """What each batch counts, so that the sum of their losses is the loss over all data.
-
-    Raises:
-        TypeError: weights where there are none, or targets whose weight is not known.
-        ValueError: an unknown reduction, or a weight that is not positive and finite.
-    """
-    if reduction == "sum":
-        if batch_weight is not None:
-            raise TypeError("batch_weight is for losses that average; a sum over batches has no weights.")
-        return [1.0] * len(pairs)
-    if reduction != "mean":
-        raise ValueError(f'reduction must be "mean" or "sum", got {reduction!r}.')
-    weights = [_weight(targets, batch_weight) for _, targets in pairs]
-    return [weight / sum(weights) for weight in weights]
-
-
-def _weight(targets: Any, batch_weight: Callable[[Any], float] | None) -> float:
-    if batch_weight is not None:
-        weight = float(batch_weight(targets))
-    elif isinstance(targets, Tensor):
-        weight = float(targets.numel())
-    else:
-        raise TypeError(
-            f"targets are {type(targets).__name__}, not a tensor; say what a batch weighs with batch_weight=."
-        )
-    if not (weight > 0 and np.isfinite(weight)):
-        raise ValueError(f"the weight of a batch must be positive and finite, got {weight}.")
-    return weight
+def names_and_shapes(parameters: Mapping[str, Tensor]) -> list[list[object]]:
+    """Which parameters, in the order in which the entries of vectors belong to them; as JSON has it."""
+    return [[name, list(tensor.shape)] for name, tensor in parameters.items()]
 
 
 def _now(device: torch.device) -> float:

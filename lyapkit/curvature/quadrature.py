@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lyapkit.curvature.lanczos import DEFLATION
+from lyapkit.curvature.lanczos import DEFLATION, finite
 from lyapkit.curvature.operators import BlockProduct
 
 
@@ -53,9 +53,7 @@ def lanczos_quadrature(product: BlockProduct, starts: Tensor, order: int, known:
     vectors = starts
     for step in range(order):
         bases[:, step] = vectors
-        images = product(vectors.T).T
-        if not bool(torch.isfinite(images).all()):
-            raise FloatingPointError("a curvature product is not finite; check the loss and the weights.")
+        images = finite(product(vectors.T)).T
         diagonal[:, step] = (vectors * images).sum(dim=1).cpu()
         scale = torch.maximum(scale, torch.linalg.vector_norm(images, dim=1).cpu())
         rest = images

@@ -48,11 +48,8 @@ class Head:
     ) -> None:
         self._state = nn.Parameter(final.detach())
 
-        def read(state: Tensor) -> Any:
-            return network.readout(network.map.output(state))
-
         with torch.enable_grad():
-            self.outputs = read(self._state)
+            self.outputs = network.read(self._state)
             slopes = grad(loss(self.outputs, targets), list(parameters.values()), allow_unused=True, retain_graph=True)
         self.parameters = {
             name: parameter
@@ -60,7 +57,7 @@ class Head:
             if slope is not None
         }
         variables = {"final state": self._state, **self.parameters}
-        self._whole = WeightedLoss(read, variables, [(self._state, targets)], [weight], loss)
+        self._whole = WeightedLoss(network.read, variables, [(self._state, targets)], [weight], loss)
         seen = nn.Parameter(self.outputs.detach())
         self._outermost = WeightedLoss(lambda outputs: outputs, {"outputs": seen}, [(seen, targets)], [weight], loss)
 

@@ -77,19 +77,18 @@ class RecurrentProducts:
         self._cells = cells
         self._budget = memory_budget
         self._layout = ParameterLayout(objective.parameters, cells)
-        self._made: dict[Operator, BlockProduct] = {}
 
     def hessian(self) -> BlockProduct:
         """The map V -> H V, (P, b) -> (P, b)."""
-        return self._made.get("hessian") or self._product("hessian")
+        return self._product("hessian")
 
     def ggn(self) -> BlockProduct:
         """The map V -> J^T H_L J V, (P, b) -> (P, b)."""
-        return self._made.get("ggn") or self._product("ggn")
+        return self._product("ggn")
 
     def residual(self) -> BlockProduct:
         """The map V -> (H - J^T H_L J) V, (P, b) -> (P, b)."""
-        return self._made.get("residual") or self._product("residual")
+        return self._product("residual")
 
     @torch.no_grad()
     def _product(self, operator: Operator) -> BlockProduct:
@@ -116,7 +115,6 @@ class RecurrentProducts:
                     into += term.product(part)
             return total
 
-        self._made[operator] = product
         return product
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lyapkit.curvature.problem import Batch, Operator, curvature_problem
+from lyapkit.curvature.batches import Batch
+from lyapkit.curvature.problem import Operator, curvature_problem
 from lyapkit.curvature.recurrent_products import MEMORY_BUDGET
 
 if TYPE_CHECKING:

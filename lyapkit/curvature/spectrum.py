@@ -12,9 +12,11 @@ import xarray as xr
 from torch import Tensor
 
 from lyapkit.arguments import check_integer
-from lyapkit.curvature.eigenpairs import BLOCK_SIZE, RESOLUTION, TOLERANCE, leading_eigenpairs, residual_limits
+from lyapkit.curvature.batches import Batch
+from lyapkit.curvature.eigenpairs import BLOCK_SIZE, RESOLUTION, TOLERANCE, default_basis_size, leading_eigenpairs
+from lyapkit.curvature.goal import residual_limits
 from lyapkit.curvature.learning_rate import effective_learning_rates
-from lyapkit.curvature.problem import Batch, Operator, curvature_problem
+from lyapkit.curvature.problem import Operator, curvature_problem
 from lyapkit.curvature.recurrent_products import MEMORY_BUDGET
 from lyapkit.curvature.start import start_vectors
 from lyapkit.curvature.wanted import WHICH, Which
@@ -50,7 +52,8 @@ def hessian_spectrum(
     """Leading eigenvalues of the Hessian of a loss, or of its two parts in eq. (7).
 
     Block Lanczos with thick restarts, in float64 with full reorthogonalisation: multiple eigenvalues appear as often as
-    they should, ghosts never. Products are those of `lyapkit.curvature_operator`.
+    they should, ghosts never. Where ``k`` is at least half the number of parameters, the whole matrix takes fewer
+    products: it is computed and diagonalised. Products are those of `lyapkit.curvature_operator`.
 
     Args:
         model: a module whose ``forward`` maps inputs to what ``loss`` reads; or, with ``readout``, anything
@@ -76,12 +79,14 @@ def hessian_spectrum(
         block_size: vectors multiplied at once. Memory of a product grows with it, and so, where there is no recursion
             through time, does its speed.
         basis_size: at most how many vectors of the length of all parameters are kept, in float64; by default
-            2 ``k`` + 8 ``block_size``, beyond which fewer products are rarely needed.
-        start: eigenvectors to begin with, for spectra along a training: an earlier result with ``eigenvector``, or
-            columns (parameter, any). New directions are looked for as well.
+            2 ``k`` + 8 ``block_size``, or as many as 128 MiB hold, which saves products where eigenvalues are close.
+        start: eigenvectors to begin with, for spectra along a training: an earlier result with ``eigenvector`` of the
+            same parameters in the same order, or columns (parameter, any). New directions are looked for as well.
         eigenvectors: also return them.
         rng: generator or seed of the start vectors.
-        memory_budget: bytes that may be used to keep what a recursion through time would else recompute.
+        memory_budget: bytes that may be used to keep what a recursion through time would else recompute. The gradient
+            that products are compared with is taken by automatic differentiation, one batch at a time: where a batch
+            of long sequences needs too much memory for that, give it as several.
         check: first compute the gradient twice, and compare a product with finite differences of the gradient, to
             refuse what is not deterministic or has wrong second derivatives.
         progress: show a progress bar (products).
@@ -98,11 +103,13 @@ def hessian_spectrum(
         - with ``learning_rate``: ``effective_learning_rate``, ``effective_learning_rate_low`` and ``..._high``, which
           are its values over the residual interval of the eigenvalue, and ``contains_pole``, 1 where that interval
           holds the pole at eta lambda = 1: there all three are infinite;
-        - on request ``eigenvector`` (parameter, rank).
+        - on request ``eigenvector`` (parameter, rank): the flattened parameters one after the other, in the order of
+          ``parameters`` in ``config_json``, a list of names with shapes.
 
         Attributes: ``converged``, 1 when all residuals met the tolerance and the search for multiple eigenvalues came
         to its end; ``products``, and ``gradient_equivalents``, the number of gradients that could have been computed in
-        their time.
+        their time, what they share (such as the Jacobian of the outputs) included. ``config_json`` names the
+        ``method``, "lanczos" or "dense".
 
     Raises:
         TypeError: no readout where one is needed, or batches that are not pairs.
@@ -146,7 +153,7 @@ def hessian_spectrum(
     if not 1 <= k <= problem.size:
         raise ValueError(f"k must be between 1 and the number of parameters {problem.size}, got {k}.")
     if basis_size is None:
-        basis_size = 2 * k + 8 * block_size
+        basis_size = default_basis_size(problem.size, k, block_size)
     basis_size = check_integer("basis_size", basis_size)
     if basis_size < min(k + 2 * block_size, problem.size):
         raise ValueError(f"basis_size must be at least k + 2 block_size = {k + 2 * block_size}, got {basis_size}.")
@@ -198,6 +205,7 @@ def hessian_spectrum(
         "max_products": max_products,
         "block_size": block_size,
         "basis_size": basis_size,
+        "method": pairs.method,
         "warm_start": start is not None,
         "rng_seed": generator.initial_seed(),
     }

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 import xarray as xr
 from torch import Tensor
 
-from lyapkit.curvature.problem import CurvatureProblem
+from lyapkit.curvature.problem import CurvatureProblem, names_and_shapes
 
 
 def start_vectors(start: xr.Dataset | Tensor, problem: CurvatureProblem) -> Tensor:
@@ -67,7 +69,28 @@ def eigenpairs_of(spectrum: xr.Dataset, problem: CurvatureProblem, name: str) ->
 def _eigenvectors(spectrum: xr.Dataset, problem: CurvatureProblem, name: str) -> Tensor:
     if spectrum.attrs.get("analysis") != "hessian_spectrum" or "eigenvector" not in spectrum:
         raise ValueError(f"{name} must be a result of hessian_spectrum with eigenvectors=True.")
-    theirs, ours = json.loads(spectrum.attrs["config_json"])["parameters"], problem.settings["parameters"]
-    if theirs != ours:
-        raise ValueError(f"{name} has the eigenvectors of the parameters {theirs}, and these are {ours}.")
+    check_parameters(spectrum, problem.objective.parameters, name)
     return torch.from_numpy(spectrum["eigenvector"].transpose("parameter", "rank").values.copy())
+
+
+def check_parameters(spectrum: xr.Dataset, parameters: Mapping[str, Tensor], name: str) -> None:
+    """Refuse eigenvectors whose entries belong to other parameters, or to the same in another order.
+
+    Args:
+        spectrum: a result of `lyapkit.hessian_spectrum`.
+        parameters: what entries have to belong to, in order.
+        name: of the argument, in messages.
+
+    Raises:
+        ValueError: expected and got are named.
+    """
+    theirs, ours = json.loads(spectrum.attrs["config_json"])["parameters"], names_and_shapes(parameters)
+    if theirs != ours:
+        raise ValueError(
+            f"{name} must be a result for the parameters {_listed(ours)}, in this order, got one for "
+            f"{_listed(theirs)}; compute it for the same model with the same parameters=[...]."
+        )
+
+
+def _listed(parameters: Iterable[Any]) -> str:
+    return ", ".join(f"{name} {shape}" for name, shape in parameters)

@@ -135,6 +135,11 @@ def check_pull_back(map: RecurrentMap, state: Tensor, input: Tensor | None, tang
         before = state.detach().requires_grad_()
         after = map.step(before, input)
     pulled = _pull_back(before, after, u).double()
+    largest = torch.maximum(pushed.abs().amax(dim=-1), pulled.abs().amax(dim=-1))
+    # what is below the smallest normal number has lost digits on the way
+    compared = largest > state.shape[-1] * torch.finfo(state.dtype).tiny / 1e-3
+    scale = torch.where(compared, largest, torch.inf).unsqueeze(-1)  # or squares of tiny derivatives are zero
+    pushed, pulled = pushed / scale, pulled / scale
     error = ((u * pushed).sum(dim=-1) - (pulled * v).sum(dim=-1)).abs()  # (B,)
     size = u.double().norm(dim=-1) * pushed.norm(dim=-1) + pulled.norm(dim=-1) * v.double().norm(dim=-1)
     if bool((error > 1e-3 * size).any()):

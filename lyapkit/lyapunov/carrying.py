@@ -8,15 +8,16 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from lyapkit.drive import Drive, Stretch, run
+from lyapkit.drive import Drive, Stretch, refuse_overflow, run
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents import TangentStrategy, TracedTangents
-from lyapkit.tangents.traced import TracedStep, confirm
+from lyapkit.tangents.confirming import confirm
+from lyapkit.tangents.traced import TracedStep
 
 STRETCH_BYTES = 8 * 2**20
 """Memory for Jacobians or factors that are computed side by side; chosen so that a stretch stays near the cache."""
 
-LONGEST_STRETCH = 256
+LONGEST_STRETCH = 1024
 
 
 class Carry(Protocol):
@@ -40,7 +41,7 @@ def carried_stretches(
     dense = traced is None and 4 * k >= size
     kept = step_bytes(tangents, torch.empty(batch, size, k, dtype=dtype, device="meta"))
     length = max(1, min(LONGEST_STRETCH, STRETCH_BYTES // max(1, kept)))
-    for stretch in run(map, drive, length, None if traced is None else traced.step):
+    for stretch in run(map, drive, length) if traced is None else _run_traced(traced, drive, length):
         carry: Carry
         if traced is not None:
             assert isinstance(tangents, TracedTangents), "nothing else is traced"
@@ -51,6 +52,29 @@ def carried_stretches(
         else:
             carry = _PushCarry(map, tangents, stretch, dtype)
         yield stretch, carry if drive.lengths is None else _EndingCarry(carry, drive, stretch)
+
+
+def _run_traced(traced: TracedStep, drive: Drive, length: int) -> Iterator[Stretch]:
+    """`lyapkit.drive.run` with a traced step, which writes each state where the stretch keeps it."""
+    state = drive.state
+    for start in range(0, drive.steps, length):
+        steps = min(length, drive.steps - start)
+        states, places = traced.stretch_memory(steps + 1)
+        slots = list(states)
+        slots[0].copy_(state)
+        with torch.no_grad():  # closed before the yield, or the caller would be without gradients too
+            for index in range(steps):
+                before, slot = slots[index], slots[index + 1]
+                after = traced.step(before, drive.input_at(start + index), places[index + 1])
+                active = None if drive.lengths is None else drive.active(start + index)
+                if active is not None:
+                    after = torch.where(active.unsqueeze(-1), after, before)
+                if after.data_ptr() != slot.data_ptr():
+                    slot.copy_(after)
+        refuse_overflow(states[1:], drive.offset + start)
+        state = slots[-1].clone()  # or it would keep the whole stretch in memory
+        inputs = None if drive.inputs is None else drive.inputs[start : start + steps]
+        yield Stretch(start, states[:-1], inputs, state)
 
 
 def _active(drive: Drive, stretch: Stretch) -> Tensor | None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lyapkit.adapters import as_map
-from lyapkit.arguments import check_dt, check_interval, check_k
+from lyapkit.arguments import check_dt, check_interval, check_interval_of_run, check_k
 from lyapkit.drive import Drive, prepare_drive
 from lyapkit.lyapunov.decomposition import annihilated
 from lyapkit.lyapunov.qr import initial_frame
@@ -107,6 +107,7 @@ def lyapunov_exponents(
                 f"window={window} and qr_interval={interval}."
             )
     drive = prepare_drive(map, inputs, steps, initial_state, transient)
+    check_interval_of_run(interval, drive.steps)
     drive = _reattach(map, drive, inputs, initial_state, detach_state)
     generator = make_generator(rng)
     frame = initial_frame(drive.state.shape[0], map.state_size, k, generator, drive.state.detach().double())

@@ -9,6 +9,9 @@ FEW_COLUMNS = 3
 MANY_FRAMES = 256
 """Many frames of few columns are decomposed side by side: LAPACK would be called for every frame by itself."""
 
+FEW_ROWS = 8
+"""So few are added one by one: a reduction costs more to set up than they take."""
+
 WELL_CONDITIONED = 10.0
 """Largest max |R_ii| / min |R_ii| (columns of length one) at which one pass of Cholesky QR is accepted.
 
@@ -81,16 +84,27 @@ def gram_schmidt(frame: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Q, shape (B, N, k), and R with a positive diagonal, shape (B, k, k).
     """
-    columns = frame.permute(2, 1, 0).contiguous()  # (k, N, B): trajectories side by side in memory
-    orthonormal: list[Tensor] = []
-    r = torch.zeros(columns.shape[0], *frame.shape[:1], columns.shape[0], dtype=frame.dtype, device=frame.device)
+    work = frame.permute(2, 1, 0).clone(memory_format=torch.contiguous_format)  # (k, N, B): trajectories side by side
+    columns = work.unbind()
+    r = work.new_zeros(len(columns), len(columns), frame.shape[0])  # (k, k, B)
+    overlap, product = r.new_empty(frame.shape[0]), torch.empty_like(columns[0])
     for position, column in enumerate(columns):
-        for _ in range(2 if orthonormal else 0):
-            for row, direction in enumerate(orthonormal):
-                overlap = (direction * column).sum(dim=0)  # (B,)
-                column = column - overlap * direction
-                r[row, :, position] += overlap
-        length = column.square().sum(dim=0).sqrt()
-        r[position, :, position] = length
-        orthonormal.append(column / length)
-    return torch.stack(orthonormal).permute(2, 1, 0), r.transpose(0, 1)
+        for _ in range(2 if position else 0):
+            for row, direction in enumerate(columns[:position]):
+                _dot(direction, column, product, overlap)
+                column -= torch.mul(direction, overlap, out=product)
+                r[row, position].add_(overlap)
+        length = _dot(column, column, product, r[position, position]).sqrt_()
+        column /= length
+    return work.permute(2, 1, 0), r.permute(2, 0, 1)
+
+
+def _dot(one: Tensor, other: Tensor, product: Tensor, result: Tensor) -> Tensor:
+    """Inner products over the first dimension, (N, B) -> (B,), into ``result``."""
+    torch.mul(one, other, out=product)
+    if len(product) > FEW_ROWS:
+        return torch.sum(product, dim=0, out=result)
+    result.copy_(product[0])
+    for row in product[1:]:
+        result += row
+    return result

@@ -13,13 +13,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from lyapkit.drive import Drive
-from lyapkit.lyapunov.carrying import carried_stretches, step_bytes
+from lyapkit.lyapunov.carrying import Carry, carried_stretches, step_bytes
 from lyapkit.lyapunov.decomposition import Decomposition, decompose, decompose_sound
 from lyapkit.lyapunov.interval import IntervalRule, replayable_steps
 from lyapkit.recurrent_map import RecurrentMap
@@ -29,7 +28,8 @@ CERTIFIED_WINDOWS = 16
 CERTIFIED_EVERY = 8
 """Condition number and volume are computed in the first 16 windows and in every 8th: each costs as much as the QR."""
 
-Push = Callable[[Tensor], Tensor]
+Push = tuple[Carry, int]
+"""A step of a window: what carries frames over its stretch, and which step of the stretch it is."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,8 @@ def qr_growth(
                 steps = min(steps, drive.transient - done)
             begin = done - stretch.start
             frame = carry(frame, begin, begin + steps)
-            if counted < replayable:
-                pushes += [partial(carry, first=index, last=index + 1) for index in range(begin, begin + steps)]
+            if counted + steps <= replayable:
+                pushes += [(carry, index) for index in range(begin, begin + steps)]
             counted, done = counted + steps, done + steps
             on_steps(steps)
             if counted >= rule.interval or done in (drive.steps, drive.transient):
@@ -213,8 +213,8 @@ def _again(
             f"the {counted} steps before step {step}; choose a smaller qr_interval."
         )
     results = []
-    for index, push in enumerate(pushes):
-        part = decompose(push(frame))
+    for index, (carry, place) in enumerate(pushes):
+        part = decompose(carry(frame, place, place + 1))
         if not bool(part.finite.all()):
             trajectory = int((~part.finite).nonzero()[0])
             raise FloatingPointError(

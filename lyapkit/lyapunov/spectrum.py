@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lyapkit.adapters import as_map
 from lyapkit.adapters.closed_loop import with_feedback
-from lyapkit.arguments import check_dt, check_interval, check_k, time_unit
+from lyapkit.arguments import check_dt, check_interval, check_interval_of_run, check_k, time_unit
 from lyapkit.drive import prepare_drive
 from lyapkit.lyapunov.derived import spectrum_values, values_of_lengths
 from lyapkit.lyapunov.interval import IntervalRule
@@ -80,11 +80,12 @@ def lyapunov_spectrum(
             and takes ``steps`` instead of ``inputs``.
         teacher_forcing: with ``feedback``, how much of the given inputs is mixed in: a s_t + (1 - a) feedback.
         transient: leading steps that settle state and frame and are not counted.
-        qr_interval: steps between QR decompositions. ``"auto"`` starts with 1, as Algorithm 1 does, and stretches the
-            interval while the condition number of the frame stays below 1e4 (1e3 for a float32 frame), as far as
-            max |R_ii| / min |R_ii| and samples of the 1-norm condition number tell it, up to 1/64 of the run, so that
-            standard errors keep their windows. The error that an interval adds is about eps times the condition number
-            reached (``frame_condition``), on the lowest exponents; see `lyapkit.lyapunov.interval` for measurements.
+        qr_interval: steps between QR decompositions, at most those of the run. ``"auto"`` starts with 1, as Algorithm 1
+            does, and stretches the interval while the condition number of the frame stays below 1e4 (1e3 for a float32
+            frame), as far as max |R_ii| / min |R_ii| and samples of the 1-norm condition number tell it, up to 1/64 of
+            the run, so that standard errors keep their windows. The error that an interval adds is about eps times the
+            condition number reached (``frame_condition``), on the lowest exponents; see `lyapkit.lyapunov.interval` for
+            measurements.
         frame_dtype: type of the frame and its QR; float64 by default, whatever the map computes in.
         dt: duration of a step; exponents are divided by it and their units say so.
         until: stop as soon as the standard error of the leading exponent is at most this, in the units of the result.
@@ -151,7 +152,7 @@ def lyapunov_spectrum(
     if lengths is not None and (until is not None or resume is not None):
         raise TypeError("lengths= goes with neither until= nor resume=: the sequences end at different steps.")
     drive = prepare_drive(map, inputs, steps, initial_state, transient, lengths)
-    interval = None if qr_interval == "auto" else check_interval(qr_interval)
+    interval = None if qr_interval == "auto" else check_interval_of_run(qr_interval, drive.steps)
     generator = make_generator(rng)
     tangents, derivative_error = probed_tangents(map, drive.state, drive.input_at(0), check)
     tangents, untraced = traced_where_it_pays(map, drive, k, frame_dtype, tangents)

@@ -44,6 +44,8 @@ class StepGraph:
                 packet, overload = node.target.overloadpacket, node.target._overloadname
                 node.target = getattr(getattr(aten, packet.__name__.removesuffix("_")), overload)
         self.example = example
+        self.values: dict[fx.Node, Any] = {}
+        self._made_from: dict[fx.Node, Any] = {}
         self.refresh()
 
     @property
@@ -58,11 +60,11 @@ class StepGraph:
         return after, pushed
 
     def refresh(self) -> None:
-        """Drop what is not needed and compute the values anew."""
+        """Drop what is not needed and compute anew the values of what has changed."""
         self.graph.eliminate_dead_code()
         given = dict(zip(self.placeholders, self.example, strict=True))
         rows = self.placeholders[1]
-        self.values: dict[fx.Node, Any] = {}
+        before, self.values = self.values, {}
         self.moving, self.steady = {rows}, set[fx.Node]()
         for node in self.graph.nodes:
             if node.op == "output":
@@ -71,25 +73,36 @@ class StepGraph:
                 self.values[node] = given[node]
                 continue
             if node.op == "get_attr":
-                value: Any = self.module
-                for name in node.target.split("."):
-                    value = getattr(value, name)
-                self.values[node] = value.detach() if isinstance(value, Tensor) else value
+                self.values[node] = before[node] if node in before else self._attribute(node)
             else:
-                args, kwargs = fx.map_arg((node.args, node.kwargs), lambda part: self.values[part])
-                self.values[node] = node.target(*args, **kwargs)
+                self._compute(node, before)
             sources = node.all_input_nodes
             if any(source in self.moving for source in sources):
                 self.moving.add(node)
             elif all(source in self.steady for source in sources):
                 self.steady.add(node)
 
+    def _attribute(self, node: fx.Node) -> Any:
+        value: Any = self.module
+        for name in node.target.split("."):  # type: ignore[union-attr]  # the path of an attribute
+            value = getattr(value, name)
+        return value.detach() if isinstance(value, Tensor) else value
+
+    def _compute(self, node: fx.Node, before: dict[fx.Node, Any]) -> None:
+        """The value of an operation, which is the one it had where it is done on the same tensors."""
+        made_from = (node.target, node.args, node.kwargs, [id(self.values[source]) for source in node.all_input_nodes])
+        if node not in before or self._made_from[node] != made_from:
+            args, kwargs = fx.map_arg((node.args, node.kwargs), lambda part: self.values[part])
+            self.values[node] = node.target(*args, **kwargs)  # type: ignore[operator]  # an operation
+        else:
+            self.values[node] = before[node]
+        self._made_from[node] = made_from
+
     def insert(self, before: fx.Node, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
         """A new node with its value."""
         with self.graph.inserting_before(before):
             node = self.graph.call_function(target, args, kwargs)
-        given, named = fx.map_arg((args, kwargs), lambda part: self.values[part])
-        self.values[node] = target(*given, **named)
+        self._compute(node, {})
         sources = node.all_input_nodes
         if any(source in self.moving for source in sources):
             self.moving.add(node)

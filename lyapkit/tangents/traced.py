@@ -3,6 +3,7 @@
 `torch.func.jvp` under `vmap` costs many times the arithmetic of a small step, at every step. Here one step with its
 tangents is recorded once, simplified (see `lyapkit.tangents.simplify`) and split into what depends on the state alone
 and what is linear in the tangents. The latter is done step by step, the factors it needs for many steps at once.
+Results are written into memory that is laid out once (see `lyapkit.tangents.memory`), which changes no value.
 """
 
 from __future__ import annotations
@@ -13,34 +14,26 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.func import jvp, vmap
-from torch.fx.experimental.proxy_tensor import make_fx
-from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.func import vmap
 
-from lyapkit.drive import Drive, Stretch
+from lyapkit.drive import Drive
 from lyapkit.recurrent_map import RecurrentMap
+from lyapkit.tangents.confirming import TracingFailed, agree
 from lyapkit.tangents.forward import ForwardTangents
+from lyapkit.tangents.recording import Untraceable, record
 from lyapkit.tangents.simplify import simplify, view_directly
-from lyapkit.tangents.step_graph import StepGraph, changes_values
-from lyapkit.tangents.straight import straight_line
+from lyapkit.tangents.step_graph import StepGraph
+from lyapkit.tangents.straight import StraightLine
 from lyapkit.tangents.strategy import TangentStrategy
 
 Result = TypeVar("Result")
 
-AGREEMENT = {torch.float64: 1e-10, torch.float32: 1e-3}
-"""Relative difference from the strategy it stands for that a traced step may show when it is tried."""
-
-
-STEP_AGREEMENT = {torch.float64: 1e-10, torch.float32: 1e-4}
-"""Difference of a state from the map's own, evaluated for many states at once, relative to 1 + its size."""
-
 WORTH_TRACING = 256
 """Steps from which on the tenth of a second that tracing takes is won back; fewer for more than 100 units."""
 
-
-class Untraceable(Exception):
-    """A step that cannot be written as straight-line operations; the message says why."""
+MANY_TRAJECTORIES = 256
+FEW_UNITS = 8
+"""So many trajectories of so few units are laid out side by side, the same unit of all of them next to each other."""
 
 
 class TracedStep:
@@ -56,18 +49,35 @@ class TracedStep:
         input: their inputs, shape (B, M), or None.
         k: number of directions.
         dtype: of the tangents.
+        side_by_side: lay states and tangents out with the same unit of all trajectories next to each other.
+
+    Attributes:
+        trial_frame: a random frame to try tangents on, shape (B, N, k), float64.
 
     Raises:
         Untraceable: the step reads values out of tensors, changes tensors in place, or fails under the tracer.
     """
 
-    def __init__(self, map: RecurrentMap, state: Tensor, input: Tensor | None, k: int, dtype: torch.dtype) -> None:
-        state = state.detach().clone()
-        rows = torch.ones(k, *state.shape, dtype=state.dtype, device=state.device)
+    def __init__(
+        self,
+        map: RecurrentMap,
+        state: Tensor,
+        input: Tensor | None,
+        k: int,
+        dtype: torch.dtype,
+        side_by_side: bool = False,
+    ) -> None:
+        self.side_by_side = side_by_side
+        state = self._laid_out(state.detach().clone())
+        rows = self._laid_out(torch.ones(k, *state.shape, dtype=state.dtype, device=state.device))
         example = (state, rows) if input is None else (state, rows, input.detach().clone())
-        graph = StepGraph(_traced(map, example), example)
+        graph = StepGraph(record(map, example), example)
         simplify(graph)
         self.k, self.dtype = k, dtype
+        generator = torch.Generator().manual_seed(0)
+        trial = torch.randn(*state.shape, k, generator=generator, dtype=torch.float64)
+        self.trial_frame = trial.to(state.device)
+        self._shape, self._state_dtype, self._device = state.shape, state.dtype, state.device
         pushed = graph.outputs[1]
         state_node, rows_node, *input_nodes = graph.placeholders
         moving = [node for node in graph.graph.nodes if node in graph.moving and node.op == "call_function"]
@@ -84,23 +94,60 @@ class TracedStep:
         factors = [node for node in edge if node not in graph.steady]
         self.factor_bytes: int = sum(graph.values[node].numel() * dtype.itemsize for node in factors)
         self._constants = [self._cast(graph.values[node]).contiguous() for node in constants]
-        self._push = straight_line([rows_node, *factors, *constants], [pushed])
+        values, kept = (None, None) if mixed else (graph.values, self._tangent_dtype)
+        self._push = StraightLine([rows_node, *factors, *constants], [pushed], values, kept)
+        self._spare = [self._push.new_results() for _ in range(2)]
         weights = [node for node in graph.graph.nodes if node in graph.steady]
         given = [state_node, *input_nodes]
         self._weights = [graph.values[node] for node in weights]
-        self._factors = straight_line([*given, *weights], factors)
-        for node in list(graph.graph.nodes):
-            if node.op == "call_function" and node not in graph.moving:
-                view_directly(graph, node)
-        graph.refresh()
+        self._factors = StraightLine([*given, *weights], factors).function
+        if not self.side_by_side:  # those are parts of a stretch, of no fixed layout
+            for node in list(graph.graph.nodes):
+                if node.op == "call_function" and node not in graph.moving:
+                    view_directly(graph, node)
+            graph.refresh()
         weights = [node for node in graph.graph.nodes if node in graph.steady]
         self._step_weights = [graph.values[node] for node in weights]
-        self._step = straight_line([*given, *weights], [graph.outputs[0]])
+        self._step = StraightLine([*given, *weights], [graph.outputs[0]], graph.values)
+        after = graph.values[graph.outputs[0]]
+        results = self._step.new_results()  # of which the next state is a view that need not be in the same order
+        same = bool(results) and (results[0].shape, results[0].stride()) == (after.shape, after.stride())
+        whole = bool(results) and results[0].numel() == after.numel() and results[0].is_contiguous()
+        self._in_order = same if side_by_side else whole and after.is_contiguous()
 
-    def step(self, state: Tensor, input: Tensor | None = None) -> Tensor:
-        """x_{t+1}, shape (B, N), as the map's own step gives it."""
-        given = (state.contiguous(),) if input is None else (state.contiguous(), input.contiguous())
-        return self._step(*given, *self._step_weights)[0]
+    def _laid_out(self, value: Tensor) -> Tensor:
+        """A tensor (..., B, N) in the layout that is traced: contiguous, or with trajectories side by side."""
+        contiguous = value.mT if self.side_by_side else value
+        if contiguous.is_contiguous() and not value.storage_offset():
+            return value
+        contiguous = contiguous.clone(memory_format=torch.contiguous_format)
+        return contiguous.mT if self.side_by_side else contiguous
+
+    def step(self, state: Tensor, input: Tensor | None = None, into: Sequence[Tensor] | None = None) -> Tensor:
+        """x_{t+1}, shape (B, N), as the map's own step gives it.
+
+        Args:
+            state: x_t, shape (B, N).
+            input: s_t, shape (B, M), or None.
+            into: one of the places that `stretch_memory` gives, which need not be where the result is.
+        """
+        state = state if self.side_by_side else state.contiguous()
+        given = (state,) if input is None else (state, input.contiguous())
+        into = self._step.new_results() if into is None else into
+        return self._step.function(*given, *self._step_weights, *into)[0]
+
+    def stretch_memory(self, length: int) -> tuple[Tensor, list[Sequence[Tensor]]]:
+        """Memory for the states of a stretch, shape (L, B, N), and for each state where `step` may write it."""
+        results = self._step.new_results()
+        batch, size = self._shape
+        if self.side_by_side:
+            memory = torch.empty(size, length, batch, dtype=self._state_dtype, device=self._device)
+            states = memory.permute(1, 2, 0)
+            places = list(states) if self._in_order else []
+        else:
+            states = torch.empty(length, batch, size, dtype=self._state_dtype, device=self._device)
+            places = list(states.view(length, *results[0].shape)) if self._in_order else []
+        return states, [(place,) for place in places] or [results] * length
 
     def factors(self, states: Tensor, inputs: Tensor | None) -> list[tuple[Tensor, ...]]:
         """What the tangent map needs of each of L steps, from states (L, B, N) and inputs (L, B, M)."""
@@ -112,7 +159,10 @@ class TracedStep:
             all_steps = vmap(self._factors, in_dims=(*(0 for _ in given), *(None for _ in self._weights)))(
                 *given, *self._weights
             )
-        return list(zip(*(self._cast(factor).contiguous().unbind(0) for factor in all_steps), strict=True))
+        cast = [self._cast(factor) for factor in all_steps]
+        if not self.side_by_side:
+            cast = [factor.contiguous() for factor in cast]
+        return list(zip(*(factor.unbind(0) for factor in cast), strict=True))
 
     def _cast(self, value: Tensor) -> Tensor:
         return value if self.mixed or not value.is_floating_point() else value.to(self._tangent_dtype)
@@ -120,11 +170,11 @@ class TracedStep:
     def carry(self, frame: Tensor, factors: Sequence[tuple[Tensor, ...]]) -> Tensor:
         """J_n ... J_1 times a frame, (B, N, k) -> (B, N, k), over the steps that the factors belong to."""
         rows = frame.permute(2, 0, 1).to(self._tangent_dtype)  # tangents in rows, each next to itself in memory
+        push, last = self._push.function, len(factors) - 1
         with torch.no_grad():
-            for step in factors:
-                if rows.storage_offset() or not rows.is_contiguous():  # the layout that was traced
-                    rows = rows.clone(memory_format=torch.contiguous_format)
-                (rows,) = self._push(rows, *step, *self._constants)
+            for place, step in enumerate(factors):
+                into = self._push.new_results() if place == last else self._spare[place % 2]
+                (rows,) = push(self._laid_out(rows), *step, *self._constants, *into)
         return rows.permute(1, 2, 0).to(self.dtype)
 
 
@@ -136,13 +186,31 @@ def trace_step(
     Raises:
         Untraceable: it cannot be traced or disagrees with the map.
     """
+    many = state.shape[0] >= MANY_TRAJECTORIES and state.shape[1] <= FEW_UNITS
+    if many:
+        try:
+            return _tried(map, state, input, k, dtype, check, side_by_side=True)
+        except Untraceable:  # matrix products of another layout are rounded differently
+            pass
+    return _tried(map, state, input, k, dtype, check, side_by_side=False)
+
+
+def _tried(
+    map: RecurrentMap,
+    state: Tensor,
+    input: Tensor | None,
+    k: int,
+    dtype: torch.dtype,
+    check: TangentStrategy,
+    side_by_side: bool,
+) -> TracedStep:
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("error")  # vmap warns where it can only loop
             warnings.simplefilter("ignore", DeprecationWarning)  # of PyTorch's own, when it loads its decompositions
-            traced = TracedStep(map, state, input, k, dtype)
-            generator = torch.Generator().manual_seed(0)
-            frame = torch.randn(*state.shape, k, generator=generator, dtype=torch.float64).to(state)
+            traced = TracedStep(map, state, input, k, dtype, side_by_side)
+            frame = traced.trial_frame.to(state.dtype)
+            generator = torch.Generator().manual_seed(1)
             aside = torch.randn(state.shape, generator=generator, dtype=torch.float64).to(state)
             for other in (state, state + 0.1 * (1 + state.abs()) * aside):
                 _try(traced, map, other, input, frame, check)
@@ -163,69 +231,8 @@ def _try(
         traced.carry(frame.to(traced.dtype), factors).double(),
         check.push(map, state, input, frame).double(),
     )
-    if not _agree(traced, state.dtype, found, expected):
+    if not agree(traced, state.dtype, found, expected):
         raise Untraceable("the traced tangents differ from forward mode")
-
-
-def _agree(traced: TracedStep, dtype: torch.dtype, found: Tensor, expected: Tensor) -> bool:
-    single = torch.float32 in (dtype, traced.dtype) or traced.mixed
-    size = torch.linalg.vector_norm(expected, dim=-2).amax()
-    return bool(((found - expected).abs() <= AGREEMENT[torch.float32 if single else torch.float64] * size).all())
-
-
-class TracingFailed(Exception):
-    """A traced step that turned out not to be the map's along the trajectory; the message says where."""
-
-
-def confirm(
-    traced: TracedStep,
-    map: RecurrentMap,
-    plain: TangentStrategy,
-    stretch: Stretch,
-    factors: Sequence[tuple[Tensor, ...]],
-    active: Tensor | None,
-) -> None:
-    """Hold a stretch of a run against the map itself: every step, and the tangents at one of them (first, three).
-
-    What a step does at other states than the ones it was tried at may not have been traced: a branch that depends on
-    values, a counter.
-
-    Args:
-        traced: what has run.
-        map: the map.
-        plain: the strategy that the traced step stands for.
-        stretch: the states it went through.
-        factors: what its tangents are computed from, for each step.
-        active: which trajectories did each step, shape (L, B), or None for all.
-
-    Raises:
-        TracingFailed: a state or a tangent differs.
-    """
-    states, inputs = stretch.states, stretch.inputs
-    length = states.shape[0]
-    after = torch.cat((states[1:], stretch.after[None]))
-    chosen = range(length) if getattr(map, "batching", "native") != "loop" else sorted({0, length // 2, length - 1})
-    where = torch.tensor(list(chosen), device=states.device)
-    with torch.no_grad():
-        again = map.step(states[where], None if inputs is None else inputs[where])
-    room = STEP_AGREEMENT[map.dtype] * (1 + after[where].abs().amax(dim=-1, keepdim=True))
-    wrong = ~((again - after[where]).abs() <= room).all(dim=-1)  # (L, B)
-    if active is not None:
-        wrong &= active[where]
-    if bool(wrong.any()):
-        step = int(where[wrong.any(dim=-1).nonzero()[0]])
-        raise TracingFailed(f"the traced step differs from the map's at step {stretch.start + step + 1}")
-    generator = torch.Generator().manual_seed(stretch.start)
-    batch, size = stretch.after.shape
-    frame = torch.randn(batch, size, traced.k, generator=generator, dtype=torch.float64).to(states.device)
-    mixture = torch.randn(traced.k, 1, generator=generator, dtype=torch.float64).to(states.device)
-    somewhere = int(torch.randint(length, (), generator=generator))
-    for step in sorted({0, somewhere, length - 1}) if stretch.start == 0 else [somewhere]:
-        found = traced.carry(frame.to(traced.dtype), factors[step : step + 1]).double() @ mixture
-        direction = (frame @ mixture).to(map.dtype)
-        expected = plain.push(map, states[step], None if inputs is None else inputs[step], direction).double()
-        if not _agree(traced, map.dtype, found, expected):
-            raise TracingFailed(f"the traced tangents differ from forward mode at step {stretch.start + step + 1}")
 
 
 class TracedTangents:
@@ -301,46 +308,6 @@ def traced_where_it_pays(
     except Untraceable as reason:
         return plain, str(reason)
     return TracedTangents(traced, plain, drive.state.shape[0]), ""
-
-
-class _RefuseChangingShapes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Shapes that depend on values would be taken for constants."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if torch.Tag.dynamic_output_shape in func.tags:
-            raise Untraceable(f"the shape of a tensor depends on values ({func})")
-        return func(*args, **(kwargs or {}))
-
-
-class _RefuseReading(TorchFunctionMode):
-    """Values that leave the tensors unseen by the tracer would be taken for constants."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__name__", "") in ("tolist", "numpy", "__array__", "__dlpack__"):
-            raise Untraceable(f"the step reads values out of tensors ({func.__name__})")
-        return func(*args, **(kwargs or {}))
-
-
-def _traced(map: RecurrentMap, example: tuple[Tensor, ...]) -> torch.fx.GraphModule:
-    def both(state: Tensor, rows: Tensor, input: Tensor | None) -> Any:
-        def along(row: Tensor) -> Any:
-            return jvp(lambda x: map.step(x, input), (state,), (row,))
-
-        return vmap(along, out_dims=(None, 0))(rows)  # type: ignore[arg-type]  # the state is the same along all rows
-
-    function: Callable[..., Any]
-    if len(example) == 2:
-        function = lambda state, rows: both(state, rows, None)  # noqa: E731
-    else:
-        function = both
-    with _RefuseChangingShapes(), _RefuseReading():  # type: ignore[no-untyped-call]
-        traced = make_fx(function)(*example)
-    for node in traced.graph.nodes:
-        if node.target is torch.ops.aten.as_strided.default:
-            raise Untraceable("the step depends on how a tensor lies in memory (as_strided)")
-        if changes_values(node):
-            raise Untraceable(f"the step changes tensors in place ({node.target})")
-    return traced
 
 
 def _dtype(value: Any) -> torch.dtype | None:

@@ -9,8 +9,9 @@ import torch
 import xarray as xr
 from torch import nn
 
+import lyapkit
 from lyapkit import as_map, lyapunov_spectrum
-from lyapkit.arguments import check_dt, check_interval, check_k, time_unit
+from lyapkit.arguments import check_dt, check_flag, check_interval, check_interval_of_run, check_k, time_unit
 from lyapkit.randomness import make_generator
 
 T, M, N = 6, 2, 3
@@ -29,6 +30,15 @@ REFUSALS = {
     "interval of 0": (lambda: check_interval(0), ValueError, "qr_interval must be at least 1, got 0"),
     "interval is True": (lambda: check_interval(True), TypeError, "qr_interval must be an integer"),
     "interval is text": (lambda: check_interval("often", "record_every"), TypeError, "record_every.*got 'often'"),
+    "interval beyond the run": (
+        lambda: check_interval_of_run(8, 7),
+        ValueError,
+        'qr_interval must be at most the number of steps, 7, got 8; choose a smaller one, or "auto"',
+    ),
+    "interval of a run is 0": (lambda: check_interval_of_run(0, 7), ValueError, "qr_interval must be at least 1"),
+    "switch is text": (lambda: check_flag("check", "no"), TypeError, "check must be True or False, got 'no'"),
+    "switch is a number": (lambda: check_flag("check", 0), TypeError, "check must be True or False, got 0"),
+    "dt is True": (lambda: check_dt(True), TypeError, "dt must be a number, got True"),
     "dt of 0": (lambda: check_dt(0), ValueError, r"dt must be positive and finite, got 0\.0"),
     "negative dt": (lambda: check_dt(-0.1), ValueError, r"got -0\.1"),
     "infinite dt": (lambda: check_dt(math.inf), ValueError, "got inf"),
@@ -53,11 +63,22 @@ def test_refusals_say_what_is_wrong(name: str) -> None:
 REFUSED_CALLS = {
     "k": ({"k": 4}, "state size 3, got 4"),
     "qr_interval": ({"qr_interval": 0}, "qr_interval must be at least 1"),
+    "qr_interval of the run": ({"qr_interval": 10**9}, "at most the number of steps, 9, got 1000000000"),
     "dt": ({"dt": -1}, "dt must be positive"),
     "rng": ({"rng": -1}, "rng must be a seed"),
     "transient": ({"transient": 9}, "9 are transient"),
     "frame_dtype": ({"frame_dtype": torch.float16}, "torch.float32 or torch.float64, got torch.float16"),
 }
+
+
+def test_switches_and_durations_are_not_guessed() -> None:
+    for analysis in (lyapunov_spectrum, lyapkit.variational_term, lyapkit.covariant_vectors):
+        with pytest.raises(TypeError, match="check must be True or False, got 'no'"):
+            analysis(AUTONOMOUS, steps=9, check="no")
+        with pytest.raises(TypeError, match="dt must be a number, got True"):
+            analysis(AUTONOMOUS, steps=9, dt=True)
+    with pytest.raises(ValueError, match="qr_interval must be at most the number of steps, 9"):
+        lyapkit.lyapunov_exponents(AUTONOMOUS, steps=9, qr_interval=10)
 
 
 @pytest.mark.parametrize("name", REFUSED_CALLS)
@@ -69,7 +90,8 @@ def test_the_analysis_makes_the_checks(name: str) -> None:
 
 def test_accepted_arguments_come_back_as_they_mean() -> None:
     assert (check_k(None, N), check_k(1, N), check_k(N, N)) == (N, 1, N)
-    assert check_interval(7) == 7
+    assert check_interval(7) == check_interval_of_run(7, 7) == 7
+    assert (check_flag("check", True), check_flag("check", False)) == (True, False)
     assert check_dt(np.float64(0.5)) == 0.5
     assert type(check_k(np.int64(2), N)) is int
     assert make_generator(np.int32(5)).initial_seed() == 5

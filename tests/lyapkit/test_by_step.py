@@ -357,6 +357,7 @@ def test_float32_sums_are_within_its_rounding() -> None:
         ({"memory_budget": -1}, ValueError, "memory_budget must be a number of bytes"),
         ({"readout": None}, TypeError, "no readout"),
         ({"parameters": ["nothing"]}, ValueError, "unknown parameters"),
+        ({"readout": nn.Linear(7, 1).double()}, ValueError, "readout cannot take the network's output of shape"),
         ({"reduction": "max"}, ValueError, "reduction must be"),
         ({"eigenvectors": xr.Dataset()}, ValueError, "eigenvectors must be a result of hessian_spectrum"),
     ],
@@ -378,8 +379,9 @@ def test_bad_batches_and_eigenvectors() -> None:
     spectrum = hessian_spectrum(model, data, loss, k=2, readout=readout, rng=0, eigenvectors=True)
     with pytest.raises(ValueError, match="number of eigenvectors 2, got 3"):
         curvature_by_step(model, data, loss, k=3, readout=readout, eigenvectors=spectrum)
-    with pytest.raises(ValueError, match="those of the parameters"):
-        curvature_by_step(model, data, loss, k=1, readout=readout, eigenvectors=spectrum, parameters=["weight_hh_l0"])
+    for names in (["weight_hh_l0"], [name for name, _ in as_map(model).parameters()][::-1]):
+        with pytest.raises(ValueError, match=r"eigenvectors must be a result for the .*, in this order, got one for"):
+            curvature_by_step(model, data, loss, k=1, readout=readout, eigenvectors=spectrum, parameters=names)
     with pytest.raises(ValueError, match="not deterministic"):
         curvature_by_step(model, data, lambda f, t: mse_loss(f, t) * torch.rand(()), readout=readout)
     with torch.inference_mode(), pytest.raises(RuntimeError, match="inference_mode"):

@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from lyapkit import as_map, hessian_spectrum
 from lyapkit.adapters.unfused import unfused
+from lyapkit.curvature import recurrent_products
 
 
 class LastStep(nn.Module):
@@ -425,6 +426,35 @@ REFUSALS = {
     "weights of a sum": (dict(reduction="sum", batch_weight=len), TypeError, "a sum over batches has no weights"),
     "names as text": (dict(parameters="weight"), TypeError, r"write \['weight'\]"),
     "constant loss": (dict(loss=lambda o, t: torch.tensor(1.0)), ValueError, "does not depend differentiably"),
+    "complex": (
+        dict(model=nn.Linear(2, 1, dtype=torch.complex64), batches=tuple(part.to(torch.complex64) for part in PAIR)),
+        ValueError,
+        r"must be real \(float32 or float64\).*got 'weight' of torch.complex64; keep its real and imaginary part",
+    ),
+    "readout of another size": (
+        dict(
+            model=nn.GRU(2, 3).double(),
+            readout=nn.Linear(4, 1).double(),
+            batches=(torch.ones(5, 3, 2).double(), PAIR[1]),
+        ),
+        ValueError,
+        r"readout cannot take the network's output of shape \(3, 3\): .*Give one that takes 3 features",
+    ),
+    "readout of too few classes": (
+        dict(
+            model=nn.GRU(2, 3).double(),
+            readout=nn.Linear(3, 2).double(),
+            loss=cross_entropy,
+            batches=(torch.ones(5, 3, 2).double(), torch.tensor([0, 1, 7])),
+        ),
+        ValueError,
+        r"loss cannot be taken of outputs \(3, 2\) and targets \(3,\) \(Target 7 is out of bounds.*\); give a readout",
+    ),
+    "targets of another size": (
+        dict(loss=cross_entropy, batches=(PAIR[0], torch.ones(2, dtype=torch.int64))),
+        ValueError,
+        r"loss cannot be taken of outputs \(3, 1\) and targets \(2,\)",
+    ),
     "half precision": (
         dict(model=nn.Linear(2, 1).bfloat16(), batches=tuple(part.bfloat16() for part in PAIR)),
         ValueError,
@@ -523,5 +553,55 @@ def test_start_must_be_eigenvectors_of_the_same_parameters(data) -> None:
     with pytest.raises(ValueError, match="start must be a result of hessian_spectrum with eigenvectors=True"):
         hessian_spectrum(model, data, cross_entropy, k=2, start=hessian_spectrum(model, data, cross_entropy, k=2))
     part = hessian_spectrum(model, data, cross_entropy, k=2, parameters=["head.weight"], eigenvectors=True)
-    with pytest.raises(ValueError, match=r"eigenvectors of the parameters \{'head.weight': \[3, 3\]\}, and these are"):
+    with pytest.raises(
+        ValueError,
+        match=r"result for the parameters layer.weight_ih_l0 \[3, 2\], .*, got one for head.weight \[3, 3\]; c",
+    ):
         hessian_spectrum(model, data, cross_entropy, k=2, start=part)
+
+
+def test_the_order_of_the_parameters_is_recorded_and_kept_to(data) -> None:
+    """Both biases have the same shape, so that nothing but their names tells eigenvectors in one order from another."""
+    model = LastStep(nn.RNN(2, 3), 3).double()
+    names = ["layer.bias_hh_l0", "head.weight", "layer.bias_ih_l0"]
+    options = dict(k=2, eigenvectors=True, rng=0)
+    ds = hessian_spectrum(model, data, cross_entropy, parameters=names, **options)
+    assert json.loads(ds.attrs["config_json"])["parameters"] == [[names[0], [3]], [names[1], [3, 3]], [names[2], [3]]]
+    again = hessian_spectrum(model, data, cross_entropy, parameters=names, start=ds, **options)
+    np.testing.assert_allclose(again.eigenvalue, ds.eigenvalue, rtol=1e-9)
+    dense, index = dense_hessian(model, cross_entropy, [data]), torch.arange(len(flat(model)))
+    kept = torch.cat([as_parameters(model, index)[name].reshape(-1) for name in names])
+    vectors = torch.tensor(ds.eigenvector.values)
+    torch.testing.assert_close(
+        dense[kept][:, kept] @ vectors, vectors * torch.tensor(ds.eigenvalue.values), rtol=0, atol=1e-6
+    )
+    expected = r"bias_ih_l0 \[3\], head.weight \[3, 3\], layer.bias_hh_l0 \[3\], in this order, got one for layer"
+    with pytest.raises(ValueError, match=expected):
+        hessian_spectrum(model, data, cross_entropy, parameters=names[::-1], start=ds, **options)
+
+
+def test_how_the_spectrum_was_computed_is_recorded(data) -> None:
+    model = LastStep(nn.RNN(2, 4), 3).double()  # 47 parameters
+    for k, method in ((23, "lanczos"), (24, "dense")):
+        ds = hessian_spectrum(model, data, cross_entropy, k=k, rng=0)
+        assert json.loads(ds.attrs["config_json"])["method"] == method
+        assert (ds.attrs["products"] == 47) == (method == "dense")
+
+
+@pytest.mark.parametrize("operator", ["hessian", "ggn"])
+@pytest.mark.parametrize("check", [False, True])
+def test_what_all_products_share_counts_as_time(operator: str, check: bool, data, monkeypatch) -> None:
+    """With a clock that ticks only while the Jacobian of the outputs, or the trajectory, is computed."""
+    clock = [0.0]
+    monkeypatch.setattr("lyapkit.curvature.problem._now", lambda device: clock[0])
+    name = "OutputJacobian" if operator == "ggn" else "Trajectory"
+    made = getattr(recurrent_products, name)
+
+    def slow(*arguments, **options):
+        clock[0] += 7e-9
+        return made(*arguments, **options)
+
+    monkeypatch.setattr(recurrent_products, name, slow)
+    cell, head = nn.RNN(2, 4).double(), nn.Linear(4, 3).double()
+    ds = hessian_spectrum(cell, data, cross_entropy, k=2, operator=operator, readout=head, check=check, rng=0)
+    assert ds.attrs["gradient_equivalents"] == pytest.approx(7.0)  # of gradients that take no time, counted as 1 ns

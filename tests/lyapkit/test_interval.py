@@ -10,7 +10,14 @@ import torch
 from lyapkit import as_map, lyapunov_spectrum, systems, variational_term
 from lyapkit.lyapunov.decomposition import decompose, decompose_sound
 from lyapkit.lyapunov.interval import CONDITION_LIMITS, LONGEST, WINDOWS, IntervalRule, replayable_steps
-from lyapkit.lyapunov.orthonormal import MANY_FRAMES, WELL_CONDITIONED, cholesky_qr, gram_schmidt, orthonormalise
+from lyapkit.lyapunov.orthonormal import (
+    FEW_ROWS,
+    MANY_FRAMES,
+    WELL_CONDITIONED,
+    cholesky_qr,
+    gram_schmidt,
+    orthonormalise,
+)
 from references import matrix_with_spectrum, random_orthogonal
 
 
@@ -120,13 +127,16 @@ def test_what_is_lost_is_said() -> None:
     assert found.volume_error[:3].abs().max() < 1e-12
 
 
+@pytest.mark.parametrize("rows", [4, FEW_ROWS + 1])
 @pytest.mark.parametrize("columns", [1, 2, 3])
 @pytest.mark.parametrize("spread", [1.0, 1e-6])
-def test_gram_schmidt_is_as_good_as_householder(columns: int, spread: float) -> None:
+def test_gram_schmidt_is_as_good_as_householder(columns: int, spread: float, rows: int) -> None:
     generator = torch.Generator().manual_seed(columns)
-    frames = torch.randn(MANY_FRAMES, 4, columns, generator=generator, dtype=torch.float64)
+    frames = torch.randn(MANY_FRAMES, rows, columns, generator=generator, dtype=torch.float64)
     frames[..., 1:] = frames[..., :1] + spread * frames[..., 1:]  # nearly parallel columns
+    kept = frames.clone()
     q, r = gram_schmidt(frames)
+    assert torch.equal(frames, kept)
     torch.testing.assert_close(q.mT @ q, torch.eye(columns).double().expand(MANY_FRAMES, -1, -1), rtol=0, atol=4e-15)
     torch.testing.assert_close(q @ r, frames, rtol=1e-14, atol=1e-14)
     assert torch.equal(r.tril(-1), torch.zeros_like(r))

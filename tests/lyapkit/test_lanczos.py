@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from lyapkit.curvature.bounds import error_bounds
-from lyapkit.curvature.eigenpairs import Eigenpairs, leading_eigenpairs
+from lyapkit.curvature.eigenpairs import Eigenpairs, default_basis_size, leading_eigenpairs
 from lyapkit.curvature.lanczos import BlockLanczos
 from lyapkit.curvature.wanted import Interval, interval, order
 
@@ -129,8 +129,11 @@ def test_the_whole_spectrum(size: int, block_size: int) -> None:
     check(solve(matrix, size, block_size=block_size), matrix)
 
 
+SPECTRA = st.lists(st.sampled_from([-3.0, -1.0, -0.5, 0.0, 0.1, 0.5, 0.7, 1.0, 2.0, 3.0]), min_size=1, max_size=40)
+
+
 @given(
-    values=st.lists(st.sampled_from([-3.0, -1.0, -0.5, 0.0, 1e-6, 0.5, 0.7, 1.0, 2.0, 3.0]), min_size=1, max_size=40),
+    values=SPECTRA,
     which=st.sampled_from(["LM", "LA", "SA", "BE"]),
     block_size=st.integers(1, 6),
     fraction=st.floats(0, 1),
@@ -144,12 +147,87 @@ def test_any_spectrum_of_any_multiplicities(values, which, block_size, fraction,
     check(found, matrix, which)
 
 
+@given(
+    pool=st.lists(st.sampled_from([-3.0, -1.0, 0.0, 1e-6, 0.1, 0.5, 2.0]), min_size=1, max_size=3, unique=True),
+    picks=st.lists(st.integers(0, 2), min_size=2, max_size=12),
+    which=st.sampled_from(["LM", "LA", "SA", "BE"]),
+    k=st.integers(1, 5),
+    block_size=st.integers(1, 8),
+    seed=st.integers(0, 10_000),
+)
+@settings(max_examples=200)
+def test_few_eigenvalues_of_high_multiplicity_in_a_tiny_space(pool, picks, which, k, block_size, seed) -> None:
+    """The first blocks meet eigenspaces by the count of dimensions alone; all copies are found all the same."""
+    values = [pool[pick % len(pool)] for pick in picks]
+    k = min(k, (len(values) - 1) // 2) or 1  # fewer than half, so that there is a search
+    matrix = symmetric(values, seed)
+    found = solve(matrix, k, which=which, block_size=block_size, basis_size=20, seed=seed)
+    assert found.method == ("lanczos" if len(values) > 2 * k else "dense")
+    check(found, matrix, which)
+
+
+@pytest.mark.parametrize(
+    ("values", "k", "block_size"),
+    [
+        ([-3.0, -3.0, 0.5, 0.5, 0.5], 2, 3),
+        ([-3.0, -3.0, 0.5, 0.5, 0.5], 2, 4),
+        ([-1.0, 2.0, -1.0], 1, 2),
+        ([-5.0] + [0.1] * 199, 1, 4),
+        ([-5.0, 4.0] + [0.1] * 40, 1, 5),
+    ],
+)
+def test_vectors_that_are_exact_by_the_count_of_dimensions_are_not_the_end(values, k: int, block_size: int) -> None:
+    """Three vectors in five dimensions hold one of each plane's; four hold three of a space that is all but one."""
+    matrix = symmetric(values, seed=2)
+    for seed in range(20):
+        check(solve(matrix, k, block_size=block_size, basis_size=20, seed=seed), matrix)
+
+
+def test_copies_of_a_small_eigenvalue_beside_a_large_one_that_is_not_wanted() -> None:
+    """Copies agree to the rounding of the largest eigenvalue, also where that is not among the wanted ones."""
+    matrix = symmetric([1e-6] * 13 + [0.0] * 10 + [-0.5] * 10, seed=7)
+    for seed in range(20):
+        check(solve(matrix, 7, which="LA", block_size=2, basis_size=17, seed=seed), matrix, "LA")
+
+
+@pytest.mark.parametrize("which", ["LM", "LA", "SA", "BE"])
+@pytest.mark.parametrize("k", [10, 13, 20])
+def test_half_of_the_spectrum_takes_as_many_products_as_there_are_dimensions(k: int, which: str) -> None:
+    matrix, multiplied = symmetric([2.0] * 5 + [-1.0] * 5 + [0.0] * 5 + [1e-6, 1e-3, -0.5, 0.7, 3.0]), []
+
+    def product(block: Tensor) -> Tensor:
+        multiplied.append(block.shape[1])
+        return matrix @ block
+
+    found = leading_eigenpairs(
+        product, 20, k, which=which, tolerance=1e-8, resolution=1e-12, max_products=2 * k, block_size=4,
+        basis_size=k + 8, generator=torch.Generator().manual_seed(0), device=CPU,
+    )  # fmt: skip
+    check(found, matrix, which)
+    assert found.method == "dense"
+    assert sum(multiplied) == found.products == 20
+    assert float(found.error_bounds.max()) < 1e-13
+
+
 def test_a_small_basis_gives_the_same_with_more_products() -> None:
     matrix = symmetric(np.random.default_rng(0).standard_normal(300))
     wide, narrow = (solve(matrix, 10, basis_size=size) for size in (300, 18))
     for found in (wide, narrow):
         check(found, matrix)
     assert wide.products < narrow.products
+
+
+def test_the_default_basis_is_bounded_and_saves_products() -> None:
+    assert default_basis_size(10_000_000, 50, 4) == 132
+    assert default_basis_size(100_000, 10, 2) == 2**27 // 800_000
+    assert default_basis_size(750, 20, 1) == 750
+    matrix = symmetric(np.linspace(0, 1, 400) ** 2)  # no gap after the ten largest
+    least, default = (solve(matrix, 10, basis_size=size) for size in (10 + 8, default_basis_size(400, 10, 4)))
+    medium = solve(matrix, 10, basis_size=2 * 10 + 8 * 4)
+    for found in (least, medium, default):
+        check(found, matrix)
+    assert default.products < 0.9 * medium.products
+    assert medium.products < least.products
 
 
 def test_the_basis_stays_orthonormal_within_its_capacity_and_knows_its_residuals() -> None:
@@ -231,8 +309,9 @@ def test_no_more_products_than_allowed(allowed: int, block_size: int) -> None:
 
 
 def test_a_product_that_is_not_finite_is_refused() -> None:
-    with pytest.raises(FloatingPointError, match="a curvature product is not finite"):
-        solve(torch.full((5, 5), math.nan, dtype=torch.float64), 2)
+    for k in (2, 5):
+        with pytest.raises(FloatingPointError, match="a curvature product is not finite"):
+            solve(torch.full((5, 5), math.nan, dtype=torch.float64), k)
 
 
 # --- warm starts

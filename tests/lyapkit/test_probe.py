@@ -210,6 +210,19 @@ def test_no_false_alarm_on_built_in_layers(layer: str, dtype: torch.dtype) -> No
             check_pull_back(map, state, input, tangents)
 
 
+@pytest.mark.parametrize("size", [1e-150, 1e-200, 1e-300, 1e-307, 1e-310, 5e-324, 0.0])
+def test_no_false_alarm_where_derivatives_nearly_vanish(size: float) -> None:
+    """Squares of such numbers are zero, and below 2e-308 they have few digits."""
+    matrix = size * torch.randn(2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    map = Steps(lambda x: x @ matrix)
+    state = torch.ones(3, 2, dtype=torch.float64)
+    check_pull_back(map, state, None, ForwardTangents())
+    if size >= 1e-300:
+        wrong = Steps(lambda x: size * WrongForward.apply(x))
+        with pytest.raises(ValueError, match="differs from its derivative forwards"):
+            check_pull_back(wrong, state, None, ForwardTangents())
+
+
 @pytest.mark.parametrize("dtype", BOUNDS, ids=str)
 def test_the_reported_error_is_that_of_the_difference(dtype: torch.dtype) -> None:
     map = Steps(torch.tanh, dtype=dtype)

@@ -16,7 +16,8 @@ import lyapkit.tangents.traced
 from lyapkit import as_map, lyapunov_spectrum, systems
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents import ForwardTangents, TracedTangents, choose_strategy
-from lyapkit.tangents.traced import TracedStep, Untraceable, trace_step
+from lyapkit.tangents.recording import Untraceable
+from lyapkit.tangents.traced import TracedStep, trace_step
 
 KERNEL = torch.randn(6, 6, generator=torch.Generator().manual_seed(5), dtype=torch.float64) / 2
 
@@ -375,7 +376,8 @@ def test_spectra_agree_with_the_plain_path(name: str, k: int | None, monkeypatch
 def test_few_operations_are_left() -> None:
     def lines(map: RecurrentMap) -> int:
         traced = TracedStep(map, *example(map, 1), 6, torch.float64)
-        return traced._push.__code__.co_nlocals - traced._push.__code__.co_argcount  # one local per operation
+        code = traced._push.function.__code__
+        return code.co_nlocals - code.co_argcount  # one local per operation
 
     assert lines(MAPS["rate network"]) == 4  # a view, a factor, one fused product, a view
     assert lines(MAPS["linear"]) == 3

@@ -68,10 +68,11 @@ def test_outputs_and_gradients_are_those_of_the_step_loop(residual, form, nonlin
         torch.testing.assert_close(forward(inputs), model(inputs), rtol=1e-13, atol=1e-14)
 
 
+@pytest.mark.parametrize("residual", ["informed", "orthogonal"])
 @pytest.mark.parametrize(("form", "nonlinearity"), FORMS)
-def test_single_precision_errs_as_the_step_loop_does(form, nonlinearity):
+def test_single_precision_errs_as_the_step_loop_does(residual, form, nonlinearity):
     """Against float64: at most a few times the error of the loop, both of the order of rounding."""
-    exact = network("informed", form, nonlinearity, 0.05)
+    exact = network(residual, form, nonlinearity, 0.05)
     single = copy.deepcopy(exact).float()
     exact = copy.deepcopy(single).double()  # the same numbers
     inputs, targets = samples(200, 16, 2, dtype=torch.float32), samples(16, 3, seed=1, dtype=torch.float32)

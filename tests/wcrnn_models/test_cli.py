@@ -2,6 +2,7 @@ import json
 import shlex
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -31,6 +32,33 @@ def test_train_prints_the_outcome_and_the_next_command(tmp_path, capsys):
     assert f"wcrnn analyze {directory}" in output
     config = TrainConfig.from_json((directory / "config.json").read_text())
     assert (config.length, config.phi, config.epochs, config.residual) == (6, "random", 2, "rotation")
+
+
+def test_curves_for_tensorboard_are_no_part_of_the_configuration(tmp_path, monkeypatch, capsys):
+    """Without TensorBoard nothing is trained; a run may be continued with curves, and into another place."""
+    curves = ["--tensorboard", str(tmp_path / "curves")]
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "torch.utils.tensorboard", None)
+        assert main(["train", str(tmp_path / "run"), *SMALL, *curves]) == 2
+        assert (
+            "TensorBoard is not installed; run `pip install tensorboard`, or train without it"
+            in capsys.readouterr().err
+        )
+        assert list(tmp_path.iterdir()) == []
+        assert main(["train", str(tmp_path / "run"), *SMALL]) == 0
+    written = []
+    writer = SimpleNamespace(add_scalar=lambda name, value, at: written.append((name, at)), flush=lambda: None)
+
+    def make(folder, purge_step):
+        assert (folder, purge_step) == (str(tmp_path / "curves"), 0)
+        return writer
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=make))
+    assert main(["train", str(tmp_path / "run"), *SMALL, *curves]) == 0  # complete already
+    assert written == []
+    assert main(["train", str(tmp_path / "other"), *SMALL, *curves]) == 0
+    assert written == [(name, at) for at in (0, 5, 10) for name in ("train loss", "gradient norm", "test rms")]
+    assert (tmp_path / "other/config.json").read_text() == (tmp_path / "run/config.json").read_text()
 
 
 def test_every_field_is_an_explained_option(capsys):

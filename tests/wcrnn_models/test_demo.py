@@ -10,12 +10,24 @@ import xarray as xr
 
 from lyapkit import load
 from wcrnn_models import analysis, checkpoints
+from wcrnn_models.analysis import analyze_checkpoint
 from wcrnn_models.cli import main
 from wcrnn_models.demo import STRENGTHS, draw_overview
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick_analyses():
+    """Fewer sequences and eigenvalues than the demonstration takes, of the same analyses."""
+    with pytest.MonkeyPatch.context() as patch:
+        quick = {"samples": 12, "hessian_k": 3}
+        patch.setattr(
+            "wcrnn_models.demo.analyze_checkpoint", lambda path, **given: analyze_checkpoint(path, **given | quick)
+        )
+        yield
+
+
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory, request):
+def demo(tmp_path_factory, request, quick_analyses):
     """One short demonstration through the command line, with what it printed."""
     directory = tmp_path_factory.mktemp("demo") / "new"
     capture = request.config.pluginmanager.getplugin("capturemanager")

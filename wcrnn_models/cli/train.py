@@ -46,6 +46,10 @@ class Arguments:
     device: str = "cpu"
     """Where to train, such as cpu or cuda."""
 
+    tensorboard: Annotated[Path | None, tyro.conf.arg(metavar="LOG-DIRECTORY")] = None
+    """Directory for curves of loss, gradient norm and test metric, which `tensorboard --logdir` shows. Needs
+    `pip install tensorboard`."""
+
 
 def run(arguments: Sequence[str]) -> int:
     """Parse, train, and print a short table; returns the exit code."""
@@ -54,7 +58,7 @@ def run(arguments: Sequence[str]) -> int:
     from wcrnn_models.cli.main import DIVERGED, SUCCESS
     from wcrnn_models.training.trainer import train
 
-    result = train(parsed.config, parsed.directory, progress=True, device=parsed.device)
+    result = train(parsed.config, parsed.directory, progress=True, device=parsed.device, tensorboard=parsed.tensorboard)
     print(report(result, parsed.directory))
     return DIVERGED if result.status == "diverged" else SUCCESS
 

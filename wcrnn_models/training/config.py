@@ -166,8 +166,7 @@ class TrainConfig:
         """The configuration that `to_json` wrote.
 
         Raises:
-            UserError: If it is not a JSON object with exactly the fields of this class, or a value is
-            refused.
+            UserError: If it is not a JSON object with exactly the fields of this class, or a value is refused.
         """
         try:
             values = json.loads(text)

@@ -27,9 +27,9 @@ def train_ensemble(
 ) -> list[TrainResult]:
     """Train the WCRNNs of several configurations together: seeds, residuals, couplings, learning rates.
 
-    Every step of all networks is one batched matrix product. That is meant for GPUs, of which one small network leaves
-    most idle. On a CPU nothing is gained over one network after the other (see benchmarks/training.py); there, `sweep`
-    runs one process per core.
+    That is meant for GPUs, of which one small network leaves most idle. With Triton, all steps of all networks are one
+    launch each way, else every step of all networks is one batched matrix product. On a CPU nothing is gained over one
+    network after the other (see benchmarks/training.py); there, `sweep` runs one process per core.
 
     Every directory gets what `train` writes, with the same numbers to rounding: batched and single products may round
     differently. Networks that are behind others after an interruption first catch up alone.

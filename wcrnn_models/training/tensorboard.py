@@ -8,17 +8,15 @@ from typing import Any
 from wcrnn_models.errors import UserError
 from wcrnn_models.training.resume import Progress
 
-TENSORBOARD_FOLDER = "tensorboard"
-
 
 class Board:
-    """Writes what a run measures to ``tensorboard/`` in its directory.
+    """Writes what a run measures into a log directory of TensorBoard.
 
     Args:
-        directory: The directory of the run; the folder is made with the first curve.
+        directory: The log directory, of this run alone; made with the first curve.
 
     Raises:
-        UserError: If TensorBoard is not installed.
+        UserError: If TensorBoard is not installed, or the directory is a file.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -28,15 +26,17 @@ class Board:
             raise UserError(
                 "TensorBoard is not installed; run `pip install tensorboard`, or train without it"
             ) from error
+        if directory.exists() and not directory.is_dir():
+            raise UserError(f"{directory} is a file; name a directory for TensorBoard")
         self._make: Any = SummaryWriter
-        self._folder = directory / TENSORBOARD_FOLDER
+        self._directory = directory
         self._writer: Any = None
 
     def show(self, measured: Progress, metric_name: str) -> None:
         """Add the last evaluation; those of an earlier process after it are taken back."""
         iteration = measured.iteration
         if self._writer is None:
-            self._writer = self._make(str(self._folder), purge_step=iteration)
+            self._writer = self._make(str(self._directory), purge_step=iteration)
         for name, value in (
             ("train loss", measured.train_losses[-1]),
             ("gradient norm", measured.gradient_norms[-1]),

@@ -29,7 +29,7 @@ def train(
     *,
     progress: bool = False,
     device: torch.device | str = "cpu",
-    tensorboard: bool = False,
+    tensorboard: str | Path | None = None,
 ) -> TrainResult:
     """Train the network of a configuration with SGD on mini-batches (section 4).
 
@@ -46,7 +46,8 @@ def train(
         directory: Where to; made if missing.
         progress: Whether to show a progress bar on a terminal.
         device: Where to train.
-        tensorboard: Whether to write loss, gradient norm and test metric for TensorBoard to ``tensorboard/``.
+        tensorboard: A log directory, of this run alone, for curves of loss, gradient norm and test metric; none are
+            written if not given. TensorBoard must be installed.
 
     Returns:
         The course of training. Its status is ``"diverged"`` if the loss, the gradient, the weights or the test metric
@@ -54,10 +55,11 @@ def train(
 
     Raises:
         UserError: If the directory belongs to another configuration or to a running process, a file in it is
-            damaged, the data of the task are missing, the device cannot be used, or TensorBoard is not installed.
+            damaged, the data of the task are missing, the device cannot be used, or TensorBoard is not installed or
+            given a file.
     """
     directory = Path(directory)
-    board = Board(directory) if tensorboard else None
+    board = None if tensorboard is None else Board(Path(tensorboard))
     with open_run(config, directory, usable(device)) as run:
         if isinstance(run, TrainResult):
             return run

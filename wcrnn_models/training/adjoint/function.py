@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from wcrnn_models.cells import WCRNN
+from wcrnn_models.training.adjoint.fused import FusedKernel, fused_kernel_fits
+from wcrnn_models.training.adjoint.kernel import Kernel
 from wcrnn_models.training.adjoint.sequence import SequenceKernel
 
 _TYPES = (torch.float32, torch.float64)
@@ -17,9 +19,9 @@ _TYPES = (torch.float32, torch.float64)
 class EnsembleForward:
     """The outputs of K networks, as their own ``forward`` gives them to rounding, several times faster.
 
-    Gradients with respect to the parameters are those of backpropagation through time, computed by hand (see
-    `SequenceKernel`). They are first derivatives only, and only for inputs and initial states that are not
-    differentiated: analyses use the network itself.
+    Gradients with respect to the parameters are those of backpropagation through time, computed by hand, by a
+    `FusedKernel` on GPUs for which there is one, and else by a `SequenceKernel`. They are first derivatives only, and
+    only for inputs and initial states that are not differentiated: analyses use the network itself.
 
     Args:
         networks: Networks for which `can_train_together` holds.
@@ -73,28 +75,29 @@ class EnsembleForward:
             states, _ = self.kernel.forward(self._weight(), inputs, keep=False)
         return [network.readout(state) for network, state in zip(self.networks, states.unbind(), strict=True)]
 
-    def _kernel(self) -> SequenceKernel:
+    def _kernel(self) -> Kernel:
         """The kernel, a new one if the networks have been moved or cast or have got another residual."""
         weight = self.networks[0].recurrent.weight
         present = weight.dtype, weight.device, *(network.residual for network in self.networks)
         if present != self._made_for:
             if not can_train_together(self.networks):
                 raise ValueError("the networks have been changed so that they cannot be computed together any more")
-            self._made_for, self.kernel = present, SequenceKernel(self.networks)
+            fused = fused_kernel_fits(self.networks)
+            self._made_for, self.kernel = present, (FusedKernel if fused else SequenceKernel)(self.networks)
         return self.kernel
 
     def _weight(self) -> Tensor:
         """(W_xx, b_xx + b_sx, W_sx, 0) of every network, shape (K, N, E), differentiable."""
-        return torch.stack([self._extended(network) for network in self.networks])
-
-    def _extended(self, network: WCRNN) -> Tensor:
+        recurrent = [network.recurrent for network in self.networks]
+        input = [network.input for network in self.networks]
+        biases = _stack(layer.bias for layer in recurrent) + _stack(layer.bias for layer in input)
         parts = [
-            network.recurrent.weight,
-            (network.recurrent.bias + network.input.bias).unsqueeze(1),
-            network.input.weight,
+            _stack(layer.weight for layer in recurrent),
+            biases.unsqueeze(2),
+            _stack(layer.weight for layer in input),
         ]
-        missing = self.kernel.width - sum(part.shape[1] for part in parts)
-        return torch.cat([*parts, parts[0].new_zeros(len(parts[0]), missing)], dim=1)
+        missing = self.kernel.width - sum(part.shape[2] for part in parts)
+        return torch.cat([*parts, parts[0].new_zeros(*parts[0].shape[:2], missing)], dim=2)
 
 
 def fast_forward(network: nn.Module) -> Callable[[Tensor], Tensor]:
@@ -127,6 +130,10 @@ def _signature(network: WCRNN) -> tuple[object, ...]:
     return (*sizes, network.form, network.nonlinearity, weight.dtype, weight.device)
 
 
+def _stack(tensors: Iterable[Tensor]) -> Tensor:
+    return torch.stack(list(tensors))
+
+
 def _hooked(network: nn.Module) -> bool:
     """Whether something has to run when a module of the network is called."""
     return any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
@@ -136,7 +143,7 @@ class _Evolve(torch.autograd.Function):
     """Weights to final states."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, kernel: SequenceKernel, inputs: tuple[Tensor, ...]) -> Tensor:
+    def forward(ctx: Any, weight: Tensor, kernel: Kernel, inputs: tuple[Tensor, ...]) -> Tensor:
         states, ctx.number = kernel.forward(weight, inputs, keep=True)
         ctx.kernel = kernel
         return states

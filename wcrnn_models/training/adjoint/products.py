@@ -38,8 +38,8 @@ class StackedProduct(ABC):
         """What computes ``target = R source``, or ``target += R source``; both (K, B, N) with unit last stride."""
 
     @abstractmethod
-    def bind_adjoint(self, state: Tensor) -> Bound:
-        """What computes ``state = R^T state`` in place; (K, B, N)."""
+    def bind_adjoint(self, source: Tensor, target: Tensor) -> Bound:
+        """What computes ``target = R^T source``; (K, B, N), and the two may be the same tensor."""
 
 
 class ElementwiseProduct(StackedProduct):
@@ -60,9 +60,9 @@ class ElementwiseProduct(StackedProduct):
             return partial(target.addcmul_, self.factor, source)
         return partial(torch.mul, source, self.factor, out=target)
 
-    def bind_adjoint(self, state: Tensor) -> Bound:
+    def bind_adjoint(self, source: Tensor, target: Tensor) -> Bound:
         """One elementwise operation."""
-        return partial(state.mul_, self.factor)
+        return partial(torch.mul, source, self.factor, out=target)
 
     @staticmethod
     def _entries(residual: Residual) -> Tensor:
@@ -91,9 +91,9 @@ class RotationProduct(StackedProduct):
             return partial(target.addcmul_, self.factor, source)
         return partial(torch.mul, source, self.factor, out=target)
 
-    def bind_adjoint(self, state: Tensor) -> Bound:
+    def bind_adjoint(self, source: Tensor, target: Tensor) -> Bound:
         """One complex elementwise operation: the transpose turns the other way round."""
-        return partial(self._pairs(state).mul_, self.conjugate)
+        return partial(torch.mul, self._pairs(source), self.conjugate, out=self._pairs(target))
 
     @staticmethod
     def _pairs(state: Tensor) -> Tensor:
@@ -122,15 +122,12 @@ class DenseProduct(StackedProduct):
         """One matrix product."""
         return partial(target.baddbmm_, source, self.transposed, beta=1 if accumulate else 0)
 
-    def bind_adjoint(self, state: Tensor) -> Bound:
-        """One matrix product and one copy."""
-        scratch = torch.empty_like(state)
-
-        def run() -> None:
-            torch.bmm(state, self.matrices, out=scratch)
-            state.copy_(scratch)
-
-        return run
+    def bind_adjoint(self, source: Tensor, target: Tensor) -> Bound:
+        """One matrix product, and in place a copy."""
+        if source is not target:
+            return partial(torch.bmm, source, self.matrices, out=target)
+        scratch = torch.empty_like(source)
+        return partial(_run, (partial(scratch.copy_, source), partial(torch.bmm, scratch, self.matrices, out=target)))
 
 
 class ChainedProduct(StackedProduct):
@@ -159,9 +156,11 @@ class ChainedProduct(StackedProduct):
         steps.append(self.factors[0].bind(source, target, accumulate=accumulate))
         return partial(_run, tuple(steps))
 
-    def bind_adjoint(self, state: Tensor) -> Bound:
-        """The transposes in the opposite order, in place."""
-        return partial(_run, tuple(factor.bind_adjoint(state) for factor in self.factors))
+    def bind_adjoint(self, source: Tensor, target: Tensor) -> Bound:
+        """The transposes in the opposite order, all but the first in place."""
+        first, *others = self.factors
+        steps = first.bind_adjoint(source, target), *(factor.bind_adjoint(target, target) for factor in others)
+        return partial(_run, steps)
 
 
 def stacked_product(residuals: Sequence[Residual]) -> StackedProduct:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from wcrnn_models.cells import WCRNN
-from wcrnn_models.training.adjoint.products import Bound, stacked_product
+from wcrnn_models.training.adjoint.products import Bound, DenseProduct, stacked_product
 
 _sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input  # gradient, v -> gradient v (1 - v)
 _tanh_backward = torch.ops.aten.tanh_backward.grad_input  # gradient, y -> gradient (1 - y^2)
@@ -103,7 +103,7 @@ class LinearResidual(Recurrence):
         """A matrix product and two elementwise operations."""
         return [
             partial(_sigmoid_backward, adjoint, kept[0], grad_input=drive),
-            self.product.bind_adjoint(adjoint),
+            self.product.bind_adjoint(adjoint, adjoint),
             partial(adjoint.baddbmm_, drive, self.adjoint_matrix),
         ]
 
@@ -131,34 +131,44 @@ class SaturatingResidual(LinearResidual):
         return [
             partial(_sigmoid_backward, adjoint, v, grad_input=drive),
             partial(_tanh_backward, adjoint, c, grad_input=adjoint),
-            self.product.bind_adjoint(adjoint),
+            self.product.bind_adjoint(adjoint, adjoint),
             partial(adjoint.baddbmm_, drive, self.adjoint_matrix),
         ]
 
 
 class Affine(Recurrence):
-    """Without tanh, all forms are one: x' = R x + gamma u."""
+    """Without tanh, all forms are one: x' = R x + gamma u.
+
+    Where R is dense, R + gamma W_xx is one matrix, and so there is one product instead of two. A sparse R stays by
+    itself: each of its few entries, often 1, would be rounded to the same side at every step.
+    """
 
     kept = 0
 
     def _load(self, weight: Tensor) -> None:
         self.gradient_scale = self.coupling.transpose(1, 2).clone()
         scaled = weight * self.gradient_scale
+        if isinstance(self.product, DenseProduct):
+            scaled[..., : weight.shape[1]] += self.product.matrices
         self.adjoint_matrix.copy_(scaled[..., : weight.shape[1]])
         self.drive_matrix.copy_(scaled.transpose(1, 2))
 
     def step(self, extended: Tensor, state: Tensor, kept: Sequence[Tensor], next_state: Tensor) -> list[Bound]:
-        """A matrix product and an elementwise operation."""
-        return [
-            partial(torch.bmm, extended, self.drive_matrix, out=next_state),
-            self.product.bind(state, next_state, accumulate=True),
-        ]
+        """A matrix product, and where R is not dense another operation."""
+        affine = partial(torch.bmm, extended, self.drive_matrix, out=next_state)
+        if isinstance(self.product, DenseProduct):
+            return [affine]
+        return [affine, self.product.bind(state, next_state, accumulate=True)]
 
     def transpose(self, next_state: Tensor, kept: Sequence[Tensor], adjoint: Tensor, drive: Tensor) -> list[Bound]:
-        """A matrix product, an elementwise operation and a copy."""
+        """A copy, a matrix product, and where R is not dense another operation."""
+        return [partial(drive.copy_, adjoint), *self._transpose_affine(adjoint, drive)]
+
+    def _transpose_affine(self, adjoint: Tensor, drive: Tensor) -> list[Bound]:
+        if isinstance(self.product, DenseProduct):
+            return [partial(torch.bmm, drive, self.adjoint_matrix, out=adjoint)]
         return [
-            partial(drive.copy_, adjoint),
-            self.product.bind_adjoint(adjoint),
+            self.product.bind_adjoint(drive, adjoint),
             partial(adjoint.baddbmm_, drive, self.adjoint_matrix),
         ]
 
@@ -167,13 +177,12 @@ class Elman(Affine):
     """Eq. (19), type B: x' = tanh(R x + gamma u)."""
 
     def step(self, extended: Tensor, state: Tensor, kept: Sequence[Tensor], next_state: Tensor) -> list[Bound]:
-        """A matrix product and two elementwise operations."""
+        """As without tanh, and an elementwise operation."""
         return [*super().step(extended, state, kept, next_state), next_state.tanh_]
 
     def transpose(self, next_state: Tensor, kept: Sequence[Tensor], adjoint: Tensor, drive: Tensor) -> list[Bound]:
-        """A matrix product, two elementwise operations and a copy."""
-        through = partial(_tanh_backward, adjoint, next_state, grad_input=adjoint)
-        return [through, *super().transpose(next_state, kept, adjoint, drive)]
+        """An elementwise operation, a matrix product, and where R is not dense another operation."""
+        return [partial(_tanh_backward, adjoint, next_state, grad_input=drive), *self._transpose_affine(adjoint, drive)]
 
 
 def recurrence(networks: Sequence[WCRNN], width: int) -> Recurrence:

@@ -13,75 +13,31 @@ import torch
 from torch import Tensor
 
 from wcrnn_models.cells import WCRNN
-from wcrnn_models.training.adjoint.buffers import Buffers
+from wcrnn_models.training.adjoint.kernel import STEPS_AT_ONCE, Backward, Kernel
 from wcrnn_models.training.adjoint.products import Bound
 from wcrnn_models.training.adjoint.recurrences import Recurrence, recurrence
-
-STEPS_AT_ONCE = 16
-"""Steps whose part of the gradient is one matrix product. Chosen by measurement (100 units, batches of 128): with one,
-a backward pass takes a tenth longer, and beyond 16 nothing is gained."""
 
 _PROGRAMS = 8
 """Lengths and batch sizes for which the operations are kept; training has two, and one for the test set."""
 
 
-class SequenceKernel:
-    """Carries the states of K networks of equal sizes and form through their inputs, and a gradient back.
-
-    It keeps the states of one forward pass, until the next one.
+class SequenceKernel(Kernel):
+    """One call into PyTorch per operation: on the CPU, and on GPUs where `FusedKernel` does not fit.
 
     Args:
-        networks: The K networks, all on one device. Their couplings and residuals are read at every forward pass.
+        networks: The K networks, all on one device.
     """
 
     def __init__(self, networks: Sequence[WCRNN]) -> None:
-        first = networks[0]
-        self.count, self.units, self.inputs = len(networks), first.hidden_size, first.input_size
-        self.width = self.units + 1 + self.inputs
-        self.width += self.width % 2  # even, so that rows of states are rows of complex numbers too
+        super().__init__(networks)
         self.recurrence: Recurrence = recurrence(networks, self.width)
-        self.buffers = Buffers(first.recurrent.weight.dtype, first.recurrent.weight.device)
         self._programs: dict[tuple[int, int, bool], _Program] = {}
-        self._kept: tuple[int, _Program] | None = None  # of the forward pass whose states are kept
-        self._passes = 0
 
-    def forward(self, weight: Tensor, inputs: Sequence[Tensor], *, keep: bool) -> tuple[Tensor, int]:
-        """The final states from zero initial states.
-
-        Args:
-            weight: (W_xx, b_xx + b_sx, W_sx, 0) of every network, shape (K, N, E).
-            inputs: One sequence for every network, shape (T, B, M) each.
-            keep: Whether to keep all states, for `backward`.
-
-        Returns:
-            x_{T+1}, shape (K, B, N), and the number of this forward pass.
-        """
+    def _evolve(self, weight: Tensor, inputs: Sequence[Tensor], keep: bool) -> tuple[Tensor, Backward | None]:
         steps, batch = inputs[0].shape[:2]
         program = self._program(steps, batch, keep)
-        self._passes += 1
-        self._kept = (self._passes, program) if keep else None
         self.recurrence.load(weight)
-        return program.forward(inputs), self._passes
-
-    def backward(self, adjoint: Tensor, number: int) -> Tensor:
-        """dL/dW of the forward pass of a number, from dL/dx_{T+1}.
-
-        Args:
-            adjoint: dL/dx_{T+1}, shape (K, B, N).
-            number: What `forward` returned.
-
-        Returns:
-            The gradient with respect to ``weight``, shape (K, N, E).
-
-        Raises:
-            RuntimeError: If it was not the last one, so that its states have been replaced.
-        """
-        if self._kept is None or self._kept[0] != number:
-            raise RuntimeError(
-                "the states of this forward pass have been replaced by those of a later one; call backward before the "
-                "next forward pass, or use the network itself"
-            )
-        return self._kept[1].backward(adjoint) * self.recurrence.gradient_scale
+        return program.forward(inputs), program.backward if keep else None
 
     def _program(self, steps: int, batch: int, keep: bool) -> _Program:
         key = steps, batch, keep
@@ -135,12 +91,12 @@ class _Program:
         return self.final.clone(memory_format=torch.contiguous_format)
 
     def backward(self, adjoint: Tensor) -> Tensor:
-        """The gradient up to its scale, shape (K, N, E)."""
+        """dL/dW from dL/dx_{T+1}, shape (K, N, E)."""
         self.adjoint.copy_(adjoint)
         self.gradient.zero_()
         for run in self._backward:
             run()
-        return self.gradient
+        return self.gradient * self.kernel.recurrence.gradient_scale
 
     def _transposes(self, states: list[Tensor], kept: list[list[Tensor]]) -> Iterator[Bound]:
         for start in reversed(range(0, self.steps, STEPS_AT_ONCE)):

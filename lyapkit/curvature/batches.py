@@ -1,0 +1,71 @@
+"""The data of a loss: pairs of inputs and targets, and what each of them counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+Batch = tuple[Any, Any]
+
+
+def batch_pairs(batches: Batch | Iterable[Batch]) -> list[Batch]:
+    """All batches, read once, so that a loader that shuffles or augments gives every product the same data.
+
+    Raises:
+        TypeError: they are not pairs.
+        ValueError: there are none.
+    """
+    if isinstance(batches, tuple) and len(batches) == 2 and not isinstance(batches[0], tuple | list):
+        return [batches]
+    pairs = list(_iterate(batches))
+    if not pairs:
+        raise ValueError("there are no batches; a loader can be read once only, so pass a list to use it again.")
+    for pair in pairs:
+        if not (isinstance(pair, tuple | list) and len(pair) == 2):
+            raise TypeError(
+                f"batches must be an (inputs, targets) pair or an iterable of pairs, got {type(pair).__name__} in it."
+            )
+    return [(inputs, targets) for inputs, targets in pairs]
+
+
+def _iterate(batches: Any) -> Iterator[Any]:
+    try:
+        return iter(batches)
+    except TypeError:
+        raise TypeError(
+            f"batches must be an (inputs, targets) pair or an iterable of pairs, got {type(batches).__name__}."
+        ) from None
+
+
+def batch_weights(pairs: Sequence[Batch], reduction: str, batch_weight: Callable[[Any], float] | None) -> list[float]:
+    """What each batch counts, so that the sum of their losses is the loss over all data.
+
+    Raises:
+        TypeError: weights where there are none, or targets whose weight is not known.
+        ValueError: an unknown reduction, or a weight that is not positive and finite.
+    """
+    if reduction == "sum":
+        if batch_weight is not None:
+            raise TypeError("batch_weight is for losses that average; a sum over batches has no weights.")
+        return [1.0] * len(pairs)
+    if reduction != "mean":
+        raise ValueError(f'reduction must be "mean" or "sum", got {reduction!r}.')
+    weights = [_weight(targets, batch_weight) for _, targets in pairs]
+    return [weight / sum(weights) for weight in weights]
+
+
+def _weight(targets: Any, batch_weight: Callable[[Any], float] | None) -> float:
+    if batch_weight is not None:
+        weight = float(batch_weight(targets))
+    elif isinstance(targets, Tensor):
+        weight = float(targets.numel())
+    else:
+        raise TypeError(
+            f"targets are {type(targets).__name__}, not a tensor; say what a batch weighs with batch_weight=."
+        )
+    if not (weight > 0 and np.isfinite(weight)):
+        raise ValueError(f"the weight of a batch must be positive and finite, got {weight}.")
+    return weight

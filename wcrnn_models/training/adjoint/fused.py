@@ -1,0 +1,164 @@
+"""Whole sequences of K networks in one launch each way, on GPUs that Triton compiles for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wcrnn_models.cells import WCRNN
+from wcrnn_models.residuals import DiagonalResidual, ProductResidual, Residual, RotationResidual, ScalarResidual
+from wcrnn_models.training.adjoint.kernel import STEPS_AT_ONCE, Backward, Kernel
+
+_COMPUTE_CAPABILITY = 8, 0
+"""Of the first GPUs whose tensor cores multiply float32 in parts."""
+
+_PRECISION = "tf32x3"
+"""Products of float32 on tensor cores, as three products of its upper and lower parts, to about float32's rounding."""
+
+
+def fused_kernel_fits(networks: Sequence[WCRNN]) -> bool:
+    """Whether `FusedKernel` is the kernel to train these networks with.
+
+    They must be in float32, for whose parts tensor cores are made, on a CUDA device of compute capability 8.0 or later
+    on which their weights fit (128 units on an A100 or H100, or 64 if a residual is dense), and Triton must be
+    installed.
+    """
+    weight = networks[0].recurrent.weight
+    if not weight.is_cuda or weight.dtype != torch.float32 or torch.version.hip or find_spec("triton") is None:
+        return False
+    device = torch.cuda.get_device_properties(weight.device)
+    needed = shared_memory(len(weight), _kind([network.residual for network in networks]))
+    available: int = getattr(device, "shared_memory_per_block_optin", 48 * 1024)  # the older limit, of all devices
+    return (device.major, device.minor) >= _COMPUTE_CAPABILITY and needed <= available
+
+
+def shared_memory(units: int, kind: str) -> int:
+    """At most so many bytes of a multiprocessor's memory hold the matrices and the states of a program.
+
+    Args:
+        units: N.
+        kind: How the residual is applied: diagonal, pairs or dense.
+    """
+    matrices = 3 if kind == "dense" else 1  # W, and R both ways
+    columns = _columns(units)
+    per_matrix = 2 * columns * columns + 2 * 2 * 16 * columns  # in two parts each, as the states before and after it
+    return 4 * matrices * per_matrix
+
+
+class FusedKernel(Kernel):
+    """One launch for all steps forward, one for all steps back, and matrix products for the gradient of the weights.
+
+    The residual is applied by its diagonal and the entries beside it in 2 x 2 blocks where it has no others, else as a
+    matrix.
+
+    Args:
+        networks: The K networks, all on one device, with at most 128 units.
+    """
+
+    def __init__(self, networks: Sequence[WCRNN]) -> None:
+        super().__init__(networks)
+        first = networks[0]
+        columns, kind = _columns(self.units), _kind([network.residual for network in networks])
+        self.options: dict[str, Any] = {
+            "FORM": "identity" if first.nonlinearity == "identity" else first.form,
+            "RESIDUAL": kind,
+            "COLUMNS": columns,
+            "PRECISION": _PRECISION,
+            "num_warps": min(columns // 16, 8) * (2 if kind == "dense" else 1),  # so that registers suffice
+            "enable_fp_fusion": True,
+        }
+        like, shape = first.recurrent.weight.detach(), (self.count, self.units)
+        self.coupling, self.diagonal = like.new_empty(shape), like.new_empty(shape)
+        self.partner, self.partner_transposed = like.new_empty(shape), like.new_empty(shape)
+        self.matrix = like.new_empty(*shape, self.units) if kind == "dense" else like.new_empty(0)
+        self._present: list[tuple[Tensor, int]] = []  # buffers with their versions
+
+    def _evolve(self, weight: Tensor, inputs: Sequence[Tensor], keep: bool) -> tuple[Tensor, Backward | None]:
+        from wcrnn_models.training.adjoint import triton_kernels  # needs Triton
+
+        self._refresh()
+        weight = weight.contiguous()
+        steps, batch = inputs[0].shape[:2]
+        shape = self.count, steps if keep else 0, batch
+        signals = self.buffers.get("inputs", self.count, steps, batch, self.inputs)
+        for target, sequence in zip(signals, inputs, strict=True):
+            target.copy_(sequence)
+        extended = self.buffers.get("extended states", *shape, self.width)
+        extended[..., self.units] = 1
+        extended[..., self.units + 1 : self.units + 1 + self.inputs] = signals if keep else signals[:, :0]
+        extended[..., self.units + 1 + self.inputs :] = 0
+        saturates = self.options["FORM"] != "identity"
+        kept = self.buffers.get("kept", self.count, steps if keep and saturates else 0, batch, self.units)
+        final = weight.new_empty(self.count, batch, self.units)
+        with torch.cuda.device_of(weight):  # type: ignore[no-untyped-call]  # where Triton launches
+            triton_kernels.forward_kernel[-(-batch // triton_kernels.ROWS), self.count](
+                *(weight, self.diagonal, self.partner, self.matrix, self.coupling, signals, extended, kept, final),
+                *(steps, batch, self.units, self.width, self.inputs),
+                KEEP=keep,
+                ROWS=triton_kernels.ROWS,
+                **self.options,
+            )
+        return final, partial(self._transpose, weight, extended, kept) if keep else None
+
+    def _transpose(self, weight: Tensor, extended: Tensor, kept: Tensor, final: Tensor) -> Tensor:
+        from wcrnn_models.training.adjoint import triton_kernels
+
+        steps, batch = extended.shape[1:3]
+        drives = self.buffers.get("drives", *extended.shape[:3], self.units)
+        with torch.cuda.device_of(weight):  # type: ignore[no-untyped-call]  # where Triton launches
+            triton_kernels.backward_kernel[-(-batch // triton_kernels.ROWS), self.count](
+                weight[..., : self.units].transpose(1, 2).contiguous(),
+                *(self.diagonal, self.partner, self.partner_transposed, self.matrix, self.coupling),
+                *(extended, kept, final.contiguous(), drives, steps, batch, self.units, self.width),
+                ROWS=triton_kernels.ROWS,
+                **self.options,
+            )
+        gradient = torch.zeros_like(weight)
+        for start in range(0, steps, STEPS_AT_ONCE):  # in parts, as a long sum in float32 errs more
+            part = slice(start, start + STEPS_AT_ONCE)
+            gradient.baddbmm_(drives[:, part].flatten(1, 2).transpose(1, 2), extended[:, part].flatten(1, 2))
+        return gradient
+
+    def _refresh(self) -> None:
+        """Take over the present couplings and residuals, if they have been changed since."""
+        present = [(buffer, buffer._version) for network in self.networks for buffer in network.buffers()]
+        if len(present) == len(self._present) and all(
+            one is other and version == seen
+            for (one, version), (other, seen) in zip(present, self._present, strict=True)
+        ):
+            return
+        self._present = present
+        unit = torch.arange(self.units, device=self.coupling.device)
+        other = (unit ^ 1).clamp(max=self.units - 1)  # of an odd number, the last has no partner, and no kind asks
+        for row, network in enumerate(self.networks):
+            residual = network.residual.matrix()
+            self.coupling[row] = network.coupling
+            self.diagonal[row] = residual.diagonal()
+            self.partner[row] = residual[unit, other]
+            self.partner_transposed[row] = residual[other, unit]
+            if len(self.matrix):
+                self.matrix[row] = residual
+
+
+def _kind(residuals: Sequence[Residual]) -> str:
+    """What applies all of them: the diagonal, the 2 x 2 blocks on the diagonal, or the whole matrix."""
+    if all(isinstance(residual, (ScalarResidual, DiagonalResidual)) for residual in residuals):
+        return "diagonal"
+    return "pairs" if all(map(_pairs_units, residuals)) else "dense"
+
+
+def _pairs_units(residual: nn.Module) -> bool:
+    """Whether its matrix consists of 2 x 2 blocks, as products of such matrices do."""
+    if isinstance(residual, ProductResidual):
+        return all(map(_pairs_units, residual.factors))
+    return isinstance(residual, (ScalarResidual, DiagonalResidual, RotationResidual))
+
+
+def _columns(units: int) -> int:
+    """A power of two, and at least the 16 that tensor cores take."""
+    return max(16, 1 << (units - 1).bit_length())

@@ -19,6 +19,8 @@ ALLOWED = 2 * COUPLING
 """What O(gamma) allows: the Jacobian differs from r I by gamma times W_xx scaled by derivatives of tanh, below 1, and
 the largest singular value of an untrained W_xx is about 2 / sqrt(3) = 1.15."""
 
+DIVERGED = "the training diverged"
+
 STRENGTHS = ("residual_strength", "psmnist_strength", "adding_strength")
 
 
@@ -63,10 +65,12 @@ def exponents_after(data: Data) -> list[Check]:
             continue
         for r in found.r.values:
             before, after = (float(found.deviation.sel(r=r, training=when)) for when in ("before", "after"))
-            text = (
-                f"{title}, r = {r:g}: largest distance from log r {before:.4f} before and {after:.4f} after "
-                f"{found.attrs['iterations']} iterations"
+            then = (
+                f" and {after:.4f} after {found.attrs['iterations']} iterations"
+                if np.isfinite(after)
+                else f"; {DIVERGED}"
             )
+            text = f"{title}, r = {r:g}: largest distance from log r {before:.4f} before{then}"
             checks.append(Check(text, _within(after, ALLOWED)))
     return checks
 
@@ -90,11 +94,13 @@ def curvature_over_training(data: Data) -> list[Check]:
     checks = []
     for r in tree["hessian_spectrum"].r.values:
         change = hessian_change(tree, float(r))
+        finite = np.isfinite(change.median_ratio)
         text = (
             f"r = {r:g}: the median magnitude changed by a factor of {change.median_ratio:.3g} and the largest by "
             f"{change.ratio:.3g} over {change.iterations} iterations"
+            if finite
+            else f"r = {r:g}: {DIVERGED}"
         )
-        finite = np.isfinite(change.median_ratio)
         checks.append(Check(text, (change.median_ratio > 1) == (r < 1) if finite else None))
     return checks
 

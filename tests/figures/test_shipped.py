@@ -40,7 +40,7 @@ def test_every_result_that_a_script_needs_is_shipped():
 
 
 def test_fig2_draws_the_measured_numbers():
-    data = read(("residual_strength",))
+    data = read(script("fig2").needs)
     tree = data["residual_strength"]
     with plt.style.context(STYLE):
         figure = script("fig2").draw(data)
@@ -48,9 +48,11 @@ def test_fig2_draws_the_measured_numbers():
     first = tree["variational_term"].seed.values[0]
     for index, r in enumerate(STRENGTH_CLASSES):
         color = strength_color(r)
-        np.testing.assert_array_equal(
-            learning.lines[index].get_ydata(), tree["training"].test_metric.sel(r=r).mean("seed").values
-        )
+        for line, training in (
+            (learning.lines[2 * index], tree["training"]),
+            (learning.lines[2 * index + 1], data["smaller_learning_rate"]["training"].isel(learning_rate=0)),
+        ):
+            np.testing.assert_array_equal(line.get_ydata(), training.test_metric.sel(r=r).mean("seed").values)
         drawn = [line for line in exponents.lines if line.get_color() == color]
         measured = tree["variational_term"].running_exponent.sel(seed=first, r=r).isel(checkpoint=0, trajectory=0)
         np.testing.assert_array_equal(drawn[0].get_ydata(), measured.isel(exponent=0).values)

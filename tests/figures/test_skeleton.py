@@ -325,7 +325,8 @@ def test_an_unknown_protocol_is_explained(capsys):
 
 
 def test_damaged_results_are_an_error_of_one_line(tmp_path, capsys):
-    (tmp_path / "residual_strength.nc").write_bytes(b"nothing")
+    for name in script("fig2").needs:
+        (tmp_path / f"{name}.nc").write_bytes(b"nothing")
     assert main(["fig2", "--data", str(tmp_path), "--output", str(tmp_path / "out")]) == 2
     assert "is not a result file" in capsys.readouterr().err
 

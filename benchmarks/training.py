@@ -16,7 +16,7 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -161,7 +161,7 @@ class Processes:
         return self.count * self.networks * repeats / (time.perf_counter() - start)
 
 
-def serve(barrier, repeats, make, arguments) -> None:  # type: ignore[no-untyped-def]
+def serve(barrier: Any, repeats: Any, make: Callable[..., Callable[[], Any]], arguments: tuple[Any, ...]) -> None:
     torch.set_num_threads(1)
     run = make(*arguments)
     while True:

@@ -59,11 +59,13 @@ def read(names: tuple[str, ...], folder: Path = DATA) -> dict[str, xr.DataTree]:
     for name in names:
         if not (folder / f"{name}.nc").is_file():
             raise UserError(f"{folder / name}.nc does not exist; measure it with --protocol quick, cpu or paper")
-    trees = {name: load(folder / f"{name}.nc") for name in names}
-    for name, tree in trees.items():
+    trees = {}
+    for name in names:
+        tree = load(folder / f"{name}.nc")
         if not isinstance(tree, xr.DataTree) or tree.attrs.get("experiment") != name:
             raise UserError(f"{folder / name}.nc holds no results of the experiment {name}; measure it again")
-    return trees  # type: ignore[return-value]
+        trees[name] = tree
+    return trees
 
 
 def produce(name: str, output: Path, data: Path = DATA) -> list[Path]:

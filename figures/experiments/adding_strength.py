@@ -21,7 +21,7 @@ def trained(protocol: Protocol, length: int) -> list[TrainConfig]:
     changes = {"epochs": CPU_EPOCHS[length]} if protocol.name == "cpu" and length in CPU_EPOCHS else {}
     return [
         protocol.adds(length, r=r, seed=seed, **changes)
-        for seed in (protocol.seeds[:1] if protocol.name == "cpu" else protocol.seeds)
+        for seed in protocol.seeds
         for r in sorted({*protocol.strengths, *STRENGTH_CLASSES})
     ]
 

@@ -20,7 +20,7 @@ def digits(protocol: Protocol) -> dict[str, list[TrainConfig]]:
     return {
         name: [
             protocol.images("smnist", **{**FEW[protocol.name], **network_fields(name), "seed": seed})
-            for seed in _seeds(protocol)
+            for seed in protocol.seeds
         ]
         for name in NETWORKS
     }
@@ -40,14 +40,10 @@ def tasks(protocol: Protocol) -> Mapping[str, Contestants]:
             }
     for length in {"quick": (100,), "cpu": (), "paper": protocol.lengths}[protocol.name]:
         chosen[f"add{length}"] = {
-            name: [protocol.adds(length, **network_fields(name), seed=seed) for seed in _seeds(protocol)]
+            name: [protocol.adds(length, **network_fields(name), seed=seed) for seed in protocol.seeds]
             for name in NETWORKS
         }
     return chosen
-
-
-def _seeds(protocol: Protocol) -> tuple[int, ...]:
-    return protocol.seeds if protocol.name == "paper" else protocol.seeds[:1]
 
 
 ARCHITECTURES = Comparison("architectures", "the networks of Table 2 on its tasks", tasks)

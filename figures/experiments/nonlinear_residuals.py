@@ -27,7 +27,7 @@ def of_strengths(protocol: Protocol) -> list[TrainConfig]:
     return [
         protocol.images("smnist", form=form, r=r, seed=seed, epochs=STRENGTH_EPOCHS[protocol.name])
         for form in FORMS
-        for seed in _seeds(protocol)
+        for seed in protocol.seeds
         for r in sorted({*protocol.strengths, *STRENGTH_CLASSES})
     ]
 
@@ -45,13 +45,9 @@ def of_angles(protocol: Protocol) -> list[TrainConfig]:
             epochs=ANGLE_EPOCHS[protocol.name],
         )
         for form in FORMS
-        for seed in _seeds(protocol)
+        for seed in protocol.seeds
         for multiple in (CPU_ANGLES if protocol.name == "cpu" else protocol.angles)
     ]
-
-
-def _seeds(protocol: Protocol) -> tuple[int, ...]:
-    return protocol.seeds[:1] if protocol.name == "cpu" else protocol.seeds
 
 
 def parts(protocol: Protocol) -> Mapping[str, Experiment]:

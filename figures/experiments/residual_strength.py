@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from figures.experiments.base import Experiment
 from figures.protocols import STRENGTH_CLASSES, Protocol
 from wcrnn_models.training.config import TrainConfig
@@ -9,18 +11,19 @@ from wcrnn_models.training.config import TrainConfig
 SAVE_AT = {"quick": (5,), "cpu": (100, 300), "paper": (100, 300, 1000, 3000, 10000, 30000)}
 
 
-def trained(protocol: Protocol) -> list[TrainConfig]:
+def trained(protocol: Protocol, task: Literal["smnist", "psmnist"] = "smnist") -> list[TrainConfig]:
     """Every strength of the protocol, for every seed."""
     return [
-        protocol.images("smnist", r=r, seed=seed, save_at=SAVE_AT[protocol.name])
+        protocol.images(task, r=r, seed=seed, save_at=SAVE_AT[protocol.name])
         for seed in protocol.seeds
         for r in sorted({*protocol.strengths, *STRENGTH_CLASSES})
     ]
 
 
-def analysed(protocol: Protocol) -> list[TrainConfig]:
+def analysed(protocol: Protocol, task: Literal["smnist", "psmnist"] = "smnist") -> list[TrainConfig]:
     """The four classes of Fig. 2, of the first seed."""
-    return [config for config in trained(protocol) if config.r in STRENGTH_CLASSES and config.seed == protocol.seeds[0]]
+    first = [config for config in trained(protocol, task) if config.seed == protocol.seeds[0]]
+    return [config for config in first if config.r in STRENGTH_CLASSES]
 
 
 RESIDUAL_STRENGTH = Experiment(

@@ -54,7 +54,7 @@ def test_weights_are_powers_of_the_residual() -> None:
     assert pair[1, 1] / pair[2, 2] == pytest.approx(0.9**8, rel=1e-6)  # 2 (D - t), four steps apart
 
 
-def test_missing_data_are_named_with_the_remedy(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_missing_data_are_named_with_the_remedy(tmp_path, monkeypatch):
     monkeypatch.setenv("WCRNN_DATA_DIR", str(tmp_path))
     with pytest.raises(UserError, match="wcrnn data fetch mnist"):
         CURVATURE_OVER_TIME.measure(PROTOCOLS["quick"], tmp_path, workers=1, progress=False)

@@ -1,10 +1,8 @@
-import matplotlib.pyplot as plt
 import numpy as np
-import pytest
 from analysis_results import variational_term
 
 from artists import drawn
-from figures.figB1 import EXPONENTS, SCRIPT
+from figures.figB1 import EXPONENTS
 from figures.protocols import STRENGTH_CLASSES
 from figures.style import strength_color, strength_label
 from training_results import footnote, result
@@ -22,19 +20,6 @@ def data(lengths=(100, 400), last=500):
             "psmnist_strength", {"variational_term": variational_term({**grid, "checkpoint": [0, 938]})}, seeds=1
         ),
     }
-
-
-@pytest.fixture
-def draw():
-    figures = []
-
-    def drawn_from(trees):
-        figures.append(SCRIPT.draw(trees))
-        return figures[-1]
-
-    yield drawn_from
-    for figure in figures:
-        plt.close(figure)
 
 
 def check(ax, term):

@@ -1,10 +1,9 @@
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from analysis_results import hessian_spectrum
 
 from artists import drawn
-from figures.figB3 import SCRIPT, iteration_colors
+from figures.figB3 import iteration_colors
 from figures.protocols import PROTOCOLS, STRENGTH_CLASSES
 from figures.style import strength_color
 from training_results import filled, footnote, named, result, training
@@ -23,19 +22,6 @@ def data(strengths=STRENGTH_CLASSES, adding=STRENGTH_CLASSES, seeds=2, checkpoin
             "adding_strength", {"training_100": training({"seed": [0], "r": list(adding)}, (0, 250), rng=1)}, 1
         ),
     }
-
-
-@pytest.fixture
-def draw():
-    figures = []
-
-    def drawn_from(trees):
-        figures.append(SCRIPT.draw(trees))
-        return figures[-1]
-
-    yield drawn_from
-    for figure in figures:
-        plt.close(figure)
 
 
 def labels(ax):

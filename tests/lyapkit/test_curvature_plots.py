@@ -173,8 +173,20 @@ def test_real_results_are_drawn_in_the_shipped_style() -> None:
     batch = torch.randn(9, 3).double(), torch.randn(9, 1).double()
     parts = [lyapkit.hessian_spectrum(model, batch, mse_loss, operator=o, k=6) for o in ("hessian", "ggn", "residual")]
     with plt.style.context("lyapkit.plots.paper"):
-        plots.curvature_split(*parts)[0].figure.canvas.draw()
+        axes = plots.curvature_split(*parts)
+        axes[0].figure.canvas.draw()
+        drawn = [np.concatenate([line.get_ydata() for line in ax.lines]) for ax in axes]
+        assert all(np.isfinite(values).all() for values in drawn)
+        largest = [abs(part.eigenvalue.values).max() for part in parts]
+        np.testing.assert_allclose([abs(values).max() for values in drawn], largest)
         for scale in ("linear", "log"):
             ds = lyapkit.spectral_density(model, batch, mse_loss, scale=scale, deflate=2)
             for cumulative in (False, True):
-                plots.spectral_density(ds, cumulative=cumulative).figure.canvas.draw()
+                name = "density_per_decade" if scale == "log" else "density"
+                name = "cumulative_distribution" if cumulative else name
+                ax = plots.spectral_density(ds, cumulative=cumulative)
+                ax.figure.canvas.draw()
+                height = np.asarray(ax.lines[0].get_ydata())
+                seen = np.isfinite(height)
+                assert seen.sum() > 10
+                np.testing.assert_array_equal(height[seen], ds[name].values[seen])

@@ -145,11 +145,11 @@ DRIVEN = as_map(
 class Turned(RecurrentMap):
     """A map whose next state is the transpose of what its step computes."""
 
-    state_size = 4  # type: ignore[assignment]
-    input_size = 0  # type: ignore[assignment]
-    dtype = D  # type: ignore[assignment]
-    device = torch.device("cpu")  # type: ignore[assignment]
-    unit_names = ("a", "b", "c", "d")  # type: ignore[assignment]
+    state_size = 4
+    input_size = 0
+    dtype = D
+    device = torch.device("cpu")
+    unit_names = ("a", "b", "c", "d")
 
     def step(self, state: Tensor, input: Tensor | None = None) -> Tensor:
         return torch.tanh(KERNEL @ state.mT).mT

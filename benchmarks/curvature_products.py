@@ -1,8 +1,8 @@
-"""Curvature products by recursion through time: cost in gradients of the same loss, against double backward and peers.
+"""Curvature products by recursion through time: cost in gradients of the loss, against double backward and a peer.
 
     python benchmarks/curvature_products.py
     python benchmarks/curvature_products.py --model gru --steps 392
-    pip install curvlinops-for-pytorch pyhessian && python benchmarks/curvature_products.py --peers
+    pip install curvlinops-for-pytorch && python benchmarks/curvature_products.py --peers
 
 Everything is timed in turn, several times over, and the smallest time counts: other work on the machine only ever adds.
 """
@@ -10,14 +10,12 @@ Everything is timed in turn, several times over, and the smallest time counts: o
 import argparse
 import platform
 import time
-import warnings
 from collections.abc import Callable
 
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-import lyapkit
 from lyapkit import as_map
 from lyapkit.curvature import recurrent_jacobian
 from lyapkit.curvature.operators import WeightedLoss
@@ -126,32 +124,6 @@ def add_curvlinops(model: nn.Module, batch: tuple[torch.Tensor, torch.Tensor], a
         add(f"{name}, curvlinops", lambda vectors, operator=operator: operator @ vectors.float())
 
 
-def eigenvalues(steps: int, batch: int, units: int) -> None:
-    """The ten largest, by both to a relative 1e-3; PyHessian with its defaults but for that."""
-    try:
-        from pyhessian import hessian
-    except ImportError:
-        print("\nPyHessian is not installed: pip install pyhessian")
-        return
-    model, _ = make("scalar", units)
-    generator = torch.Generator().manual_seed(0)
-    inputs = torch.rand(steps, batch, 1, generator=generator)
-    targets = torch.randint(CLASSES, (batch,), generator=generator)
-    print(f"\nten largest eigenvalues, T={steps}, B={batch}, {units} units")
-    start = time.perf_counter()
-    ours = lyapkit.hessian_spectrum(model, (inputs, targets), cross_entropy, k=10, tolerance=1e-3, rng=0)
-    seconds = time.perf_counter() - start
-    print(f"lyapkit    {seconds:9.2f} s, {ours.attrs['products']} products: {ours.eigenvalue.values.round(5).tolist()}")
-    torch.manual_seed(0)
-    start = time.perf_counter()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        computer = hessian(model, nn.CrossEntropyLoss(), data=(inputs, targets), cuda=False)
-        theirs, _ = computer.eigenvalues(maxIter=100, tol=1e-3, top_n=10)
-    other = time.perf_counter() - start
-    print(f"PyHessian  {other:9.2f} s ({other / seconds:.1f}x): {[round(value, 5) for value in theirs]}")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=["scalar", "rotation", "rnn", "gru", "lstm"], default="scalar")
@@ -161,15 +133,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--cpu-time", action="store_true", help="of one thread, where the machine is not idle")
-    parser.add_argument("--peers", action="store_true", help="also time curvlinops and PyHessian")
+    parser.add_argument("--peers", action="store_true", help="also time curvlinops")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}, {arguments.threads} threads")
     now = time.process_time if arguments.cpu_time else time.perf_counter
     sizes = arguments.steps, arguments.batch, arguments.units
     products(arguments.model, *sizes, arguments.repeats, now, arguments.peers)
-    if arguments.peers:
-        eigenvalues(*sizes)
 
 
 if __name__ == "__main__":

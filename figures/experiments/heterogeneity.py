@@ -12,11 +12,15 @@ R_0 = 0.96
 WIDTHS = (0.0, 0.04, 0.08, 0.12)
 """delta_r, the width of that interval: none; moderate, as half of it is below 0.04; up to the edge of chaos; strong."""
 
+EPOCHS = {"cpu": 12}
+"""Where those of the protocol are too few for networks of moderate heterogeneity to learn anything."""
+
 
 def trained(protocol: Protocol) -> list[TrainConfig]:
     """Every width for every seed."""
+    length = {"epochs": EPOCHS[protocol.name]} if protocol.name in EPOCHS else {}
     return [
-        protocol.images("smnist", residual="heterogeneous", r=R_0, delta_r=width, seed=seed)
+        protocol.images("smnist", residual="heterogeneous", r=R_0, delta_r=width, seed=seed, **length)
         for seed in protocol.seeds
         for width in WIDTHS
     ]

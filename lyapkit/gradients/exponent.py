@@ -50,7 +50,7 @@ def leading_exponent(
     drive = replace(drive, inputs=inputs, steps=last, transient=first)
     tangents, _ = traced_where_it_pays(map, drive, 1, torch.float64, tangents)
     frame = initial_frame(batch, map.state_size, 1, generator, drive.state.double())
-    rule = IntervalRule.automatic(frame.dtype)
+    rule = IntervalRule.automatic(frame.dtype, k=1)
     rule.plan(last - first, replayable_steps(step_bytes(tangents, frame)))
     growth = qr_growth(map, drive, frame, tangents=tangents, rule=rule)
     means = BatchMeans.of(growth.log_growth, growth.window)

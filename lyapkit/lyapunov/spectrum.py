@@ -81,11 +81,11 @@ def lyapunov_spectrum(
         teacher_forcing: with ``feedback``, how much of the given inputs is mixed in: a s_t + (1 - a) feedback.
         transient: leading steps that settle state and frame and are not counted.
         qr_interval: steps between QR decompositions, at most those of the run. ``"auto"`` starts with 1, as Algorithm 1
-            does, and stretches the interval while the condition number of the frame stays below 1e4 (1e3 for a float32
-            frame), as far as max |R_ii| / min |R_ii| and samples of the 1-norm condition number tell it, up to 1/64 of
-            the run, so that standard errors keep their windows. The error that an interval adds is about eps times the
-            condition number reached (``frame_condition``), on the lowest exponents; see `lyapkit.lyapunov.interval` for
-            measurements.
+            does, and stretches the interval while the condition number of the frame stays below 1e4 (1e6 for k <= 3,
+            1e3 for a float32 frame), as far as max |R_ii| / min |R_ii| and samples of the 1-norm condition number tell
+            it, up to 1/64 of the run, so that standard errors keep their windows. The error that an interval adds is
+            about eps times the condition number reached (``frame_condition``), on the lowest exponents; see
+            `lyapkit.lyapunov.interval` for measurements.
         frame_dtype: type of the frame and its QR; float64 by default, whatever the map computes in.
         dt: duration of a step; exponents are divided by it and their units say so.
         until: stop as soon as the standard error of the leading exponent is at most this, in the units of the result.
@@ -166,7 +166,7 @@ def lyapunov_spectrum(
         return bool(errors_reached(growth, until * dt, until_exponents == "leading").all())
 
     def grow(strategy: TangentStrategy) -> Growth:
-        rule = IntervalRule.automatic(frame_dtype) if interval is None else IntervalRule(interval)
+        rule = IntervalRule.automatic(frame_dtype, k) if interval is None else IntervalRule(interval)
         with progress_bar(drive.steps, "Lyapunov spectrum", progress) as bar:
             return grow_until(
                 map,

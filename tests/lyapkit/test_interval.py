@@ -75,7 +75,7 @@ def test_short_runs_keep_every_step() -> None:
 
 
 def test_the_rule_follows_the_condition_number() -> None:
-    rule = IntervalRule.automatic(torch.float64)
+    rule = IntervalRule.automatic(torch.float64, 100)
     rule.plan(6400, 1000)
     assert (rule.interval, rule.longest) == (1, 100)
     rule.update(1, 1.0)
@@ -93,10 +93,27 @@ def test_the_rule_follows_the_condition_number() -> None:
     assert fixed.interval == 7
 
 
+@pytest.mark.parametrize(
+    ("dtype", "k", "limit"), [(torch.float64, 3, 1e6), (torch.float64, 4, 1e4), (torch.float32, 3, 1e3)]
+)
+def test_few_directions_may_go_further(dtype: torch.dtype, k: int, limit: float) -> None:
+    assert IntervalRule.automatic(dtype, k).limit == limit
+
+
+def test_many_small_frames_keep_their_digits() -> None:
+    map = systems.henon().map
+    starts = torch.tensor(0.1 * np.random.RandomState(0).rand(50, 2))
+    every = lyapunov_spectrum(map, steps=3000, initial_state=starts, qr_interval=1)
+    auto = lyapunov_spectrum(map, steps=3000, initial_state=starts)
+    assert WINDOWS <= auto.sizes["step"] < every.sizes["step"] / 4
+    np.testing.assert_allclose(auto.lyapunov_exponent, every.lyapunov_exponent, atol=1e-12, rtol=0)
+    assert 1e4 < auto.frame_condition.max() < 1e7
+
+
 def test_long_windows_are_kept_for_replay_only_as_memory_allows() -> None:
     assert replayable_steps(100 * 100 * 4) == LONGEST
     assert replayable_steps(4 * 1000 * 1000 * 8) == 8
-    rule = IntervalRule.automatic(torch.float64)
+    rule = IntervalRule.automatic(torch.float64, 100)
     rule.plan(10**6, 8)
     assert rule.longest == 8
 

@@ -9,18 +9,14 @@ from wcrnn_models.training.config import TrainConfig
 R_0 = 0.96
 """Centre of the interval that the residual's entries are drawn from; 0.04 below the edge of chaos."""
 
-WIDTHS = (0.0, 0.04, 0.08, 0.12)
+WIDTHS = (0.0, 0.04, 0.06, 0.08, 0.12)
 """delta_r, the width of that interval: none; moderate, as half of it is below 0.04; up to the edge of chaos; strong."""
-
-EPOCHS = {"cpu": 12}
-"""Where those of the protocol are too few for networks of moderate heterogeneity to learn anything."""
 
 
 def trained(protocol: Protocol) -> list[TrainConfig]:
     """Every width for every seed."""
-    length = {"epochs": EPOCHS[protocol.name]} if protocol.name in EPOCHS else {}
     return [
-        protocol.images("smnist", residual="heterogeneous", r=R_0, delta_r=width, seed=seed, **length)
+        protocol.images("smnist", residual="heterogeneous", r=R_0, delta_r=width, seed=seed)
         for seed in protocol.seeds
         for width in WIDTHS
     ]

@@ -367,6 +367,12 @@ def test_networks_that_learnt_nothing_decide_nothing():
     ).verdict == ("not decided")
 
 
+def test_strong_heterogeneity_that_never_left_chance_is_not_judged_by_its_setback():
+    claim = find("Strong heterogeneity destabilises learning")
+    at_chance = [0.8, 0.8, 0.8, 0.1]
+    assert judge(claim, heterogeneity(best=at_chance, setback=np.array([0.1, 0.1, 0.1, 0.0]))).verdict == "not decided"
+
+
 def test_both_learning_rates_of_smnist_are_judged():
     data = RESULTS["Networks near the edge of chaos perform best"][0]
     slow = {"smaller_learning_rate": data["smaller_learning_rate"]}

@@ -41,7 +41,7 @@ def draw(data: Mapping[str, xr.DataTree]) -> Figure:
     margin_label(exponents, 0.0, "edge of\nchaos")
     handles, labels = learning.get_legend_handles_labels()
     title = rf"heterogeneity $\delta r$ around $r_0 = {r:g}$"
-    figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=6, title=title, title_fontsize=6)
+    figure.legend(handles, labels, loc="outside upper center", ncols=5, fontsize=6, title=title, title_fontsize=6)
     note = "A: mean and range over seeds" + ", crosses: diverged" * bool(crosses)
     note += "; B\N{EN DASH}D: untrained, first seed; B, dashed: $\\log(r_0 \\pm \\delta r / 2)$"
     caption_line(figure, [tree], note)

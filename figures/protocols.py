@@ -27,6 +27,7 @@ class Protocol:
     Attributes:
         name: As on the command line.
         seeds: Network instances.
+        image_seeds: Those of linear residuals on sMNIST and psMNIST.
         table_seeds: Those of Table 1.
         image: Fields of `TrainConfig` for sMNIST and psMNIST that differ from the preset.
         adding: The same for the adding problem.
@@ -46,6 +47,7 @@ class Protocol:
     lengths: tuple[int, ...]
     hessian_samples: int
     hessian_k: int
+    image_seeds: tuple[int, ...]
     table_seeds: tuple[int, ...]
 
     def images(self, task: Literal["smnist", "psmnist"], **changes: Any) -> TrainConfig:
@@ -75,6 +77,7 @@ PROTOCOLS: Mapping[ProtocolName, Protocol] = MappingProxyType(
             lengths=(100,),
             hessian_samples=8,
             hessian_k=5,
+            image_seeds=(0,),
             table_seeds=(0,),
         ),
         "cpu": Protocol(
@@ -87,6 +90,7 @@ PROTOCOLS: Mapping[ProtocolName, Protocol] = MappingProxyType(
             lengths=(100, 400),
             hessian_samples=64,
             hessian_k=10,
+            image_seeds=(0, 1),
             table_seeds=(0, 1),
         ),
         "paper": Protocol(
@@ -99,6 +103,7 @@ PROTOCOLS: Mapping[ProtocolName, Protocol] = MappingProxyType(
             lengths=(100, 200, 400, 800),
             hessian_samples=1000,
             hessian_k=50,
+            image_seeds=(0, 1, 2, 3, 4),
             table_seeds=(0, 1, 2, 3, 4),
         ),
     }

@@ -17,14 +17,14 @@ def trained(protocol: Protocol) -> list[TrainConfig]:
     """Every width for every seed."""
     return [
         protocol.images("smnist", residual="heterogeneous", r=R_0, delta_r=width, seed=seed)
-        for seed in protocol.seeds
+        for seed in protocol.image_seeds
         for width in WIDTHS
     ]
 
 
 def analysed(protocol: Protocol) -> list[TrainConfig]:
     """Every width, of the first seed."""
-    return [config for config in trained(protocol) if config.seed == protocol.seeds[0]]
+    return [config for config in trained(protocol) if config.seed == protocol.image_seeds[0]]
 
 
 HETEROGENEITY = Experiment(

@@ -26,7 +26,7 @@ def tasks(protocol: Protocol) -> Mapping[str, Contestants]:
         "smnist": {
             name: [
                 protocol.images("smnist", **fields, seed=seed, epochs=EPOCHS[protocol.name], r=1.0)
-                for seed in SEEDS.get(protocol.name, protocol.seeds)
+                for seed in SEEDS.get(protocol.name, protocol.image_seeds)
             ]
             for name, fields in RESIDUALS.items()
         }

@@ -15,14 +15,14 @@ def trained(protocol: Protocol, task: Literal["smnist", "psmnist"] = "smnist") -
     """Every strength of the protocol, for every seed."""
     return [
         protocol.images(task, r=r, seed=seed, save_at=SAVE_AT[protocol.name])
-        for seed in protocol.seeds
+        for seed in protocol.image_seeds
         for r in sorted({*protocol.strengths, *STRENGTH_CLASSES})
     ]
 
 
 def analysed(protocol: Protocol, task: Literal["smnist", "psmnist"] = "smnist") -> list[TrainConfig]:
     """The four classes of Fig. 2, of the first seed."""
-    first = [config for config in trained(protocol, task) if config.seed == protocol.seeds[0]]
+    first = [config for config in trained(protocol, task) if config.seed == protocol.image_seeds[0]]
     return [config for config in first if config.r in STRENGTH_CLASSES]
 
 

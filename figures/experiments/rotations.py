@@ -37,17 +37,17 @@ def trained(protocol: Protocol) -> list[TrainConfig]:
     """Both data sets."""
     epochs = EPOCHS[protocol.name]
     tasks: tuple[Literal["smnist", "psmnist"], ...] = ("smnist", "psmnist")
-    return [config for task in tasks for config in rotations(protocol, task, epochs, protocol.seeds)]
+    return [config for task in tasks for config in rotations(protocol, task, epochs, protocol.image_seeds)]
 
 
 def trained_long(protocol: Protocol) -> list[TrainConfig]:
     """On sMNIST for 200 epochs."""
-    return rotations(protocol, "smnist", LONG_EPOCHS[protocol.name], protocol.seeds)
+    return rotations(protocol, "smnist", LONG_EPOCHS[protocol.name], protocol.image_seeds)
 
 
 def analysed(protocol: Protocol) -> list[TrainConfig]:
     """Those of sMNIST, of the first seed."""
-    return rotations(protocol, "smnist", EPOCHS[protocol.name], protocol.seeds[:1])
+    return rotations(protocol, "smnist", EPOCHS[protocol.name], protocol.image_seeds[:1])
 
 
 LEARNING = Experiment(

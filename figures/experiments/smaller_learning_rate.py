@@ -13,7 +13,7 @@ def trained(protocol: Protocol) -> list[TrainConfig]:
     learning_rate = IMAGE_LEARNING_RATE / 10
     return [
         protocol.images("smnist", r=r, seed=seed, learning_rate=learning_rate, save_at=SAVE_AT[protocol.name])
-        for seed in protocol.seeds
+        for seed in protocol.image_seeds
         for r in STRENGTH_CLASSES
     ]
 

@@ -135,8 +135,9 @@ def test_widths_are_named_by_how_far_they_reach(delta_r, r, label):
 @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
 def test_the_experiment_is_a_full_grid_of_heterogeneous_residuals(protocol):
     configs = HETEROGENEITY.configs(protocol)
+    seeds = {"quick": 1, "cpu": 2, "paper": 5}[protocol.name]
     grid = [(each.seed, each.delta_r) for each in configs]
-    assert grid == [(seed, width) for seed in protocol.seeds for width in (0.0, 0.04, 0.06, 0.08, 0.12)]
+    assert grid == [(seed, width) for seed in range(seeds) for width in (0.0, 0.04, 0.06, 0.08, 0.12)]
     assert {(each.task, each.residual, each.r, each.coupling) for each in configs} == {
         ("smnist", "heterogeneous", 0.96, 0.01)
     }
@@ -147,7 +148,6 @@ def test_the_experiment_is_a_full_grid_of_heterogeneous_residuals(protocol):
     assert (options["trajectories"], options["record_every"]) == (1, 14)
     assert HETEROGENEITY.checkpoints == "first"
     assert {each.epochs for each in configs} == {{"quick": 1, "cpu": 2, "paper": 200}[protocol.name]}
-    assert len(protocol.seeds) == (5 if protocol.name == "paper" else 1)
 
 
 @pytest.mark.slow

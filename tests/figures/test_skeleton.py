@@ -123,7 +123,7 @@ def test_residual_strengths_are_a_full_grid(protocol):
     configs = experiment.configs(protocol)
     strengths = sorted({*protocol.strengths, *STRENGTH_CLASSES})
     assert sorted((config.seed, config.r) for config in configs) == sorted(
-        (seed, r) for seed in protocol.seeds for r in strengths
+        (seed, r) for seed in protocol.image_seeds for r in strengths
     )
     assert {config.task for config in configs} == {"smnist"}
     assert [config.r for config in experiment.analysed(protocol)] == list(STRENGTH_CLASSES)
@@ -131,7 +131,7 @@ def test_residual_strengths_are_a_full_grid(protocol):
         assert {(config.epochs, config.batch_size, config.momentum, config.coupling) for config in configs} == {
             (200, 128, 0.9, 0.01)
         }
-        assert len(protocol.seeds) == 5
+        assert len(protocol.seeds) == len(protocol.image_seeds) == 5
 
 
 def test_the_protocols_are_those_of_the_paper():

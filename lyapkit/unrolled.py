@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from torch import Tensor, nn
 
+from lyapkit.purity import refuse_training_mode
 from lyapkit.recurrent_map import RecurrentMap
 
 
@@ -14,6 +15,7 @@ def resolve_readout(map: RecurrentMap, readout: Callable[[Tensor], Tensor] | Non
 
     Raises:
         TypeError: there is neither, or the given one cannot be called.
+        ValueError: a module in it is in training mode whose result depends on chance or on the batch.
     """
     chosen = map.readout if readout is None else readout
     if chosen is None:
@@ -23,6 +25,8 @@ def resolve_readout(map: RecurrentMap, readout: Callable[[Tensor], Tensor] | Non
         )
     if not callable(chosen):
         raise TypeError(f"readout must be callable, got {type(chosen).__name__}.")
+    if isinstance(chosen, nn.Module):
+        refuse_training_mode(chosen, "readout")
     return chosen
 
 

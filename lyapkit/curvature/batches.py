@@ -45,7 +45,8 @@ def batch_weights(pairs: Sequence[Batch], reduction: str, batch_weight: Callable
 
     Raises:
         TypeError: weights where there are none, or targets whose weight is not known.
-        ValueError: an unknown reduction, or a weight that is not positive and finite.
+        ValueError: an unknown reduction, a weight that is not positive and finite, or several batches with negative
+            integer targets, which a loss may ignore.
     """
     if reduction == "sum":
         if batch_weight is not None:
@@ -53,8 +54,21 @@ def batch_weights(pairs: Sequence[Batch], reduction: str, batch_weight: Callable
         return [1.0] * len(pairs)
     if reduction != "mean":
         raise ValueError(f'reduction must be "mean" or "sum", got {reduction!r}.')
+    if batch_weight is None and len(pairs) > 1:
+        _refuse_ignored([targets for _, targets in pairs])
     weights = [_weight(targets, batch_weight) for _, targets in pairs]
     return [weight / sum(weights) for weight in weights]
+
+
+def _refuse_ignored(targets: Sequence[Any]) -> None:
+    """Refuse to count targets that losses with an ``ignore_index`` leave out of their mean."""
+    for each in targets:
+        if isinstance(each, Tensor) and not (each.is_floating_point() or each.is_complex()) and bool((each < 0).any()):
+            raise ValueError(
+                f"targets hold the negative integer {int(each.min())}, which losses with ignore_index leave out of "
+                "their mean, so that batches do not weigh targets.numel(); say what a batch weighs, as in "
+                "batch_weight=lambda targets: float((targets >= 0).sum())."
+            )
 
 
 def _weight(targets: Any, batch_weight: Callable[[Any], float] | None) -> float:

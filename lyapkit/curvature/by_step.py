@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
@@ -27,7 +28,7 @@ from lyapkit.curvature.recurrent_products import MEMORY_BUDGET, recurrent_produc
 from lyapkit.curvature.recurrent_sweeps import Workspace
 from lyapkit.curvature.recurrent_trajectory import Trajectory
 from lyapkit.curvature.spectrum import hessian_spectrum
-from lyapkit.curvature.start import check_parameters
+from lyapkit.curvature.start import STRANGE, check_parameters
 from lyapkit.progress import progress_bar
 from lyapkit.results import make_dataset, provenance
 from lyapkit.unrolled import UnrolledNetwork, check_sequence, resolve_readout
@@ -83,7 +84,8 @@ def curvature_by_step(
         k: number of leading eigenvectors.
         operator: A: ``"hessian"``, ``"ggn"`` (generalised Gauss-Newton) or ``"residual"`` (their difference).
         eigenvectors: result of `lyapkit.hessian_spectrum` with ``eigenvectors=True`` for the same parameters; computed
-            first by default. Its operator may be another one: then v'Av is that part of its eigenvalue.
+            first by default. Its operator may be another one: then v'Av is that part of its eigenvalue. Where it is
+            the same and v'Av is not the eigenvalue, as for other weights or batches, a warning says so.
         bins: stretches of about equal length for the matrix between steps; 28, or T if that is less, by default. Time
             and memory grow with it.
         readout: from the map's output to what ``loss`` reads; the model's own by default.
@@ -177,6 +179,7 @@ def curvature_by_step(
                 f"{name.replace('_', ' ')} of eigenvector {rank} is not finite: tangents or cotangents overflow on the "
                 "way through time. Use shorter sequences, or .double()."
             )
+    _warn_of_strangers(eigenvectors, operator, values["curvature"])
     first = [int((bin_of_step == index).nonzero()[0]) + 1 for index in range(bins)] + [steps + 1]
     last = [start - 1 for start in first[1:]] + [steps + 1]
     labels = [str(a) if a == b else f"{a}-{b}" for a, b in zip(first[:-1], last[:-1], strict=True)]
@@ -294,6 +297,22 @@ def _common_steps(network: UnrolledNetwork, pairs: Sequence[Batch]) -> int:
     if len(lengths) > 1:
         raise ValueError(f"all batches must have the same number of steps, got {lengths}; analyse them one by one.")
     return lengths[0]
+
+
+def _warn_of_strangers(spectrum: xr.Dataset, operator: Operator, curvature: np.ndarray) -> None:
+    """Say where eigenvectors of the same operator have another curvature here than their eigenvalue."""
+    if json.loads(spectrum.attrs["config_json"])["operator"] != operator:
+        return
+    values, residuals = (spectrum[name].values[: curvature.size] for name in ("eigenvalue", "residual"))
+    difference = np.abs(curvature - values)
+    wrong = difference > 10 * residuals + STRANGE * np.abs(values).max()
+    if wrong.any():
+        place = int(np.argmax(wrong))
+        warnings.warn(
+            f"the eigenvectors are of other weights, batches or another loss: v'Av of the first such one is "
+            f"{curvature[place]:.3g}, its eigenvalue {values[place]:.3g}.",
+            stacklevel=3,
+        )
 
 
 def _leading_vectors(spectrum: xr.Dataset, chosen: Mapping[str, nn.Parameter], k: int) -> Tensor:

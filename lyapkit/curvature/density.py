@@ -19,7 +19,7 @@ from lyapkit.curvature.eigenpairs import BLOCK_SIZE, RESOLUTION, TOLERANCE, defa
 from lyapkit.curvature.problem import CurvatureProblem, Operator, curvature_problem
 from lyapkit.curvature.quadrature import Quadrature, lanczos_quadrature
 from lyapkit.curvature.recurrent_products import MEMORY_BUDGET
-from lyapkit.curvature.start import eigenpairs_of
+from lyapkit.curvature.start import eigenpairs_of, refuse_strangers
 from lyapkit.progress import progress_bar
 from lyapkit.randomness import make_generator
 from lyapkit.results import make_dataset, provenance
@@ -237,6 +237,7 @@ def _deflated(
     if isinstance(deflate, xr.Dataset):
         columns, values = eigenpairs_of(deflate, problem, "deflate")
         k = values.numel()
+        refuse_strangers(columns, deflate, product, "deflate")
     else:
         k = check_integer("deflate", deflate, "an integer or a result of hessian_spectrum")
     if not 0 <= k < problem.size:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lyapkit.curvature.operators import WeightedLoss
 from lyapkit.purity import ModuleWatch
@@ -83,7 +83,7 @@ def _value(objective: WeightedLoss, outputs: Any, targets: Any) -> Any:
 
 
 def _outputs(network: Any, inputs: Any, check: bool) -> Any:
-    if not (check and isinstance(network, nn.Module)):
+    if not check:
         return network(inputs)
     with ModuleWatch(network) as watch:
         outputs = network(inputs)

@@ -10,7 +10,11 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from lyapkit.curvature.operators import BlockProduct
 from lyapkit.curvature.problem import CurvatureProblem, names_and_shapes
+
+STRANGE = 0.01
+"""Residuals of this much of the largest eigenvalue are taken for those of another operator, not for rounding."""
 
 
 def start_vectors(start: xr.Dataset | Tensor, problem: CurvatureProblem) -> Tensor:
@@ -64,6 +68,32 @@ def eigenpairs_of(spectrum: xr.Dataset, problem: CurvatureProblem, name: str) ->
     if theirs != problem.operator:
         raise ValueError(f"{name} has the eigenvectors of the operator {theirs!r}, and this is {problem.operator!r}.")
     return columns, torch.from_numpy(spectrum["eigenvalue"].values.copy())
+
+
+def refuse_strangers(columns: Tensor, spectrum: xr.Dataset, product: BlockProduct, name: str) -> None:
+    """Refuse eigenvectors of other weights or data, by one product with the first and the last of them.
+
+    Args:
+        columns: the eigenvectors, shape (P, k).
+        spectrum: the result they are from.
+        product: of the operator whose they should be.
+        name: of the argument, in messages.
+
+    Raises:
+        ValueError: |A v - lambda v| is far above the residual that the result has.
+    """
+    ends = sorted({0, columns.shape[1] - 1})
+    values = torch.from_numpy(spectrum["eigenvalue"].values[ends]).to(columns)
+    residuals = torch.from_numpy(spectrum["residual"].values[ends]).to(columns)
+    found = torch.linalg.vector_norm(product(columns[:, ends]) - values * columns[:, ends], dim=0)
+    wrong = found > 10 * residuals + STRANGE * values.abs().max()
+    if bool(wrong.any()):
+        place = int(wrong.nonzero()[0])
+        raise ValueError(
+            f"{name} has eigenvectors of other weights, batches or another loss: |A v - lambda v| is "
+            f"{float(found[place]):.3g} for lambda = {float(values[place]):.3g}, where {name} has a residual of "
+            f"{float(residuals[place]):.3g}; compute them for this model and these batches."
+        )
 
 
 def _eigenvectors(spectrum: xr.Dataset, problem: CurvatureProblem, name: str) -> Tensor:

@@ -17,6 +17,7 @@ from lyapkit.lyapunov.angles import consecutive_angles, participation_ratio, spl
 from lyapkit.lyapunov.ginelli import CovariantVectors, ginelli
 from lyapkit.probe import probed_tangents
 from lyapkit.progress import progress_bar
+from lyapkit.purity import FirstStep
 from lyapkit.randomness import make_generator
 from lyapkit.results import make_dataset, provenance
 from lyapkit.tangents import TangentStrategy, traced_where_it_pays, with_fallback
@@ -41,7 +42,7 @@ def covariant_vectors(
 
     At every state x_n of the trajectory there are unit vectors v_i, not orthogonal in general, with
 
-        J_n v_i(n-1) = exp(g_i(n)) v_i(n),     lambda_i = lim 1/T \sum_n g_i(n),
+        J_n v_i(n-1) = exp(g_i(n)) v_i(n),     lambda_i = lim 1/T sum_n g_i(n),
 
     the eigenvectors of J when it is constant (Oseledets' splitting). They are found by a QR decomposition at every
     step forwards, J_n Q_{n-1} = Q_n R_n, and then backwards by v_i(n) = Q_n c_i(n), C_{n-1} = R_n^{-1} C_n with columns
@@ -64,7 +65,7 @@ def covariant_vectors(
             is averaged or maximised over the window takes every step.
         dt: duration of a step; rates are divided by it and their units say so.
         rng: generator or seed of the random starts; settled vectors do not depend on it.
-        check: probe the map once before the run.
+        check: probe the map once before the run, and repeat its first step afterwards.
         progress: show a progress bar.
 
     Returns:
@@ -89,8 +90,9 @@ def covariant_vectors(
 
     Raises:
         TypeError: an argument is of the wrong kind.
-        ValueError: an argument is out of range, shapes or dtypes disagree, the map fails the probe, or a step
-            annihilates one of the leading k directions, which then has no past (the message says which k is possible).
+        ValueError: an argument is out of range, shapes or dtypes disagree, the map fails the probe or has changed, or a
+            step annihilates one of the leading k directions, which then has no past (the message says which k is
+            possible).
         FloatingPointError: the trajectory overflows; the message names step and trajectory.
 
     Example:
@@ -127,7 +129,10 @@ def covariant_vectors(
                 on_step=bar.update,
             )
 
+    first = FirstStep(map, drive.state, drive.input_at(0)) if check else None
     found, tangents, untraced = with_fallback(follow, tangents, untraced)
+    if first is not None:
+        first.refuse_changes()
     done = torch.tensor(found.steps) - drive.transient
     growth = found.log_growth.cpu()
     between = growth.cumsum(dim=0)[done - 1].diff(dim=0, prepend=torch.zeros_like(growth[:1]))

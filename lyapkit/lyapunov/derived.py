@@ -33,7 +33,7 @@ def values_of_lengths(
         lengths: steps of each sequence, those of the transient among them, shape (B,).
 
     Returns:
-        As `spectrum_values`; the degrees of freedom are those of the shortest sequence.
+        As `spectrum_values`; the degrees of freedom are the fewest of any sequence that has standard errors.
     """
     stop = transient + growth.window.cumsum(0)
     parts, freedoms = [], []
@@ -55,7 +55,8 @@ def values_of_lengths(
         values["local_growth"] = torch.cat((local, torch.zeros_like(local[:, :1]).expand(-1, missing, -1)), dim=1)
         parts.append(values)
         freedoms.append(freedom)
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}, min(freedoms)
+    told = [freedom for freedom in freedoms if freedom > 0]  # of the others the errors are infinite
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}, min(told, default=0)
 
 
 def spectrum_values(
@@ -85,6 +86,7 @@ def spectrum_values(
     return {
         "lyapunov_exponent": exponents,
         "standard_error": error,
+        "error_degrees_of_freedom": torch.full_like(growth.condition, means.degrees_of_freedom),
         "memory_timescale": memory_timescale(exponents),
         "running_exponent": (log_growth.cumsum(dim=0) / done.reshape(-1, 1, 1)).movedim(0, 1),
         "local_growth": (log_growth / window.reshape(-1, 1, 1)).movedim(0, 1),

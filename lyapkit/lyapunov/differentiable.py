@@ -38,11 +38,11 @@ def lyapunov_exponents(
     The values are those of `lyapkit.lyapunov_spectrum` with the same interval and frame: with the Jacobians
     J_t(theta) along the trajectory x_t(theta),
 
-        J_t Q_{t-1} = Q_t R_t,     lambda_i = 1/T \sum_t log |(R_t)_ii|.
+        J_t Q_{t-1} = Q_t R_t,     lambda_i = 1/T sum_t log |(R_t)_ii|.
 
     The result is for a loss, as in gradient flossing (Engelken, Gradient flossing: improving gradient descent through
     dynamic control of Jacobians, NeurIPS 2023), which pushes the leading exponents towards zero before and during
-    training by minimising \sum_i lambda_i^2. `torch.Tensor.backward` then reaches the model's parameters and every
+    training by minimising sum_i lambda_i^2. `torch.Tensor.backward` then reaches the model's parameters and every
     other tensor the step closes over, and ``inputs``. Which derivative it is depends on two arguments:
 
     - ``detach_state``: theta acts on J_t(theta, x_t(theta)) directly and through the trajectory. The second path is

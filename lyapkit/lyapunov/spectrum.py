@@ -23,6 +23,7 @@ from lyapkit.lyapunov.resuming import growth_of
 from lyapkit.lyapunov.stopping import errors_reached, grow_until
 from lyapkit.probe import probed_tangents
 from lyapkit.progress import progress_bar
+from lyapkit.purity import FirstStep
 from lyapkit.randomness import make_generator
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.results import make_dataset, provenance
@@ -55,7 +56,7 @@ def lyapunov_spectrum(
 
     With the Jacobians J_t along the trajectory and a frame Q_0,
 
-        J_t Q_{t-1} = Q_t R_t,     lambda_i = 1/T \sum_t log |(R_t)_ii|,
+        J_t Q_{t-1} = Q_t R_t,     lambda_i = 1/T sum_t log |(R_t)_ii|,
 
     which is Algorithm 1 of Dubinin & Effenberger (2024), after Benettin et al. (1980) and Sandri (1996), with
     exact derivatives of the step. Frames are decomposed by Householder QR, or by Cholesky QR or Gram-Schmidt where
@@ -96,18 +97,19 @@ def lyapunov_spectrum(
         resume: an earlier result for the same map and ``dt``, to be continued: its final state and frame are where this
             run starts, its steps count with the new ones. For a driven map, ``inputs`` are the further ones.
         rng: generator or seed of the random initial frame when k < N (for k = N it is the identity).
-        check: probe the map once before the run (deterministic, pure, finite, correctly differentiated).
+        check: probe the map once before the run (deterministic, pure, finite, correctly differentiated), and repeat its
+            first step afterwards.
         progress: show a progress bar.
 
     Returns:
         A Dataset over ``trajectory``, ``step`` (the last one of each QR window), ``exponent`` (sorted descending) and
         ``unit``. Exponents are in nats per step, or per unit time with ``dt``.
 
-        - ``lyapunov_exponent`` with ``standard_error`` (batch means, which respect autocorrelation; inf where fewer
-          than 4 windows cannot tell it; the attribute ``error_degrees_of_freedom`` is that of Student's t for
-          confidence intervals) and ``memory_timescale`` (-1/lambda, inf where perturbations do not fade). A
-          direction that the map annihilates has exponent -inf, as has one that is smaller than rounding resolves,
-          |R_ii| <= N eps |column|.
+        - ``lyapunov_exponent`` with ``standard_error`` (batch means, which respect autocorrelation but are too small
+          for runs below some tens of correlation times; inf where fewer than 4 windows cannot tell it), with ``error_degrees_of_freedom`` of Student's t for confidence intervals
+          (the attribute of that name is the smallest that is not 0), and ``memory_timescale`` (-1/lambda, inf where
+          perturbations do not fade). A direction that the map annihilates has exponent -inf, as has one that is smaller
+          than rounding resolves, |R_ii| <= N eps |column|.
         - ``running_exponent`` and ``local_growth`` at each QR window, and ``last_step``, the last one that counts.
           Behind the end of a shorter sequence the running exponents stay what they were, and the local growth is 0.
         - ``probability_positive``, of the leading exponent; ``kaplan_yorke_dimension``, with
@@ -123,7 +125,8 @@ def lyapunov_spectrum(
 
     Raises:
         TypeError: an argument is of the wrong kind (integer inputs, both or neither of inputs and steps).
-        ValueError: an argument is out of range, shapes or dtypes disagree, or the map fails the probe.
+        ValueError: an argument is out of range, shapes or dtypes disagree, the map fails the probe, or it has changed
+            during the run.
         FloatingPointError: the trajectory or the frame overflows; the message names step and trajectory.
 
     Example:
@@ -179,7 +182,10 @@ def lyapunov_spectrum(
                 on_steps=bar.update,
             )
 
+    first = FirstStep(map, drive.state, drive.input_at(0)) if check else None
     growth, tangents, untraced = with_fallback(grow, tangents, untraced)
+    if first is not None:
+        first.refuse_changes()
     settled = drive.transient if resume is None else json.loads(resume.attrs["config_json"])["transient"]
     config: dict[str, object] = {
         "steps": settled + growth.steps,

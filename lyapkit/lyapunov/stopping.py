@@ -55,7 +55,8 @@ def grow_until(
         counted = 0 if growth is None else growth.steps
         block = drive.steps if reached is None else max(counted, FIRST_BLOCK) + max(0, drive.transient - start)
         length = min(block, drive.steps - start)
-        rule.plan(counted + length, replayable_steps(step_bytes(tangents, frame)))
+        shortest = length if drive.lengths is None else int(drive.lengths.min()) - drive.transient
+        rule.plan(counted + shortest, replayable_steps(step_bytes(tangents, frame)))
         part = qr_growth(map, drive.part(start, length, state), frame, tangents=tangents, rule=rule, on_steps=on_steps)
         growth = part if growth is None else growth.followed_by(part)
         state, frame, start = part.state, part.frame, start + length

@@ -19,6 +19,7 @@ from lyapkit.lyapunov.graded import GradedProduct
 from lyapkit.lyapunov.sliding import SlidingProduct
 from lyapkit.probe import probed_tangents
 from lyapkit.progress import progress_bar
+from lyapkit.purity import FirstStep
 from lyapkit.results import make_dataset, provenance
 from lyapkit.tangents import TangentStrategy, traced_where_it_pays, with_fallback
 
@@ -72,7 +73,7 @@ def variational_term(
         record_every: steps between recorded singular values; the last step is always recorded. With a horizon the first
             is H.
         dt: duration of a step; finite-time exponents are divided by it.
-        check: probe the map once before the run.
+        check: probe the map once before the run, and repeat its first step afterwards.
         progress: show a progress bar.
 
     Returns:
@@ -81,7 +82,7 @@ def variational_term(
 
     Raises:
         TypeError: an argument is of the wrong kind.
-        ValueError: an argument is out of range, shapes or dtypes disagree, or the map fails the probe.
+        ValueError: an argument is out of range, shapes or dtypes disagree, or the map fails the probe or has changed.
         FloatingPointError: the trajectory overflows or a derivative is not finite; the message names step and
             trajectory.
 
@@ -130,7 +131,10 @@ def variational_term(
                     recorded.append(product.log_singular_values()[:, :k])
         return recorded
 
+    first = FirstStep(map, drive.state, drive.input_at(0)) if check else None
     recorded, tangents, untraced = with_fallback(follow, tangents, untraced)
+    if first is not None:
+        first.refuse_changes()
     log_values = torch.stack(recorded, dim=1)  # (B, T, k)
     count = torch.tensor(at if horizon is None else [horizon] * len(at), dtype=torch.float64, device=map.device)
     config: dict[str, object] = {

@@ -19,7 +19,7 @@ def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> Path
     """Write a result to a netCDF file.
 
     The file is written under a temporary name in the same directory and then moved, so that a crash or a full
-    disk leaves either the old file or the new one.
+    disk leaves either the old file or the new one. Arrays of numbers are stored with checksums.
 
     Args:
         result: a Dataset of one analysis, or the DataTree of several.
@@ -57,7 +57,11 @@ def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> Path
     os.close(handle)
     temporary = Path(name)
     try:
-        result.to_netcdf(temporary, engine="h5netcdf")
+        if isinstance(result, xr.Dataset):
+            result.to_netcdf(temporary, engine="h5netcdf", encoding=_checksums(result))
+        else:
+            encoding = {node.path: _checksums(node.to_dataset(inherit=False)) for node in result.subtree}
+            result.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # mkstemp files are private; results are as readable as any other file
@@ -65,6 +69,15 @@ def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> Path
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def _checksums(dataset: xr.Dataset) -> dict[str, dict[str, bool]]:
+    """The encoding by which HDF5 notices numbers that have changed in the file (Fletcher 32)."""
+    return {
+        str(name): {"fletcher32": True}
+        for name, variable in dataset.variables.items()
+        if variable.ndim and variable.size and variable.dtype.kind in "iufb"
+    }
 
 
 def _refuse_full_disk(size: int, directory: Path) -> None:
@@ -91,7 +104,8 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset | xr.DataTree:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not a netCDF-4 file, a damaged one, or holds no results.
+        ValueError: the file is not a netCDF-4 file, holds no results, or is damaged: its arrays of numbers do not fit
+            their checksums (names, attributes and single numbers have none), or its structure cannot be read.
 
     Example:
         >>> import lyapkit, tempfile

@@ -50,6 +50,7 @@ SCHEMA: dict[str, dict[str, Variable]] = {
     "lyapunov_spectrum": {
         "lyapunov_exponent": Variable(("trajectory", "exponent"), "Lyapunov exponent", RATE),
         "standard_error": Variable(("trajectory", "exponent"), "standard error of the exponent", RATE),
+        "error_degrees_of_freedom": Variable(("trajectory",), "degrees of freedom of the standard errors", "1"),
         "memory_timescale": Variable(("trajectory", "exponent"), "memory time scale", "{time}"),
         "running_exponent": Variable(("trajectory", "step", "exponent"), "running exponent", RATE),
         "local_growth": Variable(("trajectory", "step", "exponent"), "local growth rate", RATE),

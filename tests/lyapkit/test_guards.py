@@ -1,0 +1,157 @@
+"""What would give a wrong number without a word: training mode, ignored targets, strange eigenvectors, changing maps."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy, mse_loss
+
+import lyapkit
+
+DOUBLE = torch.float64
+
+
+def recurrent(seed: int = 0) -> tuple[nn.Module, nn.Module, tuple[torch.Tensor, torch.Tensor]]:
+    torch.manual_seed(seed)
+    layer, readout = nn.GRU(3, 4).double(), nn.Linear(4, 2).double()
+    generator = torch.Generator().manual_seed(1)
+    batch = (
+        torch.randn(12, 6, 3, generator=generator, dtype=DOUBLE),
+        torch.randn(6, 2, generator=generator, dtype=DOUBLE),
+    )
+    return layer, readout, batch
+
+
+# -- readouts in training mode --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("analysis", ["hessian_spectrum", "spectral_density", "curvature_by_step", "gradients"])
+@pytest.mark.parametrize("part", [nn.BatchNorm1d(4).double(), nn.Dropout(0.5)])
+def test_a_readout_in_training_mode_is_refused_and_left_as_it_was(analysis: str, part: nn.Module) -> None:
+    layer, linear, batch = recurrent()
+    readout = nn.Sequential(part.train(), linear)
+    before = {name: value.clone() for name, value in readout.state_dict().items()}
+    name = "gradient_propagation" if analysis == "gradients" else analysis
+    with pytest.raises(ValueError, match=rf"{type(part).__name__} \(readout.0\) is in training mode.*readout.eval\(\)"):
+        getattr(lyapkit, name)(layer, *(batch if analysis == "gradients" else (batch,)), mse_loss, readout=readout)
+    for key, value in readout.state_dict().items():
+        assert torch.equal(value, before[key])
+    readout.eval()
+    getattr(lyapkit, name)(layer, *(batch if analysis == "gradients" else (batch,)), mse_loss, readout=readout)
+
+
+def test_a_readout_in_training_mode_is_seen_in_a_closure() -> None:
+    layer, linear, batch = recurrent()
+    norm = nn.BatchNorm1d(4).double().train()
+    with pytest.raises(ValueError, match="BatchNorm1d is in training mode"):
+        lyapkit.hessian_spectrum(layer, batch, mse_loss, readout=lambda hidden: linear(norm(hidden)), k=2)
+
+
+# -- weights of batches ---------------------------------------------------------------------------------------------
+
+
+def test_ignored_targets_need_weights() -> None:
+    torch.manual_seed(0)
+    model, inputs = nn.Linear(3, 4).double(), torch.randn(30, 3, dtype=DOUBLE)
+    targets = torch.randint(4, (30,))
+    targets[:6] = -100
+    whole = lyapkit.hessian_spectrum(model, (inputs, targets), cross_entropy, k=3, rng=0)
+    parts = [(inputs[:15], targets[:15]), (inputs[15:], targets[15:])]
+    with pytest.raises(ValueError, match=r"negative integer -100, .*ignore_index.*batch_weight=lambda"):
+        lyapkit.hessian_spectrum(model, parts, cross_entropy, k=3, rng=0)
+    weighted = lyapkit.hessian_spectrum(
+        model, parts, cross_entropy, k=3, rng=0, batch_weight=lambda each: float((each >= 0).sum())
+    )
+    np.testing.assert_allclose(weighted.eigenvalue, whole.eigenvalue, rtol=1e-9)
+
+
+# -- eigenvectors of another network --------------------------------------------------------------------------------
+
+
+def test_eigenvectors_of_other_weights_are_not_taken_out() -> None:
+    layer, readout, batch = recurrent()
+    other, other_readout, _ = recurrent(5)
+    options = {"k": 3, "rng": 0, "eigenvectors": True}
+    own = lyapkit.hessian_spectrum(layer, batch, mse_loss, readout=readout, **options)
+    strange = lyapkit.hessian_spectrum(other, batch, mse_loss, readout=other_readout, **options)
+    density = lyapkit.spectral_density(layer, batch, mse_loss, readout=readout, deflate=own, probes=2, rng=0)
+    np.testing.assert_allclose(density.deflated_eigenvalue, own.eigenvalue)
+    with pytest.raises(ValueError, match=r"deflate has eigenvectors of other weights, batches or another loss: \|A v"):
+        lyapkit.spectral_density(layer, batch, mse_loss, readout=readout, deflate=strange, probes=2, rng=0)
+
+
+def test_curvature_along_eigenvectors_of_other_weights_is_said_to_be() -> None:
+    layer, readout, batch = recurrent()
+    other, other_readout, _ = recurrent(5)
+    strange = lyapkit.hessian_spectrum(other, batch, mse_loss, readout=other_readout, k=2, rng=0, eigenvectors=True)
+    with pytest.warns(UserWarning, match="the eigenvectors are of other weights, batches or another loss"):
+        lyapkit.curvature_by_step(layer, batch, mse_loss, readout=readout, k=2, eigenvectors=strange)
+    # along eigenvectors of another operator nothing need agree
+    lyapkit.curvature_by_step(layer, batch, mse_loss, readout=readout, k=2, operator="ggn", eigenvectors=strange)
+
+
+# -- maps that change -----------------------------------------------------------------------------------------------
+
+
+class Counting:
+    """A logistic map whose parameter changes after some calls."""
+
+    def __init__(self, last: int) -> None:
+        self.calls, self.last = 0, last
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return (3.9 if self.calls < self.last else 3.2) * x * (1 - x)
+
+
+@pytest.mark.parametrize("analysis", ["lyapunov_spectrum", "variational_term", "covariant_vectors"])
+def test_a_map_that_changes_during_the_run_is_refused(analysis: str) -> None:
+    run = getattr(lyapkit, analysis)
+    start = torch.tensor([0.3], dtype=DOUBLE)
+    with pytest.raises(ValueError, match="the map has changed during the run: its first step, done again"):
+        run(lyapkit.as_map(Counting(50), state=start), steps=100)
+    run(lyapkit.as_map(Counting(10**6), state=start), steps=100)
+
+
+# -- sequences of unequal length ------------------------------------------------------------------------------------
+
+
+def test_short_sequences_keep_their_windows() -> None:
+    layer, _, _ = recurrent()
+    inputs = torch.randn(2000, 3, 3, generator=torch.Generator().manual_seed(2), dtype=DOUBLE)
+    lengths = [2000, 130, 70]
+    together = lyapkit.lyapunov_spectrum(layer, inputs, lengths=lengths)
+    for place, length in enumerate(lengths):
+        alone = lyapkit.lyapunov_spectrum(layer, inputs[:length, place], qr_interval=1)
+        one = together.isel(trajectory=place)
+        np.testing.assert_allclose(one.lyapunov_exponent, alone.lyapunov_exponent[0], atol=1e-10)
+        assert int(one.error_degrees_of_freedom) >= 7
+        np.testing.assert_allclose(one.standard_error, alone.standard_error[0], rtol=1e-6)
+
+
+def test_a_sequence_without_errors_takes_none_from_the_others() -> None:
+    layer, _, _ = recurrent()
+    inputs = torch.randn(500, 3, 3, generator=torch.Generator().manual_seed(2), dtype=DOUBLE)
+    ds = lyapkit.lyapunov_spectrum(layer, inputs, lengths=[500, 200, 3])
+    freedoms = ds.error_degrees_of_freedom.values
+    assert freedoms[2] == 0
+    assert np.isinf(ds.standard_error[2]).all()
+    assert ds.attrs["error_degrees_of_freedom"] == freedoms[:2].min() >= 7
+
+
+# -- damaged files --------------------------------------------------------------------------------------------------
+
+
+def test_numbers_that_changed_in_a_file_are_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "henon.nc"
+    saved = lyapkit.lyapunov_spectrum(lyapkit.systems.henon().map, steps=300)
+    lyapkit.save(saved, path)
+    content = bytearray(path.read_bytes())
+    place = content.find(saved.lyapunov_exponent.values.tobytes())
+    assert place > 0
+    content[place] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="is not a result file"):
+        lyapkit.load(path)

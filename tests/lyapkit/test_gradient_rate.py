@@ -164,7 +164,7 @@ def test_equivariance(shift: float, slope: float, scale: float, steps: int, seed
     series = gaussian(2, steps, seed=seed).cumsum(-1)
     plain = growth_rate(rows(series, 0.0))
     moved = growth_rate(rows(scale * series + shift, slope))
-    tolerance = 1e-9 * (1 + abs(shift) + scale)
+    tolerance = 1e-9 * (1 + abs(shift) + scale + abs(slope) * steps)
     torch.testing.assert_close(moved.rate, scale * plain.rate + slope, rtol=1e-6, atol=tolerance)
     torch.testing.assert_close(moved.error, scale * plain.error, rtol=1e-4, atol=tolerance)
     torch.testing.assert_close(moved.offset, scale * plain.offset + shift, rtol=1e-6, atol=60 * tolerance)

@@ -175,7 +175,12 @@ REFUSALS = {
     "readout not callable": (dict(readout=3), TypeError, "readout must be callable, got int"),
     "no norms": (dict(norms=()), ValueError, "one or more different norms"),
     "norm twice": (dict(norms=(2, 2.0)), ValueError, r"different norms.*got \(2, 2.0\)"),
-    "random readout": (dict(readout=nn.Dropout(0.5)), ValueError, r"call \.eval\(\) on the readout"),
+    "random readout": (dict(readout=nn.Dropout(0.5)), ValueError, r"call readout\.eval\(\) first"),
+    "random readout in a closure": (
+        dict(readout=lambda output: torch.nn.functional.dropout(output, 0.5)),
+        ValueError,
+        r"call \.eval\(\) on the readout",
+    ),
     "negative norm": (dict(norms=(-1,)), ValueError, "got -1"),
     "unknown norm": (dict(norms=("largest",)), ValueError, "got 'largest'"),
     "loss_on": (dict(loss_on="first"), ValueError, '"last" or "every", got \'first\''),

@@ -1,4 +1,4 @@
-"""What would give a wrong number without a word: training mode, ignored targets, strange eigenvectors, changing maps."""
+"""Wrong numbers without a word are refused: training mode, ignored targets, strange eigenvectors, changing maps."""
 
 from pathlib import Path
 

@@ -5,6 +5,8 @@ import sys
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
+from sphinx.ext import autosummary
+
 # before matplotlib and PyTorch are imported: no display; one thread, so that pages show the same numbers everywhere
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -52,6 +54,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"Literal|Mapping|Path|Sequence"),
 ]
 autosummary_generate = True
+autosummary.WELL_KNOWN_ABBREVIATIONS += ("eq.", "eqs.", "Fig.")  # do not end a sentence
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"

@@ -38,8 +38,10 @@ print(f"mean squared error {loss.item():.4f}; always answering 1 gives {1 / 6:.4
 # Everything at once
 # ------------------
 # `lyapkit.analyze` computes four analyses for a batch and returns them as one tree. In float64, the results are not
-# limited by rounding. The state of an LSTM is (h, c), so that 12 units have 24 exponents. Twenty steps are few, and
-# the errors say so.
+# limited by rounding. The state of an LSTM is (h, c), so that 12 units have 24 exponents. Twenty steps are few:
+# those in which the frame turns into its place are among them, and a standard error from so few steps is uncertain, and
+# too small where growth is correlated. It says how much growth fluctuates, not that the exponents have settled; the
+# page on error bars has measured how short a run may be.
 
 inputs, targets = next(task.test_batches())
 inputs, targets = inputs[:, :64].double(), targets[:64].double()
@@ -58,6 +60,10 @@ for rank in (1, 2, 24):
 # A: the spectrum of one sequence, with standard errors. B: how its exponents converge. C: the gradient dL/dx_t, back
 # from the last step, with its rate beside the leading exponent of the same steps, which it tends to as sequences get
 # longer. D: the leading eigenvalues of the Hessian, by magnitude.
+#
+# The leading exponents in A and C differ, although they are of the same sequence: A starts from the identity frame and
+# C, which needs one exponent only, from a random tangent. Both have to turn into the leading direction first, and
+# twenty steps are too few to forget where they came from. In longer sequences the difference fades.
 
 with plt.style.context("lyapkit.plots.paper"):
     _, axes = plt.subplots(2, 2, figsize=(7, 5))

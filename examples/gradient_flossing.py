@@ -4,7 +4,8 @@
 Give a random network longer memory before it learns anything: the leading Lyapunov exponents of an untrained `nn.RNN`
 are pushed towards zero by gradient descent on sum_i lambda_i^2 (Engelken, "Gradient flossing: improving gradient
 descent through dynamic control of Jacobians", NeurIPS 2023). Perturbations, and with them gradients, then neither
-fade nor explode there.
+fade nor explode there. The figure shows the spectra of the first of four sequences, the printed table means over all
+four.
 
     python examples/gradient_flossing.py
 """

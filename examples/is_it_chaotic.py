@@ -67,14 +67,15 @@ report("under noise", driven)
 # Two plots
 # ---------
 # A: running means of the leading exponents, by itself (blue) and under noise (orange), with the values that
-# mean-field theory gives for infinitely many units. B: sums of exponents; where they cross zero is the Kaplan-Yorke
-# dimension.
+# mean-field theory gives for infinitely many units (dashed). B: sums of exponents; where they cross zero is the
+# Kaplan-Yorke dimension.
 
 theory = [systems.tanh_mean_field(GAIN, variance).leading_exponent for variance in (0.0, VARIANCE)]
 with plt.style.context("lyapkit.plots.paper"):
     _, (left, right) = plt.subplots(1, 2, figsize=(7, 2.8))
     for spectrum, value, name in ((alone, theory[0], "by itself"), (driven, theory[1], "under noise")):
         lyapkit.plots.running_exponents(spectrum.isel(exponent=[0]), ax=left, reference=[value], label=name, alpha=1)
+    left.lines[-1].set_label("theory")  # the last dashed one; both mean the same
     left.legend()
     left.set_title("A", fontweight="bold")
     lyapkit.plots.kaplan_yorke(alone, ax=right)

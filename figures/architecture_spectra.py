@@ -1,8 +1,8 @@
-"""Lyapunov spectra of WCRNN, LSTM, UR-LSTM and S4D at the same error of the adding problem."""
+"""Lyapunov spectra of WCRNN, LSTM, UR-LSTM and S4D at comparable errors of the adding problem."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import xarray as xr
@@ -31,29 +31,33 @@ def draw(data: Mapping[str, xr.DataTree]) -> Figure:
     for name, label in NAMES.items():
         spectrum = tree[name].to_dataset()
         size = int(spectrum.state_size[0])
-        _spectrum(whole, spectrum, size, COLORS[name], f"{label}: {_error(spectrum)}, {_count(spectrum, size)}")
+        described = f"{label}: {_range([spectrum.test_error])}, {_count(spectrum, size)}"
+        _spectrum(whole, spectrum, size, COLORS[name], described)
         _spectrum(leading, spectrum.sel(exponent=slice(None, LEADING)), 1, COLORS[name], None)
-    whole.set_yscale("symlog", linthresh=LINEAR)
-    whole.set(xlabel="rank / state size $i/N$", ylabel="Lyapunov exponent (nats per step)", xlim=(0, 1))
-    leading.set_yscale("symlog", linthresh=LINEAR)
+    for ax in (whole, leading):
+        ax.set_yscale("symlog", linthresh=LINEAR)
+        ax.set_ylabel(f"Lyapunov exponent (nats per step)\nlogarithmic beyond $\\pm${LINEAR:g}")
+    whole.set(xlabel="rank / state size $i/N$", xlim=(0, 1))
     leading.xaxis.set_major_locator(MaxNLocator(integer=True))
-    leading.set(xlabel="rank of the exponent $i$", ylabel="Lyapunov exponent (nats per step)", xlim=(0, LEADING + 1))
+    leading.set(xlabel="rank of the exponent $i$", xlim=(0, LEADING + 1))
     figure.legend(*whole.get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=6)
     first = tree["wcrnn-best"]
-    note = (
-        f"adding problem, length {first.attrs['length']}; first checkpoint with RMS $\\leq$ {first.attrs['target']:g}"
-    )
+    reached = _range([tree[name].test_error for name in NAMES])
+    note = f"adding problem, length {first.attrs['length']}; "
+    note += f"first checkpoint with RMS $\\leq$ {first.attrs['target']:g}, which has {reached}"
     missed = [label for name, label in NAMES.items() if bool((tree[name].test_error > first.attrs["target"]).any())]
     if missed:
         note += f" (not reached: {', '.join(missed)}; best shown)"
-    caption_line(figure, [tree], f"{note}\ndashed: log |eigenvalues of R|; of S4D: its exact exponents")
+    caption_line(figure, [tree], f"{note}; dashed: log |eigenvalues of R|; of S4D: its exact exponents")
     return figure
 
 
 def _spectrum(ax: Axes, spectrum: xr.Dataset, size: int, color: str, label: str | None) -> None:
     exponent = spectrum.lyapunov_exponent
     x = spectrum.exponent / size
-    style: dict[str, Any] = {"marker": "o", "markersize": 2, "linewidth": 0.9, "color": color}
+    style: dict[str, Any] = {"linewidth": 0.9, "color": color}
+    if size == 1:  # in A they would merge
+        style |= {"marker": "o", "markersize": 2}
     ax.plot(x, exponent.mean(INSTANCES), label=label, **style)
     low = (exponent - spectrum.standard_error).min(INSTANCES)
     high = (exponent + spectrum.standard_error).max(INSTANCES)
@@ -66,8 +70,8 @@ def _spectrum(ax: Axes, spectrum: xr.Dataset, size: int, color: str, label: str 
         ax.plot(predicted.predicted_rank / size, predicted, color=color, linewidth=0.8, linestyle=(0, (4, 2)))
 
 
-def _error(spectrum: xr.Dataset) -> str:
-    low, high = float(spectrum.test_error.min()), float(spectrum.test_error.max())
+def _range(errors: Sequence[xr.DataArray]) -> str:
+    low, high = min(float(each.min()) for each in errors), max(float(each.max()) for each in errors)
     return f"RMS {low:.3f}" if low == high else f"RMS {low:.3f}\N{EN DASH}{high:.3f}"
 
 
@@ -76,4 +80,4 @@ def _count(spectrum: xr.Dataset, size: int) -> str:
     return f"N = {size}" if computed == size else f"{computed} of N = {size}"
 
 
-SCRIPT = Script("spectra of different networks at the same performance", ("architecture_spectra",), draw)
+SCRIPT = Script("spectra of different networks at comparable performance", ("architecture_spectra",), draw)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures.scripts import Script
-from figures.style import caption_line, panels
+from figures.style import caption_line, notes, over_seeds, panels
 
 COLORS = {
     "scalar": "#0072B2",
@@ -27,7 +28,8 @@ def draw(data: Mapping[str, xr.DataTree]) -> Figure:
     """A: largest deviation of any exponent, with Weyl's bounds. B: mean. C: mean without its first-order term.
 
     All are magnitudes in log-log, averages over network instances with their range shaded and standard errors of the
-    measurement as bars. The fitted powers of gamma are in the legends.
+    measurement as bars. The fitted powers of gamma are in the legends of the panels, in colours of the residuals. The
+    remainder in C is of second order up to the largest coupling of the fits; beyond it, higher orders may cancel it.
     """
     tree = data["coupling_law"]
     measured = tree["coupling_law"].to_dataset()
@@ -40,20 +42,23 @@ def draw(data: Mapping[str, xr.DataTree]) -> Figure:
     for ax, (law, title, value, error) in zip(axes, quantities, strict=True):
         for residual in measured.residual.values:
             one = {"residual": residual}
-            label = f"{residual}: {_slope(measured.sel(residual=residual, law=law))}"
+            label = _slope(measured.sel(residual=residual, law=law))
             _points(ax, abs(value).sel(one), None if error is None else error.sel(one), str(residual), label)
         ax.set(xscale="log", yscale="log", xlabel=r"coupling $\gamma$", ylabel=f"{title} (nats per step)")
-    _bounds(axes[0], measured)
     for ax in axes:
         low, high = ax.get_ylim()
-        ax.set_ylim(low, high * (high / low) ** 0.45)  # room for the legend above the data
-        ax.legend(loc="upper left", title=r"power of $\gamma$", fontsize=6, title_fontsize=6)
+        ax.set_ylim(low * (low / high) ** 0.1, high)  # room for the legend below the data
+        ax.legend(loc="lower right", title=r"fitted power of $\gamma$", fontsize=6, title_fontsize=6)
+    _bounds(axes[0], measured)
+    handles: list[Any] = [*axes[0].containers, axes[0].lines[-1]]
+    names = [*measured.residual.values, "Weyl's bound, normal residuals"]
+    figure.legend(handles, names, loc="outside upper center", ncols=len(names), fontsize=6)
     condition = float(measured.eigenvector_condition.sel(residual="non-normal").mean("seed"))
     note = (
         f"N = {measured.attrs['units']}, |eigenvalues| {measured.attrs['strength']:g}, fits up to "
         f"$\\gamma$ = {measured.attrs['fitted_up_to']:g}; non-normal: cond(V) = {condition:.0f}"
     )
-    caption_line(figure, [tree], note)
+    caption_line(figure, [tree], notes(note, over_seeds({"A\N{EN DASH}C": measured}), _cancelling(measured)))
     return figure
 
 
@@ -71,13 +76,24 @@ def _slope(measured: xr.Dataset) -> str:
     count = measured.sizes["seed"]
     slope, fit = float(measured.slope.mean()), float(measured.slope_error.mean())
     error = float(measured.slope.std(ddof=1)) / np.sqrt(count) if count > 1 else fit
-    return f"{slope:.3f} " + (f"$\\pm$ {error:.3f}" if error >= 0.0005 else "(error below 0.0005)")
+    digits = 3 if error == 0 else max(3, -math.floor(math.log10(error)))  # to the first of the error
+    return f"{slope:.{digits}f} $\\pm$ {error:.{digits}f}"
+
+
+def _cancelling(measured: xr.Dataset) -> str:
+    """What the caption says of residuals whose remainder shrinks as the coupling grows."""
+    remainder = abs(measured.mean_deviation - measured.first_order_mean).mean("seed")
+    shrinks = (remainder.diff("coupling") < 0).any("coupling")
+    names = [str(name) for name in measured.residual.values[shrinks.values]]
+    if not names:
+        return ""
+    return f"C, {', '.join(names)}: where it falls, terms of second and third order nearly cancel each other"
 
 
 def _bounds(ax: Axes, measured: xr.Dataset) -> None:
     """Of normal residuals, which share one; those of the others do not fit into the panel."""
     bound = measured.largest_bound.sel(residual="scalar").max("seed")
-    ax.plot(bound.coupling, bound, color="0.3", linestyle=(0, (4, 2)), linewidth=0.8, label="Weyl's bound, normal")
+    ax.plot(bound.coupling, bound, color="0.3", linestyle=(0, (4, 2)), linewidth=0.8)
 
 
 SCRIPT = Script("exponents against the coupling: the O(gamma) law", ("coupling_law",), draw)

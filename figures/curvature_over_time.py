@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import xarray as xr
 from matplotlib.axes import Axes
@@ -10,12 +11,15 @@ from matplotlib.figure import Figure
 
 from figures.protocols import STRENGTH_CLASSES
 from figures.scripts import Script
-from figures.style import band, caption_line, panels, strength_color
+from figures.style import band, caption_line, notes, over_seeds, panels, strength_color
 from lyapkit import plots
 
 SUBCRITICAL, SUPERCRITICAL = STRENGTH_CLASSES[:2], STRENGTH_CLASSES[2:]
 MATRICES = (0.995, 1.01)
 """Whose pairs of steps are shown: one below, one above the edge of chaos."""
+BROAD: Mapping[str, Any] = {"linewidth": 3, "alpha": 0.45}  # so that what lies on the line is seen
+CROSSES_EVERY = 3  # stretches of time, so that the dashed line is seen between them
+VISIBLE = 0.01  # of the largest share; negative ones beyond it are drawn in colours of their own
 
 
 def draw(data: Mapping[str, xr.DataTree]) -> Figure:
@@ -24,7 +28,7 @@ def draw(data: Mapping[str, xr.DataTree]) -> Figure:
     Crosses are eq. (14) with the states and inputs of the network, means over stretches of time; dashed is its weight
     alone. Shares of each sum to 1.
     B, E: pairs of stretches of time, measured. C, F: the weights |lambda|^((D-s) + (D-t)) of eq. (14), which is how the
-    pairs would be if every step did the same with the parameters.
+    pairs would be if every step did the same with the parameters. Both matrices of a row have one colour scale.
     """
     tree = data["curvature_over_time"]
     measured = tree["curvature_by_step"].to_dataset().isel(rank=0)
@@ -39,34 +43,39 @@ def draw(data: Mapping[str, xr.DataTree]) -> Figure:
         by_step.legend(fontsize=6, loc="upper left" if r < 1 else "upper right")
         one = tree["curvature_by_step"].to_dataset().sel(r=shown).isel(seed=0)
         _matrices(pairs, weight, one.assign_attrs(measured.attrs), shown)
-    caption_line(figure, [tree], _note(measured))
+    spread = over_seeds({"A, D": measured})
+    matrices = "B, C, E, F: first seed, one colour scale in each row"
+    caption_line(figure, [tree], notes(f"{measured.attrs['samples']} test samples", spread, matrices))
     return figure
 
 
 def _by_step(ax: Axes, measured: xr.Dataset, r: float) -> None:
     share = measured.step_curvature / measured.curvature
-    band(ax, measured.step, share, color=strength_color(r), label=f"$r={r:g}$")
+    color = strength_color(r)
+    band(ax, measured.step, share, color=color, label=f"$r={r:g}$", **BROAD)
     weight = measured.step_weight.mean("seed")
-    ax.plot(measured.step, weight, color=strength_color(r), linestyle=(0, (4, 2)), linewidth=0.8)
+    ax.plot(measured.step, weight, color=color, linestyle=(0, (4, 2)), linewidth=0.8)
     pairs = measured.weak_coupling_curvature
     of_bin = (pairs.sum("other_bin") / pairs.sum(("bin", "other_bin"))).mean("seed")[:-1]
     first, last = (measured[name].isel(seed=0).values[:-1] for name in ("first_step", "last_step"))
-    ax.plot((first + last) / 2, of_bin / (last - first + 1), color=strength_color(r), linestyle="", marker="x", ms=3)
+    at, height = (first + last) / 2, of_bin / (last - first + 1)
+    ax.plot(at, height, color=color, linestyle="", marker="x", ms=3, markevery=CROSSES_EVERY)
 
 
 def _matrices(pairs: Axes, weight: Axes, one: xr.Dataset, r: float) -> None:
-    """Both as shares, each on its own scale."""
+    """Both as shares, on the scale of the larger one."""
     share = one.step_to_step_curvature / one.curvature
     expected = one.pair_weight.expand_dims(rank=one["rank"])
+    bins = {"bin": slice(None, -1), "other_bin": slice(None, -1)}  # without the readout, which is not drawn
+    largest = max(float(values.isel(bins).max()) for values in (share, expected))
+    image: dict[str, Any] = {"vmax": largest}
+    if float(share.isel(bins).min()) > -VISIBLE * largest:
+        image |= {"vmin": 0.0, "cmap": "magma_r"}
     for ax, values, name in ((pairs, share, "measured"), (weight, expected, r"$r^{(D-s)+(D-t)}$")):
         drawn = one.assign(step_to_step_curvature=values.transpose(*one.step_to_step_curvature.dims))
-        plots.curvature_between_steps(drawn, ax=ax)
+        plots.curvature_between_steps(drawn, ax=ax, **image)
         ax.figure.axes[-1].set_ylabel("share of curvature")
         ax.set_title(f"{name}, $r={r:g}$", loc="right")
-
-
-def _note(measured: xr.Dataset) -> str:
-    return f"{measured.attrs['samples']} test samples; A, D: mean and range over seeds; others: first seed"
 
 
 SCRIPT = Script("curvature by time step, sub- and supercritical", ("curvature_over_time",), draw)

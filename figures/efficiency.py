@@ -14,10 +14,13 @@ from figures.style import CHARACTERISTIC_COLOR, band, direct_label
 
 TASK_NAMES: Mapping[str, str] = {"smnist": "sMNIST", "psmnist": "psMNIST"}
 
-TASK_LINES: Mapping[str, str] = {"smnist": "-", "psmnist": "--"}
-"""Line styles of the data sets, so that one is seen below the other."""
+TASK_STYLES: Mapping[str, Mapping[str, Any]] = {
+    "smnist": {"linestyle": "-", "marker": "o"},
+    "psmnist": {"linestyle": "--", "marker": "s", "markersize": 4.2},
+}
+"""Lines and markers of the data sets, so that one is seen below the other."""
 
-OPEN = "open: MP not reached by every instance, which then counts with all iterations of its run (section 4.1)"
+OPEN = "open, not connected: MP not reached by every instance, which then counts with all its iterations (section 4.1)"
 """What captions say of the open points of `iterations_to_minimal_performance`."""
 
 
@@ -36,27 +39,33 @@ def best_metric(ax: Axes, training: xr.Dataset, over: str, *, color: str, label:
         label: In the legend.
         line: Passed on to `matplotlib.axes.Axes.plot`.
     """
-    band(ax, training[over].values, training.best_metric, marker="o", color=color, label=label, **line)
+    band(ax, training[over].values, training.best_metric, color=color, label=label, **{"marker": "o", **line})
 
 
 def iterations_to_minimal_performance(
     ax: Axes, training: xr.Dataset, over: str, *, color: str, label: str, **line: Any
 ) -> None:
-    """Iterations to minimal performance (MP), mean and range over seeds; points are open where a run did not reach it.
+    """Iterations to minimal performance (MP): means over seeds, and their range as a bar at each.
+
+    Where a run did not reach it, the number is a limit of the measurement: points are open, and no line leads to them.
 
     Args:
         ax: To draw on; its vertical axis becomes logarithmic.
         training: As for `best_metric`.
         over: As for `best_metric`.
-        color: Of line and shading.
+        color: Of line, points and bars.
         label: In the legend.
         line: Passed on to `matplotlib.axes.Axes.plot`.
     """
-    counted = training.iterations_to_minimal_performance
-    band(ax, training[over].values, counted, marker="o", color=color, label=label, **line)
-    mean = counted.mean("seed")[(training.reached_minimal_performance < 1).any("seed").values]
-    if mean.size:
-        ax.plot(mean[over].values, mean, "o", color=color, markerfacecolor="white")
+    counted, x = training.iterations_to_minimal_performance, training[over].values
+    mean = counted.mean("seed")
+    reached = (training.reached_minimal_performance == 1).all("seed")
+    style = {"marker": "o", **line, "color": color}
+    ax.plot(x, mean.where(reached), label=label, **style)
+    if not bool(reached.all()):
+        ax.plot(x, mean.where(~reached), **{**style, "linestyle": "", "markerfacecolor": "none"})
+    if counted.sizes["seed"] > 1:
+        ax.vlines(x, counted.min("seed"), counted.max("seed"), color=color, linewidth=0.8)
     ax.set(yscale="log", ylabel="iterations to MP")
 
 
@@ -79,8 +88,13 @@ def characteristic_lines(ax: Axes, highest: float) -> None:
         )
 
 
-def legend_above(ax: Axes) -> None:
-    """A legend in one line above the axes, beside the letter of the panel, where it covers nothing."""
+def legend_above(ax: Axes, handlelength: float = 2.0) -> None:
+    """A legend in one line above the axes, beside the letter of the panel, where it covers nothing.
+
+    Args:
+        ax: With labelled lines.
+        handlelength: Of the lines shown, in font sizes; 4 where dashes must be seen beside markers.
+    """
     handles, labels = ax.get_legend_handles_labels()
     ax.legend(
         handles,
@@ -90,6 +104,7 @@ def legend_above(ax: Axes) -> None:
         borderaxespad=0.2,
         ncols=len(labels),
         columnspacing=1.2,
+        handlelength=handlelength,
         fontsize=6,
     )
 

@@ -31,7 +31,7 @@ def draw(data: Mapping[str, xr.DataTree]) -> Figure:
     measured = tree["digit"].to_dataset()
     pixels = digit(int(measured.attrs["sample"]))
     figure = plt.figure(figsize=(TWO_COLUMNS, 6.2), layout="constrained")
-    rows = "AABBBBBBBB;CCCCCCCCCC;DDDDDDDDDD;EE++==FFFF"
+    rows = "AAABBBBBBBBB;CCCCCCCCCCCC;DDDDDDDDDDDD;EEE+++===FFF"
     axes = figure.subplot_mosaic(rows, height_ratios=(1.5, 0.7, 1, 1))
     for letter in "ABCDEF":
         axes[letter].set_title(letter, loc="left", fontweight="bold")
@@ -153,7 +153,7 @@ def _classes(measured: xr.Dataset, ax: Axes) -> None:
 
 
 def _missing(ax: Axes) -> None:
-    ax.text(0.5, 0.5, MISSING, transform=ax.transAxes, ha="center", va="center", fontsize=5, color="0.35")
+    ax.text(0.5, 0.5, MISSING, transform=ax.transAxes, ha="center", va="center", fontsize=6, color="0.15")
 
 
 def _box(ax: Axes, left: float, bottom: float, text: str, color: str, *, width: float = 0.9) -> None:

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from figures.efficiency import (
     OPEN,
-    TASK_LINES,
     TASK_NAMES,
+    TASK_STYLES,
     best_metric,
     counted,
     iterations_to_minimal_performance,
@@ -21,7 +21,7 @@ from figures.efficiency import (
 )
 from figures.protocols import PROTOCOLS
 from figures.scripts import Script
-from figures.style import TASK_COLORS, caption_line, direct_label, panels
+from figures.style import TASK_COLORS, caption_line, direct_label, notes, over_seeds, panels
 from wcrnn_models.training import presets
 
 Curves = Mapping[str, tuple[xr.Dataset, dict[str, str]]]
@@ -51,7 +51,7 @@ def draw(data: Mapping[str, xr.DataTree]) -> Figure:
     error.set(yscale="log", ylabel="best test RMS")
     direct_label(error, presets.PROTOCOLS["add100"].minimal_performance, "MP")
     tasks = {
-        TASK_NAMES[task]: (training, {"color": TASK_COLORS[task], "linestyle": TASK_LINES[task]})
+        TASK_NAMES[task]: (training, {"color": TASK_COLORS[task], **TASK_STYLES[task]})
         for task, training in digits.items()
     }
     _pair(accuracy, accuracy_efficiency, tasks)
@@ -69,13 +69,14 @@ def _pair(best: Axes, efficiency: Axes, curves: Curves) -> None:
         ax.axvline(1, color="0.6", linewidth=0.6, zorder=0)
         ax.set_xlabel("residual connection strength $r$")
         ax.margins(x=0.09)  # so that a label at the end of a line does not touch the last point
-    legend_above(best)
+    legend_above(best, handlelength=4)
 
 
 def _note(curves: Curves, missing: list[int]) -> str:
     parts = [f"{label} {counted(int(training.iteration[-1]))}" for label, (training, _) in curves.items()]
-    absent = f"; not measured: {', '.join(f'ADD{length}' for length in missing)}" if missing else ""
-    return f"\n{', '.join(parts)}{absent}\n{OPEN}"
+    absent = f"not measured: {', '.join(f'ADD{length}' for length in missing)}" if missing else ""
+    spread = over_seeds({label: training for label, (training, _) in curves.items()})
+    return notes(", ".join(parts), absent, spread, OPEN)
 
 
 SCRIPT = Script(

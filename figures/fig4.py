@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from figures.efficiency import (
     ACCURACIES,
     OPEN,
-    TASK_LINES,
     TASK_NAMES,
+    TASK_STYLES,
     best_metric,
     characteristic_lines,
     counted,
@@ -19,7 +19,7 @@ from figures.efficiency import (
     legend_above,
 )
 from figures.scripts import Script
-from figures.style import TASK_COLORS, caption_line, panels
+from figures.style import TASK_COLORS, caption_line, notes, over_seeds, panels
 
 
 def draw(data: Mapping[str, xr.DataTree]) -> Figure:
@@ -30,17 +30,19 @@ def draw(data: Mapping[str, xr.DataTree]) -> Figure:
     measured = [task for task in TASK_NAMES if task in training.task.values]
     for task in measured:
         chosen = training.sel(task=task)
-        style = {"color": TASK_COLORS[task], "label": TASK_NAMES[task], "linestyle": TASK_LINES[task]}
+        style = {"color": TASK_COLORS[task], "label": TASK_NAMES[task], **TASK_STYLES[task]}
         best_metric(accuracy, chosen, "phi", **style)
         iterations_to_minimal_performance(efficiency, chosen, "phi", **style)
     for ax in (accuracy, efficiency):
         characteristic_lines(ax, float(training.phi.max()))
         ax.set_xlabel(r"angular frequency $\phi_0$ (radians per step)")
     accuracy.set(ylabel="best test accuracy", ylim=ACCURACIES)
-    legend_above(accuracy)
-    absent = "".join(f"; not measured: {name}" for task, name in TASK_NAMES.items() if task not in measured)
-    note = rf"{counted(int(training.iteration[-1]))}{absent}; $\phi_c = 2\pi/28$, thin lines: its harmonics"
-    caption_line(figure, [tree], f"{note}\n{OPEN}")
+    legend_above(accuracy, handlelength=4)
+    absent = [f"not measured: {name}" for task, name in TASK_NAMES.items() if task not in measured]
+    harmonics = r"$\phi_c = 2\pi/28$, thin lines: its harmonics"
+    spread = over_seeds({"A, B": training})
+    note = notes(counted(int(training.iteration[-1])), *absent, harmonics, spread, OPEN)
+    caption_line(figure, [tree], note)
     return figure
 
 

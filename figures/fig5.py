@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from figures.marks import margin_label, mark_diverged
 from figures.scripts import Script
-from figures.style import band, caption_line, panels
+from figures.style import band, caption_line, notes, over_seeds, panels
 from lyapkit import plots
 
 EXPONENTS = 15  # shown, as in the paper; there they are chosen at random, here evenly over the ranks
@@ -42,9 +42,9 @@ def draw(data: Mapping[str, xr.DataTree]) -> Figure:
     handles, labels = learning.get_legend_handles_labels()
     title = rf"heterogeneity $\delta r$ around $r_0 = {r:g}$"
     figure.legend(handles, labels, loc="outside upper center", ncols=5, fontsize=6, title=title, title_fontsize=6)
-    note = "A: mean and range over seeds" + ", crosses: diverged" * bool(crosses)
-    note += "; B\N{EN DASH}D: untrained, first seed; B, dashed: $\\log(r_0 \\pm \\delta r / 2)$"
-    caption_line(figure, [tree], note)
+    note = notes(over_seeds({"A": training}), "A, crosses: diverged" * bool(crosses))
+    untrained_note = "B\N{EN DASH}D: untrained, first seed; B, dashed: $\\log(r_0 \\pm \\delta r / 2)$"
+    caption_line(figure, [tree], notes(note, untrained_note))
     return figure
 
 

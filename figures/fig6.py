@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from figures.efficiency import ACCURACIES, characteristic_lines, counted, legend_above
 from figures.scripts import Script
-from figures.style import band, caption_line, panels
+from figures.style import band, caption_line, notes, over_seeds, panels
 
 COLORS = {"linear": "#4d4d4d", "A": "#0072B2", "B": "#D55E00"}
 LABELS = {"linear": "linear", "A": "type A", "B": "type B"}
@@ -21,16 +21,20 @@ def draw(data: Mapping[str, xr.DataTree]) -> Figure:
     nonlinear = data["nonlinear_residuals"]
     figure, (strength, angle) = panels(1, 2, sharey=True)
     linear = data["residual_strength"]["training"].to_dataset()
-    strength_note = _compare(strength, linear, nonlinear["training_strength"].to_dataset(), "r")
+    forms = nonlinear["training_strength"].to_dataset()
+    strength_note = _compare(strength, linear, forms, "r")
+    spread = {"linear in A": linear, "types A and B in A": forms}
     strength.set(xlabel="maximal eigenvalue of the residual, $r$", ylabel="best test accuracy", ylim=ACCURACIES)
     strength.axvline(1, color="0.6", linewidth=0.6, zorder=0)
     legend_above(strength)
     linear = data["rotations"]["training"].to_dataset().sel(task="smnist")
-    angle_note = _compare(angle, linear, nonlinear["training_angle"].to_dataset(), "phi")
+    forms = nonlinear["training_angle"].to_dataset()
+    angle_note = _compare(angle, linear, forms, "phi")
+    spread |= {"linear in B": linear, "types A and B in B": forms}
     angle.set_xlabel(r"angular frequency $\phi_0$ (radians per step)")
     characteristic_lines(angle, float(linear.phi.max()))
-    note = "\n" + rf"A: {strength_note}. B: {angle_note}; $\phi_c = 2\pi/28$, thin lines: its harmonics"
-    caption_line(figure, data.values(), note)
+    note = rf"A: {strength_note}. B: {angle_note}; $\phi_c = 2\pi/28$, thin lines: its harmonics"
+    caption_line(figure, data.values(), notes(note, over_seeds(spread)))
     return figure
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from figures.marks import margin_label, mark_diverged
 from figures.scripts import Script
-from figures.style import band, caption_line, panels, strength_color, strength_label
+from figures.style import band, caption_line, notes, over_seeds, panels, strength_color, strength_label
 
 BEST_CONSTANT = np.sqrt(2 / 12)
 """RMS of the best constant answer: the standard deviation of a sum of two numbers that are uniform in [0, 1]."""
@@ -40,7 +40,9 @@ def draw(data: Mapping[str, xr.DataTree]) -> Figure:
         axes[0].set_yscale("log")  # of all axes, which share it
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=6)
-    caption_line(figure, [tree], "ADD100" + "; crosses: diverged" * bool(crosses))
+    caption_line(
+        figure, [tree], notes("ADD100", over_seeds({"A\N{EN DASH}D": training}), "crosses: diverged" * bool(crosses))
+    )
     return figure
 
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from figures.marks import mark_diverged
 from figures.scripts import Script
-from figures.style import band, caption_line, panels, strength_color
+from figures.style import band, caption_line, notes, over_seeds, panels, strength_color
 from lyapkit import plots
 
 CRITICAL, SUBCRITICAL = 1.0025, 0.95
@@ -27,7 +27,8 @@ def draw(data: Mapping[str, xr.DataTree]) -> Figure:
     """A: accuracy on sMNIST. B: RMS on ADD100. C, D: Hessian ranks, critical and strongly subcritical."""
     images, adding = data["residual_strength"], data["adding_strength"]
     figure, (accuracy, rms, critical, subcritical) = panels(2, 2)
-    crosses = _learning(images["training"].to_dataset(), accuracy)
+    digits = images["training"].to_dataset()
+    crosses = _learning(digits, accuracy)
     accuracy.set(ylabel="test accuracy", ylim=(0, 1))
     accuracy.set_title("sMNIST", loc="center")
     training = adding["training_100"].to_dataset()
@@ -42,7 +43,8 @@ def draw(data: Mapping[str, xr.DataTree]) -> Figure:
         ax.set_title(f"sMNIST, {kind}, $r = {r:g}$", loc="center")
     _legend(rms, [accuracy, rms], "$r$")
     _legend(subcritical, [critical], "iterations")
-    note = "A, B: mean and range over seeds" + ", crosses: diverged" * bool(crosses) + "; C, D: first seed"
+    spread = over_seeds({"A": digits, "B": training})
+    note = notes(spread, "A, B, crosses: diverged" * bool(crosses), "C, D: first seed")
     caption_line(figure, [images, adding], note)
     return figure
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from figures.efficiency import ACCURACIES, best_metric, characteristic_lines, counted, legend_above
 from figures.protocols import CHARACTERISTIC_FREQUENCY
 from figures.scripts import Script
-from figures.style import TASK_COLORS, band, caption_line, panels
+from figures.style import TASK_COLORS, band, caption_line, notes, over_seeds, panels
 from lyapkit import plots
 
 ORTHONORMAL_COLORS = {"random orthogonal": "#D55E00", "rotations, random angles": "#0072B2"}
@@ -35,22 +35,31 @@ def draw(data: Mapping[str, xr.DataTree]) -> Figure:
     colors = {phi: to_hex(shade) for phi, shade in zip(training.phi.values, shades.to_rgba(multiples), strict=True)}
     for phi, color in colors.items():
         band(learning, training.iteration.values, training.test_metric.sel(phi=phi), color=color, linewidth=0.8)
-    _gradients(gradients, rotations["gradient_propagation"].to_dataset().isel(seed=0, task=0, checkpoint=0), colors)
+    untrained = rotations["gradient_propagation"].to_dataset().isel(seed=0, task=0, checkpoint=0)
+    shown = _gradients(gradients, untrained, colors)
     learning.set(xlabel="training iteration", ylabel="test accuracy", ylim=(0, 1))
-    figure.colorbar(shades, ax=[learning, gradients, accuracy, random], label=r"A, B: $\phi_0 / \phi_c$", aspect=50)
+    figure.colorbar(shades, ax=[learning, gradients], label=r"A, B: $\phi_0 / \phi_c$", aspect=25)
     long_note = _longer(accuracy, rotations, training)
-    _random(random, orthonormal["training_smnist"].to_dataset())
-    gradients_note = f"B: untrained, first seed, one digit, at most {GRADIENT_ANGLES} angles"
-    note = f"\nA: {counted(int(training.iteration[-1]))}; {gradients_note}; {long_note}"
+    networks = orthonormal["training_smnist"].to_dataset()
+    _random(random, networks)
+    angles = ", ".join(f"{phi / CHARACTERISTIC_FREQUENCY:.3g}" for phi in shown)
+    gradients_note = rf"B: untrained, first seed, one digit, $\phi_0 / \phi_c$ = {angles}"
+    spread = over_seeds({"A, C": training, "D": networks})
+    note = notes(f"A: {counted(int(training.iteration[-1]))}", gradients_note, long_note, spread)
     caption_line(figure, data.values(), note)
     return figure
 
 
-def _gradients(ax: Axes, untrained: xr.Dataset, colors: Mapping[float, str]) -> None:
-    """Norms over time of some angles, and in an inset above them the last periods, where the oscillation shows."""
-    shown = np.unique(np.linspace(0, untrained.sizes["phi"] - 1, GRADIENT_ANGLES).round().astype(int))
+def _gradients(ax: Axes, untrained: xr.Dataset, colors: Mapping[float, str]) -> list[float]:
+    """Norms over time of some angles, and in an inset above them the last periods, where the oscillation shows.
+
+    Returns:
+        The angles.
+    """
+    chosen = np.unique(np.linspace(0, untrained.sizes["phi"] - 1, GRADIENT_ANGLES).round().astype(int))
+    shown: list[float] = untrained.phi.values[chosen].tolist()
     inset = ax.inset_axes((0.3, 0.64, 0.7, 0.3))
-    for phi in untrained.phi.values[shown]:
+    for phi in shown:
         norms = untrained.sel(phi=phi)
         plots.gradient_propagation(norms, ax=ax, color=colors[phi], lines=1)
         plots.gradient_propagation(norms.isel(step=slice(-INSET_STEPS, None)), ax=inset, color=colors[phi], lines=1)
@@ -58,8 +67,9 @@ def _gradients(ax: Axes, untrained: xr.Dataset, colors: Mapping[float, str]) -> 
     bottom = 0.9 * low
     ax.set_ylim(bottom, bottom * (high / bottom) ** 2)  # the lower half; the inset is in the other
     inset.set(yscale="linear", xlabel="", ylabel="")
-    inset.set_title(f"last {INSET_STEPS} steps", loc="center", fontsize=5, pad=1)
-    inset.tick_params(labelsize=5)
+    inset.set_title(f"last {INSET_STEPS} steps", loc="center", fontsize=6, pad=1)
+    inset.tick_params(labelsize=6)
+    return shown
 
 
 def _longer(ax: Axes, rotations: xr.DataTree, training: xr.Dataset) -> str:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+
+CROSS: Mapping[str, Any] = {"marker": "x", "markersize": 6, "markeredgewidth": 1.2, "clip_on": False, "zorder": 4}
 
 
 def mark_diverged(ax: Axes, training: xr.Dataset, color: str) -> int:
@@ -21,7 +26,7 @@ def mark_diverged(ax: Axes, training: xr.Dataset, color: str) -> int:
     ended = training.isel(seed=np.flatnonzero(training.status.values == "diverged"))
     for metric in ended.test_metric.transpose("seed", "iteration"):
         last = metric.dropna("iteration")[-1]
-        ax.plot([float(last.iteration)], [float(last)], marker="x", markersize=5, color=color, clip_on=False)
+        ax.plot([float(last.iteration)], [float(last)], **CROSS, color=color)
     return int(ended.sizes["seed"])
 
 
@@ -35,5 +40,5 @@ def margin_label(ax: Axes, value: float, text: str, *, color: str = "0.15") -> N
         textcoords="offset points",
         va="center",
         color=color,
-        fontsize=5.5,
+        fontsize=6,
     )

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import matplotlib.pyplot as plt
+import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
+from figures.protocols import PROTOCOLS
 from figures.style import STYLE, write
 from lyapkit import load
 from wcrnn_models.errors import UserError
@@ -50,22 +53,71 @@ def script(name: str) -> Script:
     return found
 
 
-def read(names: tuple[str, ...], folder: Path = DATA) -> dict[str, xr.DataTree]:
+def read(names: Sequence[str], folder: Path = DATA) -> dict[str, xr.DataTree]:
     """Result files by experiment.
 
     Raises:
-        UserError: If one is missing.
+        UserError: If one is missing, damaged, of another experiment, or does not say where it comes from.
     """
     for name in names:
         if not (folder / f"{name}.nc").is_file():
-            raise UserError(f"{folder / name}.nc does not exist; measure it with --protocol quick, cpu or paper")
-    trees = {}
-    for name in names:
-        tree = load(folder / f"{name}.nc")
-        if not isinstance(tree, xr.DataTree) or tree.attrs.get("experiment") != name:
-            raise UserError(f"{folder / name}.nc holds no results of the experiment {name}; measure it again")
-        trees[name] = tree
-    return trees
+            raise UserError(f"{folder / name}.nc does not exist; {_remedy(name, folder)}")
+    return {name: _read(name, folder) for name in names}
+
+
+def _read(name: str, folder: Path) -> xr.DataTree:
+    path = folder / f"{name}.nc"
+    try:
+        tree = load(path)
+    except ValueError as error:
+        raise UserError(f"{error}; {_remedy(name, folder)}") from error
+    if not isinstance(tree, xr.DataTree) or tree.attrs.get("experiment") != name:
+        raise UserError(f"{path} holds no results of the experiment {name}; {_remedy(name, folder)}")
+    protocol, seeds, commit = (tree.attrs.get(each) for each in ("protocol", "seeds", "commit"))
+    for attribute, value, right, expected in (
+        ("protocol", protocol, isinstance(protocol, str) and protocol in PROTOCOLS, f"one of {', '.join(PROTOCOLS)}"),
+        ("seeds", seeds, isinstance(seeds, int | np.integer) and seeds > 0, "a positive integer"),
+        ("commit", commit, isinstance(commit, str) and commit != "", "a text"),
+    ):
+        if not right:
+            raise UserError(
+                f"the attribute {attribute} of {path} must be {expected}, got {value!r}; {_remedy(name, folder)}"
+            )
+    return tree
+
+
+def _remedy(experiment: str, folder: Path) -> str:
+    """The command that measures a result file; the shipped ones are not replaced."""
+    figure = next((name for name in NAMES if experiment in script(name).needs), None)
+    command = f"python -m figures {figure}" if figure else "python -m figures.report"
+    place = "" if folder.resolve() == DATA.resolve() else f" --data {folder}"
+    return f"measure it with {command}{place} --protocol quick, cpu or paper"
+
+
+INCOMPLETE = (LookupError, AttributeError, ValueError)
+"""What xarray raises where a group, a variable, a coordinate or a dimension is missing."""
+
+
+@contextmanager
+def complete(what: str, names: Sequence[str], folder: Path) -> Iterator[None]:
+    """While results are drawn: what is missing in them is the fault of the files.
+
+    Args:
+        what: Is made of them.
+        names: Their experiments.
+        folder: Where they are.
+
+    Raises:
+        UserError: From one of `INCOMPLETE`.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except INCOMPLETE as error:
+        files = " or ".join(str(folder / f"{name}.nc") for name in names)
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(f"{files} does not hold what {what} draws ({reason}); {_remedy(names[0], folder)}") from error
 
 
 def produce(name: str, output: Path, data: Path = DATA) -> list[Path]:
@@ -78,12 +130,16 @@ def produce(name: str, output: Path, data: Path = DATA) -> list[Path]:
 
     Returns:
         The files written: PDF and PNG of a figure, Markdown of a table.
+
+    Raises:
+        UserError: If a result file is missing, damaged or incomplete.
     """
     chosen = script(name)
     trees = read(chosen.needs, data)
     output.mkdir(parents=True, exist_ok=True)
     with plt.style.context(STYLE):
-        made = chosen.draw(trees)
+        with complete(name, chosen.needs, data):
+            made = chosen.draw(trees)
         if isinstance(made, Figure):
             return write(made, output / name)
     path = output / f"{name}.md"

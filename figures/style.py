@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,13 +20,16 @@ from numpy.typing import NDArray
 
 STYLE = "lyapkit.plots.paper"
 
-NEW_LINE = "\n"
-
 ONE_COLUMN = 90 / 25.4
 """Width of one column of the journal, in inches."""
 
 TWO_COLUMNS = 190 / 25.4
 """Width of two columns of the journal, in inches."""
+
+CAPTION_SIZE = 6
+"""Of the caption line, in points."""
+
+_CHARACTERS = 160 / TWO_COLUMNS  # of the caption line to an inch; its widest letters take more than the average
 
 _ANCHORS: tuple[tuple[float, str], ...] = (
     (0.90, "#08306b"),
@@ -94,18 +98,53 @@ def caption_line(figure: Figure, data: Iterable[xr.DataTree], note: str = "") ->
         data: Result files that it draws.
         note: What else the reader must know, such as the number of epochs.
     """
-    figure.supxlabel(caption(data, note), x=0.995, ha="right", fontsize=5, color="0.35")
+    lines = _wrapped(caption(data, note), int(_CHARACTERS * figure.get_figwidth()))
+    figure.supxlabel(lines, x=0.995, ha="right", fontsize=CAPTION_SIZE, color="0.15")
 
 
 def caption(data: Iterable[xr.DataTree], note: str = "") -> str:
-    """The text of `caption_line`; files of the same origin are named together. A note may begin with a new line."""
+    """The text of `caption_line` in one line; files of the same origin are named together."""
     origins: dict[str, list[str]] = {}
     for tree in data:
         count = int(tree.attrs["seeds"])
         origin = f"protocol {tree.attrs['protocol']}, {count} seed{'s' * (count != 1)}, commit {tree.attrs['commit']}"
         origins.setdefault(origin, []).append(tree.attrs["experiment"])
     parts = [f"{', '.join(names)}: {origin}" for origin, names in origins.items()]
-    return ". ".join(parts) + (f".{' ' * (not note.startswith(NEW_LINE))}{note}" if note else "")
+    return ". ".join(parts) + (f". {note}" if note else "")
+
+
+def notes(*parts: str) -> str:
+    """Parts of a caption one after the other, without those that are empty."""
+    return "; ".join(part for part in parts if part)
+
+
+def over_seeds(drawn: Mapping[str, xr.Dataset]) -> str:
+    """What a caption says of lines that `band` draws; nothing where there is one network instance only.
+
+    Args:
+        drawn: Trainings by the letter of the panel that shows them.
+
+    Returns:
+        Such as ``A, C: mean and range over seeds``.
+
+    Example:
+        >>> over_seeds({"A": xr.Dataset({"best_metric": ("seed", [0.4, 0.6])})})
+        'A: mean and range over seeds'
+    """
+    several = [panel for panel, each in drawn.items() if each.sizes["seed"] > 1]
+    return f"{', '.join(several)}: mean and range over seeds" if several else ""
+
+
+def _wrapped(text: str, characters: int) -> str:
+    """Broken after sentences and after parts between semicolons, so that formulas stay whole."""
+    lines = [""]
+    for part in re.split(r"(?<=[.;]) ", text):
+        joined = f"{lines[-1]} {part}".lstrip()
+        if len(joined) > characters and lines[-1]:
+            lines.append(part)
+        else:
+            lines[-1] = joined
+    return "\n".join(lines)
 
 
 def band(ax: Axes, x: Sequence[float] | NDArray[Any], values: xr.DataArray, over: str = "seed", **line: Any) -> None:

@@ -10,11 +10,14 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from figures.marks import margin_label
 from figures.protocols import STRENGTH_CLASSES
 from figures.scripts import Script
-from figures.style import caption_line, direct_label, panels, strength_color, strength_label
+from figures.style import caption_line, notes, panels, strength_color, strength_label
 
 INSTANCES = ("seed", "trajectory")
+WIDEST = 10.0
+"""All bounds are in view if none is farther from log r than this times the farthest exponent."""
 MARKERS = {"largest": "^", "mean": "o", "smallest": "v"}
 
 
@@ -23,7 +26,8 @@ def draw(data: Mapping[str, xr.DataTree]) -> Figure:
 
     Weyl's inequality bounds every exponent by the coupling and the norm of W_xx, whatever the input
     (`wcrnn_models.predictions.bounds`); the bounds widen as W_xx is trained. log r is where eq. (13) expects all
-    exponents. The view is that of the bounds before training, or more where exponents need it.
+    exponents. The view holds the bounds at all checkpoints; where they are so wide that exponents could not be told
+    apart, those before training, and the panel says from which iteration on they are beyond the axis.
     """
     tree = data["residual_strength"]
     spectrum, network = (tree[name].to_dataset() for name in ("lyapunov_spectrum", "network"))
@@ -35,11 +39,14 @@ def draw(data: Mapping[str, xr.DataTree]) -> Figure:
     for ax in axes[::2]:
         ax.set_ylabel("Lyapunov exponent (nats per step)")
     for ax in axes[2:]:
-        ax.set_xlabel("training iteration")
+        linear = int(spectrum.checkpoint[spectrum.checkpoint > 0].min())
+        ax.set_xlabel(f"training iteration (linear up to {linear}, logarithmic beyond)")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), fontsize=6)
-    note = "errors: one standard error, of the mean at most (the mean of the errors)"
-    caption_line(figure, [tree], note)
+    seeds = "first seed" if spectrum.sizes["seed"] == 1 else f"means over {spectrum.sizes['seed']} seeds"
+    shading = "shaded along lines: one standard error, for the mean exponent an upper limit of it"
+    ended = bool(spectrum.lyapunov_exponent.isel(exponent=0).isnull().any())
+    caption_line(figure, [tree], notes(seeds, shading, "lines end where a run diverged" * ended))
     return figure
 
 
@@ -63,20 +70,30 @@ def _exponents(spectrum: xr.Dataset, ax: Axes, color: str) -> None:
         ax.plot(spectrum.checkpoint, value, label=f"{name} exponent", **style)
         low, high = value - uncertainty, value + uncertainty
         ax.fill_between(spectrum.checkpoint, low, high, color=color, alpha=0.25, linewidth=0)
-    ax.set_xscale("symlog", linthresh=float(spectrum.checkpoint[spectrum.checkpoint > 0].min()))
-    ax.set_xlim(0, float(spectrum.checkpoint.max()) * 1.6)
+    linear = float(spectrum.checkpoint[spectrum.checkpoint > 0].min())
+    ax.set_xscale("symlog", linthresh=linear)
+    ax.set_xlim(-0.1 * linear, float(spectrum.checkpoint.max()) * 1.6)  # so that points at 0 are whole
 
 
 def _bounds(network: xr.Dataset, ax: Axes, center: float) -> None:
     low = network.exponent_lower_bound.isel(exponent=-1).min("seed")
     high = network.exponent_upper_bound.isel(exponent=0).max("seed")
-    reach = max(float(high[0]) - center, *(abs(edge - center) for edge in ax.get_ylim()))
-    ax.set_ylim(center - 1.2 * reach, center + 1.2 * reach)
-    outside = center - 10 * reach  # for a lower bound of -inf, where a Jacobian may be singular
-    ax.fill_between(
-        network.checkpoint, low.clip(min=outside), high, color="0.9", linewidth=0, zorder=0, label="Weyl's bounds"
-    )
-    direct_label(ax, center, r"$\log r$")
+    exponents = max(abs(edge - center) for edge in ax.get_ylim())
+    farthest = np.maximum(high - center, center - low)  # infinite where a Jacobian may be singular; NaN after its run
+    all_of_them = float(farthest.max())
+    reach = max(exponents, all_of_them if all_of_them < WIDEST * exponents else float(farthest[0]))
+    bottom, top = center - 1.2 * reach, center + 1.2 * reach
+    ax.set_ylim(bottom, top)
+    low = low.clip(min=center - 10 * reach)
+    ax.fill_between(network.checkpoint, low, high, color="0.9", linewidth=0, zorder=0, label="Weyl's bounds")
+    for edge in (low, high):
+        ax.plot(network.checkpoint, edge, color="0.5", linewidth=0.8, marker="_", markersize=6, zorder=1)
+    beyond = network.checkpoint[((low < bottom) | (high > top)).values]
+    if beyond.size:
+        text = f"bounds beyond the axis from iteration {int(beyond[0])}"
+        ax.annotate(text, (0.98, 0.97), xycoords="axes fraction", ha="right", va="top", color="0.15", fontsize=6)
+    ax.axhline(center, color="0.15", linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
+    margin_label(ax, center, r"$\log r$")
     ax.axhline(0, color="0.6", linewidth=0.6, zorder=0.5)
 
 

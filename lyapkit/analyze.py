@@ -10,12 +10,14 @@ import xarray as xr
 from torch import Tensor
 
 from lyapkit.adapters import as_map
-from lyapkit.arguments import check_integer, check_k
+from lyapkit.arguments import check_integer, check_k, check_positive
 from lyapkit.curvature import hessian_spectrum
 from lyapkit.curvature.problem import parameter_count
+from lyapkit.drive import as_tensor
 from lyapkit.gradients import gradient_propagation
 from lyapkit.lyapunov import lyapunov_spectrum, variational_term
 from lyapkit.progress import progress_bar
+from lyapkit.scalar_loss import check_loss_callable
 from lyapkit.unrolled import resolve_readout
 
 ANALYSES = ("lyapunov_spectrum", "variational_term", "gradient_propagation", "hessian_spectrum")
@@ -23,7 +25,7 @@ ANALYSES = ("lyapunov_spectrum", "variational_term", "gradient_propagation", "he
 
 def analyze(
     model: object,
-    inputs: Tensor,
+    inputs: Any,
     targets: Any,
     loss: Callable[[Any, Any], Tensor],
     *,
@@ -43,7 +45,7 @@ def analyze(
 
     Args:
         model: anything `lyapkit.as_map` takes.
-        inputs: (T, B, M), time first.
+        inputs: (T, B, M), time first, a tensor or an array.
         targets: as ``loss`` reads them for a batch of B.
         loss: ``loss(outputs, targets)``, a scalar averaged over the batch, on the outputs of the last step.
         readout: from the map's output to what ``loss`` reads; the model's own by default.
@@ -63,7 +65,7 @@ def analyze(
         A DataTree with one child per analysis, named after it; each child is what the function of that name returns.
 
     Raises:
-        TypeError: inputs are not a tensor of three dimensions, or a part of the arguments is of the wrong kind.
+        TypeError: inputs do not have three dimensions, or a part of the arguments is of the wrong kind.
         ValueError: an unknown analysis, or arguments that one of the analyses refuses.
         FloatingPointError: a trajectory overflows.
 
@@ -81,15 +83,19 @@ def analyze(
     unknown = [name for name in include if name not in ANALYSES]
     if unknown or not include:
         raise ValueError(f"include must name some of {', '.join(ANALYSES)}; got {list(include)}.")
-    if not isinstance(inputs, Tensor) or inputs.ndim != 3:
-        found = tuple(inputs.shape) if isinstance(inputs, Tensor) else type(inputs).__name__
-        raise TypeError(f"inputs must be a tensor of shape (T, B, M), time first, got {found}.")
+    inputs = as_tensor("inputs", inputs)
+    if inputs.ndim != 3:
+        raise TypeError(f"inputs must have shape (T, B, M), time first, got {tuple(inputs.shape)}.")
     if trajectories is not None:
         trajectories = check_integer("trajectories", trajectories)
     if trajectories is not None and not 1 <= trajectories <= inputs.shape[1]:
         raise ValueError(f"trajectories must be between 1 and the batch size {inputs.shape[1]}, got {trajectories}.")
     # what the later analyses would refuse is refused before the first long one
     check_k(k, as_map(model).state_size)
+    if set(include) & {"gradient_propagation", "hessian_spectrum"}:
+        check_loss_callable(loss)
+    if learning_rate is not None:
+        check_positive("learning_rate", learning_rate)
     if "gradient_propagation" in include:
         resolve_readout(as_map(model), readout)
     if "hessian_spectrum" in include:

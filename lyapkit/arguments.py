@@ -89,8 +89,7 @@ def check_interval_of_run(interval: int, steps: int) -> int:
     interval = check_interval(interval)
     if interval > steps:
         raise ValueError(
-            f"qr_interval must be at most the number of steps, {steps}, got {interval}; choose a smaller one, or "
-            '"auto".'
+            f"qr_interval must be at most the number of steps, {steps}, got {interval}; choose a smaller one."
         )
     return interval
 
@@ -118,6 +117,21 @@ def check_fraction(name: str, value: Any) -> float:
     if not 0 <= float(value) <= 1:
         raise ValueError(f"{name} must be between 0 and 1, got {value}.")
     return float(value)
+
+
+def check_positive(name: str, value: Any) -> float:
+    """A positive number.
+
+    Raises:
+        TypeError: not a number.
+        ValueError: not positive and finite.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a positive number or None, got {value!r}.")
+    number = float(value)
+    if not (number > 0 and math.isfinite(number)):
+        raise ValueError(f"{name} must be positive and finite, got {number}.")
+    return number
 
 
 def check_dt(dt: float) -> float:

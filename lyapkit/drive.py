@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lyapkit.adapters.closed_loop import ClosedLoop
 from lyapkit.arguments import check_integer, refuse_inference_mode
 from lyapkit.recurrent_map import RecurrentMap
 
@@ -94,6 +95,11 @@ def prepare_drive(
     """
     refuse_inference_mode()
     size = map.input_size
+    if size == 0 and inputs is not None and isinstance(map, ClosedLoop):
+        raise TypeError(
+            "feedback= without teacher_forcing= runs the map on its own outputs, so that it takes no inputs; give "
+            "teacher_forcing= above 0 to mix inputs in, or steps= instead of inputs."
+        )
     if size == 0 and inputs is not None:
         raise TypeError("the map is autonomous (input_size 0); give steps= instead of inputs.")
     if size > 0 and inputs is None:
@@ -194,8 +200,8 @@ def _checked_lengths(lengths: Any, inputs: Tensor | None, transient: int) -> Ten
         return None
     if inputs is None:
         raise TypeError("lengths= is for sequences of inputs; an autonomous map runs steps= from every state.")
-    lengths = _as_tensor("lengths", lengths)
-    assert isinstance(lengths, Tensor), "what _as_tensor returns"
+    lengths = as_tensor("lengths", lengths)
+    assert isinstance(lengths, Tensor), "what as_tensor returns"
     steps, batch = inputs.shape[:2]
     if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
         raise TypeError(f"lengths must be integers, one for each sequence, got {lengths.dtype}.")
@@ -213,13 +219,28 @@ def _checked_lengths(lengths: Any, inputs: Tensor | None, transient: int) -> Ten
     return lengths.to(device=inputs.device, dtype=torch.int64)
 
 
-def _as_tensor(name: str, value: Any) -> Tensor:
+def as_tensor(name: str, value: Any) -> Tensor:
+    """A dense tensor of a tensor, an array or nested numbers.
+
+    Args:
+        name: of the argument, for messages.
+        value: what was given.
+
+    Raises:
+        TypeError: it is none of these.
+    """
     if isinstance(value, Tensor):
         if value.layout != torch.strided:
             raise TypeError(f"{name} must be a dense tensor, got layout {value.layout}; convert with .to_dense().")
         return value
     if isinstance(value, list | tuple) and any(isinstance(part, Tensor) for part in value):
-        raise TypeError(f"{name} must be one tensor, got a {type(value).__name__} of tensors; use torch.stack.")
+        remedy = "use torch.stack"
+        if name == "initial_state":
+            remedy = (
+                "flat states are wanted, (N,) or (B, N), in the order of as_map(model).unit_names: torch.cat((h[0], "
+                "c[0]), -1) for an LSTM of one layer"
+            )
+        raise TypeError(f"{name} must be one tensor, got a {type(value).__name__} of tensors; {remedy}.")
     if isinstance(value, str | dict):
         flat = "; flat states are wanted, (N,) or (B, N)" if name == "initial_state" else ""
         raise TypeError(f"{name} must be a tensor or an array, got {type(value).__name__}{flat}.")
@@ -233,7 +254,7 @@ def _as_tensor(name: str, value: Any) -> Tensor:
 
 
 def _checked(map: RecurrentMap, name: str, value: Any, size: int, ranks: tuple[int, int]) -> Tensor:
-    tensor = _as_tensor(name, value)
+    tensor = as_tensor(name, value)
     letter = "M" if name == "inputs" else "N"
     shapes = (
         f"(T, {letter}) or (T, B, {letter})" if name == "inputs" else f"({letter},) or (B, {letter})"

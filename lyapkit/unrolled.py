@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from lyapkit.purity import refuse_training_mode
 from lyapkit.recurrent_map import RecurrentMap
 
+_MISFITS = ("cannot be multiplied", "must match the size", "size mismatch", "same dtype", "expected scalar type")
+"""What PyTorch says where a readout is for other features or another type."""
+
 
 def resolve_readout(map: RecurrentMap, readout: Callable[[Tensor], Tensor] | None) -> Callable[[Tensor], Tensor]:
     """The given readout, or the model's own.
@@ -54,18 +57,19 @@ class UnrolledNetwork:
         """States (B, N) to outputs (B, O).
 
         Raises:
-            ValueError: the readout is for another number of features.
+            ValueError: the readout is for another number of features, or computes in another type.
         """
         emitted = self.map.output(state)
         try:
             return self.readout(emitted)
         except RuntimeError as error:
-            if not any(part in str(error) for part in ("cannot be multiplied", "must match the size", "size mismatch")):
+            if not any(part in str(error) for part in _MISFITS):
                 raise
             features = emitted.shape[-1]
             raise ValueError(
-                f"readout cannot take the network's output of shape {tuple(emitted.shape)}: {error}. Give one that "
-                f"takes {features} features, such as torch.nn.Linear({features}, ...)."
+                f"readout cannot take the network's output of shape {tuple(emitted.shape)} and {emitted.dtype}: "
+                f"{error}. Give one that takes {features} features, such as torch.nn.Linear({features}, ..., "
+                f"dtype={emitted.dtype})."
             ) from error
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:

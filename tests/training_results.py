@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
+from matplotlib.collections import LineCollection
 
 
 def training(coordinates: Mapping[str, Sequence], iterations: Sequence[int] = (0, 5, 10), rng: int = 0) -> xr.Dataset:
@@ -38,11 +39,18 @@ def filled(collection) -> dict[float, tuple[float, float]]:
     }
 
 
+def ranged(collection) -> dict[float, tuple[float, float]]:
+    """Lower and upper end by abscissa, of what `fill_between` has shaded or of bars that `vlines` has drawn."""
+    if not isinstance(collection, LineCollection):
+        return filled(collection)
+    return {float(low[0]): (float(low[1]), float(high[1])) for low, high in collection.get_segments()}
+
+
 def named(ax, label: str):
     """The line of that label."""
     return next(line for line in ax.lines if line.get_label() == label)
 
 
 def footnote(figure) -> str:
-    """The caption line."""
-    return figure.get_supxlabel()
+    """The caption line, its lines joined."""
+    return " ".join(figure.get_supxlabel().split("\n"))

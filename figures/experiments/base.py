@@ -19,6 +19,10 @@ from wcrnn_models.training.config import TrainConfig
 
 Configs = Callable[[Protocol], Sequence[TrainConfig]]
 
+CLONE = Path(__file__).parents[2]
+MEASURED = ("figures/data", "docs/reproduction.md")
+"""What measurements change in it."""
+
 
 class Measurement(Interface):
     """Anything that measures what figures draw."""
@@ -147,9 +151,18 @@ def describe(name: str, protocol: Protocol, seeds: int) -> dict[str, str | int]:
 
 
 def commit() -> str:
-    """The commit of this clone, with ``-dirty`` where tracked files differ from it; "unknown" outside of a clone."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=10", "--dirty", "--exclude=*"]
+    """The commit of this clone, with ``-dirty`` where tracked files differ from it, and "unknown" outside of a clone.
+
+    Results and the report made from them are no reason for the mark: they do not change what is measured.
+    """
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        name = _git("rev-parse", "--short=10", "HEAD")
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *(f":!{path}" for path in MEASURED))
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+    return f"{name}-dirty" if changed else name
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(CLONE), "--no-optional-locks", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

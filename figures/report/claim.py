@@ -12,15 +12,15 @@ Verdict = Literal["reproduced", "partly", "not reproduced", "not decided", "not 
 
 RULES = """\
 Every claim is judged by comparisons, each of which holds, fails, or is not decided: because networks have not learnt
-anything, because two results differ by less than the margins below, or because only the full training can give the
-numbers that are compared. Then the verdict is
+anything, because two results differ by less than the margins below, because a task was not run, or because only the
+full training can give the numbers that are compared. The verdict is the first of these that applies:
 
-1. *not run*, if there is no result file that it needs;
-2. *not run at full protocol*, if no comparison is decided and the results are not of the protocol `paper`;
-3. *not decided*, if no comparison is decided although they are;
-4. *reproduced*, if all comparisons hold;
-5. *not reproduced*, if all that are decided fail;
-6. *partly*, in all other cases.
+1. *not run*: no result file that the claim needs exists;
+2. *not run at full protocol*: no comparison is decided, and some results are of a shorter protocol than `paper`;
+3. *not decided*: no comparison is decided, and all results are of the protocol `paper`;
+4. *reproduced*: all comparisons hold;
+5. *not reproduced*: all comparisons that are decided fail;
+6. *partly*: some comparisons hold, and others fail or are not decided.
 
 Results of the protocols `quick` and `cpu` come from shorter trainings and fewer network instances than the paper's:
 verdicts on claims about learning then say what these show."""

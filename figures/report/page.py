@@ -14,6 +14,7 @@ from figures.report.claim import RULES, Claim, Judgement, judge
 from figures.report.compare import MARGINS
 from figures.report.readings import READINGS
 from figures.report.remaining import remaining
+from figures.report.samples import test_sets
 
 CLAIMS: tuple[Claim, ...] = (*dynamics.CLAIMS, *strength.CLAIMS, *residuals.CLAIMS, *tables.CLAIMS)
 """In the order of the paper's sections."""
@@ -50,6 +51,8 @@ def report(data: Mapping[str, xr.DataTree]) -> str:
         "## How verdicts are reached",
         RULES,
         MARGINS,
+        "Numbers of test samples by protocol:",
+        test_sets(),
         "## Claims",
         *(_section(each, data) for each in judgements),
         "## How the paper was read",
@@ -95,12 +98,21 @@ def _origins(claim: Claim, data: Mapping[str, xr.DataTree]) -> Iterator[str]:
     for name in claim.needs:
         if name in data:
             tree = data[name]
-            seeds = int(tree.attrs["seeds"])
             rates = ", ".join(f"{rate:g}" for rate in learning_rates(tree))
             yield (
-                f"`{name}`, protocol {tree.attrs['protocol']}, {seeds} seed{'s' * (seeds != 1)}, "
+                f"`{name}`, protocol {tree.attrs['protocol']}, {seeds(tree)}, "
                 f"learning rate {rates or 'not recorded'}, commit {tree.attrs['commit']}."
             )
+
+
+def seeds(tree: xr.DataTree) -> str:
+    """Which network instances are in a result file; how many where it does not say which."""
+    nodes = [node.to_dataset() for node in tree.children.values()]
+    found = sorted({int(seed) for node in nodes if "seed" in node.coords for seed in np.atleast_1d(node.seed.values)})
+    if not found:
+        count = int(tree.attrs["seeds"])
+        return f"{count} seed{'s' * (count != 1)}"
+    return f"seed{'s' * (len(found) != 1)} {', '.join(map(str, found))}"
 
 
 def learning_rates(tree: xr.DataTree) -> list[float]:

@@ -11,12 +11,12 @@ from figures.cells import markdown
 from figures.experiments import EXPERIMENTS
 from figures.experiments.base import Training
 from figures.protocols import PROTOCOLS
+from figures.report.samples import test_samples
 from wcrnn_models.sweeps.layout import run_name
 from wcrnn_models.training.config import TrainConfig
 
 TRAIN_SIZES: Mapping[str, int] = {"smnist": 60_000, "psmnist": 60_000, "scifar10": 50_000}
-TEST_SIZES: Mapping[str, int] = {"smnist": 10_000, "psmnist": 10_000, "scifar10": 10_000, "adding": 2000}
-"""Of the tasks, where a configuration leaves them open."""
+"""Training samples of the tasks, where a configuration leaves them open."""
 
 
 def training_iterations(config: TrainConfig) -> int:
@@ -48,7 +48,7 @@ def training_seconds(config: TrainConfig, costs: xr.DataTree) -> float | None:
     evaluations = 1 + math.ceil(total / (config.evaluate_every or total / config.epochs))
     counts = {
         "seconds_per_iteration": total,
-        "seconds_per_test_sample": evaluations * (config.test_size or TEST_SIZES[config.task]),
+        "seconds_per_test_sample": evaluations * test_samples(config),
     }
     seconds = 0.0
     for name, count in counts.items():

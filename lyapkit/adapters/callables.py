@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from lyapkit.adapters.leaves import Leaf, check_leaf, find_leaves, to_real
+from lyapkit.adapters.leaves import Leaf, check_leaf, find_leaves, structure_in_words, to_real
 from lyapkit.purity import HIDDEN_STATE, RANDOM_NUMBERS, ModuleWatch
 from lyapkit.recurrent_map import RecurrentMap
 
@@ -34,7 +34,8 @@ class CallableMap(RecurrentMap):
         TypeError: a leaf is neither floating point nor complex, the callable cannot be called with these arguments, or
             it returns something else than a state.
         ValueError: leaves disagree in dtype or device or are not finite, the returned state in structure, shape or
-            dtype; or the callable is not a map: it draws random numbers or keeps a state of its own.
+            dtype; the callable fails on the examples; or it is not a map: it draws random numbers or keeps a state of
+            its own.
     """
 
     def __init__(self, function: Callable[..., Any], state: Any, input: Tensor | None = None) -> None:
@@ -118,14 +119,20 @@ class CallableMap(RecurrentMap):
         if input is not None:
             assert self._input is not None
             arguments.append(self._input.from_real(input))
-        returned = self._function(*arguments)
+        try:
+            returned = self._function(*arguments)
+        except RuntimeError as error:  # also in a branch that the probe did not take
+            if "randomness" in str(error):
+                raise ValueError(RANDOM_NUMBERS) from error
+            raise
         after, structure = pytree.tree_flatten(returned)
         if structure != self._structure:  # perhaps a dict whose keys come in another order
             by_path = {pytree.keystr(path): leaf for path, leaf in pytree.tree_flatten_with_path(returned)[0]}
             after = [by_path[leaf.path] for leaf in self._leaves if leaf.path in by_path]
         if len(after) != len(self._leaves) or len(after) != structure.num_leaves:
             raise ValueError(
-                f"the callable must return a state like the example, {self._structure}, but returned {structure}."
+                f"the callable must return {structure_in_words(arguments[0])} like the example state, but returned "
+                f"{structure_in_words(returned)}; return the next state alone (torch.stack joins numbers to a tensor)."
             )
         for tensor, leaf in zip(after, self._leaves, strict=True):
             if not isinstance(tensor, Tensor):
@@ -138,6 +145,22 @@ class CallableMap(RecurrentMap):
                 )
         return torch.cat([to_real(tensor) for tensor in after])
 
+    def _first(self, state: Tensor, input: Tensor | None) -> Tensor:
+        """The call on the examples; what it raises is named with their shapes, since it may be their order."""
+        try:
+            return self._single(state, input)
+        except torch.OutOfMemoryError:
+            raise
+        except (IndexError, RuntimeError) as error:
+            shapes = [f"{leaf.name} {tuple(leaf.example.shape)}" for leaf in self._leaves]
+            given = tuple(self._leaves[0].example.shape) if self._structure.is_leaf() else f"({', '.join(shapes)})"
+            if self._input is None:
+                called, remedy = f"f(state {given})", "check the example state"
+            else:
+                called = f"f(state {given}, input {tuple(self._input.example.shape)})"
+                remedy = "the state comes first, the input second"
+            raise ValueError(f"{called} raised {type(error).__name__}: {error}; {remedy}.") from error
+
     def _probe(self) -> str:
         """Call once as it is, twice under vmap, and once again as it is; returns which batching works."""
         state = self.initial_state(1)[0]
@@ -145,7 +168,7 @@ class CallableMap(RecurrentMap):
         with torch.no_grad():
             given = state.clone(), None if input is None else input.clone()
             with ModuleWatch(self._function) as watch:
-                before = self._single(*given)
+                before = self._first(*given)
             watch.refuse_changes()
             for what, now, then in (("state", given[0], state), ("input", given[1], input)):
                 if now is not None and then is not None and not torch.allclose(now, then, 0, 0, equal_nan=True):
@@ -153,9 +176,7 @@ class CallableMap(RecurrentMap):
             batching = "vmap"
             try:
                 self._batched(state.expand(2, -1), None if input is None else input.expand(2, -1))
-            except RuntimeError as error:
-                if "randomness" in str(error):
-                    raise ValueError(RANDOM_NUMBERS) from error
+            except RuntimeError:
                 batching = "loop"
             try:
                 same = torch.allclose(self._single(state, input), before, rtol=0, atol=0, equal_nan=True)

@@ -89,6 +89,26 @@ def find_leaves(example: Any) -> tuple[list[Leaf], pytree.TreeSpec]:
     return [Leaf(pytree.keystr(path), _label(path), leaf.detach().clone()) for path, leaf in paths], structure
 
 
+def structure_in_words(tree: Any) -> str:
+    """What a pytree is made of: ``a tensor``, ``a list [tensor, tensor]``, ``a dict {'h': tensor}``."""
+    if isinstance(tree, Tensor):
+        return "a tensor"
+    if tree is None:
+        return "None"
+    return (
+        f"a {type(tree).__name__} {_outline(tree)}" if isinstance(tree, dict | list | tuple) else f"a {_outline(tree)}"
+    )
+
+
+def _outline(tree: Any) -> str:
+    if isinstance(tree, dict):
+        return "{" + ", ".join(f"{key!r}: {_outline(part)}" for key, part in tree.items()) + "}"
+    if isinstance(tree, list | tuple):
+        parts = ", ".join(_outline(part) for part in tree)
+        return f"[{parts}]" if isinstance(tree, list) else f"({parts})"
+    return "tensor" if isinstance(tree, Tensor) else type(tree).__name__
+
+
 def check_leaf(name: str, leaf: Any) -> None:
     """A tensor of floating-point or complex numbers.
 

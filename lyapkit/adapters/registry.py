@@ -28,10 +28,12 @@ def register_adapter(module_type: type[ModuleType], adapter: Callable[[ModuleTyp
         adapter: makes the map of such a module.
 
     Raises:
-        TypeError: ``module_type`` is not a module type.
+        TypeError: ``module_type`` is not a module type, or ``adapter`` cannot be called.
     """
     if not (isinstance(module_type, type) and issubclass(module_type, nn.Module)):
         raise TypeError(f"register_adapter needs a subclass of torch.nn.Module, got {module_type!r}.")
+    if not callable(adapter):
+        raise TypeError(f"adapter must be a callable from a module to its RecurrentMap, got {adapter!r}.")
     _ADAPTERS[module_type] = adapter
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from lyapkit.adapters.cells import cell_map
 from lyapkit.adapters.elementary import cell_step
@@ -62,9 +63,14 @@ def _layer_forward(module: nn.RNNBase) -> Callable[..., Any]:
     is_lstm = kind == "lstm"
 
     def forward(input: Any, hx: Any = None) -> Any:
-        if not isinstance(input, Tensor):
+        if isinstance(input, PackedSequence):
             raise TypeError(
                 "packed sequences cannot be stepped by elementary operations; pass padded tensors, and mask the loss."
+            )
+        if not isinstance(input, Tensor):
+            raise TypeError(
+                f"torch.nn.{type(module).__name__} takes a tensor, got {type(input).__name__}; take the tensor out of "
+                "it in the model's forward, or before."
             )
         if module.training and module.dropout > 0:
             raise ValueError(

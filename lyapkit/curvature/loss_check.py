@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from lyapkit.curvature.operators import WeightedLoss
 from lyapkit.purity import ModuleWatch
+from lyapkit.scalar_loss import scalar_loss
 
 TRAPS = {
     "CudnnRnn": "a cuDNN recurrent layer, which has no second derivatives; only torch.nn.RNN, GRU, LSTM and their "
@@ -38,18 +40,13 @@ def check_loss(objective: WeightedLoss, check: bool) -> None:
     inputs, targets = objective.batches[0]
     random_state = torch.get_rng_state()
     with torch.enable_grad():
-        outputs = _outputs(objective.network, inputs, check)
+        outputs = _outputs(objective.network, inputs, objective.tensors[0].dtype, check)
         if isinstance(outputs, tuple):
             raise TypeError(
                 "the model returns a tuple, as built-in recurrent layers do; give readout=, from the output of the "
                 "last step to what the loss reads."
             )
-        value = _value(objective, outputs, targets)
-    if not isinstance(value, Tensor) or value.numel() != 1:
-        found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-        raise ValueError(f"loss must return a scalar tensor, got {found}; reduce it over the batch.")
-    if not bool(torch.isfinite(value)):
-        raise ValueError(f"the loss is {value.item()}; check weights, inputs and targets.")
+        value = scalar_loss(objective.loss, outputs, targets)
     if not value.requires_grad:
         raise ValueError("the loss does not depend differentiably on the parameters; check loss and model.")
     _refuse_traps(value)
@@ -68,26 +65,20 @@ def check_loss(objective: WeightedLoss, check: bool) -> None:
             )
 
 
-def _value(objective: WeightedLoss, outputs: Any, targets: Any) -> Any:
-    """The loss; what it cannot read is named with the shapes that did not fit."""
-    try:
-        return objective.loss(outputs, targets)
-    except torch.OutOfMemoryError:
-        raise
-    except (IndexError, RuntimeError, ValueError) as error:
-        found = [tuple(part.shape) if isinstance(part, Tensor) else type(part).__name__ for part in (outputs, targets)]
-        raise ValueError(
-            f"the loss cannot be taken of outputs {found[0]} and targets {found[1]} ({error}); give a readout with the "
-            "outputs that the loss expects, or other targets."
-        ) from error
-
-
-def _outputs(network: Any, inputs: Any, check: bool) -> Any:
-    if not check:
-        return network(inputs)
-    with ModuleWatch(network) as watch:
-        outputs = network(inputs)
-    watch.refuse_changes()
+def _outputs(network: Any, inputs: Any, dtype: torch.dtype, check: bool) -> Any:
+    """What the network returns; where it refuses inputs of another type than its parameters', both are named."""
+    with ModuleWatch(network) if check else nullcontext() as watch:
+        try:
+            outputs = network(inputs)
+        except RuntimeError as error:
+            if not isinstance(inputs, Tensor) or inputs.dtype == dtype or "dtype" not in str(error):
+                raise
+            raise ValueError(
+                f"the model cannot take inputs of {inputs.dtype} ({error}); its parameters are {dtype}, so convert "
+                "inputs or model with .to()."
+            ) from error
+    if watch is not None:
+        watch.refuse_changes()
     return outputs
 
 

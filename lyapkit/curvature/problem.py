@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lyapkit.adapters import as_map
 from lyapkit.adapters.unfused import unfused
-from lyapkit.arguments import check_integer, refuse_inference_mode
+from lyapkit.arguments import check_flag, check_integer, refuse_inference_mode
 from lyapkit.curvature.batches import Batch, batch_pairs, batch_weights
 from lyapkit.curvature.differences import check_products
 from lyapkit.curvature.loss_check import check_loss
@@ -21,6 +21,7 @@ from lyapkit.curvature.operators import BlockProduct, WeightedLoss
 from lyapkit.curvature.prepared import PreparedProducts
 from lyapkit.curvature.recurrent_products import MEMORY_BUDGET, recurrent_products
 from lyapkit.recurrent_map import RecurrentMap
+from lyapkit.scalar_loss import check_loss_callable
 from lyapkit.unrolled import UnrolledNetwork, resolve_readout
 
 Operator = Literal["hessian", "ggn", "residual"]
@@ -129,6 +130,8 @@ def curvature_problem(
     columns = check_integer("block_size", columns)
     if columns < 1:
         raise ValueError(f"block_size must be at least 1, got {columns}.")
+    check_flag("check", check)
+    check_loss_callable(loss)
     network, available = network_and_parameters(model, readout)
     chosen = choose_parameters(available, parameters)
     pairs = batch_pairs(batches)
@@ -162,14 +165,17 @@ def curvature_problem(
     return CurvatureProblem(objective, operator, settings, seconds, error, prepared, multiply, context)
 
 
-def parameter_count(model: object, readout: Callable[[Tensor], Tensor] | None) -> int:
-    """Number of parameters whose curvature is taken by default.
+def parameter_count(
+    model: object, readout: Callable[[Tensor], Tensor] | None, parameters: Sequence[str] | None = None
+) -> int:
+    """Number of parameters whose curvature is taken.
 
     Args:
         model: as `lyapkit.hessian_spectrum` takes it.
         readout: likewise.
+        parameters: likewise.
     """
-    chosen = choose_parameters(network_and_parameters(model, readout)[1], None)
+    chosen = choose_parameters(network_and_parameters(model, readout)[1], parameters)
     return sum(tensor.numel() for tensor in chosen.values())
 
 
@@ -188,7 +194,7 @@ def choose_parameters(available: Mapping[str, nn.Parameter], names: Sequence[str
     """The named parameters, or all that require gradients.
 
     Raises:
-        TypeError: a text instead of a sequence of names.
+        TypeError: something else than a sequence of names.
         ValueError: unknown or frozen parameters, or none at all, or of a type that has no curvature here.
     """
     if isinstance(names, str):
@@ -196,6 +202,7 @@ def choose_parameters(available: Mapping[str, nn.Parameter], names: Sequence[str
     if names is None:
         chosen = {name: tensor for name, tensor in available.items() if tensor.requires_grad}
     else:
+        _check_names(names)
         unknown = [name for name in names if name not in available]
         if unknown:
             raise ValueError(f"unknown parameters {unknown}; the model has {sorted(available)}.")
@@ -217,6 +224,19 @@ def choose_parameters(available: Mapping[str, nn.Parameter], names: Sequence[str
                 "derivatives; convert model and inputs with .double()."
             )
     return chosen
+
+
+def _check_names(names: Any) -> None:
+    if isinstance(names, Tensor | Iterator) or not isinstance(names, Iterable):
+        raise TypeError(f"parameters must be a sequence of names, got {type(names).__name__}.")
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(
+                f"parameters must be names, got {type(name).__name__} among them; write [name for name, _ in "
+                "model.named_parameters()] for all of a module."
+            )
+    if not list(names):
+        raise ValueError("parameters must name at least one, got none; leave it out for all that require gradients.")
 
 
 def names_and_shapes(parameters: Mapping[str, Tensor]) -> list[list[object]]:

@@ -51,7 +51,8 @@ def curvature_operator(
         check: likewise.
 
     Returns:
-        A symmetric operator of shape (P, P). Products with the columns of a matrix cost far less than one by one.
+        A symmetric operator of shape (P, P), whose products with complex vectors raise a TypeError. Products with the
+        columns of a matrix cost far less than one by one.
 
     Raises:
         TypeError: see `lyapkit.hessian_spectrum`.
@@ -84,6 +85,8 @@ def curvature_operator(
     )
 
     def matmat(block: np.ndarray) -> np.ndarray:
+        if np.iscomplexobj(block):
+            raise TypeError("the operator takes real vectors, got complex ones; multiply .real and .imag one by one.")
         columns = torch.from_numpy(np.ascontiguousarray(block, dtype=np.float64)).to(problem.device)
         images: np.ndarray = problem.product(columns).cpu().numpy()
         return images

@@ -11,12 +11,12 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from lyapkit.arguments import check_integer
+from lyapkit.arguments import check_flag, check_integer, check_positive
 from lyapkit.curvature.batches import Batch
 from lyapkit.curvature.eigenpairs import BLOCK_SIZE, RESOLUTION, TOLERANCE, default_basis_size, leading_eigenpairs
 from lyapkit.curvature.goal import residual_limits
 from lyapkit.curvature.learning_rate import effective_learning_rates
-from lyapkit.curvature.problem import Operator, curvature_problem
+from lyapkit.curvature.problem import Operator, curvature_problem, parameter_count
 from lyapkit.curvature.recurrent_products import MEMORY_BUDGET
 from lyapkit.curvature.start import start_vectors
 from lyapkit.curvature.wanted import WHICH, Which
@@ -130,12 +130,16 @@ def hessian_spectrum(
     max_products = check_integer("max_products", max_products)
     if which not in WHICH:
         raise ValueError(f"which must be one of {', '.join(WHICH)}, got {which!r}.")
+    size = parameter_count(model, readout, parameters)
+    if not 1 <= k <= size:
+        raise ValueError(f"k must be between 1 and the number of parameters {size}, got {k}.")
     if max_products < 2 * k:
         raise ValueError(f"max_products must be at least 2 k = {2 * k}, got {max_products}.")
-    if learning_rate is not None and not (isinstance(learning_rate, int | float) and np.isfinite(learning_rate)):
-        raise ValueError(f"learning_rate must be a finite number or None, got {learning_rate!r}.")
-    if tolerance is not None and not (isinstance(tolerance, int | float) and tolerance > 0):
-        raise ValueError(f"tolerance must be a positive number, got {tolerance!r}.")
+    if learning_rate is not None:
+        learning_rate = check_positive("learning_rate", learning_rate)
+    if tolerance is not None:
+        tolerance = check_positive("tolerance", tolerance)
+    check_flag("eigenvectors", eigenvectors)
     generator = make_generator(rng)
     problem = curvature_problem(
         model,
@@ -150,15 +154,13 @@ def hessian_spectrum(
         memory_budget=memory_budget,
         check=check,
     )
-    if not 1 <= k <= problem.size:
-        raise ValueError(f"k must be between 1 and the number of parameters {problem.size}, got {k}.")
     if basis_size is None:
         basis_size = default_basis_size(problem.size, k, block_size)
     basis_size = check_integer("basis_size", basis_size)
     if basis_size < min(k + 2 * block_size, problem.size):
         raise ValueError(f"basis_size must be at least k + 2 block_size = {k + 2 * block_size}, got {basis_size}.")
     guess = None if start is None else start_vectors(start, problem)
-    tolerance = TOLERANCE[problem.dtype] if tolerance is None else float(tolerance)
+    tolerance = TOLERANCE[problem.dtype] if tolerance is None else tolerance
     resolution = RESOLUTION[problem.dtype]
     with progress_bar(None, f"{operator} products", progress) as bar:
 

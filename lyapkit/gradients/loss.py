@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from lyapkit.recurrent_map import RecurrentMap
+from lyapkit.scalar_loss import scalar_loss
+from lyapkit.unrolled import UnrolledNetwork
 
 Loss = Callable[[Any, Any], Tensor]
 Readout = Callable[[Tensor], Tensor]
@@ -53,11 +55,12 @@ class LossOnLast(TrajectoryLoss):
         self, map: RecurrentMap, readout: Readout, loss: Loss, targets: Any, final: Tensor, steps: int, check: bool
     ) -> None:
         self._steps = steps
+        network = UnrolledNetwork(map, readout)
         with torch.enable_grad():
             self._seen = final.detach().requires_grad_()
-            self._loss = loss(readout(map.output(self._seen)), targets)
-        self.value = checked_loss(self._loss)
-        if check and checked_loss(loss(readout(map.output(self._seen)), targets)) != self.value:
+            self._loss = checked_loss(loss, network.read(self._seen), targets)
+        self.value = self._loss.item()
+        if check and scalar_loss(loss, network.read(self._seen), targets).item() != self.value:
             raise ValueError(NOT_DETERMINISTIC)
 
     def direct(self, step: int, state: Tensor) -> Tensor | None:
@@ -100,14 +103,14 @@ class LossOnEvery(TrajectoryLoss):
     def __init__(
         self, map: RecurrentMap, readout: Readout, loss: Loss, targets: Any, outputs: Tensor, final: Tensor, check: bool
     ) -> None:
-        self._map, self._readout = map, readout
+        self._network = UnrolledNetwork(map, readout)
         with torch.enable_grad():
             seen = outputs.detach().requires_grad_()
-            value = loss(seen, targets)
-        self.value = checked_loss(value)
+            value = checked_loss(loss, seen, targets)
+        self.value = value.item()
         if check:
             self._check_readout(outputs, final)
-            if checked_loss(loss(seen, targets)) != self.value:
+            if scalar_loss(loss, seen, targets).item() != self.value:
                 raise ValueError(NOT_DETERMINISTIC)
         (self._slopes,) = torch.autograd.grad(value.reshape(()), seen, materialize_grads=True)  # (T, B, O)
 
@@ -124,7 +127,7 @@ class LossOnEvery(TrajectoryLoss):
             )
 
     def _read(self, state: Tensor) -> Tensor:
-        read = self._readout(self._map.output(state))
+        read = self._network.read(state)
         if state.requires_grad and not read.requires_grad:
             raise ValueError(NOT_DIFFERENTIABLE)
         return read
@@ -153,20 +156,17 @@ NOT_DETERMINISTIC = (
 NOT_DIFFERENTIABLE = "the loss does not depend differentiably on the states; check loss and readout."
 
 
-def checked_loss(value: object) -> float:
-    """The value of a loss.
+def checked_loss(loss: Loss, outputs: Any, targets: Any) -> Tensor:
+    """The loss, in the graph.
 
     Raises:
-        ValueError: it is not a scalar tensor, not finite, or not differentiable.
+        TypeError: see `lyapkit.scalar_loss.scalar_loss`.
+        ValueError: likewise, or the loss is not differentiable.
     """
-    if not isinstance(value, Tensor) or value.numel() != 1:
-        found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-        raise ValueError(f"loss must return a scalar tensor, got {found}; reduce it over the batch.")
-    if not bool(torch.isfinite(value)):
-        raise ValueError(f"the loss is {value.item()}; check outputs and targets.")
+    value = scalar_loss(loss, outputs, targets)
     if not value.requires_grad:
         raise ValueError(NOT_DIFFERENTIABLE)
-    return value.item()
+    return value
 
 
 def outputs_of(map: RecurrentMap, readout: Readout, states: Tensor) -> Tensor:
@@ -177,7 +177,7 @@ def outputs_of(map: RecurrentMap, readout: Readout, states: Tensor) -> Tensor:
         ValueError: not one output for each step.
     """
     with torch.no_grad():
-        read = readout(map.output(states))
+        read = UnrolledNetwork(map, readout).read(states)
     if not isinstance(read, Tensor):
         raise TypeError(f'with loss_on="every" the readout must return a tensor, got {type(read).__name__}.')
     if read.shape[:1] != states.shape[:1]:

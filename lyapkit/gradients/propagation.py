@@ -11,7 +11,7 @@ import xarray as xr
 from torch import Tensor
 
 from lyapkit.adapters import as_map
-from lyapkit.arguments import check_interval
+from lyapkit.arguments import check_flag, check_interval
 from lyapkit.drive import Drive, prepare_drive
 from lyapkit.gradients.adjoint import StepGradient, adjoint_sweep, check_pull_back
 from lyapkit.gradients.arguments import check_norms, check_window, norm_label, predicted_rate
@@ -25,6 +25,7 @@ from lyapkit.progress import progress_bar
 from lyapkit.randomness import make_generator
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.results import make_dataset, provenance
+from lyapkit.scalar_loss import check_loss_callable
 from lyapkit.unrolled import resolve_readout
 
 
@@ -120,6 +121,10 @@ def gradient_propagation(
     orders = check_norms(norms)
     if loss_on not in ("last", "every"):
         raise ValueError(f'loss_on must be "last" or "every", got {loss_on!r}.')
+    check_loss_callable(loss)
+    switches = {"exponent": exponent, "per_unit": per_unit, "parameter_gradients": parameter_gradients, "check": check}
+    for name, value in switches.items():
+        check_flag(name, value)
     window = check_window(fit, total)
     record_every = check_interval(record_every, "record_every")
     if record_every > 1 and not per_unit:

@@ -38,7 +38,7 @@ def covariant_vectors(
     check: bool = True,
     progress: bool = False,
 ) -> xr.Dataset:
-    r"""Covariant Lyapunov vectors: the directions that grow with the Lyapunov exponents, and are carried by the map.
+    """Covariant Lyapunov vectors: the directions that grow with the Lyapunov exponents, and are carried by the map.
 
     At every state x_n of the trajectory there are unit vectors v_i, not orthogonal in general, with
 

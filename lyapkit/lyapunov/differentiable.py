@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lyapkit.adapters import as_map
-from lyapkit.arguments import check_dt, check_interval, check_interval_of_run, check_k
+from lyapkit.arguments import check_dt, check_flag, check_interval, check_interval_of_run, check_k
 from lyapkit.drive import Drive, prepare_drive
 from lyapkit.lyapunov.decomposition import annihilated
 from lyapkit.lyapunov.qr import initial_frame
@@ -33,7 +33,7 @@ def lyapunov_exponents(
     dt: float = 1.0,
     rng: torch.Generator | int | None = None,
 ) -> Tensor:
-    r"""Lyapunov exponents of a recurrent map, differentiable in whatever its step depends on.
+    """Lyapunov exponents of a recurrent map, differentiable in whatever its step depends on.
 
     The values are those of `lyapkit.lyapunov_spectrum` with the same interval and frame: with the Jacobians
     J_t(theta) along the trajectory x_t(theta),
@@ -99,6 +99,7 @@ def lyapunov_exponents(
     k = check_k(k, map.state_size)
     dt = check_dt(dt)
     interval = check_interval(qr_interval)
+    check_flag("detach_state", detach_state)
     if window is not None:
         window = check_interval(window, "window")
         if window % interval:

@@ -52,7 +52,7 @@ def lyapunov_spectrum(
     check: bool = True,
     progress: bool = False,
 ) -> xr.Dataset:
-    r"""Lyapunov exponents of a recurrent map, by QR decomposition along a trajectory.
+    """Lyapunov exponents of a recurrent map, by QR decomposition along a trajectory.
 
     With the Jacobians J_t along the trajectory and a frame Q_0,
 
@@ -105,11 +105,12 @@ def lyapunov_spectrum(
         A Dataset over ``trajectory``, ``step`` (the last one of each QR window), ``exponent`` (sorted descending) and
         ``unit``. Exponents are in nats per step, or per unit time with ``dt``.
 
-        - ``lyapunov_exponent`` with ``standard_error`` (batch means, which respect autocorrelation but are too small
-          for runs below some tens of correlation times; inf where fewer than 4 windows cannot tell it), with ``error_degrees_of_freedom`` of Student's t for confidence intervals
-          (the attribute of that name is the smallest that is not 0), and ``memory_timescale`` (-1/lambda, inf where
-          perturbations do not fade). A direction that the map annihilates has exponent -inf, as has one that is smaller
-          than rounding resolves, |R_ii| <= N eps |column|.
+        - ``lyapunov_exponent`` with ``standard_error`` (batch means, which respect autocorrelation in runs of at
+          least some tens of correlation times, and are too small in shorter ones; inf where fewer than 4 windows cannot
+          tell it), with ``error_degrees_of_freedom`` of Student's t for confidence intervals (the attribute of that
+          name is the smallest that is not 0), and ``memory_timescale`` (-1/lambda, inf where perturbations do not
+          fade). A direction that the map annihilates has exponent -inf, as has one that is smaller than rounding
+          resolves, |R_ii| <= N eps |column|.
         - ``running_exponent`` and ``local_growth`` at each QR window, and ``last_step``, the last one that counts.
           Behind the end of a shorter sequence the running exponents stay what they were, and the local growth is 0.
         - ``probability_positive``, of the leading exponent; ``kaplan_yorke_dimension``, with

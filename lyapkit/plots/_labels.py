@@ -52,11 +52,14 @@ def check_analysis(dataset: xr.Dataset, analysis: str) -> None:
     """Refuse the result of another analysis.
 
     Raises:
+        TypeError: it is not a Dataset.
         ValueError: names what is needed and what was given.
     """
-    found = getattr(dataset, "attrs", {}).get("analysis")
+    if not isinstance(dataset, xr.Dataset):
+        raise TypeError(f"this plot draws the Dataset that {analysis} returns, got {type(dataset).__name__}.")
+    found = dataset.attrs.get("analysis")
     if found != analysis:
-        got = found or f"a {type(dataset).__name__} without provenance"
+        got = found or "a Dataset without provenance"
         raise ValueError(f"this plot draws the result of {analysis}, got {got}.")
 
 

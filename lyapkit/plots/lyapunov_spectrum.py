@@ -7,8 +7,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.markers import CARETDOWN
+from matplotlib.ticker import MaxNLocator
 
 from lyapkit.plots._labels import axes_or_new, check_analysis, check_trajectory, label, next_color, with_defaults
+
+ANNIHILATED = "-inf: annihilated"
+"""Legend entry of directions that the map annihilates, whose exponent is -inf."""
 
 
 def lyapunov_spectrum(
@@ -31,7 +36,8 @@ def lyapunov_spectrum(
         line: passed on to `matplotlib.axes.Axes.errorbar`, such as ``color`` or ``label``.
 
     Returns:
-        The axes. Annihilated directions (-inf) and unknown errors (inf) are not drawn.
+        The axes. Annihilated directions (-inf) are triangles at the lower edge, which the legend then explains;
+        unknown errors (inf) are not drawn.
 
     Raises:
         ValueError: ``ds`` is another analysis' result, has no such trajectory, or does not say N for ``fraction_axis``.
@@ -52,17 +58,38 @@ def lyapunov_spectrum(
     ax = axes_or_new(ax)
     exponent = ds["lyapunov_exponent"].sel(trajectory=trajectory)
     error = ds["standard_error"].sel(trajectory=trajectory).values
-    drawn = np.isfinite(exponent.values)
-    rank = exponent["exponent"].values[drawn]
+    rank = exponent["exponent"].values
     x = rank / ds.sizes["unit"] if fraction_axis else rank
+    drawn = np.isfinite(exponent.values)
     value, error = exponent.values[drawn], np.where(np.isfinite(error), error, 0.0)[drawn]
     shape = {} if "fmt" in line else {"marker": "o", "linestyle": "-"}
     style = with_defaults(line, **shape, markersize=2.5, capsize=0)
-    (curve, *_) = ax.errorbar(x, value, yerr=None if band else error, **style)
+    (curve, *_) = ax.errorbar(x[drawn], value, yerr=None if band else error, **style)
+    color = next_color(ax) if curve is None else curve.get_color()
     if band:
-        color = next_color(ax) if curve is None else curve.get_color()
-        ax.fill_between(x, value - error, value + error, color=color, alpha=0.25, linewidth=0)
+        ax.fill_between(x[drawn], value - error, value + error, color=color, alpha=0.25, linewidth=0)
     ax.axhline(0, color="0.6", linewidth=0.6, zorder=0)
+    _mark_annihilated(ax, x[np.isneginf(exponent.values)], color)
+    if not fraction_axis:
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     ax.set_xlabel("rank of the exponent / state size $i/N$" if fraction_axis else "rank of the exponent")
     ax.set_ylabel(label(exponent))
     return ax
+
+
+def _mark_annihilated(ax: Axes, x: np.ndarray, color: Any) -> None:
+    """Triangles whose tips touch the lower edge, wherever that comes to lie; one legend entry for all on the axes."""
+    if not x.size:
+        return
+    known = ANNIHILATED in ax.get_legend_handles_labels()[1]
+    ax.plot(
+        x,
+        np.zeros(x.size),
+        transform=ax.get_xaxis_transform(),
+        linestyle="none",
+        marker=CARETDOWN,
+        markersize=5,
+        color=color,
+        label="_annihilated" if known else ANNIHILATED,
+    )
+    ax.legend()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lyapkit.adapters import as_map
+from lyapkit.arguments import check_dt
 from lyapkit.systems.reference import ReferenceSystem
 
 _LORENZ = {
@@ -46,6 +47,10 @@ def runge_kutta_step(field: Callable[[Tensor], Tensor], dt: float) -> Callable[[
         field: from a state (N,) to its time derivative (N,).
         dt: duration of the step.
 
+    Raises:
+        TypeError: the field cannot be called, or the duration is not a number.
+        ValueError: the duration is not positive and finite.
+
     Example:
         >>> import torch
         >>> from lyapkit.systems.flows import runge_kutta_step
@@ -53,6 +58,9 @@ def runge_kutta_step(field: Callable[[Tensor], Tensor], dt: float) -> Callable[[
         >>> round(float(decay(torch.ones(1, dtype=torch.float64))), 9)  # exp(-0.1) = 0.904837418
         0.9048375
     """
+    if not callable(field):
+        raise TypeError(f"field must be callable, from a state to its time derivative, got {field!r}.")
+    dt = check_dt(dt)
 
     def step(x: Tensor) -> Tensor:
         start = field(x)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lyapkit.adapters import as_map
+from lyapkit.arguments import check_fraction
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.systems.mean_field import tanh_mean_field
 from lyapkit.systems.reference import ReferenceSystem
@@ -19,8 +20,12 @@ def tanh_network(weight: Tensor, rate: float = 1.0, driven: bool = False) -> Rec
 
     Args:
         weight: J, shape (N, N).
-        rate: d.
+        rate: d, between 0 and 1.
         driven: take an input of N components; autonomous otherwise.
+
+    Raises:
+        TypeError: the rate is not a number.
+        ValueError: it is outside [0, 1].
 
     Example:
         >>> import torch
@@ -28,6 +33,7 @@ def tanh_network(weight: Tensor, rate: float = 1.0, driven: bool = False) -> Rec
         >>> tanh_network(torch.eye(3), driven=True).input_size
         3
     """
+    rate = check_fraction("rate", rate)
     if driven:
         start = torch.ones_like(weight[0])
         return as_map(

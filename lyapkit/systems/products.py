@@ -8,6 +8,7 @@ import torch
 from scipy.special import digamma
 from torch import Tensor
 
+from lyapkit.arguments import check_interval
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.systems.linear import rotation
 from lyapkit.systems.reference import ReferenceSystem
@@ -19,10 +20,14 @@ class MatrixProduct(RecurrentMap):
     Args:
         size: N.
         dtype: of states and matrices.
+
+    Raises:
+        TypeError: the size is not an integer.
+        ValueError: it is below 1.
     """
 
     def __init__(self, size: int, dtype: torch.dtype = torch.float64) -> None:
-        self._size = size
+        self._size = check_interval(size, "size")
         self._dtype = dtype
 
     @property

@@ -1,4 +1,4 @@
-"""Spectra at equal performance: which checkpoint, which inputs, end to end, and what is drawn."""
+"""Spectra at comparable performance: which checkpoint, which inputs, end to end, and what is drawn."""
 
 from pathlib import Path
 
@@ -118,5 +118,10 @@ def test_drawn_are_means_ranges_and_fractions() -> None:
     np.testing.assert_allclose([at_first.min(), at_first.max()], [-0.1105, -0.1085])  # range, widened by the error
     assert any(len(line.get_xdata()) == 300 for line in whole.lines)
     assert max(len(line.get_xdata()) for line in leading.lines) == 20
-    assert "(not reached: S4D; best shown)" in drawn.get_supxlabel()
+    assert {line.get_marker() for line in whole.lines} == {"None"}
+    assert {line.get_marker() for line in leading.lines} == {"None", "o"}
+    assert all("logarithmic beyond $\\pm$0.001" in ax.get_ylabel() for ax in drawn.axes)
+    caption = " ".join(drawn.get_supxlabel().split())
+    assert "which has RMS 0.150\N{EN DASH}0.205 (not reached: S4D; best shown)" in caption
+    assert "comparable performance" in figure.SCRIPT.title
     plt.close(drawn)

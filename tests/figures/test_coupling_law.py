@@ -145,11 +145,60 @@ def test_drawn_are_the_averages_with_errors_and_ranges(instances: int) -> None:
     np.testing.assert_allclose(mean.containers[4].lines[0].get_ydata(), 0.5 * factor * gamma)
     np.testing.assert_allclose(remainder.containers[2].lines[0].get_ydata(), gamma**2, rtol=1e-9)
     assert len(mean.collections) - 5 == 5 * (instances > 1)  # 5 sets of error bars
-    bound = next(line for line in largest.lines if line.get_label() == "Weyl's bound, normal")
-    np.testing.assert_allclose(bound.get_ydata(), 2 * gamma)
-    labels = largest.get_legend_handles_labels()[1]
-    expected = "scalar: 1.000 $\\pm$ 0.020" if instances == 1 else "scalar: 1.100 $\\pm$ 0.058"
-    assert expected in labels
+    (legend,) = drawn.legends
+    assert [text.get_text() for text in legend.get_texts()] == [*RESIDUALS, "Weyl's bound, normal residuals"]
+    np.testing.assert_allclose(largest.lines[-1].get_ydata(), 2 * gamma)
+    assert legend.get_lines()[-1].get_linestyle() == largest.lines[-1].get_linestyle() == "--"
+    for ax in drawn.axes:
+        slopes = [text.get_text() for text in ax.get_legend().get_texts()]
+        assert slopes == ["1.000 $\\pm$ 0.020" if instances == 1 else "1.100 $\\pm$ 0.058"] * 5
     assert all(ax.get_xscale() == ax.get_yscale() == "log" for ax in drawn.axes)
     assert "cond(V) = 50" in drawn.get_supxlabel()
+    assert ("mean and range over seeds" in drawn.get_supxlabel()) == (instances > 1)
+    assert "cancel" not in drawn.get_supxlabel()
     plt.close(drawn)
+
+
+def test_legends_do_not_cover_the_data() -> None:
+    drawn = figure.draw({"coupling_law": synthetic(1)})
+    drawn.canvas.draw()
+    for ax in drawn.axes:
+        legend = ax.get_legend().get_window_extent()
+        for line in ax.lines:
+            path = line.get_path().interpolated(20).transformed(line.get_transform())
+            assert not any(legend.contains(*point) for point in path.vertices)
+    plt.close(drawn)
+
+
+@pytest.mark.parametrize(
+    ("slope", "error", "text"), [(2.00022, 0.00051, "2.0002 $\\pm$ 0.0005"), (1, 0, "1.000 $\\pm$ 0.000")]
+)
+def test_powers_are_written_to_the_first_digit_of_their_error(slope: float, error: float, text: str) -> None:
+    measured = xr.Dataset({"slope": ("seed", [slope]), "slope_error": ("seed", [error])})
+    assert figure._slope(measured) == text
+
+
+def test_the_caption_explains_where_the_remainder_shrinks() -> None:
+    tree = synthetic(1)
+    dataset = tree["coupling_law"].to_dataset()
+    dataset["first_order_mean"][4, 0, -1] = dataset.mean_deviation[4, 0, -1] - 1e-9
+    tree["coupling_law"] = xr.DataTree(dataset)
+    drawn = figure.draw({"coupling_law": tree})
+    caption = " ".join(drawn.get_supxlabel().split())
+    assert "C, defective: where it falls, terms of second and third order nearly cancel each other" in caption
+    plt.close(drawn)
+
+
+def test_of_the_defective_network_second_and_third_order_cancel_at_the_strongest_coupling() -> None:
+    """The mean of log |det(1 + gamma A)| / N in powers of gamma, A = R^-1 D_t W, for the network of protocol quick."""
+    gamma, units = experiment.STRONGEST, EFFORTS["quick"].units
+    network = experiment.build("defective", gamma, 0, units)
+    inputs = torch.from_numpy(np.random.default_rng(0).random((1000, 1)))
+    with torch.no_grad():
+        before = torch.cat((inputs.new_zeros(1, units), network.states(inputs, inputs.new_zeros(units))[:-1]))
+        slope = 1 - torch.tanh(network.recurrent(before) + network.input(inputs)) ** 2
+        moved = torch.linalg.inv(network.residual.matrix()) @ (slope[333:, :, None] * network.recurrent.weight)
+        traces = [float(torch.linalg.matrix_power(moved, k).diagonal(0, 1, 2).sum(1).mean()) for k in (2, 3)]
+    second, third = -(gamma**2) * traces[0] / 2 / units, gamma**3 * traces[1] / 3 / units
+    assert second < 0 < third
+    assert abs(second + third) < 0.1 * third

@@ -85,10 +85,29 @@ def test_drawn_are_shares_weights_and_matrices(seeds: int) -> None:
         np.testing.assert_allclose(crosses.get_ydata(), eq14)
         np.testing.assert_allclose(crosses.get_xdata(), np.arange(1, 13))
         assert len(ax.collections) == (2 if seeds > 1 else 0)
+        assert dashed.get_linewidth() < first.get_linewidth()
+        assert first.get_alpha() < 1  # so that the dashed line is seen where it lies on the other
     measured, weight = drawn.axes[1], drawn.axes[2]
     pairs = (found.step_to_step_curvature / found.curvature).values[:-1, :-1]
     np.testing.assert_allclose(measured.collections[0].get_array(), pairs)
     np.testing.assert_allclose(weight.collections[0].get_array(), found.pair_weight.values[:-1, :-1])
+    for row in (1, 4):  # one scale for both matrices
+        images = [ax.collections[0] for ax in drawn.axes[row : row + 2]]
+        largest = max(float(image.get_array().max()) for image in images)
+        assert [image.get_clim() for image in images] == [(0.0, pytest.approx(largest))] * 2
+        assert {image.get_cmap().name for image in images} == {"magma_r"}
     assert "10 test samples" in drawn.get_supxlabel()
+    assert ("A, D: mean and range over seeds" in drawn.get_supxlabel()) == (seeds > 1)
     assert math.isclose(pairs.sum(), 1, rel_tol=1e-9)
+    plt.close(drawn)
+
+
+def test_negative_shares_are_drawn_in_colours_of_their_own() -> None:
+    tree = synthetic(1)
+    tree["curvature_by_step"].step_to_step_curvature[:, 1, :, 0, 1] *= -1  # of the subcritical network that is shown
+    drawn = figure.draw({"curvature_over_time": tree})
+    for ax, names in zip((drawn.axes[1], drawn.axes[4]), ("RdBu_r", "magma_r"), strict=True):
+        image = ax.collections[0]
+        assert image.get_cmap().name == names
+        assert image.get_clim()[0] == (-image.get_clim()[1] if names == "RdBu_r" else 0)
     plt.close(drawn)

@@ -10,7 +10,7 @@ from figures.efficiency import (
     iterations_to_minimal_performance,
     legend_above,
 )
-from training_results import filled, training
+from training_results import filled, ranged, training
 
 R = [0.9, 0.95, 1.0]
 CHARACTERISTIC = 2 * np.pi / 28
@@ -51,17 +51,21 @@ def test_points_are_open_where_a_run_did_not_reach_minimal_performance(ax):
     sweep.reached_minimal_performance.values[:] = [[0, 1, 1], [0, 0, 1]]
     iterations_to_minimal_performance(ax, sweep, "r", color="#0072B2", label="sMNIST")
     line, not_reached = ax.lines
-    assert drawn(line) == (R, pytest.approx([938, 669, 200]))
+    assert drawn(line) == ([1.0], [200])  # no line leads to the others
     assert drawn(not_reached) == ([0.9, 0.95], pytest.approx([938, 669]))
-    assert not_reached.get_markerfacecolor() == "white"
+    assert (not_reached.get_markerfacecolor(), not_reached.get_marker()) == ("none", "o")
     assert not_reached.get_linestyle() == "None"
-    assert filled(ax.collections[0]) == {0.9: (938, 938), 0.95: (400, 938), 1.0: (100, 300)}
+    assert ranged(ax.collections[0]) == {0.9: (938, 938), 0.95: (400, 938), 1.0: (100, 300)}
     assert ax.get_yscale() == "log"
 
 
 def test_no_point_is_open_where_all_reached_it(ax):
-    iterations_to_minimal_performance(ax, training({"seed": [0, 1], "r": R}), "r", color="k", label="sMNIST")
-    assert len(ax.lines) == 1
+    sweep = training({"seed": [0], "r": R})
+    iterations_to_minimal_performance(ax, sweep, "r", color="k", label="sMNIST", marker="s", linestyle="--")
+    (line,) = ax.lines
+    assert drawn(line) == (R, sweep.iterations_to_minimal_performance.values[0].tolist())
+    assert (line.get_marker(), line.get_linestyle()) == ("s", "--")
+    assert not ax.collections  # one network has no range
 
 
 @pytest.mark.parametrize(("highest", "multiples"), [(0.0, [1]), (1.0, [1]), (3.0, [1, 2, 3]), (2.9, [1, 2])])

@@ -2,6 +2,7 @@ import dataclasses
 import gzip
 import hashlib
 import struct
+from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -200,3 +201,13 @@ def test_the_network_is_one_of_those_of_other_figures(protocol):
     assert DIGIT.trainings(protocol) == [DIGIT.config(protocol)]
     assert DIGIT.config(protocol) in trained(protocol)
     assert (DIGIT.config(protocol).r, DIGIT.config(protocol).seed) == (0.995, 0)
+
+
+def test_labels_of_units_do_not_touch(data, no_mnist):
+    with plt.style.context(STYLE):
+        figure = SCRIPT.draw(data)
+        figure.canvas.draw()
+    for part in axes(figure)["E"]:
+        labels = [label.get_window_extent() for label in part.get_xticklabels()]
+        assert all(left.x1 < right.x0 for left, right in pairwise(labels))
+    plt.close(figure)

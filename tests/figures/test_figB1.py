@@ -1,4 +1,6 @@
 import numpy as np
+import pytest
+import xarray as xr
 from analysis_results import variational_term
 
 from artists import drawn
@@ -25,6 +27,7 @@ def data(lengths=(100, 400), last=500):
 def check(ax, term):
     """Twenty evenly chosen exponents of each class, and log r."""
     ranks = np.linspace(0, 29, EXPONENTS).round().astype(int)
+    assert [line.get_zorder() for line in ax.lines[:EXPONENTS]] == [2 + rank / EXPONENTS for rank in range(EXPONENTS)]
     assert len(ax.lines) == len(STRENGTH_CLASSES) * (EXPONENTS + 1)
     for r in STRENGTH_CLASSES:
         mine = [line for line in ax.lines if line.get_color() == strength_color(r)]
@@ -75,3 +78,20 @@ def test_tasks_without_a_common_trained_checkpoint_are_drawn_before_training(dra
     assert titles == ["ADD100, before training", "psMNIST, before training", "psMNIST, after 938 iterations"]
     check(figure.axes[0], trees["adding_strength"]["variational_term_100"].to_dataset().isel(checkpoint=0))
     assert "ADD100: a run diverged" in footnote(figure)
+
+
+def test_panels_have_scales_of_their_own_where_exponents_spread_after_training(draw):
+    trees = data()
+    term = trees["adding_strength"]["variational_term_400"]
+    term["running_exponent"] = term.running_exponent * xr.where(term.checkpoint == 500, 10, 1)
+    figure = draw(trees)
+    limits = [ax.get_ylim() for ax in figure.axes]
+    (low, high), (lowest, highest) = limits[2:4]
+    assert highest - lowest > 2 * (high - low)
+    for ax in figure.axes[2:4]:
+        shown = max(np.max(line.get_ydata()) for line in ax.lines)
+        assert shown == pytest.approx(ax.dataLim.ymax)
+        assert ax.get_ylim()[1] < 1.2 * shown
+    assert limits[0] == limits[1]
+    assert "C and D have different vertical scales" in footnote(figure)
+    assert "A and B" not in footnote(figure)

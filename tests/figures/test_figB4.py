@@ -85,6 +85,16 @@ def test_the_inset_is_above_the_gradient_norms(made):
     assert ax.transData.transform((0, highest))[1] < inset.get_tightbbox().y0
 
 
+def test_the_colour_bar_is_beside_the_panels_it_applies_to(made):
+    _, figure, (learning, gradients, _, random, bar) = made
+    figure.canvas.draw()
+    first, last, own = (ax.get_window_extent() for ax in (learning, gradients, bar))
+    assert own.x0 > last.x1
+    assert (own.y0, own.y1) == (pytest.approx(first.y0, abs=1), pytest.approx(first.y1, abs=1))
+    assert own.y0 > random.get_window_extent().y1
+    assert bar.get_ylim() == (0, pytest.approx(3))
+
+
 def test_gradients_of_four_angles_are_shown_where_there_are_more():
     angles = [multiple * CHARACTERISTIC / 2 for multiple in range(7)]
     trees = data()
@@ -96,6 +106,9 @@ def test_gradients_of_four_angles_are_shown_where_there_are_more():
     learning, ax = figure.axes[:2]
     assert [line.get_color() for line in ax.lines] == [learning.lines[index].get_color() for index in (0, 2, 4, 6)]
     assert len({line.get_color() for line in learning.lines}) == 7
+    assert r"$\phi_0 / \phi_c$ = 0, 1, 2, 3;" in footnote(figure)
+    assert "D: mean and range over seeds" in footnote(figure)
+    assert "A, C, D" not in footnote(figure)  # of one seed here
     plt.close(figure)
 
 
@@ -111,7 +124,7 @@ def test_the_best_accuracy_is_that_of_the_longer_trainings():
     figure = SCRIPT.draw(trees)
     best = trees["rotations"]["training_long"].best_metric.values
     assert drawn(named(figure.axes[2], "sMNIST")) == (PHI, pytest.approx(best.mean(0).tolist()))
-    assert footnote(figure).endswith("C: 93\N{NARROW NO-BREAK SPACE}800 iterations")
+    assert "; C: 93\N{NARROW NO-BREAK SPACE}800 iterations; A, C, D: mean and range over seeds" in footnote(figure)
     plt.close(figure)
 
 

@@ -20,6 +20,7 @@ def test_a_cross_is_at_the_last_evaluation_of_every_diverged_run(ax):
     assert mark_diverged(ax, sweep, "red") == 2
     assert [(line.get_xdata(), line.get_ydata()) for line in ax.lines] == [([50.0], [2.0]), ([0.0], [6.0])]
     assert {(line.get_marker(), line.get_color()) for line in ax.lines} == {("x", "red")}
+    assert min(line.get_zorder() for line in ax.lines) > ax.plot([0], [0])[0].get_zorder()  # lines do not cover them
 
 
 def test_finished_runs_have_no_cross(ax):

@@ -1,6 +1,5 @@
-"""What all figures share: experiments, files, styles, and the command."""
+"""What all figures share: experiments, files, and styles."""
 
-import json
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
@@ -9,14 +8,12 @@ import pytest
 import xarray as xr
 
 from figures import scripts, style
-from figures.__main__ import main
 from figures.compact import BITS, compact, rounded
 from figures.experiments import EXPERIMENTS
 from figures.experiments.base import Experiment
 from figures.measure import measure
 from figures.protocols import CHARACTERISTIC_FREQUENCY, PROTOCOLS, STRENGTH_CLASSES
 from figures.scripts import NAMES, produce, read, script
-from lyapkit import load
 from wcrnn_models.errors import UserError
 from wcrnn_models.training.config import TrainConfig
 
@@ -185,7 +182,7 @@ def test_compact_files_keep_what_is_drawn():
 
 
 def test_reading_a_missing_file_says_how_to_measure_it(tmp_path):
-    with pytest.raises(UserError, match=r"nothing\.nc does not exist; measure it with --protocol"):
+    with pytest.raises(UserError, match=r"nothing\.nc does not exist; measure it with python -m figures"):
         read(("nothing",), tmp_path)
 
 
@@ -286,65 +283,12 @@ def test_a_figure_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
     plt.close(figure)
 
 
-# -- the command --------------------------------------------------------------------------------------------------
-
-
-def test_the_list_has_every_script(capsys):
-    assert main(["--list"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == list(NAMES)
-    assert all(script(name).title in line for name, line in zip(NAMES, lines, strict=True))
+# -- scripts ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_scripts_need_experiments_that_exist(name):
     assert set(script(name).needs) <= set(EXPERIMENTS)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "name a figure or table, or all"),
-        (["fig22"], "there is no figure 'fig22'. Did you mean 'fig2'?"),
-        (["fig2", "--workers", "0"], "workers must be at least 1, got 0"),
-        (["fig2", "--data", "nowhere"], "does not exist; measure it with --protocol"),
-        (["fig2", "--output", __file__], "is a file; name a directory"),
-    ],
-)
-def test_mistakes_are_one_line(arguments, message, capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert main(arguments) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert message in error
-
-
-def test_an_unknown_protocol_is_explained(capsys):
-    assert main(["fig2", "--protocol", "fast"]) == 2
-    assert "quick" in capsys.readouterr().err
-
-
-def test_damaged_results_are_an_error_of_one_line(tmp_path, capsys):
-    for name in script("fig2").needs:
-        (tmp_path / f"{name}.nc").write_bytes(b"nothing")
-    assert main(["fig2", "--data", str(tmp_path), "--output", str(tmp_path / "out")]) == 2
-    assert "is not a result file" in capsys.readouterr().err
-
-
-def test_a_protocol_measures_first(tmp_path, capsys, monkeypatch):
-    def draw(data):
-        figure, (ax,) = style.panels(1, 1)
-        ax.plot(data["tiny"]["training"].best_metric.mean("seed"))
-        return figure
-
-    monkeypatch.setattr("figures.measure.EXPERIMENTS", {"tiny": tiny_experiment()})
-    monkeypatch.setattr("figures.__main__.script", lambda name: scripts.Script("tiny", ("tiny",), draw))
-    monkeypatch.setattr("figures.scripts.script", lambda name: scripts.Script("tiny", ("tiny",), draw))
-    folders = ["--runs", tmp_path / "runs", "--data", tmp_path / "data", "--output", tmp_path / "out", "--workers", "1"]
-    assert main(["fig2", "--protocol", "quick", *map(str, folders)]) == 0
-    printed = capsys.readouterr().out.splitlines()
-    assert printed == [str(tmp_path / name) for name in ("data/tiny.nc", "out/fig2.pdf", "out/fig2.png")]
-    assert json.loads(load(tmp_path / "data" / "tiny.nc")["training"].attrs["config_json"])["length"] == 6
 
 
 def test_tables_are_markdown(tmp_path, monkeypatch):

@@ -59,6 +59,9 @@ def test_values_errors_and_bounds(drawn: tuple[Figure, int, int]) -> None:
         largest = fills[0][np.isclose(fills[0][:, 0], 300), 1]
         np.testing.assert_allclose(largest.min(), math.log(r) + 1.2 * 0.004 + shift - error, atol=1e-12)
         np.testing.assert_allclose(largest.max(), math.log(r) + 1.2 * 0.004 + shift + error, atol=1e-12)
+        edges = [line for line in ax.lines if line.get_marker() == "_"]
+        np.testing.assert_allclose(edges[1].get_ydata(), math.log(r) + 0.012 * np.arange(1, 5), atol=1e-12)
+        np.testing.assert_allclose(edges[0].get_ydata()[:3], math.log(r) - 0.012 * np.arange(1, 4), atol=1e-12)
         bounds = fills[-1][np.isclose(fills[-1][:, 0], 100), 1]
         np.testing.assert_allclose([bounds.min(), bounds.max()], math.log(r) + np.array([-0.024, 0.024]), atol=1e-12)
     plt.close(figure)
@@ -75,5 +78,31 @@ def test_log_r_is_drawn_and_an_infinite_bound_leaves_the_view(drawn: tuple[Figur
         assert np.isfinite(last).all()
         assert last.min() < low
         assert ax.get_xscale() == "symlog"
+        assert [text.get_text() for text in ax.texts] == ["bounds beyond the axis from iteration 100", r"$\log r$"]
+        assert ax.get_xlim()[0] < 0  # points before training are whole
+    assert figure.axes[3].get_xlabel() == "training iteration (linear up to 100, logarithmic beyond)"
+    assert "lines end" not in figure.get_supxlabel()
     assert "protocol cpu" in figure.get_supxlabel()
+    plt.close(figure)
+
+
+def test_all_bounds_are_in_view_where_exponents_can_be_told_apart() -> None:
+    results = tree(1, 1)
+    lower, upper = (results["network"][f"exponent_{side}_bound"] for side in ("lower", "upper"))
+    results["network"]["exponent_lower_bound"] = 2 * np.log(lower.r) - upper
+    figure = draw({"residual_strength": results})
+    for r, ax in zip(STRENGTH_CLASSES, figure.axes, strict=True):
+        np.testing.assert_allclose(ax.get_ylim(), math.log(r) + 1.2 * np.array([-0.048, 0.048]), rtol=1e-6)
+        assert [text.get_text() for text in ax.texts] == [r"$\log r$"]
+    plt.close(figure)
+
+
+def test_the_caption_says_why_lines_end() -> None:
+    results = tree(1, 1)
+    exponent = results["lyapunov_spectrum"].lyapunov_exponent.copy()
+    exponent[0, 3, 2:] = np.nan
+    results["lyapunov_spectrum"]["lyapunov_exponent"] = exponent
+    figure = draw({"residual_strength": results})
+    assert "lines end where a run diverged" in figure.get_supxlabel()
+    assert "first seed" in figure.get_supxlabel()
     plt.close(figure)

@@ -147,7 +147,7 @@ def test_callable_over_a_nested_state_conforms() -> None:
 def test_keys_of_a_returned_dict_may_come_in_another_order() -> None:
     map = as_map(lambda s: {"b": s["a"], "a": 2 * s["b"]}, state={"a": torch.ones(1), "b": torch.ones(2)[:1]})
     assert map.step(torch.tensor([3.0, 5.0])).tolist() == [10.0, 3.0]
-    with pytest.raises(ValueError, match="must return a state like the example"):
+    with pytest.raises(ValueError, match=r"a dict \{'a': tensor, 'b': tensor\} like the example"):
         as_map(lambda s: {"b": s["a"], "c": s["b"]}, state={"a": torch.ones(1), "b": torch.ones(1)})
 
 
@@ -257,7 +257,12 @@ REFUSALS = {
         TypeError,
         "input must be floating point",
     ),
-    "returned structure": (lambda: as_map(lambda x: (x, x), state=torch.zeros(1)), ValueError, "must return a state"),
+    "returned structure": (
+        lambda: as_map(lambda x: (x, x), state=torch.zeros(1)),
+        ValueError,
+        r"must return a tensor like the example state, but returned a tuple \(tensor, tensor\); return the next state "
+        "alone",
+    ),
     "returned shape": (lambda: as_map(lambda x: x[:1], state=torch.zeros(2)), ValueError, r"shape \(1,\)"),
     "returned dtype": (lambda: as_map(lambda x: x.double(), state=torch.zeros(2)), ValueError, "float64"),
     "returned numbers": (lambda: as_map(lambda x: 1.0, state=torch.zeros(())), TypeError, "got float"),

@@ -46,6 +46,13 @@ def test_a_choice_of_analyses_and_defaults_that_fit_small_networks(case) -> None
     assert tree["hessian_spectrum"].sizes["rank"] == 3
 
 
+def test_inputs_may_be_an_array(case) -> None:
+    model, inputs, targets, readout = case
+    trees = [analyze(model, given, targets, mse_loss, readout=readout, rng=0) for given in (inputs, inputs.numpy())]
+    for name in ANALYSES:
+        xr.testing.assert_equal(*(tree[name].to_dataset() for tree in trees))
+
+
 REFUSALS = {
     "no readout": (dict(readout=None), TypeError, "no readout of its own"),
     "hessian_k": (dict(hessian_k=10_000), ValueError, "hessian_k must be between 1 and the number of parameters 67"),
@@ -55,7 +62,10 @@ REFUSALS = {
     "trajectories": (dict(trajectories=6), ValueError, "between 1 and the batch size 5, got 6"),
     "half a trajectory": (dict(trajectories=1.5), TypeError, "trajectories must be an integer, got 1.5"),
     "one sequence": (dict(inputs=torch.zeros(12, 2)), TypeError, r"shape \(T, B, M\), time first, got \(12, 2\)"),
-    "a list": (dict(inputs=[1.0]), TypeError, "got list"),
+    "a list": (dict(inputs=[1.0]), TypeError, r"time first, got \(1,\)"),
+    "a text": (dict(inputs="inputs"), TypeError, "inputs must be a tensor or an array, got str"),
+    "the name of a loss": (dict(loss="mse"), TypeError, "loss must be callable.*got 'mse'"),
+    "negative learning rate": (dict(learning_rate=-1), ValueError, "learning_rate must be positive and finite, got -1"),
 }
 
 
@@ -68,9 +78,9 @@ def test_mistakes_are_found_before_anything_is_computed(case, monkeypatch, name:
         monkeypatch.setattr(sys.modules["lyapkit.analyze"], analysis, never)  # the name also is the function's
     model, inputs, targets, readout = case
     change, error, message = REFUSALS[name]
-    options = {"inputs": inputs, "readout": readout, **change}
+    options = {"inputs": inputs, "loss": mse_loss, "readout": readout, **change}
     with pytest.raises(error, match=message):
-        analyze(model, options.pop("inputs"), targets, mse_loss, **options)
+        analyze(model, options.pop("inputs"), targets, options.pop("loss"), **options)
 
 
 def test_the_progress_bar_says_what_is_running(case, monkeypatch) -> None:

@@ -33,7 +33,7 @@ REFUSALS = {
     "interval beyond the run": (
         lambda: check_interval_of_run(8, 7),
         ValueError,
-        'qr_interval must be at most the number of steps, 7, got 8; choose a smaller one, or "auto"',
+        r"qr_interval must be at most the number of steps, 7, got 8; choose a smaller one\.$",
     ),
     "interval of a run is 0": (lambda: check_interval_of_run(0, 7), ValueError, "qr_interval must be at least 1"),
     "switch is text": (lambda: check_flag("check", "no"), TypeError, "check must be True or False, got 'no'"),

@@ -114,7 +114,7 @@ REFUSALS = {
     "inputs to a free run": (
         lambda: lyapunov_spectrum(GRU, torch.zeros(5, 2).double(), feedback=nn.Linear(3, 2).double()),
         TypeError,
-        "autonomous",
+        "give teacher_forcing= above 0 to mix inputs in, or steps= instead of inputs",
     ),
 }
 

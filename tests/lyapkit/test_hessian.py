@@ -413,14 +413,14 @@ REFUSALS = {
     "infinite loss": (dict(loss=lambda o, t: o.sum() / 0), ValueError, "the loss is (-?inf|nan)"),
     "untensored targets": (dict(batches=(PAIR[0], "labels")), TypeError, "batch_weight="),
     "weight": (dict(batch_weight=lambda t: 0.0), ValueError, "positive and finite, got 0"),
-    "tolerance": (dict(tolerance=0.0), ValueError, "tolerance must be a positive number, got 0.0"),
+    "tolerance": (dict(tolerance=0.0), ValueError, "tolerance must be positive and finite, got 0.0"),
     "max_products": (dict(max_products=3), ValueError, r"at least 2 k = 4, got 3"),
-    "tolerance of text": (dict(tolerance="fine"), ValueError, "positive number, got 'fine'"),
+    "tolerance of text": (dict(tolerance="fine"), TypeError, "tolerance must be a positive number or None, got 'fine'"),
     "products of text": (dict(max_products="4"), TypeError, "max_products must be an integer, got '4'"),
     "learning rate": (
         dict(learning_rate=math.nan),
         ValueError,
-        "learning_rate must be a finite number or None, got nan",
+        "learning_rate must be positive and finite, got nan",
     ),
     "reduction": (dict(reduction="median"), ValueError, '"mean" or "sum", got \'median\''),
     "weights of a sum": (dict(reduction="sum", batch_weight=len), TypeError, "a sum over batches has no weights"),
@@ -438,7 +438,8 @@ REFUSALS = {
             batches=(torch.ones(5, 3, 2).double(), PAIR[1]),
         ),
         ValueError,
-        r"readout cannot take the network's output of shape \(3, 3\): .*Give one that takes 3 features",
+        r"readout cannot take the network's output of shape \(3, 3\) and torch\.float64: .*Give one that takes 3 "
+        "features",
     ),
     "readout of too few classes": (
         dict(

@@ -6,6 +6,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 from matplotlib.colors import to_hex
 from numpy.testing import assert_array_equal
@@ -92,13 +93,44 @@ def test_makes_one_figure_where_no_axes_are_given(name: str) -> None:
 
 def test_lyapunov_spectrum_draws_exponents_and_errors(ax) -> None:
     plots.lyapunov_spectrum(spectrum(), ax=ax)
-    line, zero = ax.lines
-    assert drawn(line) == ([1, 2], [0.5, -0.25])  # -inf is not drawn
+    line, zero, annihilated = ax.lines
+    assert drawn(line) == ([1, 2], [0.5, -0.25])
+    assert drawn(annihilated) == ([3], [0])  # -inf
+    assert annihilated.get_transform() == ax.get_xaxis_transform()  # 0 is the lower edge
     (container,) = ax.collections
     assert bars(container) == [[[1, 0.4], [1, 0.6]], [[2, -0.25], [2, -0.25]]]  # nor is an unknown error
     assert zero.get_ydata() == [0, 0]
     assert ax.get_xlabel() == "rank of the exponent"
     assert ax.get_ylabel() == "Lyapunov exponent (nats per unit time)"
+
+
+@pytest.mark.parametrize("factors", [(0.9, 0.5, 0.0), (0.0, 0.0, 0.0), (0.9,)])
+def test_lyapunov_spectrum_shows_every_rank_on_an_axis_of_integers(ax, factors: tuple[float, ...]) -> None:
+    scale = torch.tensor(factors, dtype=torch.float64)
+    ds = lyapkit.lyapunov_spectrum(lyapkit.as_map(lambda x: scale * x, state=torch.ones_like(scale)), steps=20)
+    plots.lyapunov_spectrum(ds, ax=ax)
+    size, kept = len(factors), sum(factor > 0 for factor in factors)
+    low, high = ax.get_xlim()
+    assert low <= 1 <= size <= high
+    assert [tick for tick in ax.get_xticks() if low <= tick <= high] == list(range(1, size + 1))
+    x, values = drawn(ax.lines[0])
+    assert x == list(range(1, kept + 1))
+    np.testing.assert_allclose(values, np.log(factors[:kept]), rtol=1e-12)
+    if kept == size:
+        assert (len(ax.lines), ax.get_legend()) == (2, None)
+        return
+    annihilated = ax.lines[2]
+    assert drawn(annihilated)[0] == list(range(kept + 1, size + 1))
+    assert annihilated.get_color() == ax.lines[0].get_color()
+    plots.lyapunov_spectrum(ds, ax=ax)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["-inf: annihilated"]  # once for both
+
+
+def test_annihilated_directions_lie_on_the_axis_of_fractions_too(ax) -> None:
+    scale = torch.tensor([0.5, 0.0], dtype=torch.float64)
+    ds = lyapkit.lyapunov_spectrum(lyapkit.as_map(lambda x: scale * x, state=torch.ones_like(scale)), steps=20)
+    plots.lyapunov_spectrum(ds, ax=ax, fraction_axis=True)
+    assert (drawn(ax.lines[0])[0], drawn(ax.lines[2])[0]) == ([0.5], [1.0])
 
 
 def test_lyapunov_spectrum_of_another_trajectory_in_a_chosen_style(ax) -> None:
@@ -276,8 +308,6 @@ REFUSALS = {
         r"norm must be one of \['inf', '2'\], got '1'",
     ),
     "no provenance": (lambda: plots.hessian_spectrum(xr.Dataset()), "got a Dataset without provenance"),
-    "an array": (lambda: plots.hessian_spectrum(curvature().eigenvalue), "got a DataArray without provenance"),
-    "a number": (lambda: plots.hessian_spectrum(3), "got a int without provenance"),
 }
 for _name, (_function, _) in PLOTS.items():
     _other = "hessian_spectrum" if _name != "hessian_spectrum" else "variational_term"
@@ -292,6 +322,14 @@ def test_refusals_say_what_is_wrong_and_leave_no_figure(name: str) -> None:
     action, message = REFUSALS[name]
     with pytest.raises(ValueError, match=message):
         action()
+    assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize("name", PLOTS)
+@pytest.mark.parametrize("given", [None, 3, curvature().eigenvalue])
+def test_what_is_no_dataset_is_the_wrong_kind_of_argument(name: str, given) -> None:
+    with pytest.raises(TypeError, match=f"the Dataset that {name} returns, got {type(given).__name__}"):
+        PLOTS[name][0](given)
     assert plt.get_fignums() == []
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Protocol
 
 from wcrnn_models.errors import UserError, suggestion
 
-SUCCESS, USER_ERROR, DIVERGED, INTERRUPTED = 0, 2, 3, 130
+SUCCESS, USER_ERROR, DIVERGED, INTERRUPTED, CLOSED_PIPE = 0, 2, 3, 130, 141
 
 COMMANDS = {
     "demo": "wcrnn_models.cli.demo",
@@ -48,22 +50,56 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0 on success, 2 after a user's mistake, or if memory or the range of numbers do not suffice, 3 if training
-        diverged, 130 after Ctrl-C.
+        diverged, 130 after Ctrl-C, 141 if what reads the output has closed it.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    return guard("wcrnn", lambda: _dispatch(arguments, COMMANDS), _explanation)
+
+
+def guard(program: str, action: Callable[[], int], explain: Callable[[Exception], str | None]) -> int:
+    """Run a command: mistakes are one line, and neither Ctrl-C nor a closed pipe gives a traceback.
+
+    Args:
+        program: Its name, which messages begin with.
+        action: The command; returns the exit code. The text of a `KeyboardInterrupt` that it raises is printed.
+        explain: The message for what a user can mend; None for a fault of the program, which is raised.
+
+    Returns:
+        The exit code: that of the action, 2 after an explained error, 130 after Ctrl-C, and 141 as of a process that
+        the signal of a closed pipe ends.
+    """
     try:
-        return _dispatch(arguments, COMMANDS)
+        try:
+            code = action()
+        except SystemExit as error:  # a parser, after --help or a typo it has explained
+            code = error.code if isinstance(error.code, int) else SUCCESS
+        sys.stdout.flush()  # what meets a closed pipe only when the interpreter ends is no longer caught
+        return code
+    except BrokenPipeError:  # such as by `| head -1`
+        with suppress(OSError):  # the interpreter flushes once more when it ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED_PIPE
     except Exception as error:
-        explanation = _explanation(error)
+        explanation = explain(error)
         if explanation is None:
             raise
-        print(f"wcrnn: error: {' '.join(explanation.splitlines())}", file=sys.stderr)
+        print(f"{program}: error: {' '.join(explanation.splitlines())}", file=sys.stderr)
         return USER_ERROR
-    except KeyboardInterrupt:
-        print("wcrnn: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print("; ".join([f"{program}: interrupted", *map(str, stop.args)]), file=sys.stderr)
         return INTERRUPTED
-    except SystemExit as error:  # the parser of a subcommand, after --help or a typo it has explained
-        return error.code if isinstance(error.code, int) else SUCCESS
+
+
+def refuse_empty(arguments: Sequence[str]) -> None:
+    """Refuse arguments without a value, which would be the path of the current directory.
+
+    Raises:
+        UserError: If one is empty or ends with an equals sign.
+    """
+    for argument in arguments:
+        if not argument or (argument.startswith("--") and argument.endswith("=")):
+            what = f"the value of {argument[:-1]}" if argument else "an argument"
+            raise UserError(f"{what} is empty (an unset shell variable?); give a value, or . for the current directory")
 
 
 def _explanation(error: Exception) -> str | None:
@@ -92,10 +128,7 @@ def _dispatch(arguments: list[str], commands: Mapping[str, str]) -> int:
     name = arguments[0]
     if name not in commands:
         raise UserError(f"unknown command {name!r}.{suggestion(name, commands)} Known commands: {', '.join(commands)}")
-    for argument in arguments[1:]:
-        if not argument or (argument.startswith("--") and argument.endswith("=")):  # "" would be the path "."
-            what = f"the value of {argument[:-1]}" if argument else "an argument"
-            raise UserError(f"{what} is empty (an unset shell variable?); give a value, or . for the current directory")
+    refuse_empty(arguments[1:])
     return _load(commands[name]).run(arguments[1:])
 
 

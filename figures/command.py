@@ -1,0 +1,81 @@
+"""What ``python -m figures`` and ``python -m figures.report`` share: mistakes in one line, and where results go."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import tyro
+
+from figures.protocols import ProtocolName
+from wcrnn_models.cli.main import guard, refuse_empty
+from wcrnn_models.errors import UserError
+
+RUNS = Path("runs/figures")
+"""Of trained networks, in the directory where the command is run."""
+
+Arguments = TypeVar("Arguments")
+
+
+def command(program: str, kind: type[Arguments], given: Sequence[str], run: Callable[[Arguments], int]) -> int:
+    """Parse arguments and run a command.
+
+    Args:
+        program: Its name, as it is typed after ``python -m``.
+        kind: The dataclass of its arguments.
+        given: On the command line.
+        run: Does it; returns the exit code.
+
+    Returns:
+        The exit code, see `wcrnn_models.cli.main.guard`.
+    """
+
+    def action() -> int:
+        refuse_empty(given)
+        return run(tyro.cli(kind, args=given, prog=f"python -m {program}"))
+
+    return guard(program, action, _explanation)
+
+
+def _explanation(error: Exception) -> str | None:
+    return str(error) if isinstance(error, UserError | OSError) else None
+
+
+def results_directory(given: Path | None, protocol: ProtocolName | None, runs: Path = RUNS) -> Path:
+    """Where result files are: as given, else beside the runs of a protocol to measure, else the shipped ones.
+
+    The shipped results are thus replaced only where they are named.
+
+    Args:
+        given: Value of ``--data``.
+        protocol: Value of ``--protocol``.
+        runs: Value of ``--runs``.
+    """
+    if given is not None:
+        return given
+    if protocol is not None:
+        return runs / "data" / protocol
+    from figures.scripts import DATA
+
+    return DATA
+
+
+def make_directory(path: Path, option: str) -> None:
+    """Make a directory, unless it is there, and see whether files can be written to it.
+
+    Args:
+        path: Of the directory.
+        option: That names it.
+
+    Raises:
+        UserError: If not.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        reason = "it is a file" if path.is_file() else error.strerror
+        raise UserError(f"cannot write to the directory {path} ({reason}); name another with {option}") from error

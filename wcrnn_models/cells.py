@@ -16,6 +16,7 @@ from wcrnn_models.names import Form, Nonlinearity
 from wcrnn_models.network import RecurrentNetwork, affine, check_sizes, floating_type
 from wcrnn_models.randomness import RandomSource, as_generator
 from wcrnn_models.residuals import Residual, ResidualSpec, dense
+from wcrnn_models.residuals.base import check_fits, rounded
 
 _FORMS = get_args(Form)
 _NONLINEARITIES = get_args(Nonlinearity)
@@ -58,7 +59,7 @@ class WCRNN(RecurrentNetwork):
 
     Raises:
         ValueError: If a size is not positive, a name is unknown, gamma is negative or not finite, or gamma
-            or R does not fit the number of units.
+            or R does not fit the number of units or is too large for ``dtype``.
         TypeError: If a size is not an integer, or ``residual`` or ``coupling`` is of another type.
     """
 
@@ -92,7 +93,7 @@ class WCRNN(RecurrentNetwork):
         self.input_size, self.hidden_size, self.output_size = input_size, hidden_size, output_size
         self.form, self.nonlinearity = form, nonlinearity
         self.residual = _built(residual, hidden_size, dtype)
-        self.register_buffer("coupling", _checked_coupling(coupling, hidden_size).to(dtype))
+        self.register_buffer("coupling", _checked_coupling(coupling, hidden_size, dtype))
         generator = as_generator(rng)  # once: a seed must not give every layer the same numbers
         self.recurrent = affine(hidden_size, hidden_size, generator, dtype)
         self.input = affine(input_size, hidden_size, generator, dtype)
@@ -143,10 +144,10 @@ def _built(residual: ResidualSpec | Residual | Tensor, size: int, dtype: torch.d
         )
     if residual.size != size:
         raise ValueError(f"the residual is for {residual.size} units, but hidden_size is {size}; they must be equal")
-    return copy.deepcopy(residual).to(dtype)
+    return rounded(copy.deepcopy(residual), dtype)
 
 
-def _checked_coupling(coupling: float | Tensor, size: int) -> Tensor:
+def _checked_coupling(coupling: float | Tensor, size: int, dtype: torch.dtype) -> Tensor:
     if isinstance(coupling, bool) or not isinstance(coupling, (int, float, Tensor)):
         raise TypeError(f"coupling must be a number or a tensor, got {type(coupling).__name__}")
     values = torch.as_tensor(coupling, dtype=torch.float64, device="cpu").detach().clone()
@@ -155,7 +156,8 @@ def _checked_coupling(coupling: float | Tensor, size: int) -> Tensor:
     if not bool((values.isfinite() & (values >= 0)).all()):
         worst = values[~(values.isfinite() & (values >= 0))].flatten()[0]
         raise ValueError(f"coupling must be finite and >= 0, got {float(worst)}; the paper uses [0.001, 0.1]")
-    return values
+    check_fits("coupling", values, dtype)
+    return values.to(dtype)
 
 
 def _as_map(network: WCRNN) -> RecurrentMap:

@@ -23,6 +23,7 @@ from wcrnn_models.files import read_json, sha256, write_atomically
 from wcrnn_models.network import RecurrentNetwork
 from wcrnn_models.training.build import build_model
 from wcrnn_models.training.config import TrainConfig
+from wcrnn_models.training.result import CONFIG_FILE, HISTORY_FILE
 from wcrnn_models.values import is_finite, is_integer
 
 FORMAT_VERSION = 1
@@ -135,7 +136,7 @@ def read_checkpoints(directory: str | Path, read: Callable[[list[Path]], T]) -> 
     for _ in range(_ATTEMPTS):
         found = list_checkpoints(directory)
         if not found:
-            raise UserError(f"{directory} holds no checkpoint; give the directory of a run, made by `wcrnn train`")
+            raise _without_checkpoints(Path(directory))
         try:
             return read(found)
         except (UserError, FileNotFoundError):
@@ -203,6 +204,17 @@ def _complete(folder: Path) -> set[Path]:
 
 def _is_complete(weights_path: Path) -> bool:
     return weights_path.is_file() and weights_path.with_suffix(".json").is_file()
+
+
+def _without_checkpoints(directory: Path) -> UserError:
+    if not (directory / CONFIG_FILE).is_file():
+        return UserError(f"{directory} holds no checkpoint; give the directory of a run, made by `wcrnn train`")
+    if not (directory / HISTORY_FILE).is_file():
+        return UserError(f"the run in {directory} has no checkpoint yet; wait, or train it again")
+    return UserError(
+        f"the checkpoints of the run in {directory} are missing; restore its folder {CHECKPOINT_FOLDER}, or delete the "
+        "directory to train again"
+    )
 
 
 def _unsteady(directory: str | Path) -> UserError:

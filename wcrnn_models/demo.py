@@ -16,6 +16,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from lyapkit import plots, save
 from wcrnn_models.analysis import analyze_checkpoint, training_curve
 from wcrnn_models.checkpoints import list_checkpoints
+from wcrnn_models.files import check_result_file
 from wcrnn_models.predictions import Predictions
 from wcrnn_models.tables import exponent_table
 from wcrnn_models.training.config import TrainConfig
@@ -80,7 +81,7 @@ def run_demo(directory: Path, *, epochs: int = 10, progress: bool = False) -> De
         progress: Whether to show progress bars.
 
     Raises:
-        UserError: The directory holds other runs under the same names.
+        UserError: The directory holds other runs under the same names, or something else under that of the file.
     """
     nodes: dict[str, xr.Dataset] = {}
     trees: dict[str, xr.DataTree] = {}
@@ -94,6 +95,7 @@ def run_demo(directory: Path, *, epochs: int = 10, progress: bool = False) -> De
             trees[f"{name}, {moment}"] = tree
             nodes |= {f"{name}/{moment}/{child}": part.to_dataset() for child, part in tree.children.items()}
     tree = xr.DataTree.from_dict(nodes)
+    check_result_file(directory / "analysis.nc")
     files = [save(tree, directory / "analysis.nc")]
     with plt.style.context("lyapkit.plots.paper"):
         figure = draw_overview(tree)

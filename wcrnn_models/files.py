@@ -56,6 +56,27 @@ def read_json(path: Path, remedy: str) -> Any:
         raise UserError(f"{path} is not valid JSON ({error}); {remedy}") from error
 
 
+def check_result_file(path: Path) -> None:
+    """See that a file can be written, before what it is for is computed.
+
+    Raises:
+        UserError: If its directory does not exist or cannot be written, or the name is that of something else.
+    """
+    if not path.parent.is_dir():
+        raise UserError(f"the directory {path.parent} of the result file does not exist; create it first")
+    if path.is_dir():
+        raise UserError(f"the result file {path} is a directory; name a file in it")
+    if path.exists() and not path.is_file():
+        raise UserError(f"the result file {path} is a device or a pipe; name a regular file")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"the directory {path.parent} of the result file cannot be written ({error.strerror}); name another"
+        ) from error
+
+
 def sha256(content: bytes) -> str:
     """SHA-256 of some bytes as 64 hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()

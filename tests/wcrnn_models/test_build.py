@@ -134,9 +134,13 @@ def test_dense_residuals(matrix_file):
         (lambda path: np.save(path, np.eye(3)), r"4 x 4 real numbers, .* got float64 of shape \(3, 3\)"),
         (lambda path: np.save(path, 1j * np.eye(4)), "4 x 4 real numbers, .* got complex128"),
         (lambda path: np.save(path, np.full((4, 4), np.nan)), "must hold finite numbers"),
+        (
+            lambda path: np.save(path, 1e39 * np.eye(4)),
+            r"R.npy: a number must not exceed 3.40282347e\+38, the largest number of torch.float32, got 1e\+39",
+        ),
         (lambda path: save_archive(path), "4 x 4 real numbers, .* got an archive"),
     ],
-    ids=["missing", "damaged", "pickle", "objects", "size", "complex", "nan", "archive"],
+    ids=["missing", "damaged", "pickle", "objects", "size", "complex", "nan", "large", "archive"],
 )
 def test_refused_matrices(matrix_file, write, message):
     write(matrix_file[0])

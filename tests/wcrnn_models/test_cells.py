@@ -215,6 +215,16 @@ SCALAR = residuals.scalar(1.0)
         ({"form": "C"}, ValueError, "form must be one of linear, A, B, got 'C'"),
         ({"nonlinearity": "tnah"}, ValueError, "Did you mean 'tanh'"),
         ({"coupling": -0.1}, ValueError, "coupling must be finite and >= 0, got -0.1"),
+        (
+            {"coupling": 1e300, "dtype": torch.float32},
+            ValueError,
+            r"coupling must not exceed 3.40282347e\+38, the largest number of torch.float32, got 1e\+300",
+        ),
+        (
+            {"residual": residuals.scalar(1e39).build(4, dtype=torch.float64), "dtype": torch.float32},
+            ValueError,
+            r"r must not exceed 3.40282347e\+38, the largest number of torch.float32, got 1e\+39",
+        ),
         ({"coupling": float("nan")}, ValueError, "coupling must be finite"),
         ({"coupling": torch.tensor([0.1, 0.1, float("inf"), 0.1])}, ValueError, "got inf"),
         ({"coupling": torch.ones(3)}, ValueError, r"one number or 4 values.*got shape \(3,\)"),

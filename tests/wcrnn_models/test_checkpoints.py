@@ -354,7 +354,13 @@ def test_missing_twin(saved, suffix):
 def test_missing_files(tmp_path):
     with pytest.raises(UserError, match="there is no checkpoint file"):
         load_checkpoint(tmp_path / "none.safetensors")
-    with pytest.raises(UserError, match="holds no checkpoint"):
+    with pytest.raises(UserError, match="holds no checkpoint; give the directory of a run, made by `wcrnn train`"):
+        load_checkpoint(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match=r"the run in .* has no checkpoint yet; wait, or train it again"):
+        load_checkpoint(tmp_path)
+    (tmp_path / "history.json").write_text("{}")
+    with pytest.raises(UserError, match=r"the checkpoints of the run in .* are missing; restore its folder"):
         load_checkpoint(tmp_path)
     with pytest.raises(UserError, match="there is no directory"):
         list_checkpoints(tmp_path / "none")

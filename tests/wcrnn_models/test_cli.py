@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from wcrnn_models import TrainConfig
 from wcrnn_models.cli import main
 from wcrnn_models.cli.main import COMMANDS
 from wcrnn_models.tasks import AddingProblem, SequentialMNIST, characteristic_frequency
+from wcrnn_models.training import trainer
 
 SMALL = [
     *("--length", "6", "--hidden-size", "8", "--batch-size", "8"),
@@ -107,6 +110,10 @@ def test_divergence_has_its_own_exit_code(tmp_path, capsys):
             "no file no.npy for the residual",
         ),
         (["train", "DIR", "--residual", "informed", "--hidden-size", "7"], "needs an even hidden_size, got 7; use 8"),
+        (
+            ["train", "DIR", "--r", "1e300"],
+            "r must not exceed 3.40282347e+38, the largest number of float32, got 1e+300",
+        ),
         (["train", "DIR", "--coupling", "nan"], "coupling must be finite, got nan"),
         (["train", "DIR", "--learning-rate", "nan"], "learning_rate must be finite, got nan"),
         (["train", "DIR", "--network", "lsmt"], "the network must be one of"),
@@ -128,6 +135,7 @@ def test_divergence_has_its_own_exit_code(tmp_path, capsys):
             "arrays",
             "matrix",
             "odd",
+            "large",
             "nan coupling",
             "nan rate",
         ),
@@ -221,7 +229,20 @@ def test_best_and_final_metric_and_a_warning_without_improvement(tmp_path, capsy
 def test_operating_system_errors_give_one_line(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main(["train", str(tmp_path / "file" / "below")]) == 2
-    assert capsys.readouterr().err.startswith("wcrnn: error: [Errno 20]")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        f"wcrnn: error: the directory {tmp_path / 'file' / 'below'} cannot be made or written (Not a directory); name "
+        "another for the run"
+    )
+
+
+def test_other_operating_system_errors_give_one_line(tmp_path, capsys, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(trainer, "train", fail)
+    assert main(["train", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == "wcrnn: error: [Errno 28] No space left on device\n"
 
 
 @pytest.mark.parametrize(
@@ -258,6 +279,19 @@ def test_interruption(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(AddingProblem, "train_batch", interrupt)
     assert main(["train", str(tmp_path), *SMALL]) == 130
     assert "wcrnn: interrupted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"]], ids=["overview", "parser"])
+def test_a_closed_pipe_ends_the_command_quietly(arguments, buffered):
+    code = "import sys; from wcrnn_models.cli import main; sys.exit(main())"
+    environment = {**os.environ, "PYTHONUNBUFFERED": "" if buffered else "1"}
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as closed:
+        command = [sys.executable, "-c", code, *arguments]
+        done = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, text=True, env=environment)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_data_fetch_and_where(small_mnist, capsys):

@@ -3,6 +3,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from wcrnn_models import TrainConfig, UserError
@@ -67,6 +68,20 @@ def test_it_is_immutable():
         ({"train_size": 0, "task": "smnist"}, "train_size must be at least 1"),
         ({"length": 1}, "length must be at least 2, got 1"),
         ({"r": NAN}, "r must be finite, got nan"),
+        ({"r": 1e39}, r"^r must not exceed 3.40282347e\+38, the largest number of float32, got 1e\+39$"),
+        ({"r": -1e300}, r"^r must not exceed 3.40282347e\+38, the largest number of float32, got -1e\+300$"),
+        ({"r": 10**39}, r"^r must not exceed 3.40282347e\+38, the largest number of float32, got 10{39}$"),
+        ({"coupling": 1e300}, r"^coupling must not exceed 3.40282347e\+38, .* got 1e\+300$"),
+        ({"learning_rate": 1e39}, r"^learning_rate must not exceed 3.40282347e\+38, .* got 1e\+39$"),
+        ({"residual": "heterogeneous", "delta_r": 1e39}, r"^delta_r must not exceed 3.40282347e\+38, .* got 1e\+39$"),
+        (
+            {"residual": "heterogeneous", "r": -3e38, "delta_r": 1e38},
+            r"^\|r\| \+ delta_r / 2 must not exceed 3.40282347e\+38, .* got 3.5e\+38$",
+        ),
+        (
+            {"residual": "heterogeneous", "r": 1.7e308, "delta_r": 1e308, "dtype": "float64"},
+            r"^\|r\| \+ delta_r / 2 must not exceed 1.79769313e\+308, the largest number of float64, got inf$",
+        ),
         ({"r": "1"}, "r must be a number, got '1'"),
         ({"coupling": -0.01}, "coupling must be at least 0, got -0.01"),
         ({"coupling": INFINITY}, "coupling must be finite"),
@@ -119,6 +134,14 @@ def test_it_is_immutable():
 def test_refusals(values, message):
     with pytest.raises(UserError, match=message):
         TrainConfig(**values)
+
+
+def test_the_largest_numbers_of_a_type_are_allowed():
+    largest = float(np.finfo(np.float32).max)
+    assert TrainConfig(r=largest, coupling=largest).r == largest
+    assert TrainConfig(r=1e300, coupling=1e300, dtype="float64").coupling == 1e300
+    with pytest.raises(UserError, match="r must not exceed"):
+        TrainConfig(r=float(np.nextafter(largest, np.inf)))
 
 
 def test_numbers_beyond_floating_point():

@@ -1,6 +1,7 @@
 """The demonstration and `wcrnn analyze`, as a newcomer runs them."""
 
 import math
+import os
 import re
 import shutil
 
@@ -229,6 +230,24 @@ def test_analyze_while_training_deletes_a_checkpoint_that_waits_its_turn(demo, t
     assert main(["analyze", str(run), *QUICK]) == 0
     tree = load(run / "analysis.nc")
     assert [tree[f"{moment}/network"].attrs["iteration"] for moment in ("before", "after")] == [0, 250]
+
+
+def test_a_lost_checkpoint_is_refused_before_the_analyses(demo, tmp_path, monkeypatch, capsys) -> None:
+    """Without the untrained network, another would be shown as that before training."""
+    run = tmp_path / "run"
+    shutil.copytree(demo[0] / "subcritical", run)
+    (run / "checkpoints" / "iteration-00000000.safetensors").unlink()
+    monkeypatch.setattr(analysis, "analyze_checkpoint", lambda *_, **__: pytest.fail("analysed"))
+    assert main(["analyze", str(run), *QUICK]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "checkpoints/iteration-00000000.safetensors is missing; restore the file, or delete the directory" in line
+
+
+def test_a_device_is_no_result_file(demo, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(analysis, "analyze_checkpoint", lambda *_, **__: pytest.fail("analysed"))
+    assert main(["analyze", str(demo[0] / "subcritical"), *QUICK, "--output", os.devnull]) == 2
+    expected = f"wcrnn: error: the result file {os.devnull} is a device or a pipe; name a regular file\n"
+    assert capsys.readouterr().err == expected
 
 
 def test_a_damaged_history_is_refused_before_the_analyses(demo, tmp_path, monkeypatch, capsys) -> None:

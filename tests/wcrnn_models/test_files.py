@@ -1,7 +1,9 @@
+import errno
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import pytest
@@ -29,6 +31,40 @@ def test_leftovers_of_killed_writers_are_removed(tmp_path):
     (tmp_path / "keep.json").write_bytes(b"")
     files.remove_partial_files(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["keep.json"]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: path / "no" / "x.nc", "the directory .*no of the result file does not exist; create it first"),
+        (lambda path: path, "the result file .* is a directory; name a file in it"),
+        (lambda path: pipe(path / "x.nc"), "the result file .*x.nc is a device or a pipe; name a regular file"),
+    ],
+    ids=["nowhere", "directory", "pipe"],
+)
+def test_what_cannot_be_a_result_file_is_refused(tmp_path, make, message):
+    with pytest.raises(UserError, match=message):
+        files.check_result_file(make(tmp_path))
+
+
+def pipe(path):
+    os.mkfifo(path)
+    return path
+
+
+def test_the_check_of_a_result_file_leaves_nothing(tmp_path, monkeypatch):
+    files.check_result_file(tmp_path / "new.nc")
+    (tmp_path / "old.nc").write_bytes(b"old")
+    files.check_result_file(tmp_path / "old.nc")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("old.nc", b"old")]
+
+    def refuse(**_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    message = r"the directory .* of the result file cannot be written \(Permission denied\); name another"
+    with pytest.raises(UserError, match=message):
+        files.check_result_file(tmp_path / "new.nc")
 
 
 def test_sha256_of_the_standard_example():
@@ -67,3 +103,5 @@ def test_the_lock_of_a_killed_process_does_not_block(tmp_path):
 def test_suggestion():
     assert suggestion("trian", ["train", "data"]) == " Did you mean 'train'?"
     assert suggestion("zzz", ["train", "data"]) == ""
+    assert suggestion("figb4", ["fig4", "figB4"]) == " Did you mean 'figB4'?"
+    assert suggestion("FIG4", ["fig4", "figB4"]) == " Did you mean 'fig4'?"

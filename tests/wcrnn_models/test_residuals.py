@@ -287,6 +287,16 @@ NAN = float("nan")
     ("make", "error", "message"),
     [
         (lambda: residuals.scalar(NAN), ValueError, "r must be finite, got nan"),
+        (
+            lambda: residuals.scalar(-1e39).build(3, dtype=torch.float32),
+            ValueError,
+            r"^r must not exceed 3.40282347e\+38, the largest number of torch.float32, got 1e\+39$",
+        ),
+        (
+            lambda: residuals.dense(torch.eye(2, dtype=torch.float64) * 1e300).build(2, dtype=torch.float32),
+            ValueError,
+            r"^weight must not exceed .* got 1e\+300$",
+        ),
         (lambda: residuals.scalar("1"), TypeError, "r must be a real number, got str"),
         (lambda: residuals.rotation(math.inf), ValueError, "phi must be finite"),
         (lambda: residuals.rotation(0.1, NAN), ValueError, "r must be finite"),

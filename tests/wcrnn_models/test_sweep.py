@@ -169,6 +169,33 @@ def test_a_run_that_fails_does_not_stop_the_rest(tmp_path, sequential, in_proces
         assert state(directory / damaged) == sequential[damaged]
 
 
+def test_a_run_that_has_lost_a_checkpoint_fails(tmp_path, in_process):
+    (name,) = sweep([TINY], tmp_path)
+    (tmp_path / name / "checkpoints" / "iteration-00000000.json").unlink()
+    (outcome,) = sweep([TINY], tmp_path).values()
+    assert outcome.status == "failed"
+    assert f"{name}/checkpoints/iteration-00000000.json is missing; restore the file, or delete" in outcome.message
+
+
+def test_a_lost_configuration_is_that_of_the_name(tmp_path, in_process):
+    outcomes = sweep([TINY], tmp_path)
+    (path,) = tmp_path.glob("*/config.json")
+    text = path.read_text()
+    path.unlink()
+    assert sweep([TINY], tmp_path) == outcomes
+    assert path.read_text() == text
+
+
+def test_a_directory_that_cannot_be_made_is_refused(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.mkdir", refuse)
+    message = r"the directory .*new cannot be made or written \(Permission denied\); name another for the sweep"
+    with pytest.raises(UserError, match=message):
+        plan([TINY], tmp_path / "new")
+
+
 def test_divergence_is_an_outcome(tmp_path, in_process):
     (outcome,) = sweep([dataclasses.replace(TINY, r=1e30)], tmp_path).values()
     assert outcome.status == "diverged"
@@ -501,6 +528,10 @@ def test_grids():
         grid(TINY, r=[])
     with pytest.raises(UserError, match="coupling must be at least 0"):
         grid(TINY, coupling=[0.1, -0.1])
+    with pytest.raises(UserError, match="the axis seed has more values than the 100000 runs of a grid; give fewer"):
+        grid(TINY, seed=range(10**20))
+    with pytest.raises(UserError, match="the grid has 100200 runs, more than 100000; give fewer values, or train sev"):
+        grid(TINY, seed=range(334), epochs=range(1, 301))
 
 
 def test_groups_share_sizes_and_batches():

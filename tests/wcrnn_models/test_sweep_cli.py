@@ -155,6 +155,11 @@ def test_axes():
     ("options", "message"),
     [
         (["--over", "R=1"], "the configuration has no field 'R'"),
+        (
+            ["--over", "seed=0..100000000000"],
+            "the range 0..100000000000 has 100000000001 values, more than the 100000 runs of a grid; give fewer",
+        ),
+        (["--over", "seed=1..1000", "--over", "r=1..101"], "the grid has 101000 runs, more than 100000; give fewer"),
         (["--over", "seed"], "--over needs an option and its values"),
         (["--over", "coupling=-1"], "coupling must be at least 0"),
         (["--workers", "0"], "workers must be at least 1, got 0"),
@@ -163,13 +168,21 @@ def test_axes():
         (["--preset", "add100"], "--preset needs --learning-rate"),
         (["--over", "save_at=1.5"], "save_at must be a tuple of integers"),
     ],
-    ids=["field", "values", "value", "workers", "together", "both", "rate", "tuple"],
+    ids=["field", "range", "grid", "values", "value", "workers", "together", "both", "rate", "tuple"],
 )
 def test_mistakes_give_one_line(tmp_path, capsys, options, message):
     assert main(["sweep", str(tmp_path / "runs"), *SMALL, *options]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("wcrnn: error: ")
     assert message in line
+
+
+def test_what_cannot_be_a_result_file_is_explained(tmp_path, capsys, given):
+    (tmp_path / "results.nc").mkdir()
+    assert main(["sweep", str(tmp_path), *SMALL]) == 0
+    captured = capsys.readouterr()
+    assert f"results.nc is not written: the result file {tmp_path / 'results.nc'} is a directory" in captured.err
+    assert captured.out.startswith("1 runs: 1 finished\n")
 
 
 def test_help_explains_everything(capsys):

@@ -1,8 +1,10 @@
 import dataclasses
+import errno
 import json
 import math
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -492,10 +494,73 @@ def test_the_state_of_another_run_is_refused(tmp_path, monkeypatch):
     message = f"config_sha256 is '{CONFIG.fingerprint()}' there and '{other.fingerprint()}' here"
     with pytest.raises(UserError, match=rf"b/resume.pt belongs to another run: {message}"):
         train(other, tmp_path / "b")
-    (tmp_path / "b" / "config.json").unlink()
-    with pytest.raises(UserError, match="belongs to another run"):
-        train(other, tmp_path / "b")
-    assert not (tmp_path / "b" / "config.json").exists()
+
+
+def without_history_and_state(directory):
+    (directory / "history.json").unlink()
+    (directory / "resume.pt").unlink()
+
+
+@pytest.mark.parametrize(
+    ("remove", "found"),
+    [
+        (lambda directory: None, "history.json, resume.pt, checkpoints/"),
+        (lambda directory: shutil.rmtree(directory / "checkpoints"), "history.json, resume.pt"),
+        (without_history_and_state, "checkpoints/"),
+    ],
+    ids=["all", "files", "checkpoints"],
+)
+def test_a_run_without_its_configuration_is_refused(uninterrupted, tmp_path, remove, found):
+    """With another configuration as with its own, which nothing tells apart."""
+    run = tmp_path / "run"
+    shutil.copytree(uninterrupted[0], run)
+    (run / "config.json").unlink()
+    remove(run)
+    for config in (CONFIG, dataclasses.replace(CONFIG, r=0.5)):
+        with pytest.raises(
+            UserError,
+            match=rf"run is damaged: it holds {found} of a run, but not its configuration config.json; restore that "
+            "file, train into another directory, or delete this one",
+        ):
+            train(config, run)
+    assert not (run / "config.json").exists()
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".json"])
+def test_a_finished_run_that_has_lost_a_checkpoint_is_refused(uninterrupted, tmp_path, suffix):
+    run = tmp_path / "run"
+    shutil.copytree(uninterrupted[0], run)
+    assert train(CONFIG, run) == uninterrupted[1]
+    (run / "checkpoints" / f"iteration-00000030{suffix}").unlink()
+    message = (
+        rf"run holds a run, but its checkpoint .*run/checkpoints/iteration-00000030{suffix} is missing; restore the "
+        "file, or delete the directory to train again"
+    )
+    with pytest.raises(UserError, match=message):
+        train(CONFIG, run)
+
+
+def test_an_interrupted_run_that_has_lost_a_checkpoint_is_refused(tmp_path, monkeypatch):
+    interrupted_run(tmp_path, monkeypatch)
+    shutil.rmtree(tmp_path / "checkpoints")
+    with pytest.raises(
+        UserError, match=r"its checkpoint .*iteration-00000000.safetensors is missing; restore the file"
+    ):
+        train(CONFIG, tmp_path)
+
+
+def test_a_chosen_iteration_at_which_a_run_diverged_is_not_listed(tmp_path, monkeypatch):
+    """The metric is finite before training and no longer at the next evaluation, where weights were to be kept."""
+    values = iter([0.5])
+    monkeypatch.setattr(AddingProblem, "metric", lambda *_: next(values, math.nan))
+    config = dataclasses.replace(CONFIG, save_at=(2, 4, 6))
+    result = train(config, tmp_path)
+    assert (result.status, result.diverged_at) == ("diverged", 4)
+    names = {"initial": 0, "best": 0, "final": 0, "2": 2}
+    assert result.checkpoints == {
+        role: f"checkpoints/iteration-{iteration:08d}.safetensors" for role, iteration in names.items()
+    }
+    assert train(config, tmp_path) == result
 
 
 def test_integers_may_stand_for_floats_when_resuming(tmp_path, monkeypatch, uninterrupted):
@@ -561,6 +626,17 @@ def test_a_file_is_not_a_run_directory(tmp_path):
         train(CONFIG, tmp_path / "file")
 
 
+@pytest.mark.parametrize("method", ["mkdir", "touch"])
+def test_a_directory_that_cannot_be_written_is_refused(tmp_path, monkeypatch, method):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(f"pathlib.Path.{method}", refuse)
+    message = r"the directory .*new cannot be made or written \(Permission denied\); name another for the run"
+    with pytest.raises(UserError, match=message):
+        train(CONFIG, tmp_path / "new")
+
+
 def test_an_unusable_device_is_refused(tmp_path):
     with pytest.raises(UserError, match="device 'nonsense' cannot be used here"):
         train(CONFIG, tmp_path, device="nonsense")
@@ -592,7 +668,7 @@ def test_a_run_that_fails_before_its_first_evaluation_leaves_nothing(tmp_path, m
 
 def test_a_failed_run_leaves_what_was_there(tmp_path, monkeypatch):
     """Neither other files nor a directory that existed are deleted, and another configuration can follow."""
-    kept = tmp_path / "run" / "checkpoints" / "iteration-00000000.safetensors"
+    kept = tmp_path / "run" / "checkpoints" / "notes.json"
     kept.parent.mkdir(parents=True)
     kept.write_bytes(b"precious")
     (tmp_path / "empty").mkdir()
@@ -601,9 +677,30 @@ def test_a_failed_run_leaves_what_was_there(tmp_path, monkeypatch):
     for name in ("run", "empty"):
         with pytest.raises(UserError, match="run `wcrnn data fetch mnist`"):
             train(TrainConfig(task="smnist"), tmp_path / name)
+    with monkeypatch.context() as patch:  # after the untrained network has been kept
+        interrupt_at_once(patch)
+        with pytest.raises(Interrupted):
+            train(CONFIG, tmp_path / "run")
+    assert [path.name for path in kept.parent.iterdir()] == ["notes.json"]
     assert kept.read_bytes() == b"precious"
     assert [path.name for path in (tmp_path / "empty").iterdir()] == [".lock"]
     assert train(CONFIG, tmp_path / "empty").status == "finished"
+    assert train(CONFIG, tmp_path / "run").status == "finished"
+
+
+def test_a_run_that_diverged_at_once_keeps_its_record_when_what_follows_fails(tmp_path, monkeypatch):
+    """It is complete, though it has no evaluation."""
+    config = dataclasses.replace(CONFIG, r=1e30)
+
+    def fail(*_, **__):
+        raise Interrupted
+
+    with monkeypatch.context() as patch:
+        patch.setattr("wcrnn_models.training.trainer.tqdm", fail)
+        with pytest.raises(Interrupted):
+            train(config, tmp_path)
+    assert (tmp_path / "config.json").read_text() == config.to_json()
+    assert train(config, tmp_path).status == "diverged"
 
 
 def test_a_run_that_was_claimed_before_stays_claimed(tmp_path, monkeypatch):

@@ -64,20 +64,18 @@ def run(arguments: Sequence[str]) -> int:
     from wcrnn_models.analysis import analyze_checkpoint, training_curve
     from wcrnn_models.cli.main import SUCCESS
     from wcrnn_models.errors import UserError
+    from wcrnn_models.files import check_result_file
     from wcrnn_models.tables import exponent_table
-    from wcrnn_models.training.result import TrainResult
-    from wcrnn_models.training.run import HISTORY_FILE
+    from wcrnn_models.training.result import HISTORY_FILE, TrainResult, ended_result
 
     for name in ("samples", "trajectories", "k", "hessian_k", "record_every"):  # before the first long computation
         if (number := getattr(parsed, name)) is not None and number < 1:
             raise UserError(f"{name} must be at least 1, got {number}")
+    ended_result(parsed.path)  # refuses a run that has lost a checkpoint: another would be taken for its first or last
     with tempfile.TemporaryDirectory() as folder:
         chosen = _copies(parsed.path, Path(folder))
         output = parsed.output or _default_output(parsed.path)
-        if not output.parent.is_dir():
-            raise UserError(f"the directory {output.parent} of the result file does not exist; create it first")
-        if output.is_dir():
-            raise UserError(f"the result file {output} is a directory; name a file in it")
+        check_result_file(output)
         history = parsed.path / HISTORY_FILE
         training = training_curve(TrainResult.read(history)) if history.is_file() else None
         trees = {

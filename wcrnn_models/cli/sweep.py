@@ -70,6 +70,7 @@ def run(arguments: Sequence[str]) -> int:
     axes = _axes(parsed.over)
     from lyapkit import save
     from wcrnn_models.cli.main import DIVERGED, SUCCESS, USER_ERROR
+    from wcrnn_models.files import check_result_file
     from wcrnn_models.sweeps import analyze_sweep, collect, grid, run_name, sweep
     from wcrnn_models.sweeps.analyze import ANALYSIS_FOLDER
     from wcrnn_models.sweeps.layout import read_result
@@ -83,6 +84,7 @@ def run(arguments: Sequence[str]) -> int:
     print(render({name: Row(planned[name], outcomes[name].ended, read_result(directory / name)) for name in outcomes}))
     failed = [outcome for outcome in outcomes.values() if outcome.status == "failed"]
     try:
+        check_result_file(directory / "results.nc")
         print(f"written to {save(collect(directory, configs, unfinished='include'), directory / 'results.nc')}")
     except UserError as error:
         print(f"wcrnn: results.nc is not written: {error}", file=sys.stderr)
@@ -126,6 +128,10 @@ def _value(text: str) -> list[Any]:
         first, last = map(int, match.groups())
         if last < first:
             raise UserError(f"the range {text} is empty; give the smaller number first")
+        from wcrnn_models.sweeps.grids import MAX_RUNS  # here, because its package imports PyTorch
+
+        if (count := last - first + 1) > MAX_RUNS:
+            raise UserError(f"the range {text} has {count} values, more than the {MAX_RUNS} runs of a grid; give fewer")
         return list(range(first, last + 1))
     try:
         return [json.loads(text)]

@@ -59,11 +59,35 @@ class ResidualSpec:
         The numbers are computed in float64 and then rounded to ``dtype`` (default: PyTorch's default type).
 
         Raises:
-            ValueError: If ``size`` is not positive or does not fit the recipe.
+            ValueError: If ``size`` is not positive or does not fit the recipe, or a number is too large for ``dtype``.
         """
         if size < 1:
             raise ValueError(f"the size of a residual must be at least 1, got {size}")
-        return self.construct(size).to(torch.get_default_dtype() if dtype is None else dtype)
+        return rounded(self.construct(size), torch.get_default_dtype() if dtype is None else dtype)
+
+
+def rounded(residual: Residual, dtype: torch.dtype) -> Residual:
+    """The residual with its numbers rounded to ``dtype``, in place.
+
+    Raises:
+        ValueError: If one of them is too large for it.
+    """
+    for name, buffer in residual.named_buffers():
+        check_fits(name, buffer, dtype)
+    return residual.to(dtype)
+
+
+def check_fits(name: str, value: Tensor, dtype: torch.dtype) -> None:
+    """Refuse a number that would become infinite.
+
+    Raises:
+        ValueError: If an entry is larger than all numbers of ``dtype``.
+    """
+    if not bool(value.to(dtype).isfinite().all()):
+        largest = float(value.abs().max())
+        raise ValueError(
+            f"{name} must not exceed {torch.finfo(dtype).max:.9g}, the largest number of {dtype}, got {largest}"
+        )
 
 
 def check_finite_number(name: str, value: float) -> float:

@@ -14,7 +14,7 @@ from lyapkit import load, save
 from wcrnn_models.analysis import analyze_checkpoint
 from wcrnn_models.checkpoints import CHECKPOINT_FOLDER
 from wcrnn_models.errors import UserError
-from wcrnn_models.files import sha256
+from wcrnn_models.files import check_result_file, sha256
 from wcrnn_models.sweeps.assemble import By, assemble, concatenate
 from wcrnn_models.sweeps.pools import make_pool
 from wcrnn_models.sweeps.results import chosen_runs, shared_provenance
@@ -124,13 +124,14 @@ def _analyze(file: Path, options: Mapping[str, Any]) -> None:
     described = json.dumps(dict(options), sort_keys=True, default=str)
     if _written_for(path) == (described, sha256(file.read_bytes())):
         return
+    path.parent.mkdir(exist_ok=True)
+    check_result_file(path)
     tree = analyze_checkpoint(file, **options)
     tree.attrs |= {
         "options_json": described,
         "checkpoint_sha256": tree["network"].attrs["checkpoint_sha256"],
         "iteration": tree["network"].attrs["iteration"],
     }
-    path.parent.mkdir(exist_ok=True)
     save(tree, path)
 
 

@@ -57,8 +57,8 @@ def sweep(
         How every run ended, by the name of its directory. `collect` makes one Dataset of the results.
 
     Raises:
-        UserError: If there is nothing to train, a number is out of range, ``directory`` is a file, or the scheduler
-            cannot be reached.
+        UserError: If there is nothing to train, a number is out of range, ``directory`` is a file or cannot be
+            made or written, or the scheduler cannot be reached.
 
     Example:
         >>> import tempfile

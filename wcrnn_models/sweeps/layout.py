@@ -9,9 +9,8 @@ from pathlib import Path
 from wcrnn_models.errors import UserError
 from wcrnn_models.files import write_atomically
 from wcrnn_models.training.config import TrainConfig
-from wcrnn_models.training.result import TrainResult
+from wcrnn_models.training.result import CONFIG_FILE, HISTORY_FILE, TrainResult
 
-CONFIG_FILE, HISTORY_FILE = "config.json", "history.json"
 _DIGITS = 16  # of the hash; two of a million runs share them with a probability of 3e-8
 
 
@@ -28,6 +27,8 @@ def run_name(config: TrainConfig) -> str:
 def plan(configs: Iterable[TrainConfig], directory: Path) -> dict[str, TrainConfig]:
     """Make the directories of some configurations, so that also those that have not begun are known.
 
+    A configuration that was lost is written again: the name of the directory is its hash, so that it is that one.
+
     Args:
         configs: What to train; of equal ones, one counts.
         directory: The directory of the sweep.
@@ -36,7 +37,7 @@ def plan(configs: Iterable[TrainConfig], directory: Path) -> dict[str, TrainConf
         The configurations by the names of their directories.
 
     Raises:
-        UserError: If ``directory`` is a file.
+        UserError: If ``directory`` is a file, or cannot be made or written.
     """
     planned = {run_name(config): config for config in configs}
     for name, config in planned.items():
@@ -45,6 +46,10 @@ def plan(configs: Iterable[TrainConfig], directory: Path) -> dict[str, TrainConf
             path.parent.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
             raise UserError(f"{directory} is or contains a file where a directory should be; name another") from None
+        except OSError as error:
+            raise UserError(
+                f"the directory {directory} cannot be made or written ({error.strerror}); name another for the sweep"
+            ) from error
         while not path.exists():
             try:
                 write_atomically(path, config.to_json().encode())

@@ -16,6 +16,7 @@ from wcrnn_models.errors import UserError
 from wcrnn_models.sweeps.claims import claim
 from wcrnn_models.sweeps.layout import read_result
 from wcrnn_models.training.config import TrainConfig
+from wcrnn_models.training.result import ended_result
 
 ATTEMPTS_FILE = "attempts.jsonl"
 """One line when a process begins or goes on with a run, and one when it stops in order."""
@@ -103,11 +104,11 @@ def complete(run: Path) -> Outcome | None:
     """The outcome of a run that has ended, from its directory; None if it has not.
 
     Raises:
-        UserError: If its history is damaged.
+        UserError: If its history is damaged, or a checkpoint that it names is missing.
     """
-    result = read_result(run)
-    if result is None or result.status == "running":
+    if (result := ended_result(run)) is None:
         return None
+    assert result.status != "running"
     return Outcome(run.name, result.status, result.warning or "")
 
 

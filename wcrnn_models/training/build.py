@@ -14,6 +14,7 @@ from wcrnn_models.baselines import LSTM, S4D, URLSTM, ResidualElman
 from wcrnn_models.cells import WCRNN
 from wcrnn_models.errors import UserError
 from wcrnn_models.network import RecurrentNetwork
+from wcrnn_models.residuals.base import check_fits
 from wcrnn_models.tasks import (
     AddingProblem,
     ArrayTask,
@@ -42,7 +43,7 @@ def build_model(config: TrainConfig, *, matrix: Tensor | None = None) -> Recurre
         matrix: R of a dense residual, from a checkpoint; read from ``config.residual_file`` if not given.
 
     Raises:
-        UserError: If the file of a dense residual is missing, damaged or of another size.
+        UserError: If the file of a dense residual is missing, damaged, of another size or too large in its numbers.
     """
     sizes = _sizes(config)
     rng, dtype = _generator(config.seed, _WEIGHTS), _DTYPES[config.dtype]
@@ -158,7 +159,12 @@ def _read_matrix(config: TrainConfig) -> Tensor:
         raise UserError(f"{path} must hold {size} x {size} real numbers, as hidden_size asks for, got {found}")
     if not np.isfinite(entries).all():
         raise UserError(f"{path} must hold finite numbers, got one that is not")
-    return torch.tensor(entries, dtype=torch.float64)
+    matrix = torch.tensor(entries, dtype=torch.float64)
+    try:
+        check_fits("a number", matrix, _DTYPES[config.dtype])
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from error
+    return matrix
 
 
 def _generator(seed: int, stream: int) -> torch.Generator:

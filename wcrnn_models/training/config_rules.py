@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import fields
 from typing import TYPE_CHECKING, get_args
 
@@ -17,6 +18,7 @@ SEQUENCE_LENGTHS = {"smnist": 784, "psmnist": 784, "scifar10": 1024}
 """Steps of the tasks whose sequences are images."""
 
 _LARGEST = 2**31 - 1  # of sizes and counts; no memory holds more
+_LARGEST_NUMBERS = {"float32": (2 - 2**-23) * 2.0**127, "float64": sys.float_info.max}
 _WCRNN_ONLY = ("form", "nonlinearity", "residual", "r", "phi", "delta_r", "residual_file", "coupling")
 
 
@@ -58,6 +60,7 @@ def check(config: TrainConfig) -> None:
     _check_model(config)
     if config.model == "wcrnn":
         _check_residual(config)
+    _check_size(config)
 
 
 def _check_task(config: TrainConfig) -> None:
@@ -127,6 +130,18 @@ def _check_residual(config: TrainConfig) -> None:
         raise UserError(f"residual_file does not go with residual '{config.residual}'; leave it out, or use 'dense'")
     if config.residual in ("informed", "dense") and config.r != _defaults(config)["r"]:
         raise UserError(f"r does not go with residual '{config.residual}', which has its own magnitudes; leave it out")
+
+
+def _check_size(config: TrainConfig) -> None:
+    """Refuse numbers that the type of the network cannot hold."""
+    largest = _LARGEST_NUMBERS[config.dtype]
+    numbers = {name: getattr(config, name) for name in ("r", "coupling", "learning_rate")}
+    if config.delta_r is not None:
+        numbers["delta_r"] = config.delta_r
+        numbers["|r| + delta_r / 2"] = abs(config.r) + config.delta_r / 2
+    for name, value in numbers.items():
+        if is_number(value) and abs(value) > largest:
+            raise UserError(f"{name} must not exceed {largest:.9g}, the largest number of {config.dtype}, got {value}")
 
 
 def _defaults(config: TrainConfig) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import Any, Literal, get_args
 from wcrnn_models.errors import UserError
 from wcrnn_models.files import read_json
 from wcrnn_models.values import is_finite, is_integer
+
+CONFIG_FILE, HISTORY_FILE = "config.json", "history.json"
+"""Files of a run directory: the `TrainConfig`, and the `TrainResult` so far."""
 
 Status = Literal["running", "finished", "diverged"]
 
@@ -41,7 +45,8 @@ class TrainResult:
             ``divergence_loss``; None otherwise.
         warning: What went wrong, None if nothing.
         checkpoints: Names of the kept checkpoints in the run directory: ``initial``, ``best``, ``final``, and by
-            their iteration those of ``save_at``.
+            their iteration those of ``save_at`` that were reached, but for one at which an evaluation found
+            that the run diverged.
     """
 
     status: Status
@@ -76,6 +81,45 @@ class TrainResult:
         if fault := _fault(values):
             raise UserError(f"{path} is not the history of a training run: {fault}; {remedy}")
         return cls(**values)
+
+
+def ended_result(directory: Path) -> TrainResult | None:
+    """The result of a run that has ended, None if there is none or the run goes on.
+
+    Args:
+        directory: The directory of the run.
+
+    Raises:
+        UserError: If the history is damaged, or a checkpoint that it names is missing.
+    """
+    path = directory / HISTORY_FILE
+    if not path.exists():
+        return None
+    result = TrainResult.read(path)
+    if result.status == "running":
+        return None
+    refuse_missing_checkpoints(directory, result.checkpoints.values())
+    return result
+
+
+def refuse_missing_checkpoints(directory: Path, names: Iterable[str]) -> None:
+    """Demand that the checkpoints of a run exist, without reading them.
+
+    Args:
+        directory: The directory of the run.
+        names: Of their weights, relative to it.
+
+    Raises:
+        UserError: If a file is missing.
+    """
+    for name in names:
+        weights = directory / name
+        for file in (weights, weights.with_suffix(".json")):
+            if not file.is_file():
+                raise UserError(
+                    f"{directory} holds a run, but its checkpoint {file} is missing; restore the file, or delete the "
+                    "directory to train again"
+                )
 
 
 def course_fault(iterations: object, **measured: object) -> str | None:

@@ -16,10 +16,9 @@ from wcrnn_models.tasks.task import Batch
 from wcrnn_models.training.adjoint import fast_forward
 from wcrnn_models.training.build import build_model, build_task
 from wcrnn_models.training.config import TrainConfig
-from wcrnn_models.training.result import Status, TrainResult
+from wcrnn_models.training.result import HISTORY_FILE, Status, TrainResult, refuse_missing_checkpoints
 from wcrnn_models.training.resume import Progress, RunIdentity, load_progress, save_progress
 
-HISTORY_FILE = "history.json"
 RESUME_FILE = "resume.pt"
 
 
@@ -37,7 +36,8 @@ class Run:
         result: The result once the run has ended, None before.
 
     Raises:
-        UserError: If the state to go on from is damaged, data are missing, or ``save_at`` lies beyond the end.
+        UserError: If the state to go on from is damaged, a checkpoint of it or data are missing, or ``save_at`` lies
+            beyond the end.
     """
 
     def __init__(self, config: TrainConfig, directory: Path, device: torch.device) -> None:
@@ -62,6 +62,8 @@ class Run:
         if (resume := directory / RESUME_FILE).exists():
             self.measured = load_progress(resume, self.identity, self.model, self.optimizer)
         self.iteration = self.measured.iteration if self.measured.iterations else 0
+        if self.measured.iterations:
+            refuse_missing_checkpoints(directory, self._kept_files().values())
         self.result: TrainResult | None = None
         self._losses: list[float] = []  # since the last evaluation, as the norms
         self._norms: list[float] = []
@@ -208,13 +210,17 @@ class Run:
     def _kept(self) -> dict[str, str]:
         best = self._best()
         iterations = self.measured.iterations or [0]
-        saved = sorted(iteration for iteration in set(self.config.save_at) if iteration <= self.iteration)
+        reached = sorted(iteration for iteration in set(self.config.save_at) if iteration <= self.iteration)
+        saved = {str(iteration): _checkpoint_name(iteration) for iteration in reached}
         return {
             "initial": _checkpoint_name(0),
             "best": _checkpoint_name(iterations[best or 0]),
             "final": _checkpoint_name(iterations[-1]),
-            **{str(iteration): _checkpoint_name(iteration) for iteration in saved},
+            **{role: name for role, name in saved.items() if (self.checkpoints / f"{name}.safetensors").is_file()},
         }
+
+    def _kept_files(self) -> dict[str, str]:
+        return {role: f"{CHECKPOINT_FOLDER}/{name}.safetensors" for role, name in self._kept().items()}
 
     def _write_history(self, status: Status, diverged_at: int | None = None) -> TrainResult:
         measured, best = self.measured, self._best()
@@ -239,7 +245,7 @@ class Run:
             test_metrics=list(measured.test_metrics),
             diverged_at=diverged_at,
             warning=warning,
-            checkpoints={role: f"{CHECKPOINT_FOLDER}/{name}.safetensors" for role, name in self._kept().items()},
+            checkpoints=self._kept_files(),
         )
         write_atomically(self.directory / HISTORY_FILE, result.to_json().encode())
         return result

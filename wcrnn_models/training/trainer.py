@@ -15,12 +15,9 @@ from wcrnn_models.checkpoints import CHECKPOINT_FOLDER
 from wcrnn_models.errors import UserError
 from wcrnn_models.files import LOCK_FILE, exclusive, write_atomically
 from wcrnn_models.training.config import TrainConfig
-from wcrnn_models.training.result import TrainResult
-from wcrnn_models.training.run import HISTORY_FILE as HISTORY_FILE
+from wcrnn_models.training.result import CONFIG_FILE, HISTORY_FILE, TrainResult, ended_result
 from wcrnn_models.training.run import RESUME_FILE, Run
 from wcrnn_models.training.tensorboard import Board
-
-CONFIG_FILE = "config.json"
 
 
 def train(
@@ -54,9 +51,9 @@ def train(
         stopped being finite, or the loss exceeded ``divergence_loss``; training ends there.
 
     Raises:
-        UserError: If the directory belongs to another configuration or to a running process, a file in it is
-            damaged, the data of the task are missing, the device cannot be used, or TensorBoard is not installed or
-            given a file.
+        UserError: If the directory belongs to another configuration or to a running process or cannot be written, a
+            file in it is damaged or missing, the data of the task are missing, the device cannot be used, or
+            TensorBoard is not installed or given a file.
     """
     directory = Path(directory)
     board = None if tensorboard is None else Board(Path(tensorboard))
@@ -92,18 +89,17 @@ def open_run(config: TrainConfig, directory: Path, device: torch.device) -> Iter
         The run, or the result if it is complete already.
 
     Raises:
-        UserError: If the directory belongs to another configuration or to a running process, or a file in it is
-            damaged, or as `Run` says.
+        UserError: If the directory belongs to another configuration or to a running process or cannot be written, or
+            a file in it is damaged or missing, or as `Run` says.
     """
     missing = [path for path in (directory / CHECKPOINT_FOLDER, directory, *directory.parents) if not path.exists()]
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise UserError(f"{directory} is a file; name a directory for the run") from None
+    _make_writable(directory)
     with exclusive(directory):
-        _refuse_other_configuration(directory, config)
-        history = directory / HISTORY_FILE
-        if history.exists() and (result := TrainResult.read(history)).status != "running":
+        if (directory / CONFIG_FILE).exists():
+            _refuse_other_configuration(directory, config)
+        else:
+            _refuse_lost_configuration(directory)
+        if (result := ended_result(directory)) is not None:
             yield result
             return
         claimed = (directory / CONFIG_FILE).exists()
@@ -112,7 +108,7 @@ def open_run(config: TrainConfig, directory: Path, device: torch.device) -> Iter
             write_atomically(directory / CONFIG_FILE, config.to_json().encode())
             yield run
         except BaseException:
-            if not claimed and not (directory / RESUME_FILE).exists():
+            if not claimed and not any((directory / name).exists() for name in (RESUME_FILE, HISTORY_FILE)):
                 _undo(directory, missing)
             raise
 
@@ -132,12 +128,29 @@ def usable(device: torch.device | str) -> torch.device:
     return number.device
 
 
+def _make_writable(directory: Path) -> None:
+    """Make a directory, and in it the file of the lock, to see that files can be written there."""
+    if directory.exists() and not directory.is_dir():
+        raise UserError(f"{directory} is a file; name a directory for the run")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / LOCK_FILE).touch()
+    except OSError as error:
+        raise UserError(
+            f"the directory {directory} cannot be made or written ({error.strerror}); name another for the run"
+        ) from error
+
+
 def _undo(directory: Path, made: Sequence[Path]) -> None:
     """Free the directory of a run without an evaluation, and delete the given directories, innermost first."""
+    checkpoints = directory / CHECKPOINT_FOLDER
+    for weights in checkpoints.glob("*.safetensors"):  # before the configuration, without which they count as damage
+        weights.with_suffix(".json").unlink(missing_ok=True)
+        weights.unlink()
     (directory / CONFIG_FILE).unlink(missing_ok=True)
     with suppress(OSError):  # what cannot be deleted, such as a directory with other files, stays
-        if directory / CHECKPOINT_FOLDER in made:
-            shutil.rmtree(directory / CHECKPOINT_FOLDER)
+        if checkpoints in made:
+            shutil.rmtree(checkpoints)
         if directory in made and [path.name for path in directory.iterdir()] == [LOCK_FILE]:
             (directory / LOCK_FILE).unlink()
             for path in made[1:]:
@@ -147,8 +160,6 @@ def _undo(directory: Path, made: Sequence[Path]) -> None:
 def _refuse_other_configuration(directory: Path, config: TrainConfig) -> None:
     """A directory belongs to one configuration."""
     path = directory / CONFIG_FILE
-    if not path.exists():
-        return
     try:
         present = asdict(TrainConfig.from_json(path.read_bytes()))
     except UserError as error:
@@ -162,4 +173,16 @@ def _refuse_other_configuration(directory: Path, config: TrainConfig) -> None:
         raise UserError(
             f"{directory} holds a run with another configuration: {', '.join(differences)}; train into "
             "another directory, or give the same options to continue that run"
+        )
+
+
+def _refuse_lost_configuration(directory: Path) -> None:
+    """Nothing says what the files of a run without its configuration were trained with."""
+    found = [name for name in (HISTORY_FILE, RESUME_FILE) if (directory / name).exists()]
+    if any((directory / CHECKPOINT_FOLDER).glob("*.safetensors")):
+        found.append(f"{CHECKPOINT_FOLDER}/")
+    if found:
+        raise UserError(
+            f"{directory} is damaged: it holds {', '.join(found)} of a run, but not its configuration {CONFIG_FILE}; "
+            "restore that file, train into another directory, or delete this one"
         )

@@ -39,7 +39,8 @@ def draw(data: Mapping[str, xr.DataTree]) -> Figure:
         plots.hessian_spectrum(untrained["hessian_spectrum"], ax=curvature, color=color)
         plots.gradient_propagation(untrained["gradient_propagation"], ax=gradients, color=color, lines=8)
     exponents.annotate("dashed: $\\log r$", (0.98, 0.4), xycoords="axes fraction", ha="right")
-    spread = over_seeds({"A": training, "A, dotted": slower})
+    alike = slower.sizes["seed"] == training.sizes["seed"]
+    spread = over_seeds({"A": training} if alike else {"A, solid": training, "A, dotted": slower})
     note = notes(spread, "A, crosses: diverged" * bool(crosses), "B\N{EN DASH}D: untrained, first seed")
     caption_line(figure, [tree, slow], note)
     return figure

@@ -12,10 +12,10 @@ from figures.style import strength_color
 from training_results import footnote, result, training
 
 
-def data(seeds):
+def data(seeds, slow_seeds=1):
     untrained = {"seed": [0], "r": list(STRENGTH_CLASSES), "checkpoint": [0]}
     usual = training({"seed": list(range(seeds)), "r": list(STRENGTH_CLASSES)}, rng=1)
-    slow = training({"seed": [0], "learning_rate": [0.002], "r": list(STRENGTH_CLASSES)}, rng=2)
+    slow = training({"seed": list(range(slow_seeds)), "learning_rate": [0.002], "r": list(STRENGTH_CLASSES)}, rng=2)
     children = {
         "training": usual.assign_attrs(config_json=json.dumps({"learning_rate": 0.02})),
         "variational_term": variational_term(untrained),
@@ -25,7 +25,7 @@ def data(seeds):
     slow = slow.assign_attrs(config_json=json.dumps({"learning_rate": 0.002}))
     return {
         "residual_strength": result("residual_strength", children, seeds),
-        "smaller_learning_rate": result("smaller_learning_rate", {"training": slow}, seeds=1),
+        "smaller_learning_rate": result("smaller_learning_rate", {"training": slow}, slow_seeds),
     }
 
 
@@ -44,7 +44,15 @@ def test_diverged_runs_of_both_learning_rates_are_crossed(draw, seeds):
     ]
     assert [cross.get_color() for cross in crosses] == [strength_color(r) for r in (1.01, 1.0025)]
     assert "A, crosses: diverged" in footnote(figure)
-    assert ("A: mean and range over seeds" in footnote(figure)) == (seeds > 1)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "slow_seeds", "spread"), [(1, 1, ""), (2, 1, "A, solid"), (1, 2, "A, dotted"), (2, 2, "A")]
+)
+def test_the_caption_says_which_lines_are_means(draw, seeds, slow_seeds, spread):
+    text = footnote(draw(data(seeds, slow_seeds)))
+    assert ("mean and range over seeds" in text) == bool(spread)
+    assert not spread or f" {spread}: mean and range over seeds" in text
 
 
 def test_nothing_is_said_of_crosses_where_there_are_none(draw):

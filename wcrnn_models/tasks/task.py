@@ -12,6 +12,8 @@ from torch import Tensor
 Batch = tuple[Tensor, Tensor]
 """Inputs, shape (T, B, M), and targets, whose first dimension is B."""
 
+MetricName = Literal["mse", "rms", "accuracy"]
+
 
 class Task(ABC):
     """Sequences to read and targets to hit, with a loss to train on and a metric to report.
@@ -34,7 +36,7 @@ class Task(ABC):
     name: ClassVar[str]
     input_size: int
     output_size: int
-    metric_name: Literal["rms", "accuracy"]
+    metric_name: MetricName
     higher_is_better: bool
     minimal_performance: float | None
     sequence_length: int
@@ -46,7 +48,7 @@ class Task(ABC):
 
     @abstractmethod
     def test_batches(self) -> Iterator[Batch]:
-        """The test set in a fixed order, every sample once; the last batch may be smaller."""
+        """The samples to judge by in a fixed order, each once; the last batch may be smaller."""
 
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:

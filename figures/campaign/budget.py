@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import _thread
 import re
+import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,7 +59,11 @@ def budget(limit: float | None) -> Iterator[None]:
 
     def stop() -> None:
         passed.set()
-        _thread.interrupt_main()
+        main = threading.main_thread().ident
+        if sys.platform != "win32" and main is not None:
+            signal.pthread_kill(main, signal.SIGINT)  # also wakes a thread that sleeps
+        else:
+            _thread.interrupt_main()
 
     timer = threading.Timer(limit, stop)
     timer.daemon = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from filelock import FileLock
 from wcrnn_models.errors import UserError
 from wcrnn_models.files import read_json, write_atomically
 from wcrnn_models.training.config import TrainConfig
-from wcrnn_models.training.result import TrainResult
+from wcrnn_models.training.result import MEASURED, TrainResult
 
 RECORDS = Path(__file__).parents[1] / "data" / "campaign"
 """The shipped records."""
@@ -86,14 +86,13 @@ def add_records(folder: Path, stage: str, new: Sequence[Record]) -> None:
 
 def _entry(record: Record) -> dict[str, Any]:
     """Return a record as JSON has it; checkpoints, which stay on the machine, are left out."""
-    rounded = {
-        name: [_rounded(value) for value in getattr(record.result, name)]
-        for name in ("train_losses", "gradient_norms", "test_metrics")
-    }
-    best = record.result.best_metric
-    result = replace(record.result, checkpoints={}, best_metric=None if best is None else _rounded(best), **rounded)
+    result: dict[str, Any] = {**asdict(record.result), "checkpoints": {}}
+    for name in MEASURED:
+        result[name] = [_rounded(value) for value in result[name]]
+    if result["best_metric"] is not None:
+        result["best_metric"] = _rounded(result["best_metric"])
     weights = {name: [_rounded(norm) for norm in norms] for name, norms in record.weights.items()}
-    return {**asdict(record), "config": asdict(record.config), "result": asdict(result), "weights": weights}
+    return {**asdict(record), "config": asdict(record.config), "result": result, "weights": weights}
 
 
 def _record(entry: dict[str, Any]) -> Record:

@@ -111,9 +111,8 @@ def hessian_spectrum(
           holds the pole at eta lambda = 1: there all three are infinite;
         - with ``learning_rate``: ``stable_learning_rate``, 2(1 + b)/lambda with the largest positive eigenvalue lambda
           of those found, infinite where none is positive. A larger rate of `torch.optim.SGD` with momentum b (heavy
-          ball, not Nesterov, for which it is 2(1 + b)/((1 + 2b) lambda)) leaves a minimum of this curvature. Where the
-          largest eigenvalue may be another than those found, with ``which="SA"`` or all of "LM" negative, a warning
-          says so;
+          ball; for Nesterov's it is 2(1 + b)/((1 + 2b) lambda)) leaves a minimum of this curvature. ``which="LA"``
+          always finds the largest eigenvalue, "LM" unless all it finds are negative, "SA" not;
         - on request ``eigenvector`` (parameter, rank): the flattened parameters one after the other, in the order of
           ``parameters`` in ``config_json``, a list of names with shapes.
 
@@ -238,12 +237,6 @@ def hessian_spectrum(
     if learning_rate is not None:
         values |= effective_learning_rates(values["eigenvalue"], values["residual"], learning_rate)
         values["stable_learning_rate"] = np.array(stable_learning_rate(values["eigenvalue"], momentum))
-        if k < size and (which == "SA" or (which == "LM" and bool((pairs.values <= 0).all()))):
-            warnings.warn(
-                "the largest positive eigenvalue may be another than those found, so that stable_learning_rate may be "
-                'too large; use which="LA".',
-                stacklevel=2,
-            )
     if eigenvectors:
         values["eigenvector"] = pairs.vectors[:, order.to(pairs.vectors.device)].cpu().numpy()
         coordinates["parameter"] = np.arange(problem.size)

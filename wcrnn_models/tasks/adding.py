@@ -70,15 +70,20 @@ class AddingProblem(Task):
             raise UserError(f"seed must be >= 0, got {seed}")
         self.sequence_length = length
         self.iterations_per_epoch = iterations_per_epoch
-        self.batch_size, self.test_size, self.seed, self.dtype = batch_size, test_size, seed, dtype
+        self.batch_size, self.test_count, self.seed, self.dtype = batch_size, test_size, seed, dtype
 
     def train_batch(self, iteration: int) -> Batch:
         """Inputs (T, B, 2) and targets (B, 1), determined by the seed and the iteration."""
         return self._samples(self.batch_size, (self.seed, _TRAIN, iteration))
 
+    def test_samples(self, chosen: Tensor) -> Batch:
+        """Inputs (T, B, 2) and targets (B, 1) of the given test samples."""
+        inputs, targets = self._samples(self.test_count, (self.seed, _TEST))
+        return inputs[:, chosen], targets[chosen]
+
     def test_batches(self) -> Iterator[Batch]:
         """The test set, determined by the seed alone, in batches of 500."""
-        inputs, targets = self._samples(self.test_size, (self.seed, _TEST))
+        inputs, targets = self._samples(self.test_count, (self.seed, _TEST))
         return zip(torch.split(inputs, 500, dim=1), torch.split(targets, 500), strict=True)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:

@@ -69,9 +69,12 @@ def curvature_by_step(
     Gauss-Newton matrix this is the double sum of eqs. (7) and (8) of Dubinin & Effenberger (2024).
 
     Where the state is carried by a fixed linear residual (eq. 11), eq. (14) replaces every product of Jacobians in that
-    sum by a power of the residual. Its entries between steps deviate from those of the Gauss-Newton matrix by
-    O(gamma^3), a part gamma of themselves, and those between steps and the readout by O(gamma^2); they are those of the
-    Hessian up to the residual term, which vanishes at the point of convergence only.
+    sum by a power of the residual. For a fixed number of steps and gamma -> 0, its entries between steps deviate from
+    those of the Gauss-Newton matrix by O(gamma^3), and those between steps and the readout by O(gamma^2). The deviation
+    compounds like (1 + gamma |W|/r)^((T-s) + (T-t)) for R = r I, and is not small where gamma T is not. Over the 784
+    steps of an image, with gamma = 0.01, the sum of all entries along the leading eigenvector was 0.97, 0.17, 0.24 and
+    0.65 of the measured curvature of untrained networks, for r = 0.95, 0.995, 1.0025 and 1.01. The entries are those
+    of the Hessian up to the residual term, which vanishes at the point of convergence only.
 
     The residual term of eq. (7) is a sum over unrolled layers, each the second differential of one step weighted with
     dL/dx_t, so that the contributions follow the gradient back in time (eqs. 9 and 10). As printed, eq. (9) holds the

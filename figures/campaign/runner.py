@@ -1,4 +1,4 @@
-"""Work through the stages of the campaign: train what has no record, and record it."""
+"""Work through the stages of the campaign: train what has no record, analyse it, and record both."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from figures.campaign.analyses import analyse, results_file
 from figures.campaign.rates import Rates
 from figures.campaign.records import Record, add_records, read_records
 from figures.campaign.stages import Stage
@@ -69,8 +70,14 @@ class Campaign:
         found = {}
         for stage in self.stages:
             done = {run_name(record.config) for record in records[stage.name]}
-            found[stage.name] = [config for config in stage.configs(rates) if run_name(config) not in done]
+            found[stage.name] = [
+                config for config in stage.configs(rates) if run_name(config) not in done or self._lacks(stage, config)
+            ]
         return found
+
+    def _lacks(self, stage: Stage, config: TrainConfig) -> bool:
+        """Return whether the analyses of a training are asked for and not there."""
+        return bool(stage.analyses(config)) and not results_file(self.records, stage.name, run_name(config)).exists()
 
     def work(self) -> None:
         """Train until nothing is left that can be trained. Interrupt it at any moment; it goes on from there."""
@@ -128,6 +135,8 @@ class Campaign:
                 result = read_result(self.runs / name)
                 assert result is not None
                 trained = max(_iterations(self.runs / name) - before[name], 1)
+                if analyses := stage.analyses(config):
+                    analyse(self.runs / name, analyses, results_file(self.records, stage.name, name))
                 new.append(self._record(config, result, elapsed / trained))
                 self.say(f"{stage.name}: {_described(config, stage)}: {_measured(result)}")
                 happened.add("done")

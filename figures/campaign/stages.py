@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, Literal
 
+from figures.campaign.analyses import Analysis, curvature, exponents, gradients, singular_values
 from figures.campaign.rates import Rates
 from figures.protocols import CHARACTERISTIC_FREQUENCY
 from wcrnn_models.names import LossName
@@ -66,6 +67,7 @@ class Stage:
         configs: Returns the trainings, given the learning rates that earlier stages have found.
         dimensions: Fields of `TrainConfig` in which the trainings differ.
         needs: Stages that must be complete before, because they choose learning rates.
+        analyses: Returns what is measured of the networks of a training.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Stage:
     configs: Callable[[Rates], Sequence[TrainConfig]]
     dimensions: tuple[str, ...]
     needs: tuple[str, ...] = ()
+    analyses: Callable[[TrainConfig], tuple[Analysis, ...]] = lambda config: ()
 
 
 def image(task: Literal["smnist", "psmnist"], *, epochs: int, learning_rate: float, **fields: Any) -> TrainConfig:
@@ -113,6 +116,38 @@ def heterogeneous(width: float) -> dict[str, Any]:
     return {"residual": "heterogeneous", "r": CENTRE, "delta_r": width}
 
 
+def strength_analyses(config: TrainConfig) -> tuple[Analysis, ...]:
+    """Return what is measured of networks on sMNIST against r: most of the four classes of Fig. 2."""
+    if config.r not in CLASSES:
+        return (exponents("ends"),)
+    if config.seed > 0:
+        return exponents("ends"), gradients("ends"), curvature("hessian_recurrent", "ends", k=20)
+    return (
+        exponents("all"),
+        singular_values(),
+        gradients("ends"),
+        curvature("hessian_all", "ends", k=10, recurrent=False),
+        curvature("hessian_recurrent", "all", k=20),
+        curvature("ggn_recurrent", "ends", k=5, operator="ggn"),
+        curvature("residual_recurrent", "ends", k=5, operator="residual"),
+    )
+
+
+def exponents_of_classes(config: TrainConfig) -> tuple[Analysis, ...]:
+    """Return the exponents before and after training of the four classes of Fig. 2."""
+    return (exponents("ends"),) if config.r in CLASSES else ()
+
+
+def heterogeneity_analyses(config: TrainConfig) -> tuple[Analysis, ...]:
+    """Return what is measured of untrained heterogeneous networks."""
+    return exponents("first"), gradients("first"), curvature("hessian_recurrent", "first", k=50)
+
+
+def rotation_analyses(config: TrainConfig) -> tuple[Analysis, ...]:
+    """Return the gradients of untrained networks with rotations, on sMNIST (Fig. B.4B)."""
+    return (gradients("first"),) if config.task == "smnist" else ()
+
+
 LOSSES: tuple[LossName, LossName] = ("mse", "rms")
 
 STAGES = (
@@ -143,6 +178,7 @@ STAGES = (
         ],
         ("seed", "r"),
         ("rate_pilot",),
+        analyses=strength_analyses,
     ),
     Stage(
         "smnist_common_rate",
@@ -196,6 +232,7 @@ STAGES = (
         ],
         ("task", "seed", "phi"),
         ("rotation_pilot",),
+        analyses=rotation_analyses,
     ),
     Stage(
         "psmnist_strength",
@@ -206,6 +243,7 @@ STAGES = (
         ],
         ("seed", "r"),
         ("rate_pilot",),
+        analyses=exponents_of_classes,
     ),
     Stage(
         "heterogeneity_pilot",
@@ -230,6 +268,7 @@ STAGES = (
         ],
         ("seed", "delta_r"),
         ("heterogeneity_pilot",),
+        analyses=heterogeneity_analyses,
     ),
     Stage(
         "form_pilot",
@@ -285,6 +324,7 @@ STAGES = (
         ],
         ("seed", "r"),
         ("add100_pilot",),
+        analyses=exponents_of_classes,
     ),
     Stage(
         "couplings",
@@ -324,6 +364,7 @@ STAGES = (
         ],
         ("seed", "r"),
         ("add100_pilot",),
+        analyses=exponents_of_classes,
     ),
     Stage(
         "informed_images",
@@ -335,5 +376,6 @@ STAGES = (
             for fields in (INFORMED, rotation(1.0))
         ],
         ("seed", "task", "residual"),
+        analyses=lambda config: (exponents("ends"),),
     ),
 )

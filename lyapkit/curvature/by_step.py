@@ -21,7 +21,8 @@ from lyapkit.curvature.by_step_autodiff import step_sums_by_autodiff
 from lyapkit.curvature.by_step_sums import StepSums, step_sums
 from lyapkit.curvature.loss_check import check_loss
 from lyapkit.curvature.operators import WeightedLoss
-from lyapkit.curvature.problem import OPERATORS, choose_parameters, names_and_shapes
+from lyapkit.curvature.parameters import ParameterChoice, choose_parameters, names_and_shapes
+from lyapkit.curvature.problem import check_operator
 from lyapkit.curvature.recurrent_head import Head, Operator
 from lyapkit.curvature.recurrent_layout import ParameterLayout
 from lyapkit.curvature.recurrent_products import MEMORY_BUDGET, recurrent_products
@@ -47,7 +48,7 @@ def curvature_by_step(
     eigenvectors: xr.Dataset | None = None,
     bins: int | None = None,
     readout: Callable[[Tensor], Tensor] | None = None,
-    parameters: Sequence[str] | None = None,
+    parameters: ParameterChoice | None = None,
     reduction: Literal["mean", "sum"] = "mean",
     batch_weight: Callable[[Any], float] | None = None,
     tolerance: float | None = None,
@@ -68,9 +69,12 @@ def curvature_by_step(
     Gauss-Newton matrix this is the double sum of eqs. (7) and (8) of Dubinin & Effenberger (2024).
 
     Where the state is carried by a fixed linear residual (eq. 11), eq. (14) replaces every product of Jacobians in that
-    sum by a power of the residual. Its entries between steps deviate from those of the Gauss-Newton matrix by
-    O(gamma^3), a part gamma of themselves, and those between steps and the readout by O(gamma^2); they are those of the
-    Hessian up to the residual term, which vanishes at the point of convergence only.
+    sum by a power of the residual. For a fixed number of steps and gamma -> 0, its entries between steps deviate from
+    those of the Gauss-Newton matrix by O(gamma^3), and those between steps and the readout by O(gamma^2). The deviation
+    compounds like (1 + gamma |W|/r)^((T-s) + (T-t)) for R = r I, and is not small where gamma T is not. Over the 784
+    steps of an image, with gamma = 0.01, the sum of all entries along the leading eigenvector was 0.97, 0.17, 0.24 and
+    0.65 of the measured curvature of untrained networks, for r = 0.95, 0.995, 1.0025 and 1.01. The entries are those
+    of the Hessian up to the residual term, which vanishes at the point of convergence only.
 
     The residual term of eq. (7) is a sum over unrolled layers, each the second differential of one step weighted with
     dL/dx_t, so that the contributions follow the gradient back in time (eqs. 9 and 10). As printed, eq. (9) holds the
@@ -89,7 +93,9 @@ def curvature_by_step(
         bins: stretches of about equal length for the matrix between steps; 28, or T if that is less, by default. Time
             and memory grow with it.
         readout: from the map's output to what ``loss`` reads; the model's own by default.
-        parameters: names of the parameters to include; all that require gradients by default.
+        parameters: the parameters to include: names, globs such as ``"*weight_hh*"``, one of either, or a predicate
+            ``(name, tensor) -> bool``. Globs and predicates choose among those that require gradients, which are all
+            included by default. The result names those that were chosen.
         reduction: as for `lyapkit.hessian_spectrum`.
         batch_weight: likewise.
         tolerance: likewise, where eigenvectors are computed.
@@ -135,8 +141,7 @@ def curvature_by_step(
     chosen = choose_parameters(dict(network.named_parameters()), parameters)
     pairs = batch_pairs(batches)
     steps = _common_steps(network, pairs)
-    if operator not in OPERATORS:
-        raise ValueError(f"operator must be one of {', '.join(OPERATORS)}, got {operator!r}.")
+    check_operator(operator)
     k = check_integer("k", k)
     bins = min(MOST_BINS, steps) if bins is None else check_integer("bins", bins, "an integer or None")
     if not 1 <= bins <= steps:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +16,7 @@ from lyapkit.arguments import check_integer
 from lyapkit.curvature.batches import Batch
 from lyapkit.curvature.distribution import axis, cumulative_band, gaussian, probe_error, smoothed
 from lyapkit.curvature.eigenpairs import BLOCK_SIZE, RESOLUTION, TOLERANCE, default_basis_size, leading_eigenpairs
+from lyapkit.curvature.parameters import ParameterChoice
 from lyapkit.curvature.problem import CurvatureProblem, Operator, curvature_problem
 from lyapkit.curvature.quadrature import Quadrature, lanczos_quadrature
 from lyapkit.curvature.recurrent_products import MEMORY_BUDGET
@@ -46,7 +47,7 @@ def spectral_density(
     points: int | None = None,
     confidence: float = 0.95,
     readout: Callable[[Tensor], Tensor] | None = None,
-    parameters: Sequence[str] | None = None,
+    parameters: ParameterChoice | None = None,
     reduction: Literal["mean", "sum"] = "mean",
     batch_weight: Callable[[Any], float] | None = None,
     block_size: int = 8,

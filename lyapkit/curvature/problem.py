@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
@@ -18,6 +18,7 @@ from lyapkit.curvature.batches import Batch, batch_pairs, batch_weights
 from lyapkit.curvature.differences import check_products
 from lyapkit.curvature.loss_check import check_loss
 from lyapkit.curvature.operators import BlockProduct, WeightedLoss
+from lyapkit.curvature.parameters import ParameterChoice, choose_parameters, names_and_shapes
 from lyapkit.curvature.prepared import PreparedProducts
 from lyapkit.curvature.recurrent_products import MEMORY_BUDGET, recurrent_products
 from lyapkit.recurrent_map import RecurrentMap
@@ -94,7 +95,7 @@ def curvature_problem(
     *,
     operator: Operator,
     readout: Callable[[Tensor], Tensor] | None,
-    parameters: Sequence[str] | None,
+    parameters: ParameterChoice | None,
     reduction: Literal["mean", "sum"],
     batch_weight: Callable[[Any], float] | None,
     columns: int,
@@ -122,8 +123,7 @@ def curvature_problem(
         FloatingPointError: likewise.
     """
     refuse_inference_mode()
-    if operator not in OPERATORS:
-        raise ValueError(f"operator must be one of {', '.join(OPERATORS)}, got {operator!r}.")
+    check_operator(operator)
     memory_budget = check_integer("memory_budget", memory_budget)
     if memory_budget < 0:
         raise ValueError(f"memory_budget must be a number of bytes of at least 0, got {memory_budget}.")
@@ -165,8 +165,18 @@ def curvature_problem(
     return CurvatureProblem(objective, operator, settings, seconds, error, prepared, multiply, context)
 
 
+def check_operator(operator: object) -> None:
+    """Refuse what is not the name of an operator.
+
+    Raises:
+        ValueError: If it is none of `OPERATORS`.
+    """
+    if operator not in OPERATORS:
+        raise ValueError(f"operator must be one of {', '.join(OPERATORS)}, got {operator!r}.")
+
+
 def parameter_count(
-    model: object, readout: Callable[[Tensor], Tensor] | None, parameters: Sequence[str] | None = None
+    model: object, readout: Callable[[Tensor], Tensor] | None, parameters: ParameterChoice | None = None
 ) -> int:
     """Number of parameters whose curvature is taken.
 
@@ -188,60 +198,6 @@ def network_and_parameters(
     map = as_map(model)
     unrolled = UnrolledNetwork(map, resolve_readout(map, readout))
     return unrolled, dict(unrolled.named_parameters())
-
-
-def choose_parameters(available: Mapping[str, nn.Parameter], names: Sequence[str] | None) -> dict[str, nn.Parameter]:
-    """The named parameters, or all that require gradients.
-
-    Raises:
-        TypeError: something else than a sequence of names.
-        ValueError: unknown or frozen parameters, or none at all, or of a type that has no curvature here.
-    """
-    if isinstance(names, str):
-        raise TypeError(f"parameters must be a sequence of names, got the text {names!r}; write [{names!r}].")
-    if names is None:
-        chosen = {name: tensor for name, tensor in available.items() if tensor.requires_grad}
-    else:
-        _check_names(names)
-        unknown = [name for name in names if name not in available]
-        if unknown:
-            raise ValueError(f"unknown parameters {unknown}; the model has {sorted(available)}.")
-        frozen = [name for name in names if not available[name].requires_grad]
-        if frozen:
-            raise ValueError(f"parameters {frozen} do not require gradients; call .requires_grad_() on them.")
-        chosen = {name: available[name] for name in names}
-    if not chosen:
-        raise ValueError("the model has no parameters that require gradients, so it has no Hessian.")
-    for name, tensor in chosen.items():
-        if tensor.is_complex():
-            raise ValueError(
-                f"parameters must be real (float32 or float64) to have a Hessian, got {name!r} of {tensor.dtype}; keep "
-                "its real and imaginary part as parameters (torch.view_as_real) and join them with torch.complex."
-            )
-        if tensor.dtype not in (torch.float32, torch.float64):
-            raise ValueError(
-                f"parameters must be float32 or float64, got {name!r} of {tensor.dtype}, too coarse for second "
-                "derivatives; convert model and inputs with .double()."
-            )
-    return chosen
-
-
-def _check_names(names: Any) -> None:
-    if isinstance(names, Tensor | Iterator) or not isinstance(names, Iterable):
-        raise TypeError(f"parameters must be a sequence of names, got {type(names).__name__}.")
-    for name in names:
-        if not isinstance(name, str):
-            raise TypeError(
-                f"parameters must be names, got {type(name).__name__} among them; write [name for name, _ in "
-                "model.named_parameters()] for all of a module."
-            )
-    if not list(names):
-        raise ValueError("parameters must name at least one, got none; leave it out for all that require gradients.")
-
-
-def names_and_shapes(parameters: Mapping[str, Tensor]) -> list[list[object]]:
-    """Which parameters, in the order in which the entries of vectors belong to them; as JSON has it."""
-    return [[name, list(tensor.shape)] for name, tensor in parameters.items()]
 
 
 def _now(device: torch.device) -> float:

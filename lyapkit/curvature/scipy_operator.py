@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lyapkit.curvature.batches import Batch
+from lyapkit.curvature.parameters import ParameterChoice
 from lyapkit.curvature.problem import Operator, curvature_problem
 from lyapkit.curvature.recurrent_products import MEMORY_BUDGET
 
@@ -24,7 +25,7 @@ def curvature_operator(
     *,
     operator: Operator = "hessian",
     readout: Callable[[Tensor], Tensor] | None = None,
-    parameters: Sequence[str] | None = None,
+    parameters: ParameterChoice | None = None,
     reduction: Literal["mean", "sum"] = "mean",
     batch_weight: Callable[[Any], float] | None = None,
     block_size: int = 8,

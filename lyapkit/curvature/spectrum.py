@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +15,8 @@ from lyapkit.arguments import check_flag, check_integer, check_positive
 from lyapkit.curvature.batches import Batch
 from lyapkit.curvature.eigenpairs import BLOCK_SIZE, RESOLUTION, TOLERANCE, default_basis_size, leading_eigenpairs
 from lyapkit.curvature.goal import residual_limits
-from lyapkit.curvature.learning_rate import effective_learning_rates
+from lyapkit.curvature.learning_rate import check_momentum, effective_learning_rates, stable_learning_rate
+from lyapkit.curvature.parameters import ParameterChoice
 from lyapkit.curvature.problem import Operator, curvature_problem, parameter_count
 from lyapkit.curvature.recurrent_products import MEMORY_BUDGET
 from lyapkit.curvature.start import start_vectors
@@ -34,10 +35,11 @@ def hessian_spectrum(
     operator: Operator = "hessian",
     which: Which = "LM",
     readout: Callable[[Tensor], Tensor] | None = None,
-    parameters: Sequence[str] | None = None,
+    parameters: ParameterChoice | None = None,
     reduction: Literal["mean", "sum"] = "mean",
     batch_weight: Callable[[Any], float] | None = None,
     learning_rate: float | None = None,
+    momentum: float = 0.0,
     tolerance: float | None = None,
     max_products: int = 2000,
     block_size: int = BLOCK_SIZE,
@@ -65,13 +67,17 @@ def hessian_spectrum(
         which: ``"LM"`` largest magnitude, ``"LA"`` largest, ``"SA"`` smallest, ``"BE"`` half from either end (the odd
             one from the upper).
         readout: see ``model``; its parameters, when it is a module, are analysed too, under ``readout.``.
-        parameters: names of the parameters to include; all that require gradients by default.
+        parameters: the parameters to include: names, globs such as ``"*weight_hh*"``, one of either, or a predicate
+            ``(name, tensor) -> bool``. Globs and predicates choose among those that require gradients, which are all
+            included by default. The result names those that were chosen.
         reduction: how ``loss`` reduces over its batch: the curvature is that of the mean or of the sum over all
             batches.
         batch_weight: with ``"mean"``, weight of a batch from its targets. By default ``targets.numel()``, over
             which PyTorch's mean losses average, so that unequal batches give the mean over the whole data. (A
             root-mean-square loss is not an average over samples: give all of its data as one batch.)
-        learning_rate: eta, for the effective learning rates 1/(1 - eta lambda) of eq. (6); left out by default.
+        learning_rate: eta, for the effective learning rates 1/(1 - eta lambda) of eq. (6) and the largest stable one;
+            left out by default.
+        momentum: b of stochastic gradient descent, for the largest stable learning rate.
         tolerance: on the residual |H v - lambda v| relative to |lambda|; 1e-6 for float64 and 1e-3 for float32 models
             by default. No residual has to be below 1e-10 (float32: 1e-5) of the largest |lambda|, and all are taken to
             1e-3 at least, since with less, eigenvalues of nearly equal magnitude could be taken for one another.
@@ -103,6 +109,10 @@ def hessian_spectrum(
         - with ``learning_rate``: ``effective_learning_rate``, ``effective_learning_rate_low`` and ``..._high``, which
           are its values over the residual interval of the eigenvalue, and ``contains_pole``, 1 where that interval
           holds the pole at eta lambda = 1: there all three are infinite;
+        - with ``learning_rate``: ``stable_learning_rate``, 2(1 + b)/lambda with the largest positive eigenvalue lambda
+          of those found, infinite where none is positive. A larger rate of `torch.optim.SGD` with momentum b (heavy
+          ball; for Nesterov's it is 2(1 + b)/((1 + 2b) lambda)) leaves a minimum of this curvature. ``which="LA"``
+          always finds the largest eigenvalue, "LM" unless all it finds are negative, "SA" not;
         - on request ``eigenvector`` (parameter, rank): the flattened parameters one after the other, in the order of
           ``parameters`` in ``config_json``, a list of names with shapes.
 
@@ -137,6 +147,7 @@ def hessian_spectrum(
         raise ValueError(f"max_products must be at least 2 k = {2 * k}, got {max_products}.")
     if learning_rate is not None:
         learning_rate = check_positive("learning_rate", learning_rate)
+    momentum = check_momentum(momentum, learning_rate)
     if tolerance is not None:
         tolerance = check_positive("tolerance", tolerance)
     check_flag("eigenvectors", eigenvectors)
@@ -203,6 +214,7 @@ def hessian_spectrum(
         "which": which,
         "k": k,
         "learning_rate": learning_rate,
+        "momentum": momentum,
         "tolerance": tolerance,
         "max_products": max_products,
         "block_size": block_size,
@@ -224,6 +236,7 @@ def hessian_spectrum(
     coordinates: dict[str, Any] = {"rank": np.arange(1, k + 1)}
     if learning_rate is not None:
         values |= effective_learning_rates(values["eigenvalue"], values["residual"], learning_rate)
+        values["stable_learning_rate"] = np.array(stable_learning_rate(values["eigenvalue"], momentum))
     if eigenvectors:
         values["eigenvector"] = pairs.vectors[:, order.to(pairs.vectors.device)].cpu().numpy()
         coordinates["parameter"] = np.arange(problem.size)

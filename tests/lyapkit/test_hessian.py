@@ -424,7 +424,6 @@ REFUSALS = {
     ),
     "reduction": (dict(reduction="median"), ValueError, '"mean" or "sum", got \'median\''),
     "weights of a sum": (dict(reduction="sum", batch_weight=len), TypeError, "a sum over batches has no weights"),
-    "names as text": (dict(parameters="weight"), TypeError, r"write \['weight'\]"),
     "constant loss": (dict(loss=lambda o, t: torch.tensor(1.0)), ValueError, "does not depend differentiably"),
     "complex": (
         dict(model=nn.Linear(2, 1, dtype=torch.complex64), batches=tuple(part.to(torch.complex64) for part in PAIR)),

@@ -77,7 +77,8 @@ class AddingProblem(Task):
         self.sequence_length = length
         self.iterations_per_epoch = iterations_per_epoch
         self.batch_size, self.seed, self.dtype = batch_size, seed, dtype
-        self.test_size, self.validation_size = test_size, validation_size
+        self.test_count = test_size if validation_size is None else validation_size
+        self._judging = _TEST if validation_size is None else _VALIDATION
         self.metric_name = loss
         self._error = ERRORS[loss]
 
@@ -85,12 +86,14 @@ class AddingProblem(Task):
         """Inputs (T, B, 2) and targets (B, 1), determined by the seed and the iteration."""
         return self._samples(self.batch_size, (self.seed, _TRAIN, iteration))
 
+    def test_samples(self, chosen: Tensor) -> Batch:
+        """Inputs (T, B, 2) and targets (B, 1) of the given samples to judge by."""
+        inputs, targets = self._judged()
+        return inputs[:, chosen], targets[chosen]
+
     def test_batches(self) -> Iterator[Batch]:
         """The samples to judge by, determined by the seed alone, in batches of 500."""
-        if self.validation_size is None:
-            inputs, targets = self._samples(self.test_size, (self.seed, _TEST))
-        else:
-            inputs, targets = self._samples(self.validation_size, (self.seed, _VALIDATION))
+        inputs, targets = self._judged()
         return zip(torch.split(inputs, 500, dim=1), torch.split(targets, 500), strict=True)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -100,6 +103,9 @@ class AddingProblem(Task):
     def metric(self, outputs: Tensor, targets: Tensor) -> float:
         """The error over all samples."""
         return self._error.metric(outputs, targets)
+
+    def _judged(self) -> Batch:
+        return self._samples(self.test_count, (self.seed, self._judging))
 
     def _samples(self, count: int, stream: tuple[int, ...]) -> Batch:
         random = np.random.default_rng(stream)

@@ -46,10 +46,6 @@ class FiniteTask(Task):
     def train_samples(self, chosen: Tensor) -> Batch:
         """The training samples of the given numbers, int64, shape (B,): inputs (T, B, M) and targets."""
 
-    @abstractmethod
-    def test_samples(self, chosen: Tensor) -> Batch:
-        """The samples to judge by of the given numbers, int64, shape (B,): inputs (T, B, M) and targets."""
-
     def train_batch(self, iteration: int) -> Batch:
         """Inputs (T, B, M) and targets, determined by the seed and the iteration."""
         epoch, position = divmod(iteration, self.iterations_per_epoch)

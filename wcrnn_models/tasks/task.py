@@ -27,6 +27,7 @@ class Task(ABC):
         output_size: Components O of an output.
         sequence_length: Steps T.
         iterations_per_epoch: Mini-batches that make one epoch.
+        test_count: Number of test samples.
         metric_name: What `metric` measures.
         higher_is_better: Whether a larger metric is a better one.
         minimal_performance: The metric that counts as having learnt something (section 4.1); None where nobody
@@ -41,10 +42,15 @@ class Task(ABC):
     minimal_performance: float | None
     sequence_length: int
     iterations_per_epoch: int
+    test_count: int
 
     @abstractmethod
     def train_batch(self, iteration: int) -> Batch:
         """The mini-batch of the given iteration, counted from 0: inputs (T, B, M) and targets."""
+
+    @abstractmethod
+    def test_samples(self, chosen: Tensor) -> Batch:
+        """The test samples of the given numbers, int64, shape (B,): inputs (T, B, M) and targets."""
 
     @abstractmethod
     def test_batches(self) -> Iterator[Batch]:

@@ -16,6 +16,7 @@ from lyapkit.curvature.problem import parameter_count
 from lyapkit.drive import as_tensor
 from lyapkit.gradients import gradient_propagation
 from lyapkit.lyapunov import lyapunov_spectrum, variational_term
+from lyapkit.named_arguments import named_arguments
 from lyapkit.progress import progress_bar
 from lyapkit.scalar_loss import check_loss_callable
 from lyapkit.unrolled import resolve_readout
@@ -23,6 +24,7 @@ from lyapkit.unrolled import resolve_readout
 ANALYSES = ("lyapunov_spectrum", "variational_term", "gradient_propagation", "hessian_spectrum")
 
 
+@named_arguments()
 def analyze(
     model: object,
     inputs: Any,

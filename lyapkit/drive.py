@@ -116,7 +116,7 @@ def prepare_drive(
             warnings.warn(
                 f"the module has batch_first=True, but inputs are read time first here: {inputs.shape[0]} steps of "
                 f"{inputs.shape[1]} sequences. If it is the other way round, pass inputs.transpose(0, 1).",
-                stacklevel=3,
+                stacklevel=4,
             )
         steps = inputs.shape[0]
         if inputs.ndim == 2:

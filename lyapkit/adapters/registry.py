@@ -11,6 +11,7 @@ from lyapkit.adapters.callables import CallableMap
 from lyapkit.adapters.cells import cell_map
 from lyapkit.adapters.layers import layer_map
 from lyapkit.arguments import check_precision
+from lyapkit.named_arguments import named_arguments
 from lyapkit.recurrent_map import RecurrentMap
 
 ModuleType = TypeVar("ModuleType", bound=nn.Module)
@@ -18,6 +19,7 @@ ModuleType = TypeVar("ModuleType", bound=nn.Module)
 _ADAPTERS: dict[type[nn.Module], Callable[[Any], RecurrentMap]] = {}
 
 
+@named_arguments()
 def register_adapter(module_type: type[ModuleType], adapter: Callable[[ModuleType], RecurrentMap]) -> None:
     """Make `as_map` accept modules of a type and of its subclasses.
 
@@ -37,6 +39,7 @@ def register_adapter(module_type: type[ModuleType], adapter: Callable[[ModuleTyp
     _ADAPTERS[module_type] = adapter
 
 
+@named_arguments()
 def as_map(obj: object, *, state: Any = None, input: Tensor | None = None) -> RecurrentMap:
     """Make a `RecurrentMap` of a PyTorch module or a callable.
 

@@ -29,6 +29,7 @@ from lyapkit.curvature.recurrent_sweeps import Workspace
 from lyapkit.curvature.recurrent_trajectory import Trajectory
 from lyapkit.curvature.spectrum import hessian_spectrum
 from lyapkit.curvature.start import STRANGE, check_parameters
+from lyapkit.named_arguments import named_arguments
 from lyapkit.progress import progress_bar
 from lyapkit.results import make_dataset, provenance
 from lyapkit.unrolled import UnrolledNetwork, check_sequence, resolve_readout
@@ -37,6 +38,7 @@ MOST_BINS = 28
 """Bins by default: the rows of an image, where a sequence of 784 pixels is one (section 4 of the paper)."""
 
 
+@named_arguments()
 def curvature_by_step(
     model: object,
     batches: Batch | Iterable[Batch],
@@ -311,7 +313,7 @@ def _warn_of_strangers(spectrum: xr.Dataset, operator: Operator, curvature: np.n
         warnings.warn(
             f"the eigenvectors are of other weights, batches or another loss: v'Av of the first such one is "
             f"{curvature[place]:.3g}, its eigenvalue {values[place]:.3g}.",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

@@ -20,6 +20,7 @@ from lyapkit.gradients.loss import Loss, LossOnEvery, LossOnLast, TrajectoryLoss
 from lyapkit.gradients.parameters import ParameterGradients, trained_parameters
 from lyapkit.gradients.rate import growth_rate
 from lyapkit.gradients.trajectory import checkpointed
+from lyapkit.named_arguments import named_arguments
 from lyapkit.probe import probed_tangents
 from lyapkit.progress import progress_bar
 from lyapkit.randomness import make_generator
@@ -29,6 +30,7 @@ from lyapkit.scalar_loss import check_loss_callable
 from lyapkit.unrolled import resolve_readout
 
 
+@named_arguments()
 def gradient_propagation(
     model: object,
     inputs: Any,

@@ -11,10 +11,13 @@ from pathlib import Path
 import h5py
 import xarray as xr
 
+from lyapkit.named_arguments import named_arguments
+
 BOOKKEEPING_BYTES = 2**20
 """Room for what a file holds beside its numbers: names, attributes, indices."""
 
 
+@named_arguments()
 def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> Path:
     """Write a result to a netCDF file.
 
@@ -93,6 +96,7 @@ def _refuse_full_disk(size: int, directory: Path) -> None:
         )
 
 
+@named_arguments()
 def load(path: str | os.PathLike[str]) -> xr.Dataset | xr.DataTree:
     """Read a result file into memory and close it.
 

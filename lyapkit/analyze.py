@@ -82,6 +82,8 @@ def analyze(
     """
     if isinstance(include, str):
         include = (include,)
+    if not isinstance(include, Sequence):
+        raise TypeError(f"include must be a sequence of names of analyses, got {include!r}.")
     unknown = [name for name in include if name not in ANALYSES]
     if unknown or not include:
         raise ValueError(f"include must name some of {', '.join(ANALYSES)}; got {list(include)}.")
@@ -102,8 +104,8 @@ def analyze(
         resolve_readout(as_map(model), readout)
     if "hessian_spectrum" in include:
         count = parameter_count(model, readout)
-        hessian_k = min(20, count) if hessian_k is None else hessian_k
-        if hessian_k > count:
+        hessian_k = min(20, count) if hessian_k is None else check_integer("hessian_k", hessian_k, "an integer or None")
+        if not 1 <= hessian_k <= count:
             raise ValueError(f"hessian_k must be between 1 and the number of parameters {count}, got {hessian_k}.")
     followed = inputs[:, :trajectories]
     todo: dict[str, Callable[[], xr.Dataset]] = {

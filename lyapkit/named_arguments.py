@@ -12,9 +12,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 NAMES = {
+    "hessian_k": "n_eigenvalues num_eigenvalues n_eigs num_eigs n_eig top_k",
     "k": "n_exponents num_exponents n_lyap n_lyapunov n_le nb_exponents num_lyap n_eigenvalues num_eigenvalues "
     "n_eigs num_eigs n_eig top_k topk n_vectors num_vectors n_components rank q",
-    "hessian_k": "k n_eigenvalues num_eigenvalues top_k",
     "transient": "burn_in burnin n_burn warmup warm_up n_warmup washout discard n_transient transient_steps "
     "n_discard skip spin_up settle_steps",
     "steps": "t n n_steps num_steps nsteps length n_iterations iterations n_iter t_max n_timesteps time_steps "

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lyapkit.adapters import as_map
 from lyapkit.arguments import check_integer, refuse_inference_mode
 from lyapkit.cell_derivatives import AffineCell
+from lyapkit.compiled import uncompiled
 from lyapkit.curvature.batches import Batch, batch_pairs, batch_weights
 from lyapkit.curvature.by_step_autodiff import step_sums_by_autodiff
 from lyapkit.curvature.by_step_sums import StepSums, step_sums
@@ -146,7 +147,7 @@ def curvature_by_step(
     memory_budget = check_integer("memory_budget", memory_budget)
     if memory_budget < 0:
         raise ValueError(f"memory_budget must be a number of bytes of at least 0, got {memory_budget}.")
-    objective = WeightedLoss(network, chosen, pairs, batch_weights(pairs, reduction, batch_weight), loss)
+    objective = WeightedLoss(network, chosen, pairs, batch_weights(pairs, reduction, batch_weight), uncompiled(loss))
     if eigenvectors is not None:
         check_loss(objective, check)
         recurrent_products(objective, memory_budget=memory_budget, check=check)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lyapkit.adapters import as_map
 from lyapkit.arguments import check_flag, check_interval
+from lyapkit.compiled import uncompiled
 from lyapkit.drive import Drive, prepare_drive
 from lyapkit.gradients.adjoint import StepGradient, adjoint_sweep, check_pull_back
 from lyapkit.gradients.arguments import check_norms, check_window, norm_label, predicted_rate
@@ -124,6 +125,7 @@ def gradient_propagation(
     if loss_on not in ("last", "every"):
         raise ValueError(f'loss_on must be "last" or "every", got {loss_on!r}.')
     check_loss_callable(loss)
+    loss = uncompiled(loss)
     switches = {"exponent": exponent, "per_unit": per_unit, "parameter_gradients": parameter_gradients, "check": check}
     for name, value in switches.items():
         check_flag(name, value)

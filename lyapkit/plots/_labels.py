@@ -34,7 +34,7 @@ MESH = _keywords(QuadMesh, Axes.pcolormesh)
 """Keywords that the plots pass on to matplotlib."""
 
 
-def axes_or_new(ax: Axes | None) -> Axes:
+def axes_or_new(ax: object) -> Axes:
     """Return the given axes, or those of a new figure.
 
     Raises:

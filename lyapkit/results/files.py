@@ -58,14 +58,7 @@ def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> Path
         True
     """
     if not isinstance(result, xr.Dataset | xr.DataTree):
-        remedy = ""
-        if isinstance(result, xr.DataArray):
-            remedy = "; pass the whole result, or keep one variable of it with result[[name]]"
-        elif isinstance(result, dict):
-            remedy = "; join several with xarray.DataTree.from_dict"
-        elif isinstance(result, str | os.PathLike):
-            remedy = "; the result comes first, the path second"
-        raise TypeError(f"save takes an xarray Dataset or DataTree, got {type(result).__name__}{remedy}.")
+        raise TypeError(_no_result(result))
     path = _checked_path(path)
     target = Path(os.path.realpath(path))  # a link stays, what it points to is written
     if not target.parent.is_dir():
@@ -100,6 +93,18 @@ def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> Path
     return path
 
 
+def _no_result(given: object) -> str:
+    """Say that something is no result, and what to do."""
+    remedy = ""
+    if isinstance(given, xr.DataArray):
+        remedy = "; pass the whole result, or keep one variable of it with result[[name]]"
+    elif isinstance(given, dict):
+        remedy = "; join several with xarray.DataTree.from_dict"
+    elif isinstance(given, str | os.PathLike):
+        remedy = "; the result comes first, the path second"
+    return f"save takes an xarray Dataset or DataTree, got {type(given).__name__}{remedy}."
+
+
 def _checked_path(path: Any) -> Path:
     """Return what a user gives as the name of a file as a path.
 
@@ -118,7 +123,7 @@ def _other_suffix(result: xr.Dataset | xr.DataTree, path: Path) -> str:
     remedy = f'write "{stem}{SUFFIX}"'
     if path.suffix.casefold() in TABLES:
         nodes = result.subtree if isinstance(result, xr.DataTree) else [result]
-        names = [(getattr(node, "path", ""), name) for node in nodes for name in node.data_vars]
+        names = [(getattr(node, "path", ""), str(name)) for node in nodes for name in node.data_vars]
         if names:
             chosen = "/".join(names[0]).strip("/")
             remedy += f'. For a table, choose a variable: result["{chosen}"].to_dataframe().to_csv("{path.stem}.csv")'

@@ -18,6 +18,7 @@ from lyapkit.curvature.problem import Operator, check_operator, parameter_count
 from lyapkit.drive import as_tensor
 from lyapkit.gradients import gradient_propagation
 from lyapkit.lyapunov import lyapunov_spectrum, variational_term
+from lyapkit.named_arguments import named_arguments
 from lyapkit.progress import progress_bar
 from lyapkit.scalar_loss import check_loss_callable
 from lyapkit.unrolled import resolve_readout
@@ -25,6 +26,7 @@ from lyapkit.unrolled import resolve_readout
 ANALYSES = ("lyapunov_spectrum", "variational_term", "gradient_propagation", "hessian_spectrum")
 
 
+@named_arguments()
 def analyze(
     model: object,
     inputs: Any,
@@ -91,6 +93,8 @@ def analyze(
     """
     if isinstance(include, str):
         include = (include,)
+    if not isinstance(include, Sequence):
+        raise TypeError(f"include must be a sequence of names of analyses, got {include!r}.")
     unknown = [name for name in include if name not in ANALYSES]
     if unknown or not include:
         raise ValueError(f"include must name some of {', '.join(ANALYSES)}; got {list(include)}.")
@@ -113,8 +117,8 @@ def analyze(
     if "hessian_spectrum" in include:
         check_operator(operator)
         count = parameter_count(model, readout, parameters)
-        hessian_k = min(20, count) if hessian_k is None else hessian_k
-        if hessian_k > count:
+        hessian_k = min(20, count) if hessian_k is None else check_integer("hessian_k", hessian_k, "an integer or None")
+        if not 1 <= hessian_k <= count:
             raise ValueError(f"hessian_k must be between 1 and the number of parameters {count}, got {hessian_k}.")
     followed = inputs[:, :trajectories]
     todo: dict[str, Callable[[], xr.Dataset]] = {

@@ -37,11 +37,13 @@ def scalar_loss(loss: Callable[[Any, Any], Tensor], outputs: Any, targets: Any) 
         value = loss(outputs, targets)
     except torch.OutOfMemoryError:
         raise
-    except (IndexError, RuntimeError, TypeError, ValueError) as error:
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         remedy = "give a readout with the outputs that the loss expects, or other targets"
         if hasattr(targets, "__array__") and not isinstance(targets, Tensor):
             remedy = "convert the targets with torch.as_tensor"
+        elif isinstance(loss, type):
+            remedy = f"the loss is a class, so make one of it, {loss.__name__}()"
         raise kind(
             f"the loss cannot be taken of outputs {_described(outputs)} and targets {_described(targets)} ({error}); "
             f"{remedy}."

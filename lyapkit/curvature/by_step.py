@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lyapkit.adapters import as_map
 from lyapkit.arguments import check_integer, refuse_inference_mode
 from lyapkit.cell_derivatives import AffineCell
+from lyapkit.compiled import uncompiled
 from lyapkit.curvature.batches import Batch, batch_pairs, batch_weights
 from lyapkit.curvature.by_step_autodiff import step_sums_by_autodiff
 from lyapkit.curvature.by_step_sums import StepSums, step_sums
@@ -30,6 +31,7 @@ from lyapkit.curvature.recurrent_sweeps import Workspace
 from lyapkit.curvature.recurrent_trajectory import Trajectory
 from lyapkit.curvature.spectrum import hessian_spectrum
 from lyapkit.curvature.start import STRANGE, check_parameters
+from lyapkit.named_arguments import named_arguments
 from lyapkit.progress import progress_bar
 from lyapkit.results import make_dataset, provenance
 from lyapkit.unrolled import UnrolledNetwork, check_sequence, resolve_readout
@@ -38,6 +40,7 @@ MOST_BINS = 28
 """Bins by default: the rows of an image, where a sequence of 784 pixels is one (section 4 of the paper)."""
 
 
+@named_arguments()
 def curvature_by_step(
     model: object,
     batches: Batch | Iterable[Batch],
@@ -149,7 +152,7 @@ def curvature_by_step(
     memory_budget = check_integer("memory_budget", memory_budget)
     if memory_budget < 0:
         raise ValueError(f"memory_budget must be a number of bytes of at least 0, got {memory_budget}.")
-    objective = WeightedLoss(network, chosen, pairs, batch_weights(pairs, reduction, batch_weight), loss)
+    objective = WeightedLoss(network, chosen, pairs, batch_weights(pairs, reduction, batch_weight), uncompiled(loss))
     if eigenvectors is not None:
         check_loss(objective, check)
         recurrent_products(objective, memory_budget=memory_budget, check=check)
@@ -316,7 +319,7 @@ def _warn_of_strangers(spectrum: xr.Dataset, operator: Operator, curvature: np.n
         warnings.warn(
             f"the eigenvectors are of other weights, batches or another loss: v'Av of the first such one is "
             f"{curvature[place]:.3g}, its eigenvalue {values[place]:.3g}.",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

@@ -21,6 +21,7 @@ from lyapkit.curvature.problem import CurvatureProblem, Operator, curvature_prob
 from lyapkit.curvature.quadrature import Quadrature, lanczos_quadrature
 from lyapkit.curvature.recurrent_products import MEMORY_BUDGET
 from lyapkit.curvature.start import eigenpairs_of, refuse_strangers
+from lyapkit.named_arguments import named_arguments
 from lyapkit.progress import progress_bar
 from lyapkit.randomness import make_generator
 from lyapkit.results import make_dataset, provenance
@@ -32,6 +33,7 @@ DECADES = 0.1
 """Kernel width on the logarithmic scale by default."""
 
 
+@named_arguments()
 def spectral_density(
     model: object,
     batches: Batch | Iterable[Batch],
@@ -266,7 +268,7 @@ def _deflated(
             warnings.warn(
                 f"the {k} leading eigenvectors did not converge within {MOST_PRODUCTS + 2 * k} products; compute them "
                 "with hessian_spectrum, and pass the result as deflate=.",
-                stacklevel=3,
+                stacklevel=4,
             )
         columns, values = pairs.vectors, pairs.values
     return columns.T.contiguous(), values

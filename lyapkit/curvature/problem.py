@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lyapkit.adapters import as_map
 from lyapkit.adapters.unfused import unfused
 from lyapkit.arguments import check_flag, check_integer, refuse_inference_mode
+from lyapkit.compiled import compiled_parts_named, uncompiled
 from lyapkit.curvature.batches import Batch, batch_pairs, batch_weights
 from lyapkit.curvature.differences import check_products
 from lyapkit.curvature.loss_check import check_loss
@@ -73,7 +74,7 @@ class CurvatureProblem:
     def product(self, block: Tensor) -> Tensor:
         """The operator's product with the columns of a block, (P, b) -> (P, b), float64."""
         start = _now(self.device)
-        with self._context():
+        with self._context(), compiled_parts_named():
             images = self._multiply(block)
         self.products += block.shape[1]
         self.product_seconds += _now(self.device) - start
@@ -132,6 +133,7 @@ def curvature_problem(
         raise ValueError(f"block_size must be at least 1, got {columns}.")
     check_flag("check", check)
     check_loss_callable(loss)
+    model, loss = uncompiled(model), uncompiled(loss)
     network, available = network_and_parameters(model, readout)
     chosen = choose_parameters(available, parameters)
     pairs = batch_pairs(batches)
@@ -143,7 +145,7 @@ def curvature_problem(
         is_plain = isinstance(model, nn.Module) and not isinstance(model, RecurrentMap)
         return unfused(cast(nn.Module, model)) if is_plain else nullcontext()
 
-    with context():
+    with context(), compiled_parts_named():
         check_loss(objective, check)
         recurrent = recurrent_products(objective, memory_budget=memory_budget, check=check)
         products = PreparedProducts(recurrent or objective, lambda: _now(first.device))
@@ -193,6 +195,7 @@ def network_and_parameters(
     model: object, readout: Callable[[Tensor], Tensor] | None
 ) -> tuple[Callable[[Any], Any], dict[str, nn.Parameter]]:
     """From inputs to what the loss reads, and the parameters on the way, by name."""
+    model = uncompiled(model)
     if readout is None and isinstance(model, nn.Module):
         return model, dict(model.named_parameters())
     map = as_map(model)

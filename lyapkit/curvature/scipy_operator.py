@@ -13,11 +13,13 @@ from lyapkit.curvature.batches import Batch
 from lyapkit.curvature.parameters import ParameterChoice
 from lyapkit.curvature.problem import Operator, curvature_problem
 from lyapkit.curvature.recurrent_products import MEMORY_BUDGET
+from lyapkit.named_arguments import named_arguments
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
 
 
+@named_arguments()
 def curvature_operator(
     model: object,
     batches: Batch | Iterable[Batch],

@@ -21,11 +21,13 @@ from lyapkit.curvature.problem import Operator, curvature_problem, parameter_cou
 from lyapkit.curvature.recurrent_products import MEMORY_BUDGET
 from lyapkit.curvature.start import start_vectors
 from lyapkit.curvature.wanted import WHICH, Which
+from lyapkit.named_arguments import named_arguments
 from lyapkit.progress import progress_bar
 from lyapkit.randomness import make_generator
 from lyapkit.results import make_dataset, provenance
 
 
+@named_arguments()
 def hessian_spectrum(
     model: object,
     batches: Batch | Iterable[Batch],
@@ -201,13 +203,13 @@ def hessian_spectrum(
             f"{int((~converged).sum())} of the {k} eigenvalues did not reach the tolerance {tolerance:g} within "
             f"{problem.products} products; see `residual` and `converged` in the result, and raise max_products or "
             "tolerance.",
-            stacklevel=2,
+            stacklevel=3,
         )
     elif not pairs.complete:
         warnings.warn(
             f"{problem.products} products did not suffice to rule out further copies of multiple eigenvalues; raise "
             "max_products, or block_size above the multiplicity.",
-            stacklevel=2,
+            stacklevel=3,
         )
     config: dict[str, object] = {
         **problem.settings,

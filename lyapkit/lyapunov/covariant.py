@@ -15,6 +15,7 @@ from lyapkit.arguments import check_dt, check_integer, check_interval, check_k, 
 from lyapkit.drive import Drive, prepare_drive
 from lyapkit.lyapunov.angles import consecutive_angles, participation_ratio, splitting_angles
 from lyapkit.lyapunov.ginelli import CovariantVectors, ginelli
+from lyapkit.named_arguments import named_arguments
 from lyapkit.probe import probed_tangents
 from lyapkit.progress import progress_bar
 from lyapkit.purity import FirstStep
@@ -23,6 +24,7 @@ from lyapkit.results import make_dataset, provenance
 from lyapkit.tangents import TangentStrategy, traced_where_it_pays, with_fallback
 
 
+@named_arguments()
 def covariant_vectors(
     model: object,
     inputs: Any = None,

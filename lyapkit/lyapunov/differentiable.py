@@ -13,12 +13,14 @@ from lyapkit.arguments import check_dt, check_flag, check_interval, check_interv
 from lyapkit.drive import Drive, prepare_drive
 from lyapkit.lyapunov.decomposition import annihilated
 from lyapkit.lyapunov.qr import initial_frame
+from lyapkit.named_arguments import named_arguments
 from lyapkit.randomness import make_generator
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents import choose_recorded_push
 from lyapkit.tangents.recorded import Push
 
 
+@named_arguments()
 def lyapunov_exponents(
     model: object,
     inputs: Any = None,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lyapkit.curvature.batch_weights import Reduction
 from lyapkit.curvature.batches import Batch
 from lyapkit.curvature.problem import Operator, curvature_problem
 from lyapkit.curvature.recurrent_products import MEMORY_BUDGET
@@ -25,7 +26,7 @@ def curvature_operator(
     operator: Operator = "hessian",
     readout: Callable[[Tensor], Tensor] | None = None,
     parameters: Sequence[str] | None = None,
-    reduction: Literal["mean", "sum"] = "mean",
+    reduction: Reduction | None = None,
     batch_weight: Callable[[Any], float] | None = None,
     block_size: int = 8,
     memory_budget: int = MEMORY_BUDGET,

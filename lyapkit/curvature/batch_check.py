@@ -1,0 +1,252 @@
+"""One look at the weights of batches: is the loss of two batches together the weighted sum of theirs?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import grad
+from torch.nn.utils.rnn import PackedSequence
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+
+from lyapkit.curvature.batch_weights import WeightedBatches, refuse_ignored
+from lyapkit.curvature.operators import WeightedLoss
+from lyapkit.scalar_loss import scalar_loss
+from lyapkit.unrolled import UnrolledNetwork
+
+TOLERANCE = {torch.float64: 1e-6, torch.float32: 3e-4}
+"""Relative deviation below which two losses, or their slopes, count as equal: that to which eigenvalues converge."""
+
+
+class _Unjoined(Exception):
+    """Two batches of which no common one can be made."""
+
+
+class _Slopes(NamedTuple):
+    """A loss, its derivatives with respect to the leaves of the outputs, and the size of what may cancel in it."""
+
+    value: float
+    slopes: list[Tensor]
+    size: float
+
+
+def check_weights(objective: WeightedLoss, data: WeightedBatches, check: bool) -> str:
+    """Refuse several batches whose weighted sum of losses is not the loss of all of them.
+
+    The first batch is joined with each other one: their outputs, which are computed without derivatives, and their
+    targets are concatenated. The loss of both together, and its derivatives with respect to the outputs, are compared
+    with the weighted sum of the two losses. Weights that the user gave, or that are known of one of PyTorch's own
+    losses, are taken as they are.
+
+    Args:
+        objective: The loss, whose first batch has been looked at.
+        data: Its batches.
+        check: Look.
+
+    Returns:
+        Where the weights come from, for the provenance: ``"one batch"``, ``"batch_weight"``, ``"standard loss"``,
+        ``"checked"``, or ``"not checked: "`` with the reason.
+
+    Raises:
+        ValueError: If they differ, or if a layer normalises over the batch.
+    """
+    if len(data.pairs) == 1 or data.source == "batch_weight":
+        return data.source
+    if check:
+        _refuse_batch_statistics(objective.network)
+    if data.source == "standard loss":
+        return data.source
+    obstacle: str | None = "check=False"
+    if check:
+        obstacle = _compare_all(objective, data)
+    if obstacle is None:
+        return "checked"
+    if data.reduction == "mean":
+        refuse_ignored(data.pairs)
+    return f"not checked: {obstacle}"
+
+
+def _compare_all(objective: WeightedLoss, data: WeightedBatches) -> str | None:
+    """Compare the first batch with all others; return what hindered it, if anything did.
+
+    Raises:
+        ValueError: If a weighted sum is not the loss of both.
+    """
+    obstacle = None
+    with torch.no_grad():
+        first = objective.network(data.pairs[0][0])
+    for number in range(1, len(data.pairs)):
+        with torch.no_grad():
+            other = objective.network(data.pairs[number][0])
+        try:
+            _compare(objective, data, number, first, other)
+        except _Unjoined as error:
+            obstacle = obstacle or str(error)
+    return obstacle
+
+
+def _compare(objective: WeightedLoss, data: WeightedBatches, number: int, first: Any, other: Any) -> None:
+    """Compare the first batch with another one.
+
+    Raises:
+        _Unjoined: If they cannot be taken together.
+        ValueError: If the weighted sum of their losses is not the loss of both.
+    """
+    weights = data.weights[0], data.weights[number]
+    if data.reduction == "mean":
+        weights = weights[0] / sum(weights), weights[1] / sum(weights)
+    targets = data.pairs[0][1], data.pairs[number][1]
+    one, two = (_slopes(objective.loss, *part) for part in zip((first, other), targets, strict=True))
+    dims_to_try = (0,) if isinstance(objective.network, UnrolledNetwork) else (0, 1)
+    wrong: list[tuple[_Slopes, list[int | None]]] = []
+    for outputs, dims, both_targets in _joined(first, other, *targets, dims_to_try):
+        try:
+            whole = _slopes(objective.loss, outputs, both_targets)
+        except (TypeError, ValueError):
+            continue
+        if _agree(whole, one, two, weights, dims):
+            return
+        wrong.append((whole, dims))
+    if not wrong:
+        raise _Unjoined("the loss cannot be taken of outputs or targets of two batches together")
+    whole, dims = wrong[0]
+    if data.reduction == "mean":
+        remedy = "say what a batch counts with batch_weight=, from its targets, or give all data as one batch"
+        if _agree(whole, one, two, (1.0, 1.0), dims):
+            remedy = 'the loss is a sum, so pass reduction="sum"'
+        what = "their mean, weighted by the numbers of targets,"
+    else:
+        remedy = (
+            'for the mean of the losses of batches pass reduction="mean" and batch_weight=lambda targets: 1.0, or give '
+            "all data as one batch"
+        )
+        counts = [targets_of.numel() if isinstance(targets_of, Tensor) else 1 for targets_of in targets]
+        if _agree(whole, one, two, (counts[0] / sum(counts), counts[1] / sum(counts)), dims):
+            remedy = 'the loss is a mean, so pass reduction="mean"'
+        what = "their sum"
+    found = weights[0] * one.value + weights[1] * two.value
+    raise ValueError(
+        f"the loss of batches 1 and {number + 1} together is {whole.value:.6g}, {what} is {found:.6g}, and their "
+        "derivatives differ, too, or one of both does: the loss averages over something else (weights, masks, ignored "
+        f"targets), or depends on its batch as a whole. Curvature would be that of no common loss; {remedy}."
+    )
+
+
+def _slopes(loss: Any, outputs: Any, targets: Any) -> _Slopes:
+    leaves, structure = tree_flatten(outputs)
+    leaves = [leaf.detach() if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+    seen = [leaf.requires_grad_() for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+    with torch.enable_grad():
+        value = scalar_loss(loss, tree_unflatten(leaves, structure), targets)
+        slopes = [torch.zeros_like(leaf) for leaf in seen]
+        if seen and value.requires_grad:
+            slopes = list(grad(value.reshape(()), seen, materialize_grads=True))
+    terms = sum(float((leaf.detach() * slope).abs().sum()) for leaf, slope in zip(seen, slopes, strict=True))
+    return _Slopes(value.item(), slopes, abs(value.item()) + terms)
+
+
+def _agree(
+    whole: _Slopes, one: _Slopes, two: _Slopes, weights: tuple[float, float], dims: Sequence[int | None]
+) -> bool:
+    """Tell whether value and slopes of both batches together are the weighted sums of theirs."""
+    a, b = weights
+    tolerance = max((TOLERANCE.get(slope.dtype, 3e-4) for slope in whole.slopes), default=1e-6)
+    if not abs(whole.value - a * one.value - b * two.value) <= tolerance * max(whole.size, a * one.size + b * two.size):
+        return False
+    expected = [
+        a * first + b * second if dim is None else torch.cat((a * first, b * second), dim)
+        for first, second, dim in zip(one.slopes, two.slopes, dims, strict=True)
+    ]
+    largest = max((float(slope.abs().max()) for slope in expected if slope.numel()), default=0.0)
+    return all(
+        bool(((found - wanted).abs() <= tolerance * largest).all())
+        for found, wanted in zip(whole.slopes, expected, strict=True)
+    )
+
+
+def _joined(
+    first: Any, other: Any, targets: Any, other_targets: Any, dims_to_try: Sequence[int]
+) -> Iterator[tuple[Any, list[int | None], Any]]:
+    """Yield both outputs together, the dim of each of their floating leaves, and both targets together.
+
+    Batches of unequal size tell the dim in which they differ. Others are joined along the first dim, and where outputs
+    have three, as those of all steps, along the second.
+
+    Raises:
+        _Unjoined: If there is no such dim.
+    """
+    pairs, _ = _matched(first, other)
+    tensors = [(a, b) for a, b in pairs if isinstance(a, Tensor) and isinstance(b, Tensor) and a.ndim and b.ndim]
+    if not tensors:
+        raise _Unjoined("outputs are not tensors with a batch dim")
+    a, b = tensors[0]
+    differing = [dim for dim, (m, n) in enumerate(zip(a.shape, b.shape, strict=False)) if m != n]
+    if a.ndim != b.ndim or len(differing) > 1:
+        raise _Unjoined(f"outputs have the shapes {tuple(a.shape)} and {tuple(b.shape)}")
+    for dim in differing or [dim for dim in dims_to_try if dim == 0 or a.ndim >= 3]:
+        sizes = a.shape[dim], b.shape[dim]
+        outputs, dims = _together(first, other, sizes, dim)
+        yield outputs, dims, _together(targets, other_targets, sizes, dim)[0]
+
+
+def _together(one: Any, other: Any, sizes: tuple[int, int], preferred: int) -> tuple[Any, list[int | None]]:
+    """Join two trees leaf by leaf along dims of the given sizes, and name the dims of their floating leaves."""
+    pairs, structure = _matched(one, other)
+    leaves, dims = [], list[int | None]()
+    for a, b in pairs:
+        dim = _dim_of(a, b, sizes, preferred)
+        leaves.append(a if dim is None else torch.cat((a, b), dim))
+        if isinstance(a, Tensor) and a.is_floating_point():
+            dims.append(dim)
+    return tree_unflatten(leaves, structure), dims
+
+
+def _matched(one: Any, other: Any) -> tuple[list[tuple[Any, Any]], TreeSpec]:
+    (leaves, structure), (others, same) = tree_flatten(one), tree_flatten(other)
+    if structure != same or isinstance(one, PackedSequence):
+        raise _Unjoined(f"a {type(one).__name__} cannot be joined with a {type(other).__name__}")
+    return list(zip(leaves, others, strict=True)), structure
+
+
+def _dim_of(one: Any, other: Any, sizes: tuple[int, int], preferred: int) -> int | None:
+    """Return the dim to join two leaves along; None where both are the same, as for what batches share.
+
+    Raises:
+        _Unjoined: If there is none.
+    """
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        possible = [
+            dim
+            for dim in range(min(one.ndim, other.ndim))
+            if (one.shape[dim], other.shape[dim]) == sizes
+            and one.shape[:dim] == other.shape[:dim]
+            and one.shape[dim + 1 :] == other.shape[dim + 1 :]
+        ]
+        if possible:
+            return preferred if preferred in possible else possible[0]
+        if one.shape == other.shape and torch.equal(one, other):
+            return None
+        raise _Unjoined(f"tensors of shape {tuple(one.shape)} and {tuple(other.shape)} have no common batch dim")
+    if one is other or (type(one) is type(other) and isinstance(one, int | float | str) and one == other):
+        return None
+    raise _Unjoined(f"parts are {type(one).__name__}, not tensors")
+
+
+def _refuse_batch_statistics(network: Any) -> None:
+    """Refuse batch norm without running statistics, which normalises over the batch in evaluation, too.
+
+    Raises:
+        ValueError: If there is such a layer.
+    """
+    module = network.readout if isinstance(network, UnrolledNetwork) else network
+    if not isinstance(module, nn.Module):
+        return
+    for name, part in module.named_modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.running_mean is None:
+            raise ValueError(
+                f"{type(part).__name__} ({name}) has no running statistics and normalises over each batch, so that the "
+                "loss of all data is not that of the batches; give all data as one batch, or say with batch_weight= "
+                "what a batch counts."
+            )

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 Batch = tuple[Any, Any]
@@ -87,8 +88,8 @@ def _is_pair(part: Any) -> bool:
 
 
 def _is_collection(part: Any) -> bool:
-    """Tell plain tuples and lists from tensors and from named tuples, such as packed sequences."""
-    return isinstance(part, tuple | list) and not hasattr(part, "_fields")
+    """Tell tuples and lists from all else; a packed sequence is a tuple by accident."""
+    return isinstance(part, tuple | list) and not isinstance(part, PackedSequence)
 
 
 def _alike(one: Any, other: Any) -> bool:
@@ -97,7 +98,8 @@ def _alike(one: Any, other: Any) -> bool:
         return one.dtype == other.dtype and one.ndim == other.ndim
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         return one.keys() == other.keys()
-    if _is_collection(one) and _is_collection(other):
+    named = hasattr(one, "_fields") or hasattr(other, "_fields")
+    if _is_collection(one) and _is_collection(other) and (not named or type(one) is type(other)):
         return len(one) == len(other) and all(map(_alike, one, other))
     return type(one) is type(other)
 

@@ -218,7 +218,7 @@ def test_tuple_inputs_and_tuple_targets_are_one_batch_when_wrapped() -> None:
     torch.testing.assert_close(matrix(model, [(views, targets)], two_targets), expected)
 
 
-@pytest.mark.parametrize("wrap", [lambda pair: pair, lambda pair: [pair], list])
+@pytest.mark.parametrize("wrap", [tuple, list, lambda pair: [pair]])
 def test_inputs_with_lengths_are_read_by_models_that_take_a_tuple(wrap) -> None:
     torch.manual_seed(0)
     model = Masked().double()

@@ -80,7 +80,7 @@ class StandardLoss:
         if outputs.shape == targets.shape:
             return
         try:
-            together = torch.broadcast_shapes(outputs.shape, targets.shape).numel()
+            together = torch.broadcast_shapes(outputs.shape, targets.shape).numel()  # type: ignore[no-untyped-call]
         except RuntimeError:
             return  # the loss says so itself
         if together == outputs.numel() == targets.numel():

@@ -99,7 +99,7 @@ def _compare(objective: WeightedLoss, data: WeightedBatches, number: int, first:
         weights = weights[0] / sum(weights), weights[1] / sum(weights)
     targets = data.pairs[0][1], data.pairs[number][1]
     one, two = (_slopes(objective.loss, *part) for part in zip((first, other), targets, strict=True))
-    dims_to_try = (0,) if isinstance(objective.network, UnrolledNetwork) else (0, 1)
+    dims_to_try = _batch_dims(objective.network, data.pairs[0][0], first)
     wrong: list[tuple[_Slopes, list[int | None]]] = []
     for outputs, dims, both_targets in _joined(first, other, *targets, dims_to_try):
         try:
@@ -171,8 +171,7 @@ def _joined(
 ) -> Iterator[tuple[Any, list[int | None], Any]]:
     """Yield both outputs together, the dim of each of their floating leaves, and both targets together.
 
-    Batches of unequal size tell the dim in which they differ. Others are joined along the first dim, and where outputs
-    have three, as those of all steps, along the second.
+    Batches of unequal size tell the dim in which they differ. Others are joined along each of ``dims_to_try``.
 
     Raises:
         _Unjoined: If there is no such dim.
@@ -185,10 +184,32 @@ def _joined(
     differing = [dim for dim, (m, n) in enumerate(zip(a.shape, b.shape, strict=False)) if m != n]
     if a.ndim != b.ndim or len(differing) > 1:
         raise _Unjoined(f"outputs have the shapes {tuple(a.shape)} and {tuple(b.shape)}")
-    for dim in differing or [dim for dim in dims_to_try if dim == 0 or a.ndim >= 3]:
+    for dim in differing or dims_to_try:
         sizes = a.shape[dim], b.shape[dim]
         outputs, dims = _together(first, other, sizes, dim)
         yield outputs, dims, _together(targets, other_targets, sizes, dim)[0]
+
+
+def _batch_dims(network: Any, inputs: Any, outputs: Any) -> tuple[int, ...]:
+    """Tell outputs (B, T, ...) from (T, B, ...): the last sequence by itself gives its part of the outputs.
+
+    The last step by itself does not. Where both do, the first dim counts; where none does, as in chaotic networks by
+    rounding, both are possible.
+    """
+    if isinstance(network, UnrolledNetwork) or not (isinstance(inputs, Tensor) and isinstance(outputs, Tensor)):
+        return (0,)
+    if outputs.ndim < 3 or inputs.shape[:2] != outputs.shape[:2]:
+        return (0,)
+    for dim in (0, 1):
+        try:
+            with torch.no_grad():
+                alone = network(inputs.narrow(dim, -1, 1))
+        except (IndexError, RuntimeError, TypeError, ValueError):
+            continue
+        last = outputs.narrow(dim, -1, 1)
+        if alone.shape == last.shape and torch.allclose(alone, last, rtol=1e-3, atol=1e-3 * float(last.abs().max())):
+            return (dim,)
+    return (0, 1)
 
 
 def _together(one: Any, other: Any, sizes: tuple[int, int], preferred: int) -> tuple[Any, list[int | None]]:

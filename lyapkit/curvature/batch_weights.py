@@ -118,9 +118,7 @@ def _count(inputs: Any, targets: Any) -> float:
             f"targets are None and inputs are {type(inputs).__name__}, so that the weights of batches are not known; "
             "give as targets what batch_weight= can count, such as the number of samples, and let the loss ignore it."
         )
-    raise TypeError(
-        f"targets are {type(targets).__name__}, not a tensor; say what a batch weighs with batch_weight=."
-    )
+    raise TypeError(f"targets are {type(targets).__name__}, not a tensor; say what a batch weighs with batch_weight=.")
 
 
 def refuse_ignored(pairs: list[Batch]) -> None:

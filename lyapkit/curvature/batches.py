@@ -66,7 +66,7 @@ def _is_one_batch(batches: Any) -> bool:
     first, second = batches
     if isinstance(first, Mapping) and isinstance(second, Mapping) and first.keys() == second.keys():
         raise ValueError(
-            f"two mappings with the same keys {list(first)} are the inputs and targets of one batch, or two batches. If "
+            f"two mappings with the same keys {list(first)} are inputs and targets of one batch, or two batches. If "
             "they are one, wrap it: [(inputs, targets)]; if they are two, write each of them as a pair."
         )
     if not (_is_collection(first) and _is_collection(second)):

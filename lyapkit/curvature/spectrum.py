@@ -59,9 +59,9 @@ def hessian_spectrum(
     Args:
         model: a module whose ``forward`` maps inputs to what ``loss`` reads; or, with ``readout``, anything
             `lyapkit.as_map` takes, which is then run over inputs (T, B, M) and read out at the last step.
-        batches: One ``(inputs, targets)`` pair or an iterable of them, such as a data loader, which is read once. Inputs
-            and targets may be tuples or mappings; they are handed on as one argument each. A tuple of two pairs could
-            be one batch or two: write ``[(inputs, targets)]`` for one, and a list for two.
+        batches: One ``(inputs, targets)`` pair or an iterable of them, such as a data loader, which is read once.
+            Inputs and targets may be tuples or mappings; they are handed on as one argument each. A tuple of two pairs
+            could be one batch or two: write ``[(inputs, targets)]`` for one, and a list for two.
         loss: ``loss(outputs, targets)``, a scalar.
         k: number of eigenvalues.
         operator: ``"hessian"``, ``"ggn"`` (generalised Gauss-Newton) or ``"residual"`` (their difference).

@@ -248,7 +248,9 @@ def test_all_functions_weigh_batches_as_the_loss_does(recurrent, loss, operator:
     """By recursion through time, for which batches are a dim of their own."""
     model, whole, batches = recurrent
     if loss.ignore_index == 0:
-        batches = [tuple(torch.cat(parts, dim) for parts, dim in zip(zip(*batches[:2], strict=True), (1, 0), strict=True))]
+        batches = [
+            tuple(torch.cat(parts, dim) for parts, dim in zip(zip(*batches[:2], strict=True), (1, 0), strict=True))
+        ]
         batches = [(batches[0][0][:, :5], batches[0][1][:5]), (whole[0][:, 5:], whole[1][5:])]
     options = {"readout": model.head, "operator": operator}
     once, split = ((model.layer, data, loss) for data in (whole, batches))
@@ -354,7 +356,9 @@ def test_means_of_the_users_own_are_checked_and_right(regression, loss, sizes, d
 def test_losses_that_are_no_mean_over_targets_are_refused(regression, loss, sizes, dtype: torch.dtype) -> None:
     model, inputs, targets = regression
     model, batches = model.to(dtype), split(inputs.to(dtype), targets.to(dtype), *sizes)
-    remedy = "so pass reduction=.sum." if loss is summed else r"batch_weight=, from its targets, or give all data as one"
+    remedy = (
+        "so pass reduction=.sum." if loss is summed else r"batch_weight=, from its targets, or give all data as one"
+    )
     if loss is normalised and sizes[-1] == 1:
         remedy = "more than 1 value per channel"
     for function in (lyapkit.hessian_spectrum, lyapkit.curvature_operator, lyapkit.spectral_density):
@@ -522,22 +526,37 @@ def test_targets_may_be_mappings(regression) -> None:
     assert matrix(model, batches[0], loss).shape == expected.shape  # one batch needs no weight
 
 
-@pytest.mark.parametrize(("sizes", "time_first"), [((5, 4), True), ((3, 3, 3), True), ((5, 4), False), ((3, 3, 3), False)])
-def test_losses_of_all_steps_are_joined_along_the_batch(sizes, time_first: bool) -> None:
-    """A loss that weighs steps, of which batches may be joined along one of two dims only."""
+class EveryStep(nn.Module):
+    """A recurrent layer that is read at every step, without a readout that lyapkit could find."""
+
+    def __init__(self, batch_first: bool) -> None:
+        super().__init__()
+        self.layer = nn.RNN(4, 2, batch_first=batch_first)
+
+    def forward(self, inputs):
+        return self.layer(inputs)[0]
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("sizes", [(5, 4), (3, 3, 3)])
+def test_losses_of_all_steps_are_joined_along_the_batch(sizes, batch_first: bool) -> None:
+    """A loss that weighs steps is a mean over sequences, and one that compares sequences is not."""
     torch.manual_seed(0)
-    model, dim = perceptron(2).double(), 1 if time_first else 0
-    shape = (6, 9) if time_first else (9, 6)
+    model, dim = EveryStep(batch_first).double(), 0 if batch_first else 1
+    shape = (9, 6) if batch_first else (6, 9)
     inputs, targets = torch.randn(*shape, 4, dtype=DOUBLE), torch.rand(*shape, 2, dtype=DOUBLE)
-    late = torch.arange(6, dtype=DOUBLE).view(6, 1, 1) if time_first else torch.arange(6, dtype=DOUBLE).view(1, 6, 1)
+    late = torch.arange(6, dtype=DOUBLE).view((1, 6, 1) if batch_first else (6, 1, 1))
 
     def loss(outputs, targets):
         return (late * (outputs - targets) ** 2).mean()
 
     batches = list(zip(inputs.split(sizes, dim), targets.split(sizes, dim), strict=True))
-    assert relative_error(matrix(model, batches, loss), dense_hessian(model, [(inputs, targets)], loss)) < 1e-9
+    expected = dense_hessian(model, [(inputs, targets)], loss)
+    assert relative_error(matrix(model, batches, loss), expected) < 1e-9
     ds = lyapkit.hessian_spectrum(model, batches, loss, k=1)
     assert json.loads(ds.attrs["config_json"])["batch_weights"] == "checked"
+    with pytest.raises(ValueError, match="depends on its batch as a whole"):
+        matrix(model, batches, lambda outputs, targets: ((outputs - outputs.mean(dim, keepdim=True)) ** 2).mean())
 
 
 def test_what_cannot_be_joined_is_said() -> None:
@@ -552,6 +571,27 @@ def test_what_cannot_be_joined_is_said() -> None:
         lyapkit.hessian_spectrum(model, ignoring, lambda o, t: (o**2).mean(), k=1)
     ds = lyapkit.hessian_spectrum(model, batches, mean_of_squares, k=1, check=False)
     assert json.loads(ds.attrs["config_json"])["batch_weights"] == "not checked: check=False"
+
+
+def test_eigenvectors_of_other_batches_do_not_pass_by_the_check() -> None:
+    torch.manual_seed(0)
+    layer, head = nn.RNN(2, 3).double(), nn.Linear(3, 3).double()
+    inputs, targets = torch.randn(4, 9, 2, dtype=DOUBLE), torch.rand(9, 3, dtype=DOUBLE)
+    batches = list(zip(inputs.split([5, 4], 1), targets.split([5, 4]), strict=True))
+    own = lyapkit.hessian_spectrum(layer, (inputs, targets), masked, readout=head, k=1, eigenvectors=True, rng=0)
+    with pytest.raises(ValueError, match="batch_weight="):
+        lyapkit.curvature_by_step(layer, batches, masked, readout=head, k=1, eigenvectors=own)
+    found = lyapkit.curvature_by_step(
+        layer,
+        batches,
+        masked,
+        readout=head,
+        k=1,
+        eigenvectors=own,
+        batch_weight=lambda targets: float((targets > 0.3).sum()),
+    )
+    np.testing.assert_allclose(found.curvature, own.eigenvalue, rtol=1e-6)
+    assert json.loads(found.attrs["config_json"])["batch_weights"] == "batch_weight"
 
 
 def test_layers_that_normalise_over_the_batch_are_refused(regression) -> None:

@@ -105,12 +105,20 @@ REFUSED = {
     "two views and two targets": (((X, X), (X, X)), ValueError, WRAP),
     "two views and two targets as lists": (([X, X], [X, X]), ValueError, WRAP),
     "sequences with lengths, both": (((X, LENGTHS), (Y, LENGTHS)), ValueError, WRAP),
-    "a list of two inputs and two targets": ([[X, X], [CLASSES, CLASSES]], ValueError, "a list of two pairs is " + WRAP),
+    "a list of two inputs and two targets": (
+        [[X, X], [CLASSES, CLASSES]],
+        ValueError,
+        "a list of two pairs is " + WRAP,
+    ),
     "a list of named and plain": ([Named(X, Y), (X, Y)], ValueError, WRAP),
     "mappings": ([{"x": X, "y": Y}, {"x": X, "y": Y}], ValueError, r"two mappings with the same keys \['x', 'y'\]"),
     "mapping": ({"x": X, "y": Y}, TypeError, r'got dict; name the parts, as in \[\(batch\["inputs"\], batch'),
     "list of mappings": ([{"x": X, "y": Y}] * 3, TypeError, r"got dict in it; name the parts"),
-    "triples": ([(X, Y, LENGTHS)] * 2, TypeError, r"got tuple of 3 in it; join what the model takes, .*for first, second"),
+    "triples": (
+        [(X, Y, LENGTHS)] * 2,
+        TypeError,
+        r"got tuple of 3 in it; join what the model takes, .*for first, second",
+    ),
     "loader of triples": (
         DataLoader(TensorDataset(X, Y, LENGTHS), batch_size=2),
         TypeError,
@@ -129,7 +137,11 @@ REFUSED = {
     "without end": (itertools.cycle([(X, Y)]), TypeError, "that ends, got itertools.cycle; pass what it repeats"),
     "no batches": ([], ValueError, "there are no batches; a loader can be read once only"),
     "empty tuple": ((), ValueError, "there are no batches"),
-    "empty batch": ((X[:0], Y[:0]), ValueError, r"batch 1 of 1 is empty, with a tensor of shape \(0, 3\); leave it out"),
+    "empty batch": (
+        (X[:0], Y[:0]),
+        ValueError,
+        r"batch 1 of 1 is empty, with a tensor of shape \(0, 3\); leave it out",
+    ),
     "empty last batch": ([(X, Y)] * 2 + [(X[:0], Y[:0])], ValueError, "batch 3 of 3 is empty"),
     "empty inputs, no targets": ([(X, None), (X[:0], None)], ValueError, "batch 2 of 2 is empty"),
 }
@@ -235,7 +247,9 @@ def test_packed_inputs_are_one_batch() -> None:
     torch.testing.assert_close(matrix(model, [(PACKED, targets)] * 2, F.mse_loss), expected)
 
 
-@pytest.mark.parametrize("analysis", ["hessian_spectrum", "spectral_density", "curvature_operator", "curvature_by_step"])
+@pytest.mark.parametrize(
+    "analysis", ["hessian_spectrum", "spectral_density", "curvature_operator", "curvature_by_step"]
+)
 def test_all_functions_share_the_definition(analysis: str) -> None:
     layer, head = nn.GRU(1, 2).double(), nn.Linear(2, 1).double()
     pair = torch.randn(4, 3, 1).double(), torch.randn(3, 1).double()
@@ -246,7 +260,9 @@ def test_all_functions_share_the_definition(analysis: str) -> None:
         function(layer, TensorDataset(torch.ones(3, 4, 1), torch.ones(3, 1)), F.mse_loss, **options)
     options |= {} if analysis == "curvature_operator" else {"rng": 0}
     options |= {"k": 2} if analysis in ("hessian_spectrum", "curvature_by_step") else {}
-    found = [function(layer, batches, F.mse_loss, **options) for batches in (pair, list(pair), [pair, pair], iter([pair]))]
+    found = [
+        function(layer, batches, F.mse_loss, **options) for batches in (pair, list(pair), [pair, pair], iter([pair]))
+    ]
     if analysis == "curvature_operator":
         found = [operator @ np.eye(operator.shape[0]) for operator in found]
         for other in found[1:]:

@@ -125,7 +125,9 @@ def test_batchmean_divides_by_the_number_of_samples(loss) -> None:
 
 def test_a_class_without_a_weight_is_named() -> None:
     known = standard_loss(nn.CrossEntropyLoss(weight=CLASS_WEIGHT))
-    with pytest.raises(ValueError, match=r"classes from 1 to 7, but CrossEntropyLoss has weights for the classes 0 to 3"):
+    with pytest.raises(
+        ValueError, match=r"classes from 1 to 7, but CrossEntropyLoss has weights for the classes 0 to 3"
+    ):
         known.denominator(torch.tensor([1, 7, -100]))
 
 

@@ -62,7 +62,7 @@ class StandardLoss:
     @property
     def name(self) -> str:
         """The name of the function or of the module's class."""
-        return self.function.__name__ if not isinstance(self.loss, nn.Module) else type(self.loss).__name__
+        return type(self.loss).__name__ if isinstance(self.loss, nn.Module) else self.function.__name__
 
     def __call__(self, outputs: Any, targets: Any) -> Tensor:
         """Return the loss of outputs and targets whose shapes belong together."""
@@ -121,17 +121,18 @@ def standard_loss(loss: Callable[[Any, Any], Tensor]) -> StandardLoss | None:
     """Recognise a loss of PyTorch.
 
     Args:
-        loss: A module of ``torch.nn``, a function of ``torch.nn.functional``, or `functools.partial` of one with named
-            options.
+        loss: A module of ``torch.nn`` or its ``forward``, a function of ``torch.nn.functional``, or `functools.partial`
+            of one with named options.
 
     Returns:
         The loss with what is known of it, or None for any other callable, and for options that are not understood.
     """
     if isinstance(loss, StandardLoss):
         return loss
-    if isinstance(loss, nn.Module):
-        function = _function_of(loss)
-        options = vars(loss) | dict(loss.named_buffers(recurse=False))
+    module = getattr(loss, "__self__", None) if inspect.ismethod(loss) and loss.__name__ == "forward" else loss
+    if isinstance(module, nn.Module):
+        function = _function_of(module)
+        options = vars(module) | dict(module.named_buffers(recurse=False))
     else:
         function, options = loss, {}
         if isinstance(loss, partial):

@@ -116,7 +116,7 @@ def _compare(objective: WeightedLoss, data: WeightedBatches, number: int, first:
         remedy = "say what a batch counts with batch_weight=, from its targets, or give all data as one batch"
         if _agree(whole, one, two, (1.0, 1.0), dims):
             remedy = 'the loss is a sum, so pass reduction="sum"'
-        what = "their mean, weighted by the numbers of targets,"
+        what = "mean, weighted by the numbers of targets"
     else:
         remedy = (
             'for the mean of the losses of batches pass reduction="mean" and batch_weight=lambda targets: 1.0, or give '
@@ -125,12 +125,12 @@ def _compare(objective: WeightedLoss, data: WeightedBatches, number: int, first:
         counts = [targets_of.numel() if isinstance(targets_of, Tensor) else 1 for targets_of in targets]
         if _agree(whole, one, two, (counts[0] / sum(counts), counts[1] / sum(counts)), dims):
             remedy = 'the loss is a mean, so pass reduction="mean"'
-        what = "their sum"
+        what = "sum"
     found = weights[0] * one.value + weights[1] * two.value
     raise ValueError(
-        f"the loss of batches 1 and {number + 1} together is {whole.value:.6g}, {what} is {found:.6g}, and their "
-        "derivatives differ, too, or one of both does: the loss averages over something else (weights, masks, ignored "
-        f"targets), or depends on its batch as a whole. Curvature would be that of no common loss; {remedy}."
+        f"the loss of batches 1 and {number + 1} together, {whole.value:.6g}, is not their {what}, {found:.6g}, in "
+        "value or in its derivatives with respect to the outputs: it averages over something else (weights, masks, "
+        f"ignored targets), or depends on its batch as a whole. Curvature would be that of no common loss; {remedy}."
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Any
 
 import numpy as np
@@ -121,9 +121,10 @@ def _iterate(batches: Any) -> Iterator[Any]:
 
 
 def _warn_of_dropped_samples(loader: DataLoader[Any]) -> None:
-    if not loader.drop_last or loader.batch_size is None or isinstance(loader.dataset, IterableDataset):
+    """Warn of a loader that gives less than its data set, as those for training often do."""
+    if not loader.drop_last or loader.batch_size is None or not isinstance(loader.sampler, Sized):
         return
-    total = len(loader.sampler)  # type: ignore[arg-type]  # samplers of other datasets have a length
+    total = len(loader.sampler)
     if total % loader.batch_size:
         warnings.warn(
             f"the loader leaves out {total % loader.batch_size} of its {total} samples (drop_last=True), so that the "

@@ -149,6 +149,7 @@ def hooked() -> nn.Module:
 def test_only_what_computes_as_pytorchs_own_is_recognised() -> None:
     assert standard_loss(Renamed()).name == "Renamed"
     assert standard_loss(F.l1_loss).name == "l1_loss"
+    assert standard_loss(nn.CrossEntropyLoss(reduction="sum", ignore_index=2).forward).reduction == "sum"
     strangers = {
         "lambda": lambda o, t: F.mse_loss(o, t),
         "another forward": Scaled(),

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import grad
-from torch.nn.utils.rnn import PackedSequence
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from lyapkit.curvature.batch_join import UnjoinedError, batch_dims, joined_batches
 from lyapkit.curvature.batch_weights import WeightedBatches, refuse_ignored
 from lyapkit.curvature.operators import WeightedLoss
 from lyapkit.scalar_loss import scalar_loss
@@ -18,10 +18,6 @@ from lyapkit.unrolled import UnrolledNetwork
 
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 3e-4}
 """Relative deviation below which two losses, or their slopes, count as equal: that to which eigenvalues converge."""
-
-
-class _Unjoined(Exception):
-    """Two batches of which no common one can be made."""
 
 
 class _Slopes(NamedTuple):
@@ -77,21 +73,24 @@ def _compare_all(objective: WeightedLoss, data: WeightedBatches) -> str | None:
     obstacle = None
     with torch.no_grad():
         first = objective.network(data.pairs[0][0])
+        dims_to_try = batch_dims(objective.network, data.pairs[0][0], first)
     for number in range(1, len(data.pairs)):
         with torch.no_grad():
             other = objective.network(data.pairs[number][0])
         try:
-            _compare(objective, data, number, first, other)
-        except _Unjoined as error:
+            _compare(objective, data, number, first, other, dims_to_try)
+        except UnjoinedError as error:
             obstacle = obstacle or str(error)
     return obstacle
 
 
-def _compare(objective: WeightedLoss, data: WeightedBatches, number: int, first: Any, other: Any) -> None:
+def _compare(
+    objective: WeightedLoss, data: WeightedBatches, number: int, first: Any, other: Any, dims_to_try: Sequence[int]
+) -> None:
     """Compare the first batch with another one.
 
     Raises:
-        _Unjoined: If they cannot be taken together.
+        UnjoinedError: If they cannot be taken together.
         ValueError: If the weighted sum of their losses is not the loss of both.
     """
     weights = data.weights[0], data.weights[number]
@@ -99,9 +98,8 @@ def _compare(objective: WeightedLoss, data: WeightedBatches, number: int, first:
         weights = weights[0] / sum(weights), weights[1] / sum(weights)
     targets = data.pairs[0][1], data.pairs[number][1]
     one, two = (_slopes(objective.loss, *part) for part in zip((first, other), targets, strict=True))
-    dims_to_try = _batch_dims(objective.network, data.pairs[0][0], first)
     wrong: list[tuple[_Slopes, list[int | None]]] = []
-    for outputs, dims, both_targets in _joined(first, other, *targets, dims_to_try):
+    for outputs, dims, both_targets in joined_batches(first, other, *targets, dims_to_try):
         try:
             whole = _slopes(objective.loss, outputs, both_targets)
         except (TypeError, ValueError):
@@ -110,7 +108,7 @@ def _compare(objective: WeightedLoss, data: WeightedBatches, number: int, first:
             return
         wrong.append((whole, dims))
     if not wrong:
-        raise _Unjoined("the loss cannot be taken of outputs or targets of two batches together")
+        raise UnjoinedError("the loss cannot be taken of outputs or targets of two batches together")
     whole, dims = wrong[0]
     if data.reduction == "mean":
         remedy = "say what a batch counts with batch_weight=, from its targets, or give all data as one batch"
@@ -164,95 +162,6 @@ def _agree(
         bool(((found - wanted).abs() <= tolerance * largest).all())
         for found, wanted in zip(whole.slopes, expected, strict=True)
     )
-
-
-def _joined(
-    first: Any, other: Any, targets: Any, other_targets: Any, dims_to_try: Sequence[int]
-) -> Iterator[tuple[Any, list[int | None], Any]]:
-    """Yield both outputs together, the dim of each of their floating leaves, and both targets together.
-
-    Batches of unequal size tell the dim in which they differ. Others are joined along each of ``dims_to_try``.
-
-    Raises:
-        _Unjoined: If there is no such dim.
-    """
-    pairs, _ = _matched(first, other)
-    tensors = [(a, b) for a, b in pairs if isinstance(a, Tensor) and isinstance(b, Tensor) and a.ndim and b.ndim]
-    if not tensors:
-        raise _Unjoined("outputs are not tensors with a batch dim")
-    a, b = tensors[0]
-    differing = [dim for dim, (m, n) in enumerate(zip(a.shape, b.shape, strict=False)) if m != n]
-    if a.ndim != b.ndim or len(differing) > 1:
-        raise _Unjoined(f"outputs have the shapes {tuple(a.shape)} and {tuple(b.shape)}")
-    for dim in differing or dims_to_try:
-        sizes = a.shape[dim], b.shape[dim]
-        outputs, dims = _together(first, other, sizes, dim)
-        yield outputs, dims, _together(targets, other_targets, sizes, dim)[0]
-
-
-def _batch_dims(network: Any, inputs: Any, outputs: Any) -> tuple[int, ...]:
-    """Tell outputs (B, T, ...) from (T, B, ...): the last sequence by itself gives its part of the outputs.
-
-    The last step by itself does not. Where both do, the first dim counts; where none does, as in chaotic networks by
-    rounding, both are possible.
-    """
-    if isinstance(network, UnrolledNetwork) or not (isinstance(inputs, Tensor) and isinstance(outputs, Tensor)):
-        return (0,)
-    if outputs.ndim < 3 or inputs.shape[:2] != outputs.shape[:2]:
-        return (0,)
-    for dim in (0, 1):
-        try:
-            with torch.no_grad():
-                alone = network(inputs.narrow(dim, -1, 1))
-        except (IndexError, RuntimeError, TypeError, ValueError):
-            continue
-        last = outputs.narrow(dim, -1, 1)
-        if alone.shape == last.shape and torch.allclose(alone, last, rtol=1e-3, atol=1e-3 * float(last.abs().max())):
-            return (dim,)
-    return (0, 1)
-
-
-def _together(one: Any, other: Any, sizes: tuple[int, int], preferred: int) -> tuple[Any, list[int | None]]:
-    """Join two trees leaf by leaf along dims of the given sizes, and name the dims of their floating leaves."""
-    pairs, structure = _matched(one, other)
-    leaves, dims = [], list[int | None]()
-    for a, b in pairs:
-        dim = _dim_of(a, b, sizes, preferred)
-        leaves.append(a if dim is None else torch.cat((a, b), dim))
-        if isinstance(a, Tensor) and a.is_floating_point():
-            dims.append(dim)
-    return tree_unflatten(leaves, structure), dims
-
-
-def _matched(one: Any, other: Any) -> tuple[list[tuple[Any, Any]], TreeSpec]:
-    (leaves, structure), (others, same) = tree_flatten(one), tree_flatten(other)
-    if structure != same or isinstance(one, PackedSequence):
-        raise _Unjoined(f"a {type(one).__name__} cannot be joined with a {type(other).__name__}")
-    return list(zip(leaves, others, strict=True)), structure
-
-
-def _dim_of(one: Any, other: Any, sizes: tuple[int, int], preferred: int) -> int | None:
-    """Return the dim to join two leaves along; None where both are the same, as for what batches share.
-
-    Raises:
-        _Unjoined: If there is none.
-    """
-    if isinstance(one, Tensor) and isinstance(other, Tensor):
-        possible = [
-            dim
-            for dim in range(min(one.ndim, other.ndim))
-            if (one.shape[dim], other.shape[dim]) == sizes
-            and one.shape[:dim] == other.shape[:dim]
-            and one.shape[dim + 1 :] == other.shape[dim + 1 :]
-        ]
-        if possible:
-            return preferred if preferred in possible else possible[0]
-        if one.shape == other.shape and torch.equal(one, other):
-            return None
-        raise _Unjoined(f"tensors of shape {tuple(one.shape)} and {tuple(other.shape)} have no common batch dim")
-    if one is other or (type(one) is type(other) and isinstance(one, int | float | str) and one == other):
-        return None
-    raise _Unjoined(f"parts are {type(one).__name__}, not tensors")
 
 
 def _refuse_batch_statistics(network: Any) -> None:

@@ -564,6 +564,9 @@ def test_what_cannot_be_joined_is_said() -> None:
     batches = [(torch.rand(2, steps, 4, dtype=DOUBLE), torch.rand(2, steps, 3, dtype=DOUBLE)) for steps in (3, 5)]
     batches.append((torch.rand(1, 4, 4, dtype=DOUBLE), torch.rand(1, 4, 3, dtype=DOUBLE)))
     ds = lyapkit.hessian_spectrum(model, batches, mean_of_squares, k=1)
+    expected = "not checked: outputs have the shapes (2, 3, 3) and (2, 5, 3)"
+    assert json.loads(ds.attrs["config_json"])["batch_weights"] == expected
+    ds = lyapkit.hessian_spectrum(model, batches[:1] + batches[2:], mean_of_squares, k=1)
     expected = "not checked: outputs have the shapes (2, 3, 3) and (1, 4, 3)"
     assert json.loads(ds.attrs["config_json"])["batch_weights"] == expected
     ignoring = [(inputs, torch.full(targets.shape[:2], -100)) for inputs, targets in batches]

@@ -54,7 +54,8 @@ def analyze(
         model: anything `lyapkit.as_map` takes.
         inputs: (T, B, M), time first, a tensor or an array.
         targets: as ``loss`` reads them for a batch of B.
-        loss: ``loss(outputs, targets)``, a scalar averaged over the batch, on the outputs of the last step.
+        loss: ``loss(outputs, targets)``, a scalar averaged over the batch (or summed, if its own ``reduction`` says
+            so), on the outputs of the last step.
         readout: from the map's output to what ``loss`` reads; the model's own by default.
         include: which analyses to do.
         k: number of leading exponents; all by default.

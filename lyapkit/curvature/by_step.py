@@ -6,7 +6,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +17,9 @@ from lyapkit.adapters import as_map
 from lyapkit.arguments import check_integer, refuse_inference_mode
 from lyapkit.cell_derivatives import AffineCell
 from lyapkit.compiled import uncompiled
-from lyapkit.curvature.batches import Batch, batch_pairs, batch_weights
+from lyapkit.curvature.batch_check import check_weights
+from lyapkit.curvature.batch_weights import Reduction, weighted_batches
+from lyapkit.curvature.batches import Batch
 from lyapkit.curvature.by_step_autodiff import step_sums_by_autodiff
 from lyapkit.curvature.by_step_sums import StepSums, step_sums
 from lyapkit.curvature.loss_check import check_loss
@@ -52,7 +54,7 @@ def curvature_by_step(
     bins: int | None = None,
     readout: Callable[[Tensor], Tensor] | None = None,
     parameters: ParameterChoice | None = None,
-    reduction: Literal["mean", "sum"] = "mean",
+    reduction: Reduction | None = None,
     batch_weight: Callable[[Any], float] | None = None,
     tolerance: float | None = None,
     max_products: int = 2000,
@@ -142,7 +144,8 @@ def curvature_by_step(
     map = as_map(model)
     network = UnrolledNetwork(map, resolve_readout(map, readout))
     chosen = choose_parameters(dict(network.named_parameters()), parameters)
-    pairs = batch_pairs(batches)
+    data = weighted_batches(batches, uncompiled(loss), reduction, batch_weight)
+    pairs = data.pairs
     steps = _common_steps(network, pairs)
     check_operator(operator)
     k = check_integer("k", k)
@@ -152,14 +155,15 @@ def curvature_by_step(
     memory_budget = check_integer("memory_budget", memory_budget)
     if memory_budget < 0:
         raise ValueError(f"memory_budget must be a number of bytes of at least 0, got {memory_budget}.")
-    objective = WeightedLoss(network, chosen, pairs, batch_weights(pairs, reduction, batch_weight), uncompiled(loss))
+    objective = WeightedLoss(network, chosen, pairs, data.weights, data.loss)
     if eigenvectors is not None:
         check_loss(objective, check)
+        weights = check_weights(objective, data, check)
         recurrent_products(objective, memory_budget=memory_budget, check=check)
     else:
         eigenvectors = hessian_spectrum(
             map,
-            pairs,
+            iter(pairs),  # which have been told from a single one
             loss,
             k=k,
             operator=operator,
@@ -175,6 +179,7 @@ def curvature_by_step(
             check=check,
             progress=progress,
         )
+        weights = json.loads(eigenvectors.attrs["config_json"])["batch_weights"]
     vectors = _leading_vectors(eigenvectors, chosen, k).to(map.device)
     bin_of_step = torch.arange(steps, device=map.device) * bins // steps
     run = _Run(objective, operator, bin_of_step, memory_budget)
@@ -199,11 +204,12 @@ def curvature_by_step(
     config: dict[str, object] = {
         "operator": operator,
         "eigenvectors_of": json.loads(eigenvectors.attrs["config_json"])["operator"],
-        "reduction": reduction,
+        "reduction": data.reduction,
         "k": k,
         "bins": bins,
         "parameters": names_and_shapes(chosen),
         "batches": len(pairs),
+        "batch_weights": weights,
         "loss": getattr(loss, "__name__", type(loss).__name__),
         "by_recursion": run.cells is not None,
     }

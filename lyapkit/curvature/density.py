@@ -13,6 +13,7 @@ import xarray as xr
 from torch import Tensor
 
 from lyapkit.arguments import check_integer
+from lyapkit.curvature.batch_weights import Reduction
 from lyapkit.curvature.batches import Batch
 from lyapkit.curvature.distribution import axis, cumulative_band, gaussian, probe_error, smoothed
 from lyapkit.curvature.eigenpairs import BLOCK_SIZE, RESOLUTION, TOLERANCE, default_basis_size, leading_eigenpairs
@@ -50,7 +51,7 @@ def spectral_density(
     confidence: float = 0.95,
     readout: Callable[[Tensor], Tensor] | None = None,
     parameters: ParameterChoice | None = None,
-    reduction: Literal["mean", "sum"] = "mean",
+    reduction: Reduction | None = None,
     batch_weight: Callable[[Any], float] | None = None,
     block_size: int = 8,
     rng: torch.Generator | int | None = None,

@@ -15,7 +15,9 @@ from lyapkit.adapters import as_map
 from lyapkit.adapters.unfused import unfused
 from lyapkit.arguments import check_flag, check_integer, refuse_inference_mode
 from lyapkit.compiled import compiled_parts_named, uncompiled
-from lyapkit.curvature.batches import Batch, batch_pairs, batch_weights
+from lyapkit.curvature.batch_check import check_weights
+from lyapkit.curvature.batch_weights import Reduction, weighted_batches
+from lyapkit.curvature.batches import Batch
 from lyapkit.curvature.differences import check_products
 from lyapkit.curvature.loss_check import check_loss
 from lyapkit.curvature.operators import BlockProduct, WeightedLoss
@@ -97,7 +99,7 @@ def curvature_problem(
     operator: Operator,
     readout: Callable[[Tensor], Tensor] | None,
     parameters: ParameterChoice | None,
-    reduction: Literal["mean", "sum"],
+    reduction: Reduction | None,
     batch_weight: Callable[[Any], float] | None,
     columns: int,
     memory_budget: int = MEMORY_BUDGET,
@@ -136,9 +138,8 @@ def curvature_problem(
     model, loss = uncompiled(model), uncompiled(loss)
     network, available = network_and_parameters(model, readout)
     chosen = choose_parameters(available, parameters)
-    pairs = batch_pairs(batches)
-    weights = batch_weights(pairs, reduction, batch_weight)
-    objective = WeightedLoss(network, chosen, pairs, weights, loss, columns)
+    data = weighted_batches(batches, loss, reduction, batch_weight)
+    objective = WeightedLoss(network, chosen, data.pairs, data.weights, data.loss, columns)
     first = objective.tensors[0]
 
     def context() -> AbstractContextManager[None]:
@@ -147,6 +148,7 @@ def curvature_problem(
 
     with context(), compiled_parts_named():
         check_loss(objective, check)
+        weights = check_weights(objective, data, check)
         recurrent = recurrent_products(objective, memory_budget=memory_budget, check=check)
         products = PreparedProducts(recurrent or objective, lambda: _now(first.device))
         error = check_products(objective, products, operator) if check else -1.0
@@ -156,9 +158,10 @@ def curvature_problem(
         multiply = {"hessian": products.hessian, "ggn": products.ggn, "residual": products.residual}[operator]()
     settings: dict[str, object] = {
         "operator": operator,
-        "reduction": reduction,
+        "reduction": data.reduction,
         "parameters": names_and_shapes(chosen),
-        "batches": len(pairs),
+        "batches": len(data.pairs),
+        "batch_weights": weights,
         "loss": getattr(loss, "__name__", type(loss).__name__),
         "derivative_error": error,
         "by_recursion": recurrent is not None,

@@ -86,9 +86,9 @@ def as_map(obj: object, *, state: Any = None, input: Tensor | None = None, order
         >>> eigenvalues = torch.tensor([0.9j, 0.5 + 0.5j])
         >>> as_map(lambda z: eigenvalues * z, state=torch.zeros(2, dtype=torch.complex64)).unit_names
         ['x[0].re', 'x[0].im', 'x[1].re', 'x[1].im']
-        >>> zeros = torch.zeros(2)
+        >>> zeros = torch.zeros(2).double()
         >>> cell = as_map(lambda x, h: torch.tanh(x + h / 2), state=zeros, input=zeros, order="input_first")
-        >>> cell.step(torch.ones(2), zeros).numpy().round(4).tolist()  # of the state: tanh(1/2)
+        >>> cell.step(zeros + 1, zeros).numpy().round(4).tolist()  # of the state: tanh(1/2)
         [0.4621, 0.4621]
     """
     if isinstance(obj, RecurrentMap):

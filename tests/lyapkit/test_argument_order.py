@@ -130,10 +130,33 @@ def test_a_state_of_several_parts_is_taken_second() -> None:
     torch.testing.assert_close(map.step(state, input), as_map(cell).step(state, input))
 
 
-STATE_FIRST = """
-x,s h,u v,s state,input x,u s,x x,y u,x x,t h,x u,v s,h x,noise theta,h hidden,x x,external_h x,z hx,input input,noise
-x,input_state state_input,h a,b _x,_ t,n input,u
-""".split()
+STATE_FIRST = [
+    "x,s",
+    "h,u",
+    "v,s",
+    "state,input",
+    "x,u",
+    "s,x",
+    "x,y",
+    "u,x",
+    "x,t",
+    "h,x",
+    "u,v",
+    "s,h",
+    "x,noise",
+    "theta,h",
+    "hidden,x",
+    "x,external_h",
+    "x,z",
+    "hx,input",
+    "input,noise",
+    "x,input_state",
+    "state_input,h",
+    "a,b",
+    "_x,_",
+    "t,n",
+    "input,u",
+]
 
 
 @pytest.mark.parametrize("names", STATE_FIRST)

@@ -16,6 +16,7 @@ from lyapkit.adapters import as_map
 from lyapkit.adapters.closed_loop import with_feedback
 from lyapkit.arguments import check_dt, check_interval, check_interval_of_run, check_k, time_unit
 from lyapkit.drive import prepare_drive
+from lyapkit.fingerprint import fingerprint
 from lyapkit.lyapunov.derived import spectrum_values, values_of_lengths
 from lyapkit.lyapunov.interval import IntervalRule
 from lyapkit.lyapunov.qr import Growth, initial_frame
@@ -95,10 +96,11 @@ def lyapunov_spectrum(
         until_exponents: which standard errors have to reach ``until``, of every trajectory.
         max_steps: with ``until``, the largest number of steps of an autonomous map.
         resume: an earlier result for the same map and ``dt``, to be continued: its final state and frame are where this
-            run starts, its steps count with the new ones. For a driven map, ``inputs`` are the further ones.
+            run starts, its steps count with the new ones. For a driven map, ``inputs`` are the further ones. The result
+            of another map, such as one of other weights, is refused: results keep what a step does at a few states.
         rng: generator or seed of the random initial frame when k < N (for k = N it is the identity).
-        check: probe the map once before the run (deterministic, pure, finite, correctly differentiated), and repeat its
-            first step afterwards.
+        check: probe the map once before the run (deterministic, pure, finite, correctly differentiated), repeat its
+            first step afterwards, and compare it with the map of a result to resume.
         progress: show a progress bar.
 
     Returns:
@@ -149,7 +151,7 @@ def lyapunov_spectrum(
     if resume is not None:
         if initial_state is not None or transient:
             raise TypeError("a resumed run starts where the earlier one ended; give no initial_state and no transient.")
-        before = growth_of(resume, map, dt, given_k, given_dtype)
+        before = growth_of(resume, map, dt, given_k, given_dtype, check)
         initial_state, k, frame_dtype = before.state, before.frame.shape[-1], before.frame.dtype
     if until is not None:
         steps = _steps_until(map, steps, until, until_exponents, max_steps)
@@ -207,6 +209,7 @@ def lyapunov_spectrum(
         "tangents_not_traced_because": untraced,
         "batching": getattr(map, "batching", "native"),
         "derivative_error": derivative_error,
+        "map_images": fingerprint(map, growth.state[0]) if check else None,
     }
     if drive.lengths is None:
         stop = None if until is None else (until, until_exponents)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 Batch = tuple[Any, Any]
 
@@ -18,7 +19,7 @@ def batch_pairs(batches: Batch | Iterable[Batch]) -> list[Batch]:
         TypeError: they are not pairs.
         ValueError: there are none.
     """
-    if isinstance(batches, tuple) and len(batches) == 2 and not isinstance(batches[0], tuple | list):
+    if isinstance(batches, tuple) and len(batches) == 2 and _is_inputs(batches[0]):
         return [batches]
     pairs = list(_iterate(batches))
     if not pairs:
@@ -29,6 +30,11 @@ def batch_pairs(batches: Batch | Iterable[Batch]) -> list[Batch]:
                 f"batches must be an (inputs, targets) pair or an iterable of pairs, got {type(pair).__name__} in it."
             )
     return [(inputs, targets) for inputs, targets in pairs]
+
+
+def _is_inputs(first: Any) -> bool:
+    """Whether the first of two parts is inputs rather than a pair; a PackedSequence is a tuple, too."""
+    return isinstance(first, PackedSequence) or not isinstance(first, tuple | list)
 
 
 def _iterate(batches: Any) -> Iterator[Any]:

@@ -19,6 +19,7 @@ from lyapkit.cell_derivatives import AffineCell
 from lyapkit.curvature.batches import Batch, batch_pairs, batch_weights
 from lyapkit.curvature.by_step_autodiff import step_sums_by_autodiff
 from lyapkit.curvature.by_step_sums import StepSums, step_sums
+from lyapkit.curvature.layout import laid_out
 from lyapkit.curvature.loss_check import check_loss
 from lyapkit.curvature.operators import WeightedLoss
 from lyapkit.curvature.problem import OPERATORS, choose_parameters, names_and_shapes
@@ -50,6 +51,8 @@ def curvature_by_step(
     parameters: Sequence[str] | None = None,
     reduction: Literal["mean", "sum"] = "mean",
     batch_weight: Callable[[Any], float] | None = None,
+    lengths: Any = None,
+    batch_first: bool | None = None,
     tolerance: float | None = None,
     max_products: int = 2000,
     memory_budget: int = MEMORY_BUDGET,
@@ -92,6 +95,8 @@ def curvature_by_step(
         parameters: names of the parameters to include; all that require gradients by default.
         reduction: as for `lyapkit.hessian_spectrum`.
         batch_weight: likewise.
+        lengths: likewise.
+        batch_first: likewise.
         tolerance: likewise, where eigenvectors are computed.
         max_products: likewise.
         memory_budget: bytes that may be used to keep what would else be recomputed.
@@ -133,7 +138,8 @@ def curvature_by_step(
     map = as_map(model)
     network = UnrolledNetwork(map, resolve_readout(map, readout))
     chosen = choose_parameters(dict(network.named_parameters()), parameters)
-    pairs = batch_pairs(batches)
+    network, pairs = laid_out(network, batch_pairs(batches), lengths, batch_first)
+    assert isinstance(network, UnrolledNetwork), "as it was"
     steps = _common_steps(network, pairs)
     if operator not in OPERATORS:
         raise ValueError(f"operator must be one of {', '.join(OPERATORS)}, got {operator!r}.")
@@ -150,7 +156,7 @@ def curvature_by_step(
         recurrent_products(objective, memory_budget=memory_budget, check=check)
     else:
         eigenvectors = hessian_spectrum(
-            map,
+            network.map,
             pairs,
             loss,
             k=k,
@@ -159,6 +165,7 @@ def curvature_by_step(
             parameters=list(chosen),
             reduction=reduction,
             batch_weight=batch_weight,
+            batch_first=False,
             tolerance=tolerance,
             max_products=max_products,
             eigenvectors=True,

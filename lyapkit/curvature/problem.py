@@ -16,6 +16,7 @@ from lyapkit.adapters.unfused import unfused
 from lyapkit.arguments import check_flag, check_integer, refuse_inference_mode
 from lyapkit.curvature.batches import Batch, batch_pairs, batch_weights
 from lyapkit.curvature.differences import check_products
+from lyapkit.curvature.layout import laid_out
 from lyapkit.curvature.loss_check import check_loss
 from lyapkit.curvature.operators import BlockProduct, WeightedLoss
 from lyapkit.curvature.prepared import PreparedProducts
@@ -97,6 +98,8 @@ def curvature_problem(
     parameters: Sequence[str] | None,
     reduction: Literal["mean", "sum"],
     batch_weight: Callable[[Any], float] | None,
+    lengths: Any = None,
+    batch_first: bool | None = None,
     columns: int,
     memory_budget: int = MEMORY_BUDGET,
     check: bool,
@@ -112,6 +115,8 @@ def curvature_problem(
         parameters: likewise.
         reduction: likewise.
         batch_weight: likewise.
+        lengths: likewise.
+        batch_first: likewise.
         columns: how many columns of a block are differentiated together where there is no recursion through time.
         memory_budget: bytes that a recursion through time may keep.
         check: compare gradients with each other and products with finite differences of gradients.
@@ -134,7 +139,7 @@ def curvature_problem(
     check_loss_callable(loss)
     network, available = network_and_parameters(model, readout)
     chosen = choose_parameters(available, parameters)
-    pairs = batch_pairs(batches)
+    network, pairs = laid_out(network, batch_pairs(batches), lengths, batch_first)
     weights = batch_weights(pairs, reduction, batch_weight)
     objective = WeightedLoss(network, chosen, pairs, weights, loss, columns)
     first = objective.tensors[0]

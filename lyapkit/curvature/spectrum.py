@@ -37,6 +37,8 @@ def hessian_spectrum(
     parameters: Sequence[str] | None = None,
     reduction: Literal["mean", "sum"] = "mean",
     batch_weight: Callable[[Any], float] | None = None,
+    lengths: Any = None,
+    batch_first: bool | None = None,
     learning_rate: float | None = None,
     tolerance: float | None = None,
     max_products: int = 2000,
@@ -71,6 +73,11 @@ def hessian_spectrum(
         batch_weight: with ``"mean"``, weight of a batch from its targets. By default ``targets.numel()``, over
             which PyTorch's mean losses average, so that unequal batches give the mean over the whole data. (A
             root-mean-square loss is not an average over samples: give all of its data as one batch.)
+        lengths: with ``readout``, steps of each of B sequences of unequal length, (B,) integers; a list of them for
+            several batches. Each sequence is read out at its own last step, and what lies behind it is padding (any
+            numbers), which changes nothing. PackedSequences have their own.
+        batch_first: inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says. A
+            model without ``readout`` is called itself, with inputs as it takes them.
         learning_rate: eta, for the effective learning rates 1/(1 - eta lambda) of eq. (6); left out by default.
         tolerance: on the residual |H v - lambda v| relative to |lambda|; 1e-6 for float64 and 1e-3 for float32 models
             by default. No residual has to be below 1e-10 (float32: 1e-5) of the largest |lambda|, and all are taken to
@@ -150,6 +157,8 @@ def hessian_spectrum(
         parameters=parameters,
         reduction=reduction,
         batch_weight=batch_weight,
+        lengths=lengths,
+        batch_first=batch_first,
         columns=block_size,
         memory_budget=memory_budget,
         check=check,

@@ -95,8 +95,8 @@ def _refuse_another_map(images: Fingerprint, map: RecurrentMap, state: Tensor, d
     if found > tolerance(map.state_size, dtype, str(map.dtype).removeprefix("torch.")):
         raise ValueError(
             "the Dataset to resume is of another map: from the same states, a step of this one leads elsewhere, by "
-            f"{found:.2g} of the size of the state. Its weights, constants, feedback or order of arguments have changed. "
-            "Resume with the map that the Dataset is of, or start anew."
+            f"{found:.2g} of the size of the state. Its weights, constants, feedback or order of arguments have "
+            "changed. Resume with the map that the Dataset is of, or start anew."
         )
 
 

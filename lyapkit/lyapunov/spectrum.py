@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from lyapkit.adapters import as_map
 from lyapkit.adapters.closed_loop import with_feedback
@@ -39,6 +40,7 @@ def lyapunov_spectrum(
     k: int | None = None,
     initial_state: Tensor | None = None,
     lengths: Any = None,
+    batch_first: bool | None = None,
     feedback: Callable[[Tensor], Tensor] | None = None,
     teacher_forcing: float = 0.0,
     transient: int = 0,
@@ -72,12 +74,13 @@ def lyapunov_spectrum(
 
     Args:
         model: anything `lyapkit.as_map` takes.
-        inputs: inputs of a driven map, (T, M) for one sequence or (T, B, M) for many.
+        inputs: inputs of a driven map, (T, M) for one sequence or (T, B, M) for many; or a PackedSequence.
         steps: number of steps of an autonomous map.
         k: number of leading exponents; all N by default.
         initial_state: flat states (N,) or (B, N); the map's own by default.
         lengths: steps of each of B sequences of unequal length, (B,) integers. What lies behind them in the inputs is
-            padding (any finite numbers) and changes nothing. Not with ``until`` or ``resume``.
+            padding (any numbers) and changes nothing. Not with ``until`` or ``resume``.
+        batch_first: inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
         feedback: closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
             and takes ``steps`` instead of ``inputs``.
         teacher_forcing: with ``feedback``, how much of the given inputs is mixed in: a s_t + (1 - a) feedback.
@@ -155,9 +158,9 @@ def lyapunov_spectrum(
         initial_state, k, frame_dtype = before.state, before.frame.shape[-1], before.frame.dtype
     if until is not None:
         steps = _steps_until(map, steps, until, until_exponents, max_steps)
-    if lengths is not None and (until is not None or resume is not None):
+    if (lengths is not None or isinstance(inputs, PackedSequence)) and (until is not None or resume is not None):
         raise TypeError("lengths= goes with neither until= nor resume=: the sequences end at different steps.")
-    drive = prepare_drive(map, inputs, steps, initial_state, transient, lengths)
+    drive = prepare_drive(map, inputs, steps, initial_state, transient, lengths, batch_first)
     interval = None if qr_interval == "auto" else check_interval_of_run(qr_interval, drive.steps)
     generator = make_generator(rng)
     tangents, derivative_error = probed_tangents(map, drive.state, drive.input_at(0), check)

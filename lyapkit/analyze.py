@@ -18,7 +18,7 @@ from lyapkit.gradients import gradient_propagation
 from lyapkit.lyapunov import lyapunov_spectrum, variational_term
 from lyapkit.progress import progress_bar
 from lyapkit.scalar_loss import check_loss_callable
-from lyapkit.sequences import lies_batch_first, time_first
+from lyapkit.sequences import as_tensor, lies_batch_first, time_first
 from lyapkit.unrolled import resolve_readout
 
 ANALYSES = ("lyapunov_spectrum", "variational_term", "gradient_propagation", "hessian_spectrum")
@@ -100,9 +100,13 @@ def analyze(
     if unknown or not include:
         raise ValueError(f"include must name some of {', '.join(ANALYSES)}; got {list(include)}.")
     map = with_feedback(as_map(model), feedback, teacher_forcing)
+    if inputs is None and map.input_size:
+        raise TypeError(f"the map needs inputs of shape (T, B, {map.input_size}); none were given.")
+    if initial_state is not None:
+        initial_state = as_tensor("initial_state", initial_state)
     batch = 1 if initial_state is None or initial_state.ndim == 1 else len(initial_state)
+    swapped = lies_batch_first(map, batch_first)
     if inputs is not None:
-        swapped = lies_batch_first(map, batch_first)
         inputs, lengths = time_first(inputs, lengths, swapped)
         if inputs.ndim != 3:
             layout = "(B, T, M), batch first" if swapped else "(T, B, M), time first"
@@ -133,10 +137,13 @@ def analyze(
         if hessian_k > count:
             raise ValueError(f"hessian_k must be between 1 and the number of parameters {count}, got {hessian_k}.")
     first = slice(trajectories)
-    run = {"steps": steps, "batch_first": False, "check": check, "progress": progress}
+    part = None if inputs is None else inputs[:, first]
+    if inputs is not None and part is not None and swapped:  # as they were given, for messages
+        inputs, part = inputs.transpose(0, 1), part.transpose(0, 1)
+    run = {"steps": steps, "batch_first": swapped, "check": check, "progress": progress}
     followed = {
         **run,
-        "inputs": None if inputs is None else inputs[:, first],
+        "inputs": part,
         "lengths": None if lengths is None else lengths[first],
         "initial_state": initial_state if initial_state is None or initial_state.ndim == 1 else initial_state[first],
     }
@@ -153,7 +160,7 @@ def analyze(
             k=20 if hessian_k is None else hessian_k,
             readout=readout,
             lengths=lengths,
-            batch_first=False,
+            batch_first=swapped,
             learning_rate=learning_rate,
             rng=rng,
             check=check,

@@ -140,8 +140,8 @@ def analyze(
     part = None if inputs is None else inputs[:, first]
     if inputs is not None and part is not None and swapped:  # as they were given, for messages
         inputs, part = inputs.transpose(0, 1), part.transpose(0, 1)
-    run = {"steps": steps, "batch_first": swapped, "check": check, "progress": progress}
-    followed = {
+    run: dict[str, Any] = {"steps": steps, "batch_first": swapped, "check": check, "progress": progress}
+    followed: dict[str, Any] = {
         **run,
         "inputs": part,
         "lengths": None if lengths is None else lengths[first],

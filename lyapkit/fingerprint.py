@@ -66,4 +66,4 @@ def difference(ours: Fingerprint, theirs: Fingerprint) -> float:
 
 def tolerance(state_size: int, *dtypes: str) -> float:
     """Return the `difference` that rounding may make between maps of N components that compute in these types."""
-    return max(ROUNDING[dtype] for dtype in dtypes) * state_size**0.5
+    return max(ROUNDING[dtype] for dtype in dtypes) * math.sqrt(state_size)

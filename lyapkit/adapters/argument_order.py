@@ -86,5 +86,6 @@ def _scripted_names(function: Callable[..., Any]) -> tuple[str, str] | None:
     scripted = function.forward if isinstance(function, nn.Module) else function
     if not isinstance(scripted, torch.jit.ScriptFunction | torch._C.ScriptMethod):
         return None
-    names = [argument.name for argument in scripted.schema.arguments if argument.name != "self"]
+    schema: Any = scripted.schema
+    names = [argument.name for argument in schema.arguments if argument.name != "self"]
     return (names[0], names[1]) if len(names) == 2 else None

@@ -138,8 +138,9 @@ def curvature_by_step(
     map = as_map(model)
     network = UnrolledNetwork(map, resolve_readout(map, readout))
     chosen = choose_parameters(dict(network.named_parameters()), parameters)
-    network, pairs = laid_out(network, batch_pairs(batches), lengths, batch_first)
-    assert isinstance(network, UnrolledNetwork), "as it was"
+    held, pairs = laid_out(network, batch_pairs(batches), lengths, batch_first)
+    assert isinstance(held, UnrolledNetwork), "as it was"
+    network = held
     steps = _common_steps(network, pairs)
     if operator not in OPERATORS:
         raise ValueError(f"operator must be one of {', '.join(OPERATORS)}, got {operator!r}.")

@@ -77,7 +77,7 @@ def adjoint_sweep(
             if step > 1:
                 pulled = _pull_back(before, after, gradient.vector.to(after.dtype)).double()
                 active = part.active(len(recorded))
-                if active is not None:  # of sequences that have ended before, nothing comes back
+                if active is not None:  # of sequences that have ended nothing comes back, not even 0 times infinity
                     pulled = torch.where(active.unsqueeze(-1), pulled, 0.0)
                 gradient = Scaled(pulled, gradient.log_scale).rescaled()
 

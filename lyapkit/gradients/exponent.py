@@ -44,7 +44,7 @@ def leading_exponent(
     frame = initial_frame(1, map.state_size, 1, generator, drive.state.double())  # for all, as if they were alone
     exponent, error = torch.empty(2, drive.state.shape[0], dtype=torch.float64, device=drive.state.device)
     lengths = drive.last_steps.to(drive.state.device)
-    for length in lengths.unique().tolist():
+    for length in sorted(set(lengths.tolist())):
         chosen = lengths == length
         inputs = None if drive.inputs is None else drive.inputs[:length, chosen]
         part = Drive(drive.state[chosen], inputs, length, drive.transient, drive.offset)

@@ -44,8 +44,9 @@ def growth_rates(log_norm: Tensor, window: tuple[int, int | None], last: Tensor)
         last: The last step of each sequence, shape (B,).
     """
     shape = log_norm.shape[:2]
-    whole = GrowthRate(*(log_norm.new_zeros(shape) for _ in range(3)), torch.zeros(shape, dtype=torch.int64))
-    for length in last.unique().tolist():
+    rate, error, offset = log_norm.new_zeros(3, *shape)
+    whole = GrowthRate(rate, error, offset, torch.zeros(shape, dtype=torch.int64))
+    for length in sorted(set(last.tolist())):
         chosen = (last == length).nonzero().flatten()
         line = growth_rate(log_norm[:, chosen, :length], (window[0], window[1] or length))
         for values, found in zip(whole, line, strict=True):

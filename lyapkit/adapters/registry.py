@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lyapkit.adapters.argument_order import Order
 from lyapkit.adapters.callables import CallableMap
 from lyapkit.adapters.cells import cell_map
 from lyapkit.adapters.layers import layer_map
@@ -45,23 +46,26 @@ def register_adapter(module_type: type[ModuleType], adapter: Callable[[ModuleTyp
 
 
 @named_arguments()
-def as_map(obj: object, *, state: Any = None, input: Tensor | None = None) -> RecurrentMap:
+def as_map(obj: object, *, state: Any = None, input: Tensor | None = None, order: Order | None = None) -> RecurrentMap:
     """Make a `RecurrentMap` of a PyTorch module or a callable.
 
     Args:
         obj: one of
 
             - `nn.RNNCell`, `nn.GRUCell`, `nn.LSTMCell`, `nn.RNN`, `nn.GRU`, `nn.LSTM` (any number of
-              layers and any ``proj_size``): the state is (h, c) of every layer. Inputs are time first,
-              (T, B, M), whatever the module's own ``batch_first``;
+              layers and any ``proj_size``): the state is (h, c) of every layer. Inputs lie as the module's own
+              ``batch_first`` says;
             - a module whose type has a registered adapter;
-            - any callable ``f(x)`` or ``f(x, s)``, the *state first* (PyTorch's own cells take the input first), on
-              one unbatched state: ``lambda state, input: cell(input, state)`` for a cell with a step of its own;
+            - any callable ``f(x)`` or ``f(x, s)``, on one unbatched state. The *state comes first* unless ``order``
+              says otherwise; PyTorch's own cells take the input first;
             - a `RecurrentMap`, which is returned as it is.
         state: example state of a callable, any pytree of floating-point or complex tensors; trajectories start there
             unless an analysis is given another initial state.
         input: example input of a driven callable, a floating-point or complex tensor; None when autonomous. Only its
             shape and dtype matter.
+        order: how a driven callable is called: ``"state_first"``, f(x, s), or ``"input_first"``, f(s, x). By default
+            the state comes first, and a callable whose names say the opposite, such as ``forward(self, x, h)`` or
+            ``step(input, hidden)``, is refused until one of the two is given.
 
     Compiled modules and functions (`torch.compile`) are stepped as they were written. A module that takes a whole
     sequence and its hidden state is passed as one step of it, such as
@@ -78,9 +82,10 @@ def as_map(obj: object, *, state: Any = None, input: Tensor | None = None) -> Re
     Raises:
         TypeError: ``obj`` is none of these, ``state``/``input`` are given for a module that needs none, or a callable
             cannot be called with them.
-        ValueError: the map is not well defined (bidirectional, active dropout or batch norm, random numbers, a hidden
-            state, hooks, another ``forward`` than the built-in one, returned shape differs), the example state is not
-            finite, or numbers are in half precision or on the meta device.
+        ValueError: the names of a callable's arguments contradict their order; the map is not well defined
+            (bidirectional, active dropout or batch norm, random numbers, a hidden state, hooks, another ``forward``
+            than the built-in one, returned shape differs), the example state is not finite, or numbers are in half
+            precision or on the meta device.
 
     Example:
         >>> import torch
@@ -93,21 +98,26 @@ def as_map(obj: object, *, state: Any = None, input: Tensor | None = None) -> Re
         >>> eigenvalues = torch.tensor([0.9j, 0.5 + 0.5j])
         >>> as_map(lambda z: eigenvalues * z, state=torch.zeros(2, dtype=torch.complex64)).unit_names
         ['x[0].re', 'x[0].im', 'x[1].re', 'x[1].im']
+        >>> zeros = torch.zeros(2).double()
+        >>> cell = as_map(lambda x, h: torch.tanh(x + h / 2), state=zeros, input=zeros, order="input_first")
+        >>> cell.step(zeros + 1, zeros).numpy().round(4).tolist()  # of the state: tanh(1/2)
+        [0.4621, 0.4621]
     """
     obj = uncompiled(obj)
     if isinstance(obj, RecurrentMap):
-        _refuse_examples(obj, state, input)
+        _refuse_examples(obj, state, input, order)
         return obj
     if isinstance(obj, nn.Module):
         adapter = _adapter(obj)
         if adapter is not None:
             map = _checked(adapter(obj))
-            _refuse_examples(obj, state, input)
+            _refuse_examples(obj, state, input, order)
             return map
     if isinstance(obj, type) and issubclass(obj, nn.Module):
         raise TypeError(f"{obj.__name__} is a class; pass a module, such as {obj.__name__}(...).")
     if callable(obj) and state is not None:
-        return CallableMap(obj, state, input)
+        _check_order(order, input)
+        return CallableMap(obj, state, input, order)
     raise TypeError(_unknown(obj))
 
 
@@ -116,15 +126,22 @@ def _adapter(module: nn.Module) -> Callable[[Any], RecurrentMap] | None:
     return next((_ADAPTERS[base] for base in type(module).__mro__ if base in _ADAPTERS), None)
 
 
+def _check_order(order: Any, input: Any) -> None:
+    if order not in (None, "state_first", "input_first"):
+        raise ValueError(f'order must be "state_first" or "input_first", got {order!r}.')
+    if order == "input_first" and input is None:
+        raise TypeError('order="input_first" is for driven callables; give an example input= as well.')
+
+
 def _checked(map: RecurrentMap) -> RecurrentMap:
     check_precision(map.dtype, map.device)
     return map
 
 
-def _refuse_examples(obj: object, state: Any, input: Tensor | None) -> None:
-    if state is not None or input is not None:
+def _refuse_examples(obj: object, state: Any, input: Tensor | None, order: Order | None) -> None:
+    if state is not None or input is not None or order is not None:
         raise TypeError(
-            f"{type(obj).__name__} knows its own state and input; give example state and input for callables only. "
+            f"{type(obj).__name__} knows its own state and input; give state=, input= and order= for callables only. "
             "(An initial state is an argument of the analysis.)"
         )
 

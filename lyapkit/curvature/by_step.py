@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,7 @@ from lyapkit.curvature.batch_weights import Reduction, weighted_batches
 from lyapkit.curvature.batches import Batch
 from lyapkit.curvature.by_step_autodiff import step_sums_by_autodiff
 from lyapkit.curvature.by_step_sums import StepSums, step_sums
+from lyapkit.curvature.layout import laid_out
 from lyapkit.curvature.loss_check import check_loss
 from lyapkit.curvature.operators import WeightedLoss
 from lyapkit.curvature.parameters import ParameterChoice, choose_parameters, names_and_shapes
@@ -56,6 +58,8 @@ def curvature_by_step(
     parameters: ParameterChoice | None = None,
     reduction: Reduction | None = None,
     batch_weight: Callable[[Any], float] | None = None,
+    lengths: Any = None,
+    batch_first: bool | None = None,
     tolerance: float | None = None,
     max_products: int = 2000,
     memory_budget: int = MEMORY_BUDGET,
@@ -103,6 +107,8 @@ def curvature_by_step(
             included by default. The result names those that were chosen.
         reduction: as for `lyapkit.hessian_spectrum`.
         batch_weight: likewise.
+        lengths: likewise.
+        batch_first: likewise.
         tolerance: likewise, where eigenvectors are computed.
         max_products: likewise.
         memory_budget: bytes that may be used to keep what would else be recomputed.
@@ -145,7 +151,9 @@ def curvature_by_step(
     network = UnrolledNetwork(map, resolve_readout(map, readout))
     chosen = choose_parameters(dict(network.named_parameters()), parameters)
     data = weighted_batches(batches, uncompiled(loss), reduction, batch_weight)
-    pairs = data.pairs
+    held, pairs = laid_out(network, data.pairs, lengths, batch_first)
+    assert isinstance(held, UnrolledNetwork), "as it was"
+    network, data = held, replace(data, pairs=pairs)
     steps = _common_steps(network, pairs)
     check_operator(operator)
     k = check_integer("k", k)
@@ -162,7 +170,7 @@ def curvature_by_step(
         recurrent_products(objective, memory_budget=memory_budget, check=check)
     else:
         eigenvectors = hessian_spectrum(
-            map,
+            network.map,
             iter(pairs),  # which have been told from a single one
             loss,
             k=k,
@@ -171,6 +179,7 @@ def curvature_by_step(
             parameters=list(chosen),
             reduction=reduction,
             batch_weight=batch_weight,
+            batch_first=False,
             tolerance=tolerance,
             max_products=max_products,
             eigenvectors=True,

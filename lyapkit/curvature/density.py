@@ -53,6 +53,8 @@ def spectral_density(
     parameters: ParameterChoice | None = None,
     reduction: Reduction | None = None,
     batch_weight: Callable[[Any], float] | None = None,
+    lengths: Any = None,
+    batch_first: bool | None = None,
     block_size: int = 8,
     rng: torch.Generator | int | None = None,
     memory_budget: int = MEMORY_BUDGET,
@@ -93,6 +95,8 @@ def spectral_density(
         parameters: likewise.
         reduction: likewise.
         batch_weight: likewise.
+        lengths: likewise.
+        batch_first: likewise.
         block_size: probes followed at once; memory is ``block_size`` x ``order`` vectors of the length of all
             parameters in float64, and what a product of so many columns needs.
         rng: generator or seed of the probes.
@@ -151,6 +155,8 @@ def spectral_density(
         parameters=parameters,
         reduction=reduction,
         batch_weight=batch_weight,
+        lengths=lengths,
+        batch_first=batch_first,
         columns=block_size,
         memory_budget=memory_budget,
         check=check,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
 import torch
@@ -19,6 +19,7 @@ from lyapkit.curvature.batch_check import check_weights
 from lyapkit.curvature.batch_weights import Reduction, weighted_batches
 from lyapkit.curvature.batches import Batch
 from lyapkit.curvature.differences import check_products
+from lyapkit.curvature.layout import laid_out
 from lyapkit.curvature.loss_check import check_loss
 from lyapkit.curvature.operators import BlockProduct, WeightedLoss
 from lyapkit.curvature.parameters import ParameterChoice, choose_parameters, names_and_shapes
@@ -101,6 +102,8 @@ def curvature_problem(
     parameters: ParameterChoice | None,
     reduction: Reduction | None,
     batch_weight: Callable[[Any], float] | None,
+    lengths: Any = None,
+    batch_first: bool | None = None,
     columns: int,
     memory_budget: int = MEMORY_BUDGET,
     check: bool,
@@ -116,6 +119,8 @@ def curvature_problem(
         parameters: likewise.
         reduction: likewise.
         batch_weight: likewise.
+        lengths: likewise.
+        batch_first: likewise.
         columns: how many columns of a block are differentiated together where there is no recursion through time.
         memory_budget: bytes that a recursion through time may keep.
         check: compare gradients with each other and products with finite differences of gradients.
@@ -139,6 +144,8 @@ def curvature_problem(
     network, available = network_and_parameters(model, readout)
     chosen = choose_parameters(available, parameters)
     data = weighted_batches(batches, loss, reduction, batch_weight)
+    network, pairs = laid_out(network, data.pairs, lengths, batch_first)
+    data = replace(data, pairs=pairs)
     objective = WeightedLoss(network, chosen, data.pairs, data.weights, data.loss, columns)
     first = objective.tensors[0]
 

@@ -31,6 +31,8 @@ def curvature_operator(
     parameters: ParameterChoice | None = None,
     reduction: Reduction | None = None,
     batch_weight: Callable[[Any], float] | None = None,
+    lengths: Any = None,
+    batch_first: bool | None = None,
     block_size: int = 8,
     memory_budget: int = MEMORY_BUDGET,
     check: bool = True,
@@ -49,6 +51,8 @@ def curvature_operator(
         parameters: likewise.
         reduction: likewise.
         batch_weight: likewise.
+        lengths: likewise.
+        batch_first: likewise.
         block_size: columns of a matrix differentiated together where there is no recursion through time; memory grows
             with it.
         memory_budget: as for `lyapkit.hessian_spectrum`.
@@ -83,6 +87,8 @@ def curvature_operator(
         parameters=parameters,
         reduction=reduction,
         batch_weight=batch_weight,
+        lengths=lengths,
+        batch_first=batch_first,
         columns=block_size,
         memory_budget=memory_budget,
         check=check,

@@ -41,6 +41,8 @@ def hessian_spectrum(
     parameters: ParameterChoice | None = None,
     reduction: Reduction | None = None,
     batch_weight: Callable[[Any], float] | None = None,
+    lengths: Any = None,
+    batch_first: bool | None = None,
     learning_rate: float | None = None,
     momentum: float = 0.0,
     tolerance: float | None = None,
@@ -83,6 +85,11 @@ def hessian_spectrum(
             respected. For other losses it is ``targets.numel()`` (of the inputs, where targets are None), and the loss
             of two batches together is held against their weighted sum. Losses that fail, such as root-mean-square and
             contrastive ones, depend on their batch as a whole: give all data as one batch, or weights.
+        lengths: with ``readout``, steps of each of B sequences of unequal length, (B,) integers; a list of them for
+            several batches. Each sequence is read out at its own last step, and what lies behind it is padding (any
+            numbers), which changes nothing. PackedSequences have their own.
+        batch_first: inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says. A
+            model without ``readout`` is called itself, with inputs as it takes them.
         learning_rate: eta, for the effective learning rates 1/(1 - eta lambda) of eq. (6) and the largest stable one;
             left out by default.
         momentum: b of stochastic gradient descent, for the largest stable learning rate.
@@ -172,6 +179,8 @@ def hessian_spectrum(
         parameters=parameters,
         reduction=reduction,
         batch_weight=batch_weight,
+        lengths=lengths,
+        batch_first=batch_first,
         columns=block_size,
         memory_budget=memory_budget,
         check=check,

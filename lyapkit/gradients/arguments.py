@@ -40,15 +40,19 @@ def _order(norm: float | str) -> float:
     return order
 
 
-def check_window(fit: Any, steps: int) -> tuple[int, int]:
-    """The steps back in time (start, stop) of a fit, start <= T - t < stop.
+def check_window(fit: Any, steps: int) -> tuple[int, int | None]:
+    """Return the steps back in time (start, stop) of a fit, start <= T - t < stop; None for the whole sequence.
+
+    Args:
+        fit: As given.
+        steps: T of the shortest sequence.
 
     Raises:
-        TypeError: not a pair of integers, or of an integer and None.
-        ValueError: not within the run, or empty.
+        TypeError: If it is not a pair of integers, or of an integer and None.
+        ValueError: If it is not within the run, or empty.
     """
     if fit is None:
-        return 0, steps
+        return 0, None
     if not isinstance(fit, tuple | list) or len(fit) != 2:
         raise TypeError(f"fit must be a pair (start, stop) of steps back in time, got {fit!r}.")
     start = check_integer("the start of fit", fit[0])
@@ -57,7 +61,7 @@ def check_window(fit: Any, steps: int) -> tuple[int, int]:
         raise ValueError(
             f"fit must be (start, stop) with 0 <= start < stop <= {steps}, the number of steps; got ({start}, {stop})."
         )
-    return start, stop
+    return start, None if fit[1] is None else stop
 
 
 def predicted_rate(map: RecurrentMap) -> float | None:

@@ -81,7 +81,9 @@ def gradient_propagation(
 
 def _draw_slopes(ax: Axes, ds: xr.Dataset) -> None:
     """Straight lines of the rates of one norm and trajectory, and a legend for them."""
-    back = ds["step"].values[-1] - ds["step"].values
+    steps = ds["step"].values
+    steps = steps[: int(ds["last_step"])] if "last_step" in ds else steps  # results of older versions have none
+    back = steps[-1] - steps
     for rate, error, name, style in SLOPES:
         if rate not in ds or not np.isfinite([float(ds[rate]), float(ds["growth_offset"])]).all():
             continue
@@ -89,7 +91,7 @@ def _draw_slopes(ax: Axes, ds: xr.Dataset) -> None:
             drawn = np.exp(float(ds["growth_offset"]) + float(ds[rate]) * back)
         drawn[(drawn == 0) | np.isinf(drawn)] = np.nan
         text = f"{name}: {_with_error(float(ds[rate]), float(ds[error]) if error else None)}"
-        ax.plot(ds["step"].values, drawn, color="black", linestyle=style, linewidth=0.9, label=text)
+        ax.plot(steps, drawn, color="black", linestyle=style, linewidth=0.9, label=text)
     if ax.get_legend_handles_labels()[0]:
         ax.legend(title="nats per step back")
 

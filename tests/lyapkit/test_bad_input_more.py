@@ -211,16 +211,6 @@ REFUSALS = {
         TypeError,
         r"torch\.nn\.RNN takes a tensor, got dict; take the tensor out of it in the model's forward, or before",
     ),
-    "packed inputs": (
-        lambda: hessian_spectrum(
-            Unpacking(),
-            [(nn.utils.rnn.pack_sequence([torch.ones(T, M)]), torch.ones(B, N))],
-            mse_loss,
-            k=2,
-        ),
-        TypeError,
-        "packed sequences cannot be stepped",
-    ),
     "inputs to a free run": (
         feedback,
         TypeError,

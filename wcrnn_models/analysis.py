@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lyapkit import analyze, as_map
 from lyapkit.analyze import ANALYSES
-from lyapkit.lyapunov.uncertainty import batch_means_error
+from lyapkit.lyapunov.uncertainty import MeanGrowth
 from lyapkit.results import provenance
 from wcrnn_models.checkpoints import LoadedCheckpoint, load_checkpoint
 from wcrnn_models.errors import UserError
@@ -123,7 +123,7 @@ def exponent_rows(tree: xr.DataTree) -> list[tuple[str, float, float]]:
     transient = json.loads(spectrum.attrs["config_json"])["transient"]
     window = torch.tensor(np.diff(spectrum["step"].values, prepend=transient), dtype=torch.float64)
     rate = torch.tensor(spectrum["local_growth"].values.mean(axis=-1).T)  # (window, trajectory), per step
-    mean_error = batch_means_error(rate * window[:, None], window).numpy()
+    mean_error = MeanGrowth.of(rate * window[:, None], window).errors().standard.numpy()
     return [
         ("largest", float(exponent[:, 0].mean()), _combined(error[:, 0], count)),
         ("mean", float(exponent.mean()), _combined(mean_error, count)),

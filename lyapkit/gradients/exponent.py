@@ -11,7 +11,7 @@ from lyapkit.drive import Drive
 from lyapkit.lyapunov.carrying import step_bytes
 from lyapkit.lyapunov.interval import IntervalRule, replayable_steps
 from lyapkit.lyapunov.qr import initial_frame, qr_growth
-from lyapkit.lyapunov.uncertainty import BatchMeans
+from lyapkit.lyapunov.uncertainty import MeanGrowth
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents import TangentStrategy, traced_where_it_pays
 
@@ -38,7 +38,8 @@ def leading_exponent(
         generator: for the first direction.
 
     Returns:
-        The exponent and its standard error (batch means), nats per step, shape (B,) each; 0 and inf for a single state.
+        The exponent and its standard error, as those of `lyapunov_spectrum`, nats per step, shape (B,) each; 0 and inf
+        for a single state.
     """
     start, stop = window
     last, first = drive.steps - start, drive.steps - stop + 1
@@ -53,5 +54,5 @@ def leading_exponent(
     rule = IntervalRule.automatic(frame.dtype, k=1)
     rule.plan(last - first, replayable_steps(step_bytes(tangents, frame)))
     growth = qr_growth(map, drive, frame, tangents=tangents, rule=rule)
-    means = BatchMeans.of(growth.log_growth, growth.window)
-    return means.mean[:, 0], means.standard_error()[:, 0]
+    means = MeanGrowth.of(growth.log_growth, growth.window)
+    return means.mean[:, 0], means.errors().standard[:, 0]

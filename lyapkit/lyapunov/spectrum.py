@@ -112,20 +112,20 @@ def lyapunov_spectrum(
         A Dataset over ``trajectory``, ``step`` (the last one of each QR window), ``exponent`` (sorted descending) and
         ``unit``. Exponents are in nats per step, or per unit time with ``dt``.
 
-        - ``lyapunov_exponent`` with ``standard_error`` (batch means, which respect autocorrelation in runs of at
-          least some tens of correlation times, and are too small in shorter ones; inf where fewer than 4 windows cannot
-          tell it), with ``error_degrees_of_freedom`` of Student's t for confidence intervals (the attribute of that
-          name is the smallest that is not 0), and ``memory_timescale`` (-1/lambda, inf where perturbations do not
-          fade). A direction that the map annihilates has exponent -inf, as has one that is smaller than rounding
+        - ``lyapunov_exponent`` with ``standard_error``, which respects autocorrelation, and
+          ``error_degrees_of_freedom`` of Student's t for confidence intervals (the attribute of that name is the
+          smallest that is not 0). ``error_reliable`` is 0, and the error inf, where the run is too short for its
+          correlation time, or has fewer than 4 windows. ``memory_timescale`` is -1/lambda, inf where perturbations do
+          not fade. A direction that the map annihilates has exponent -inf, as has one that is smaller than rounding
           resolves, |R_ii| <= N eps |column|.
         - ``running_exponent`` and ``local_growth`` at each QR window, and ``last_step``, the last one that counts.
           Behind the end of a shorter sequence the running exponents stay what they were, and the local growth is 0.
         - ``probability_positive``, of the leading exponent; ``kaplan_yorke_dimension``, with
           ``kaplan_yorke_is_lower_bound`` = 1 when k is too small to close it; ``entropy_rate``, the sum of the positive
           exponents; the last two with ``..._error``.
-        - ``converged``: with ``until``, whether it was reached; otherwise whether the two halves of the run agree
-          within the errors of ``half_difference``, the second half's exponents minus the first's (a test with 1 % false
-          alarms).
+        - ``converged``: with ``until``, whether it was reached; otherwise whether the run is long against its
+          correlation times, and its two halves agree within the errors of ``half_difference``, the second half's
+          exponents minus the first's (a test with 1 % false alarms).
         - ``frame_condition``, the largest 1-norm condition number of the frame before a decomposition, and
           ``log_volume_residual``, the sum of the exponents against volumes computed without QR. Both are computed in
           the first 16 windows and in every 8th; in between, the condition is estimated from |R_ii|.

@@ -59,10 +59,10 @@ class LongRun:
         Sums of a stationary series over stretches that are long against its correlation time have correlations
         between neighbours only (Tiao 1972); over shorter ones, they decay about exponentially. Both are
 
-        .. math:: u_j = \\phi\\, u_{j-1} + e_j + \\theta\\, e_{j-1},
+        .. math:: u_j = \phi\, u_{j-1} + e_j + \theta\, e_{j-1},
 
-        of which :math:`\\theta = -1` are differences of a stationary series, whose sum does not grow with its length.
-        Which :math:`\\phi`, :math:`\\theta` and variance of e hold is uncertain. All of a grid are weighted by their
+        of which :math:`\theta = -1` are differences of a stationary series, whose sum does not grow with its length.
+        Which :math:`\phi`, :math:`\theta` and variance of e hold is uncertain. All of a grid are weighted by their
         restricted likelihood (Harville 1977), exact by the innovations algorithm (Brockwell & Davis 1991, section 5.3),
         times a prior, and the variance of e is integrated out.
 
@@ -79,15 +79,15 @@ class LongRun:
         size = series.abs().amax(dim=0)
         scaled = series / torch.where(size == 0, torch.ones_like(size), size)
         rests = []
-        for part in scaled.split(AT_ONCE, dim=1):
+        for part in torch.split(scaled, AT_ONCE, dim=1):
             rest = torch.zeros(len(shapes.phi), part.shape[1], dtype=torch.float64)
             fitted = [torch.zeros_like(rest) for _ in range(terms)]
             for step, ours in enumerate(_innovations(part)):
                 rest.addcmul_(ours, ours)
                 for term in range(terms):
                     fitted[term].addcmul_(basis[step, :, term], ours)
-            for term in fitted:
-                rest.addcmul_(term, term, value=-1)
+            for projection in fitted:
+                rest.addcmul_(projection, projection, value=-1)
             rests.append(rest)
         rest = torch.cat(rests, dim=1).clamp(min=torch.finfo(torch.float64).tiny)
         freedom = count - terms

@@ -134,14 +134,14 @@ class CallableMap(RecurrentMap):
                 f"the callable must return {structure_in_words(arguments[0])} like the example state, but returned "
                 f"{structure_in_words(returned)}; return the next state alone (torch.stack joins numbers to a tensor)."
             )
-        for tensor, leaf in zip(after, self._leaves, strict=True):
+        for tensor, before in zip(after, leaves, strict=True):
             if not isinstance(tensor, Tensor):
                 raise TypeError(f"the callable must return tensors, got {type(tensor).__name__}.")
-            if tensor.shape != leaf.example.shape or tensor.dtype != leaf.example.dtype:
+            if tensor.shape != before.shape or tensor.dtype != before.dtype:
                 raise ValueError(
                     f"the callable returned a leaf of shape {tuple(tensor.shape)} and {tensor.dtype} where the example "
-                    f"state has {tuple(leaf.example.shape)} and {leaf.example.dtype}; a map returns its state "
-                    "unchanged in shape and dtype."
+                    f"state has {tuple(before.shape)} and {before.dtype}; a map returns its state unchanged in shape "
+                    "and dtype."
                 )
         return torch.cat([to_real(tensor) for tensor in after])
 

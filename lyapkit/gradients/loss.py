@@ -67,18 +67,14 @@ class LossOnLast(TrajectoryLoss):
         """Shape (B, N) at the last step."""
         if step < self._steps:
             return None
-        (derivative,) = torch.autograd.grad(
-            self._loss.reshape(()), self._seen, retain_graph=True, materialize_grads=True
-        )
+        (derivative,) = torch.autograd.grad(self._loss, self._seen, retain_graph=True, materialize_grads=True)
         return derivative
 
     def of_parameters(self, step: int, state: Tensor, parameters: Sequence[Tensor]) -> list[Tensor] | None:
         """At the last step."""
         if step < self._steps:
             return None
-        return list(
-            torch.autograd.grad(self._loss.reshape(()), list(parameters), retain_graph=True, materialize_grads=True)
-        )
+        return list(torch.autograd.grad(self._loss, list(parameters), retain_graph=True, materialize_grads=True))
 
 
 class LossOnEvery(TrajectoryLoss):
@@ -112,7 +108,7 @@ class LossOnEvery(TrajectoryLoss):
             self._check_readout(outputs, final)
             if scalar_loss(loss, seen, targets).item() != self.value:
                 raise ValueError(NOT_DETERMINISTIC)
-        (self._slopes,) = torch.autograd.grad(value.reshape(()), seen, materialize_grads=True)  # (T, B, O)
+        (self._slopes,) = torch.autograd.grad(value, seen, materialize_grads=True)  # (T, B, O)
 
     def _check_readout(self, outputs: Tensor, final: Tensor) -> None:
         """The last output, computed by itself twice, must be that of the run."""
@@ -157,16 +153,16 @@ NOT_DIFFERENTIABLE = "the loss does not depend differentiably on the states; che
 
 
 def checked_loss(loss: Loss, outputs: Any, targets: Any) -> Tensor:
-    """The loss, in the graph.
+    """Return the loss in the graph, without dimensions.
 
     Raises:
-        TypeError: see `lyapkit.scalar_loss.scalar_loss`.
-        ValueError: likewise, or the loss is not differentiable.
+        TypeError: If `lyapkit.scalar_loss.scalar_loss` refuses it.
+        ValueError: If that refuses it, or the loss is not differentiable.
     """
     value = scalar_loss(loss, outputs, targets)
     if not value.requires_grad:
         raise ValueError(NOT_DIFFERENTIABLE)
-    return value
+    return value.reshape(())
 
 
 def outputs_of(map: RecurrentMap, readout: Readout, states: Tensor) -> Tensor:

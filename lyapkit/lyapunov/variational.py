@@ -19,7 +19,6 @@ from lyapkit.lyapunov.graded import GradedProduct
 from lyapkit.lyapunov.sliding import SlidingProduct
 from lyapkit.probe import probed_tangents
 from lyapkit.progress import progress_bar
-from lyapkit.purity import FirstStep
 from lyapkit.results import make_dataset, provenance
 from lyapkit.tangents import TangentStrategy, traced_where_it_pays, with_fallback
 
@@ -108,7 +107,7 @@ def variational_term(
         if horizon > drive.steps:
             raise ValueError(f"horizon must be at most the number of steps {drive.steps}, got {horizon}.")
     dt = check_dt(dt)
-    tangents, derivative_error = probed_tangents(map, drive.state, drive.input_at(0), check)
+    tangents, probe = probed_tangents(map, drive, check)
     tangents, untraced = traced_where_it_pays(map, drive, map.state_size, torch.float64, tangents)
 
     at = [*range(horizon or record_every, drive.steps, record_every), drive.steps]
@@ -131,10 +130,8 @@ def variational_term(
                     recorded.append(product.log_singular_values()[:, :k])
         return recorded
 
-    first = FirstStep(map, drive.state, drive.input_at(0)) if check else None
     recorded, tangents, untraced = with_fallback(follow, tangents, untraced)
-    if first is not None:
-        first.refuse_changes()
+    looked_at = probe.after_run()
     log_values = torch.stack(recorded, dim=1)  # (B, T, k)
     count = torch.tensor(at if horizon is None else [horizon] * len(at), dtype=torch.float64, device=map.device)
     config: dict[str, object] = {
@@ -149,7 +146,7 @@ def variational_term(
         "tangents": tangents.name,
         "tangents_not_traced_because": untraced,
         "batching": getattr(map, "batching", "native"),
-        "derivative_error": derivative_error,
+        **looked_at,
     }
     return make_dataset(
         "variational_term",

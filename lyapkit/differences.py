@@ -67,7 +67,11 @@ class Comparison:
 
 
 def compare(
-    step: Callable[[Tensor], Tensor], push: Callable[[Tensor, Tensor], Tensor], states: Tensor, directions: Tensor
+    step: Callable[[Tensor], Tensor],
+    push: Callable[[Tensor, Tensor], Tensor],
+    states: Tensor,
+    directions: Tensor,
+    precision: Precision | None = None,
 ) -> Comparison:
     """Compare J v with finite differences.
 
@@ -76,8 +80,9 @@ def compare(
         push: from states (P, N) and tangents (P, N, D) to J times the tangents.
         states: x, shape (P, N).
         directions: v, shape (D, P, N), each component of the size that it has in the map.
+        precision: lengths and tolerance; those of the type by default.
     """
-    precision = PRECISION[states.dtype]
+    precision = PRECISION[states.dtype] if precision is None else precision
     info = torch.finfo(states.dtype)
     h = torch.tensor(precision.lengths, dtype=states.dtype, device=states.device).reshape(-1, 1, 1, 1)
     exact = push(states, directions.movedim(0, -1)).movedim(-1, 0)  # (D, P, N)

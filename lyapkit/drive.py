@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lyapkit.adapters.closed_loop import ClosedLoop
-from lyapkit.arguments import check_integer, refuse_inference_mode
+from lyapkit.arguments import check_integer, refuse_contexts
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.visited import Visited
 
@@ -105,7 +105,7 @@ def prepare_drive(
         TypeError: wrong kind of argument (integer inputs, both or neither of inputs and steps, lengths without inputs).
         ValueError: wrong shape, dtype, device, number of steps, or values that are not finite.
     """
-    refuse_inference_mode()
+    refuse_contexts(map.dtype, map.device)
     size = map.input_size
     if size == 0 and inputs is not None and isinstance(map, ClosedLoop):
         raise TypeError(

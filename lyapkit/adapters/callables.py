@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from lyapkit.adapters.leaves import Leaf, check_leaf, find_leaves, structure_in_words, to_real
+from lyapkit.arguments import refuse_contexts
 from lyapkit.purity import HIDDEN_STATE, RANDOM_NUMBERS, ModuleWatch
 from lyapkit.recurrent_map import RecurrentMap
 
@@ -138,6 +139,7 @@ class CallableMap(RecurrentMap):
             if not isinstance(tensor, Tensor):
                 raise TypeError(f"the callable must return tensors, got {type(tensor).__name__}.")
             if tensor.shape != before.shape or tensor.dtype != before.dtype:
+                refuse_contexts(before.dtype.to_real(), before.device)  # autocast may be what changes the type
                 raise ValueError(
                     f"the callable returned a leaf of shape {tuple(tensor.shape)} and {tensor.dtype} where the example "
                     f"state has {tuple(before.shape)} and {before.dtype}; a map returns its state unchanged in shape "

@@ -14,14 +14,14 @@ import xarray as xr
 from torch import Tensor, nn
 
 from lyapkit.adapters import as_map
-from lyapkit.arguments import check_integer, refuse_inference_mode
+from lyapkit.arguments import check_integer, inference_tensors_explained
 from lyapkit.cell_derivatives import AffineCell
 from lyapkit.curvature.batches import Batch, batch_pairs, batch_weights
 from lyapkit.curvature.by_step_autodiff import step_sums_by_autodiff
 from lyapkit.curvature.by_step_sums import StepSums, step_sums
 from lyapkit.curvature.loss_check import check_loss
 from lyapkit.curvature.operators import WeightedLoss
-from lyapkit.curvature.problem import OPERATORS, choose_parameters, names_and_shapes
+from lyapkit.curvature.problem import OPERATORS, choose_parameters, measured_gradient, names_and_shapes, refuse_unusable
 from lyapkit.curvature.recurrent_head import Head, Operator
 from lyapkit.curvature.recurrent_layout import ParameterLayout
 from lyapkit.curvature.recurrent_products import MEMORY_BUDGET, recurrent_products
@@ -37,6 +37,7 @@ MOST_BINS = 28
 """Bins by default: the rows of an image, where a sequence of 784 pixels is one (section 4 of the paper)."""
 
 
+@inference_tensors_explained()
 def curvature_by_step(
     model: object,
     batches: Batch | Iterable[Batch],
@@ -129,10 +130,10 @@ def curvature_by_step(
         >>> bool(abs(ds.step_to_step_curvature.sum(["bin", "other_bin"]) - ds.eigenvalue).max() < 1e-9)
         True
     """
-    refuse_inference_mode()
     map = as_map(model)
     network = UnrolledNetwork(map, resolve_readout(map, readout))
     chosen = choose_parameters(dict(network.named_parameters()), parameters)
+    refuse_unusable(chosen, check)
     pairs = batch_pairs(batches)
     steps = _common_steps(network, pairs)
     if operator not in OPERATORS:
@@ -147,6 +148,7 @@ def curvature_by_step(
     objective = WeightedLoss(network, chosen, pairs, batch_weights(pairs, reduction, batch_weight), loss)
     if eigenvectors is not None:
         check_loss(objective, check)
+        derivatives = measured_gradient(objective, check)
         recurrent_products(objective, memory_budget=memory_budget, check=check)
     else:
         eigenvectors = hessian_spectrum(
@@ -167,6 +169,7 @@ def curvature_by_step(
             check=check,
             progress=progress,
         )
+        derivatives = json.loads(eigenvectors.attrs["config_json"])["derivatives"]
     vectors = _leading_vectors(eigenvectors, chosen, k).to(map.device)
     bin_of_step = torch.arange(steps, device=map.device) * bins // steps
     run = _Run(objective, operator, bin_of_step, memory_budget)
@@ -197,6 +200,7 @@ def curvature_by_step(
         "parameters": names_and_shapes(chosen),
         "batches": len(pairs),
         "loss": getattr(loss, "__name__", type(loss).__name__),
+        "derivatives": derivatives,
         "by_recursion": run.cells is not None,
     }
     return make_dataset(

@@ -13,13 +13,15 @@ from torch import Tensor, nn
 
 from lyapkit.adapters import as_map
 from lyapkit.adapters.unfused import unfused
-from lyapkit.arguments import check_flag, check_integer, refuse_inference_mode
+from lyapkit.arguments import check_flag, check_integer, inference_tensors_explained, refuse_contexts
 from lyapkit.curvature.batches import Batch, batch_pairs, batch_weights
 from lyapkit.curvature.differences import check_products
+from lyapkit.curvature.gradient_check import measure_gradient
 from lyapkit.curvature.loss_check import check_loss
 from lyapkit.curvature.operators import BlockProduct, WeightedLoss
 from lyapkit.curvature.prepared import PreparedProducts
 from lyapkit.curvature.recurrent_products import MEMORY_BUDGET, recurrent_products
+from lyapkit.hooks import refuse_tensor_hooks
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.scalar_loss import check_loss_callable
 from lyapkit.unrolled import UnrolledNetwork, resolve_readout
@@ -87,6 +89,7 @@ class CurvatureProblem:
         return {"products": self.products, "gradient_equivalents": equivalents}
 
 
+@inference_tensors_explained()
 def curvature_problem(
     model: object,
     batches: Batch | Iterable[Batch],
@@ -121,7 +124,6 @@ def curvature_problem(
         ValueError: likewise.
         FloatingPointError: likewise.
     """
-    refuse_inference_mode()
     if operator not in OPERATORS:
         raise ValueError(f"operator must be one of {', '.join(OPERATORS)}, got {operator!r}.")
     memory_budget = check_integer("memory_budget", memory_budget)
@@ -134,6 +136,7 @@ def curvature_problem(
     check_loss_callable(loss)
     network, available = network_and_parameters(model, readout)
     chosen = choose_parameters(available, parameters)
+    refuse_unusable(chosen, check)
     pairs = batch_pairs(batches)
     weights = batch_weights(pairs, reduction, batch_weight)
     objective = WeightedLoss(network, chosen, pairs, weights, loss, columns)
@@ -145,6 +148,7 @@ def curvature_problem(
 
     with context():
         check_loss(objective, check)
+        derivatives = measured_gradient(objective, check)
         recurrent = recurrent_products(objective, memory_budget=memory_budget, check=check)
         products = PreparedProducts(recurrent or objective, lambda: _now(first.device))
         error = check_products(objective, products, operator) if check else -1.0
@@ -159,6 +163,7 @@ def curvature_problem(
         "batches": len(pairs),
         "loss": getattr(loss, "__name__", type(loss).__name__),
         "derivative_error": error,
+        "derivatives": derivatives,
         "by_recursion": recurrent is not None,
     }
     prepared = products.seconds[operator]
@@ -237,6 +242,40 @@ def _check_names(names: Any) -> None:
             )
     if not list(names):
         raise ValueError("parameters must name at least one, got none; leave it out for all that require gradients.")
+
+
+def measured_gradient(objective: WeightedLoss, check: bool) -> str:
+    """Return what differences say about the gradient: "checked", "surrogate" or "unchecked".
+
+    Raises:
+        ValueError: If it is wrong; only with ``check``.
+    """
+    try:
+        found = measure_gradient(objective)
+    except Exception:
+        if check:
+            raise
+        return "unchecked"  # whatever a model does that nobody has looked at
+    if check:
+        found.refuse_wrong()
+    return str(found.provenance()["derivatives"])
+
+
+def refuse_unusable(parameters: Mapping[str, nn.Parameter], check: bool) -> None:
+    """Refuse contexts and parameters in which a loss has no right second derivatives.
+
+    Args:
+        parameters: those that the curvature is taken with respect to.
+        check: refuse tensor hooks, too.
+
+    Raises:
+        RuntimeError: If inference mode or autocast is on.
+        ValueError: If a parameter has a hook.
+    """
+    first = next(iter(parameters.values()))
+    refuse_contexts(first.dtype, first.device)
+    if check:
+        refuse_tensor_hooks(parameters)
 
 
 def names_and_shapes(parameters: Mapping[str, Tensor]) -> list[list[object]]:

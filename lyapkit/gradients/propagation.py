@@ -11,7 +11,7 @@ import xarray as xr
 from torch import Tensor
 
 from lyapkit.adapters import as_map
-from lyapkit.arguments import check_flag, check_interval
+from lyapkit.arguments import check_flag, check_interval, inference_tensors_explained
 from lyapkit.drive import Drive, prepare_drive
 from lyapkit.gradients.adjoint import StepGradient, adjoint_sweep
 from lyapkit.gradients.arguments import check_norms, check_window, norm_label, predicted_rate
@@ -30,6 +30,7 @@ from lyapkit.scalar_loss import check_loss_callable
 from lyapkit.unrolled import resolve_readout
 
 
+@inference_tensors_explained()
 def gradient_propagation(
     model: object,
     inputs: Any,

@@ -190,7 +190,7 @@ def _compared(
     for other, size in ((states, unit / points.sizes), (aside, 1.0)):
         if not bool((compared.right | compared.wrong).all()):
             compared = compared.or_else(compare(step, push, other, size * direction))
-    if not backwards:
+    if not backwards or bool(compared.wrong.any()):
         return compared, True
     with context():
         return compared, _same_backwards(map, points, push(states, direction.movedim(0, -1)), direction, normal)

@@ -62,6 +62,9 @@ class Probe:
         if check:
             state, input = drive.state.detach(), drive.input_at(0)
             input = None if input is None else input.detach()
+            direction = torch.randn(state.shape, generator=torch.Generator("cpu").manual_seed(0), device="cpu")
+            if not torch.isfinite(tangents.push(map, state, input, direction.to(state).unsqueeze(-1))).all():
+                raise ValueError("the derivative of the first step is not finite; check the map at its initial state.")
             drive.visited.take(state[None], None if input is None else input[None], drive.offset)
             self._measured().refuse_wrong()
             self._first = FirstStep(map, state, input)

@@ -51,7 +51,7 @@ def _measured(
 ) -> Derivatives:
     with torch.no_grad():
         own = float(loss(inputs, targets))
-    with in_double() as mode, _widened(parameters):
+    with _widened(parameters), in_double() as mode:
         for x, y in ((_wide(inputs), _wide(targets)), (inputs, targets)):
             try:
                 with torch.no_grad():

@@ -47,8 +47,9 @@ def refuse_contexts(dtype: torch.dtype, device: torch.device) -> None:
         )
     if torch.is_autocast_enabled(device.type) and dtype != torch.float64:
         raise RuntimeError(
-            f"torch.autocast is on, which computes parts of a step in {torch.get_autocast_dtype(device.type)}, with two "
-            f"or three digits; call the analysis outside of it, or under torch.autocast({device.type!r}, enabled=False)."
+            f"torch.autocast is on, which computes parts of a step in {torch.get_autocast_dtype(device.type)}, with "
+            "two or three digits; call the analysis outside of it, or under "
+            f"torch.autocast({device.type!r}, enabled=False)."
         )
 
 

@@ -74,7 +74,11 @@ class _Points:
     @classmethod
     def of(cls, visits: Sequence[Visit]) -> _Points:
         states = torch.cat([visit.states for visit in visits])
-        inputs = None if visits[0].inputs is None else torch.cat([visit.inputs for visit in visits if visit.inputs is not None])
+        inputs = (
+            None
+            if visits[0].inputs is None
+            else torch.cat([visit.inputs for visit in visits if visit.inputs is not None])
+        )
         typical = states.abs().amax(dim=0)
         return cls(
             [visit.step for visit in visits for _ in visit.trajectories],
@@ -134,7 +138,9 @@ def measure_derivatives(
         doubled, mode = _in_double(map, points.double())
         size = torch.maximum(own.abs(), points.states.abs()).amax(dim=0).double()
         away = torch.zeros_like(size) if doubled is None else (own - doubled).abs()
-        same = doubled is not None and bool((away <= SAME_STEP * torch.where(size > 0, size, 1.0)).double().mean() >= 0.9)
+        same = doubled is not None and bool(
+            (away <= SAME_STEP * torch.where(size > 0, size, 1.0)).double().mean() >= 0.9
+        )
         if mode.coarse and bool((away > COARSE_ROUNDING * size).double().mean() > 0.1):
             types = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in mode.coarse))
             worst = float((away / torch.where(size > 0, size, torch.inf)).max())
@@ -234,7 +240,9 @@ def _same_backwards(
     return True
 
 
-def _verdict(map: RecurrentMap, points: _Points, compared: Comparison, same_backwards: bool, refusal: str) -> Derivatives:
+def _verdict(
+    map: RecurrentMap, points: _Points, compared: Comparison, same_backwards: bool, refusal: str
+) -> Derivatives:
     judged = compared.right | compared.wrong
     if not bool(judged.any()):
         return Derivatives(-1.0, 0, refusal, unsaid=True)
@@ -249,9 +257,9 @@ def _verdict(map: RecurrentMap, points: _Points, compared: Comparison, same_back
     if bool(compared.wrong.any()) and not refusal:
         exact, difference = (float(part.flatten()[place]) for part in (compared.exact, compared.difference))
         refusal = (
-            f"the derivative of the map disagrees with a finite difference by {abs(exact - difference):.3g} (derivative "
-            f"{exact:.3g}) in {map.unit_names[component]} at step {step} of trajectory {points.trajectories[row]}: a "
-            f"custom backward, a detach, a surrogate gradient{backward_hooks(map, points.states, points.inputs)} or a "
+            f"the derivative of the map disagrees with a finite difference by {abs(exact - difference):.3g} "
+            f"(derivative {exact:.3g}) in {map.unit_names[component]} at step {step} of trajectory "
+            f"{points.trajectories[row]}: a custom backward, a detach, a surrogate gradient{backward_hooks(map, points.states, points.inputs)} or a "
             f"jump in the map. {IF_MEANT}"
         )
     if not same_backwards and not refusal:

@@ -1,8 +1,8 @@
 """Derivatives of a step held against finite differences, component by component.
 
-Along a direction v, a component of J v is compared with (f(x + h v) - f(x)) / h, (f(x) - f(x - h v)) / h and their mean,
-for several lengths h. A component is *right* if one of them agrees with it. It is *wrong* if the differences ahead and
-behind agree with one another for two neighbouring lengths, which tells the derivative, and J v is something else.
+Along a direction v, a component of J v is compared with (f(x + h v) - f(x)) / h, (f(x) - f(x - h v)) / h and their
+mean, for several lengths h. A component is *right* if one of them agrees with it. It is *wrong* if the differences
+ahead and behind agree with one another for two neighbouring lengths, which tells the derivative, and J v is something else.
 Otherwise, nothing is said: at a kink the two sides differ, across a jump a difference grows as h shrinks, and rounding
 makes it random. So neither kinks nor jumps, strong curvature nor rounding make a right derivative look wrong.
 """
@@ -109,7 +109,9 @@ def compare(
     rounded = finite[0, 2] & (error[0, 2] <= precision.loose * size[0, 2])
     wrong = ~right & (told[0] | (told.any(dim=0) & ~rounded))
     # where all it gives are numbers of float32, only the longest length tells something
-    single = (values.float() == values).flatten(0, 2).all(dim=0) & (here.float() == here) & (states.dtype != torch.float32)
+    single = (
+        (values.float() == values).flatten(0, 2).all(dim=0) & (here.float() == here) & (states.dtype != torch.float32)
+    )
     smallest = (torch.finfo(torch.float32).eps * here.abs() + torch.finfo(torch.float32).tiny) / h[0]
     told = finite[0].all(dim=0) & (smallest <= 0.1 * precision.loose * size[0].amax(dim=0))
     told &= (found[0, 0] - found[0, 1]).abs() <= precision.loose * size[0].amax(dim=0)

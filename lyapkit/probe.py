@@ -96,6 +96,8 @@ class Probe:
 
     def _measured(self) -> Derivatives:
         return measure_derivatives(self._map, self._drive.visited.visits, self._tangents, backwards=self._backwards)
+
+
 def probe_step(map: RecurrentMap, state: Tensor, input: Tensor | None) -> None:
     """Check that a step is pure, well shaped, finite, deterministic and takes every trajectory by itself.
 
@@ -156,5 +158,3 @@ def _probe_elsewhere(map: RecurrentMap, state: Tensor, input: Tensor | None, aft
             "a trajectory moves differently when it is not alone in its batch, as under batch norm; make the step "
             "treat every state (..., N) by itself. If the map is meant to be so, pass check=False."
         )
-
-

@@ -80,4 +80,6 @@ def _visit(states: Tensor, inputs: Tensor | None, done: int, index: int, active:
     offsets = [(step + number * len(running) // count) % len(running) for number in range(count)]
     chosen = running[offsets]
     # copies: a view would keep the whole stretch in memory
-    return Visit(step, chosen, states[index, chosen].detach(), None if inputs is None else inputs[index, chosen].detach())
+    return Visit(
+        step, chosen, states[index, chosen].detach(), None if inputs is None else inputs[index, chosen].detach()
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 
 from lyapkit.curvature.operators import WeightedLoss
 from lyapkit.curvature.recurrent_check import SEQUENCES, unrolled_form
-from lyapkit.derivatives import COARSE_ROUNDING, Derivatives
+from lyapkit.derivatives import COARSE_ROUNDING, SAME_STEP, Derivatives
 from lyapkit.differences import PRECISION, Precision, compare
 from lyapkit.double import in_double
 
@@ -20,7 +20,7 @@ GROUPS = 4
 """The parameters are moved in so many groups, one after the other."""
 
 PARAMETER_PRECISION = {
-    torch.float64: Precision((1e-5, 1e-6, 1e-7), 1e-4),
+    torch.float64: Precision((1e-5, 1e-6, 1e-7, 1e-8), 1e-4),
     torch.float32: PRECISION[torch.float32],
 }
 
@@ -51,17 +51,18 @@ def _measured(
 ) -> Derivatives:
     with torch.no_grad():
         own = float(loss(inputs, targets))
-    with _widened(parameters), in_double() as mode:
-        for x, y in ((_wide(inputs), _wide(targets)), (inputs, targets)):
-            try:
-                with torch.no_grad():
-                    value = float(loss(x, y))
-            except Exception:  # whatever a model says to another type than its own
-                continue
-            if mode.coarse and abs(value - own) > COARSE_ROUNDING * abs(own):
-                return Derivatives(-1.0, 0, _coarse(mode.coarse, abs(value - own) / abs(own)), unsaid=False)
-            if abs(value - own) <= 1e-2 * abs(own):
-                return _compared(lambda x=x, y=y: loss(x, y), parameters)
+        try:
+            with in_double() as mode:
+                value = float(loss(inputs, targets))
+        except Exception:  # whatever a model says to another type than its own
+            return _compared(lambda: loss(inputs, targets), parameters)
+    if mode.coarse and abs(value - own) > COARSE_ROUNDING * abs(own):
+        return Derivatives(-1.0, 0, _coarse(mode.coarse, abs(value - own) / abs(own)), unsaid=False)
+    if abs(value - own) <= SAME_STEP * abs(own):
+        with _widened(parameters), in_double():
+            for x, y in ((_wide(inputs), _wide(targets)), (inputs, targets)):
+                with suppress(Exception):  # some models take inputs of the type of their parameters only, some of one
+                    return _compared(lambda x=x, y=y: loss(x, y), parameters)  # type: ignore[misc]
     return _compared(lambda: loss(inputs, targets), parameters)
 
 
@@ -116,9 +117,9 @@ def _compared(loss: Callable[[], Tensor], parameters: Sequence[Tensor]) -> Deriv
 def _coarse(types: set[torch.dtype], deviation: float) -> str:
     names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in types))
     return (
-        f"model or loss compute in {names} inside, which changes the loss by a relative {deviation:.1g}, so that second "
-        "derivatives mean nothing; convert weights and activations to float32 or float64, and leave torch.autocast out "
-        "of the model. If it is meant to be so, pass check=False."
+        f"model or loss compute in {names} inside, which changes the loss by a relative {deviation:.1g}, so that "
+        "second derivatives mean nothing; convert weights and activations to float32 or float64, and leave "
+        "torch.autocast out of the model. If it is meant to be so, pass check=False."
     )
 
 

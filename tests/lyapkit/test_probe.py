@@ -77,7 +77,11 @@ REFUSALS = {
     "derivative not finite": (lambda x: (x - x.detach()).sqrt(), ValueError, "derivative of the first step is not fin"),
     "detached": (lambda x: 0.5 * x.detach(), ValueError, "disagrees with a finite difference.*a detach"),
     "partly detached": (lambda x: 0.5 * x + 0.1 * x.detach(), ValueError, "disagrees with a finite difference"),
-    "wrong jvp": (WrongForward.apply, ValueError, r"by 0\.\d+ \(derivative -?[\d.]+\) in [ab] at step 1 .*: a custom backward"),
+    "wrong jvp": (
+        WrongForward.apply,
+        ValueError,
+        r"by 0\.\d+ \(derivative -?[\d.]+\) in [ab] at step 1 .*: a custom backward",
+    ),
     "wrong backward": (WrongBackwardOnly.apply, ValueError, "disagrees with a finite difference"),
     "one component wrong": (
         lambda x: torch.stack((x[..., 0].sin(), 0.9 * x[..., 1].detach() + 0.1 * x[..., 1]), -1),

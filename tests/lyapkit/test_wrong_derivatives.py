@@ -257,7 +257,7 @@ def test_backward_hooks_of_modules_are_named() -> None:
     np.testing.assert_array_equal(analysis().growth_rate.values, right)  # one that only looks is left alone
     logged.remove()
     module.inner.register_full_backward_hook(lambda module, before, after: (0.1 * before[0],))
-    with pytest.raises(ValueError, match="differs from its derivative forwards.*the backward hooks of Linear"):
+    with pytest.raises(ValueError, match=r"differs from its derivative forwards.*the backward hooks of Linear"):
         analysis()
 
 
@@ -275,7 +275,7 @@ def test_surrogates_in_a_network_are_refused_by_hessians_and_said_without_check(
 
     torch.manual_seed(0)
     batch = 2 + normal(30, 4, 1), torch.ones(4, 1, dtype=torch.float64)
-    with pytest.raises(ValueError, match="the gradient of the loss disagrees .* surrogate gradient"):
+    with pytest.raises(ValueError, match=r"the gradient of the loss disagrees .* surrogate gradient"):
         lyapkit.hessian_spectrum(Spiking(), batch, MSE, k=1, rng=0)
     ds = lyapkit.hessian_spectrum(Spiking(), batch, MSE, k=1, rng=0, check=False, max_products=30)
     assert json.loads(ds.attrs["config_json"])["derivatives"] == "surrogate"
@@ -342,7 +342,8 @@ def test_stale_weights_are_refused_and_the_remedy_works(kind: str) -> None:
     del layer.weight_hh_l0
     layer.weight_hh_l0 = torch.nn.Parameter(w)
     np.testing.assert_array_equal(
-        lyapkit.lyapunov_spectrum(layer, inputs).lyapunov_exponent, lyapkit.lyapunov_spectrum(right, inputs).lyapunov_exponent
+        lyapkit.lyapunov_spectrum(layer, inputs).lyapunov_exponent,
+        lyapkit.lyapunov_spectrum(right, inputs).lyapunov_exponent,
     )
 
 
@@ -360,7 +361,9 @@ HOOKED = {
 
 @pytest.mark.filterwarnings("ignore:.*weight_norm.*deprecated")
 @pytest.mark.parametrize("name", HOOKED)
-@pytest.mark.parametrize(("kind", "weight"), [(nn.LSTM, "weight_hh_l0"), (nn.GRUCell, "weight_hh")], ids=["layer", "cell"])
+@pytest.mark.parametrize(
+    ("kind", "weight"), [(nn.LSTM, "weight_hh_l0"), (nn.GRUCell, "weight_hh")], ids=["layer", "cell"]
+)
 def test_hooks_that_make_weights_are_named_and_the_remedies_work(name: str, kind, weight: str) -> None:
     apply, remove, message = HOOKED[name]
     torch.manual_seed(0)
@@ -406,7 +409,7 @@ EVERY = {
 @pytest.mark.parametrize("name", EVERY)
 def test_autocast_and_a_meta_device_are_refused_by_name(name: str) -> None:
     given = recurrent(torch.float32)
-    with torch.autocast("cpu", dtype=torch.bfloat16), pytest.raises(RuntimeError, match="torch.autocast is on"):
+    with torch.autocast("cpu", dtype=torch.bfloat16), pytest.raises(RuntimeError, match=r"torch.autocast is on"):
         EVERY[name](*given)
     with torch.autocast("cpu", dtype=torch.bfloat16), torch.autocast("cpu", enabled=False):
         EVERY[name](*given)

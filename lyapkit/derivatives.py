@@ -256,11 +256,12 @@ def _verdict(
     error, step = float(compared.deviation.flatten()[place]), points.steps[row]
     if bool(compared.wrong.any()) and not refusal:
         exact, difference = (float(part.flatten()[place]) for part in (compared.exact, compared.difference))
+        hooks = backward_hooks(map, points.states, points.inputs)
         refusal = (
             f"the derivative of the map disagrees with a finite difference by {abs(exact - difference):.3g} "
             f"(derivative {exact:.3g}) in {map.unit_names[component]} at step {step} of trajectory "
-            f"{points.trajectories[row]}: a custom backward, a detach, a surrogate gradient{backward_hooks(map, points.states, points.inputs)} or a "
-            f"jump in the map. {IF_MEANT}"
+            f"{points.trajectories[row]}: a custom backward, a detach, a surrogate gradient{hooks} or a jump in the "
+            f"map. {IF_MEANT}"
         )
     if not same_backwards and not refusal:
         refusal = (

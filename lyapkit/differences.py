@@ -2,8 +2,8 @@
 
 Along a direction v, a component of J v is compared with (f(x + h v) - f(x)) / h, (f(x) - f(x - h v)) / h and their
 mean, for several lengths h. A component is *right* if one of them agrees with it. It is *wrong* if the differences
-ahead and behind agree with one another for two neighbouring lengths, which tells the derivative, and J v is something else.
-Otherwise, nothing is said: at a kink the two sides differ, across a jump a difference grows as h shrinks, and rounding
+ahead and behind agree with one another for two neighbouring lengths, which tells the derivative, and J v is something
+else. Otherwise, nothing is said: at a kink the two sides differ, across a jump a difference grows as h shrinks, and rounding
 makes it random. So neither kinks nor jumps, strong curvature nor rounding make a right derivative look wrong.
 """
 
@@ -107,7 +107,8 @@ def compare(
     told = torch.isfinite(pairs).all(dim=1) & settled & off.all(dim=1)  # (K - 1, D, P, N)
     # a step that is rounded inside is flat, or a line, between the numbers that it can give
     rounded = finite[0, 2] & (error[0, 2] <= precision.loose * size[0, 2])
-    wrong = ~right & (told[0] | (told.any(dim=0) & ~rounded))
+    rounded = rounded & ((pairs - found[0, 2]).abs().amin(dim=1) > 3 * error[0, 2])
+    wrong = ~right & (told[0] | (told & ~rounded).any(dim=0))
     # where all it gives are numbers of float32, only the longest length tells something
     single = (
         (values.float() == values).flatten(0, 2).all(dim=0) & (here.float() == here) & (states.dtype != torch.float32)

@@ -21,7 +21,7 @@ COARSE = frozenset(
 WIDE = frozenset((torch.float64, torch.complex128))
 
 
-class InDouble(TorchDispatchMode):
+class InDouble(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Carry out every operation in float64 or complex128: weights, constants and conversions to other types too.
 
     Attributes:
@@ -30,7 +30,7 @@ class InDouble(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.coarse: set[torch.dtype] = set()
         self.needed = False
 

@@ -2,9 +2,9 @@
 
 Along a direction v, a component of J v is compared with (f(x + h v) - f(x)) / h, (f(x) - f(x - h v)) / h and their
 mean, for several lengths h. A component is *right* if one of them agrees with it. It is *wrong* if the differences
-ahead and behind agree with one another for two neighbouring lengths, which tells the derivative, and J v is something
-else. Otherwise, nothing is said: at a kink the two sides differ, across a jump a difference grows as h shrinks, and rounding
-makes it random. So neither kinks nor jumps, strong curvature nor rounding make a right derivative look wrong.
+ahead and behind agree with one another for two neighbouring lengths, which tells the derivative, and J v is another
+number. Otherwise, nothing is said: at a kink the two sides differ, across a jump a difference grows as h shrinks, and
+rounding makes it random. So neither kinks nor jumps, strong curvature nor rounding make a right derivative look wrong.
 """
 
 from __future__ import annotations

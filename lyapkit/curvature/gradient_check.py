@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
 import torch
@@ -59,15 +59,19 @@ def _measured(
     if mode.coarse and abs(value - own) > COARSE_ROUNDING * abs(own):
         return Derivatives(-1.0, 0, _coarse(mode.coarse, abs(value - own) / abs(own)), unsaid=False)
     if abs(value - own) <= SAME_STEP * abs(own):
-        with _widened(parameters), in_double():
+        with _widened(parameters):
             for x, y in ((_wide(inputs), _wide(targets)), (inputs, targets)):
                 with suppress(Exception):  # some models take inputs of the type of their parameters only, some of one
-                    return _compared(lambda x=x, y=y: loss(x, y), parameters)  # type: ignore[misc]
+                    return _compared(lambda x=x, y=y: loss(x, y), parameters, in_double)  # type: ignore[misc]
     return _compared(lambda: loss(inputs, targets), parameters)
 
 
-def _compared(loss: Callable[[], Tensor], parameters: Sequence[Tensor]) -> Derivatives:
-    with torch.enable_grad():
+def _compared(
+    loss: Callable[[], Tensor],
+    parameters: Sequence[Tensor],
+    context: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> Derivatives:
+    with torch.enable_grad(), context():
         gradient = torch.autograd.grad(loss(), list(parameters), materialize_grads=True)
     generator = torch.Generator(device="cpu").manual_seed(0)
     groups = [list(range(first, len(parameters), GROUPS)) for first in range(min(GROUPS, len(parameters)))]
@@ -89,7 +93,9 @@ def _compared(loss: Callable[[], Tensor], parameters: Sequence[Tensor]) -> Deriv
             zip(groups * (at.numel() // len(groups)), at.flatten().tolist(), strict=True)
         ):
             with _moved([parameters[index] for index in group], [length * directions[index] for index in group]):
-                found.view(-1)[place] = loss()
+                with context():
+                    value = loss()
+                found.view(-1)[place] = value
         return found
 
     dtype = slopes.dtype

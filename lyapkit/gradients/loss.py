@@ -196,16 +196,16 @@ NOT_DIFFERENTIABLE = "the loss does not depend differentiably on the states; che
 
 
 def checked_loss(loss: Loss, outputs: Any, targets: Any) -> Tensor:
-    """The loss, in the graph.
+    """Return the loss in the graph, without dimensions.
 
     Raises:
-        TypeError: see `lyapkit.scalar_loss.scalar_loss`.
-        ValueError: likewise, or the loss is not differentiable.
+        TypeError: If `lyapkit.scalar_loss.scalar_loss` refuses it.
+        ValueError: If that refuses it, or the loss is not differentiable.
     """
     value = scalar_loss(loss, outputs, targets)
     if not value.requires_grad:
         raise ValueError(NOT_DIFFERENTIABLE)
-    return value
+    return value.reshape(())
 
 
 def outputs_of(map: RecurrentMap, readout: Readout, states: Tensor) -> Tensor:

@@ -26,7 +26,6 @@ from lyapkit.lyapunov.stopping import errors_reached, grow_until
 from lyapkit.named_arguments import named_arguments
 from lyapkit.probe import probed_tangents
 from lyapkit.progress import progress_bar
-from lyapkit.purity import FirstStep
 from lyapkit.randomness import make_generator
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.results import make_dataset, provenance
@@ -165,7 +164,7 @@ def lyapunov_spectrum(
     drive = prepare_drive(map, inputs, steps, initial_state, transient, lengths, batch_first)
     interval = None if qr_interval == "auto" else check_interval_of_run(qr_interval, drive.steps)
     generator = make_generator(rng)
-    tangents, derivative_error = probed_tangents(map, drive.state, drive.input_at(0), check)
+    tangents, probe = probed_tangents(map, drive, check)
     tangents, untraced = traced_where_it_pays(map, drive, k, frame_dtype, tangents)
     if before is None:
         frame = initial_frame(drive.state.shape[0], map.state_size, k, generator, drive.state.to(frame_dtype))
@@ -190,10 +189,8 @@ def lyapunov_spectrum(
                 on_steps=bar.update,
             )
 
-    first = FirstStep(map, drive.state, drive.input_at(0)) if check else None
     growth, tangents, untraced = with_fallback(grow, tangents, untraced)
-    if first is not None:
-        first.refuse_changes()
+    looked_at = probe.after_run()
     settled = drive.transient if resume is None else json.loads(resume.attrs["config_json"])["transient"]
     config: dict[str, object] = {
         "steps": settled + growth.steps,
@@ -213,7 +210,7 @@ def lyapunov_spectrum(
         "tangents": tangents.name,
         "tangents_not_traced_because": untraced,
         "batching": getattr(map, "batching", "native"),
-        "derivative_error": derivative_error,
+        **looked_at,
         "map_images": fingerprint(map, growth.state[0]) if check else None,
     }
     if drive.lengths is None:

@@ -11,6 +11,7 @@ import torch
 import xarray as xr
 
 from lyapkit import curvature_operator, gradient_propagation, hessian_spectrum, lyapunov_spectrum, variational_term
+from lyapkit.lyapunov.uncertainty import MeanGrowth
 from wcrnn_models import (
     Predictions,
     TrainConfig,

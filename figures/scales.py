@@ -54,11 +54,15 @@ def view(ax: Axes, low: float, high: float) -> None:
 
 def logarithmic(ax: Axes, which: Literal["x", "y"] = "y") -> None:
     """Make an axis logarithmic: powers of ten, or plain numbers where the view holds fewer than two of them."""
-    getattr(ax, f"set_{which}scale")("log")
     axis: Axis = getattr(ax, f"{which}axis")
+    chosen_by_data = getattr(ax, f"get_autoscale{which}_on")()
+    getattr(ax, f"set_autoscale{which}_on")(False)  # until the locator is there that knows what to do with equal data
+    getattr(ax, f"set_{which}scale")("log")
     axis.set_major_locator(_Ticks())
     axis.set_major_formatter(_Numbers())
     axis.set_minor_formatter(NullFormatter())
+    if chosen_by_data:
+        ax.autoscale(axis=which)
 
 
 def plain_ticks(low: float, high: float) -> list[float] | None:

@@ -112,7 +112,7 @@ def side_by_side(ax: Axes, count: int) -> list[Axes]:
     narrow: list[Axes] = []
     for part in place.subgridspec(1, count, wspace=0.08):
         narrow.append(figure.add_subplot(part, sharey=narrow[0] if narrow else None))
-        narrow[-1].tick_params(labelsize=6, labelleft=len(narrow) == 1, left=len(narrow) == 1)
+        narrow[-1].tick_params(labelleft=len(narrow) == 1, left=len(narrow) == 1)
     narrow[0].set_title(letter, loc="left", fontweight="bold")
     return narrow
 

@@ -89,6 +89,7 @@ def _matrices(pairs: Axes, weight: Axes, one: xr.Dataset, r: float) -> None:
     for ax, values, name in ((pairs, share, "measured"), (weight, expected, r"$r^{(D-s)+(D-t)}$")):
         drawn = one.assign(step_to_step_curvature=values.transpose(*one.step_to_step_curvature.dims))
         plots.curvature_between_steps(drawn, ax=ax, **image)
+        ax.set_aspect("auto")  # so that all panels of a row are equally high
         bar = ax.figure.axes[-1]
         bar.set_ylabel("share of curvature")
         bar.yaxis.set_major_formatter("{x:g}")

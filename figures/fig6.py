@@ -41,7 +41,7 @@ def draw(data: Mapping[str, xr.DataTree], against: Against = "r") -> Figure:
     spread = {"linear in A": linear, "types A and B in A": forms}
     strength.set(ylabel="best test accuracy", ylim=ACCURACIES, yticks=ACCURACY_TICKS)
     strength_axis(strength, [*linear.r.values, *forms.r.values], against)
-    legend_above(strength, handlelength=4)
+    legend_above(strength, handlelength=2.6)
     linear = data["rotations"]["training"].to_dataset().sel(task="smnist")
     forms = nonlinear["training_angle"].to_dataset()
     angle_note = _compare(angle, linear, forms, "phi")

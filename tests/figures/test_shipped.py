@@ -50,11 +50,12 @@ def test_fig2_draws_the_measured_numbers():
     learning, curvature, gradients, *columns = figure.axes
     first = tree["variational_term"].seed.values[0]
     assert len(columns) == len(STRENGTH_CLASSES)
+    curves = [line for line in learning.lines if line.get_marker() != "x"]
     for index, r in enumerate(STRENGTH_CLASSES):
         color = strength_color(r)
         for line, training in (
-            (learning.lines[2 * index], tree["training"]),
-            (learning.lines[2 * index + 1], data["smaller_learning_rate"]["training"].isel(learning_rate=0)),
+            (curves[2 * index], tree["training"]),
+            (curves[2 * index + 1], data["smaller_learning_rate"]["training"].isel(learning_rate=0)),
         ):
             np.testing.assert_array_equal(line.get_ydata(), training.test_metric.sel(r=r).mean("seed").values)
         drawn = columns[index].lines

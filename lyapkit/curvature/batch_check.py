@@ -77,8 +77,8 @@ def _warn_of_unchecked(reduction: str, obstacle: str) -> None:
     if reduction == "sum":
         remedy = "their losses are added, which is wrong for means. Give batches whose outputs have one length"
     warnings.warn(
-        f"nothing says that the batches, taken with these weights, have the loss of all data ({obstacle}): {remedy}, or "
-        "check=False where that is right.",
+        f"nothing says that the batches, taken with these weights, have the loss of all data ({obstacle}): {remedy}, "
+        "or check=False where that is right.",
         stacklevel=2,
     )
 

@@ -97,8 +97,8 @@ def _warn_of_broadcast(loss: Any, outputs: Any, targets: Any, value: Tensor) -> 
     if torch.allclose(paired, same, rtol=1e-5, atol=0.0) and not torch.allclose(paired, value, rtol=1e-5, atol=0.0):
         warnings.warn(
             f"the loss of outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)} is {value.item():.6g}, and "
-            f"{paired.item():.6g} where both have one shape: it may broadcast them against each other, and compare each "
-            "output with targets of other samples. Give both one shape, as with targets.reshape(outputs.shape).",
+            f"{paired.item():.6g} where both have one shape: it may broadcast them against each other, and compare "
+            "each output with targets of other samples. Give both one shape, as with targets.reshape(outputs.shape).",
             stacklevel=2,
         )
 

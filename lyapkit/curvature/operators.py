@@ -74,8 +74,8 @@ class WeightedLoss:
                     if number == 1:
                         raise
                     raise ValueError(
-                        f"batch {number} of {len(self.batches)} cannot be taken, while those before it can: {error} Give "
-                        "batches whose inputs and targets have the types and shapes of the first."
+                        f"batch {number} of {len(self.batches)} cannot be taken, while those before it can: {error} "
+                        "Give batches whose inputs and targets have the types and shapes of the first."
                     ) from error
                 total += weight * part
         return total

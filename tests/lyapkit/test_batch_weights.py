@@ -581,7 +581,7 @@ def padded_mean(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 def test_padded_batches_of_unequal_lengths_do_not_pass_without_a_word() -> None:
-    """The dense Hessian of all targets that count needs batch_weight=; without it and for sums, a warning asks for it."""
+    """The dense Hessian of all targets that count needs batch_weight=; without it, a warning says so."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)).double()
     batches = [(torch.randn(3, steps, 2, dtype=DOUBLE), torch.rand(3, steps, 1, dtype=DOUBLE)) for steps in (4, 6, 9)]

@@ -48,10 +48,8 @@ def test_a_process_in_the_background_of_a_script_ends_in_time_too():
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     start = time.monotonic()
     try:
-        with pytest.raises(OutOfTime), budget(0.5):
+        with pytest.raises(OutOfTime), budget(0.5):  # noqa: PT012
             os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.2)
-            assert time.monotonic() - start >= 0.2
             time.sleep(30)
         assert 0.5 <= time.monotonic() - start < 20
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN

@@ -209,10 +209,10 @@ def parameter_count(
 def network_and_parameters(
     model: object, readout: Callable[[Tensor], Tensor] | None
 ) -> tuple[Callable[[Any], Any], dict[str, nn.Parameter]]:
-    """From inputs to what the loss reads, and the parameters on the way, by name."""
+    """Return the way from inputs to what the loss reads, and the parameters on it, by all names that they have."""
     model = uncompiled(model)
     if readout is None and isinstance(model, nn.Module):
-        return model, dict(model.named_parameters())
+        return model, dict(model.named_parameters(remove_duplicate=False))
     map = as_map(model)
     unrolled = UnrolledNetwork(map, resolve_readout(map, readout))
     return unrolled, dict(unrolled.named_parameters())

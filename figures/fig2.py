@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -20,7 +21,7 @@ from figures.style import notes, over_seeds, panels, set_caption, side_by_side, 
 from lyapkit import plots
 
 EXPONENTS = 20  # shown, as in the paper; there they are chosen at random, here evenly over the ranks
-SLOW = {"linestyle": (0, (4, 1.5)), "linewidth": 0.8}
+SLOW: dict[str, Any] = {"linestyle": (0, (4, 1.5)), "linewidth": 0.8}
 
 
 def draw(data: Mapping[str, xr.DataTree]) -> Figure:

@@ -46,7 +46,8 @@ def ended_at_chance(training: xr.Dataset) -> xr.DataArray:
 
 def _last(values: xr.DataArray) -> xr.DataArray:
     """Return the last number of every run that is not NaN."""
-    place = xr.where(values.notnull(), xr.DataArray(np.arange(values.sizes["iteration"]), dims="iteration"), 0)
+    number = xr.DataArray(np.arange(values.sizes["iteration"]), dims="iteration")
+    place = (number * values.notnull()).astype(int)
     return values.isel(iteration=place.max("iteration")).drop_vars("iteration")
 
 

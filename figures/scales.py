@@ -26,8 +26,9 @@ _TIE = 1e-9  # decades; a limit that is a power of ten up to rounding counts as 
 
 def positive(*values: ArrayLike) -> NDArray[np.float64]:
     """Return all numbers that a logarithmic axis can show, in one dimension."""
-    together = np.concatenate([np.ravel(np.asarray(each, dtype=float)) for each in values])
-    return together[np.isfinite(together) & (together > 0)]
+    together: NDArray[np.float64] = np.concatenate([np.ravel(np.asarray(each, dtype=float)) for each in values])
+    shown: NDArray[np.float64] = together[np.isfinite(together) & (together > 0)]
+    return shown
 
 
 def show_a_decade(ax: Axes, *values: ArrayLike) -> None:

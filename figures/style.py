@@ -110,7 +110,9 @@ def side_by_side(ax: Axes, count: int) -> list[Axes]:
         raise ValueError("ax must be of a grid, as `panels` makes it.")
     ax.remove()
     narrow: list[Axes] = []
-    for part in place.subgridspec(1, count, wspace=0.08):
+    grid = place.subgridspec(1, count, wspace=0.08)
+    for number in range(count):
+        part = grid[0, number]
         narrow.append(figure.add_subplot(part, sharey=narrow[0] if narrow else None))
         narrow[-1].tick_params(labelleft=len(narrow) == 1, left=len(narrow) == 1)
     narrow[0].set_title(letter, loc="left", fontweight="bold")

@@ -96,7 +96,7 @@ def legend_entries(*axes: Axes) -> tuple[list[Artist], list[str]]:
     for ax in axes:
         for handle, name in zip(*ax.get_legend_handles_labels(), strict=True):
             if isinstance(handle, Line2D) and handle.get_gid() == AT_CHANCE["gid"]:
-                style = {"color": handle.get_color(), "marker": handle.get_marker(), "markersize": 3.5}
+                style: dict[str, Any] = {"color": handle.get_color(), "marker": handle.get_marker(), "markersize": 3.5}
                 handle = Line2D([], [], linewidth=handle.get_linewidth(), **style)
             handles.setdefault(name, handle)
     if any(line.get_gid() == AT_CHANCE["gid"] for ax in axes for line in ax.lines):

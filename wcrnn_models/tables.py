@@ -23,6 +23,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
+ERRORS_EXPLAINED = "LE: Lyapunov exponent in nats per step, standard error in the last digits; (?) where the run is too short to tell it."
+"""Line below the table of exponents."""
+
+
 def exponent_table(trees: Mapping[str, xr.DataTree]) -> str:
     """Measured exponents beside the prediction of eq. (13), one row per checkpoint.
 

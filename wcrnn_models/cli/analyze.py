@@ -77,7 +77,7 @@ def run(arguments: Sequence[str]) -> int:
     from wcrnn_models.cli.main import SUCCESS
     from wcrnn_models.errors import UserError
     from wcrnn_models.files import check_result_file
-    from wcrnn_models.tables import exponent_table
+    from wcrnn_models.tables import ERRORS_EXPLAINED, exponent_table
     from wcrnn_models.training.result import HISTORY_FILE, TrainResult, ended_result
 
     for name in ("samples", "trajectories", "k", "hessian_k", "record_every"):  # before the first long computation
@@ -117,7 +117,7 @@ def run(arguments: Sequence[str]) -> int:
     save(xr.DataTree.from_dict(nodes), output)
     if "lyapunov_spectrum" in parsed.include:
         print(exponent_table(trees))
-        print("\nLE: Lyapunov exponent in nats per step, standard error in the last digits.")
+        print(f"\n{ERRORS_EXPLAINED}")
     print(f"written to {output}")
     return SUCCESS
 

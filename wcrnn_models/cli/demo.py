@@ -39,7 +39,7 @@ def run(arguments: Sequence[str]) -> int:
     torch.set_num_threads(1)  # matrices of 64 x 64: a second thread would only wait for the first
     result = run_demo(parsed.output, epochs=parsed.epochs, progress=True)
     print(result.table)
-    print("\nLE: Lyapunov exponent in nats per step, standard error in the last digits.")
+    print(f"\n{ERRORS_EXPLAINED}")
     print("written: " + ", ".join(str(path) for path in result.files))
     print(f"{time.monotonic() - started:.0f} s")
     return SUCCESS

@@ -23,7 +23,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-ERRORS_EXPLAINED = "LE: Lyapunov exponent in nats per step, standard error in the last digits; (?) where the run is too short to tell it."
+ERRORS_EXPLAINED = (
+    "LE: Lyapunov exponent in nats per step, standard error in the last digits; (?) where the run is too short to "
+    "tell it."
+)
 """Line below the table of exponents."""
 
 

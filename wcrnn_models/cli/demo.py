@@ -35,6 +35,7 @@ def run(arguments: Sequence[str]) -> int:
 
     from wcrnn_models.cli.main import SUCCESS
     from wcrnn_models.demo import run_demo
+    from wcrnn_models.tables import ERRORS_EXPLAINED
 
     torch.set_num_threads(1)  # matrices of 64 x 64: a second thread would only wait for the first
     result = run_demo(parsed.output, epochs=parsed.epochs, progress=True)

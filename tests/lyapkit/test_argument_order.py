@@ -166,7 +166,9 @@ def test_other_names_are_taken_state_first(names: str) -> None:
     torch.testing.assert_close(as_map(function, state=STATE, input=INPUT).step(state, input), right(state, input))
 
 
-@pytest.mark.parametrize("function", [lambda *both: right(*both), torch.add, lambda x, h=None: x], ids=str)
+@pytest.mark.parametrize(
+    "function", [lambda *both: right(*both), torch.add, lambda x, h=None: x], ids=["any", "built in", "optional"]
+)
 def test_names_that_do_not_tell_or_that_are_not_called_are_no_contradiction(function) -> None:
     autonomous = function.__code__.co_argcount == 2 if hasattr(function, "__code__") else False
     assert as_map(function, state=STATE, input=None if autonomous else INPUT).state_size == N

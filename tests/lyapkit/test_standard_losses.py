@@ -207,7 +207,7 @@ FUNCTIONS_OF_A_LOSS = {
 }
 
 
-@pytest.mark.parametrize("loss", COMPARING, ids=lambda loss: getattr(loss, "__name__", repr(loss)))
+@pytest.mark.parametrize("loss", COMPARING, ids=lambda loss: getattr(loss, "__name__", type(loss).__name__))
 def test_targets_that_would_be_broadcast_are_refused(loss) -> None:
     expected = r"would broadcast outputs \(4, 1\) against targets \(4,\), .*reshape.*targets\.reshape\(outputs\.shape\)"
     with pytest.raises(ValueError, match=expected):

@@ -40,7 +40,8 @@ def training_results(stage: Stage, records: Mapping[str, Sequence[Record]]) -> x
 
     Returns:
         The variables of `wcrnn_models.sweeps.collect` over the dimensions of the stage, and along ``iteration`` those
-        of a course, NaN where a training was not evaluated. Also ``learning_rate``, unless it is a dimension, and over ``parameter`` the `NORMS`.
+        of a course, NaN where a training was not evaluated. Also ``learning_rate``, unless it is a dimension, and over
+        ``parameter`` the `NORMS`.
         A training that has no record has the status ``"waiting"``, and NaN elsewhere. Attributes: ``metric_name``,
         empty where nothing is recorded, and ``config_json``, the fields that all trainings share.
     """

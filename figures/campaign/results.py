@@ -39,7 +39,8 @@ def training_results(stage: Stage, records: Mapping[str, Sequence[Record]]) -> x
         records: Records by stage, those of the stages that it needs among them.
 
     Returns:
-        The variables of `wcrnn_models.sweeps.collect` over the dimensions of the stage, and along ``iteration`` those
+        The variables of `wcrnn_models.sweeps.collect` over the dimensions of the stage, or over ``run`` where they are
+        no full grid, and along ``iteration`` those
         of a course, NaN where a training was not evaluated. Also ``learning_rate``, unless it is a dimension, and over
         ``parameter`` the `NORMS`.
         A training that has no record has the status ``"waiting"``, and NaN elsewhere. Attributes: ``metric_name``,
@@ -55,7 +56,7 @@ def training_results(stage: Stage, records: Mapping[str, Sequence[Record]]) -> x
         for name, config in configs.items():
             parts[name]["learning_rate"] = config.learning_rate if name in known else np.nan
     metric = next((record.result.metric_name for record in known.values()), "")
-    return assemble(parts, configs, dimensions=stage.dimensions).assign_attrs(
+    return assemble(parts, configs, stage.by, stage.dimensions).assign_attrs(
         shared_provenance(configs) | {"analysis": "stage", "stage": stage.name, "metric_name": metric}
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 
@@ -16,6 +16,7 @@ from figures.experiments.base import describe
 from figures.experiments.curvature_over_time import RECURRENT, by_step
 from figures.protocols import CHARACTERISTIC_FREQUENCY, STRENGTH_CLASSES, Protocol, ProtocolName
 from lyapkit import as_map, curvature_by_step, gradient_propagation, hessian_spectrum
+from lyapkit.results import provenance
 from wcrnn_models import WCRNN
 from wcrnn_models.tasks import power_spectrum
 from wcrnn_models.training.build import build_model, build_task
@@ -126,7 +127,7 @@ class Untrained:
         for name, (measured, axes) in grids.items():
             if progress:
                 print(f"{self.name}: {name}", flush=True)
-            children[name] = _over(measured, axes, {})
+            children[name] = _over(measured, axes, {}).assign_attrs(_attributes(name, effort))
         tree = xr.DataTree.from_dict(children)
         tree.attrs = describe(self.name, protocol, len(SEEDS))
         return tree
@@ -283,6 +284,10 @@ def spectrum(task: str, count: int, subset: int) -> xr.Dataset:
     """
     found = power_spectrum(build_task(TrainConfig(task=task, seed=subset)), count)  # type: ignore[arg-type]
     return xr.Dataset({name: found.attrs[name] for name in ("characteristic_frequency", "prominence")})
+
+
+def _attributes(name: str, effort: Effort) -> dict[str, object]:
+    return provenance(asdict(effort), dtype=torch.float64, device=torch.device("cpu")) | {"analysis": name}
 
 
 def _adding(seed: int, r: float, **fields: object) -> TrainConfig:

@@ -18,11 +18,11 @@ from wcrnn_models.training.config import TrainConfig
 from wcrnn_models.training.result import TrainResult
 
 
-def ended(*, metrics=(0.1, 0.5), metric_name="accuracy", seconds=0.1, weights=None, reached=None, **fields):
-    """Return the record of a training with the given course of the test metric, evaluated every 10 iterations."""
+def ended(*, metrics=(0.1, 0.5), metric_name="accuracy", seconds=0.1, weights=None, reached=None, every=10, **fields):
+    """Return the record of a training with the given course of the test metric, evaluated every few iterations."""
     metrics = list(metrics)
     best = max(metrics) if metric_name == "accuracy" else min(metrics)
-    steps = [10 * number for number in range(len(metrics))]
+    steps = [every * number for number in range(len(metrics))]
     result = TrainResult(
         status="finished",
         metric_name=metric_name,
@@ -42,10 +42,10 @@ def ended(*, metrics=(0.1, 0.5), metric_name="accuracy", seconds=0.1, weights=No
     return Record(config, result, weights or {}, seconds, "abc", "cpu")
 
 
-def record_of(config, metrics, *, metric_name="accuracy", reached=None, losses=None, status="finished", weights=None):
-    """Return the record of a training of a given configuration, evaluated every 10 iterations."""
+def record_of(config, metrics, *, losses=None, status="finished", weights=None, **course):
+    """Return the record of a training of a given configuration; ``course`` holds arguments of `ended`."""
     result = replace(
-        ended(metrics=metrics, metric_name=metric_name, reached=reached).result,
+        ended(metrics=metrics, **course).result,
         status=status,
         diverged_at=5 if status == "diverged" else None,
         train_losses=list(losses) if losses is not None else [1.0] * len(metrics),

@@ -36,9 +36,9 @@ def _exponents(evidence: Evidence, stage: str) -> xr.DataArray | None:
 
 
 def _last(values: xr.DataArray) -> xr.DataArray:
-    """Return the last checkpoint that each network has."""
-    latest = values.dropna("checkpoint", how="all")
-    return latest.ffill("checkpoint").isel(checkpoint=-1)
+    """Return the values at the last checkpoint of each network; NaN where there is none but the first."""
+    place = (values.notnull() * xr.DataArray(np.arange(values.sizes["checkpoint"]), dims="checkpoint")).max("checkpoint")
+    return values.isel(checkpoint=place).where(place > 0)
 
 
 def untrained_mean(evidence: Evidence) -> list[Check]:

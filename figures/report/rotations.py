@@ -60,8 +60,7 @@ def no_effect_on_permuted(evidence: Evidence) -> list[Check]:
     if ratio.isnull().all():
         return [missing(what)]
     reason = why_undecided(held_out_best(training.sel(task="psmnist"), "phi"))
-    limit = float(np.log(WEAK_EFFECT))
-    check = below(what, np.log(ratio).values, FACTOR, threshold=limit, reason=reason, fair=False, label="ratio")
+    check = below(what, ratio.values, NUMBER, threshold=WEAK_EFFECT, reason=reason, fair=False, label="ratio")
     each = [f"{task} {POINTS.write(float(extent.sel(task=task).mean()))} points" for task in ("psmnist", "smnist")]
     return [check.with_note(", ".join(each))]
 

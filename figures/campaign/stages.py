@@ -499,8 +499,7 @@ STAGES = (
         "table2_pilot",
         "learning rates on sMNIST of the networks of Table 2",
         lambda rates: [
-            rate_pilot(learning_rate=rate, **network_fields(name))
-            for name, rate in product(TABLE_2, FEWER_IMAGE_RATES)
+            rate_pilot(learning_rate=rate, **network_fields(name)) for name, rate in product(TABLE_2, FEWER_IMAGE_RATES)
         ],
         ("model", "form", "nonlinearity", "learning_rate"),
         by="run",

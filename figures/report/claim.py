@@ -117,7 +117,14 @@ def within(
 
 
 def _check(
-    what: str, found: Estimate, unit: Unit, outcome: bool | None, reason: str, fair: bool, label: str, needed: int | None
+    what: str,
+    found: Estimate,
+    unit: Unit,
+    outcome: bool | None,
+    reason: str,
+    fair: bool,
+    label: str,
+    needed: int | None,
 ) -> Check:
     measured = f"{label} {found.written(unit)}".strip()
     interval = found.ends(unit)

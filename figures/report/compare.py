@@ -77,7 +77,9 @@ def performance(what: str, one: xr.Dataset, other: xr.Dataset, *, fair: bool = T
 def written_best(training: xr.Dataset) -> str:
     """Return the mean best metric as text."""
     mean = float(training.best_metric.mean())
-    return f"{PERCENT.write(mean)} %" if is_accuracy(training) else f"{training.attrs['metric_name']} {NUMBER.write(mean)}"
+    return (
+        f"{PERCENT.write(mean)} %" if is_accuracy(training) else f"{training.attrs['metric_name']} {NUMBER.write(mean)}"
+    )
 
 
 def efficiency(what: str, one: xr.Dataset, other: xr.Dataset, *, fair: bool = True) -> Check:
@@ -213,5 +215,3 @@ def rank_correlation(training: xr.Dataset, dimension: str, distance: Any) -> xr.
 
 def _measured(training: xr.Dataset) -> bool:
     return bool(training.best_metric.notnull().any() or (training.status == "diverged").any())
-
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import xarray as xr
@@ -37,7 +38,9 @@ def _exponents(evidence: Evidence, stage: str) -> xr.DataArray | None:
 
 def _last(values: xr.DataArray) -> xr.DataArray:
     """Return the values at the last checkpoint of each network; NaN where there is none but the first."""
-    place = (values.notnull() * xr.DataArray(np.arange(values.sizes["checkpoint"]), dims="checkpoint")).max("checkpoint")
+    place = (values.notnull() * xr.DataArray(np.arange(values.sizes["checkpoint"]), dims="checkpoint")).max(
+        "checkpoint"
+    )
     return values.isel(checkpoint=place).where(place > 0)
 
 
@@ -148,7 +151,7 @@ def hessian_against_r(evidence: Evidence) -> list[Check]:
     if magnitudes is None:
         return [missing("sMNIST, untrained: Hessian against r")]
     checks = []
-    for low, high in zip(STRENGTH_CLASSES[:-1], STRENGTH_CLASSES[1:], strict=True):
+    for low, high in pairwise(STRENGTH_CLASSES):
         for name, values in magnitudes.items():
             first = values.isel(checkpoint=0)
             what = f"sMNIST, from r = {low:g} to r = {high:g}: {name} |eigenvalue|"
@@ -274,7 +277,8 @@ CLAIMS = (
         tuple(TITLES),
         trained_sign,
         why="The mean exponent stays, but training spreads the exponents about it. In a weakly subcritical network the "
-        "largest of them can cross 0, so that the trained network is no longer subcritical in the sense of section 2.1.",
+        "largest of them can cross 0, so that the trained network is no longer subcritical in the sense of section "
+        "2.1.",
     ),
     Claim(
         "The Hessian grows with r",
@@ -289,7 +293,8 @@ CLAIMS = (
         "The Hessian rises over training in subcritical networks",
         "section 4.1, Fig. B.3D",
         "in subcritical networks the magnitudes of eigenvalues of the Hessian tended to increase over training",
-        "for every subcritical class, both the largest and the median of the 20 leading |eigenvalues| of the Hessian of "
+        "for every subcritical class, both the largest and the median of the 20 leading |eigenvalues| of the Hessian "
+        "of "
         "the recurrent weights are larger after training than before; if only one is, the network is open",
         ("smnist_strength",),
         lambda evidence: _over_training(evidence, (0.95, 0.995), rises=True),
@@ -298,7 +303,8 @@ CLAIMS = (
         "The Hessian falls over training in critical and supercritical networks",
         "section 4.1, Fig. B.3C",
         "while in critical and supercritical networks they tended to decrease",
-        "for r = 1.0025 and r = 1.01, both the largest and the median of the 20 leading |eigenvalues| of the Hessian of "
+        "for r = 1.0025 and r = 1.01, both the largest and the median of the 20 leading |eigenvalues| of the Hessian "
+        "of "
         "the recurrent weights are smaller after training than before; if only one is, the network is open",
         ("smnist_strength",),
         lambda evidence: _over_training(evidence, (1.0025, 1.01), rises=False),
@@ -318,7 +324,8 @@ CLAIMS = (
     Claim(
         "Residuals that are not normal behave differently",
         "section 5 (outlook)",
-        "we only used normal residual matrices and it is known that non-normal initialization can lead to higher levels "
+        "we only used normal residual matrices and it is known that non-normal initialization can lead to higher "
+        "levels "
         "of practical expressivity",
         "the largest deviation of an exponent from log |eigenvalue of R| is larger for residuals that are not normal "
         "than for orthogonal ones of the same spectrum",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import xarray as xr
 
@@ -80,7 +82,7 @@ def _steps(what: str, values: xr.DataArray) -> list[Check]:
             RATE,
             label="rises by",
         )
-        for low, high in zip(widths[:-1], widths[1:], strict=True)
+        for low, high in pairwise(widths)
     ]
 
 
@@ -181,7 +183,9 @@ def on_par(evidence: Evidence) -> list[Check]:
             threshold=-ON_PAR_POINTS if accuracy else -float(np.log(ON_PAR_FACTOR)),
             reason=why_undecided(informed, homogeneous),
             fair=False,
-            label="best accuracies differ by" if accuracy else "the homogeneous network's error is larger by the factor",
+            label="best accuracies differ by"
+            if accuracy
+            else "the homogeneous network's error is larger by the factor",
         )
         checks.append(check.with_note(f"{written_best(informed)} and {written_best(homogeneous)}"))
     return [*checks, missing("ADD400", "no stage trains it"), missing("ADD800", "no stage trains it")]
@@ -265,7 +269,8 @@ CLAIMS = (
         "Moderate heterogeneity makes learning faster",
         "section 4.3, Fig. 5A",
         "showed better performance and efficiency of learning",
-        "for r_0 = 0.96, minimal performance on sMNIST takes fewer iterations with delta_r = 0.04 and 0.06 than without",
+        "for r_0 = 0.96, minimal performance on sMNIST takes fewer iterations with delta_r = 0.04 and 0.06 than "
+        "without",
         ("heterogeneity",),
         moderate_efficiency,
     ),
@@ -278,7 +283,8 @@ CLAIMS = (
         "0.06, each at its own learning rate; a training that diverges counts here, with the largest loss it recorded",
         ("heterogeneity",),
         strong_instability,
-        why="Every network had the best learning rate of the grid. At a rate that suits it, strong heterogeneity need not "
+        why="Every network had the best learning rate of the grid. At a rate that suits it, strong heterogeneity "
+        "need not "
         "be unstable.",
     ),
     Claim(
@@ -329,7 +335,8 @@ CLAIMS = (
         "Table 1: iterations to minimal performance",
         "Table 1",
         "the number of training iterations to reach a minimal performance (MP)",
-        f"iterations are those of the paper up to a factor of {SAME_FACTOR:g}; the paper does not state its learning rate, "
+        f"iterations are those of the paper up to a factor of {SAME_FACTOR:g}; the paper does not state its learning "
+        "rate, "
         "so that other numbers refute nothing",
         TABLE_STAGES,
         table_1_iterations,
@@ -353,14 +360,16 @@ CLAIMS = (
         f"within the iterations of Table 1 up to a factor of {SAME_FACTOR:g}",
         ("adding_losses", "adding_losses_fast"),
         lambda evidence: _loss(evidence, "rms"),
-        why="A root-mean-square loss has a gradient that does not shrink with the error, so that SGD at a constant rate "
+        why="A root-mean-square loss has a gradient that does not shrink with the error, so that SGD at a constant "
+        "rate "
         "stalls at an error in proportion to the rate. The small numbers of Table 1 are out of its reach.",
     ),
     Claim(
         "The numbers of the adding problem are mean squares",
         "Table 1, as another reading",
         "ADD100: 9298 and 8698 iterations to minimal performance",
-        f"at the learning rate 0.01 of Fig. B.2, networks trained on mean squares reach a mean square of 0.05 on ADD100 "
+        "at the learning rate 0.01 of Fig. B.2, networks trained on mean squares reach a mean square of 0.05 on "
+        "ADD100 "
         f"within the iterations of Table 1 up to a factor of {SAME_FACTOR:g}",
         ("adding_losses", "adding_losses_fast"),
         lambda evidence: _loss(evidence, "mse"),

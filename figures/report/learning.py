@@ -75,7 +75,9 @@ def near_the_edge(evidence: Evidence) -> list[Check]:
 
 def _sides(training: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
     """Return the best subcritical and the best supercritical networks."""
-    return some(training, [r for r in training.r.values if r < 1]), some(training, [r for r in training.r.values if r > 1])
+    return some(training, [r for r in training.r.values if r < 1]), some(
+        training, [r for r in training.r.values if r > 1]
+    )
 
 
 def supercritical_on_images(evidence: Evidence) -> list[Check]:
@@ -170,7 +172,11 @@ def _smaller(evidence: Evidence, one: dict[str, float], other: dict[str, float])
     what = f"ADD100, {_point(one)} beside {_point(other)}"
     steadier = (setback(fast) - setback(slow)).values
     stable = above(
-        f"{what}: stability", steadier, FACTOR, reason=why_undecided(slow, fast), label="setback is smaller by the factor"
+        f"{what}: stability",
+        steadier,
+        FACTOR,
+        reason=why_undecided(slow, fast),
+        label="setback is smaller by the factor",
     )
     return [stable, efficiency(f"{what}: slower", fast, slow)]
 
@@ -227,7 +233,8 @@ CLAIMS = (
         "section 4.1, Figs. 3A-D",
         "networks with dynamics close to the edge of chaos showed both higher overall performance and better learning "
         "efficiency compared to strongly supercritical and strongly subcritical networks",
-        f"for every task, the best network with |r - 1| < {NEAR:g} is better than r = 0.95 and r = 1.01, and needs fewer "
+        f"for every task, the best network with |r - 1| < {NEAR:g} is better than r = 0.95 and r = 1.01, and needs "
+        "fewer "
         "iterations to minimal performance",
         STRENGTH_STAGES,
         near_the_edge,
@@ -275,7 +282,8 @@ CLAIMS = (
         "Supercritical networks learn faster",
         "section 3",
         "For more supercritical networks, we expect faster convergence",
-        "for every task, r = 1.0025 and r = 1.01 need fewer iterations to minimal performance than r = 0.98, which is at "
+        "for every task, r = 1.0025 and r = 1.01 need fewer iterations to minimal performance than r = 0.98, which "
+        "is at "
         "least as far from the edge of chaos, each at its own learning rate",
         STRENGTH_STAGES,
         supercritical_speed,
@@ -286,7 +294,8 @@ CLAIMS = (
         "section 4.1, Figs. 2A, 3A, B.3A-B",
         "supercritical networks showed unstable learning trajectories",
         "at the common learning rate, the largest training loss over that of the untrained network is larger for r > 1 "
-        "than for r = 0.995 (a training that diverges counts here, with the largest loss it recorded); and at the learning "
+        "than for r = 0.995 (a training that diverges counts here, with the largest loss it recorded); and at the "
+        "learning "
         "rates that suit each network best, its test accuracy falls farther behind its earlier best",
         ("smnist_common_rate", "smnist_strength"),
         supercritical_instability,
@@ -296,10 +305,12 @@ CLAIMS = (
     Claim(
         "Clipping stabilises supercritical networks, whose gradients are informative",
         "section 4.1 (data not shown)",
-        "the gradients of supercritical networks were informative but exploded in magnitude was supported by the finding "
+        "the gradients of supercritical networks were informative but exploded in magnitude was supported by the "
+        "finding "
         "that clipping of the gradients resulted in more stable learning trajectories",
         "at the common learning rate, the largest training loss over that of the untrained network is smaller with "
-        "gradients clipped to a norm of 1 than without, and networks learn with them: the interval of their best accuracy "
+        "gradients clipped to a norm of 1 than without, and networks learn with them: the interval of their best "
+        "accuracy "
         "lies above 20 %",
         ("clipping", "smnist_common_rate"),
         clipping,

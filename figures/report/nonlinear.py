@@ -119,7 +119,9 @@ def informed_forms(evidence: Evidence) -> list[Check]:
             continue
         difference = (goodness(informed) - goodness(homogeneous)).values
         reason = why_undecided(informed, homogeneous)
-        check = above(what, difference, POINTS, threshold=-ON_PAR_POINTS, reason=reason, label="best accuracies differ by")
+        check = above(
+            what, difference, POINTS, threshold=-ON_PAR_POINTS, reason=reason, label="best accuracies differ by"
+        )
         checks.append(check.with_note(f"{written_best(informed)} and {written_best(homogeneous)}"))
     return checks
 
@@ -195,7 +197,8 @@ CLAIMS = (
     Claim(
         "Types A and B learn fastest near r = 1",
         "section 4.4, Fig. 6A",
-        "the highest performance and best learning efficiency were the networks that have eigenvalues of residual matrices "
+        "the highest performance and best learning efficiency were the networks that have eigenvalues of residual "
+        "matrices "
         "close to critical value 1",
         f"for both types, minimal performance takes fewer iterations with |r - 1| < {NEAR:g} than with all other r",
         ("form_strength",),
@@ -212,7 +215,8 @@ CLAIMS = (
     Claim(
         "Type B is best supercritical",
         "section 4.4, Fig. 6A",
-        "in contrast to type B networks, for which the best practical expressivity was achieved by weakly supercritical "
+        "in contrast to type B networks, for which the best practical expressivity was achieved by weakly "
+        "supercritical "
         "networks",
         "the best r > 1 has a higher accuracy, and reaches minimal performance earlier, than the best r < 1",
         ("form_strength",),
@@ -221,7 +225,8 @@ CLAIMS = (
     Claim(
         "Types A and B show the same trade-off as linear residuals",
         "section 4.4",
-        "we found the same trade-off between efficiency and stability of learning dynamics as observed in networks with "
+        "we found the same trade-off between efficiency and stability of learning dynamics as observed in networks "
+        "with "
         "linear residuals",
         "for both types, the rank correlation of 1 - r and the iterations to minimal performance over r < 1 is above 0",
         ("form_strength",),
@@ -230,7 +235,8 @@ CLAIMS = (
     Claim(
         "Types A and B peak at the characteristic frequency",
         "section 4.4, Fig. 6B",
-        "we also found peaks in the learning efficiency and performance when trained with rotational residuals on sMNIST",
+        "we also found peaks in the learning efficiency and performance when trained with rotational residuals on "
+        "sMNIST",
         "for both types, the best accuracy at phi_c and 2 phi_c is higher than half of phi_c away on either side",
         ("form_angle",),
         peaks,
@@ -238,7 +244,8 @@ CLAIMS = (
     Claim(
         "Type B is more sensitive to the angle",
         "section 4.4, Fig. 6B",
-        "the performance of networks of type B showed stronger sensitivity to angular frequencies of rotational residuals "
+        "the performance of networks of type B showed stronger sensitivity to angular frequencies of rotational "
+        "residuals "
         "compared to networks of type A",
         "the range of the best accuracy over phi_0 is larger for type B",
         ("form_angle",),
@@ -249,7 +256,8 @@ CLAIMS = (
         "section 4.4 (data not shown)",
         "both network types were able to achieve similar performance levels as their highest performing homogeneous "
         "variants when equipped with informed heterogeneity",
-        f"for both types, the informed network is at most {100 * ON_PAR_POINTS:g} points worse than the best homogeneous "
+        f"for both types, the informed network is at most {100 * ON_PAR_POINTS:g} points worse than the best "
+        "homogeneous "
         "one, after as many iterations",
         ("form_informed", "form_strength", "form_angle"),
         informed_forms,

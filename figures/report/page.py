@@ -44,24 +44,32 @@ _RULES = (
     "- **not reproduced** if at least one fails and none holds;\n"
     "- **partly** if some hold and others fail or are open;\n"
     "- **open** if none is decided.",
-    f"A comparison rests on single numbers, one for each network instance. Where two kinds of networks are compared, the "
-    f"number is the difference of two networks with the same seed. Their mean has a t interval of {100 * LEVEL:g} %. The "
-    "comparison holds or fails if the whole interval does, and is open if the interval contains the limit. With fewer than "
+    "A comparison rests on single numbers, one for each network instance. Where two kinds of networks are compared, "
+    "the "
+    f"number is the difference of two networks with the same seed. Their mean has a t interval of {100 * LEVEL:g} %. "
+    "The "
+    "comparison holds or fails if the whole interval does, and is open if the interval contains the limit. With "
+    "fewer than "
     f"{FEWEST} instances it is open, whatever the numbers are. Errors and ratios are compared by their logarithms. Two "
     "kinds count as equal only if the whole interval lies within a margin that the rule of the claim states. Intervals "
     "cover how much instances differ; they do not correct for the number of comparisons on this page.",
-    f"A network that has learnt nothing decides nothing: its best accuracy is not above {100 * ACCURACY_LEARNT:g} %, or "
-    f"its best error not below a root mean square of {NOTHING_LEARNT:.3f}, 5 % better than always answering 1. A network "
+    f"A network that has learnt nothing decides nothing: its best accuracy is not above {100 * ACCURACY_LEARNT:g} %, "
+    "or "
+    f"its best error not below a root mean square of {NOTHING_LEARNT:.3f}, 5 % better than always answering 1. A "
+    "network "
     "that diverged decides nothing either, unless divergence is what the claim is about. One such instance makes the "
     "comparison open.",
-    "A comparison can fail only after a fair trial: every network has been trained at the learning rate that is best for "
+    "A comparison can fail only after a fair trial: every network has been trained at the learning rate that is best "
+    "for "
     "its kind, of those of a stated grid. The rates were chosen by one epoch of training, judged by 5,000 held-out "
     "training images. Where networks share one rate, or have that of another task, a comparison that does not come out "
     "as claimed is open.",
-    "Where the best of several networks is compared, the choice for each seed is made by the other seeds. Otherwise the "
+    "Where the best of several networks is compared, the choice for each seed is made by the other seeds. Otherwise "
+    "the "
     "best of several would look better than it is.",
     f"MP, minimal performance, is an accuracy of {100 * SequentialMNIST.minimal_performance:g} %, or an error of "
-    f"{AddingProblem.minimal_performance:g} in the measure that is trained. A network that did not reach it counts with "
+    f"{AddingProblem.minimal_performance:g} in the measure that is trained. A network that did not reach it counts "
+    "with "
     "all its iterations, which is a lower bound; so it counts only beside one that did. Intervals of iterations are "
     "widened by the distance of two measurements.",
 )
@@ -101,8 +109,10 @@ def _counts(judgements: Sequence[Judgement]) -> str:
     decided = [each for each in judgements if each.verdict != "open"]
     enough = sum(each.instances >= FEWEST for each in decided)
     text = (
-        f"{len(judgements)} claims: {counted}. {enough} of the {len(decided)} that are not open are decided by {FEWEST} "
-        "or more instances. Instances are the fewest that a decided comparison rests on. The interval is that of the first "
+        f"{len(judgements)} claims: {counted}. {enough} of the {len(decided)} that are not open are decided by "
+        f"{FEWEST} "
+        "or more instances. Instances are the fewest that a decided comparison rests on. The interval is that of the "
+        "first "
         "comparison that is decided, of the number that decides it."
     )
     return textwrap.fill(text, 120)
@@ -202,6 +212,7 @@ def _campaign(evidence: Evidence) -> str:
     rows.append(["all", "", "", f"{hours:.1f}"])
     note = (
         "Hours are those of the trainings that are left, on one thread, estimated from the time of recorded trainings; "
-        "analyses come on top. Trainings that stages share take time once. `python -m figures measure` goes on with them."
+        "analyses come on top. Trainings that stages share take time once. `python -m figures measure` goes on with "
+        "them."
     )
     return f"{textwrap.fill(note, 120)}\n\n{markdown(['stage', 'about', 'done', 'hours left'], rows, numbers=False)}"

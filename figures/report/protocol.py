@@ -102,7 +102,9 @@ def hessian_samples(evidence: Evidence) -> list[Check]:
         deviation = abs(one - one.mean("subset"))
         what = f"sMNIST, r = {r:g}: largest |eigenvalue|, deviation of a choice of images from the mean of three"
         check = below(what, deviation.values, FACTOR, threshold=smallest / 2, label="by the factor")
-        checks.append(check.with_note(f"half the distance of the nearest classes is a factor of {np.exp(smallest / 2):.3g}"))
+        checks.append(
+            check.with_note(f"half the distance of the nearest classes is a factor of {np.exp(smallest / 2):.3g}")
+        )
     return checks
 
 
@@ -113,7 +115,8 @@ CLAIMS = (
         "gamma from 0.001 to 0.1 works",
         "sections 3 and 4.1",
         "values of gamma in [0.001, 0.1] work well for the datasets tested",
-        f"with gamma = 0.001, 0.01 and 0.1, networks with r = 0.995 exceed 50 % accuracy on sMNIST in one epoch, {RATE_NOTE}",
+        "with gamma = 0.001, 0.01 and 0.1, networks with r = 0.995 exceed 50 % accuracy on sMNIST in one epoch, "
+        f"{RATE_NOTE}",
         ("coupling_range",),
         working_range,
         beyond="a learning rate of its own for each gamma",
@@ -130,8 +133,10 @@ CLAIMS = (
     Claim(
         "A larger gamma is unstable",
         "section 4.1",
-        "If gamma > 0.1, the forcing of the network dynamics can become too strong and tends to lead to unstable dynamics",
-        f"with gamma = 0.3, the largest training loss over that of the untrained network is larger than with 0.001, 0.01 "
+        "If gamma > 0.1, the forcing of the network dynamics can become too strong and tends to lead to unstable "
+        "dynamics",
+        "with gamma = 0.3, the largest training loss over that of the untrained network is larger than with 0.001, "
+        "0.01 "
         f"and 0.1, {RATE_NOTE}",
         ("coupling_range",),
         too_large,
@@ -141,7 +146,8 @@ CLAIMS = (
         "Results do not depend on the number of units",
         "section 4",
         "Qualitatively, results were found to be mostly independent of network and batch size",
-        f"best accuracies on sMNIST with N = 50 and 200 differ from that with 100 by no more than {100 * SAME:g} points, "
+        f"best accuracies on sMNIST with N = 50 and 200 differ from that with 100 by no more than {100 * SAME:g} "
+        "points, "
         f"{RATE_NOTE}",
         ("size_range",),
         lambda evidence: _same(evidence, "size_range", "hidden_size", 100, "N"),
@@ -151,7 +157,8 @@ CLAIMS = (
         "Results do not depend on the batch size",
         "section 4",
         "Qualitatively, results were found to be mostly independent of network and batch size",
-        f"best accuracies on sMNIST with batches of 64 and 256 differ from that with 128 by no more than {100 * SAME:g} "
+        "best accuracies on sMNIST with batches of 64 and 256 differ from that with 128 by no more than "
+        f"{100 * SAME:g} "
         f"points after one epoch, {RATE_NOTE}",
         ("batch_range",),
         lambda evidence: _same(evidence, "batch_range", "batch_size", 128, "batch"),
@@ -161,7 +168,8 @@ CLAIMS = (
         "Hessians do not depend on the choice of test samples",
         "section 4.1 (data not shown)",
         "we note that the results were found to be consistent across different choices for this set",
-        "the largest |eigenvalue| of the Hessian of the recurrent weights of an untrained network differs between three "
+        "the largest |eigenvalue| of the Hessian of the recurrent weights of an untrained network differs between "
+        "three "
         "choices of images by less than half the distance between neighbouring classes of Fig. 2",
         (),
         hessian_samples,

@@ -37,7 +37,7 @@ What is learnt:
   {TESTED:,} held-out sequences). Stages that compare at one common rate have {COMMON_RATE:g} on images and
   {ADDING_RATE:g} on the adding problem. psMNIST has the rates of sMNIST, ADD200 those of ADD100, and types A and B have
   those of linear residuals where the angle is varied. Schedules, Adam and weight decay are not used.
-- **Test images.** The accuracy is that of {TESTED:,} test images, one random choice for all networks, not of all 10,000.
+- **Test images.** The accuracy is that of {TESTED:,} of the 10,000 test images, one random choice for all networks.
 - **Last batch.** 60,000 images are 468 batches of 128 and one of 96, which is trained on, too.
 - **Efficiency within an epoch.** Table 1 reports 200 iterations to MP on sMNIST, less than an epoch, so the test metric
   is measured more often until MP is reached.
@@ -49,8 +49,8 @@ Networks:
 - **Two bias vectors.** Section 3 says that weights include trainable bias terms. W_xx and W_sx have one each, as
   `torch.nn.Linear` has; they only act as a sum, so that it learns at twice the rate.
 - **Initial state** is 0.
-- **Angle of a pair.** Section 4.3 draws phi_i for each network unit. A rotation needs two units, so that it is drawn for
-  each pair.
+- **Angle of a pair.** Section 4.3 draws phi_i for each network unit. A rotation needs two units, so that one is drawn
+  for each pair.
 - **Informed residuals are not normal.** They are a rotation times diag(r), and T diag(r) does not commute with its
   transpose unless both r of a pair are equal. Section 5 says that only normal matrices were used.
 - **Eq. (17).** The interval is printed as U(r_0 delta_r/2, r_0 + delta_r/2). A minus sign is missing, as r_0 is called
@@ -59,13 +59,14 @@ Networks:
 - **Colour classes of Fig. B.1.** The caption gives the same r to critical and weakly supercritical networks (1.0025),
   and 0.995 to both critical and strongly subcritical ones. The four classes of Fig. 2 are taken: 0.95, 0.995, 1.0025
   and 1.01.
-- **The best homogeneous network of Table 1** is not named. Candidates are a rotation by phi_c with r = 1 on sMNIST, that,
-  a rotation by half of phi_c, r = 0.995 and r = 1 on psMNIST, and r = 0.995 on the adding problem.
+- **The best homogeneous network of Table 1** is not named. Candidates are a rotation by phi_c with r = 1 on sMNIST; the
+  same, a rotation by half of phi_c, r = 0.995 and r = 1 on psMNIST; and r = 0.995 on the adding problem.
 - **Elman_res+clip.** The residual stands outside of tanh, x + tanh(...), and gradients are clipped to a norm of 1; the
   paper states neither.
 - **Elman_wc** has the informed residual and coupling of WCRNN_best.
 - **WCRNN_no tanh** is eq. (11) with the identity for sigma, in training and in testing.
-- **S4** is replaced by its diagonal variant S4D-Lin, and UR-LSTM has the size of the LSTM; Table 2 quotes much larger ones.
+- **S4** is replaced by its diagonal variant S4D-Lin, and UR-LSTM has the size of the LSTM; Table 2 quotes much larger
+  ones.
 - **"fail" in Table 2** is not defined. Here a network fails if its best error is not 5 % below that of answering 1.
 
 Analyses:
@@ -76,8 +77,8 @@ Analyses:
   dynamics. With all parameters, the nine leading eigenvectors of a subcritical network are almost those of the readout
   alone. The paper takes 1000 random test samples; ours are {SAMPLES} random ones, the same for all networks.
 - **Curvature that moves.** The largest and the median |eigenvalue| of those computed are judged together.
-- **Effective learning rates.** (1 - eta lambda)^-1 after eq. (6) is taken as printed. What SGD is stable at with momentum
-  0.9 is eta lambda < 3.8, not 2.
+- **Effective learning rates.** (1 - eta lambda)^-1 after eq. (6) is taken as printed. With momentum 0.9, SGD is stable
+  for eta lambda < 3.8, not 2.
 - **Eq. (9)** as printed lacks the terms in which a layer's own parameters vary; see its claim.
 - **Eq. (15)** prints grad_(f^t) L on both sides. On the right it must be grad_(f^D) L, as in eq. (10).
 - **O(gamma)** in eqs. (12), (14) and (15) is read for each step. Over D steps the deviations compound like

@@ -150,7 +150,8 @@ CLAIMS = (
         "Such instantaneous Jacobians allow the networks to accumulate derivatives that are in-phase and cancel out "
         "derivatives that are out of phase",
         "in untrained networks, the steps agree better on the gradient of the input weights at 1, 2 and 3 times phi_c "
-        "than half of phi_c away on either side; how well they agree is the norm of the sum of their contributions over "
+        "than half of phi_c away on either side; how well they agree is the norm of the sum of their contributions "
+        "over "
         "the sum of the norms",
         (),
         in_phase,
@@ -168,7 +169,8 @@ CLAIMS = (
     Claim(
         "psMNIST: no strong effect of the angular frequency",
         "section 4.2, Fig. 4",
-        "we did not find a strong effect on practical expressivity when varying the angular frequencies of the rotational "
+        "we did not find a strong effect on practical expressivity when varying the angular frequencies of the "
+        "rotational "
         "residuals for the psMNIST",
         f"the range of the best accuracy over all phi_0 > 0 is less than {WEAK_EFFECT:g} times that on sMNIST",
         ("rotations",),

@@ -1,4 +1,4 @@
-"""Claims of sections 2 and 3: equations, measured on untrained networks and, where they speak of learning, trained ones."""
+"""Claims of sections 2 and 3: equations, measured on untrained networks and where they speak of learning on others."""
 
 from __future__ import annotations
 
@@ -79,7 +79,11 @@ def weak_coupling(evidence: Evidence) -> list[Check]:
     for r in found.r.values:
         share = found.share.sel(r=r).values
         check = within(
-            f"sMNIST, r = {r:g}", np.log(share), FACTOR, np.log1p(SHARE), label="eq. (14) gives of the curvature the factor"
+            f"sMNIST, r = {r:g}",
+            np.log(share),
+            FACTOR,
+            np.log1p(SHARE),
+            label="eq. (14) gives of the curvature the factor",
         )
         checks.append(check)
     return checks
@@ -129,9 +133,14 @@ def gradient_rates(evidence: Evidence) -> list[Check]:
     for r in STRENGTH_CLASSES:
         judged = below if r < 1 else above
         check = judged(
-            f"sMNIST, r = {r:g}: {'decay' if r < 1 else 'growth'} back in time", rate.sel(r=r).values, RATE, label="rate"
+            f"sMNIST, r = {r:g}: {'decay' if r < 1 else 'growth'} back in time",
+            rate.sel(r=r).values,
+            RATE,
+            label="rate",
         )
-        notes = f"log r is {RATE.write(np.log(r))}, the leading exponent {estimate(leading.sel(r=r).values).written(RATE)}"
+        notes = (
+            f"log r is {RATE.write(np.log(r))}, the leading exponent {estimate(leading.sel(r=r).values).written(RATE)}"
+        )
         checks.append(check.with_note(notes))
     for r in STRENGTH_CLASSES:
         deviation = (rate - leading).sel(r=r).values
@@ -158,7 +167,8 @@ CLAIMS = (
         "section 2.2, eq. (7)",
         "the Hessian converges to the GGN matrix when training by BPTT because the second term in (7) is proportional "
         "to the loss and vanishes as the learning approaches a local minimum",
-        "for every network, the ratio of the largest |eigenvalue| of the second term to that of the Gauss-Newton matrix "
+        "for every network, the ratio of the largest |eigenvalue| of the second term to that of the Gauss-Newton "
+        "matrix "
         "(recurrent weights) falls over training",
         ("gauss_newton",),
         gauss_newton,
@@ -190,7 +200,8 @@ CLAIMS = (
     Claim(
         "The curvature is that of powers of the residual",
         "section 3, eq. (14)",
-        "the contribution of the partial derivatives to the overall curvature at different times is proportional to the "
+        "the contribution of the partial derivatives to the overall curvature at different times is proportional to "
+        "the "
         "corresponding eigenvalues of the residual matrix",
         f"along the leading eigenvector of the Gauss-Newton matrix of untrained networks, eq. (14) gives the measured "
         f"curvature up to {100 * SHARE:g} %",
@@ -198,14 +209,16 @@ CLAIMS = (
         weak_coupling,
         ("untrained",),
         why="“+ O(gamma)” in eqs. (12), (14) and (15) holds for each step. Over the D = 784 steps of an image the "
-        "deviations compound like (1 + gamma |W D| / r)^D, which is far from 1 unless old steps have been forgotten, as "
+        "deviations compound like (1 + gamma |W D| / r)^D, which is far from 1 unless old steps have been forgotten, "
+        "as "
         "they are at r = 0.95.",
     ),
     Claim(
         "Gradients decay or grow exponentially, at the rate of the leading exponent",
         "sections 3 and 4.1, eq. (15), Fig. 2D",
         "were observed to decrease or increase exponentially with a constant rate over time, as predicted by (15)",
-        "the rate of the L-infinity norm of untrained networks is negative for r < 1 and positive for r > 1, and differs "
+        "the rate of the L-infinity norm of untrained networks is negative for r < 1 and positive for r > 1, and "
+        "differs "
         f"from the leading Lyapunov exponent of the same network by no more than {RATE_MARGIN:g} nats per step",
         ("smnist_strength",),
         gradient_rates,
@@ -213,9 +226,11 @@ CLAIMS = (
     Claim(
         "Gradients are proportional to gamma",
         "section 4.1",
-        "the coupling constant gamma had an effect on learning stability and efficiency, which is similar to the global "
+        "the coupling constant gamma had an effect on learning stability and efficiency, which is similar to the "
+        "global "
         "learning rate, as grad L = O(gamma)",
-        f"between neighbouring gamma, the gradient of untrained networks with respect to the recurrent parameters grows "
+        "between neighbouring gamma, the gradient of untrained networks with respect to the recurrent parameters "
+        "grows "
         f"with a power of gamma of 1 up to {SLOPE:g}",
         (),
         gradient_of_coupling,

@@ -276,7 +276,12 @@ def test_data_sets_that_are_needed_are_looked_for(name, protocol, monkeypatch):
     found = set()
     monkeypatch.setattr(figures.measure, "find_data_set", found.add)
     find_data_sets([name], PROTOCOLS[protocol])
-    others = {"curvature_over_time": {"mnist"}, "coupling_law": set(), "architecture_spectra": set(), "untrained": {"mnist"}}
+    others = {
+        "curvature_over_time": {"mnist"},
+        "coupling_law": set(),
+        "architecture_spectra": set(),
+        "untrained": {"mnist"},
+    }
     if isinstance(experiment := EXPERIMENTS[name], Training):
         tasks = {config.task for config in experiment.trainings(PROTOCOLS[protocol])}
         assert found == {"mnist" for task in tasks if "mnist" in task} | {

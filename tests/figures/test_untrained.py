@@ -27,7 +27,9 @@ def test_a_step_of_descent_follows_the_hessian():
     network, loss = loss_of(config, 8)
     parameters = list(network.parameters())
     first = torch.cat([each.flatten() for each in torch.autograd.grad(loss(), parameters, create_graph=True)])
-    rows = [torch.cat([g.flatten() for g in torch.autograd.grad(each, parameters, retain_graph=True)]) for each in first]
+    rows = [
+        torch.cat([g.flatten() for g in torch.autograd.grad(each, parameters, retain_graph=True)]) for each in first
+    ]
     values = torch.linalg.eigvalsh(torch.stack(rows))
     assert found.eigenvalue == pytest.approx(float(values[abs(values).argmax()]), rel=1e-6)
     assert found.error < 1e-6

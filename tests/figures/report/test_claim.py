@@ -60,7 +60,14 @@ def test_a_comparison_shows_its_numbers():
 
 def claim(*outcomes, instances=3):
     checks = [
-        Check(f"{place}", "m", outcome, instances, "" if outcome is None else f"i{place}", "" if outcome is not None else "r")
+        Check(
+            f"{place}",
+            "m",
+            outcome,
+            instances,
+            "" if outcome is None else f"i{place}",
+            "" if outcome is not None else "r",
+        )
         for place, outcome in enumerate(outcomes)
     ]
     return judge(Claim("t", "s", "q", "r", (), lambda evidence: checks), None)

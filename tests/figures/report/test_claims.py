@@ -39,7 +39,9 @@ def as_the_paper_says(config, direction=1):
     unstable |= config.residual == "heterogeneous" and config.delta_r > 0.08
     unstable |= config.task == ADDING and config.learning_rate == 0.1
     losses = (2.0, 50.0 if unstable == (direction > 0) else 2.5, 1.0)
-    reached = 1 + max(0, int(3000 - 2500 * good + 2000 * (config.coupling == 0.001) + 3000 * (config.learning_rate == 0.01)))
+    reached = 1 + max(
+        0, int(3000 - 2500 * good + 2000 * (config.coupling == 0.001) + 3000 * (config.learning_rate == 0.01))
+    )
     if config.task == ADDING:
         error = float(np.exp(-6 * good))
         metrics = (0.4, error, error * (3.0 if unstable else 1.1))
@@ -62,7 +64,9 @@ def analyses(config, direction=1):
     rate = leading[:, None] * direction + np.zeros((2, 2, 2))
     curvature = xr.Dataset({"eigenvalue": (("checkpoint", "rank"), [sizes, change * sizes])}, coords)
     return {
-        "lyapunov_spectrum": xr.Dataset({"lyapunov_exponent": (("checkpoint", "trajectory", "exponent"), exponents)}, coords),
+        "lyapunov_spectrum": xr.Dataset(
+            {"lyapunov_exponent": (("checkpoint", "trajectory", "exponent"), exponents)}, coords
+        ),
         "gradient_propagation": xr.Dataset(
             {
                 "growth_rate": (("checkpoint", "norm", "trajectory"), rate),

@@ -69,7 +69,9 @@ def test_measuring_writes_the_result_file_first(tmp_path, monkeypatch):
     monkeypatch.setattr("figures.measure.find_data_set", asked.append)
     monkeypatch.setattr("figures.measure.measure", lambda name, protocol, runs, data: asked.append((name, data)))
     page = tmp_path / "page.md"
-    assert main(["report", "--measure", "--data", str(tmp_path), "--records", str(tmp_path), "--output", str(page)]) == 0
+    assert (
+        main(["report", "--measure", "--data", str(tmp_path), "--records", str(tmp_path), "--output", str(page)]) == 0
+    )
     assert asked == ["mnist", ("untrained", tmp_path)]
     assert page.is_file()
 

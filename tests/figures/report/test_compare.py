@@ -87,10 +87,15 @@ def test_a_network_that_did_not_get_there_counts_beside_one_that_did():
     fast, slow = side([0.9] * 3, iterations=[100, 110, 90]), side([0.4] * 3, iterations=[900] * 3, reached=[0] * 3)
     assert compare.efficiency("a", fast, slow).holds
     assert compare.efficiency("a", slow, slow).reason == NEITHER_REACHED
-    assert compare.efficiency("a", fast, side([0.1] * 3, iterations=[900] * 3, reached=[0] * 3)).reason == LEARNT_NOTHING
+    assert (
+        compare.efficiency("a", fast, side([0.1] * 3, iterations=[900] * 3, reached=[0] * 3)).reason == LEARNT_NOTHING
+    )
     assert compare.written_iterations(slow) == "not within 900"
     assert compare.written_iterations(fast) == "100"
-    assert compare.written_iterations(side([0.5] * 2, iterations=[50, 90], reached=[1, 0])) == "at least 70 (reached by 1 of 2)"
+    assert (
+        compare.written_iterations(side([0.5] * 2, iterations=[50, 90], reached=[1, 0]))
+        == "at least 70 (reached by 1 of 2)"
+    )
 
 
 def grid(values, **fields):

@@ -10,21 +10,24 @@ import xarray as xr
 from torch import Tensor
 
 from lyapkit.adapters import as_map
+from lyapkit.adapters.closed_loop import with_feedback
 from lyapkit.arguments import check_integer, check_k, check_positive
 from lyapkit.curvature import hessian_spectrum
 from lyapkit.curvature.learning_rate import check_momentum
 from lyapkit.curvature.parameters import ParameterChoice
 from lyapkit.curvature.problem import Operator, check_operator, parameter_count
-from lyapkit.drive import as_tensor
 from lyapkit.gradients import gradient_propagation
 from lyapkit.lyapunov import lyapunov_spectrum, variational_term
+from lyapkit.named_arguments import named_arguments
 from lyapkit.progress import progress_bar
 from lyapkit.scalar_loss import check_loss_callable
+from lyapkit.sequences import as_tensor, lies_batch_first, time_first
 from lyapkit.unrolled import resolve_readout
 
 ANALYSES = ("lyapunov_spectrum", "variational_term", "gradient_propagation", "hessian_spectrum")
 
 
+@named_arguments()
 def analyze(
     model: object,
     inputs: Any,
@@ -37,6 +40,12 @@ def analyze(
     hessian_k: int | None = None,
     operator: Operator = "hessian",
     parameters: ParameterChoice | None = None,
+    initial_state: Tensor | None = None,
+    lengths: Any = None,
+    batch_first: bool | None = None,
+    feedback: Callable[[Tensor], Tensor] | None = None,
+    teacher_forcing: float = 0.0,
+    steps: int | None = None,
     trajectories: int | None = None,
     record_every: int = 1,
     transient: int = 0,
@@ -50,9 +59,10 @@ def analyze(
 
     Args:
         model: anything `lyapkit.as_map` takes.
-        inputs: (T, B, M), time first, a tensor or an array.
+        inputs: (T, B, M), a tensor or an array, or a PackedSequence; None with ``steps``.
         targets: as ``loss`` reads them for a batch of B.
-        loss: ``loss(outputs, targets)``, a scalar averaged over the batch, on the outputs of the last step.
+        loss: ``loss(outputs, targets)``, a scalar averaged over the batch (or summed, if its own ``reduction`` says
+            so), on the outputs of the last step.
         readout: from the map's output to what ``loss`` reads; the model's own by default.
         include: which analyses to do.
         k: number of leading exponents; all by default.
@@ -62,6 +72,14 @@ def analyze(
         parameters: with respect to which parameters: names, globs such as ``"*weight_hh*"``, one of either, or a
             predicate ``(name, tensor) -> bool``; all that require gradients by default. The leading eigenvectors of all
             may be those of the readout alone.
+        initial_state: flat states (N,) or (B, N); the map's own by default. Not for the Hessian.
+        lengths: steps of each of B sequences of unequal length, (B,) integers. Each is read out at its own last step,
+            and what lies behind it in the inputs is padding (any numbers), which changes nothing.
+        batch_first: inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
+        feedback: closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
+            and takes ``steps`` instead of ``inputs``.
+        teacher_forcing: with ``feedback``, how much of the given inputs is mixed in: a s_t + (1 - a) feedback.
+        steps: number of steps of an autonomous map. Not for the Hessian.
         trajectories: how many of the B sequences the Lyapunov spectrum and the variational term follow (the first
             ones); all by default. Gradients and Hessian use all B.
         record_every: steps between recorded singular values of the variational term.
@@ -76,7 +94,8 @@ def analyze(
         A DataTree with one child per analysis, named after it; each child is what the function of that name returns.
 
     Raises:
-        TypeError: inputs do not have three dimensions, or a part of the arguments is of the wrong kind.
+        TypeError: inputs do not have three dimensions, the Hessian is asked for of an autonomous map or from another
+            initial state, or a part of the arguments is of the wrong kind.
         ValueError: an unknown analysis, or arguments that one of the analyses refuses.
         FloatingPointError: a trajectory overflows.
 
@@ -91,50 +110,77 @@ def analyze(
     """
     if isinstance(include, str):
         include = (include,)
+    if not isinstance(include, Sequence):
+        raise TypeError(f"include must be a sequence of names of analyses, got {include!r}.")
     unknown = [name for name in include if name not in ANALYSES]
     if unknown or not include:
         raise ValueError(f"include must name some of {', '.join(ANALYSES)}; got {list(include)}.")
-    inputs = as_tensor("inputs", inputs)
-    if inputs.ndim != 3:
-        raise TypeError(f"inputs must have shape (T, B, M), time first, got {tuple(inputs.shape)}.")
+    map = with_feedback(as_map(model), feedback, teacher_forcing)
+    if inputs is None and map.input_size:
+        raise TypeError(f"the map needs inputs of shape (T, B, {map.input_size}); none were given.")
+    if initial_state is not None:
+        initial_state = as_tensor("initial_state", initial_state)
+    batch = 1 if initial_state is None or initial_state.ndim == 1 else len(initial_state)
+    swapped = lies_batch_first(map, batch_first)
+    if inputs is not None:
+        inputs, lengths = time_first(inputs, lengths, swapped)
+        if inputs.ndim != 3:
+            layout = "(B, T, M), batch first" if swapped else "(T, B, M), time first"
+            raise TypeError(f"inputs must have shape {layout}, got {tuple(inputs.shape)}.")
+        batch = inputs.shape[1]
     if trajectories is not None:
         trajectories = check_integer("trajectories", trajectories)
-    if trajectories is not None and not 1 <= trajectories <= inputs.shape[1]:
-        raise ValueError(f"trajectories must be between 1 and the batch size {inputs.shape[1]}, got {trajectories}.")
+    if trajectories is not None and not 1 <= trajectories <= batch:
+        raise ValueError(f"trajectories must be between 1 and the batch size {batch}, got {trajectories}.")
+    if "hessian_spectrum" in include and (inputs is None or initial_state is not None):
+        raise TypeError(
+            "hessian_spectrum runs over inputs from the map's own initial state, so it goes with neither steps= nor "
+            f"initial_state=; leave it out: include={[name for name in include if name != 'hessian_spectrum']}."
+        )
     # what the later analyses would refuse is refused before the first long one
-    check_k(k, as_map(model).state_size)
+    check_k(k, map.state_size)
     if set(include) & {"gradient_propagation", "hessian_spectrum"}:
         check_loss_callable(loss)
     if learning_rate is not None:
         check_positive("learning_rate", learning_rate)
     check_momentum(momentum, learning_rate)
     if "gradient_propagation" in include:
-        resolve_readout(as_map(model), readout)
+        resolve_readout(map, readout)
+    whole = model if feedback is None and lengths is None else map  # a module that is called itself has neither
     if "hessian_spectrum" in include:
         check_operator(operator)
-        count = parameter_count(model, readout, parameters)
-        hessian_k = min(20, count) if hessian_k is None else hessian_k
-        if hessian_k > count:
+        readout = map.readout if whole is map and readout is None else readout
+        count = parameter_count(whole, readout, parameters)
+        hessian_k = min(20, count) if hessian_k is None else check_integer("hessian_k", hessian_k, "an integer or None")
+        if not 1 <= hessian_k <= count:
             raise ValueError(f"hessian_k must be between 1 and the number of parameters {count}, got {hessian_k}.")
-    followed = inputs[:, :trajectories]
+    first = slice(trajectories)
+    part = None if inputs is None else inputs[:, first]
+    if inputs is not None and part is not None and swapped:  # as they were given, for messages
+        inputs, part = inputs.transpose(0, 1), part.transpose(0, 1)
+    run: dict[str, Any] = {"steps": steps, "batch_first": swapped, "check": check, "progress": progress}
+    followed: dict[str, Any] = {
+        **run,
+        "inputs": part,
+        "lengths": None if lengths is None else lengths[first],
+        "initial_state": initial_state if initial_state is None or initial_state.ndim == 1 else initial_state[first],
+    }
     todo: dict[str, Callable[[], xr.Dataset]] = {
-        "lyapunov_spectrum": lambda: lyapunov_spectrum(
-            model, followed, k=k, transient=transient, rng=rng, check=check, progress=progress
-        ),
-        "variational_term": lambda: variational_term(
-            model, followed, k=k, record_every=record_every, check=check, progress=progress
-        ),
+        "lyapunov_spectrum": lambda: lyapunov_spectrum(map, k=k, transient=transient, rng=rng, **followed),
+        "variational_term": lambda: variational_term(map, k=k, record_every=record_every, **followed),
         "gradient_propagation": lambda: gradient_propagation(
-            model, inputs, targets, loss, readout=readout, rng=rng, check=check, progress=progress
+            map, inputs, targets, loss, readout=readout, initial_state=initial_state, lengths=lengths, rng=rng, **run
         ),
         "hessian_spectrum": lambda: hessian_spectrum(
-            model,
+            whole,
             (inputs, targets),
             loss,
             k=20 if hessian_k is None else hessian_k,
             operator=operator,
             readout=readout,
             parameters=parameters,
+            lengths=lengths,
+            batch_first=swapped,
             learning_rate=learning_rate,
             momentum=momentum,
             rng=rng,

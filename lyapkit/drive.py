@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from lyapkit.adapters.closed_loop import ClosedLoop
-from lyapkit.arguments import check_integer, refuse_inference_mode
+from lyapkit.arguments import check_floating, check_integer, refuse_inference_mode
 from lyapkit.recurrent_map import RecurrentMap
+from lyapkit.sequences import FLAT, as_tensor, check_lengths, fill_padding, lies_batch_first, time_first
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,13 @@ class Drive:
             return None
         return self.lengths > self.offset + step
 
+    @property
+    def last_steps(self) -> Tensor:
+        """The last step of each trajectory, shape (B,), on the CPU."""
+        if self.lengths is None:
+            return torch.full(self.state.shape[:1], self.steps)
+        return self.lengths.cpu()
+
     def input_at(self, step: int) -> Tensor | None:
         """s_t of every trajectory, shape (B, M); ``step`` counts from 0."""
         return None if self.inputs is None else self.inputs[step]
@@ -78,20 +84,24 @@ def prepare_drive(
     initial_state: Tensor | None,
     transient: int = 0,
     lengths: Any = None,
+    batch_first: bool | None = None,
 ) -> Drive:
     """Check the arguments that analyses share.
 
     Args:
-        map: the map.
-        inputs: (T, M) or (T, B, M), a tensor, an array or anything `torch.as_tensor` takes; None when autonomous.
-        steps: number of steps of an autonomous map.
+        map: The map.
+        inputs: A tensor, an array or anything `torch.as_tensor` takes, (T, M) or (T, B, M); or a PackedSequence; None
+            when autonomous.
+        steps: Number of steps of an autonomous map.
         initial_state: (N,) or (B, N); None for the map's own.
-        transient: leading steps that will not be counted.
-        lengths: steps of each of B sequences, (B,) integers; what lies behind them in the inputs is padding.
+        transient: Leading steps that will not be counted.
+        lengths: Steps of each of B sequences, (B,) integers; what lies behind them in the inputs is padding.
+        batch_first: Three-dimensional inputs lie (B, T, M); None for the map's own layout.
 
     Raises:
-        TypeError: wrong kind of argument (integer inputs, both or neither of inputs and steps, lengths without inputs).
-        ValueError: wrong shape, dtype, device, number of steps, or values that are not finite.
+        TypeError: If an argument is of the wrong kind (integer inputs, both or neither of inputs and steps, lengths
+            without inputs).
+        ValueError: If shape, dtype, device or number of steps are wrong, or values are not finite.
     """
     refuse_inference_mode()
     size = map.input_size
@@ -109,15 +119,19 @@ def prepare_drive(
     batch = 1
     if initial_state is not None:
         initial_state = _checked(map, "initial_state", initial_state, map.state_size, (1, 2))
+        _refuse_infinite("initial_state", initial_state)
         batch = initial_state.shape[0] if initial_state.ndim == 2 else 1
+    transient = check_integer("transient", transient)
+    if transient < 0:
+        raise ValueError(f"transient must be at least 0, got {transient}.")
+    if inputs is None and lengths is not None:
+        raise TypeError("lengths= is for sequences of inputs; an autonomous map runs steps= from every state.")
+    swapped = lies_batch_first(map, batch_first)
     if inputs is not None:
-        inputs = _checked(map, "inputs", inputs, size, (2, 3))
-        if inputs.ndim == 3 and getattr(map, "batch_first", False):
-            warnings.warn(
-                f"the module has batch_first=True, but inputs are read time first here: {inputs.shape[0]} steps of "
-                f"{inputs.shape[1]} sequences. If it is the other way round, pass inputs.transpose(0, 1).",
-                stacklevel=3,
-            )
+        inputs, lengths = time_first(inputs, lengths, swapped)
+        inputs = _checked(map, "inputs", inputs, size, (2, 3), swapped)
+        if lengths is None:
+            _refuse_infinite("inputs", inputs, swapped)
         steps = inputs.shape[0]
         if inputs.ndim == 2:
             inputs = inputs.unsqueeze(1).expand(-1, batch, -1)  # (T, B, M): one input, many initial states
@@ -127,15 +141,16 @@ def prepare_drive(
             raise ValueError(
                 f"inputs drive {inputs.shape[1]} trajectories (T, B, M), initial_state has {batch}; make them equal."
             )
+        if lengths is not None:
+            lengths = check_lengths(lengths, inputs, transient)
+            inputs = fill_padding(inputs, lengths)
+            _refuse_infinite("inputs", inputs, swapped)
     if steps is None:
         raise TypeError("the map is autonomous; say how many steps to run with steps=.")
     steps = check_integer("steps", steps)
     if steps < 1:
         what = "steps must be" if inputs is None else "inputs must have"
         raise ValueError(f"{what} at least 1{'' if inputs is None else ' step'}, got {steps}.")
-    transient = check_integer("transient", transient)
-    if transient < 0:
-        raise ValueError(f"transient must be at least 0, got {transient}.")
     if steps - transient < 1:
         raise ValueError(f"no steps left to analyse: {steps} steps, of which {transient} are transient.")
     if batch < 1:
@@ -145,7 +160,7 @@ def prepare_drive(
     else:
         state = initial_state.expand(batch, -1)
     state = state.detach().clone(memory_format=torch.contiguous_format)  # forward mode refuses expanded tensors
-    return Drive(state, inputs, steps, transient, 0, _checked_lengths(lengths, inputs, transient))
+    return Drive(state, inputs, steps, transient, 0, lengths)
 
 
 def run(map: RecurrentMap, drive: Drive, length: int) -> Iterator[Stretch]:
@@ -174,6 +189,19 @@ def run(map: RecurrentMap, drive: Drive, length: int) -> Iterator[Stretch]:
         yield Stretch(start, stretch, None if drive.inputs is None else drive.inputs[start:stop], state)
 
 
+def held_at_the_end(values: Tensor, steps: Sequence[int], last: Tensor) -> Tensor:
+    """Return values of each trajectory that stay what they are at its last step.
+
+    Args:
+        values: Shape (B, L, ...).
+        steps: The L steps that they belong to, ascending; each last step is one of them.
+        last: The last step of each trajectory, shape (B,).
+    """
+    places = torch.searchsorted(torch.tensor(steps), last).unsqueeze(-1)  # (B, 1)
+    kept = torch.minimum(torch.arange(len(steps)), places).to(values.device)  # (B, L)
+    return values[torch.arange(len(values), device=values.device).unsqueeze(-1), kept]
+
+
 def refuse_overflow(after: Tensor, start: int) -> None:
     """Refuse states that are not finite.
 
@@ -195,79 +223,21 @@ def refuse_overflow(after: Tensor, start: int) -> None:
         )
 
 
-def _checked_lengths(lengths: Any, inputs: Tensor | None, transient: int) -> Tensor | None:
-    if lengths is None:
-        return None
-    if inputs is None:
-        raise TypeError("lengths= is for sequences of inputs; an autonomous map runs steps= from every state.")
-    lengths = as_tensor("lengths", lengths)
-    assert isinstance(lengths, Tensor), "what as_tensor returns"
-    steps, batch = inputs.shape[:2]
-    if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
-        raise TypeError(f"lengths must be integers, one for each sequence, got {lengths.dtype}.")
-    if lengths.shape != (batch,):
-        raise ValueError(
-            f"lengths must have one entry for each of {batch} sequences, got shape {tuple(lengths.shape)}."
-        )
-    wrong = (lengths <= transient) | (lengths > steps)
-    if bool(wrong.any()):
-        which = int(wrong.nonzero()[0])
-        raise ValueError(
-            f"lengths must lie between {transient + 1}, one step after the transient, and the {steps} steps of the "
-            f"inputs; sequence {which} has {int(lengths[which])}."
-        )
-    return lengths.to(device=inputs.device, dtype=torch.int64)
-
-
-def as_tensor(name: str, value: Any) -> Tensor:
-    """A dense tensor of a tensor, an array or nested numbers.
-
-    Args:
-        name: of the argument, for messages.
-        value: what was given.
-
-    Raises:
-        TypeError: it is none of these.
-    """
-    if isinstance(value, Tensor):
-        if value.layout != torch.strided:
-            raise TypeError(f"{name} must be a dense tensor, got layout {value.layout}; convert with .to_dense().")
-        return value
-    if isinstance(value, list | tuple) and any(isinstance(part, Tensor) for part in value):
-        remedy = "use torch.stack"
-        if name == "initial_state":
-            remedy = (
-                "flat states are wanted, (N,) or (B, N), in the order of as_map(model).unit_names: torch.cat((h[0], "
-                "c[0]), -1) for an LSTM of one layer"
-            )
-        raise TypeError(f"{name} must be one tensor, got a {type(value).__name__} of tensors; {remedy}.")
-    if isinstance(value, str | dict):
-        flat = "; flat states are wanted, (N,) or (B, N)" if name == "initial_state" else ""
-        raise TypeError(f"{name} must be a tensor or an array, got {type(value).__name__}{flat}.")
-    try:
-        if hasattr(value, "__array__"):  # a copy: PyTorch takes no read-only, reversed or byte-swapped arrays
-            array = np.array(value)
-            return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C", copy=False))
-        return torch.as_tensor(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"{name} must be a tensor or an array, got {type(value).__name__}: {error}") from error
-
-
-def _checked(map: RecurrentMap, name: str, value: Any, size: int, ranks: tuple[int, int]) -> Tensor:
+def _checked(
+    map: RecurrentMap, name: str, value: Any, size: int, ranks: tuple[int, int], swapped: bool = False
+) -> Tensor:
     tensor = as_tensor(name, value)
     letter = "M" if name == "inputs" else "N"
     shapes = (
-        f"(T, {letter}) or (T, B, {letter})" if name == "inputs" else f"({letter},) or (B, {letter})"
+        f"(T, {letter}) or ({'B, T' if swapped else 'T, B'}, {letter})"
+        if name == "inputs"
+        else f"({letter},) or (B, {letter})"
     ) + f" with {letter} = {size}"
-    if tensor.is_complex():
-        raise TypeError(
-            f"{name} must be real, got {tensor.dtype}; carry complex numbers as pairs: "
-            f"torch.view_as_real({name}).flatten(-2)."
-        )
-    if not tensor.is_floating_point():
-        raise TypeError(f"{name} must be floating point, got {tensor.dtype}; convert with .to({map.dtype}).")
+    check_floating(name, tensor.dtype, map.dtype)
     if tensor.ndim not in ranks or tensor.shape[-1] != size:
-        raise ValueError(f"{name} must have shape {shapes}, got {tuple(tensor.shape)}.")
+        given = tensor.transpose(0, 1) if swapped and tensor.ndim == 3 else tensor
+        layout = f"; {FLAT}" if name == "initial_state" else ""
+        raise ValueError(f"{name} must have shape {shapes}, got {tuple(given.shape)}{layout}.")
     if tensor.dtype != map.dtype:
         raise ValueError(
             f"{name} has type {tensor.dtype} but the map computes in {map.dtype}; convert with .to({map.dtype}), or "
@@ -275,7 +245,12 @@ def _checked(map: RecurrentMap, name: str, value: Any, size: int, ranks: tuple[i
         )
     if tensor.device != map.device:
         raise ValueError(f"{name} is on {tensor.device} but the map on {map.device}; move one with .to().")
+    return tensor.detach()
+
+
+def _refuse_infinite(name: str, tensor: Tensor, swapped: bool = False) -> None:
     if not bool(torch.isfinite(tensor).all()):
         where = (~torch.isfinite(tensor)).nonzero()[0].tolist()
+        if swapped and tensor.ndim == 3:
+            where[:2] = where[1::-1]
         raise ValueError(f"{name} holds a value that is not finite at index {tuple(where)}; clean them first.")
-    return tensor.detach()

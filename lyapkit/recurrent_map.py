@@ -51,6 +51,11 @@ class RecurrentMap(ABC):
     def unit_names(self) -> Sequence[str]:
         """One name per state component, such as ``h[0]``, ``c[3]`` or ``layer1.h[7]``."""
 
+    @property
+    def batch_first(self) -> bool:
+        """True where the network takes sequences as (B, T, M); False, the default, where it takes them time first."""
+        return False
+
     @abstractmethod
     def step(self, state: Tensor, input: Tensor | None = None) -> Tensor:
         """Advance the state by one step.

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from lyapkit.adapters.argument_order import Order, argument_names, names_contradict_state_first
 from lyapkit.adapters.leaves import Leaf, check_leaf, find_leaves, structure_in_words, to_real
+from lyapkit.adapters.one_step import one_step
 from lyapkit.purity import HIDDEN_STATE, RANDOM_NUMBERS, ModuleWatch
 from lyapkit.recurrent_map import RecurrentMap
 
@@ -29,16 +31,20 @@ class CallableMap(RecurrentMap):
         function: ``f(state)`` or ``f(state, input)``, returning a state of the same structure.
         state: example state, any pytree of floating-point or complex tensors of one precision and device.
         input: example input, a floating-point or complex tensor of any shape; None for an autonomous map.
+        order: which argument comes first, ``"state_first"`` or ``"input_first"``. By default the state; names of the
+            arguments that contradict this are refused then.
 
     Raises:
         TypeError: a leaf is neither floating point nor complex, the callable cannot be called with these arguments, or
             it returns something else than a state.
-        ValueError: leaves disagree in dtype or device or are not finite, the returned state in structure, shape or
-            dtype; the callable fails on the examples; or it is not a map: it draws random numbers or keeps a state of
-            its own.
+        ValueError: the arguments' names say that the input comes first, and ``order`` says nothing; leaves disagree in
+            dtype or device or are not finite, the returned state in structure, shape or dtype; the callable fails on
+            the examples; or it is not a map: it draws random numbers or keeps a state of its own.
     """
 
-    def __init__(self, function: Callable[..., Any], state: Any, input: Tensor | None = None) -> None:
+    def __init__(
+        self, function: Callable[..., Any], state: Any, input: Tensor | None = None, order: Order | None = None
+    ) -> None:
         self._leaves, self._structure = find_leaves(state)
         self._sizes = [leaf.size for leaf in self._leaves]
         self._input: Leaf | None = None
@@ -51,7 +57,10 @@ class CallableMap(RecurrentMap):
                 )
             self._input = Leaf("", "s", input.detach())
         self._function = function
-        _check_signature(function, driven=input is not None)
+        self._input_first = order == "input_first"
+        _check_signature(function, self._arguments("state", "input") if input is not None else ["state"])
+        if order is None and input is not None and names_contradict_state_first(function):
+            self._refuse_order()
         self.batching = self._probe()
 
     @property
@@ -112,15 +121,16 @@ class CallableMap(RecurrentMap):
         after: Tensor = torch.vmap(self._single)(*arguments)
         return after
 
-    def _single(self, state: Tensor, input: Tensor | None = None) -> Tensor:
+    def _single(self, state: Tensor, input: Tensor | None = None, call: Callable[..., Any] | None = None) -> Tensor:
         parts = torch.split(state, self._sizes)
         leaves = [leaf.from_real(part) for part, leaf in zip(parts, self._leaves, strict=True)]
-        arguments = [pytree.tree_unflatten(leaves, self._structure)]
+        given = pytree.tree_unflatten(leaves, self._structure)
+        arguments = [given]
         if input is not None:
             assert self._input is not None
-            arguments.append(self._input.from_real(input))
+            arguments = self._arguments(given, self._input.from_real(input))
         try:
-            returned = self._function(*arguments)
+            returned = (call or self._function)(*arguments)
         except RuntimeError as error:  # also in a branch that the probe did not take
             if "randomness" in str(error):
                 raise ValueError(RANDOM_NUMBERS) from error
@@ -131,8 +141,9 @@ class CallableMap(RecurrentMap):
             after = [by_path[leaf.path] for leaf in self._leaves if leaf.path in by_path]
         if len(after) != len(self._leaves) or len(after) != structure.num_leaves:
             raise ValueError(
-                f"the callable must return {structure_in_words(arguments[0])} like the example state, but returned "
+                f"the callable must return {structure_in_words(given)} like the example state, but returned "
                 f"{structure_in_words(returned)}; return the next state alone (torch.stack joins numbers to a tensor)."
+                f"{self._one_step()}"
             )
         for tensor, leaf in zip(after, self._leaves, strict=True):
             if not isinstance(tensor, Tensor):
@@ -141,25 +152,67 @@ class CallableMap(RecurrentMap):
                 raise ValueError(
                     f"the callable returned a leaf of shape {tuple(tensor.shape)} and {tensor.dtype} where the example "
                     f"state has {tuple(leaf.example.shape)} and {leaf.example.dtype}; a map returns its state "
-                    "unchanged in shape and dtype."
+                    f"unchanged in shape and dtype.{self._one_step()}"
                 )
         return torch.cat([to_real(tensor) for tensor in after])
 
-    def _first(self, state: Tensor, input: Tensor | None) -> Tensor:
-        """The call on the examples; what it raises is named with their shapes, since it may be their order."""
+    def _arguments(self, state: Any, input: Any) -> list[Any]:
+        """State and input in the order in which the callable takes them."""
+        return [input, state] if self._input_first else [state, input]
+
+    @torch.no_grad()
+    def _refuse_order(self) -> None:
+        """Refuse names that contradict the order, unless the callable cannot take the input first."""
+        assert self._input is not None
+        state, input = self.initial_state(1)[0], to_real(self._input.example)
+        self._input_first = True
         try:
-            return self._single(state, input)
+            self._single(state, input)
+        except Exception:  # its shapes say that the names mislead
+            return
+        finally:
+            self._input_first = False
+        names = argument_names(self._function)
+        assert names is not None
+        raise ValueError(
+            f"the callable names its arguments ({', '.join(names)}), the input first, as PyTorch's own cells have it, "
+            'but is called as f(state, input). Say which it is: as_map(..., order="input_first") calls it as '
+            'f(input, state), and order="state_first" as f(state, input), whatever the names.'
+        )
+
+    def _first(self, state: Tensor, input: Tensor | None) -> Tensor:
+        """Return the state after the examples; what the call raises is named with their shapes, or their order."""
+        return self._single(state, input, self._explained)
+
+    def _explained(self, *arguments: Any) -> Any:
+        try:
+            return self._function(*arguments)
         except torch.OutOfMemoryError:
             raise
-        except (IndexError, RuntimeError) as error:
+        except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError) as error:
+            if "randomness" in str(error):
+                raise
             shapes = [f"{leaf.name} {tuple(leaf.example.shape)}" for leaf in self._leaves]
             given = tuple(self._leaves[0].example.shape) if self._structure.is_leaf() else f"({', '.join(shapes)})"
             if self._input is None:
                 called, remedy = f"f(state {given})", "check the example state"
             else:
-                called = f"f(state {given}, input {tuple(self._input.example.shape)})"
-                remedy = "the state comes first, the input second"
-            raise ValueError(f"{called} raised {type(error).__name__}: {error}; {remedy}.") from error
+                shape = tuple(self._input.example.shape)
+                called = f"f({', '.join(self._arguments(f'state {given}', f'input {shape}'))})"
+                remedy = (
+                    "the state comes first, the input second. For a callable that takes the input first, pass "
+                    'order="input_first"'
+                )
+                if self._input_first:
+                    remedy = 'with order="input_first" the input comes first, the state second'
+            raise ValueError(f"{called} raised {type(error).__name__}: {error}; {remedy}.{self._one_step()}") from error
+
+    def _one_step(self) -> str:
+        """Return the recipe for modules that take a whole sequence; nothing for autonomous maps."""
+        if self._input is None:
+            return ""
+        whole = self._structure.is_leaf() and self._leaves[0].example.ndim == 1 and self._input.example.ndim == 1
+        return f" {one_step(self.state_size, self.input_size) if whole else one_step()}"
 
     def _probe(self) -> str:
         """Call once as it is, twice under vmap, and once again as it is; returns which batching works."""
@@ -187,16 +240,18 @@ class CallableMap(RecurrentMap):
         return batching
 
 
-def _check_signature(function: Callable[..., Any], driven: bool) -> None:
+def _check_signature(function: Callable[..., Any], arguments: list[str]) -> None:
     called = function.forward if isinstance(function, nn.Module) else function
     try:
         signature = inspect.signature(called)
     except (TypeError, ValueError):  # some functions written in C have none
         return
     try:
-        signature.bind(*(("state", "input") if driven else ("state",)))
+        signature.bind(*arguments)
     except TypeError as error:
+        driven = len(arguments) == 2
         remedy = "leave input= out when the map is autonomous" if driven else "give input= when the map is driven"
+        recipe = f" {one_step()}" if driven else ""
         raise TypeError(
-            f"the callable cannot be called as f({'state, input' if driven else 'state'}): {error}; {remedy}."
+            f"the callable cannot be called as f({', '.join(arguments)}): {error}; {remedy}.{recipe}"
         ) from error

@@ -83,8 +83,8 @@ class ClosedLoop(RecurrentMap):
 
     @property
     def batch_first(self) -> bool:
-        """That of the open loop's module."""
-        return bool(getattr(self.open_loop, "batch_first", False))
+        """That of the open loop."""
+        return self.open_loop.batch_first
 
     @property
     def batching(self) -> str:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from os import PathLike
 from typing import Any, TypeVar
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
+from lyapkit.adapters.argument_order import Order
 from lyapkit.adapters.callables import CallableMap
 from lyapkit.adapters.cells import cell_map
 from lyapkit.adapters.layers import layer_map
+from lyapkit.adapters.one_step import one_step
 from lyapkit.arguments import check_precision
+from lyapkit.compiled import uncompiled
+from lyapkit.named_arguments import named_arguments
 from lyapkit.recurrent_map import RecurrentMap
 
 ModuleType = TypeVar("ModuleType", bound=nn.Module)
@@ -18,6 +25,7 @@ ModuleType = TypeVar("ModuleType", bound=nn.Module)
 _ADAPTERS: dict[type[nn.Module], Callable[[Any], RecurrentMap]] = {}
 
 
+@named_arguments()
 def register_adapter(module_type: type[ModuleType], adapter: Callable[[ModuleType], RecurrentMap]) -> None:
     """Make `as_map` accept modules of a type and of its subclasses.
 
@@ -37,23 +45,31 @@ def register_adapter(module_type: type[ModuleType], adapter: Callable[[ModuleTyp
     _ADAPTERS[module_type] = adapter
 
 
-def as_map(obj: object, *, state: Any = None, input: Tensor | None = None) -> RecurrentMap:
+@named_arguments()
+def as_map(obj: object, *, state: Any = None, input: Tensor | None = None, order: Order | None = None) -> RecurrentMap:
     """Make a `RecurrentMap` of a PyTorch module or a callable.
 
     Args:
         obj: one of
 
             - `nn.RNNCell`, `nn.GRUCell`, `nn.LSTMCell`, `nn.RNN`, `nn.GRU`, `nn.LSTM` (any number of
-              layers and any ``proj_size``): the state is (h, c) of every layer. Inputs are time first,
-              (T, B, M), whatever the module's own ``batch_first``;
+              layers and any ``proj_size``): the state is (h, c) of every layer. Inputs lie as the module's own
+              ``batch_first`` says;
             - a module whose type has a registered adapter;
-            - any callable ``f(x)`` or ``f(x, s)``, the *state first* (PyTorch's own cells take the input first), on
-              one unbatched state: ``lambda state, input: cell(input, state)`` for a cell with a step of its own;
+            - any callable ``f(x)`` or ``f(x, s)``, on one unbatched state. The *state comes first* unless ``order``
+              says otherwise; PyTorch's own cells take the input first;
             - a `RecurrentMap`, which is returned as it is.
         state: example state of a callable, any pytree of floating-point or complex tensors; trajectories start there
             unless an analysis is given another initial state.
         input: example input of a driven callable, a floating-point or complex tensor; None when autonomous. Only its
             shape and dtype matter.
+        order: how a driven callable is called: ``"state_first"``, f(x, s), or ``"input_first"``, f(s, x). By default
+            the state comes first, and a callable whose names say the opposite, such as ``forward(self, x, h)`` or
+            ``step(input, hidden)``, is refused until one of the two is given.
+
+    Compiled modules and functions (`torch.compile`) are stepped as they were written. A module that takes a whole
+    sequence and its hidden state is passed as one step of it, such as
+    ``lambda h, s: net(s.view(1, 1, M), h.view(1, N))[1].view(N)``.
 
     Returns:
         The map. It reads the module's current weights at every step.
@@ -66,9 +82,10 @@ def as_map(obj: object, *, state: Any = None, input: Tensor | None = None) -> Re
     Raises:
         TypeError: ``obj`` is none of these, ``state``/``input`` are given for a module that needs none, or a callable
             cannot be called with them.
-        ValueError: the map is not well defined (bidirectional, active dropout or batch norm, random numbers, a hidden
-            state, hooks, another ``forward`` than the built-in one, returned shape differs), the example state is not
-            finite, or numbers are in half precision or on the meta device.
+        ValueError: the names of a callable's arguments contradict their order; the map is not well defined
+            (bidirectional, active dropout or batch norm, random numbers, a hidden state, hooks, another ``forward``
+            than the built-in one, returned shape differs), the example state is not finite, or numbers are in half
+            precision or on the meta device.
 
     Example:
         >>> import torch
@@ -81,20 +98,26 @@ def as_map(obj: object, *, state: Any = None, input: Tensor | None = None) -> Re
         >>> eigenvalues = torch.tensor([0.9j, 0.5 + 0.5j])
         >>> as_map(lambda z: eigenvalues * z, state=torch.zeros(2, dtype=torch.complex64)).unit_names
         ['x[0].re', 'x[0].im', 'x[1].re', 'x[1].im']
+        >>> zeros = torch.zeros(2).double()
+        >>> cell = as_map(lambda x, h: torch.tanh(x + h / 2), state=zeros, input=zeros, order="input_first")
+        >>> cell.step(zeros + 1, zeros).numpy().round(4).tolist()  # of the state: tanh(1/2)
+        [0.4621, 0.4621]
     """
+    obj = uncompiled(obj)
     if isinstance(obj, RecurrentMap):
-        _refuse_examples(obj, state, input)
+        _refuse_examples(obj, state, input, order)
         return obj
     if isinstance(obj, nn.Module):
         adapter = _adapter(obj)
         if adapter is not None:
             map = _checked(adapter(obj))
-            _refuse_examples(obj, state, input)
+            _refuse_examples(obj, state, input, order)
             return map
     if isinstance(obj, type) and issubclass(obj, nn.Module):
         raise TypeError(f"{obj.__name__} is a class; pass a module, such as {obj.__name__}(...).")
     if callable(obj) and state is not None:
-        return CallableMap(obj, state, input)
+        _check_order(order, input)
+        return CallableMap(obj, state, input, order)
     raise TypeError(_unknown(obj))
 
 
@@ -103,15 +126,22 @@ def _adapter(module: nn.Module) -> Callable[[Any], RecurrentMap] | None:
     return next((_ADAPTERS[base] for base in type(module).__mro__ if base in _ADAPTERS), None)
 
 
+def _check_order(order: Any, input: Any) -> None:
+    if order not in (None, "state_first", "input_first"):
+        raise ValueError(f'order must be "state_first" or "input_first", got {order!r}.')
+    if order == "input_first" and input is None:
+        raise TypeError('order="input_first" is for driven callables; give an example input= as well.')
+
+
 def _checked(map: RecurrentMap) -> RecurrentMap:
     check_precision(map.dtype, map.device)
     return map
 
 
-def _refuse_examples(obj: object, state: Any, input: Tensor | None) -> None:
-    if state is not None or input is not None:
+def _refuse_examples(obj: object, state: Any, input: Tensor | None, order: Order | None) -> None:
+    if state is not None or input is not None or order is not None:
         raise TypeError(
-            f"{type(obj).__name__} knows its own state and input; give example state and input for callables only. "
+            f"{type(obj).__name__} knows its own state and input; give state=, input= and order= for callables only. "
             "(An initial state is an argument of the analysis.)"
         )
 
@@ -120,14 +150,33 @@ def _unknown(obj: object) -> str:
     if isinstance(obj, nn.Module):
         known = [name for name, part in obj.named_modules() if name and _adapter(part) is not None]
         if known:
+            embedded = [name for name, part in obj.named_modules() if name and isinstance(part, nn.Embedding)]
+            inputs = (
+                f" Its inputs are embedded tokens, model.get_submodule({embedded[0]!r})(tokens)." if embedded else ""
+            )
             return (
                 f"{type(obj).__name__} has no adapter. Its recurrent part is {', '.join(known)}: pass that, "
                 f"model.get_submodule({known[0]!r}), and the rest of the model as readout= where an analysis needs one."
+                f"{inputs}"
             )
+    if isinstance(obj, torch.jit.ScriptModule):
+        return f"{type(obj).__name__} is a module of TorchScript; pass the module that it was made of."
     if callable(obj):
         return (
             f"a callable {type(obj).__name__} needs an example state: as_map(f, state=torch.zeros(N, ...)), and "
-            "input=torch.zeros(M, ...) when it is driven."
+            f"input=torch.zeros(M, ...) when it is driven. {one_step()}"
+        )
+    if isinstance(getattr(obj, "map", None), RecurrentMap):
+        return f"{type(obj).__name__} is no map, but has one: pass its .map."
+    if isinstance(obj, Mapping | str | PathLike):
+        return (
+            f"cannot make a recurrent map of {type(obj).__name__}: weights alone are no network; make the module, load "
+            "them with .load_state_dict(...), and pass it."
+        )
+    if isinstance(obj, Tensor | np.ndarray):
+        return (
+            f"cannot make a recurrent map of {type(obj).__name__}; for a linear map with the matrix A, write "
+            "as_map(lambda x: A @ x, state=torch.ones(len(A)))."
         )
     return (
         f"cannot make a recurrent map of {type(obj).__name__}; expected a recurrent PyTorch module, a module with "

@@ -83,7 +83,7 @@ class StackedCells(RecurrentMap):
 
     @property
     def batch_first(self) -> bool:
-        """The module's own layout of sequences; lyapkit's is time first, and warns where the two differ."""
+        """The module's own layout of sequences, in which analyses take them."""
         return bool(getattr(self.module, "batch_first", False))
 
     def step(self, state: Tensor, input: Tensor | None = None) -> Tensor:

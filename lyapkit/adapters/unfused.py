@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from lyapkit.adapters.cells import cell_map
 from lyapkit.adapters.elementary import cell_step
@@ -63,10 +63,12 @@ def _layer_forward(module: nn.RNNBase) -> Callable[..., Any]:
     is_lstm = kind == "lstm"
 
     def forward(input: Any, hx: Any = None) -> Any:
+        packed, going = None, None
         if isinstance(input, PackedSequence):
-            raise TypeError(
-                "packed sequences cannot be stepped by elementary operations; pass padded tensors, and mask the loss."
-            )
+            packed = input
+            input, lengths = pad_packed_sequence(packed)  # time first, sequences in their original order
+            going = torch.arange(len(input)).unsqueeze(-1) < lengths  # (T, B)
+            going = going.to(input.device).unsqueeze(-1)
         if not isinstance(input, Tensor):
             raise TypeError(
                 f"torch.nn.{type(module).__name__} takes a tensor, got {type(input).__name__}; take the tensor out of "
@@ -78,7 +80,8 @@ def _layer_forward(module: nn.RNNBase) -> Callable[..., Any]:
             )
         batched = input.ndim == 3
         sequence = input if batched else input.unsqueeze(1)  # unbatched input is (T, M) with or without batch_first
-        if batched and module.batch_first:
+        across = batched and module.batch_first and packed is None
+        if across:
             sequence = sequence.transpose(0, 1)
         directions = ["", "_reverse"] if module.bidirectional else [""]
         rows = module.num_layers * len(directions)
@@ -90,22 +93,34 @@ def _layer_forward(module: nn.RNNBase) -> Callable[..., Any]:
                 weights = layer_weights(module, layer, suffix)
                 state = states[layer * len(directions) + direction]
                 emitted = []
-                order = sequence.unbind(0)
+                order = range(len(sequence))
                 for step in order if suffix == "" else reversed(order):
-                    state = cell_step(kind, weights, state, step)
+                    after = cell_step(kind, weights, state, sequence[step])
+                    state = after if going is None else torch.where(going[step], after, state)
                     emitted.append(state[..., :emitted_size])
                 outputs.append(torch.stack(emitted if suffix == "" else emitted[::-1]))
                 finals.append(state)
             sequence = torch.cat(outputs, dim=-1)
         final = torch.stack(finals)  # (layers * directions, B, S)
         hidden, cells = final[..., :emitted_size], final[..., emitted_size:]
-        if batched and module.batch_first:
+        if across:
             sequence = sequence.transpose(0, 1)
+        if packed is not None:
+            return _packed_like(packed, sequence), (hidden, cells) if is_lstm else hidden
         if not batched:
             sequence, hidden, cells = sequence.squeeze(1), hidden.squeeze(1), cells.squeeze(1)
         return sequence, (hidden, cells) if is_lstm else hidden
 
     return forward
+
+
+def _packed_like(packed: PackedSequence, sequence: Tensor) -> PackedSequence:
+    """Outputs (T, B, S) in the order in which the inputs were packed."""
+    if packed.sorted_indices is not None:
+        sequence = sequence[:, packed.sorted_indices]
+    sizes = packed.batch_sizes.tolist()  # of sequences that go on at each step, the longest first
+    data = torch.cat([sequence[step, :size] for step, size in enumerate(sizes)])
+    return PackedSequence(data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
 
 
 def _initial(hx: Any, sequence: Tensor, rows: int, emitted: int, cells: int, batched: bool) -> Tensor:

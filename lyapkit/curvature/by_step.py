@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,9 +17,13 @@ from torch import Tensor, nn
 from lyapkit.adapters import as_map
 from lyapkit.arguments import check_integer, refuse_inference_mode
 from lyapkit.cell_derivatives import AffineCell
-from lyapkit.curvature.batches import Batch, batch_pairs, batch_weights
+from lyapkit.compiled import uncompiled
+from lyapkit.curvature.batch_check import check_weights
+from lyapkit.curvature.batch_weights import Reduction, weighted_batches
+from lyapkit.curvature.batches import Batch
 from lyapkit.curvature.by_step_autodiff import step_sums_by_autodiff
 from lyapkit.curvature.by_step_sums import StepSums, step_sums
+from lyapkit.curvature.layout import laid_out
 from lyapkit.curvature.loss_check import check_loss
 from lyapkit.curvature.operators import WeightedLoss
 from lyapkit.curvature.parameters import ParameterChoice, choose_parameters, names_and_shapes
@@ -30,6 +35,7 @@ from lyapkit.curvature.recurrent_sweeps import Workspace
 from lyapkit.curvature.recurrent_trajectory import Trajectory
 from lyapkit.curvature.spectrum import hessian_spectrum
 from lyapkit.curvature.start import STRANGE, check_parameters
+from lyapkit.named_arguments import named_arguments
 from lyapkit.progress import progress_bar
 from lyapkit.results import make_dataset, provenance
 from lyapkit.unrolled import UnrolledNetwork, check_sequence, resolve_readout
@@ -38,6 +44,7 @@ MOST_BINS = 28
 """Bins by default: the rows of an image, where a sequence of 784 pixels is one (section 4 of the paper)."""
 
 
+@named_arguments()
 def curvature_by_step(
     model: object,
     batches: Batch | Iterable[Batch],
@@ -49,8 +56,10 @@ def curvature_by_step(
     bins: int | None = None,
     readout: Callable[[Tensor], Tensor] | None = None,
     parameters: ParameterChoice | None = None,
-    reduction: Literal["mean", "sum"] = "mean",
+    reduction: Reduction | None = None,
     batch_weight: Callable[[Any], float] | None = None,
+    lengths: Any = None,
+    batch_first: bool | None = None,
     tolerance: float | None = None,
     max_products: int = 2000,
     memory_budget: int = MEMORY_BUDGET,
@@ -98,6 +107,8 @@ def curvature_by_step(
             included by default. The result names those that were chosen.
         reduction: as for `lyapkit.hessian_spectrum`.
         batch_weight: likewise.
+        lengths: likewise.
+        batch_first: likewise.
         tolerance: likewise, where eigenvectors are computed.
         max_products: likewise.
         memory_budget: bytes that may be used to keep what would else be recomputed.
@@ -139,7 +150,10 @@ def curvature_by_step(
     map = as_map(model)
     network = UnrolledNetwork(map, resolve_readout(map, readout))
     chosen = choose_parameters(dict(network.named_parameters()), parameters)
-    pairs = batch_pairs(batches)
+    data = weighted_batches(batches, uncompiled(loss), reduction, batch_weight)
+    held, pairs = laid_out(network, data.pairs, lengths, batch_first)
+    assert isinstance(held, UnrolledNetwork), "as it was"
+    network, data = held, replace(data, pairs=pairs)
     steps = _common_steps(network, pairs)
     check_operator(operator)
     k = check_integer("k", k)
@@ -149,14 +163,15 @@ def curvature_by_step(
     memory_budget = check_integer("memory_budget", memory_budget)
     if memory_budget < 0:
         raise ValueError(f"memory_budget must be a number of bytes of at least 0, got {memory_budget}.")
-    objective = WeightedLoss(network, chosen, pairs, batch_weights(pairs, reduction, batch_weight), loss)
+    objective = WeightedLoss(network, chosen, pairs, data.weights, data.loss)
     if eigenvectors is not None:
         check_loss(objective, check)
+        weights = check_weights(objective, data, check)
         recurrent_products(objective, memory_budget=memory_budget, check=check)
     else:
         eigenvectors = hessian_spectrum(
-            map,
-            pairs,
+            network.map,
+            iter(pairs),  # which have been told from a single one
             loss,
             k=k,
             operator=operator,
@@ -164,6 +179,7 @@ def curvature_by_step(
             parameters=list(chosen),
             reduction=reduction,
             batch_weight=batch_weight,
+            batch_first=False,
             tolerance=tolerance,
             max_products=max_products,
             eigenvectors=True,
@@ -172,6 +188,7 @@ def curvature_by_step(
             check=check,
             progress=progress,
         )
+        weights = json.loads(eigenvectors.attrs["config_json"])["batch_weights"]
     vectors = _leading_vectors(eigenvectors, chosen, k).to(map.device)
     bin_of_step = torch.arange(steps, device=map.device) * bins // steps
     run = _Run(objective, operator, bin_of_step, memory_budget)
@@ -196,11 +213,12 @@ def curvature_by_step(
     config: dict[str, object] = {
         "operator": operator,
         "eigenvectors_of": json.loads(eigenvectors.attrs["config_json"])["operator"],
-        "reduction": reduction,
+        "reduction": data.reduction,
         "k": k,
         "bins": bins,
         "parameters": names_and_shapes(chosen),
         "batches": len(pairs),
+        "batch_weights": weights,
         "loss": getattr(loss, "__name__", type(loss).__name__),
         "by_recursion": run.cells is not None,
     }
@@ -316,7 +334,7 @@ def _warn_of_strangers(spectrum: xr.Dataset, operator: Operator, curvature: np.n
         warnings.warn(
             f"the eigenvectors are of other weights, batches or another loss: v'Av of the first such one is "
             f"{curvature[place]:.3g}, its eigenvalue {values[place]:.3g}.",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

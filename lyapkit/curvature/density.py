@@ -13,6 +13,7 @@ import xarray as xr
 from torch import Tensor
 
 from lyapkit.arguments import check_integer
+from lyapkit.curvature.batch_weights import Reduction
 from lyapkit.curvature.batches import Batch
 from lyapkit.curvature.distribution import axis, cumulative_band, gaussian, probe_error, smoothed
 from lyapkit.curvature.eigenpairs import BLOCK_SIZE, RESOLUTION, TOLERANCE, default_basis_size, leading_eigenpairs
@@ -21,6 +22,7 @@ from lyapkit.curvature.problem import CurvatureProblem, Operator, curvature_prob
 from lyapkit.curvature.quadrature import Quadrature, lanczos_quadrature
 from lyapkit.curvature.recurrent_products import MEMORY_BUDGET
 from lyapkit.curvature.start import eigenpairs_of, refuse_strangers
+from lyapkit.named_arguments import named_arguments
 from lyapkit.progress import progress_bar
 from lyapkit.randomness import make_generator
 from lyapkit.results import make_dataset, provenance
@@ -32,6 +34,7 @@ DECADES = 0.1
 """Kernel width on the logarithmic scale by default."""
 
 
+@named_arguments()
 def spectral_density(
     model: object,
     batches: Batch | Iterable[Batch],
@@ -48,8 +51,10 @@ def spectral_density(
     confidence: float = 0.95,
     readout: Callable[[Tensor], Tensor] | None = None,
     parameters: ParameterChoice | None = None,
-    reduction: Literal["mean", "sum"] = "mean",
+    reduction: Reduction | None = None,
     batch_weight: Callable[[Any], float] | None = None,
+    lengths: Any = None,
+    batch_first: bool | None = None,
     block_size: int = 8,
     rng: torch.Generator | int | None = None,
     memory_budget: int = MEMORY_BUDGET,
@@ -90,6 +95,8 @@ def spectral_density(
         parameters: likewise.
         reduction: likewise.
         batch_weight: likewise.
+        lengths: likewise.
+        batch_first: likewise.
         block_size: probes followed at once; memory is ``block_size`` x ``order`` vectors of the length of all
             parameters in float64, and what a product of so many columns needs.
         rng: generator or seed of the probes.
@@ -148,6 +155,8 @@ def spectral_density(
         parameters=parameters,
         reduction=reduction,
         batch_weight=batch_weight,
+        lengths=lengths,
+        batch_first=batch_first,
         columns=block_size,
         memory_budget=memory_budget,
         check=check,
@@ -266,7 +275,7 @@ def _deflated(
             warnings.warn(
                 f"the {k} leading eigenvectors did not converge within {MOST_PRODUCTS + 2 * k} products; compute them "
                 "with hessian_spectrum, and pass the result as deflate=.",
-                stacklevel=3,
+                stacklevel=4,
             )
         columns, values = pairs.vectors, pairs.values
     return columns.T.contiguous(), values

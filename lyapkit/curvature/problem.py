@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
 import torch
@@ -14,8 +14,12 @@ from torch import Tensor, nn
 from lyapkit.adapters import as_map
 from lyapkit.adapters.unfused import unfused
 from lyapkit.arguments import check_flag, check_integer, refuse_inference_mode
-from lyapkit.curvature.batches import Batch, batch_pairs, batch_weights
+from lyapkit.compiled import compiled_parts_named, uncompiled
+from lyapkit.curvature.batch_check import check_weights
+from lyapkit.curvature.batch_weights import Reduction, weighted_batches
+from lyapkit.curvature.batches import Batch
 from lyapkit.curvature.differences import check_products
+from lyapkit.curvature.layout import laid_out
 from lyapkit.curvature.loss_check import check_loss
 from lyapkit.curvature.operators import BlockProduct, WeightedLoss
 from lyapkit.curvature.parameters import ParameterChoice, choose_parameters, names_and_shapes
@@ -73,7 +77,7 @@ class CurvatureProblem:
     def product(self, block: Tensor) -> Tensor:
         """The operator's product with the columns of a block, (P, b) -> (P, b), float64."""
         start = _now(self.device)
-        with self._context():
+        with self._context(), compiled_parts_named():
             images = self._multiply(block)
         self.products += block.shape[1]
         self.product_seconds += _now(self.device) - start
@@ -96,8 +100,10 @@ def curvature_problem(
     operator: Operator,
     readout: Callable[[Tensor], Tensor] | None,
     parameters: ParameterChoice | None,
-    reduction: Literal["mean", "sum"],
+    reduction: Reduction | None,
     batch_weight: Callable[[Any], float] | None,
+    lengths: Any = None,
+    batch_first: bool | None = None,
     columns: int,
     memory_budget: int = MEMORY_BUDGET,
     check: bool,
@@ -113,6 +119,8 @@ def curvature_problem(
         parameters: likewise.
         reduction: likewise.
         batch_weight: likewise.
+        lengths: likewise.
+        batch_first: likewise.
         columns: how many columns of a block are differentiated together where there is no recursion through time.
         memory_budget: bytes that a recursion through time may keep.
         check: compare gradients with each other and products with finite differences of gradients.
@@ -132,19 +140,22 @@ def curvature_problem(
         raise ValueError(f"block_size must be at least 1, got {columns}.")
     check_flag("check", check)
     check_loss_callable(loss)
+    model, loss = uncompiled(model), uncompiled(loss)
     network, available = network_and_parameters(model, readout)
     chosen = choose_parameters(available, parameters)
-    pairs = batch_pairs(batches)
-    weights = batch_weights(pairs, reduction, batch_weight)
-    objective = WeightedLoss(network, chosen, pairs, weights, loss, columns)
+    data = weighted_batches(batches, loss, reduction, batch_weight)
+    network, pairs = laid_out(network, data.pairs, lengths, batch_first)
+    data = replace(data, pairs=pairs)
+    objective = WeightedLoss(network, chosen, data.pairs, data.weights, data.loss, columns)
     first = objective.tensors[0]
 
     def context() -> AbstractContextManager[None]:
         is_plain = isinstance(model, nn.Module) and not isinstance(model, RecurrentMap)
         return unfused(cast(nn.Module, model)) if is_plain else nullcontext()
 
-    with context():
+    with context(), compiled_parts_named():
         check_loss(objective, check)
+        weights = check_weights(objective, data, check)
         recurrent = recurrent_products(objective, memory_budget=memory_budget, check=check)
         products = PreparedProducts(recurrent or objective, lambda: _now(first.device))
         error = check_products(objective, products, operator) if check else -1.0
@@ -154,9 +165,10 @@ def curvature_problem(
         multiply = {"hessian": products.hessian, "ggn": products.ggn, "residual": products.residual}[operator]()
     settings: dict[str, object] = {
         "operator": operator,
-        "reduction": reduction,
+        "reduction": data.reduction,
         "parameters": names_and_shapes(chosen),
-        "batches": len(pairs),
+        "batches": len(data.pairs),
+        "batch_weights": weights,
         "loss": getattr(loss, "__name__", type(loss).__name__),
         "derivative_error": error,
         "by_recursion": recurrent is not None,
@@ -193,6 +205,7 @@ def network_and_parameters(
     model: object, readout: Callable[[Tensor], Tensor] | None
 ) -> tuple[Callable[[Any], Any], dict[str, nn.Parameter]]:
     """From inputs to what the loss reads, and the parameters on the way, by name."""
+    model = uncompiled(model)
     if readout is None and isinstance(model, nn.Module):
         return model, dict(model.named_parameters())
     map = as_map(model)

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lyapkit.curvature.batch_weights import Reduction
 from lyapkit.curvature.batches import Batch
 from lyapkit.curvature.parameters import ParameterChoice
 from lyapkit.curvature.problem import Operator, curvature_problem
 from lyapkit.curvature.recurrent_products import MEMORY_BUDGET
+from lyapkit.named_arguments import named_arguments
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
 
 
+@named_arguments()
 def curvature_operator(
     model: object,
     batches: Batch | Iterable[Batch],
@@ -26,8 +29,10 @@ def curvature_operator(
     operator: Operator = "hessian",
     readout: Callable[[Tensor], Tensor] | None = None,
     parameters: ParameterChoice | None = None,
-    reduction: Literal["mean", "sum"] = "mean",
+    reduction: Reduction | None = None,
     batch_weight: Callable[[Any], float] | None = None,
+    lengths: Any = None,
+    batch_first: bool | None = None,
     block_size: int = 8,
     memory_budget: int = MEMORY_BUDGET,
     check: bool = True,
@@ -46,6 +51,8 @@ def curvature_operator(
         parameters: likewise.
         reduction: likewise.
         batch_weight: likewise.
+        lengths: likewise.
+        batch_first: likewise.
         block_size: columns of a matrix differentiated together where there is no recursion through time; memory grows
             with it.
         memory_budget: as for `lyapkit.hessian_spectrum`.
@@ -80,6 +87,8 @@ def curvature_operator(
         parameters=parameters,
         reduction=reduction,
         batch_weight=batch_weight,
+        lengths=lengths,
+        batch_first=batch_first,
         columns=block_size,
         memory_budget=memory_budget,
         check=check,

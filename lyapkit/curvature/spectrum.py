@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ import xarray as xr
 from torch import Tensor
 
 from lyapkit.arguments import check_flag, check_integer, check_positive
+from lyapkit.curvature.batch_weights import Reduction
 from lyapkit.curvature.batches import Batch
 from lyapkit.curvature.eigenpairs import BLOCK_SIZE, RESOLUTION, TOLERANCE, default_basis_size, leading_eigenpairs
 from lyapkit.curvature.goal import residual_limits
@@ -21,11 +22,13 @@ from lyapkit.curvature.problem import Operator, curvature_problem, parameter_cou
 from lyapkit.curvature.recurrent_products import MEMORY_BUDGET
 from lyapkit.curvature.start import start_vectors
 from lyapkit.curvature.wanted import WHICH, Which
+from lyapkit.named_arguments import named_arguments
 from lyapkit.progress import progress_bar
 from lyapkit.randomness import make_generator
 from lyapkit.results import make_dataset, provenance
 
 
+@named_arguments()
 def hessian_spectrum(
     model: object,
     batches: Batch | Iterable[Batch],
@@ -36,8 +39,10 @@ def hessian_spectrum(
     which: Which = "LM",
     readout: Callable[[Tensor], Tensor] | None = None,
     parameters: ParameterChoice | None = None,
-    reduction: Literal["mean", "sum"] = "mean",
+    reduction: Reduction | None = None,
     batch_weight: Callable[[Any], float] | None = None,
+    lengths: Any = None,
+    batch_first: bool | None = None,
     learning_rate: float | None = None,
     momentum: float = 0.0,
     tolerance: float | None = None,
@@ -60,7 +65,9 @@ def hessian_spectrum(
     Args:
         model: a module whose ``forward`` maps inputs to what ``loss`` reads; or, with ``readout``, anything
             `lyapkit.as_map` takes, which is then run over inputs (T, B, M) and read out at the last step.
-        batches: one ``(inputs, targets)`` pair or an iterable of them, which is read once.
+        batches: One ``(inputs, targets)`` pair or an iterable of them, such as a data loader, which is read once.
+            Inputs and targets may be tuples or mappings; they are handed on as one argument each. A tuple of two pairs
+            could be one batch or two: write ``[(inputs, targets)]`` for one, and a list for two.
         loss: ``loss(outputs, targets)``, a scalar.
         k: number of eigenvalues.
         operator: ``"hessian"``, ``"ggn"`` (generalised Gauss-Newton) or ``"residual"`` (their difference).
@@ -70,11 +77,19 @@ def hessian_spectrum(
         parameters: the parameters to include: names, globs such as ``"*weight_hh*"``, one of either, or a predicate
             ``(name, tensor) -> bool``. Globs and predicates choose among those that require gradients, which are all
             included by default. The result names those that were chosen.
-        reduction: how ``loss`` reduces over its batch: the curvature is that of the mean or of the sum over all
-            batches.
-        batch_weight: with ``"mean"``, weight of a batch from its targets. By default ``targets.numel()``, over
-            which PyTorch's mean losses average, so that unequal batches give the mean over the whole data. (A
-            root-mean-square loss is not an average over samples: give all of its data as one batch.)
+        reduction: How ``loss`` reduces over its batch, ``"mean"`` or ``"sum"``: the curvature is that of the mean or of
+            the sum over all batches. By default what the loss says with its own ``reduction``, else ``"mean"``.
+        batch_weight: With means, weight of a batch from its targets, so that unequal batches give the mean over the
+            whole data. By default what the mean of the loss divides by, where it is one of ``torch.nn`` or
+            ``torch.nn.functional``, also with options by `functools.partial`: ignored targets and class weights are
+            respected. For other losses it is ``targets.numel()`` (of the inputs, where targets are None), and the loss
+            of two batches together is held against their weighted sum. Losses that fail, such as root-mean-square and
+            contrastive ones, depend on their batch as a whole: give all data as one batch, or weights.
+        lengths: with ``readout``, steps of each of B sequences of unequal length, (B,) integers; a list of them for
+            several batches. Each sequence is read out at its own last step, and what lies behind it is padding (any
+            numbers), which changes nothing. PackedSequences have their own.
+        batch_first: inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says. A
+            model without ``readout`` is called itself, with inputs as it takes them.
         learning_rate: eta, for the effective learning rates 1/(1 - eta lambda) of eq. (6) and the largest stable one;
             left out by default.
         momentum: b of stochastic gradient descent, for the largest stable learning rate.
@@ -94,7 +109,8 @@ def hessian_spectrum(
             that products are compared with is taken by automatic differentiation, one batch at a time: where a batch
             of long sequences needs too much memory for that, give it as several.
         check: first compute the gradient twice, and compare a product with finite differences of the gradient, to
-            refuse what is not deterministic or has wrong second derivatives.
+            refuse what is not deterministic or has wrong second derivatives; and compare the loss of two batches
+            together with that of each.
         progress: show a progress bar (products).
 
     Returns:
@@ -119,12 +135,14 @@ def hessian_spectrum(
         Attributes: ``converged``, 1 when all residuals met the tolerance and the search for multiple eigenvalues came
         to its end; ``products``, and ``gradient_equivalents``, the number of gradients that could have been computed in
         their time, what they share (such as the Jacobian of the outputs) included. ``config_json`` names the
-        ``method``, "lanczos" or "dense".
+        ``method``, "lanczos" or "dense", and says with ``batch_weights`` where the weights of batches come from, and
+        whether they could be checked.
 
     Raises:
         TypeError: no readout where one is needed, or batches that are not pairs.
         ValueError: arguments out of range, unknown names, start vectors of other parameters, or a loss that is not a
-            finite scalar, not deterministic, or whose second derivatives are wrong or missing.
+            finite scalar, not deterministic, or whose second derivatives are wrong or missing; or that broadcasts
+            outputs against targets, or whose value on several batches is not that of all of them.
         FloatingPointError: a product is not finite.
         RuntimeError: the model cannot be differentiated twice.
 
@@ -161,6 +179,8 @@ def hessian_spectrum(
         parameters=parameters,
         reduction=reduction,
         batch_weight=batch_weight,
+        lengths=lengths,
+        batch_first=batch_first,
         columns=block_size,
         memory_budget=memory_budget,
         check=check,
@@ -201,13 +221,13 @@ def hessian_spectrum(
             f"{int((~converged).sum())} of the {k} eigenvalues did not reach the tolerance {tolerance:g} within "
             f"{problem.products} products; see `residual` and `converged` in the result, and raise max_products or "
             "tolerance.",
-            stacklevel=2,
+            stacklevel=3,
         )
     elif not pairs.complete:
         warnings.warn(
             f"{problem.products} products did not suffice to rule out further copies of multiple eigenvalues; raise "
             "max_products, or block_size above the multiplicity.",
-            stacklevel=2,
+            stacklevel=3,
         )
     config: dict[str, object] = {
         **problem.settings,

@@ -68,26 +68,34 @@ def adjoint_sweep(
     for part in reversed(parts):
         recorded = _record(map, part)
         while recorded:
-            before, after = recorded.pop()
+            before, after, state = recorded.pop()
             step = part.offset + len(recorded) + 1
-            state = after.detach()
             own = direct(step, state)
             if own is not None:
                 gradient = gradient + Scaled.of(own)
             yield StepGradient(step, state, gradient, _contributions(after, parameters, gradient))
             if step > 1:
                 pulled = _pull_back(before, after, gradient.vector.to(after.dtype)).double()
+                active = part.active(len(recorded))
+                if active is not None:  # of sequences that have ended nothing comes back, not even 0 times infinity
+                    pulled = torch.where(active.unsqueeze(-1), pulled, 0.0)
                 gradient = Scaled(pulled, gradient.log_scale).rescaled()
 
 
-def _record(map: RecurrentMap, part: Drive) -> list[tuple[Tensor, Tensor]]:
-    """The state before and after each step of a segment, each step with a graph of its own."""
+def _record(map: RecurrentMap, part: Drive) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """The state before and after each step of a segment, each step with a graph of its own, and the state reached.
+
+    The last two differ where a sequence has ended before: its state stays.
+    """
     recorded, state = [], part.state
     with torch.enable_grad():
         for index in range(part.steps):
             before = state.detach().requires_grad_()
-            state = map.step(before, part.input_at(index))
-            recorded.append((before, state))
+            after = map.step(before, part.input_at(index))
+            active = part.active(index)
+            state = after.detach()
+            state = state if active is None else torch.where(active.unsqueeze(-1), state, before.detach())
+            recorded.append((before, after, state))
     return recorded
 
 

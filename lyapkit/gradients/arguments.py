@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lyapkit.arguments import check_integer
@@ -11,11 +11,14 @@ from lyapkit.recurrent_map import RecurrentMap
 
 
 def check_norms(norms: Sequence[float | str] | float | str) -> list[float]:
-    """The orders of the vector norms.
+    """Return the orders of the vector norms.
 
     Raises:
-        ValueError: none, one twice, or one that is no norm.
+        TypeError: If they are no sequence.
+        ValueError: If there is none, one twice, or one that is no norm.
     """
+    if not isinstance(norms, Iterable | float | int):
+        raise TypeError(f'norms must name one or more norms, such as ("inf", 2); got {norms!r}.')
     orders = [_order(norm) for norm in ((norms,) if isinstance(norms, str | int | float) else norms)]
     if not orders or len(set(orders)) < len(orders):
         raise ValueError(f'norms must name one or more different norms, such as ("inf", 2); got {norms!r}.')
@@ -37,15 +40,19 @@ def _order(norm: float | str) -> float:
     return order
 
 
-def check_window(fit: Any, steps: int) -> tuple[int, int]:
-    """The steps back in time (start, stop) of a fit, start <= T - t < stop.
+def check_window(fit: Any, steps: int) -> tuple[int, int | None]:
+    """Return the steps back in time (start, stop) of a fit, start <= T - t < stop; None for the whole sequence.
+
+    Args:
+        fit: As given.
+        steps: T of the shortest sequence.
 
     Raises:
-        TypeError: not a pair of integers, or of an integer and None.
-        ValueError: not within the run, or empty.
+        TypeError: If it is not a pair of integers, or of an integer and None.
+        ValueError: If it is not within the run, or empty.
     """
     if fit is None:
-        return 0, steps
+        return 0, None
     if not isinstance(fit, tuple | list) or len(fit) != 2:
         raise TypeError(f"fit must be a pair (start, stop) of steps back in time, got {fit!r}.")
     start = check_integer("the start of fit", fit[0])
@@ -54,7 +61,7 @@ def check_window(fit: Any, steps: int) -> tuple[int, int]:
         raise ValueError(
             f"fit must be (start, stop) with 0 <= start < stop <= {steps}, the number of steps; got ({start}, {stop})."
         )
-    return start, stop
+    return start, None if fit[1] is None else stop
 
 
 def predicted_rate(map: RecurrentMap) -> float | None:

@@ -44,7 +44,7 @@ class LossOnLast(TrajectoryLoss):
         loss: a scalar.
         targets: handed to the loss.
         final: x_T, shape (B, N).
-        steps: T.
+        last: the last step of each trajectory, shape (B,).
         check: compute the loss twice.
 
     Raises:
@@ -52,33 +52,49 @@ class LossOnLast(TrajectoryLoss):
     """
 
     def __init__(
-        self, map: RecurrentMap, readout: Readout, loss: Loss, targets: Any, final: Tensor, steps: int, check: bool
+        self, map: RecurrentMap, readout: Readout, loss: Loss, targets: Any, final: Tensor, last: Tensor, check: bool
     ) -> None:
-        self._steps = steps
+        self._last = last
+        self._ends = set(last.tolist())
         network = UnrolledNetwork(map, readout)
         with torch.enable_grad():
             self._seen = final.detach().requires_grad_()
-            self._loss = checked_loss(loss, network.read(self._seen), targets)
+            self._outputs = network.read(self._seen)
+            self._loss = checked_loss(loss, self._outputs, targets)
         self.value = self._loss.item()
         if check and scalar_loss(loss, network.read(self._seen), targets).item() != self.value:
             raise ValueError(NOT_DETERMINISTIC)
 
     def direct(self, step: int, state: Tensor) -> Tensor | None:
-        """Shape (B, N) at the last step."""
-        if step < self._steps:
+        """Shape (B, N) at the last step of a trajectory, and 0 for the others."""
+        if step not in self._ends:
             return None
         (derivative,) = torch.autograd.grad(
             self._loss.reshape(()), self._seen, retain_graph=True, materialize_grads=True
         )
-        return derivative
+        return torch.where(self._ending(step).unsqueeze(-1), derivative, 0.0)
 
     def of_parameters(self, step: int, state: Tensor, parameters: Sequence[Tensor]) -> list[Tensor] | None:
-        """At the last step."""
-        if step < self._steps:
+        """At the last step of a trajectory, what is read there."""
+        if step not in self._ends:
             return None
+        if len(self._ends) == 1:
+            return list(
+                torch.autograd.grad(self._loss.reshape(()), list(parameters), retain_graph=True, materialize_grads=True)
+            )
+        if not isinstance(self._outputs, Tensor) or self._outputs.shape[:1] != self._seen.shape[:1]:
+            raise TypeError(
+                "parameter_gradients with lengths= needs a readout that returns one tensor, (B, ...), to tell what "
+                "each sequence contributes at its own last step."
+            )
+        (slope,) = torch.autograd.grad(self._loss.reshape(()), self._outputs, retain_graph=True)
+        slope = torch.where(self._ending(step).view(-1, *[1] * (slope.ndim - 1)), slope, 0.0)
         return list(
-            torch.autograd.grad(self._loss.reshape(()), list(parameters), retain_graph=True, materialize_grads=True)
+            torch.autograd.grad(self._outputs, list(parameters), slope, retain_graph=True, materialize_grads=True)
         )
+
+    def _ending(self, step: int) -> Tensor:
+        return (self._last == step).to(self._seen.device)
 
 
 class LossOnEvery(TrajectoryLoss):
@@ -93,26 +109,49 @@ class LossOnEvery(TrajectoryLoss):
         targets: handed to the loss.
         outputs: of all steps, shape (T, B, O).
         final: x_T, shape (B, N).
+        last: the last step of each trajectory, shape (B,). Behind it the outputs are those of the last step, and the
+            loss must not depend on them.
+        batch_first: hand the outputs to the loss as (B, T, O).
         check: compute the loss twice, and the last output by itself.
 
     Raises:
-        ValueError: the loss is not a finite scalar, not differentiable, or not deterministic; or the readout mixes
-            steps.
+        ValueError: the loss is not a finite scalar, not differentiable, or not deterministic; or it reads outputs
+            behind the end of a sequence; or the readout mixes steps.
     """
 
     def __init__(
-        self, map: RecurrentMap, readout: Readout, loss: Loss, targets: Any, outputs: Tensor, final: Tensor, check: bool
+        self,
+        map: RecurrentMap,
+        readout: Readout,
+        loss: Loss,
+        targets: Any,
+        outputs: Tensor,
+        final: Tensor,
+        last: Tensor,
+        *,
+        batch_first: bool,
+        check: bool,
     ) -> None:
         self._network = UnrolledNetwork(map, readout)
         with torch.enable_grad():
             seen = outputs.detach().requires_grad_()
-            value = checked_loss(loss, seen, targets)
+            given = seen.transpose(0, 1) if batch_first else seen
+            value = checked_loss(loss, given, targets)
         self.value = value.item()
         if check:
             self._check_readout(outputs, final)
-            if scalar_loss(loss, seen, targets).item() != self.value:
+            if scalar_loss(loss, given, targets).item() != self.value:
                 raise ValueError(NOT_DETERMINISTIC)
         (self._slopes,) = torch.autograd.grad(value.reshape(()), seen, materialize_grads=True)  # (T, B, O)
+        behind = torch.arange(1, len(outputs) + 1).unsqueeze(-1) > last  # (T, B)
+        read = (self._slopes != 0).flatten(start_dim=2).any(dim=-1).cpu() & behind
+        if bool(read.any()):
+            step, sequence = read.nonzero()[0].tolist()
+            raise ValueError(
+                f"the loss reads the output of sequence {sequence} at step {step + 1}, behind its end at step "
+                f"{int(last[sequence])}. Mask such steps in the loss, with a weight of 0 or with ignore_index, so that "
+                "padding does not count."
+            )
 
     def _check_readout(self, outputs: Tensor, final: Tensor) -> None:
         """The last output, computed by itself twice, must be that of the run."""

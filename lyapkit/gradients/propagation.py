@@ -11,24 +11,29 @@ import xarray as xr
 from torch import Tensor
 
 from lyapkit.adapters import as_map
+from lyapkit.adapters.closed_loop import with_feedback
 from lyapkit.arguments import check_flag, check_interval
+from lyapkit.compiled import uncompiled
 from lyapkit.drive import Drive, prepare_drive
 from lyapkit.gradients.adjoint import StepGradient, adjoint_sweep, check_pull_back
 from lyapkit.gradients.arguments import check_norms, check_window, norm_label, predicted_rate
 from lyapkit.gradients.exponent import leading_exponent
 from lyapkit.gradients.loss import Loss, LossOnEvery, LossOnLast, TrajectoryLoss, outputs_of
 from lyapkit.gradients.parameters import ParameterGradients, trained_parameters
-from lyapkit.gradients.rate import growth_rate
+from lyapkit.gradients.rate import growth_rates
 from lyapkit.gradients.trajectory import checkpointed
+from lyapkit.named_arguments import named_arguments
 from lyapkit.probe import probed_tangents
 from lyapkit.progress import progress_bar
 from lyapkit.randomness import make_generator
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.results import make_dataset, provenance
 from lyapkit.scalar_loss import check_loss_callable
+from lyapkit.sequences import lies_batch_first
 from lyapkit.unrolled import resolve_readout
 
 
+@named_arguments()
 def gradient_propagation(
     model: object,
     inputs: Any,
@@ -40,6 +45,10 @@ def gradient_propagation(
     loss_on: Literal["last", "every"] = "last",
     steps: int | None = None,
     initial_state: Tensor | None = None,
+    lengths: Any = None,
+    batch_first: bool | None = None,
+    feedback: Callable[[Tensor], Tensor] | None = None,
+    teacher_forcing: float = 0.0,
     fit: tuple[int, int | None] | None = None,
     exponent: bool = True,
     per_unit: bool = False,
@@ -59,19 +68,28 @@ def gradient_propagation(
 
     Args:
         model: anything `lyapkit.as_map` takes.
-        inputs: (T, M) or (T, B, M); None with ``steps`` for an autonomous map.
+        inputs: (T, M) or (T, B, M), or a PackedSequence; None with ``steps`` for an autonomous map.
         targets: handed to ``loss`` as they are.
         loss: ``loss(outputs, targets)``, a scalar. Its reduction over the batch is the user's: with a mean over B
             sequences, every derivative carries the factor 1/B.
         readout: from the map's output, (..., O'), to what ``loss`` reads, (..., O); the model's own by default, and
             required where it has none. It reads each state by itself.
         norms: which vector norms over the units: "inf" or positive numbers.
-        loss_on: ``"last"``: outputs have shape (B, O), read at the last step; ``"every"``: (T, B, O). With a loss on
-            every step the norms level off where the direct part of a step exceeds what comes from later ones.
+        loss_on: ``"last"``: outputs have shape (B, O), read at the last step; ``"every"``: (T, B, O), or (B, T, O)
+            where inputs lie batch first. With a loss on every step the norms level off where the direct part of a step
+            exceeds what comes from later ones.
         steps: number of steps of an autonomous map.
         initial_state: flat states (N,) or (B, N); the map's own by default.
+        lengths: steps of each of B sequences of unequal length, (B,) integers. A loss on the last step reads each
+            sequence at its own last step; a loss on every step must not depend on the outputs behind it. What lies
+            there in the inputs is padding (any numbers) and changes nothing.
+        batch_first: inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
+        feedback: closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
+            and takes ``steps`` instead of ``inputs``.
+        teacher_forcing: with ``feedback``, how much of the given inputs is mixed in: a s_t + (1 - a) feedback.
         fit: steps back in time (start, stop) that the rate is fitted to, start <= T - t < stop, such as (50, None) to
-            leave out the turning of the gradient near the end; all by default.
+            leave out the turning of the gradient near the end; all by default. T is the length of each sequence, and
+            none may be shorter than ``stop``.
         exponent: also compute the leading Lyapunov exponent of the same steps.
         per_unit: also record the derivatives themselves, as logarithm and sign.
         record_every: steps between recorded derivatives; the last step is always recorded.
@@ -81,7 +99,8 @@ def gradient_propagation(
         progress: show a progress bar.
 
     Returns:
-        A Dataset over ``norm``, ``trajectory`` and ``step``.
+        A Dataset over ``norm``, ``trajectory`` and ``step``. Behind the end of a shorter sequence gradients are zero;
+        ``last_step`` (trajectory) is where it ends.
 
         - ``gradient_norm`` and ``log_gradient_norm``, the natural logarithm, which does not underflow.
         - ``growth_rate``, the slope of the logarithm per step *back in time* by a robust fit, with its standard error
@@ -114,18 +133,19 @@ def gradient_propagation(
         >>> dict(ds.gradient_norm.sizes)
         {'norm': 2, 'trajectory': 8, 'step': 20}
     """
-    map = as_map(model)
+    map = with_feedback(as_map(model), feedback, teacher_forcing)
     read = resolve_readout(map, readout)
-    drive = prepare_drive(map, inputs, steps, initial_state)
-    total = drive.steps
+    drive = prepare_drive(map, inputs, steps, initial_state, 0, lengths, batch_first)
+    total, last = drive.steps, drive.last_steps
     orders = check_norms(norms)
     if loss_on not in ("last", "every"):
         raise ValueError(f'loss_on must be "last" or "every", got {loss_on!r}.')
     check_loss_callable(loss)
+    loss = uncompiled(loss)
     switches = {"exponent": exponent, "per_unit": per_unit, "parameter_gradients": parameter_gradients, "check": check}
     for name, value in switches.items():
         check_flag(name, value)
-    window = check_window(fit, total)
+    window = check_window(fit, int(last.min()))
     record_every = check_interval(record_every, "record_every")
     if record_every > 1 and not per_unit:
         raise TypeError("record_every thins out the derivatives of per_unit=True; norms are kept at every step.")
@@ -137,7 +157,7 @@ def gradient_propagation(
         check_pull_back(map, drive.state, drive.input_at(0), tangents)
 
     with progress_bar(total, "gradient propagation", progress) as bar:
-        parts, scalar = _run(map, drive, read, targets, loss, loss_on, check)
+        parts, scalar = _run(map, drive, read, targets, loss, loss_on, lies_batch_first(map, batch_first), check)
         log_norm = torch.empty(len(orders), drive.state.shape[0], total, dtype=torch.float64)
         recorded = _UnitGradients(record_every, total) if per_unit else None
         contributions = ParameterGradients(parameters, scalar, total) if parameters else None
@@ -150,7 +170,7 @@ def gradient_propagation(
             if contributions is not None:
                 contributions.add(arrived)
             bar.update()
-        line = growth_rate(log_norm, window)
+        line = growth_rates(log_norm, window, last)
         values = {
             "gradient_norm": log_norm.exp().numpy(),
             "log_gradient_norm": log_norm.numpy(),
@@ -158,13 +178,14 @@ def gradient_propagation(
             "growth_rate_error": line.error.numpy(),
             "growth_offset": line.offset.numpy(),
             "fitted_steps": line.steps.numpy(),
+            "last_step": last.numpy(),
         }
         config: dict[str, object] = {
             "steps": total,
             "loss_on": loss_on,
             "loss": getattr(loss, "__name__", type(loss).__name__),
             "loss_value": scalar.value,
-            "fit": list(window),
+            "fit": [window[0], window[1] or total],
         }
         if exponent:
             bar.set_description("leading exponent")
@@ -198,15 +219,17 @@ def _run(
     targets: Any,
     loss: Loss,
     loss_on: str,
+    batch_first: bool,
     check: bool,
 ) -> tuple[list[Drive], TrajectoryLoss]:
     """The trajectory in segments, and the loss on it."""
     if loss_on == "last":
         run = checkpointed(map, drive)
-        return run.parts, LossOnLast(map, read, loss, targets, run.final, drive.steps, check)
+        return run.parts, LossOnLast(map, read, loss, targets, run.final, drive.last_steps, check)
     outputs = list[Tensor]()
     run = checkpointed(map, drive, on_states=lambda states: outputs.append(outputs_of(map, read, states)))
-    return run.parts, LossOnEvery(map, read, loss, targets, torch.cat(outputs), run.final, check)
+    given = torch.cat(outputs), run.final, drive.last_steps
+    return run.parts, LossOnEvery(map, read, loss, targets, *given, batch_first=batch_first, check=check)
 
 
 def _refuse_infinite(arrived: StepGradient) -> None:

@@ -35,6 +35,25 @@ class GrowthRate(NamedTuple):
     steps: Tensor
 
 
+def growth_rates(log_norm: Tensor, window: tuple[int, int | None], last: Tensor) -> GrowthRate:
+    """Fit the line of each sequence, T being its own length.
+
+    Args:
+        log_norm: Log norms, shape (n, B, T).
+        window: Steps back in time (start, stop); all of a sequence where ``stop`` is None.
+        last: The last step of each sequence, shape (B,).
+    """
+    shape = log_norm.shape[:2]
+    rate, error, offset = log_norm.new_zeros(3, *shape)
+    whole = GrowthRate(rate, error, offset, torch.zeros(shape, dtype=torch.int64))
+    for length in sorted(set(last.tolist())):
+        chosen = (last == length).nonzero().flatten()
+        line = growth_rate(log_norm[:, chosen, :length], (window[0], window[1] or length))
+        for values, found in zip(whole, line, strict=True):
+            values[:, chosen] = found
+    return whole
+
+
 def growth_rate(log_norm: Tensor, window: tuple[int, int] | None = None) -> GrowthRate:
     """Fit the line by Huber's M-estimator.
 

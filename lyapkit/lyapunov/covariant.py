@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,10 +12,12 @@ import xarray as xr
 from torch import Tensor
 
 from lyapkit.adapters import as_map
+from lyapkit.adapters.closed_loop import with_feedback
 from lyapkit.arguments import check_dt, check_integer, check_interval, check_k, time_unit
 from lyapkit.drive import Drive, prepare_drive
 from lyapkit.lyapunov.angles import consecutive_angles, participation_ratio, splitting_angles
 from lyapkit.lyapunov.ginelli import CovariantVectors, ginelli
+from lyapkit.named_arguments import named_arguments
 from lyapkit.probe import probed_tangents
 from lyapkit.progress import progress_bar
 from lyapkit.purity import FirstStep
@@ -23,6 +26,7 @@ from lyapkit.results import make_dataset, provenance
 from lyapkit.tangents import TangentStrategy, traced_where_it_pays, with_fallback
 
 
+@named_arguments()
 def covariant_vectors(
     model: object,
     inputs: Any = None,
@@ -30,6 +34,10 @@ def covariant_vectors(
     steps: int | None = None,
     k: int | None = None,
     initial_state: Tensor | None = None,
+    lengths: Any = None,
+    batch_first: bool | None = None,
+    feedback: Callable[[Tensor], Tensor] | None = None,
+    teacher_forcing: float = 0.0,
     transient: int | None = None,
     settle: int | None = None,
     record_every: int = 1,
@@ -55,14 +63,22 @@ def covariant_vectors(
 
     Args:
         model: anything `lyapkit.as_map` takes.
-        inputs: inputs of a driven map, (T, M) for one sequence or (T, B, M) for many.
+        inputs: inputs of a driven map, (T, M) for one sequence or (T, B, M) for many; or a PackedSequence.
         steps: number of steps of an autonomous map, those that settle included.
         k: number of leading vectors; all N by default. The leading k need nothing of the others.
         initial_state: flat states (N,) or (B, N); the map's own by default.
-        transient: first steps, which settle state and frame and are not counted; a quarter of the steps by default.
-        settle: last steps, which settle the backward pass and are not counted; a quarter of the steps by default.
-        record_every: steps between recorded vectors; the last step before those of ``settle`` is always recorded. What
-            is averaged or maximised over the window takes every step.
+        lengths: steps of each of B sequences of unequal length, (B,) integers. What lies behind them in the inputs is
+            padding (any numbers) and changes nothing.
+        batch_first: inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
+        feedback: closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
+            and takes ``steps`` instead of ``inputs``.
+        teacher_forcing: with ``feedback``, how much of the given inputs is mixed in: a s_t + (1 - a) feedback.
+        transient: first steps, which settle state and frame and are not counted; a quarter of the steps (of the
+            shortest sequence) by default.
+        settle: last steps of each sequence, which settle the backward pass and are not counted; a quarter of the steps
+            (of the shortest sequence) by default.
+        record_every: steps between recorded vectors; the last step before those of ``settle`` is always recorded, for
+            every sequence. What is averaged or maximised over the window takes every step.
         dt: duration of a step; rates are divided by it and their units say so.
         rng: generator or seed of the random starts; settled vectors do not depend on it.
         check: probe the map once before the run, and repeat its first step afterwards.
@@ -71,7 +87,8 @@ def covariant_vectors(
     Returns:
         A Dataset over ``trajectory``, ``step`` (vectors at n belong to the state after n steps), ``unit``, ``exponent``
         and ``split`` (j = 1, ..., k-1, between the first j vectors and the others). Exponents are in the order of the
-        QR, which is descending once it has settled.
+        QR, which is descending once it has settled. ``last_step`` (trajectory) is the last one that is counted; behind
+        it, in shorter sequences, vectors and angles stay what they were, and the local growth is 0.
 
         - ``covariant_vector``, of length 1, carried by the map with its sign; at the last recorded step the component
           of largest magnitude is positive.
@@ -105,11 +122,13 @@ def covariant_vectors(
         >>> ds.angle.values[0, -1].round(4).tolist()  # pi/4: they are not orthogonal
         [0.7854]
     """
-    map = as_map(model)
+    map = with_feedback(as_map(model), feedback, teacher_forcing)
     k = check_k(k, map.state_size)
     record_every = check_interval(record_every, "record_every")
     dt = check_dt(dt)
-    drive, settle = _with_window(prepare_drive(map, inputs, steps, initial_state), transient, settle)
+    drive, settle = _with_window(
+        prepare_drive(map, inputs, steps, initial_state, 0, lengths, batch_first), transient, settle
+    )
     generator = make_generator(rng)
     tangents, derivative_error = probed_tangents(map, drive.state, drive.input_at(0), check)
     tangents, untraced = traced_where_it_pays(map, drive, k, torch.float64, tangents)
@@ -145,6 +164,8 @@ def covariant_vectors(
         "record_every": record_every,
         "dt": dt,
         "driven": drive.inputs is not None,
+        "feedback": feedback is not None,
+        "teacher_forcing": teacher_forcing,
         "rng_seed": generator.initial_seed(),
         "tangents": tangents.name,
         "tangents_not_traced_because": untraced,
@@ -157,10 +178,11 @@ def covariant_vectors(
         "consecutive_angle": consecutive_angles(found.coordinates).movedim(0, 1),
         "participation_ratio": participation_ratio(found.vectors).movedim(0, 1),
         "local_growth": (between / length / dt).movedim(0, 1),
-        "covariant_exponent": growth.mean(dim=0) / dt,
+        "covariant_exponent": growth.sum(dim=0) / (found.last - drive.transient).unsqueeze(-1) / dt,
         "covariance_residual": found.residual,
         "forward_difference": found.forward_difference,
         "backward_difference": found.backward_difference,
+        "last_step": found.last,
     }
     return make_dataset(
         "covariant_vectors",
@@ -179,11 +201,12 @@ def covariant_vectors(
 
 def _with_window(drive: Drive, transient: int | None, settle: int | None) -> tuple[Drive, int]:
     """The drive with its transient, and the steps that settle the backward pass."""
-    transient = _settling_steps("transient", transient, drive.steps)
-    settle = _settling_steps("settle", settle, drive.steps)
-    if drive.steps - transient - settle < 1:
+    shortest = int(drive.last_steps.min())
+    transient = _settling_steps("transient", transient, shortest)
+    settle = _settling_steps("settle", settle, shortest)
+    if shortest - transient - settle < 1:
         raise ValueError(
-            f"no steps left to analyse: {drive.steps} steps, of which {transient} are transient and {settle} settle "
+            f"no steps left to analyse: {shortest} steps, of which {transient} are transient and {settle} settle "
             "the backward pass."
         )
     return replace(drive, transient=transient), settle

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from lyapkit.adapters import as_map
+from lyapkit.adapters.closed_loop import with_feedback
 from lyapkit.arguments import check_dt, check_flag, check_interval, check_interval_of_run, check_k
 from lyapkit.drive import Drive, prepare_drive
 from lyapkit.lyapunov.decomposition import annihilated
 from lyapkit.lyapunov.qr import initial_frame
+from lyapkit.named_arguments import named_arguments
 from lyapkit.randomness import make_generator
 from lyapkit.recurrent_map import RecurrentMap
+from lyapkit.sequences import fill_padding, lies_batch_first, time_first
 from lyapkit.tangents import choose_recorded_push
 from lyapkit.tangents.recorded import Push
 
 
+@named_arguments()
 def lyapunov_exponents(
     model: object,
     inputs: Any = None,
@@ -26,6 +32,10 @@ def lyapunov_exponents(
     steps: int | None = None,
     k: int | None = None,
     initial_state: Tensor | None = None,
+    lengths: Any = None,
+    batch_first: bool | None = None,
+    feedback: Callable[[Tensor], Tensor] | None = None,
+    teacher_forcing: float = 0.0,
     transient: int = 0,
     qr_interval: int = 1,
     detach_state: bool = True,
@@ -61,10 +71,16 @@ def lyapunov_exponents(
 
     Args:
         model: anything `lyapkit.as_map` takes.
-        inputs: inputs of a driven map, (T, M) for one sequence or (T, B, M) for many.
+        inputs: inputs of a driven map, (T, M) for one sequence or (T, B, M) for many; or a PackedSequence.
         steps: number of steps of an autonomous map.
         k: number of leading exponents; all N by default.
         initial_state: flat states (N,) or (B, N); the map's own by default.
+        lengths: steps of each of B sequences of unequal length, (B,) integers. What lies behind them in the inputs is
+            padding (any numbers) and changes nothing.
+        batch_first: inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
+        feedback: closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
+            and takes ``steps`` instead of ``inputs``.
+        teacher_forcing: with ``feedback``, how much of the given inputs is mixed in: a s_t + (1 - a) feedback.
         transient: leading steps that settle state and frame; they are neither counted nor in the graph.
         qr_interval: steps between QR decompositions. The error of derivatives grows with the condition number that
             the frame reaches in between; 1 is safest.
@@ -95,7 +111,7 @@ def lyapunov_exponents(
         >>> scale.grad.numpy().round(4).tolist()  # 2 log(a) / a
         [-2.7726, 0.6931]
     """
-    map = as_map(model)
+    map = with_feedback(as_map(model), feedback, teacher_forcing)
     k = check_k(k, map.state_size)
     dt = check_dt(dt)
     interval = check_interval(qr_interval)
@@ -107,14 +123,15 @@ def lyapunov_exponents(
                 f"window must be a multiple of qr_interval, since the graph is cut between decompositions; got "
                 f"window={window} and qr_interval={interval}."
             )
-    drive = prepare_drive(map, inputs, steps, initial_state, transient)
+    drive = prepare_drive(map, inputs, steps, initial_state, transient, lengths, batch_first)
     check_interval_of_run(interval, drive.steps)
-    drive = _reattach(map, drive, inputs, initial_state, detach_state)
+    drive = _reattach(map, drive, inputs, initial_state, detach_state, lies_batch_first(map, batch_first))
     generator = make_generator(rng)
     frame = initial_frame(drive.state.shape[0], map.state_size, k, generator, drive.state.detach().double())
     push = choose_recorded_push(map, drive.state, drive.input_at(0))
     growth = recorded_growth(map, drive, frame, push=push, interval=interval, detach_state=detach_state, window=window)
-    exponents = growth / ((drive.steps - drive.transient) * dt)
+    counted = (drive.last_steps - drive.transient).to(growth).unsqueeze(-1)
+    exponents = growth / (counted * dt)
     return exponents.sort(dim=-1, descending=True, stable=True).values.to(map.dtype)
 
 
@@ -153,9 +170,14 @@ def recorded_growth(
         done = step + 1
         with torch.set_grad_enabled(recording and step >= drive.transient):
             input = drive.input_at(step)
-            frame = push(map, state, input, frame).to(frame.dtype)
+            active = drive.active(step)
+            before, frame = frame, push(map, state, input, frame).to(frame.dtype)
             with torch.set_grad_enabled(torch.is_grad_enabled() and not detach_state):
-                state = map.step(state, input)
+                after = map.step(state, input)
+            if active is not None:  # sequences that have ended stay where they are
+                frame = torch.where(active[:, None, None], frame, before)
+                after = torch.where(active.unsqueeze(-1), after, state)
+            state = after
             _refuse_overflow("state", state, done, "start from another state, shorten the run, or check the weights")
             pending += 1
             if pending == interval or done in (drive.transient, drive.steps):
@@ -166,22 +188,28 @@ def recorded_growth(
                 if done > drive.transient:
                     diagonal = triangle.diagonal(dim1=-2, dim2=-1).abs()  # (B, k)
                     _refuse_annihilation(pushed, diagonal, done, pending)
-                    total = total + diagonal.log()
+                    growing = drive.active(done - pending)  # at the first step since the last decomposition
+                    log = diagonal.log()
+                    total = total + (log if growing is None else torch.where(growing.unsqueeze(-1), log, 0.0))
                 pending = 0
         if window is not None and done > drive.transient and (done - drive.transient) % window == 0:
             frame, state = frame.detach(), state.detach()
     return total
 
 
-def _reattach(map: RecurrentMap, drive: Drive, inputs: Any, initial_state: Any, detach_state: bool) -> Drive:
+def _reattach(
+    map: RecurrentMap, drive: Drive, inputs: Any, initial_state: Any, detach_state: bool, batch_first: bool
+) -> Drive:
     """The same values, connected to the graphs that inputs and states came with: a checked drive is detached."""
     state, batch = drive.state, drive.state.shape[0]
     if not detach_state and (initial_state is None or isinstance(initial_state, Tensor)):
         state = map.initial_state(batch) if initial_state is None else initial_state.expand(batch, -1)
         state = state.clone(memory_format=torch.contiguous_format)
     live = drive.inputs
-    if live is not None and isinstance(inputs, Tensor):
-        live = (inputs if inputs.ndim == 3 else inputs.unsqueeze(1)).expand_as(live)
+    if live is not None and isinstance(inputs, Tensor | PackedSequence):
+        given, _ = time_first(inputs, None, batch_first)
+        live = (given if given.ndim == 3 else given.unsqueeze(1)).expand_as(live)
+        live = live if drive.lengths is None else fill_padding(live, drive.lengths)
     return dataclasses.replace(drive, inputs=live, state=state)
 
 

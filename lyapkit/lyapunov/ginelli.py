@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lyapkit.drive import Drive, Stretch
+from lyapkit.drive import Drive, Stretch, held_at_the_end
 from lyapkit.lyapunov.carrying import pushed_frames
 from lyapkit.lyapunov.decomposition import annihilated, column_norms
 from lyapkit.recurrent_map import RecurrentMap
@@ -34,7 +34,9 @@ class CovariantVectors:
     """Covariant vectors in the window between the two settling phases; W steps of which L are recorded.
 
     Attributes:
-        steps: recorded steps n, ascending; the vectors belong to the state after n steps.
+        steps: recorded steps n, ascending; the vectors belong to the state after n steps. Where sequences have ended
+            before, the vectors recorded there are those of their own last step, and their growth is 0.
+        last: the last step of the window of each trajectory, shape (B,), on the CPU.
         vectors: V_n, columns of length 1, shape (L, B, N, k), on the CPU.
         coordinates: C_n, upper triangular, shape (L, B, k, k), on the CPU: V_n in an orthonormal frame, angles kept.
         log_growth: log |J_n v_{n-1}| of every step of the window, shape (W, B, k).
@@ -46,6 +48,7 @@ class CovariantVectors:
     """
 
     steps: list[int]
+    last: Tensor
     vectors: Tensor
     coordinates: Tensor
     log_growth: Tensor
@@ -76,7 +79,7 @@ def ginelli(
         map: the map.
         drive: initial states and inputs; its transient steps settle state and frame.
         k: number of vectors.
-        settle: last steps of the drive, which settle the backward pass.
+        settle: last steps of the drive, or of each of its sequences, which settle the backward pass.
         tangents: how tangents are carried.
         generator: for the random starts of both passes.
         record_every: steps between recorded vectors; the last step of the window is always recorded.
@@ -88,6 +91,7 @@ def ginelli(
         FloatingPointError: state or frame are not finite; the message names step and trajectory.
     """
     first, last = drive.transient, drive.steps - settle
+    ends = drive.last_steps - settle  # of the window of each trajectory
     if segment is None:
         segment = math.isqrt(last - first - 1) + 1
     state, frame, forward_difference = _settled_frame(map, drive, k, tangents, generator, on_step)
@@ -109,11 +113,11 @@ def ginelli(
     both = _normalised(torch.randn(shape, generator=generator, dtype=torch.float64).triu().to(frame))
     while factors:
         both = _back(factors.pop(), both)
-    coordinates = both[0]
-    backward_difference = torch.linalg.vector_norm(_across(both[1], coordinates), dim=-2)
-    after = frame @ coordinates
-    largest = after.gather(-2, after.abs().argmax(dim=-2, keepdim=True))  # (B, 1, k)
-    coordinates, after = coordinates * largest.sign(), after * largest.sign()
+    backward_difference, sign = _at_the_end(both, frame)
+    after = frame @ both[0]
+    unequal = bool((ends != last).any())
+    if not unequal:
+        both = both[:1]
 
     growth, vectors, recorded, steps = [], [], [], []
     residual = torch.zeros_like(backward_difference)
@@ -122,24 +126,36 @@ def ginelli(
         again = [(push, q, r) for push, q, r, _ in _frames(map, part, tangents, frame)]
         for index in reversed(range(part.steps)):
             step = part.offset - drive.offset + index + 1
-            if (step - first) % record_every == 0 or step == last:
+            ends_here = unequal and bool((ends == step).any())
+            if ends_here:
+                difference, turned = _at_the_end(both, again[index][1])
+                ending = (ends == step).to(residual.device)
+                backward_difference = torch.where(ending[:, None], difference, backward_difference)
+                sign = torch.where(ending[:, None, None], turned, sign)
+            if (step - first) % record_every == 0 or ends_here or step == last:
                 steps.append(step)
                 vectors.append(after.cpu())
-                recorded.append(coordinates.cpu())
+                recorded.append(both[0].cpu())
             push, _, r = again[index]
-            coordinates = _back(r, coordinates)
-            before = (again[index - 1][1] if index else frame) @ coordinates
+            both = _back(r, both)
+            before = (again[index - 1][1] if index else frame) @ both[0]
             carried = push(before)
             length = column_norms(carried)
             error = torch.linalg.vector_norm(carried / length.unsqueeze(-2) - after, dim=-2)
+            log = length.log()
+            if unequal:
+                counts = (ends >= step).to(residual.device).unsqueeze(-1)
+                error, log = torch.where(counts, error, 0.0), torch.where(counts, log, 0.0)
             residual = torch.maximum(residual, error)
-            growth.append(length.log())
+            growth.append(log)
             after = before
             on_step()
+    steps, sign = steps[::-1], sign.cpu()
     return CovariantVectors(
-        steps[::-1],
-        torch.stack(vectors[::-1]),
-        torch.stack(recorded[::-1]),
+        steps,
+        ends,
+        held_at_the_end((torch.stack(vectors[::-1]) * sign).movedim(1, 0), steps, ends).movedim(0, 1),
+        held_at_the_end((torch.stack(recorded[::-1]) * sign).movedim(1, 0), steps, ends).movedim(0, 1),
         torch.stack(growth[::-1]),
         residual,
         forward_difference,
@@ -210,6 +226,13 @@ def _refuse_annihilation(frame: Tensor, r: Tensor, step: int) -> None:
             f"direction {direction + 1} of trajectory {trajectory} is annihilated at step {step}: what is left of it "
             f"is at most rounding noise. {remedy}"
         )
+
+
+def _at_the_end(both: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
+    """Where a window ends: the sine (B, k) between two starts, and the signs (B, 1, k) that make the vectors unique."""
+    difference = torch.linalg.vector_norm(_across(both[1], both[0]), dim=-2)
+    vectors = frame @ both[0]
+    return difference, vectors.gather(-2, vectors.abs().argmax(dim=-2, keepdim=True)).sign()
 
 
 def _back(r: Tensor, coordinates: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from lyapkit.fingerprint import Fingerprint, difference, fingerprint, tolerance
 from lyapkit.lyapunov.qr import Growth
 from lyapkit.recurrent_map import RecurrentMap
 
@@ -25,7 +26,9 @@ NEEDED = (
 """Variables that hold where a run is."""
 
 
-def growth_of(ds: xr.Dataset, map: RecurrentMap, dt: float, k: int | None, frame_dtype: torch.dtype | None) -> Growth:
+def growth_of(
+    ds: xr.Dataset, map: RecurrentMap, dt: float, k: int | None, frame_dtype: torch.dtype | None, check: bool
+) -> Growth:
     """The growth that a Dataset of `lyapunov_spectrum` holds, in the order of its frame.
 
     Args:
@@ -34,9 +37,10 @@ def growth_of(ds: xr.Dataset, map: RecurrentMap, dt: float, k: int | None, frame
         dt: duration of a step in the continued run.
         k: number of exponents asked for; None for those of the Dataset.
         frame_dtype: type of the frame asked for; None for that of the Dataset.
+        check: compare what the map does at a few states with what the map of the Dataset did there.
 
     Raises:
-        ValueError: the Dataset is another analysis' or another map's result, has another dt, k or type of frame, is
+        ValueError: If the Dataset is another analysis' or another map's result, has another dt, k or type of frame, is
             only a part of a result, or is one of sequences of unequal length.
     """
     if not isinstance(ds, xr.Dataset) or ds.attrs.get("analysis") != "lyapunov_spectrum":
@@ -73,14 +77,27 @@ def growth_of(ds: xr.Dataset, map: RecurrentMap, dt: float, k: int | None, frame
     sorted_frame = _tensor(ds["final_frame"])  # (B, N, k)
     frame = torch.empty_like(sorted_frame).scatter(-1, order.unsqueeze(1).expand_as(sorted_frame), sorted_frame)
     device = map.device
+    state = _tensor(ds["final_state"]).to(device=device, dtype=map.dtype)
+    if check and config.get("map_images") is not None:
+        _refuse_another_map(config["map_images"], map, state, ds.attrs["dtype"])
     return Growth(
         log_growth.to(device),
         window.to(device),
         _tensor(ds["log_volume_residual"]).to(device) * dt,
         _tensor(ds["frame_condition"]).to(device),
-        _tensor(ds["final_state"]).to(device=device, dtype=map.dtype),
+        state,
         frame.to(device=device, dtype=getattr(torch, config["frame_dtype"])),
     )
+
+
+def _refuse_another_map(images: Fingerprint, map: RecurrentMap, state: Tensor, dtype: str) -> None:
+    found = difference(fingerprint(map, state[0]), images)
+    if found > tolerance(map.state_size, dtype, str(map.dtype).removeprefix("torch.")):
+        raise ValueError(
+            "the Dataset to resume is of another map: from the same states, a step of this one leads elsewhere, by "
+            f"{found:.2g} of the size of the state. Its weights, constants, feedback or order of arguments have "
+            "changed. Resume with the map that the Dataset is of, or start anew."
+        )
 
 
 def _tensor(variable: Any) -> Tensor:

@@ -11,16 +11,19 @@ import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from lyapkit.adapters import as_map
 from lyapkit.adapters.closed_loop import with_feedback
 from lyapkit.arguments import check_dt, check_interval, check_interval_of_run, check_k, time_unit
 from lyapkit.drive import prepare_drive
+from lyapkit.fingerprint import fingerprint
 from lyapkit.lyapunov.derived import spectrum_values, values_of_lengths
 from lyapkit.lyapunov.interval import IntervalRule
 from lyapkit.lyapunov.qr import Growth, initial_frame
 from lyapkit.lyapunov.resuming import growth_of
 from lyapkit.lyapunov.stopping import errors_reached, grow_until
+from lyapkit.named_arguments import named_arguments
 from lyapkit.probe import probed_tangents
 from lyapkit.progress import progress_bar
 from lyapkit.purity import FirstStep
@@ -30,6 +33,7 @@ from lyapkit.results import make_dataset, provenance
 from lyapkit.tangents import TangentStrategy, traced_where_it_pays, with_fallback
 
 
+@named_arguments()
 def lyapunov_spectrum(
     model: object,
     inputs: Any = None,
@@ -38,6 +42,7 @@ def lyapunov_spectrum(
     k: int | None = None,
     initial_state: Tensor | None = None,
     lengths: Any = None,
+    batch_first: bool | None = None,
     feedback: Callable[[Tensor], Tensor] | None = None,
     teacher_forcing: float = 0.0,
     transient: int = 0,
@@ -71,12 +76,13 @@ def lyapunov_spectrum(
 
     Args:
         model: anything `lyapkit.as_map` takes.
-        inputs: inputs of a driven map, (T, M) for one sequence or (T, B, M) for many.
+        inputs: inputs of a driven map, (T, M) for one sequence or (T, B, M) for many; or a PackedSequence.
         steps: number of steps of an autonomous map.
         k: number of leading exponents; all N by default.
         initial_state: flat states (N,) or (B, N); the map's own by default.
         lengths: steps of each of B sequences of unequal length, (B,) integers. What lies behind them in the inputs is
-            padding (any finite numbers) and changes nothing. Not with ``until`` or ``resume``.
+            padding (any numbers) and changes nothing. Not with ``until`` or ``resume``.
+        batch_first: inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
         feedback: closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
             and takes ``steps`` instead of ``inputs``.
         teacher_forcing: with ``feedback``, how much of the given inputs is mixed in: a s_t + (1 - a) feedback.
@@ -95,10 +101,11 @@ def lyapunov_spectrum(
         until_exponents: which standard errors have to reach ``until``, of every trajectory.
         max_steps: with ``until``, the largest number of steps of an autonomous map.
         resume: an earlier result for the same map and ``dt``, to be continued: its final state and frame are where this
-            run starts, its steps count with the new ones. For a driven map, ``inputs`` are the further ones.
+            run starts, its steps count with the new ones. For a driven map, ``inputs`` are the further ones. The result
+            of another map, such as one of other weights, is refused: results keep what a step does at a few states.
         rng: generator or seed of the random initial frame when k < N (for k = N it is the identity).
-        check: probe the map once before the run (deterministic, pure, finite, correctly differentiated), and repeat its
-            first step afterwards.
+        check: probe the map once before the run (deterministic, pure, finite, correctly differentiated), repeat its
+            first step afterwards, and compare it with the map of a result to resume.
         progress: show a progress bar.
 
     Returns:
@@ -149,13 +156,13 @@ def lyapunov_spectrum(
     if resume is not None:
         if initial_state is not None or transient:
             raise TypeError("a resumed run starts where the earlier one ended; give no initial_state and no transient.")
-        before = growth_of(resume, map, dt, given_k, given_dtype)
+        before = growth_of(resume, map, dt, given_k, given_dtype, check)
         initial_state, k, frame_dtype = before.state, before.frame.shape[-1], before.frame.dtype
     if until is not None:
         steps = _steps_until(map, steps, until, until_exponents, max_steps)
-    if lengths is not None and (until is not None or resume is not None):
+    if (lengths is not None or isinstance(inputs, PackedSequence)) and (until is not None or resume is not None):
         raise TypeError("lengths= goes with neither until= nor resume=: the sequences end at different steps.")
-    drive = prepare_drive(map, inputs, steps, initial_state, transient, lengths)
+    drive = prepare_drive(map, inputs, steps, initial_state, transient, lengths, batch_first)
     interval = None if qr_interval == "auto" else check_interval_of_run(qr_interval, drive.steps)
     generator = make_generator(rng)
     tangents, derivative_error = probed_tangents(map, drive.state, drive.input_at(0), check)
@@ -207,6 +214,7 @@ def lyapunov_spectrum(
         "tangents_not_traced_because": untraced,
         "batching": getattr(map, "batching", "native"),
         "derivative_error": derivative_error,
+        "map_images": fingerprint(map, growth.state[0]) if check else None,
     }
     if drive.lengths is None:
         stop = None if until is None else (until, until_exponents)

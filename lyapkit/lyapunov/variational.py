@@ -13,10 +13,11 @@ from torch import Tensor
 from lyapkit.adapters import as_map
 from lyapkit.adapters.closed_loop import with_feedback
 from lyapkit.arguments import check_dt, check_interval, check_k, time_unit
-from lyapkit.drive import prepare_drive
+from lyapkit.drive import held_at_the_end, prepare_drive
 from lyapkit.lyapunov.carrying import pushed_frames
 from lyapkit.lyapunov.graded import GradedProduct
 from lyapkit.lyapunov.sliding import SlidingProduct
+from lyapkit.named_arguments import named_arguments
 from lyapkit.probe import probed_tangents
 from lyapkit.progress import progress_bar
 from lyapkit.purity import FirstStep
@@ -24,6 +25,7 @@ from lyapkit.results import make_dataset, provenance
 from lyapkit.tangents import TangentStrategy, traced_where_it_pays, with_fallback
 
 
+@named_arguments()
 def variational_term(
     model: object,
     inputs: Any = None,
@@ -32,6 +34,8 @@ def variational_term(
     k: int | None = None,
     horizon: int | None = None,
     initial_state: Tensor | None = None,
+    lengths: Any = None,
+    batch_first: bool | None = None,
     feedback: Callable[[Tensor], Tensor] | None = None,
     teacher_forcing: float = 0.0,
     record_every: int = 1,
@@ -62,23 +66,27 @@ def variational_term(
 
     Args:
         model: anything `lyapkit.as_map` takes.
-        inputs: inputs of a driven map, (T, M) or (T, B, M).
+        inputs: inputs of a driven map, (T, M) for one sequence or (T, B, M) for many; or a PackedSequence.
         steps: number of steps of an autonomous map.
         k: number of leading singular values to return; all N by default. All N are computed in any case.
         horizon: number of last steps whose Jacobians are multiplied, H; all steps up to t by default.
         initial_state: flat states (N,) or (B, N); the map's own by default.
+        lengths: steps of each of B sequences of unequal length, (B,) integers, none below the horizon. What lies behind
+            them in the inputs is padding (any numbers) and changes nothing.
+        batch_first: inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
         feedback: closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
             and takes ``steps`` instead of ``inputs``.
         teacher_forcing: with ``feedback``, how much of the given inputs is mixed in: a s_t + (1 - a) feedback.
         record_every: steps between recorded singular values; the last step is always recorded. With a horizon the first
-            is H.
+            is H. The last step of each sequence is recorded, too.
         dt: duration of a step; finite-time exponents are divided by it.
         check: probe the map once before the run, and repeat its first step afterwards.
         progress: show a progress bar.
 
     Returns:
         A Dataset with ``log_singular_value`` (nats) and ``running_exponent`` (nats per step, or per unit time),
-        both over (trajectory, step, exponent), descending at each step; -inf where the product is singular.
+        both over (trajectory, step, exponent), descending at each step; -inf where the product is singular. Behind the
+        end of a shorter sequence both stay what they were; ``last_step`` (trajectory) is where it ends.
 
     Raises:
         TypeError: an argument is of the wrong kind.
@@ -100,18 +108,19 @@ def variational_term(
         ([2, 3, 4], [-0.6931, 0.0, 0.6931])
     """
     map = with_feedback(as_map(model), feedback, teacher_forcing)
-    drive = prepare_drive(map, inputs, steps, initial_state)
+    drive = prepare_drive(map, inputs, steps, initial_state, 0, lengths, batch_first)
+    last = drive.last_steps
     k = check_k(k, map.state_size)
     record_every = check_interval(record_every, "record_every")
     if horizon is not None:
         horizon = check_interval(horizon, "horizon")
-        if horizon > drive.steps:
-            raise ValueError(f"horizon must be at most the number of steps {drive.steps}, got {horizon}.")
+        if horizon > int(last.min()):
+            raise ValueError(f"horizon must be at most the number of steps {int(last.min())}, got {horizon}.")
     dt = check_dt(dt)
     tangents, derivative_error = probed_tangents(map, drive.state, drive.input_at(0), check)
     tangents, untraced = traced_where_it_pays(map, drive, map.state_size, torch.float64, tangents)
 
-    at = [*range(horizon or record_every, drive.steps, record_every), drive.steps]
+    at = sorted({*range(horizon or record_every, drive.steps, record_every), drive.steps, *last.tolist()})
 
     def follow(strategy: TangentStrategy) -> list[Tensor]:
         recorded: list[Tensor] = []
@@ -135,8 +144,9 @@ def variational_term(
     recorded, tangents, untraced = with_fallback(follow, tangents, untraced)
     if first is not None:
         first.refuse_changes()
-    log_values = torch.stack(recorded, dim=1)  # (B, T, k)
-    count = torch.tensor(at if horizon is None else [horizon] * len(at), dtype=torch.float64, device=map.device)
+    log_values = held_at_the_end(torch.stack(recorded, dim=1), at, last)  # (B, T, k)
+    done = torch.minimum(torch.tensor(at), last.unsqueeze(-1)) if horizon is None else torch.full((1, 1), horizon)
+    count = done.to(log_values).unsqueeze(-1)
     config: dict[str, object] = {
         "steps": drive.steps,
         "k": k,
@@ -155,7 +165,8 @@ def variational_term(
         "variational_term",
         {
             "log_singular_value": log_values.cpu().numpy(),
-            "running_exponent": (log_values / count.reshape(1, -1, 1) / dt).cpu().numpy(),
+            "running_exponent": (log_values / count / dt).cpu().numpy(),
+            "last_step": last.numpy(),
         },
         {
             "trajectory": np.arange(log_values.shape[0]),

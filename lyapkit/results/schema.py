@@ -76,6 +76,7 @@ SCHEMA: dict[str, dict[str, Variable]] = {
             ("trajectory", "step", "exponent"), "log singular value of the variational term", "nats"
         ),
         "running_exponent": Variable(("trajectory", "step", "exponent"), "finite-time exponent", RATE),
+        "last_step": Variable(("trajectory",), "last step of the sequence", "step"),
     },
     "covariant_vectors": {
         "covariant_vector": Variable(("trajectory", "step", "unit", "exponent"), "covariant Lyapunov vector", "1"),
@@ -89,6 +90,7 @@ SCHEMA: dict[str, dict[str, Variable]] = {
         "local_growth": Variable(("trajectory", "step", "exponent"), "local growth rate", RATE),
         "covariant_exponent": Variable(("trajectory", "exponent"), "mean growth rate of the covariant vector", RATE),
         "covariance_residual": Variable(("trajectory", "exponent"), "largest residual of covariance", "1"),
+        "last_step": Variable(("trajectory",), "last step that counts", "step"),
         "forward_difference": Variable(
             ("trajectory", "exponent"), "distance of the leading frame vectors from those of another start", "1"
         ),
@@ -105,6 +107,7 @@ SCHEMA: dict[str, dict[str, Variable]] = {
         "growth_rate_error": Variable(("norm", "trajectory"), "standard error of the growth rate", "nats per step"),
         "growth_offset": Variable(("norm", "trajectory"), "log gradient norm of the fitted line at the end", "nats"),
         "fitted_steps": Variable(("norm", "trajectory"), "steps that the fitted line rests on", "1"),
+        "last_step": Variable(("trajectory",), "last step of the sequence", "step"),
         "leading_exponent": Variable(("trajectory",), "leading Lyapunov exponent", "nats per step"),
         "leading_exponent_error": Variable(("trajectory",), "standard error of the leading exponent", "nats per step"),
         "predicted_rate": Variable((), "predicted growth rate of the gradient per step back in time", "nats per step"),

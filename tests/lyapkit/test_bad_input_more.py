@@ -211,16 +211,6 @@ REFUSALS = {
         TypeError,
         r"torch\.nn\.RNN takes a tensor, got dict; take the tensor out of it in the model's forward, or before",
     ),
-    "packed inputs": (
-        lambda: hessian_spectrum(
-            Unpacking(),
-            [(nn.utils.rnn.pack_sequence([torch.ones(T, M)]), torch.ones(B, N))],
-            mse_loss,
-            k=2,
-        ),
-        TypeError,
-        "packed sequences cannot be stepped",
-    ),
     "inputs to a free run": (
         feedback,
         TypeError,
@@ -229,8 +219,8 @@ REFUSALS = {
     "state of an LSTM": (
         lambda: lyapunov_spectrum(nn.LSTM(M, N).double(), INPUTS, initial_state=(numbers(1, B, N), numbers(1, B, N))),
         TypeError,
-        r"one tensor, got a tuple of tensors; flat states are wanted, \(N,\) or \(B, N\), in the order of "
-        r"as_map\(model\)\.unit_names: torch\.cat\(\(h\[0\], c\[0\]\), -1\) for an LSTM of one layer",
+        r"one tensor, got a tuple of tensors; flat states are wanted, \(N,\) or \(B, N\); a flat state holds what all "
+        r"layers keep, .*torch\.cat\(\(h\[0\], c\[0\]\), -1\) for one of a single layer",
     ),
     # what was taken without a word
     "detach_state": (

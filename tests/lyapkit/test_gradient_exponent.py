@@ -58,13 +58,13 @@ def test_the_exponent_is_that_of_the_jacobians_between_the_states_of_the_window(
     ds = gradient_propagation(cell, inputs, torch.zeros(batch, 4), weighted, readout=nn.Identity(), fit=window, rng=5)
     start, stop = (0, steps) if window is None else (window[0], window[1] or steps)
     first, last = steps - stop + 1, steps - start  # states of the window
-    tangents = torch.linalg.qr(gaussian(batch, 4, 1, seed=5)).Q[..., 0]  # the frame that the seed makes
+    tangent_of_seed = torch.linalg.qr(gaussian(1, 4, 1, seed=5)).Q[0, :, 0]  # the same for all, as if they were alone
     for index in range(batch):
         states = [torch.zeros(4).double()]
         for input in inputs[:, index]:
             states.append(cell(input[None], states[-1][None])[0].detach())
         jacobians = dense_jacobians(lambda x, s: cell(s[None], x[None])[0], torch.stack(states[:-1]), inputs[:, index])
-        tangent, before = tangents[index], 1.0
+        tangent, before = tangent_of_seed, 1.0
         for t, jacobian in enumerate(jacobians[:last]):
             if t == first:
                 before = float(tangent.norm())

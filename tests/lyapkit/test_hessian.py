@@ -372,9 +372,6 @@ def test_unfused_refuses_what_it_cannot_step() -> None:
     layer = nn.GRU(2, 3, num_layers=2, dropout=0.5)
     with unfused(layer), pytest.raises(ValueError, match=r"\.eval\(\)"):
         layer(torch.randn(4, 2))
-    packed = nn.utils.rnn.pack_sequence([torch.randn(4, 2)])
-    with unfused(layer), pytest.raises(TypeError, match="packed sequences"):
-        layer(packed)
 
 
 def test_running_out_of_products_is_flagged(data) -> None:
@@ -411,7 +408,16 @@ REFUSALS = {
     "not iterable": (dict(batches=3), TypeError, "iterable of pairs, got int"),
     "vector loss": (dict(loss=lambda o, t: o), ValueError, r"scalar tensor, got \(3, 1\)"),
     "infinite loss": (dict(loss=lambda o, t: o.sum() / 0), ValueError, "the loss is (-?inf|nan)"),
-    "untensored targets": (dict(batches=(PAIR[0], "labels")), TypeError, "batch_weight="),
+    "untensored targets": (
+        dict(batches=[(PAIR[0], "labels")] * 2, loss=lambda o, t: o.mean()),
+        TypeError,
+        "targets are str, not a tensor; say what a batch weighs with batch_weight=",
+    ),
+    "untensored targets of one batch": (
+        dict(batches=(PAIR[0], "labels")),
+        TypeError,
+        r"loss cannot be taken of outputs \(3, 1\) and targets str",
+    ),
     "weight": (dict(batch_weight=lambda t: 0.0), ValueError, "positive and finite, got 0"),
     "tolerance": (dict(tolerance=0.0), ValueError, "tolerance must be positive and finite, got 0.0"),
     "max_products": (dict(max_products=3), ValueError, r"at least 2 k = 4, got 3"),

@@ -1,0 +1,165 @@
+"""Batches of sequences for a loss on the last step: time first, and sequences that end early held at their end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from lyapkit.adapters import as_map
+from lyapkit.arguments import check_flag
+from lyapkit.curvature.batches import Batch
+from lyapkit.recurrent_map import RecurrentMap
+from lyapkit.sequences import check_lengths, fill_padding, lies_batch_first, time_first
+from lyapkit.unrolled import UnrolledNetwork, check_sequence
+
+Network = Callable[[Any], Any]
+
+
+class EndingMap(RecurrentMap):
+    """A driven map whose input has one more component, 1 as long as the sequence goes on: it rests where that is 0.
+
+    Args:
+        map: The map.
+    """
+
+    def __init__(self, map: RecurrentMap) -> None:
+        self._map = map
+
+    @property
+    def state_size(self) -> int:
+        """That of the map."""
+        return self._map.state_size
+
+    @property
+    def input_size(self) -> int:
+        """One more than that of the map."""
+        return self._map.input_size + 1
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the map."""
+        return self._map.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """That of the map."""
+        return self._map.device
+
+    @property
+    def unit_names(self) -> Sequence[str]:
+        """Those of the map."""
+        return self._map.unit_names
+
+    def initial_state(self, batch: int) -> Tensor:
+        """That of the map."""
+        return self._map.initial_state(batch)
+
+    def step(self, state: Tensor, input: Tensor | None = None) -> Tensor:
+        """Step the map, or stay."""
+        assert input is not None, "a driven map has an input"
+        return torch.where(input[..., -1:] > 0, self._map.step(state, input[..., :-1]), state)
+
+    def output(self, state: Tensor) -> Tensor:
+        """That of the map."""
+        return self._map.output(state)
+
+    @property
+    def readout(self) -> Callable[[Tensor], Tensor] | None:
+        """That of the map."""
+        return self._map.readout
+
+    def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Those of the map."""
+        return self._map.parameters()
+
+
+def laid_out(
+    network: Network, pairs: Sequence[Batch], lengths: Any, batch_first: bool | None
+) -> tuple[Network, list[Batch]]:
+    """Return the network and its batches, inputs time first.
+
+    A module that is called itself is given its inputs as it takes them.
+
+    Args:
+        network: A module, or a map with its readout.
+        pairs: Inputs and targets of each batch.
+        lengths: As `lyapkit.hessian_spectrum` takes them.
+        batch_first: Inputs lie (B, T, M); None for the layout of the map's module.
+
+    Returns:
+        Both; where there are lengths, the network is that of an `EndingMap`, and the inputs say when sequences end.
+
+    Raises:
+        TypeError: If lengths or a layout are given for a module that is called itself and has none to compare with, or
+            are of the wrong kind.
+        ValueError: If a shape is wrong.
+    """
+    if not isinstance(network, UnrolledNetwork):
+        if lengths is not None:
+            raise TypeError(
+                "lengths= needs readout=: without it the model itself is called, and says which steps its outputs are "
+                "of. Give the recurrent part as model, and the rest as readout=."
+            )
+        swap = batch_first is not None and check_flag("batch_first", batch_first) != _own_layout(network)
+        return network, [(inputs.transpose(0, 1) if swap else inputs, targets) for inputs, targets in pairs]
+    swapped = lies_batch_first(network.map, batch_first)
+    given = [
+        _read(network.map, inputs, own, swapped)
+        for (inputs, _), own in zip(pairs, _by_batch(lengths, len(pairs)), strict=True)
+    ]
+    if any(own is not None for _, own in given):
+        network = UnrolledNetwork(EndingMap(network.map), network.readout)
+        given = [(_with_end(inputs, own), None) for inputs, own in given]
+    return network, [(inputs, targets) for (inputs, _), (_, targets) in zip(given, pairs, strict=True)]
+
+
+def _own_layout(network: Network) -> bool:
+    try:
+        return as_map(network).batch_first
+    except (TypeError, ValueError):
+        raise TypeError(
+            "batch_first= needs a model that as_map takes, or readout=: this model is called itself. Give inputs as "
+            "its forward takes them, and leave batch_first= out."
+        ) from None
+
+
+def _by_batch(lengths: Any, count: int) -> Sequence[Any]:
+    """The lengths of each batch: those given where there is one, else one entry for each."""
+    if lengths is None:
+        return [None] * count
+    if count == 1 and not (isinstance(lengths, list | tuple) and len(lengths) == 1 and hasattr(lengths[0], "__len__")):
+        return [lengths]
+    if not isinstance(lengths, list | tuple) or len(lengths) != count:
+        raise TypeError(
+            f"lengths must be a list with the lengths of the sequences of each of the {count} batches, got "
+            f"{type(lengths).__name__}{f' of {len(lengths)}' if isinstance(lengths, list | tuple) else ''}."
+        )
+    return lengths
+
+
+def _read(map: RecurrentMap, inputs: Any, lengths: Any, swapped: bool) -> tuple[Any, Tensor | None]:
+    """Inputs (T, B, M) and lengths (B,) of one batch, checked; what is no tensor is left to the network's own check."""
+    if not isinstance(inputs, Tensor | PackedSequence):
+        check_sequence(map, inputs)
+    if isinstance(inputs, Tensor) and swapped and (inputs.ndim != 3 or inputs.shape[-1] != map.input_size):
+        raise ValueError(
+            f"inputs must have shape (B, T, {map.input_size}), batch first, got {tuple(inputs.shape)}; or pass "
+            "batch_first=False."
+        )
+    inputs, lengths = time_first(inputs, lengths, swapped)
+    if lengths is None:
+        return inputs, None
+    check_sequence(map, inputs)
+    lengths = check_lengths(lengths, inputs)
+    return fill_padding(inputs, lengths), lengths
+
+
+def _with_end(inputs: Tensor, lengths: Tensor | None) -> Tensor:
+    """Inputs (T, B, M + 1): the last component is 1 as long as the sequence goes on."""
+    steps = torch.arange(inputs.shape[0], device=inputs.device).unsqueeze(-1)
+    going = torch.ones_like(inputs[..., 0]) if lengths is None else (steps < lengths).to(inputs.dtype)
+    return torch.cat((inputs, going.unsqueeze(-1)), dim=-1)

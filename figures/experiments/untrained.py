@@ -155,7 +155,7 @@ def descent(config: TrainConfig, count: int) -> xr.Dataset:
         torch.nn.utils.vector_to_parameters(start + sign * SHIFT * vector, network.parameters())
         optimiser = torch.optim.SGD(network.parameters(), lr=RATE)
         optimiser.zero_grad()
-        loss(network(inputs), targets).backward()
+        loss(network(inputs), targets).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         ends.append(torch.nn.utils.parameters_to_vector(network.parameters()).detach())
     factor = 1 - RATE * float(found.eigenvalue[0])

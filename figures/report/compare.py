@@ -51,7 +51,7 @@ def why_undecided(*sides: xr.Dataset) -> str:
 def goodness(training: xr.Dataset) -> xr.DataArray:
     """Return the best metric so that more is better: an accuracy, or minus the logarithm of an error."""
     best: xr.DataArray = training.best_metric
-    return best if is_accuracy(training) else -np.log(best)
+    return best if is_accuracy(training) else best.copy(data=-np.log(best.values))
 
 
 def performance(what: str, one: xr.Dataset, other: xr.Dataset, *, fair: bool = True) -> Check:
@@ -172,9 +172,11 @@ def blow_up(training: xr.Dataset) -> xr.DataArray:
     """
     loss = training.train_loss
     if not loss.sizes["iteration"]:
-        return training.best_metric * np.nan
+        none: xr.DataArray = training.best_metric.where(False)
+        return none
     found: xr.DataArray = np.log(loss.max("iteration") / loss.isel(iteration=0, drop=True))
-    return found.where(training.status != "diverged", np.fmax(found, np.log(BLOWN_UP)))
+    counted: xr.DataArray = found.where(training.status != "diverged", np.fmax(found, np.log(BLOWN_UP)))
+    return counted
 
 
 def setback(training: xr.Dataset) -> xr.DataArray:
@@ -184,11 +186,13 @@ def setback(training: xr.Dataset) -> xr.DataArray:
     """
     metric = training.test_metric.transpose(..., "iteration")
     if not metric.sizes["iteration"]:
-        return training.best_metric * np.nan
+        none: xr.DataArray = training.best_metric.where(False)
+        return none
     rising = metric.values if is_accuracy(training) else -np.log(metric.values)
     behind = np.fmax.accumulate(rising, axis=-1) - rising
     found: xr.DataArray = metric.isel(iteration=0, drop=True).copy(data=np.fmax.reduce(behind, axis=-1))
-    return found.where(training.status != "diverged")
+    counted: xr.DataArray = found.where(training.status != "diverged")
+    return counted
 
 
 def rank_correlation(training: xr.Dataset, dimension: str, distance: Any) -> xr.DataArray:

@@ -156,8 +156,20 @@ def _line(check: Check) -> str:
 
 
 def _why(judgement: Judgement) -> str:
-    failing = [check.what for check in judgement.checks if check.holds is False]
-    return judgement.claim.why or f"the interval excludes the claim for {'; '.join(failing)}."
+    """Return what explains that comparisons fail: the claim's own explanation, else what the trial was."""
+    if judgement.claim.why:
+        return judgement.claim.why
+    failing = [check for check in judgement.checks if check.holds is False]
+    fewest = min(check.instances for check in failing)
+    text = (
+        f"over at least {fewest} instances, the interval excludes the claim for {'; '.join(c.what for c in failing)}."
+    )
+    if any(stage.needs for stage in STAGES if stage.name in judgement.claim.stages):
+        text += (
+            " Networks had the best learning rate of the grid for their kind, and those compared have learnt. Trainings are "
+            "shorter than the paper's, so that a difference that only shows after hundreds of epochs would not be seen."
+        )
+    return text
 
 
 def _settle(judgement: Judgement, evidence: Evidence) -> str:

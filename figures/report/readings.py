@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from figures.campaign.analyses import SAMPLES
 from figures.campaign.stages import (
     ADDING_LOSS,
     ADDING_RATE,
@@ -13,7 +14,6 @@ from figures.campaign.stages import (
     IMAGE_RATES,
     TESTED,
 )
-from figures.campaign.analyses import SAMPLES
 
 
 def _grid(rates: tuple[float, ...]) -> str:
@@ -31,8 +31,8 @@ What is learnt:
   of 0.22.
 - **Epochs of the adding problem.** The paper trains 150 but does not say how many batches one has. Table 1 counts up to
   4.1e5 iterations on ADD800, so there must be at least 2734. Ours have 1000. Batches are generated afresh.
-- **Learning rates.** Only 0.1 and 0.01 on ADD100 are named (Fig. B.2). Every network has the best of a stated grid after
-  one epoch, judged on {HELD_OUT:,} held-out training images: {_grid(IMAGE_RATES)} against r on sMNIST,
+- **Learning rates.** Only 0.1 and 0.01 on ADD100 are named (Fig. B.2). Every network has the best of a stated grid
+  after one epoch, judged on {HELD_OUT:,} held-out training images: {_grid(IMAGE_RATES)} against r on sMNIST,
   {_grid(FEWER_IMAGE_RATES)} for other residuals, and {_grid(ADDING_RATES)} on ADD100 (after 3,000 iterations, judged by
   {TESTED:,} held-out sequences). Stages that compare at one common rate have {COMMON_RATE:g} on images and
   {ADDING_RATE:g} on the adding problem. psMNIST has the rates of sMNIST, ADD200 those of ADD100, and types A and B have

@@ -166,8 +166,9 @@ def _why(judgement: Judgement) -> str:
     )
     if any(stage.needs for stage in STAGES if stage.name in judgement.claim.stages):
         text += (
-            " Networks had the best learning rate of the grid for their kind, and those compared have learnt. Trainings are "
-            "shorter than the paper's, so that a difference that only shows after hundreds of epochs would not be seen."
+            " Networks had the best learning rate of the grid for their kind, and those compared have learnt. "
+            "Trainings are shorter than the paper's, so that a difference that only shows after hundreds of epochs "
+            "would not be seen."
         )
     return text
 

@@ -73,7 +73,7 @@ def measure(system: ReferenceSystem, seed: int = 0) -> Measurement:
     return Measurement(
         system,
         mean[order],
-        (np.sqrt((error**2).sum(axis=0)) / trajectories)[order],
+        np.sqrt(np.ma.masked_invalid(error**2).mean(axis=0).filled(math.inf) / trajectories)[order],
         spread[order],
         trajectories * int(ds.attrs["error_degrees_of_freedom"]),
         float(mean.sum()) if mean.size == system.map.state_size else math.nan,

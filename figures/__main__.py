@@ -14,6 +14,7 @@ from figures.campaign.command import main as measure
 from figures.command import RUNS, command, make_directory, results_directory
 from figures.protocols import PROTOCOLS, ProtocolName
 from figures.report.command import main as report
+from figures.scales import Against
 from wcrnn_models.cli.main import SUCCESS
 from wcrnn_models.errors import UserError, suggestion
 
@@ -24,8 +25,9 @@ class Arguments:
 
     The results that are drawn are the shipped ones in figures/data. With --protocol they are measured first: networks
     are trained and analysed, which takes minutes (quick), a night on two cores (cpu), or a cluster (paper). The shipped
-    results stay as they are. An interrupted measurement goes on where it stopped. Captions say which protocol, how many
-    network instances and which commit the numbers come from: the commit that collected them.
+    results stay as they are. An interrupted measurement goes on where it stopped. The text file beside each figure says
+    what it shows, and which protocol, how many network instances and which commit the numbers come from: the commit
+    that collected them.
     """
 
     names: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NAME")] = ()
@@ -47,6 +49,13 @@ class Arguments:
 
     runs: Path = RUNS
     """Directory of the trained networks. What is there is not trained again, whatever commit trained it."""
+
+    caption: bool = False
+    """Also draw protocol, seeds and commits below each figure."""
+
+    against: Against = "r"
+    """What stands for the residual strength in the figures over it (fig3, fig6, figB3): r itself; log r, the exponent
+    that the paper expects; or its distance to the edge of chaos r - 1, on an axis that spreads small ones."""
 
     workers: int | None = None
     """Networks trained at a time; as many as there are cores if not given."""
@@ -79,12 +88,15 @@ def _run(arguments: Arguments) -> int:
     names = _chosen(arguments.names, scripts.NAMES)
     if arguments.workers is not None and arguments.workers < 1:
         raise UserError(f"workers must be at least 1, got {arguments.workers}")
+    if arguments.against != "r" and not any(scripts.script(name).over_strength for name in names):
+        over = ", ".join(name for name in scripts.NAMES if scripts.script(name).over_strength)
+        raise UserError(f"--against {arguments.against} changes nothing of {', '.join(names)}; it is for {over}")
     make_directory(arguments.output, "--output")
     data = results_directory(arguments.data, arguments.protocol, arguments.runs)
     if arguments.protocol is not None:
         _measure(names, arguments.protocol, arguments.runs, data, arguments.workers)
     for name in names:
-        for path in scripts.produce(name, arguments.output, data):
+        for path in scripts.produce(name, arguments.output, data, caption=arguments.caption, against=arguments.against):
             print(path)
         if name == "fig1":
             _note_missing_digit()

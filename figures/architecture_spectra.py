@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import xarray as xr
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from figures.scripts import Script
-from figures.style import caption_line, panels
+from figures.style import panels, set_caption
 
 NAMES = {"wcrnn-best": "WCRNN", "lstm": "LSTM", "ur-lstm": "UR-LSTM", "s4d": "S4D"}
 COLORS = {"wcrnn-best": "#0072B2", "lstm": "#D55E00", "ur-lstm": "#E69F00", "s4d": "#009E73"}
@@ -21,7 +21,7 @@ LINEAR = 1e-3  # nats per step; beyond, the scale of A is logarithmic
 
 
 def draw(data: Mapping[str, xr.DataTree]) -> Figure:
-    """A: whole spectra, rank over state size. B: leading exponents by rank. Dashed: log |eigenvalues| of the residual.
+    """A: whole spectra, rank over state size. B: leading exponents by rank. Dashed: log |eigenvalues of R|.
 
     Shaded is the range over seeds and trajectories, widened by the standard error of each. For S4D the dashed line is
     exact, and shows where its exponents are that were not computed.
@@ -31,24 +31,23 @@ def draw(data: Mapping[str, xr.DataTree]) -> Figure:
     for name, label in NAMES.items():
         spectrum = tree[name].to_dataset()
         size = int(spectrum.state_size[0])
-        described = f"{label}: {_range([spectrum.test_error])}, {_count(spectrum, size)}"
-        _spectrum(whole, spectrum, size, COLORS[name], described)
+        _spectrum(whole, spectrum, size, COLORS[name], f"{label}, {_count(spectrum, size)}")
         _spectrum(leading, spectrum.sel(exponent=slice(None, LEADING)), 1, COLORS[name], None)
     for ax in (whole, leading):
         ax.set_yscale("symlog", linthresh=LINEAR)
-        ax.set_ylabel(f"Lyapunov exponent (nats per step)\nlogarithmic beyond $\\pm${LINEAR:g}")
+        ax.set_ylabel(f"exponent (nats per step),\nlogarithmic beyond $\\pm${LINEAR:g}")
     whole.set(xlabel="rank / state size $i/N$", xlim=(0, 1))
     leading.xaxis.set_major_locator(MaxNLocator(integer=True))
     leading.set(xlabel="rank of the exponent $i$", xlim=(0, LEADING + 1))
-    figure.legend(*whole.get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=6)
+    figure.legend(*whole.get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=6)
     first = tree["wcrnn-best"]
-    reached = _range([tree[name].test_error for name in NAMES])
+    reached = ", ".join(f"{label} {_range(tree[name].test_error)}" for name, label in NAMES.items())
     note = f"adding problem, length {first.attrs['length']}; "
-    note += f"first checkpoint with RMS $\\leq$ {first.attrs['target']:g}, which has {reached}"
+    note += f"first checkpoint with RMS $\\leq$ {first.attrs['target']:g}; RMS there: {reached}"
     missed = [label for name, label in NAMES.items() if bool((tree[name].test_error > first.attrs["target"]).any())]
     if missed:
         note += f" (not reached: {', '.join(missed)}; best shown)"
-    caption_line(figure, [tree], f"{note}; dashed: log |eigenvalues of R|; of S4D: its exact exponents")
+    set_caption(figure, [tree], f"{note}; dashed: log |eigenvalues of R|; of S4D: its exact exponents")
     return figure
 
 
@@ -70,9 +69,9 @@ def _spectrum(ax: Axes, spectrum: xr.Dataset, size: int, color: str, label: str 
         ax.plot(predicted.predicted_rank / size, predicted, color=color, linewidth=0.8, linestyle=(0, (4, 2)))
 
 
-def _range(errors: Sequence[xr.DataArray]) -> str:
-    low, high = min(float(each.min()) for each in errors), max(float(each.max()) for each in errors)
-    return f"RMS {low:.3f}" if low == high else f"RMS {low:.3f}\N{EN DASH}{high:.3f}"
+def _range(errors: xr.DataArray) -> str:
+    low, high = (f"{float(error):.3f}" for error in (errors.min(), errors.max()))
+    return low if low == high else f"{low}\N{EN DASH}{high}"
 
 
 def _count(spectrum: xr.Dataset, size: int) -> str:

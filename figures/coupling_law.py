@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,8 +10,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from figures.scales import positive, view
 from figures.scripts import Script
-from figures.style import caption_line, notes, over_seeds, panels
+from figures.style import notes, over_seeds, panels, set_caption
 
 COLORS = {
     "scalar": "#0072B2",
@@ -21,6 +21,7 @@ COLORS = {
     "non-normal": "#D55E00",
     "defective": "#CC79A7",
 }
+ROOM = 0.2  # for the legend below the data, of the decades that they span
 MARKERS = {"scalar": "o", "rotation": "s", "orthogonal": "^", "non-normal": "D", "defective": "v"}
 
 
@@ -39,15 +40,17 @@ def draw(data: Mapping[str, xr.DataTree]) -> Figure:
         ("mean", "|mean deviation|", measured.mean_deviation, measured.mean_error),
         ("remainder", "|mean $-$ first-order term|", measured.mean_deviation - measured.first_order_mean, None),
     )
-    for ax, (law, title, value, error) in zip(axes, quantities, strict=True):
+    for ax, (law, name, value, error) in zip(axes, quantities, strict=True):
+        digits = max(_digits(measured.sel(residual=residual, law=law)) for residual in measured.residual.values)
         for residual in measured.residual.values:
             one = {"residual": residual}
-            label = _slope(measured.sel(residual=residual, law=law))
+            label = _slope(measured.sel(residual=residual, law=law), digits)
             _points(ax, abs(value).sel(one), None if error is None else error.sel(one), str(residual), label)
-        ax.set(xscale="log", yscale="log", xlabel=r"coupling $\gamma$", ylabel=f"{title} (nats per step)")
+        ax.set(xscale="log", yscale="log", xlabel=r"coupling $\gamma$", ylabel=f"{name} (nats per step)")
+        shown = positive(abs(value))
+        low, high = shown.min(), shown.max()
+        view(ax, low * (low / high) ** ROOM, high * (high / low) ** 0.05)
     for ax in axes:
-        low, high = ax.get_ylim()
-        ax.set_ylim(low * (low / high) ** 0.1, high)  # room for the legend below the data
         ax.legend(loc="lower right", title=r"fitted power of $\gamma$", fontsize=6, title_fontsize=6)
     _bounds(axes[0], measured)
     handles: list[Any] = [*axes[0].containers, axes[0].lines[-1]]
@@ -58,7 +61,7 @@ def draw(data: Mapping[str, xr.DataTree]) -> Figure:
         f"N = {measured.attrs['units']}, |eigenvalues| {measured.attrs['strength']:g}, fits up to "
         f"$\\gamma$ = {measured.attrs['fitted_up_to']:g}; non-normal: cond(V) = {condition:.0f}"
     )
-    caption_line(figure, [tree], notes(note, over_seeds({"A\N{EN DASH}C": measured}), _cancelling(measured)))
+    set_caption(figure, [tree], notes(note, over_seeds({"A\N{EN DASH}C": measured}), _cancelling(measured)))
     return figure
 
 
@@ -71,12 +74,22 @@ def _points(ax: Axes, value: xr.DataArray, error: xr.DataArray | None, residual:
         ax.fill_between(value.coupling, low, high, color=COLORS[residual], alpha=0.2, linewidth=0)
 
 
-def _slope(measured: xr.Dataset) -> str:
-    """The mean over instances; its error is their standard error, or for one instance that of the fit."""
+def _power(measured: xr.Dataset) -> tuple[float, float]:
+    """Return the mean over instances with their standard error, or for one instance with that of the fit."""
     count = measured.sizes["seed"]
     slope, fit = float(measured.slope.mean()), float(measured.slope_error.mean())
-    error = float(measured.slope.std(ddof=1)) / np.sqrt(count) if count > 1 else fit
-    digits = 3 if error == 0 else max(3, -math.floor(math.log10(error)))  # to the first of the error
+    return slope, float(measured.slope.std(ddof=1)) / np.sqrt(count) if count > 1 else fit
+
+
+def _digits(measured: xr.Dataset) -> int:
+    """Return the decimals to the first digit of the error, as it is after rounding; at least three."""
+    _, error = _power(measured)
+    return 3 if error == 0 else max(3, -int(f"{error:.0e}".partition("e")[2]))
+
+
+def _slope(measured: xr.Dataset, digits: int) -> str:
+    """Return a fitted power with its error; all powers of a panel have equally many decimals."""
+    slope, error = _power(measured)
     return f"{slope:.{digits}f} $\\pm$ {error:.{digits}f}"
 
 

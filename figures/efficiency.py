@@ -6,10 +6,15 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
+from figures.marks import AT_CHANCE, legend_entries
 from figures.protocols import CHARACTERISTIC_FREQUENCY
+from figures.report.compare import learnt
+from figures.scales import logarithmic
 from figures.style import CHARACTERISTIC_COLOR, band, direct_label
 
 TASK_NAMES: Mapping[str, str] = {"smnist": "sMNIST", "psmnist": "psMNIST"}
@@ -20,16 +25,26 @@ TASK_STYLES: Mapping[str, Mapping[str, Any]] = {
 }
 """Lines and markers of the data sets, so that one is seen below the other."""
 
-OPEN = "open, not connected: MP not reached by every instance, which then counts with all its iterations (section 4.1)"
-"""What captions say of the open points of `iterations_to_minimal_performance`."""
+OPEN = (
+    "open triangles: MP not reached by every instance, so that the mean is a lower limit; "
+    "those that did not reach it count with all their iterations (section 4.1), those that did are small points"
+)
+"""What captions say of the triangles of `iterations_to_minimal_performance`."""
 
+LIMIT: Mapping[str, Any] = {"linestyle": "", "marker": "^", "markerfacecolor": "none"}
+"""How those look."""
+
+LIMIT_NAME = "lower limit: MP not reached"
 
 ACCURACIES = (0, 1.1)
 """Limits of axes of accuracies, with room for a label above the data."""
 
+ACCURACY_TICKS = (0, 0.2, 0.4, 0.6, 0.8, 1)
+"""On them."""
+
 
 def best_metric(ax: Axes, training: xr.Dataset, over: str, *, color: str, label: str, **line: Any) -> None:
-    """The best test metric, mean and range over seeds.
+    """Draw the best test metric, mean and range over seeds; dotted, pale and open where no instance learnt anything.
 
     Args:
         ax: To draw on.
@@ -39,15 +54,22 @@ def best_metric(ax: Axes, training: xr.Dataset, over: str, *, color: str, label:
         label: In the legend.
         line: Passed on to `matplotlib.axes.Axes.plot`.
     """
-    band(ax, training[over].values, training.best_metric, color=color, label=label, **{"marker": "o", **line})
+    style, x = {"marker": "o", **line}, training[over].values
+    band(ax, x, training.best_metric, color=color, label=label, **style)
+    some = learnt(training).any("seed")
+    if not bool(some.all()):
+        mean = training.best_metric.mean("seed")
+        ax.lines[-1].set_ydata(mean.where(some))
+        ax.plot(x, mean, color=color, **{**style, **AT_CHANCE, "markerfacecolor": "white", "zorder": 1.9})
 
 
 def iterations_to_minimal_performance(
     ax: Axes, training: xr.Dataset, over: str, *, color: str, label: str, **line: Any
 ) -> None:
-    """Iterations to minimal performance (MP): means over seeds, and their range as a bar at each.
+    """Draw iterations to minimal performance (MP): means over seeds, and their range as a bar at each.
 
-    Where a run did not reach it, the number is a limit of the measurement: points are open, and no line leads to them.
+    Where an instance did not reach it, the mean is a lower limit: an open triangle, and no line leads there. Those
+    instances that reached it there are small points.
 
     Args:
         ax: To draw on; its vertical axis becomes logarithmic.
@@ -58,19 +80,30 @@ def iterations_to_minimal_performance(
         line: Passed on to `matplotlib.axes.Axes.plot`.
     """
     counted, x = training.iterations_to_minimal_performance, training[over].values
-    mean = counted.mean("seed")
-    reached = (training.reached_minimal_performance == 1).all("seed")
+    mean, each = counted.mean("seed"), training.reached_minimal_performance == 1
+    reached = each.all("seed")
     style = {"marker": "o", **line, "color": color}
     ax.plot(x, mean.where(reached), label=label, **style)
     if not bool(reached.all()):
-        ax.plot(x, mean.where(~reached), **{**style, "linestyle": "", "markerfacecolor": "none"})
+        ax.plot(x, mean.where(~reached), **{**style, **LIMIT})
+        some = counted.where(each & ~reached).transpose("seed", over)
+        if bool(some.notnull().any()):
+            ax.plot(np.tile(x, some.sizes["seed"]), some.values.ravel(), color=color, linestyle="", marker=".")
     if counted.sizes["seed"] > 1:
         ax.vlines(x, counted.min("seed"), counted.max("seed"), color=color, linewidth=0.8)
-    ax.set(yscale="log", ylabel="iterations to MP")
+    logarithmic(ax)
+    ax.set_ylabel("iterations to MP")
+
+
+def explain_limits(ax: Axes) -> None:
+    """Say above the axes what the triangles of `iterations_to_minimal_performance` are, if there are any."""
+    if any(line.get_marker() == LIMIT["marker"] for line in ax.lines):
+        handle = Line2D([], [], color="0.15", **LIMIT)
+        ax.legend([handle], [LIMIT_NAME], loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2, fontsize=6)
 
 
 def characteristic_lines(ax: Axes, highest: float) -> None:
-    """A dashed green line at the characteristic frequency of sMNIST, and thin ones at its harmonics.
+    """Draw a dashed green line at the characteristic frequency of sMNIST, and thin ones at its harmonics.
 
     Args:
         ax: To draw on; angular frequencies are on its horizontal axis.
@@ -89,13 +122,13 @@ def characteristic_lines(ax: Axes, highest: float) -> None:
 
 
 def legend_above(ax: Axes, handlelength: float = 2.0) -> None:
-    """A legend in one line above the axes, beside the letter of the panel, where it covers nothing.
+    """Draw a legend in one line above the axes, beside the letter of the panel, where it covers nothing.
 
     Args:
         ax: With labelled lines.
         handlelength: Of the lines shown, in font sizes; 4 where dashes must be seen beside markers.
     """
-    handles, labels = ax.get_legend_handles_labels()
+    handles, labels = legend_entries(ax)
     ax.legend(
         handles,
         labels,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,7 +15,7 @@ from matplotlib.patches import Circle, FancyBboxPatch
 from numpy.typing import NDArray
 
 from figures.scripts import Script
-from figures.style import TWO_COLUMNS, caption_line
+from figures.style import TWO_COLUMNS, set_caption, title
 from wcrnn_models.tasks import SequentialMNIST
 from wcrnn_models.tasks.datasets import MNIST
 from wcrnn_models.tasks.download import search_directories
@@ -23,6 +24,9 @@ RESIDUAL, RECURRENT, EXTERNAL, TOTAL, READOUT = "#2166ac", "#b2182b", "#767676",
 """Blue, red, grey, orange and green, as in the paper."""
 
 MISSING = "MNIST was not found;\nget it with\nwcrnn data fetch mnist"
+
+ROOM = 1.15
+"""Of the second term's axis, for the text above its bars, in heights of them."""
 
 
 def draw(data: Mapping[str, xr.DataTree]) -> Figure:
@@ -36,13 +40,14 @@ def draw(data: Mapping[str, xr.DataTree]) -> Figure:
     for letter in "ABCDEF":
         axes[letter].set_title(letter, loc="left", fontweight="bold")
     _image(pixels, axes["A"])
+    axes["A"].set_anchor("NW")  # so that its letter is as high as that of B
     _schematic(axes["B"])
     _input(pixels, measured, axes["C"])
     _states(measured, axes["D"])
     _terms(measured, [axes[part] for part in "E+="])
     _classes(measured, axes["F"])
     note = f"test digit {measured.attrs['sample'] + 1} of MNIST; network after {measured.attrs['iteration']} iterations"
-    caption_line(figure, [tree], note)
+    set_caption(figure, [tree], note)
     return figure
 
 
@@ -128,7 +133,7 @@ def _states(measured: xr.Dataset, ax: Axes) -> None:
 
 
 def _terms(measured: xr.Dataset, axes: Sequence[Axes]) -> None:
-    """The two terms, each on its own scale, as the second is smaller by the coupling, and their sum."""
+    """Draw the two terms and their sum; the second, which is smaller by the coupling, on an axis that says how."""
     place = np.arange(measured.sizes["unit"])
     terms = (
         ("residual_term", "$R\\,x_t$", RESIDUAL),
@@ -139,9 +144,18 @@ def _terms(measured: xr.Dataset, axes: Sequence[Axes]) -> None:
         ax.bar(place, measured[name], color=color)
         ax.axhline(0, color="0.15", linewidth=0.6)
         ax.set_xticks(place, [str(unit) for unit in measured.unit.values], fontsize=6)
-        ax.set_title(label, loc="center", color=color, fontsize=7)
+        title(ax, label, color=color, fontsize=7)
         ax.set_xlabel("unit")
-    axes[0].set_ylabel(f"at $t={int(measured.marked_step)}$")
+    first, second, last = axes
+    ends = [end for ax in (first, last) for end in ax.get_ylim()]
+    for ax in (first, last):
+        ax.set_ylim(min(ends), max(ends))
+    low, high = second.get_ylim()
+    finer = (max(ends) - min(ends)) / (ROOM * (high - low))
+    second.set_ylim(low, low + ROOM * (high - low))
+    style: dict[str, Any] = {"ha": "right", "va": "top", "fontsize": 6, "color": "0.15"}
+    second.annotate(f"axis {finer:.0f} times finer", (0.98, 0.98), xycoords="axes fraction", **style)
+    first.set_ylabel(f"at $t={int(measured.marked_step)}$")
 
 
 def _classes(measured: xr.Dataset, ax: Axes) -> None:

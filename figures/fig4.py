@@ -9,17 +9,20 @@ from matplotlib.figure import Figure
 
 from figures.efficiency import (
     ACCURACIES,
+    ACCURACY_TICKS,
     OPEN,
     TASK_NAMES,
     TASK_STYLES,
     best_metric,
     characteristic_lines,
     counted,
+    explain_limits,
     iterations_to_minimal_performance,
     legend_above,
 )
+from figures.scales import show_a_decade
 from figures.scripts import Script
-from figures.style import TASK_COLORS, caption_line, notes, over_seeds, panels
+from figures.style import TASK_COLORS, notes, over_seeds, panels, set_caption
 
 
 def draw(data: Mapping[str, xr.DataTree]) -> Figure:
@@ -36,13 +39,15 @@ def draw(data: Mapping[str, xr.DataTree]) -> Figure:
     for ax in (accuracy, efficiency):
         characteristic_lines(ax, float(training.phi.max()))
         ax.set_xlabel(r"angular frequency $\phi_0$ (radians per step)")
-    accuracy.set(ylabel="best test accuracy", ylim=ACCURACIES)
+    accuracy.set(ylabel="best test accuracy", ylim=ACCURACIES, yticks=ACCURACY_TICKS)
+    show_a_decade(efficiency, training.iterations_to_minimal_performance)
     legend_above(accuracy, handlelength=4)
+    explain_limits(efficiency)
     absent = [f"not measured: {name}" for task, name in TASK_NAMES.items() if task not in measured]
     harmonics = r"$\phi_c = 2\pi/28$, thin lines: its harmonics"
     spread = over_seeds({"A, B": training})
     note = notes(counted(int(training.iteration[-1])), *absent, harmonics, spread, OPEN)
-    caption_line(figure, [tree], note)
+    set_caption(figure, [tree], note)
     return figure
 
 

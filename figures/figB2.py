@@ -4,45 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from figures.marks import margin_label, mark_diverged
+from figures.marks import BEST_CONSTANT, learning_curve, legend_entries, margin_label
+from figures.scales import logarithmic, show_a_decade
 from figures.scripts import Script
-from figures.style import band, caption_line, notes, over_seeds, panels, strength_color, strength_label
-
-BEST_CONSTANT = np.sqrt(2 / 12)
-"""RMS of the best constant answer: the standard deviation of a sum of two numbers that are uniform in [0, 1]."""
-
-SPAN = 10.0  # from the smallest RMS to the largest; beyond it the axis is logarithmic
+from figures.style import notes, over_seeds, panels, set_caption, strength_color, strength_label, title
 
 
 def draw(data: Mapping[str, xr.DataTree]) -> Figure:
-    """A, B: larger learning rate with larger and smaller coupling. C, D: smaller learning rate."""
+    """A, B: larger learning rate with larger and smaller coupling. C, D: smaller learning rate.
+
+    Test RMS after the first evaluation of trained networks; untrained ones are not shown.
+    """
     tree = data["learning_rates"]
     training = tree["training"].to_dataset()
+    training = training.sel(iteration=training.iteration > 0)
     rates, couplings = training.learning_rate.values[::-1], training.coupling.values[::-1]
     figure, axes = panels(len(rates), len(couplings), height=2.1, sharex=True, sharey=True)
     crosses = 0
     for ax, (rate, coupling) in zip(axes, ((rate, coupling) for rate in rates for coupling in couplings), strict=True):
         for r in training.r.values:
-            run, color = training.sel(learning_rate=rate, coupling=coupling, r=r), strength_color(r)
-            band(ax, run.iteration, run.test_metric, color=color, linewidth=0.9, label=strength_label(r))
-            crosses += mark_diverged(ax, run, color)
+            run = training.sel(learning_rate=rate, coupling=coupling, r=r)
+            crosses += learning_curve(ax, run, strength_color(r), strength_label(r), linewidth=0.9)
         ax.axhline(BEST_CONSTANT, color="0.15", linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
-        ax.set_title(rf"$\eta = {rate:g},\ \gamma = {coupling:g}$", loc="center")
+        title(ax, rf"$\eta = {rate:g},\ \gamma = {coupling:g}$")
         ax.set(xlabel="training iteration", ylabel="test RMS")
         ax.label_outer()
     for ax in axes[len(couplings) - 1 :: len(couplings)]:  # the last of each row
         margin_label(ax, BEST_CONSTANT, "best\nconstant\nanswer")
-    if float(training.test_metric.max()) > SPAN * float(training.test_metric.min()):
-        axes[0].set_yscale("log")  # of all axes, which share it
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=6)
-    caption_line(
-        figure, [tree], notes("ADD100", over_seeds({"A\N{EN DASH}D": training}), "crosses: diverged" * bool(crosses))
-    )
+    logarithmic(axes[0])  # of all axes, which share it
+    show_a_decade(axes[0], training.test_metric)
+    figure.legend(*legend_entries(*axes), loc="outside upper center", ncols=5, fontsize=6)
+    first = f"from iteration {int(training.iteration[0])} on"
+    spread = over_seeds({"A\N{EN DASH}D": training})
+    set_caption(figure, [tree], notes("ADD100", first, spread, "crosses: diverged" * bool(crosses)))
     return figure
 
 

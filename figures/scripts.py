@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from figures.protocols import PROTOCOLS
-from figures.style import STYLE, write
+from figures.scales import Against
+from figures.style import STYLE, draw_caption, figure_caption, wrapped, write
 from lyapkit import load
 from wcrnn_models.errors import UserError
 from wcrnn_models.files import write_atomically
@@ -39,12 +41,14 @@ class Script:
         needs: Result files by the name of their experiment.
         draw: Makes the figure, or for a table its text in Markdown, from them.
         kind: Which of both.
+        over_strength: Whether ``draw`` also takes what stands for the residual strength, see `figures.scales.Against`.
     """
 
     title: str
     needs: tuple[str, ...]
-    draw: Callable[[Mapping[str, xr.DataTree]], Figure | str]
+    draw: Callable[..., Figure | str]
     kind: Literal["figure", "table"] = "figure"
+    over_strength: bool = False
 
 
 def script(name: str) -> Script:
@@ -122,16 +126,18 @@ def complete(what: str, names: Sequence[str], folder: Path) -> Iterator[None]:
         raise UserError(f"{files} does not hold what {what} draws ({reason}); {_remedy(names[0], folder)}") from error
 
 
-def produce(name: str, output: Path, data: Path = DATA) -> list[Path]:
+def produce(name: str, output: Path, data: Path = DATA, *, caption: bool = False, against: Against = "r") -> list[Path]:
     """Draw a figure, or write a table, from result files.
 
     Args:
         name: One of `NAMES`.
         output: Directory, made if missing.
         data: Directory of the result files.
+        caption: Whether the protocol, seeds and commits of the data are drawn below a figure too.
+        against: What stands for the residual strength in figures over it; others are as they are.
 
     Returns:
-        The files written: PDF and PNG of a figure, Markdown of a table.
+        The files written: PDF, PNG and explanation of a figure, Markdown of a table.
 
     Raises:
         UserError: If a result file is missing, damaged or incomplete.
@@ -141,9 +147,28 @@ def produce(name: str, output: Path, data: Path = DATA) -> list[Path]:
     output.mkdir(parents=True, exist_ok=True)
     with plt.style.context(STYLE):
         with complete(name, chosen.needs, data):
-            made = chosen.draw(trees)
+            made = chosen.draw(trees, against) if chosen.over_strength else chosen.draw(trees)
         if isinstance(made, Figure):
-            return write(made, output / name)
-    path = output / f"{name}.md"
-    write_atomically(path, made.encode())
-    return [path]
+            text = explanation(name, made)
+            if caption:
+                draw_caption(made)
+            written = write(made, output / name)
+            return [*written, _write(output / f"{name}.txt", text)]
+    return [_write(output / f"{name}.md", made)]
+
+
+def explanation(name: str, figure: Figure) -> str:
+    """Return what the text file beside a figure says: title, what its panels show, and where the data come from.
+
+    Args:
+        name: One of `NAMES`.
+        figure: As its script has drawn it.
+    """
+    chosen = script(name)
+    parts = [f"{name}: {chosen.title}", inspect.getdoc(chosen.draw) or "", wrapped(figure_caption(figure), 120)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _write(path: Path, text: str) -> Path:
+    write_atomically(path, text.encode())
+    return path

@@ -1,4 +1,4 @@
-"""What all figures share: widths, colours, panel letters, the caption line, and files that do not change."""
+"""What all figures share: widths, colours, panel letters and titles, captions, and files that do not change."""
 
 from __future__ import annotations
 
@@ -90,20 +90,59 @@ def panels(
     return figure, axes
 
 
-def caption_line(figure: Figure, data: Iterable[xr.DataTree], note: str = "") -> None:
-    """Write below the figure which protocol, how many seeds and which commit its data come from.
+def title(ax: Axes, text: str, **style: Any) -> None:
+    """Write the title of a panel, in the middle above it; the letter is at the left."""
+    ax.set_title(text, loc="center", **style)
+
+
+def side_by_side(ax: Axes, count: int) -> list[Axes]:
+    """Replace axes by narrow ones with one vertical axis, for lines that would cover each other.
 
     Args:
-        figure: To write on.
+        ax: Of a grid; removed. Its letter goes to the first of the narrow ones.
+        count: Of narrow axes.
+
+    Returns:
+        The narrow axes, from left to right.
+    """
+    figure, letter, place = ax.figure, ax.get_title(loc="left"), ax.get_subplotspec()
+    if place is None:
+        raise ValueError("ax must be of a grid, as `panels` makes it.")
+    ax.remove()
+    narrow: list[Axes] = []
+    grid = place.subgridspec(1, count, wspace=0.08)
+    for number in range(count):
+        part = grid[0, number]
+        narrow.append(figure.add_subplot(part, sharey=narrow[0] if narrow else None))
+        narrow[-1].tick_params(labelleft=len(narrow) == 1, left=len(narrow) == 1)
+    narrow[0].set_title(letter, loc="left", fontweight="bold")
+    return narrow
+
+
+def set_caption(figure: Figure, data: Iterable[xr.DataTree], note: str = "") -> None:
+    """Record which protocol, how many seeds and which commit a figure's data come from, without drawing it.
+
+    Args:
+        figure: To which it belongs; `figure_caption` returns the text.
         data: Result files that it draws.
         note: What else the reader must know, such as the number of epochs.
     """
-    lines = _wrapped(caption(data, note), int(_CHARACTERS * figure.get_figwidth()))
+    figure.set_label(caption(data, note))
+
+
+def figure_caption(figure: Figure) -> str:
+    """Return what `set_caption` has recorded, in one line."""
+    return str(figure.get_label())
+
+
+def draw_caption(figure: Figure) -> None:
+    """Write what `set_caption` has recorded below the figure."""
+    lines = wrapped(figure_caption(figure), int(_CHARACTERS * figure.get_figwidth()))
     figure.supxlabel(lines, x=0.995, ha="right", fontsize=CAPTION_SIZE, color="0.15")
 
 
 def caption(data: Iterable[xr.DataTree], note: str = "") -> str:
-    """The text of `caption_line` in one line; files of the same origin are named together."""
+    """Return the text of a caption in one line; files of the same origin are named together."""
     origins: dict[str, list[str]] = {}
     for tree in data:
         count = int(tree.attrs["seeds"])
@@ -135,8 +174,8 @@ def over_seeds(drawn: Mapping[str, xr.Dataset]) -> str:
     return f"{', '.join(several)}: mean and range over seeds" if several else ""
 
 
-def _wrapped(text: str, characters: int) -> str:
-    """Broken after sentences and after parts between semicolons, so that formulas stay whole."""
+def wrapped(text: str, characters: int) -> str:
+    """Break a caption into lines after sentences and after parts between semicolons, so that formulas stay whole."""
     lines = [""]
     for part in re.split(r"(?<=[.;]) ", text):
         joined = f"{lines[-1]} {part}".lstrip()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from numbers import Real
 from typing import Any
 
@@ -24,16 +26,49 @@ def check_integer(name: str, value: Any, expected: str = "an integer") -> int:
         raise TypeError(f"{name} must be {expected}, got {value!r}.") from None
 
 
-def refuse_inference_mode() -> None:
-    """Every analysis needs derivatives.
+def refuse_contexts(dtype: torch.dtype, device: torch.device) -> None:
+    """Refuse contexts in which a step has no derivatives, or coarse ones.
+
+    Args:
+        dtype: type that the map or model computes in; float64 is what `torch.autocast` leaves alone.
+        device: where it computes.
 
     Raises:
-        RuntimeError: inference mode is on, which PyTorch cannot differentiate in.
+        RuntimeError: If inference mode or autocast is on, or the default device is meta.
     """
     if torch.is_inference_mode_enabled():
         raise RuntimeError(
             "torch.inference_mode() is on, which rules derivatives out; call the analysis outside of it."
         )
+    if torch.get_default_device().type == "meta":
+        raise RuntimeError(
+            "the default device is meta, which holds no numbers; call the analysis outside of torch.device('meta'), or "
+            "after torch.set_default_device('cpu')."
+        )
+    if torch.is_autocast_enabled(device.type) and dtype != torch.float64:
+        raise RuntimeError(
+            f"torch.autocast is on, which computes parts of a step in {torch.get_autocast_dtype(device.type)}, with "
+            "two or three digits; call the analysis outside of it, or under "
+            f"torch.autocast({device.type!r}, enabled=False)."
+        )
+
+
+@contextmanager
+def inference_tensors_explained() -> Iterator[None]:
+    """Say what is to be done about tensors that were made in inference mode and cannot be differentiated through.
+
+    Raises:
+        ValueError: If PyTorch complains of such a tensor while the context is open.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        if "Inference tensors cannot" not in str(error):
+            raise
+        raise ValueError(
+            "a weight, input or target was made under torch.inference_mode(), so that nothing can be differentiated "
+            "through it; outside of inference mode, pass copy.deepcopy(model) and .clone() of tensors."
+        ) from error
 
 
 def check_precision(dtype: torch.dtype, device: torch.device) -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lyapkit.adapters.closed_loop import ClosedLoop
-from lyapkit.arguments import check_floating, check_integer, refuse_inference_mode
+from lyapkit.arguments import check_floating, check_integer, refuse_contexts
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.sequences import FLAT, as_tensor, check_lengths, fill_padding, lies_batch_first, time_first
+from lyapkit.visited import Visited
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Drive:
         offset: steps done before the first one here, for labels and messages.
         lengths: steps of each trajectory, shape (B,), after which its state and frame stay what they are; None when all
             have T.
+        visited: some of the states that the run goes through.
     """
 
     state: Tensor
@@ -36,11 +38,14 @@ class Drive:
     transient: int
     offset: int = 0
     lengths: Tensor | None = None
+    visited: Visited = field(default_factory=Visited, compare=False)
 
     def part(self, start: int, length: int, state: Tensor) -> Drive:
         """``length`` steps from ``start`` on, continued from a state; the transient is in the first part only."""
         inputs = None if self.inputs is None else self.inputs[start : start + length]
-        return Drive(state, inputs, length, max(0, self.transient - start), self.offset + start, self.lengths)
+        return Drive(
+            state, inputs, length, max(0, self.transient - start), self.offset + start, self.lengths, self.visited
+        )
 
     def active(self, step: int) -> Tensor | None:
         """Which trajectories do a step, shape (B,); ``step`` counts from 0. None when all do."""
@@ -54,6 +59,15 @@ class Drive:
         if self.lengths is None:
             return torch.full(self.state.shape[:1], self.steps)
         return self.lengths.cpu()
+
+    def keep_some(self, stretch: Stretch) -> None:
+        """Keep some of the states of a stretch of the run."""
+        states, done = stretch.states, self.offset + stretch.start
+        active = None
+        if self.lengths is not None:
+            steps = torch.arange(done, done + len(states), device=self.lengths.device)
+            active = self.lengths > steps.unsqueeze(-1)
+        self.visited.take(states, stretch.inputs, done, active)
 
     def input_at(self, step: int) -> Tensor | None:
         """s_t of every trajectory, shape (B, M); ``step`` counts from 0."""
@@ -103,7 +117,7 @@ def prepare_drive(
             without inputs).
         ValueError: If shape, dtype, device or number of steps are wrong, or values are not finite.
     """
-    refuse_inference_mode()
+    refuse_contexts(map.dtype, map.device)
     size = map.input_size
     if size == 0 and inputs is not None and isinstance(map, ClosedLoop):
         raise TypeError(
@@ -186,7 +200,9 @@ def run(map: RecurrentMap, drive: Drive, length: int) -> Iterator[Stretch]:
                 state = after if active is None else torch.where(active.unsqueeze(-1), after, state)
             stretch = torch.stack(states)  # (L, B, N)
         refuse_overflow(torch.cat((stretch[1:], state[None])), drive.offset + start)
-        yield Stretch(start, stretch, None if drive.inputs is None else drive.inputs[start:stop], state)
+        found = Stretch(start, stretch, None if drive.inputs is None else drive.inputs[start:stop], state)
+        drive.keep_some(found)
+        yield found
 
 
 def held_at_the_end(values: Tensor, steps: Sequence[int], last: Tensor) -> Tensor:

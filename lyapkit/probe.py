@@ -1,4 +1,4 @@
-"""One look at a map before a long run: is it what it claims to be?"""
+"""Looks at a map before a run and after it: is it what it claims to be, and are its derivatives right?"""
 
 from __future__ import annotations
 
@@ -6,33 +6,96 @@ import torch
 from torch import Tensor
 
 from lyapkit.arguments import check_flag
-from lyapkit.purity import HIDDEN_STATE, RANDOM_NUMBERS, ModuleWatch
+from lyapkit.derivatives import Derivatives, measure_derivatives
+from lyapkit.drive import Drive
+from lyapkit.purity import HIDDEN_STATE, RANDOM_NUMBERS, FirstStep, ModuleWatch
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents import TangentStrategy, choose_strategy
 
 
 def probed_tangents(
-    map: RecurrentMap, state: Tensor, input: Tensor | None, check: bool = True
-) -> tuple[TangentStrategy, float]:
+    map: RecurrentMap, drive: Drive, check: bool = True, *, backwards: bool = False
+) -> tuple[TangentStrategy, Probe]:
     """Choose how tangents are carried, and check first that the map can be analysed at all.
 
     Args:
         map: the map.
-        state: states to probe, shape (B, N).
-        input: their inputs, shape (B, M), or None.
-        check: probe the map; without it, only the strategy is chosen.
+        drive: what it will be run on.
+        check: probe the map; without it, only the strategy is chosen, and derivatives are measured after the run.
+        backwards: also hold the derivative backwards against the one forwards.
 
     Returns:
-        The strategy, and the derivative error found by `probe_derivative` (-1 without ``check``).
+        The strategy, and the probe, which looks at the map again when the run is over.
 
     Raises:
-        TypeError: a step does not return a tensor, or ``check`` is not a boolean.
-        ValueError: the map is not differentiable or fails one of the checks; the message says which and what to do.
+        TypeError: If a step does not return a tensor, or ``check`` is not a boolean.
+        ValueError: If the map is not differentiable or fails one of the checks; the message says which and what to do.
     """
+    state, input = drive.state.detach(), drive.input_at(0)
+    input = None if input is None else input.detach()
     if check_flag("check", check):
         probe_step(map, state, input)
     tangents = choose_strategy(map, state, input)
-    return tangents, probe_derivative(map, state, input, tangents) if check else -1.0
+    return tangents, Probe(map, drive, tangents, check, backwards)
+
+
+class Probe:
+    """Hold the derivatives of a map against finite differences where a run begins, and where it has been.
+
+    Args:
+        map: the map.
+        drive: what it is run on.
+        tangents: how tangents are carried.
+        check: refuse wrong derivatives, here and after the run.
+        backwards: look at derivatives backwards, too.
+
+    Raises:
+        ValueError: If the derivative of the first step is not finite or wrong.
+    """
+
+    def __init__(
+        self, map: RecurrentMap, drive: Drive, tangents: TangentStrategy, check: bool, backwards: bool
+    ) -> None:
+        self._map, self._drive, self._tangents = map, drive, tangents
+        self._check, self._backwards = check, backwards
+        self._first = None
+        if check:
+            state, input = drive.state.detach(), drive.input_at(0)
+            input = None if input is None else input.detach()
+            direction = torch.randn(state.shape, generator=torch.Generator("cpu").manual_seed(0), device="cpu")
+            if not torch.isfinite(tangents.push(map, state, input, direction.to(state).unsqueeze(-1))).all():
+                raise ValueError("the derivative of the first step is not finite; check the map at its initial state.")
+            drive.visited.take(state[None], None if input is None else input[None], drive.offset)
+            self._measured().refuse_wrong()
+            self._first = FirstStep(map, state, input)
+
+    def after_run(self) -> dict[str, object]:
+        """Look at the map at some of the states of the run.
+
+        Returns:
+            What was found, for the provenance of a result: ``derivative_error``, the largest relative deviation of a
+            component from a finite difference, at the step ``derivative_error_step`` (-1 and 0 where no difference
+            could be had); and ``derivatives``, which are "checked", "surrogate" where they deviate, or "unchecked".
+
+        Raises:
+            ValueError: If the map has changed during the run, or its derivatives are wrong; only with ``check``.
+        """
+        if self._first is not None:
+            self._first.refuse_changes()
+        if self._check:
+            measured = self._measured()
+            measured.refuse_wrong()
+            return measured.provenance()
+        random_state = torch.get_rng_state()
+        try:
+            return self._measured().provenance()
+        except Exception:  # whatever a map does that nobody has looked at
+            return {"derivative_error": -1.0, "derivative_error_step": 0, "derivatives": "unchecked"}
+        finally:
+            torch.set_rng_state(random_state)
+
+    def _measured(self) -> Derivatives:
+        return measure_derivatives(self._map, self._drive.visited.visits, self._tangents, backwards=self._backwards)
 
 
 def probe_step(map: RecurrentMap, state: Tensor, input: Tensor | None) -> None:
@@ -95,60 +158,3 @@ def _probe_elsewhere(map: RecurrentMap, state: Tensor, input: Tensor | None, aft
             "a trajectory moves differently when it is not alone in its batch, as under batch norm; make the step "
             "treat every state (..., N) by itself. If the map is meant to be so, pass check=False."
         )
-
-
-def probe_derivative(map: RecurrentMap, state: Tensor, input: Tensor | None, tangents: TangentStrategy) -> float:
-    """Check the derivative of a step against finite differences along one direction.
-
-    Differences have the step h = (eps (1 + max|x|))^(1/3), whose own error is of order h^2 + eps/h. A map may have
-    kinks, as a rectifier has, even at the state itself: each component has to agree with the central difference or
-    with one of the one-sided ones. Where that fails, a smaller step is tried (strong curvature), and then a state
-    beside the given one (several kinks in one point, as in stacked rectifiers at zero).
-
-    Args:
-        map: the map.
-        state: states to probe, shape (B, N).
-        input: their inputs, shape (B, M), or None.
-        tangents: the strategy that the analysis will use.
-
-    Returns:
-        |J v - difference| / max(|J v|, |v|): the derivative error found.
-
-    Raises:
-        ValueError: the derivative is not finite or wrong.
-    """
-    generator = torch.Generator().manual_seed(0)  # a fixed direction: the probe itself is deterministic
-    direction, aside = (torch.randn(state.shape, generator=generator, dtype=torch.float64).to(state) for _ in range(2))
-    direction = direction / direction.norm(dim=-1, keepdim=True)
-    room = 1 + state.abs().amax(dim=-1, keepdim=True)  # (B, 1)
-    length = (torch.finfo(state.dtype).eps * room) ** (1 / 3)
-    with torch.no_grad():
-        if not torch.isfinite(tangents.push(map, state, input, direction.unsqueeze(-1))).all():
-            raise ValueError("the derivative of the first step is not finite; check the map at its initial state.")
-    attempts = (state, length), (state, length / 64), (state + 0.1 * room * aside, length / 8)
-    found = []
-    for start, step in attempts:
-        error, size, noise = _difference_error(map, start, step, direction, input, tangents)
-        if bool((torch.isfinite(error) & (error <= 1e-3 * size + noise)).all()):
-            return float((error / torch.clamp(size, min=1.0)).max())
-        found.append(f"{float(error.max()):.3g} (derivative {float(size.max()):.3g})")
-    raise ValueError(
-        f"the derivative of the map disagrees with a finite difference by {found[0]}: a custom backward, a detach or a "
-        "jump in the map. If the map is meant to be so, pass check=False."
-    )
-
-
-def _difference_error(
-    map: RecurrentMap, state: Tensor, step: Tensor, direction: Tensor, input: Tensor | None, tangents: TangentStrategy
-) -> tuple[Tensor, Tensor, Tensor]:
-    """|J v - difference|, |J v| and the rounding noise of the difference, shape (B,) each."""
-    with torch.no_grad():
-        high, low = state + step * direction, state - step * direction
-        direction = (high - low) / (2 * step)  # as it was rounded
-        exact = tangents.push(map, state, input, direction.unsqueeze(-1)).squeeze(-1).double()
-        ahead, here, behind = (map.step(point, input).double() for point in (high, state, low))
-    step = step.double()
-    differences = torch.stack(((ahead - behind) / 2, ahead - here, here - behind)) / step  # (3, B, N)
-    error = (differences - exact).abs().nan_to_num(nan=torch.inf).amin(dim=0).norm(dim=-1)
-    noise = 100 * torch.finfo(state.dtype).eps ** (2 / 3) * (1 + here.norm(dim=-1))
-    return error, exact.norm(dim=-1), noise

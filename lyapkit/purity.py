@@ -115,6 +115,11 @@ class ModuleWatch:
     ) -> None:
         self._stack.close()
 
+    @property
+    def called(self) -> list[nn.Module]:
+        """The modules that have been called."""
+        return list(self._buffers)
+
     def _note(self, module: nn.Module, arguments: object) -> None:
         if torch.compiler.is_compiling() or module in self._buffers:  # a compiler must not trace into this
             return

@@ -18,8 +18,9 @@ def check_loss_callable(loss: object) -> None:
         TypeError: it cannot be called.
     """
     if not callable(loss):
+        found = repr(loss) if loss is None or isinstance(loss, str) else type(loss).__name__
         raise TypeError(
-            f"loss must be callable, loss(outputs, targets), such as torch.nn.functional.mse_loss; got {loss!r}."
+            f"loss must be callable, loss(outputs, targets), such as torch.nn.functional.mse_loss; got {found}."
         )
 
 

@@ -121,18 +121,22 @@ def standard_loss(loss: Callable[[Any, Any], Tensor]) -> StandardLoss | None:
     """Recognise a loss of PyTorch.
 
     Args:
-        loss: A module of ``torch.nn`` or its ``forward``, a function of ``torch.nn.functional``, or `functools.partial`
-            of one with named options.
+        loss: A module of ``torch.nn``, its ``forward`` or ``__call__``, a function of ``torch.nn.functional``, or
+            `functools.partial` of a function with named options, or of a module without any.
 
     Returns:
         The loss with what is known of it, or None for any other callable, and for options that are not understood.
     """
     if isinstance(loss, StandardLoss):
         return loss
-    module = getattr(loss, "__self__", None) if inspect.ismethod(loss) and loss.__name__ == "forward" else loss
+    module: Any = loss.func if isinstance(loss, partial) and not (loss.args or loss.keywords) else loss
+    if inspect.ismethod(module) and isinstance(module.__self__, nn.Module):
+        owner = module.__self__
+        module = owner if module.__func__ in (type(owner).forward, nn.Module.__call__) else None
     if isinstance(module, nn.Module):
         function = _function_of(module)
-        options = vars(module) | dict(module.named_buffers(recurse=False))
+        names = ("reduction", "weight", "ignore_index")
+        options = {name: getattr(module, name) for name in names if hasattr(module, name)}
     else:
         function, options = loss, {}
         if isinstance(loss, partial):

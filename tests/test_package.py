@@ -22,6 +22,7 @@ KERNELS = [
     "lyapunov/ginelli.py",
     "lyapunov/angles.py",
     "lyapunov/uncertainty.py",
+    "lyapunov/long_run.py",
     "lyapunov/dimensions.py",
     "curvature/operators.py",
     "curvature/lanczos.py",

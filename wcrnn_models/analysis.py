@@ -16,7 +16,7 @@ from lyapkit.analyze import ANALYSES
 from lyapkit.arguments import check_integer
 from lyapkit.curvature.parameters import ParameterChoice
 from lyapkit.curvature.problem import Operator
-from lyapkit.lyapunov.uncertainty import batch_means_error
+from lyapkit.lyapunov.uncertainty import MeanGrowth
 from lyapkit.results import provenance
 from wcrnn_models.checkpoints import LoadedCheckpoint, load_checkpoint
 from wcrnn_models.errors import UserError
@@ -143,7 +143,7 @@ def exponent_rows(tree: xr.DataTree) -> list[tuple[str, float, float]]:
     transient = json.loads(spectrum.attrs["config_json"])["transient"]
     window = torch.tensor(np.diff(spectrum["step"].values, prepend=transient), dtype=torch.float64)
     rate = torch.tensor(spectrum["local_growth"].values.mean(axis=-1).T)  # (window, trajectory), per step
-    mean_error = batch_means_error(rate * window[:, None], window).numpy()
+    mean_error = MeanGrowth.of(rate * window[:, None], window).errors().standard.numpy()
     return [
         ("largest", float(exponent[:, 0].mean()), _combined(error[:, 0], count)),
         ("mean", float(exponent.mean()), _combined(mean_error, count)),

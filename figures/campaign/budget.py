@@ -46,6 +46,9 @@ class OutOfTime(KeyboardInterrupt):
 def budget(limit: float | None) -> Iterator[None]:
     """Interrupt the block, as Ctrl-C does, when its time has passed. Only for the main thread.
 
+    A process that ignores Ctrl-C, as shells start those in the background of a script, goes on ignoring it, but stops
+    when its time has passed.
+
     Args:
         limit: Seconds; None sets no limit.
 
@@ -65,8 +68,15 @@ def budget(limit: float | None) -> Iterator[None]:
         else:
             _thread.interrupt_main()
 
+    def interrupt_in_time(*_: object) -> None:
+        if passed.is_set():
+            raise KeyboardInterrupt
+
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     timer = threading.Timer(limit, stop)
     timer.daemon = True
+    if ignored:
+        signal.signal(signal.SIGINT, interrupt_in_time)
     timer.start()
     try:
         yield
@@ -76,3 +86,5 @@ def budget(limit: float | None) -> Iterator[None]:
         raise
     finally:
         timer.cancel()
+        if ignored:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)

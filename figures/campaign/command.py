@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,5 +128,15 @@ def _say(line: str) -> None:
 
 
 def _help(arguments: Arguments) -> None:
-    """Work beside the main process; claims keep two processes off the same training."""
+    """Work beside the main process, and end with it; claims keep two processes off the same training."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the main one stops this
     _campaign(arguments).work()
+
+
+def _end_with_parent() -> None:
+    """Leave at once when the main process has ended, also by a kill; what is being trained goes on from its file."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 from lyapkit.adapters.argument_order import Order, argument_names, names_contradict_state_first
 from lyapkit.adapters.leaves import Leaf, check_leaf, find_leaves, structure_in_words, to_real
 from lyapkit.adapters.one_step import one_step
+from lyapkit.arguments import refuse_contexts
 from lyapkit.purity import HIDDEN_STATE, RANDOM_NUMBERS, ModuleWatch
 from lyapkit.recurrent_map import RecurrentMap
 
@@ -145,14 +146,15 @@ class CallableMap(RecurrentMap):
                 f"{structure_in_words(returned)}; return the next state alone (torch.stack joins numbers to a tensor)."
                 f"{self._one_step()}"
             )
-        for tensor, leaf in zip(after, self._leaves, strict=True):
+        for tensor, before in zip(after, leaves, strict=True):
             if not isinstance(tensor, Tensor):
                 raise TypeError(f"the callable must return tensors, got {type(tensor).__name__}.")
-            if tensor.shape != leaf.example.shape or tensor.dtype != leaf.example.dtype:
+            if tensor.shape != before.shape or tensor.dtype != before.dtype:
+                refuse_contexts(before.dtype.to_real(), before.device)  # autocast may be what changes the type
                 raise ValueError(
                     f"the callable returned a leaf of shape {tuple(tensor.shape)} and {tensor.dtype} where the example "
-                    f"state has {tuple(leaf.example.shape)} and {leaf.example.dtype}; a map returns its state "
-                    f"unchanged in shape and dtype.{self._one_step()}"
+                    f"state has {tuple(before.shape)} and {before.dtype}; a map returns its state unchanged in shape "
+                    f"and dtype.{self._one_step()}"
                 )
         return torch.cat([to_real(tensor) for tensor in after])
 

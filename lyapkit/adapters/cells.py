@@ -15,8 +15,13 @@ def cell_map(cell: nn.RNNCellBase) -> StackedCells:
     Raises:
         ValueError: the cell has a ``forward`` of its own or hooks.
     """
-    kind, builtin = _kind(cell)
-    refuse_changed(cell, builtin)
+    refuse_changed(cell, _kind(cell)[1])
+    return stepped_from_weights(cell)
+
+
+def stepped_from_weights(cell: nn.RNNCellBase) -> StackedCells:
+    """Make the map that the current weights of a cell describe, whatever else it does when it is called."""
+    kind, _ = _kind(cell)
 
     def weights() -> CellWeights:
         return CellWeights(cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -38,9 +39,8 @@ class Leaf:
         if not self.example.shape:
             names = [self.name]
         else:
-            ranges = (torch.arange(size) for size in self.example.shape)
-            positions = torch.cartesian_prod(*ranges).reshape(-1, self.example.ndim)
-            names = [f"{self.name}[{','.join(str(index) for index in row)}]" for row in positions.tolist()]
+            positions = itertools.product(*(range(size) for size in self.example.shape))
+            names = [f"{self.name}[{','.join(str(index) for index in position)}]" for position in positions]
         if self.example.is_complex():
             names = [f"{name}.{part}" for name in names for part in ("re", "im")]
         return names

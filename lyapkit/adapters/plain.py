@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from torch import nn
+import re
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.prune import BasePruningMethod
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
+
+WEIGHT = re.compile(r"(weight|bias)_(ih|hh|hr)(_l\d+(_reverse)?)?")
+"""Names of the weights of recurrent modules."""
 
 
 def refuse_changed(module: nn.Module, builtin: type[nn.Module]) -> None:
@@ -13,7 +23,7 @@ def refuse_changed(module: nn.Module, builtin: type[nn.Module]) -> None:
         builtin: the built-in class whose equations would be used.
 
     Raises:
-        ValueError: its class overrides ``forward``, or it has forward hooks.
+        ValueError: If its class overrides ``forward``, it has forward hooks, or one of its weights is a plain tensor.
     """
     name = type(module).__name__
     if getattr(type(module), "forward", None) is not builtin.forward:
@@ -21,8 +31,56 @@ def refuse_changed(module: nn.Module, builtin: type[nn.Module]) -> None:
             f"{name} has a forward of its own, so the equations of {builtin.__name__} do not describe it; pass a "
             "callable, as_map(lambda state, input: ..., state=..., input=...)."
         )
-    if module._forward_hooks or module._forward_pre_hooks:
-        raise ValueError(
-            f"{name} has forward hooks, which stepping from its weights would leave out; remove them, or pass a "
-            "callable, as_map(lambda state, input: ..., state=..., input=...)."
+    hooks = [*module._forward_pre_hooks.values(), *module._forward_hooks.values()]
+    if hooks:
+        remedies = "; ".join(dict.fromkeys(_remedy(hook) for hook in hooks))
+        raise ValueError(f"{name} has forward hooks, which stepping from its weights would leave out. {remedies}.")
+    _refuse_stale(module)
+
+
+def _remedy(hook: object) -> str:
+    """What does away with a hook and leaves the weights that it makes."""
+    weight = getattr(hook, "name", None) or getattr(hook, "_tensor_name", None)
+    if isinstance(hook, BasePruningMethod):
+        return f"Make the pruning permanent with torch.nn.utils.prune.remove(module, {weight!r})"
+    if isinstance(hook, WeightNorm):
+        return (
+            f"Take the normalisation into the weights with torch.nn.utils.remove_weight_norm(module, {weight!r}), or "
+            "use torch.nn.utils.parametrizations.weight_norm instead, which needs no hooks"
         )
+    if isinstance(hook, SpectralNorm):
+        return (
+            f"Take the normalisation into the weights with torch.nn.utils.remove_spectral_norm(module, {weight!r}), or "
+            "use torch.nn.utils.parametrizations.spectral_norm instead, which needs no hooks"
+        )
+    return "Remove them, or pass a callable, as_map(lambda state, input: ..., state=..., input=...)"
+
+
+def _refuse_stale(module: nn.Module) -> None:
+    """Refuse weights that something else computes, which are what they were when it last did.
+
+    Dropout of weights and the like keep the trained numbers under another name, ``weight_hh_l0_raw``, and put what they
+    make of them into ``weight_hh_l0`` whenever the model is called.
+    """
+    for name in sorted({*module.__dict__, *module._parameters}):
+        if WEIGHT.fullmatch(name) is None or parametrize.is_parametrized(module, name):
+            continue
+        value = getattr(module, name)
+        if not isinstance(value, Tensor):
+            continue
+        source = next((name + end for end in ("_raw", "_orig") if _differs(module, name + end, value)), None)
+        if isinstance(value, nn.Parameter) and source is None:
+            continue
+        what = f"is not {source}" if isinstance(value, nn.Parameter) else "is a plain tensor, no Parameter"
+        raise ValueError(
+            f"{name} of {type(module).__name__} {what}: something else computes it when the model is called, so it may "
+            "hold old numbers, such as the last weights that dropout had thinned out. Call the model once after "
+            f"model.eval(), and keep what the layer then holds: w = layer.{name}.detach().clone(); del layer.{name}; "
+            f"layer.{name} = torch.nn.Parameter(w)."
+        )
+
+
+def _differs(module: nn.Module, source: str, value: Tensor) -> bool:
+    """Return whether a module holds a parameter of that name that is not the value."""
+    other = module._parameters.get(source)
+    return other is not None and not (other.shape == value.shape and torch.equal(other, value))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from lyapkit.adapters.cells import cell_map
+from lyapkit.adapters.cells import stepped_from_weights
 from lyapkit.adapters.elementary import cell_step
 from lyapkit.adapters.layers import layer_kind, layer_weights
 
@@ -43,7 +43,7 @@ def unfused(model: nn.Module) -> Iterator[None]:
 
 
 def _cell_forward(cell: nn.RNNCellBase) -> Callable[..., Any]:
-    map = cell_map(cell)
+    map = stepped_from_weights(cell)
     is_lstm = isinstance(cell, nn.LSTMCell)
 
     def forward(input: Tensor, hx: Any = None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -61,7 +62,25 @@ def check_weights(objective: WeightedLoss, data: WeightedBatches, check: bool) -
         return "checked"
     if data.reduction == "mean":
         refuse_ignored(data.pairs)
+    if check:
+        _warn_of_unchecked(data.reduction, obstacle)
     return f"not checked: {obstacle}"
+
+
+def _warn_of_unchecked(reduction: str, obstacle: str) -> None:
+    """Say what the curvature of several batches rests on where two of them could not be taken together."""
+    remedy = (
+        "each counts its number of targets, which is wrong for losses that leave some out (padding, masks), and for "
+        "sums. Say what a batch counts with batch_weight=, from its targets, such as "
+        'batch_weight=lambda targets: float((targets != padding).sum()), or give reduction="sum"'
+    )
+    if reduction == "sum":
+        remedy = "their losses are added, which is wrong for means. Give batches whose outputs have one length"
+    warnings.warn(
+        f"nothing says that the batches, taken with these weights, have the loss of all data ({obstacle}): {remedy}, "
+        "or check=False where that is right.",
+        stacklevel=2,
+    )
 
 
 def _compare_all(objective: WeightedLoss, data: WeightedBatches) -> str | None:

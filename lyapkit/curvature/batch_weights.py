@@ -65,7 +65,7 @@ def weighted_batches(
         source = "one batch" if len(pairs) == 1 else "number of targets" if known is None else "standard loss"
         return WeightedBatches(pairs, [1.0] * len(pairs), taken, resolved, source)
     if batch_weight is not None:
-        source, found = "batch_weight", [float(batch_weight(targets)) for _, targets in pairs]
+        source, found = "batch_weight", [_weight(batch_weight, targets) for _, targets in pairs]
     elif len(pairs) == 1:
         source, found = "one batch", [1.0]
     elif known is not None and all(isinstance(targets, Tensor) for _, targets in pairs):
@@ -105,6 +105,25 @@ def _resolve(loss: Any, known: StandardLoss | None, reduction: Reduction | None,
     if reduction is not None:
         return reduction
     return "sum" if own == "sum" else "mean"
+
+
+def _weight(batch_weight: Any, targets: Any) -> float:
+    """Return what the user's function says that a batch counts.
+
+    Raises:
+        TypeError: If it is no function, or returns something else than one number.
+    """
+    if not callable(batch_weight):
+        raise TypeError(
+            f"batch_weight must be a function of the targets of a batch, got {type(batch_weight).__name__}; write "
+            "batch_weight=lambda targets: ... ."
+        )
+    answer = batch_weight(targets)
+    try:
+        return float(answer)
+    except (RuntimeError, TypeError, ValueError) as error:
+        found = tuple(answer.shape) if isinstance(answer, Tensor) else repr(answer)
+        raise TypeError(f"batch_weight must return one number, got {found}; add up what it counts.") from error
 
 
 def _count(inputs: Any, targets: Any) -> float:

@@ -15,7 +15,7 @@ import xarray as xr
 from torch import Tensor, nn
 
 from lyapkit.adapters import as_map
-from lyapkit.arguments import check_integer, refuse_inference_mode
+from lyapkit.arguments import check_integer, inference_tensors_explained
 from lyapkit.cell_derivatives import AffineCell
 from lyapkit.compiled import uncompiled
 from lyapkit.curvature.batch_check import check_weights
@@ -27,7 +27,7 @@ from lyapkit.curvature.layout import laid_out
 from lyapkit.curvature.loss_check import check_loss
 from lyapkit.curvature.operators import WeightedLoss
 from lyapkit.curvature.parameters import ParameterChoice, choose_parameters, names_and_shapes
-from lyapkit.curvature.problem import check_operator
+from lyapkit.curvature.problem import check_operator, measured_gradient, refuse_unusable
 from lyapkit.curvature.recurrent_head import Head, Operator
 from lyapkit.curvature.recurrent_layout import ParameterLayout
 from lyapkit.curvature.recurrent_products import MEMORY_BUDGET, recurrent_products
@@ -45,6 +45,7 @@ MOST_BINS = 28
 
 
 @named_arguments()
+@inference_tensors_explained()
 def curvature_by_step(
     model: object,
     batches: Batch | Iterable[Batch],
@@ -146,10 +147,10 @@ def curvature_by_step(
         >>> bool(abs(ds.step_to_step_curvature.sum(["bin", "other_bin"]) - ds.eigenvalue).max() < 1e-9)
         True
     """
-    refuse_inference_mode()
     map = as_map(model)
     network = UnrolledNetwork(map, resolve_readout(map, readout))
     chosen = choose_parameters(dict(network.named_parameters()), parameters)
+    refuse_unusable(chosen, check)
     data = weighted_batches(batches, uncompiled(loss), reduction, batch_weight)
     held, pairs = laid_out(network, data.pairs, lengths, batch_first)
     assert isinstance(held, UnrolledNetwork), "as it was"
@@ -167,6 +168,7 @@ def curvature_by_step(
     if eigenvectors is not None:
         check_loss(objective, check)
         weights = check_weights(objective, data, check)
+        derivatives = measured_gradient(objective, check)
         recurrent_products(objective, memory_budget=memory_budget, check=check)
     else:
         eigenvectors = hessian_spectrum(
@@ -189,6 +191,7 @@ def curvature_by_step(
             progress=progress,
         )
         weights = json.loads(eigenvectors.attrs["config_json"])["batch_weights"]
+        derivatives = json.loads(eigenvectors.attrs["config_json"])["derivatives"]
     vectors = _leading_vectors(eigenvectors, chosen, k).to(map.device)
     bin_of_step = torch.arange(steps, device=map.device) * bins // steps
     run = _Run(objective, operator, bin_of_step, memory_budget)
@@ -220,6 +223,7 @@ def curvature_by_step(
         "batches": len(pairs),
         "batch_weights": weights,
         "loss": getattr(loss, "__name__", type(loss).__name__),
+        "derivatives": derivatives,
         "by_recursion": run.cells is not None,
     }
     return make_dataset(
@@ -334,7 +338,7 @@ def _warn_of_strangers(spectrum: xr.Dataset, operator: Operator, curvature: np.n
         warnings.warn(
             f"the eigenvectors are of other weights, batches or another loss: v'Av of the first such one is "
             f"{curvature[place]:.3g}, its eigenvalue {values[place]:.3g}.",
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import nullcontext
 from typing import Any
 
@@ -42,12 +43,7 @@ def check_loss(objective: WeightedLoss, check: bool) -> None:
     random_state = torch.get_rng_state()
     with torch.enable_grad():
         outputs = _outputs(objective.network, inputs, objective.tensors[0].dtype, check)
-        if isinstance(outputs, tuple):
-            raise TypeError(
-                "the model returns a tuple, as built-in recurrent layers do; give readout=, from the output of the "
-                "last step to what the loss reads."
-            )
-        value = scalar_loss(objective.loss, outputs, targets)
+        value = _value(objective.loss, outputs, targets)
     if not value.requires_grad:
         raise ValueError("the loss does not depend differentiably on the parameters; check loss and model.")
     _refuse_traps(value)
@@ -64,6 +60,47 @@ def check_loss(objective: WeightedLoss, check: bool) -> None:
                 "the loss is not deterministic: its gradient differs between two calls, or it draws random numbers; "
                 "call .eval() on the model (dropout, batch norm), and draw no random numbers in model and loss."
             )
+
+
+def _value(loss: Any, outputs: Any, targets: Any) -> Tensor:
+    """Return the loss, and say so where outputs and targets may have been broadcast against each other.
+
+    Raises:
+        TypeError: If the loss cannot take the tuple that built-in recurrent layers return.
+        ValueError: As `scalar_loss`.
+    """
+    try:
+        value = scalar_loss(loss, outputs, targets)
+    except (TypeError, ValueError) as error:
+        if not isinstance(outputs, tuple):
+            raise
+        raise TypeError(
+            "the model returns a tuple, as built-in recurrent layers do, which the loss cannot take; give readout=, "
+            "from the output of the last step to what the loss reads."
+        ) from error
+    _warn_of_broadcast(loss, outputs, targets, value)
+    return value
+
+
+def _warn_of_broadcast(loss: Any, outputs: Any, targets: Any, value: Tensor) -> None:
+    """Warn of a loss that is another one, and only one, where outputs and targets have either of their shapes."""
+    if not (isinstance(outputs, Tensor) and isinstance(targets, Tensor)):
+        return
+    if outputs.shape == targets.shape or outputs.numel() != targets.numel():
+        return
+    try:
+        with torch.no_grad():
+            paired = scalar_loss(loss, outputs, targets.reshape(outputs.shape))
+            same = scalar_loss(loss, outputs.reshape(targets.shape), targets)
+    except (TypeError, ValueError):
+        return  # the loss takes its parts in these shapes only, as those of classes do
+    if torch.allclose(paired, same, rtol=1e-5, atol=0.0) and not torch.allclose(paired, value, rtol=1e-5, atol=0.0):
+        warnings.warn(
+            f"the loss of outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)} is {value.item():.6g}, and "
+            f"{paired.item():.6g} where both have one shape: it may broadcast them against each other, and compare "
+            "each output with targets of other samples. Give both one shape, as with targets.reshape(outputs.shape).",
+            stacklevel=2,
+        )
 
 
 def _outputs(network: Any, inputs: Any, dtype: torch.dtype, check: bool) -> Any:

@@ -58,11 +58,26 @@ class WeightedLoss:
         return list(self.parameters.values())
 
     def gradient(self) -> Tensor:
-        """The gradient, shape (P,), float64."""
+        """Return the gradient, shape (P,), float64.
+
+        Raises:
+            ValueError: If network or loss cannot take one of the later batches, which the message names.
+        """
         total = self._zeros()
         with torch.enable_grad():
-            for (inputs, targets), weight in self._terms():
-                total += weight * _flatten(self._gradient(self.network(inputs), targets, create_graph=False))
+            for number, ((inputs, targets), weight) in enumerate(self._terms(), start=1):
+                try:
+                    part = _flatten(self._gradient(self.network(inputs), targets, create_graph=False))
+                except torch.OutOfMemoryError:
+                    raise
+                except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+                    if number == 1:
+                        raise
+                    raise ValueError(
+                        f"batch {number} of {len(self.batches)} cannot be taken, while those before it can: {error} "
+                        "Give batches whose inputs and targets have the types and shapes of the first."
+                    ) from error
+                total += weight * part
         return total
 
     @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -20,10 +21,11 @@ def choose_parameters(available: Mapping[str, nn.Parameter], choice: ParameterCh
     A text that is a name stands for that parameter, any other for all names that match it as `fnmatch.fnmatchcase`
     has it. Names keep their order; what a glob or a predicate chooses comes in the order of the model, each parameter
     once. Globs and predicates choose among the parameters that require gradients; a frozen one that is named, or that
-    a glob finds nothing else than, is refused.
+    a glob finds nothing else than, is refused. A tensor with several names, as tied weights have, is chosen by each of
+    them, and comes once, under its first name.
 
     Args:
-        available: The parameters there are, by name.
+        available: The parameters there are, by all their names.
         choice: Names and globs, a predicate, or None for all that require gradients.
 
     Raises:
@@ -43,6 +45,10 @@ def choose_parameters(available: Mapping[str, nn.Parameter], choice: ParameterCh
     else:
         texts = [choice] if isinstance(choice, str) else choice
         chosen = {name: available[name] for name in _matching(available, texts)}
+    first_names: dict[int, str] = {}
+    for name, tensor in available.items():
+        first_names.setdefault(id(tensor), name)
+    chosen = {first_names[id(tensor)]: tensor for tensor in chosen.values()}
     if not chosen:
         raise ValueError("the model has no parameters that require gradients, so it has no Hessian.")
     for name, tensor in chosen.items():
@@ -65,11 +71,19 @@ def names_and_shapes(parameters: Mapping[str, Tensor]) -> list[list[object]]:
 
 
 def _verdict(predicate: Callable[[str, nn.Parameter], bool], name: str, tensor: nn.Parameter) -> bool:
+    try:
+        inspect.signature(predicate).bind(name, tensor)
+    except TypeError as error:
+        raise TypeError(
+            f"the predicate of parameters is called as predicate(name, tensor), which it cannot take ({error})."
+        ) from error
+    except ValueError:
+        pass  # a function of C has no signature
     answer = predicate(name, tensor)
     if not isinstance(answer, bool | np.bool_):
         raise TypeError(
             f"the predicate of parameters must return True or False, got {answer!r} for {name!r}; it is called as "
-            "predicate(name, tensor)."
+            "predicate(name, tensor), and bool(...) makes one of them."
         )
     return bool(answer)
 
@@ -81,7 +95,11 @@ def _matching(available: Mapping[str, nn.Parameter], texts: Any) -> list[str]:
         text: [text] if text in available else [name for name in available if fnmatchcase(name, text)] for text in texts
     }
     if unknown := [text for text, names in found.items() if not names]:
-        raise ValueError(f"unknown parameters {unknown}, which match no name; the model has {sorted(available)}.")
+        parts = [f"{text}.*" for text in unknown if any(name.startswith(f"{text}.") for name in available)]
+        remedy = f" Write {parts} for all parameters of a part." if parts else ""
+        raise ValueError(
+            f"unknown parameters {unknown}, which match no name; the model has {sorted(available)}.{remedy}"
+        )
     kept = {text: [name for name in names if available[name].requires_grad] for text, names in found.items()}
     if frozen := [name for text, names in found.items() if not kept[text] for name in names]:
         raise ValueError(f"parameters {frozen} do not require gradients; call .requires_grad_() on them.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
@@ -13,18 +13,20 @@ from torch import Tensor, nn
 
 from lyapkit.adapters import as_map
 from lyapkit.adapters.unfused import unfused
-from lyapkit.arguments import check_flag, check_integer, refuse_inference_mode
+from lyapkit.arguments import check_flag, check_integer, inference_tensors_explained, refuse_contexts
 from lyapkit.compiled import compiled_parts_named, uncompiled
 from lyapkit.curvature.batch_check import check_weights
 from lyapkit.curvature.batch_weights import Reduction, weighted_batches
 from lyapkit.curvature.batches import Batch
 from lyapkit.curvature.differences import check_products
+from lyapkit.curvature.gradient_check import measure_gradient
 from lyapkit.curvature.layout import laid_out
 from lyapkit.curvature.loss_check import check_loss
 from lyapkit.curvature.operators import BlockProduct, WeightedLoss
 from lyapkit.curvature.parameters import ParameterChoice, choose_parameters, names_and_shapes
 from lyapkit.curvature.prepared import PreparedProducts
 from lyapkit.curvature.recurrent_products import MEMORY_BUDGET, recurrent_products
+from lyapkit.hooks import refuse_tensor_hooks
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.scalar_loss import check_loss_callable
 from lyapkit.unrolled import UnrolledNetwork, resolve_readout
@@ -92,6 +94,7 @@ class CurvatureProblem:
         return {"products": self.products, "gradient_equivalents": equivalents}
 
 
+@inference_tensors_explained()
 def curvature_problem(
     model: object,
     batches: Batch | Iterable[Batch],
@@ -130,7 +133,6 @@ def curvature_problem(
         ValueError: likewise.
         FloatingPointError: likewise.
     """
-    refuse_inference_mode()
     check_operator(operator)
     memory_budget = check_integer("memory_budget", memory_budget)
     if memory_budget < 0:
@@ -143,6 +145,7 @@ def curvature_problem(
     model, loss = uncompiled(model), uncompiled(loss)
     network, available = network_and_parameters(model, readout)
     chosen = choose_parameters(available, parameters)
+    refuse_unusable(chosen, check)
     data = weighted_batches(batches, loss, reduction, batch_weight)
     network, pairs = laid_out(network, data.pairs, lengths, batch_first)
     data = replace(data, pairs=pairs)
@@ -156,6 +159,7 @@ def curvature_problem(
     with context(), compiled_parts_named():
         check_loss(objective, check)
         weights = check_weights(objective, data, check)
+        derivatives = measured_gradient(objective, check)
         recurrent = recurrent_products(objective, memory_budget=memory_budget, check=check)
         products = PreparedProducts(recurrent or objective, lambda: _now(first.device))
         error = check_products(objective, products, operator) if check else -1.0
@@ -171,6 +175,7 @@ def curvature_problem(
         "batch_weights": weights,
         "loss": getattr(loss, "__name__", type(loss).__name__),
         "derivative_error": error,
+        "derivatives": derivatives,
         "by_recursion": recurrent is not None,
     }
     prepared = products.seconds[operator]
@@ -204,13 +209,47 @@ def parameter_count(
 def network_and_parameters(
     model: object, readout: Callable[[Tensor], Tensor] | None
 ) -> tuple[Callable[[Any], Any], dict[str, nn.Parameter]]:
-    """From inputs to what the loss reads, and the parameters on the way, by name."""
+    """Return the way from inputs to what the loss reads, and the parameters on it, by all names that they have."""
     model = uncompiled(model)
     if readout is None and isinstance(model, nn.Module):
-        return model, dict(model.named_parameters())
+        return model, dict(model.named_parameters(remove_duplicate=False))
     map = as_map(model)
     unrolled = UnrolledNetwork(map, resolve_readout(map, readout))
     return unrolled, dict(unrolled.named_parameters())
+
+
+def measured_gradient(objective: WeightedLoss, check: bool) -> str:
+    """Return what differences say about the gradient: "checked", "surrogate" or "unchecked".
+
+    Raises:
+        ValueError: If it is wrong; only with ``check``.
+    """
+    try:
+        found = measure_gradient(objective)
+    except Exception:
+        if check:
+            raise
+        return "unchecked"  # whatever a model does that nobody has looked at
+    if check:
+        found.refuse_wrong()
+    return str(found.provenance()["derivatives"])
+
+
+def refuse_unusable(parameters: Mapping[str, nn.Parameter], check: bool) -> None:
+    """Refuse contexts and parameters in which a loss has no right second derivatives.
+
+    Args:
+        parameters: those that the curvature is taken with respect to.
+        check: refuse tensor hooks, too.
+
+    Raises:
+        RuntimeError: If inference mode or autocast is on.
+        ValueError: If a parameter has a hook.
+    """
+    first = next(iter(parameters.values()))
+    refuse_contexts(first.dtype, first.device)
+    if check:
+        refuse_tensor_hooks(parameters)
 
 
 def _now(device: torch.device) -> float:

@@ -126,9 +126,10 @@ def hessian_spectrum(
           are its values over the residual interval of the eigenvalue, and ``contains_pole``, 1 where that interval
           holds the pole at eta lambda = 1: there all three are infinite;
         - with ``learning_rate``: ``stable_learning_rate``, 2(1 + b)/lambda with the largest positive eigenvalue lambda
-          of those found, infinite where none is positive. A larger rate of `torch.optim.SGD` with momentum b (heavy
-          ball; for Nesterov's it is 2(1 + b)/((1 + 2b) lambda)) leaves a minimum of this curvature. ``which="LA"``
-          always finds the largest eigenvalue, "LM" unless all it finds are negative, "SA" not;
+          of all, infinite where none is positive. A larger rate of `torch.optim.SGD` with momentum b (heavy ball; for
+          Nesterov's it is 2(1 + b)/((1 + 2b) lambda)) leaves a minimum of this curvature. ``which="LA"`` always finds
+          the largest eigenvalue, "LM" unless all it finds are negative, "SA" not; where it is not found, the rate
+          is left out, and a warning says so;
         - on request ``eigenvector`` (parameter, rank): the flattened parameters one after the other, in the order of
           ``parameters`` in ``config_json``, a list of names with shapes.
 
@@ -256,7 +257,15 @@ def hessian_spectrum(
     coordinates: dict[str, Any] = {"rank": np.arange(1, k + 1)}
     if learning_rate is not None:
         values |= effective_learning_rates(values["eigenvalue"], values["residual"], learning_rate)
-        values["stable_learning_rate"] = np.array(stable_learning_rate(values["eigenvalue"], momentum))
+        found = values["eigenvalue"]
+        if k == problem.size or which in ("LA", "BE") or (which == "LM" and float(found.max()) > 0):
+            values["stable_learning_rate"] = np.array(stable_learning_rate(found, momentum))
+        else:
+            warnings.warn(
+                f'the largest eigenvalue is not among the {k} found with which="{which}", so that the result has no '
+                'stable_learning_rate; pass which="LA" for it.',
+                stacklevel=3,
+            )
     if eigenvectors:
         values["eigenvector"] = pairs.vectors[:, order.to(pairs.vectors.device)].cpu().numpy()
         coordinates["parameter"] = np.arange(problem.size)

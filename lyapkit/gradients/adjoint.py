@@ -23,7 +23,6 @@ from torch import Tensor
 from lyapkit.drive import Drive
 from lyapkit.gradients.scaled import Scaled
 from lyapkit.recurrent_map import RecurrentMap
-from lyapkit.tangents import TangentStrategy
 
 
 @dataclass(frozen=True)
@@ -119,39 +118,3 @@ def _contributions(after: Tensor, parameters: Sequence[Tensor], gradient: Scaled
     flat = [Scaled.of(part.reshape(1, -1)) for part in found]
     finite = torch.where(torch.isinf(top), torch.zeros_like(top), top)
     return [Scaled(part.vector, part.log_scale + finite) for part in flat]
-
-
-def check_pull_back(map: RecurrentMap, state: Tensor, input: Tensor | None, tangents: TangentStrategy) -> None:
-    """Check on one pair of vectors that u . (J v) = (J^T u) . v.
-
-    The probe looks at the derivative that carries tangents forwards; a map with derivative formulas of its own may
-    have another one backwards.
-
-    Args:
-        map: the map.
-        state: states to check at, shape (B, N).
-        input: their inputs, shape (B, M), or None.
-        tangents: how J v is computed.
-
-    Raises:
-        ValueError: the two differ.
-    """
-    generator = torch.Generator().manual_seed(1)
-    u, v = (torch.randn(state.shape, generator=generator, dtype=torch.float64).to(state) for _ in range(2))
-    pushed = tangents.push(map, state, input, v.unsqueeze(-1)).squeeze(-1).double()
-    with torch.enable_grad():
-        before = state.detach().requires_grad_()
-        after = map.step(before, input)
-    pulled = _pull_back(before, after, u).double()
-    largest = torch.maximum(pushed.abs().amax(dim=-1), pulled.abs().amax(dim=-1))
-    # what is below the smallest normal number has lost digits on the way
-    compared = largest > state.shape[-1] * torch.finfo(state.dtype).tiny / 1e-3
-    scale = torch.where(compared, largest, torch.inf).unsqueeze(-1)  # or squares of tiny derivatives are zero
-    pushed, pulled = pushed / scale, pulled / scale
-    error = ((u * pushed).sum(dim=-1) - (pulled * v).sum(dim=-1)).abs()  # (B,)
-    size = u.double().norm(dim=-1) * pushed.norm(dim=-1) + pulled.norm(dim=-1) * v.double().norm(dim=-1)
-    if bool((error > 1e-3 * size).any()):
-        raise ValueError(
-            "the derivative of the map backwards, which gradients use, differs from its derivative forwards: a wrong "
-            "backward of a custom function. If the map is meant to be so, pass check=False."
-        )

@@ -11,7 +11,7 @@ from lyapkit.drive import Drive
 from lyapkit.lyapunov.carrying import step_bytes
 from lyapkit.lyapunov.interval import IntervalRule, replayable_steps
 from lyapkit.lyapunov.qr import initial_frame, qr_growth
-from lyapkit.lyapunov.uncertainty import BatchMeans
+from lyapkit.lyapunov.uncertainty import MeanGrowth
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents import TangentStrategy, traced_where_it_pays
 
@@ -39,7 +39,8 @@ def leading_exponent(
         generator: for the first direction.
 
     Returns:
-        The exponent and its standard error (batch means), nats per step, shape (B,) each; 0 and inf for a single state.
+        The exponent and its standard error, as those of `lyapunov_spectrum`, nats per step, shape (B,) each; 0 and inf
+        for a single state.
     """
     frame = initial_frame(1, map.state_size, 1, generator, drive.state.double())  # for all, as if they were alone
     exponent, error = torch.empty(2, drive.state.shape[0], dtype=torch.float64, device=drive.state.device)
@@ -69,5 +70,5 @@ def _of_equal_length(
     rule = IntervalRule.automatic(frame.dtype, k=1)
     rule.plan(last - first, replayable_steps(step_bytes(tangents, frame)))
     growth = qr_growth(map, drive, frame, tangents=tangents, rule=rule)
-    means = BatchMeans.of(growth.log_growth, growth.window)
-    return means.mean[:, 0], means.standard_error()[:, 0]
+    means = MeanGrowth.of(growth.log_growth, growth.window)
+    return means.mean[:, 0], means.errors().standard[:, 0]

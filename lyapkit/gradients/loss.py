@@ -69,9 +69,7 @@ class LossOnLast(TrajectoryLoss):
         """Shape (B, N) at the last step of a trajectory, and 0 for the others."""
         if step not in self._ends:
             return None
-        (derivative,) = torch.autograd.grad(
-            self._loss.reshape(()), self._seen, retain_graph=True, materialize_grads=True
-        )
+        (derivative,) = torch.autograd.grad(self._loss, self._seen, retain_graph=True, materialize_grads=True)
         return torch.where(self._ending(step).unsqueeze(-1), derivative, 0.0)
 
     def of_parameters(self, step: int, state: Tensor, parameters: Sequence[Tensor]) -> list[Tensor] | None:
@@ -79,15 +77,13 @@ class LossOnLast(TrajectoryLoss):
         if step not in self._ends:
             return None
         if len(self._ends) == 1:
-            return list(
-                torch.autograd.grad(self._loss.reshape(()), list(parameters), retain_graph=True, materialize_grads=True)
-            )
+            return list(torch.autograd.grad(self._loss, list(parameters), retain_graph=True, materialize_grads=True))
         if not isinstance(self._outputs, Tensor) or self._outputs.shape[:1] != self._seen.shape[:1]:
             raise TypeError(
                 "parameter_gradients with lengths= needs a readout that returns one tensor, (B, ...), to tell what "
                 "each sequence contributes at its own last step."
             )
-        (slope,) = torch.autograd.grad(self._loss.reshape(()), self._outputs, retain_graph=True)
+        (slope,) = torch.autograd.grad(self._loss, self._outputs, retain_graph=True)
         slope = torch.where(self._ending(step).view(-1, *[1] * (slope.ndim - 1)), slope, 0.0)
         return list(
             torch.autograd.grad(self._outputs, list(parameters), slope, retain_graph=True, materialize_grads=True)
@@ -142,7 +138,7 @@ class LossOnEvery(TrajectoryLoss):
             self._check_readout(outputs, final)
             if scalar_loss(loss, given, targets).item() != self.value:
                 raise ValueError(NOT_DETERMINISTIC)
-        (self._slopes,) = torch.autograd.grad(value.reshape(()), seen, materialize_grads=True)  # (T, B, O)
+        (self._slopes,) = torch.autograd.grad(value, seen, materialize_grads=True)  # (T, B, O)
         behind = torch.arange(1, len(outputs) + 1).unsqueeze(-1) > last  # (T, B)
         read = (self._slopes != 0).flatten(start_dim=2).any(dim=-1).cpu() & behind
         if bool(read.any()):
@@ -196,16 +192,16 @@ NOT_DIFFERENTIABLE = "the loss does not depend differentiably on the states; che
 
 
 def checked_loss(loss: Loss, outputs: Any, targets: Any) -> Tensor:
-    """The loss, in the graph.
+    """Return the loss in the graph, without dimensions.
 
     Raises:
-        TypeError: see `lyapkit.scalar_loss.scalar_loss`.
-        ValueError: likewise, or the loss is not differentiable.
+        TypeError: If `lyapkit.scalar_loss.scalar_loss` refuses it.
+        ValueError: If that refuses it, or the loss is not differentiable.
     """
     value = scalar_loss(loss, outputs, targets)
     if not value.requires_grad:
         raise ValueError(NOT_DIFFERENTIABLE)
-    return value
+    return value.reshape(())
 
 
 def outputs_of(map: RecurrentMap, readout: Readout, states: Tensor) -> Tensor:

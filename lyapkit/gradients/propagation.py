@@ -12,16 +12,17 @@ from torch import Tensor
 
 from lyapkit.adapters import as_map
 from lyapkit.adapters.closed_loop import with_feedback
-from lyapkit.arguments import check_flag, check_interval
+from lyapkit.arguments import check_flag, check_interval, inference_tensors_explained
 from lyapkit.compiled import uncompiled
 from lyapkit.drive import Drive, prepare_drive
-from lyapkit.gradients.adjoint import StepGradient, adjoint_sweep, check_pull_back
+from lyapkit.gradients.adjoint import StepGradient, adjoint_sweep
 from lyapkit.gradients.arguments import check_norms, check_window, norm_label, predicted_rate
 from lyapkit.gradients.exponent import leading_exponent
 from lyapkit.gradients.loss import Loss, LossOnEvery, LossOnLast, TrajectoryLoss, outputs_of
 from lyapkit.gradients.parameters import ParameterGradients, trained_parameters
 from lyapkit.gradients.rate import growth_rates
 from lyapkit.gradients.trajectory import checkpointed
+from lyapkit.hooks import refuse_tensor_hooks
 from lyapkit.named_arguments import named_arguments
 from lyapkit.probe import probed_tangents
 from lyapkit.progress import progress_bar
@@ -34,6 +35,7 @@ from lyapkit.unrolled import resolve_readout
 
 
 @named_arguments()
+@inference_tensors_explained()
 def gradient_propagation(
     model: object,
     inputs: Any,
@@ -153,8 +155,8 @@ def gradient_propagation(
     generator = make_generator(rng)
     predicted = predicted_rate(map)
     if check:
-        tangents, _ = probed_tangents(map, drive.state, drive.input_at(0))
-        check_pull_back(map, drive.state, drive.input_at(0), tangents)
+        refuse_tensor_hooks(parameters)
+    tangents, probe = probed_tangents(map, drive, check, backwards=True)
 
     with progress_bar(total, "gradient propagation", progress) as bar:
         parts, scalar = _run(map, drive, read, targets, loss, loss_on, lies_batch_first(map, batch_first), check)
@@ -189,10 +191,10 @@ def gradient_propagation(
         }
         if exponent:
             bar.set_description("leading exponent")
-            tangents, _ = probed_tangents(map, drive.state, drive.input_at(0), check=False)
             leading, error = leading_exponent(map, drive, window, tangents=tangents, generator=generator)
             values |= {"leading_exponent": leading.cpu().numpy(), "leading_exponent_error": error.cpu().numpy()}
             config |= {"rng_seed": generator.initial_seed(), "tangents": tangents.name}
+    config |= probe.after_run()
     if predicted is not None:
         values["predicted_rate"] = np.asarray(predicted)
     coordinates: dict[str, Any] = {

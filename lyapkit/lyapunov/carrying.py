@@ -74,7 +74,9 @@ def _run_traced(traced: TracedStep, drive: Drive, length: int) -> Iterator[Stret
         refuse_overflow(states[1:], drive.offset + start)
         state = slots[-1].clone()  # or it would keep the whole stretch in memory
         inputs = None if drive.inputs is None else drive.inputs[start : start + steps]
-        yield Stretch(start, states[:-1], inputs, state)
+        found = Stretch(start, states[:-1], inputs, state)
+        drive.keep_some(found)
+        yield found
 
 
 def _active(drive: Drive, stretch: Stretch) -> Tensor | None:

@@ -20,7 +20,6 @@ from lyapkit.lyapunov.ginelli import CovariantVectors, ginelli
 from lyapkit.named_arguments import named_arguments
 from lyapkit.probe import probed_tangents
 from lyapkit.progress import progress_bar
-from lyapkit.purity import FirstStep
 from lyapkit.randomness import make_generator
 from lyapkit.results import make_dataset, provenance
 from lyapkit.tangents import TangentStrategy, traced_where_it_pays, with_fallback
@@ -130,7 +129,7 @@ def covariant_vectors(
         prepare_drive(map, inputs, steps, initial_state, 0, lengths, batch_first), transient, settle
     )
     generator = make_generator(rng)
-    tangents, derivative_error = probed_tangents(map, drive.state, drive.input_at(0), check)
+    tangents, probe = probed_tangents(map, drive, check)
     tangents, untraced = traced_where_it_pays(map, drive, k, torch.float64, tangents)
 
     window = drive.steps - drive.transient - settle
@@ -148,10 +147,8 @@ def covariant_vectors(
                 on_step=bar.update,
             )
 
-    first = FirstStep(map, drive.state, drive.input_at(0)) if check else None
     found, tangents, untraced = with_fallback(follow, tangents, untraced)
-    if first is not None:
-        first.refuse_changes()
+    looked_at = probe.after_run()
     done = torch.tensor(found.steps) - drive.transient
     growth = found.log_growth.cpu()
     between = growth.cumsum(dim=0)[done - 1].diff(dim=0, prepend=torch.zeros_like(growth[:1]))
@@ -170,7 +167,7 @@ def covariant_vectors(
         "tangents": tangents.name,
         "tangents_not_traced_because": untraced,
         "batching": getattr(map, "batching", "native"),
-        "derivative_error": derivative_error,
+        **looked_at,
     }
     values = {
         "covariant_vector": found.vectors.movedim(0, 1),  # (B, L, ...), trajectories first

@@ -14,7 +14,7 @@ from lyapkit.lyapunov.dimensions import (
 )
 from lyapkit.lyapunov.qr import Growth
 from lyapkit.lyapunov.stopping import compare_halves, errors_reached
-from lyapkit.lyapunov.uncertainty import BatchMeans, probability_positive
+from lyapkit.lyapunov.uncertainty import TOO_SHORT, MeanGrowth, probability_positive
 
 
 def values_of_lengths(
@@ -77,16 +77,24 @@ def spectrum_values(
     done = window.cumsum(0)
     order = (growth.log_growth.sum(dim=0)).argsort(dim=-1, descending=True, stable=True)  # (B, k)
     log_growth = growth.log_growth.gather(-1, order.expand_as(growth.log_growth)) / dt  # (W, B, k)
-    means = BatchMeans.of(log_growth, window)
-    exponents, error = means.mean, means.standard_error()
+    means = MeanGrowth.of(log_growth, window)
+    exponents = means.mean
+    error, hidden = means.errors(kaplan_yorke_gradient(exponents, state_size), entropy_gradient(exponents))
+    error, dimension_error, entropy_error = error[:, :-2], error[:, -2], error[:, -1]
+    hidden = hidden[:, :-2]
     drift, halves_agree = compare_halves(log_growth, window)
     dimension, is_bound = kaplan_yorke_dimension(exponents, state_size)
-    converged = halves_agree if until is None else errors_reached(growth, until[0] * dt, until[1] == "leading")
+    if until is None:
+        by_chance = 1 - (1 - TOO_SHORT) / hidden.shape[-1]  # of as many exponents, none (Bonferroni)
+        converged = halves_agree & ((hidden <= by_chance) | torch.isneginf(exponents)).all(dim=-1)
+    else:
+        converged = errors_reached(growth, until[0] * dt, until[1] == "leading")
     frame = growth.frame.gather(-1, order.unsqueeze(1).expand_as(growth.frame))  # columns by rank
     return {
         "lyapunov_exponent": exponents,
         "standard_error": error,
         "error_degrees_of_freedom": torch.full_like(growth.condition, means.degrees_of_freedom),
+        "error_reliable": (hidden <= TOO_SHORT).to(torch.int8),
         "memory_timescale": memory_timescale(exponents),
         "running_exponent": (log_growth.cumsum(dim=0) / done.reshape(-1, 1, 1)).movedim(0, 1),
         "local_growth": (log_growth / window.reshape(-1, 1, 1)).movedim(0, 1),
@@ -94,10 +102,10 @@ def spectrum_values(
         "converged": converged.to(torch.int8),
         "probability_positive": probability_positive(exponents[:, 0], error[:, 0], means.degrees_of_freedom),
         "kaplan_yorke_dimension": dimension,
-        "kaplan_yorke_dimension_error": means.standard_error(kaplan_yorke_gradient(exponents, state_size)),
+        "kaplan_yorke_dimension_error": dimension_error,
         "kaplan_yorke_is_lower_bound": is_bound.to(torch.int8),
         "entropy_rate": entropy_rate(exponents),
-        "entropy_rate_error": means.standard_error(entropy_gradient(exponents)),
+        "entropy_rate_error": entropy_error,
         "log_volume_residual": growth.log_volume_residual / dt,
         "frame_condition": growth.condition,
         "final_state": growth.state,

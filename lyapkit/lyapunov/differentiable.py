@@ -12,11 +12,19 @@ from torch.nn.utils.rnn import PackedSequence
 
 from lyapkit.adapters import as_map
 from lyapkit.adapters.closed_loop import with_feedback
-from lyapkit.arguments import check_dt, check_flag, check_interval, check_interval_of_run, check_k
+from lyapkit.arguments import (
+    check_dt,
+    check_flag,
+    check_interval,
+    check_interval_of_run,
+    check_k,
+    inference_tensors_explained,
+)
 from lyapkit.drive import Drive, prepare_drive
 from lyapkit.lyapunov.decomposition import annihilated
 from lyapkit.lyapunov.qr import initial_frame
 from lyapkit.named_arguments import named_arguments
+from lyapkit.probe import probed_tangents
 from lyapkit.randomness import make_generator
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.sequences import fill_padding, lies_batch_first, time_first
@@ -25,6 +33,7 @@ from lyapkit.tangents.recorded import Push
 
 
 @named_arguments()
+@inference_tensors_explained()
 def lyapunov_exponents(
     model: object,
     inputs: Any = None,
@@ -42,6 +51,7 @@ def lyapunov_exponents(
     window: int | None = None,
     dt: float = 1.0,
     rng: torch.Generator | int | None = None,
+    check: bool = True,
 ) -> Tensor:
     """Lyapunov exponents of a recurrent map, differentiable in whatever its step depends on.
 
@@ -66,8 +76,7 @@ def lyapunov_exponents(
       contributing, but none looks further back than the start of its window. The frame forgets as
       exp(-(lambda_i - lambda_{i+1}) t), so little is lost with windows longer than that.
 
-    The map is not probed, since this runs inside training loops: call `lyapkit.lyapunov_spectrum` once before, which
-    does. Maps without forward-mode derivatives are differentiated by rows in reverse mode, N times a step.
+    Maps without forward-mode derivatives are differentiated by rows in reverse mode, N times a step.
 
     Args:
         model: anything `lyapkit.as_map` takes.
@@ -88,6 +97,8 @@ def lyapunov_exponents(
         window: number of counted steps over which derivatives look back, a multiple of ``qr_interval``; all by default.
         dt: duration of a step; exponents are divided by it.
         rng: generator or seed of the random initial frame when k < N (for k = N it is the identity).
+        check: Probe the map before the run, and its derivatives also where the run has been. A training loop may leave
+            it out after its first iteration.
 
     Returns:
         Exponents in nats per step, or per unit time with ``dt``, shape (B, k), in the map's dtype; decomposed in
@@ -128,8 +139,11 @@ def lyapunov_exponents(
     drive = _reattach(map, drive, inputs, initial_state, detach_state, lies_batch_first(map, batch_first))
     generator = make_generator(rng)
     frame = initial_frame(drive.state.shape[0], map.state_size, k, generator, drive.state.detach().double())
+    probe = probed_tangents(map, drive)[1] if check_flag("check", check) else None
     push = choose_recorded_push(map, drive.state, drive.input_at(0))
     growth = recorded_growth(map, drive, frame, push=push, interval=interval, detach_state=detach_state, window=window)
+    if probe is not None:
+        probe.after_run()
     counted = (drive.last_steps - drive.transient).to(growth).unsqueeze(-1)
     exponents = growth / (counted * dt)
     return exponents.sort(dim=-1, descending=True, stable=True).values.to(map.dtype)
@@ -171,6 +185,8 @@ def recorded_growth(
         with torch.set_grad_enabled(recording and step >= drive.transient):
             input = drive.input_at(step)
             active = drive.active(step)
+            kept = None if active is None else active[None]
+            drive.visited.take(state.detach()[None], None if input is None else input.detach()[None], step, kept)
             before, frame = frame, push(map, state, input, frame).to(frame.dtype)
             with torch.set_grad_enabled(torch.is_grad_enabled() and not detach_state):
                 after = map.step(state, input)

@@ -26,7 +26,6 @@ from lyapkit.lyapunov.stopping import errors_reached, grow_until
 from lyapkit.named_arguments import named_arguments
 from lyapkit.probe import probed_tangents
 from lyapkit.progress import progress_bar
-from lyapkit.purity import FirstStep
 from lyapkit.randomness import make_generator
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.results import make_dataset, provenance
@@ -112,20 +111,20 @@ def lyapunov_spectrum(
         A Dataset over ``trajectory``, ``step`` (the last one of each QR window), ``exponent`` (sorted descending) and
         ``unit``. Exponents are in nats per step, or per unit time with ``dt``.
 
-        - ``lyapunov_exponent`` with ``standard_error`` (batch means, which respect autocorrelation in runs of at
-          least some tens of correlation times, and are too small in shorter ones; inf where fewer than 4 windows cannot
-          tell it), with ``error_degrees_of_freedom`` of Student's t for confidence intervals (the attribute of that
-          name is the smallest that is not 0), and ``memory_timescale`` (-1/lambda, inf where perturbations do not
-          fade). A direction that the map annihilates has exponent -inf, as has one that is smaller than rounding
+        - ``lyapunov_exponent`` with ``standard_error``, which respects autocorrelation, and
+          ``error_degrees_of_freedom`` of Student's t for confidence intervals (the attribute of that name is the
+          smallest that is not 0). ``error_reliable`` is 0, and the error inf, where the run is too short for its
+          correlation time, or has fewer than 4 windows. ``memory_timescale`` is -1/lambda, inf where perturbations do
+          not fade. A direction that the map annihilates has exponent -inf, as has one that is smaller than rounding
           resolves, |R_ii| <= N eps |column|.
         - ``running_exponent`` and ``local_growth`` at each QR window, and ``last_step``, the last one that counts.
           Behind the end of a shorter sequence the running exponents stay what they were, and the local growth is 0.
         - ``probability_positive``, of the leading exponent; ``kaplan_yorke_dimension``, with
           ``kaplan_yorke_is_lower_bound`` = 1 when k is too small to close it; ``entropy_rate``, the sum of the positive
           exponents; the last two with ``..._error``.
-        - ``converged``: with ``until``, whether it was reached; otherwise whether the two halves of the run agree
-          within the errors of ``half_difference``, the second half's exponents minus the first's (a test with 1 % false
-          alarms).
+        - ``converged``: with ``until``, whether it was reached; otherwise whether the run is long against its
+          correlation times, and its two halves agree within the errors of ``half_difference``, the second half's
+          exponents minus the first's (a test with 1 % false alarms).
         - ``frame_condition``, the largest 1-norm condition number of the frame before a decomposition, and
           ``log_volume_residual``, the sum of the exponents against volumes computed without QR. Both are computed in
           the first 16 windows and in every 8th; in between, the condition is estimated from |R_ii|.
@@ -165,7 +164,7 @@ def lyapunov_spectrum(
     drive = prepare_drive(map, inputs, steps, initial_state, transient, lengths, batch_first)
     interval = None if qr_interval == "auto" else check_interval_of_run(qr_interval, drive.steps)
     generator = make_generator(rng)
-    tangents, derivative_error = probed_tangents(map, drive.state, drive.input_at(0), check)
+    tangents, probe = probed_tangents(map, drive, check)
     tangents, untraced = traced_where_it_pays(map, drive, k, frame_dtype, tangents)
     if before is None:
         frame = initial_frame(drive.state.shape[0], map.state_size, k, generator, drive.state.to(frame_dtype))
@@ -190,10 +189,8 @@ def lyapunov_spectrum(
                 on_steps=bar.update,
             )
 
-    first = FirstStep(map, drive.state, drive.input_at(0)) if check else None
     growth, tangents, untraced = with_fallback(grow, tangents, untraced)
-    if first is not None:
-        first.refuse_changes()
+    looked_at = probe.after_run()
     settled = drive.transient if resume is None else json.loads(resume.attrs["config_json"])["transient"]
     config: dict[str, object] = {
         "steps": settled + growth.steps,
@@ -213,7 +210,7 @@ def lyapunov_spectrum(
         "tangents": tangents.name,
         "tangents_not_traced_because": untraced,
         "batching": getattr(map, "batching", "native"),
-        "derivative_error": derivative_error,
+        **looked_at,
         "map_images": fingerprint(map, growth.state[0]) if check else None,
     }
     if drive.lengths is None:

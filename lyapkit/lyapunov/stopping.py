@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from scipy.special import stdtrit
 from torch import Tensor
 
 from lyapkit.drive import Drive
 from lyapkit.lyapunov.carrying import step_bytes
 from lyapkit.lyapunov.interval import IntervalRule, replayable_steps
+from lyapkit.lyapunov.long_run import LongRun
 from lyapkit.lyapunov.qr import Growth, qr_growth
-from lyapkit.lyapunov.uncertainty import SMALLEST_SAMPLE, BatchMeans
+from lyapkit.lyapunov.uncertainty import ROUNDING, SMALLEST_SAMPLE, Batches, MeanGrowth
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents import TangentStrategy
 
@@ -22,9 +22,6 @@ at a lucky moment stays small."""
 
 FALSE_ALARM = 0.01
 """Share of stationary runs whose halves are said to disagree."""
-
-ROUNDING = 1e-12
-"""Differences of this size between rates in nats per step are rounding, not drift."""
 
 
 def grow_until(
@@ -67,39 +64,50 @@ def grow_until(
 
 
 def errors_reached(growth: Growth, target: float, leading: bool) -> Tensor:
-    """Whether the standard errors of the leading or of all exponents are at most ``target``, shape (B,)."""
-    means = BatchMeans.of(growth.log_growth, growth.window)
-    error = means.standard_error()  # (B, k)
+    """Return whether the standard errors of the leading or of all exponents are at most ``target``, shape (B,).
+
+    Exponents of -inf have no error to reach.
+    """
+    means = MeanGrowth.of(growth.log_growth, growth.window)
+    error = means.errors().standard  # (B, k)
+    small = (error <= target) | torch.isneginf(means.mean)
     if leading:
-        error = error.gather(-1, means.mean.argmax(dim=-1, keepdim=True))
-    return (error <= target).all(dim=-1)
+        small = small.gather(-1, means.mean.argmax(dim=-1, keepdim=True))
+    return small.all(dim=-1)
 
 
 def compare_halves(growth: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
-    """Whether the two halves of a run agree, as they do when it is stationary and long enough.
+    """Return the difference of the two halves of a run, and whether it is no larger than chance makes it.
 
-    The difference of the halves' means is held against its standard error, which is estimated *within* the halves,
-    so that a drift does not hide itself. The verdict raises a false alarm in `FALSE_ALARM` of stationary runs,
-    whatever the number of exponents (Bonferroni).
+    It is held against the interval of `LongRun` with a mean of its own for each half, so that a drift does not hide
+    itself. The verdict raises a false alarm in `FALSE_ALARM` of stationary runs, whatever the number of exponents
+    (Bonferroni).
 
     Args:
-        growth: log growth of each window, shape (W, B, k).
-        window: steps in each window, shape (W,).
+        growth: Log growth of each window, shape (W, B, k).
+        window: Steps in each window, shape (W,).
 
     Returns:
         The second half's growth per step minus the first's, shape (B, k), 0 for -inf exponents; and the verdict, shape
         (B,), False where there are too few windows to tell.
     """
-    done = window.cumsum(0)
-    middle = int((done <= done[-1] / 2).sum().clamp(min=1, max=max(1, len(window) - 1)))
-    enough = min(middle, len(window) - middle) >= SMALLEST_SAMPLE
+    verdict = torch.zeros(growth.shape[1], dtype=torch.bool, device=growth.device)
     if len(window) < 2:
-        return torch.zeros_like(growth[0]), torch.zeros(growth.shape[1], dtype=torch.bool, device=growth.device)
-    first, second = BatchMeans.of(growth[:middle], window[:middle]), BatchMeans.of(growth[middle:], window[middle:])
-    gone = torch.isinf(first.mean) | torch.isinf(second.mean)
-    difference = torch.where(gone, torch.zeros_like(first.mean), second.mean - first.mean)
-    error = (first.standard_error() ** 2 + second.standard_error() ** 2).sqrt()
-    freedom = first.degrees_of_freedom + second.degrees_of_freedom
-    limit = float(stdtrit(max(freedom, 1), 1 - FALSE_ALARM / 2 / growth.shape[-1]))
-    agree = (difference.abs() <= limit * error + ROUNDING).all(dim=-1)
-    return difference, agree & enough
+        return torch.zeros_like(growth[0]), verdict
+    done = window.cumsum(0)
+    middle = int((done <= done[-1] / 2).sum().clamp(min=1, max=len(window) - 1))
+    first = growth[:middle].sum(dim=0) / done[middle - 1]
+    second = growth[middle:].sum(dim=0) / (done[-1] - done[middle - 1])
+    gone = torch.isinf(first) | torch.isinf(second)
+    difference = torch.where(gone, torch.zeros_like(first), second - first)
+    batches = Batches.of(growth, window)
+    count = len(batches.steps)
+    if count < 2 * SMALLEST_SAMPLE:
+        return difference, verdict
+    later = (torch.arange(count) >= count // 2).double()
+    contrast = later / later.sum() - (1 - later) / (1 - later).sum()
+    series = batches.growth - batches.steps.reshape(-1, 1, 1) * growth.sum(dim=0) / done[-1]
+    series = torch.where(gone, torch.zeros_like(series), series).reshape(count, -1).double().cpu()
+    chance = LongRun.of(series, torch.stack((1 - later, later), dim=1), contrast)
+    width = chance.half_width(FALSE_ALARM / 2 / growth.shape[-1]) * count / float(done[-1])
+    return difference, (difference.abs() <= width.reshape(difference.shape).to(difference) + ROUNDING).all(dim=-1)

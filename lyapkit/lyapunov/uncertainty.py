@@ -2,30 +2,93 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
-from scipy.special import stdtr
+from scipy.special import stdtr, stdtrit
 from torch import Tensor
 
+from lyapkit.lyapunov.long_run import LongRun
+
 SMALLEST_SAMPLE = 4
-"""Windows below which nothing is said about an error: they make fewer than two batches."""
+"""Windows below which nothing is said about an error."""
+
+MOST_BATCHES = 96
+"""Batches that a series is cut into at most: its slowest changes are what matters."""
+
+ROUNDING = 1e-12
+"""Differences of this size between rates in nats per step are rounding."""
+
+TOO_SHORT = 0.5
+"""Probability of being too short for its correlation time, beyond which a run is taken to be."""
+
+NARROW = 0.75
+"""Range of sums, over that of independent numbers' standard deviation, that shows that a series swings back: 1 % of
+independent series stay as narrow, and hardly any with persistent growth."""
+
+TAIL = 0.025
+"""Probability beyond either end of the intervals that standard errors are made for."""
+
+
+class Errors(NamedTuple):
+    """Standard errors, and whether there was enough to estimate them from.
+
+    Attributes:
+        standard: inf where they cannot be told, NaN where the mean is not finite, shape (..., k).
+        hidden: Probability that the run is too short for its correlation time, shape (..., k); errors are told up to
+            1/2. 1 where there are fewer than `SMALLEST_SAMPLE` windows or the mean is not finite.
+    """
+
+    standard: Tensor
+    hidden: Tensor
 
 
 @dataclass(frozen=True)
-class BatchMeans:
-    """Non-overlapping batch means of the growth per step.
-
-    The W windows are cut into b = floor(sqrt(W)) consecutive batches (the usual square-root rule), whose means are
-    nearly independent once a batch is longer than the correlation time. Batches of unequal length are weighted by
-    their steps, as in a ratio estimator.
+class Batches:
+    """A series of growth in at most `MOST_BATCHES` consecutive batches of about equally many steps.
 
     Attributes:
-        mean: growth per step, shape (...).
-        deviation: for each batch, its growth minus its steps times the mean, shape (b, ...).
-        steps: in all batches together.
+        growth: Log growth of each batch, shape (M, ...).
+        steps: In each batch, shape (M,).
+    """
+
+    growth: Tensor
+    steps: Tensor
+
+    @classmethod
+    def of(cls, growth: Tensor, window: Tensor) -> Batches:
+        """Join windows into batches.
+
+        Args:
+            growth: Log growth of each window, shape (W, ...).
+            window: Steps in each window, shape (W,).
+        """
+        done = window.cumsum(0)
+        longest = int(done[-1] / window.max())  # windows, if all were as long as the longest
+        count = longest // math.ceil(longest / MOST_BATCHES)
+        if count == len(window):
+            return cls(growth, window)
+        edges = done[-1] / count * torch.arange(1, count, dtype=done.dtype, device=done.device)
+        after = torch.searchsorted(done, edges)
+        before = (after - 1).clamp(min=0)
+        nearest = torch.where(edges - done[before] < done[after] - edges, before, after)
+        batch = torch.bucketize(torch.arange(len(window), device=done.device), nearest)
+        return cls(
+            growth.new_zeros(count, *growth.shape[1:]).index_add(0, batch, growth),
+            window.new_zeros(count).index_add(0, batch, window),
+        )
+
+
+@dataclass(frozen=True)
+class MeanGrowth:
+    """The growth per step over a run, and how far it may be from that over an infinite one.
+
+    Attributes:
+        mean: Growth per step, shape (...).
+        deviation: Growth of each batch minus its steps times the mean, shape (M, ...); 0 where the mean is infinite.
+        steps: In all batches together.
     """
 
     mean: Tensor
@@ -33,72 +96,85 @@ class BatchMeans:
     steps: float
 
     @classmethod
-    def of(cls, growth: Tensor, window: Tensor) -> BatchMeans:
-        """Cut a series into batches.
+    def of(cls, growth: Tensor, window: Tensor) -> MeanGrowth:
+        """Average a series.
 
         Args:
-            growth: log growth of each window, shape (W, ...).
-            window: steps in each window, shape (W,).
+            growth: Log growth of each window, shape (W, ...).
+            window: Steps in each window, shape (W,).
         """
-        count = growth.shape[0]
-        batches = math.isqrt(count)
-        bounds = torch.linspace(0, count, batches + 1).round().long().tolist()
-        sums = torch.stack([growth[start:stop].sum(dim=0) for start, stop in itertools.pairwise(bounds)])  # (b, ...)
-        steps = torch.stack([window[start:stop].sum() for start, stop in itertools.pairwise(bounds)])
+        batches = Batches.of(growth, window)
         total = window.sum()
         mean = growth.sum(dim=0) / total
-        deviation = sums - mean * steps.reshape(-1, *(1,) * (growth.ndim - 1))
-        # an annihilated direction has growth -inf without any error
-        deviation = torch.where(torch.isinf(mean), torch.zeros_like(deviation), deviation)
-        return cls(mean, deviation, float(total))
+        deviation = batches.growth - mean * batches.steps.reshape(-1, *(1,) * (growth.ndim - 1))
+        return cls(mean, torch.where(torch.isfinite(mean), deviation, torch.zeros_like(deviation)), float(total))
 
     @property
     def degrees_of_freedom(self) -> int:
-        """B - 1, of Student's t for confidence intervals; 0 where nothing is known about the errors."""
-        batches = self.deviation.shape[0]
-        return batches - 1 if batches >= math.isqrt(SMALLEST_SAMPLE) else 0
+        """Return M/4, of Student's t for confidence intervals; 0 where nothing is known about the errors."""
+        return degrees_of_freedom(len(self.deviation))
 
-    def standard_error(self, gradient: Tensor | None = None) -> Tensor:
-        """Standard error of the means, or of a smooth function of them by the delta method.
+    def errors(self, *gradients: Tensor) -> Errors:
+        """Return the standard errors of the means, and of smooth functions of them by the delta method.
+
+        Half the 95 % interval of `LongRun`, over the quantile of Student's t with `degrees_of_freedom`. So it is the
+        interval of plus and minus that quantile times the error.
 
         Args:
-            gradient: of the function with respect to the last dimension of the means, shape (..., k).
+            gradients: Of functions with respect to the last dimension of the means, shape (..., k) each.
 
         Returns:
-            Shape (...) of the means, or without its last dimension for a function of them; inf when there are fewer
-            than 4 windows, since nothing is then known about the error.
+            Errors of the means, followed by those of the functions, shape (..., k + number of functions).
         """
-        deviation = self.deviation if gradient is None else (self.deviation * gradient).sum(dim=-1)
-        freedom = self.degrees_of_freedom
+        series, known = self.deviation, torch.isfinite(self.mean)
+        for gradient in gradients:
+            series = torch.cat((series, (self.deviation * gradient).sum(dim=-1, keepdim=True)), dim=-1)
+            known = torch.cat((known, torch.ones_like(known[..., :1])), dim=-1)
+        count, freedom = len(series), self.degrees_of_freedom
         if freedom == 0:
-            return torch.full_like(deviation[0], math.inf)
-        variance = (deviation**2).sum(dim=0) * (freedom + 1) / freedom / self.steps**2
-        return variance.sqrt()
+            return Errors(torch.where(known, math.inf, math.nan).to(series), torch.ones_like(series[0]))
+        column = torch.ones(count, 1, dtype=torch.float64)
+        long_run = LongRun.of(series.reshape(count, -1).double().cpu(), column, column[:, 0])
+        width = (long_run.half_width(TAIL) / -float(stdtrit(freedom, TAIL))).reshape(series[0].shape)
+        largest = series.abs().amax(dim=0)
+        error = torch.where(largest > 0, width.to(series) / self.steps, 0)
+        steady = largest <= ROUNDING * self.steps / count
+        hidden = long_run.hidden.reshape(series[0].shape).to(series)
+        reach, narrow = _reach_of_sums(series)
+        error = torch.where(narrow, torch.minimum(error, reach / self.steps), error)
+        hidden = torch.where(steady | narrow, 0, hidden).masked_fill(~known, 1)
+        return Errors(torch.where(known, torch.where(hidden <= TOO_SHORT, error, math.inf), math.nan), hidden)
 
 
-def batch_means_error(growth: Tensor, window: Tensor) -> Tensor:
-    """Standard error of the growth per step by batch means.
+def _reach_of_sums(deviation: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the range of sums of the series, and whether it is narrower than that of independent numbers, shape (...).
+
+    So it is for periodic growth, of whatever period, whose spectrum is none of those that `LongRun` tries. The range is
+    Kuiper's statistic, about 1.25 standard deviations times sqrt(M) for independent numbers.
 
     Args:
-        growth: log growth of each window, shape (W, ...).
-        window: steps in each window, shape (W,).
-
-    Returns:
-        Shape (...): 0 for a direction whose growth is -inf, and inf when there are fewer than 4 windows.
+        deviation: Of sum 0, shape (M, ...).
     """
-    return BatchMeans.of(growth, window).standard_error()
+    sums = deviation.cumsum(dim=0)
+    reach = sums.amax(dim=0) - sums.amin(dim=0)
+    return reach, reach < NARROW * deviation.square().sum(dim=0).sqrt()
+
+
+def degrees_of_freedom(batches: int) -> int:
+    """Return the degrees of freedom that intervals from so many batches are stated with."""
+    return batches // 4 if batches >= SMALLEST_SAMPLE else 0
 
 
 def probability_positive(mean: Tensor, error: Tensor, degrees_of_freedom: int) -> Tensor:
-    """Probability that an exponent is positive, given its estimate and error.
+    """Return the probability that an exponent is positive, given its estimate and error.
 
-    P(lambda > 0) = F_t(lambda / error) with Student's t distribution of b - 1 degrees of freedom: the posterior under a
-    flat prior.
+    P(lambda > 0) = F_t(lambda / error) with Student's t distribution: the posterior under a flat prior.
 
     Args:
-        mean: shape (B,).
-        error: its standard error, shape (B,); 0 makes the answer 0, 1/2 or 1, and inf makes it 1/2.
-        degrees_of_freedom: b - 1; 0 where the error is not known.
+        mean: Shape (B,).
+        error: Its standard error, shape (B,); 0 makes the answer 0, 1/2 or 1, and inf makes it 1/2. For a mean of -inf
+            it is 0, whatever the error.
+        degrees_of_freedom: Of the errors; 0 where they are not known.
 
     Returns:
         Shape (B,).
@@ -107,4 +183,5 @@ def probability_positive(mean: Tensor, error: Tensor, degrees_of_freedom: int) -
     known = torch.isfinite(error) & (error > 0)
     ratio = torch.where(known, mean, torch.zeros_like(mean)) / torch.where(known, error, torch.ones_like(error))
     tail = torch.as_tensor(stdtr(max(degrees_of_freedom, 1), ratio.cpu().numpy()), dtype=mean.dtype, device=mean.device)
-    return torch.where(known, tail, torch.where(error == 0, certain, torch.full_like(mean, 0.5)))
+    sure = (error == 0) | torch.isinf(mean)
+    return torch.where(known, tail, torch.where(sure, certain, torch.full_like(mean, 0.5)))

@@ -20,7 +20,6 @@ from lyapkit.lyapunov.sliding import SlidingProduct
 from lyapkit.named_arguments import named_arguments
 from lyapkit.probe import probed_tangents
 from lyapkit.progress import progress_bar
-from lyapkit.purity import FirstStep
 from lyapkit.results import make_dataset, provenance
 from lyapkit.tangents import TangentStrategy, traced_where_it_pays, with_fallback
 
@@ -117,7 +116,7 @@ def variational_term(
         if horizon > int(last.min()):
             raise ValueError(f"horizon must be at most the number of steps {int(last.min())}, got {horizon}.")
     dt = check_dt(dt)
-    tangents, derivative_error = probed_tangents(map, drive.state, drive.input_at(0), check)
+    tangents, probe = probed_tangents(map, drive, check)
     tangents, untraced = traced_where_it_pays(map, drive, map.state_size, torch.float64, tangents)
 
     at = sorted({*range(horizon or record_every, drive.steps, record_every), drive.steps, *last.tolist()})
@@ -140,10 +139,8 @@ def variational_term(
                     recorded.append(product.log_singular_values()[:, :k])
         return recorded
 
-    first = FirstStep(map, drive.state, drive.input_at(0)) if check else None
     recorded, tangents, untraced = with_fallback(follow, tangents, untraced)
-    if first is not None:
-        first.refuse_changes()
+    looked_at = probe.after_run()
     log_values = held_at_the_end(torch.stack(recorded, dim=1), at, last)  # (B, T, k)
     done = torch.minimum(torch.tensor(at), last.unsqueeze(-1)) if horizon is None else torch.full((1, 1), horizon)
     count = done.to(log_values).unsqueeze(-1)
@@ -159,7 +156,7 @@ def variational_term(
         "tangents": tangents.name,
         "tangents_not_traced_because": untraced,
         "batching": getattr(map, "batching", "native"),
-        "derivative_error": derivative_error,
+        **looked_at,
     }
     return make_dataset(
         "variational_term",

@@ -37,11 +37,13 @@ class Variable:
         dims: its dimensions.
         long_name: what it is, as an axis label.
         units: CF-like; ``{time}`` is filled with the time unit in use.
+        undefined: True where values may be NaN, as the error of an exponent of -inf is.
     """
 
     dims: tuple[str, ...]
     long_name: str
     units: str
+    undefined: bool = False
 
 
 RATE = "nats per {time}"
@@ -49,8 +51,9 @@ RATE = "nats per {time}"
 SCHEMA: dict[str, dict[str, Variable]] = {
     "lyapunov_spectrum": {
         "lyapunov_exponent": Variable(("trajectory", "exponent"), "Lyapunov exponent", RATE),
-        "standard_error": Variable(("trajectory", "exponent"), "standard error of the exponent", RATE),
+        "standard_error": Variable(("trajectory", "exponent"), "standard error of the exponent", RATE, undefined=True),
         "error_degrees_of_freedom": Variable(("trajectory",), "degrees of freedom of the standard errors", "1"),
+        "error_reliable": Variable(("trajectory", "exponent"), "the run is long against its correlation time", "1"),
         "memory_timescale": Variable(("trajectory", "exponent"), "memory time scale", "{time}"),
         "running_exponent": Variable(("trajectory", "step", "exponent"), "running exponent", RATE),
         "local_growth": Variable(("trajectory", "step", "exponent"), "local growth rate", RATE),
@@ -109,7 +112,9 @@ SCHEMA: dict[str, dict[str, Variable]] = {
         "fitted_steps": Variable(("norm", "trajectory"), "steps that the fitted line rests on", "1"),
         "last_step": Variable(("trajectory",), "last step of the sequence", "step"),
         "leading_exponent": Variable(("trajectory",), "leading Lyapunov exponent", "nats per step"),
-        "leading_exponent_error": Variable(("trajectory",), "standard error of the leading exponent", "nats per step"),
+        "leading_exponent_error": Variable(
+            ("trajectory",), "standard error of the leading exponent", "nats per step", undefined=True
+        ),
         "predicted_rate": Variable((), "predicted growth rate of the gradient per step back in time", "nats per step"),
         "log_unit_gradient": Variable(("trajectory", "recorded_step", "unit"), "log |dL/dx_t| of the unit", "nats"),
         "unit_gradient_sign": Variable(("trajectory", "recorded_step", "unit"), "sign of dL/dx_t of the unit", "1"),
@@ -202,5 +207,5 @@ def make_dataset(
         for name, value in coordinates.items()
     }
     for name, value in values.items():
-        assert not np.isnan(value).any(), f"{name} holds NaN; NaN never leaves an analysis"
+        assert schema[name].undefined or not np.isnan(value).any(), f"{name} holds NaN; it never leaves unannounced"
     return xr.Dataset(variables, labels, {"analysis": analysis, **attributes})

@@ -13,6 +13,7 @@ from figures.experiments import EXPERIMENTS
 from figures.experiments import architecture_spectra as experiment
 from figures.experiments.architecture_spectra import ARCHITECTURE_SPECTRA, EFFORTS, LEARNING_RATES, Effort, configs
 from figures.protocols import PROTOCOLS
+from training_results import footnote
 from wcrnn_models import TrainConfig, save_checkpoint
 from wcrnn_models.training.build import build_model, build_task
 
@@ -69,7 +70,7 @@ def test_measured_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     predicted = wcrnn.predicted_exponent.rename(predicted_rank="exponent")
     assert float(abs(wcrnn.lyapunov_exponent - predicted).max()) < 0.06  # coupling below 0.05, |W| about 1.2
     drawn = figure.draw({"architecture_spectra": tree})
-    assert "not reached: WCRNN" in drawn.get_supxlabel()
+    assert "not reached: WCRNN" in footnote(drawn)
     plt.close(drawn)
 
 
@@ -108,10 +109,10 @@ def test_drawn_are_means_ranges_and_fractions() -> None:
     drawn = figure.draw({"architecture_spectra": synthetic()})
     whole, leading = drawn.axes
     lines = {line.get_label(): line for line in whole.lines}
-    s4d = lines["S4D: RMS 0.195\N{EN DASH}0.205, 10 of N = 300"]
+    s4d = lines["S4D, 10 of N = 300"]
     np.testing.assert_allclose(s4d.get_xdata(), np.arange(1, 11) / 300)
     np.testing.assert_allclose(s4d.get_ydata(), -0.01 * np.arange(1, 11) - 0.3 + 0.0005)
-    lstm = lines["LSTM: RMS 0.160\N{EN DASH}0.170, N = 24"]
+    lstm = lines["LSTM, N = 24"]
     np.testing.assert_allclose(lstm.get_ydata(), -0.01 * np.arange(1, 25) - 0.1 + 0.0005)
     band = whole.collections[1].get_paths()[0].vertices
     at_first = band[np.isclose(band[:, 0], 1 / 24), 1]
@@ -121,7 +122,8 @@ def test_drawn_are_means_ranges_and_fractions() -> None:
     assert {line.get_marker() for line in whole.lines} == {"None"}
     assert {line.get_marker() for line in leading.lines} == {"None", "o"}
     assert all("logarithmic beyond $\\pm$0.001" in ax.get_ylabel() for ax in drawn.axes)
-    caption = " ".join(drawn.get_supxlabel().split())
-    assert "which has RMS 0.150\N{EN DASH}0.205 (not reached: S4D; best shown)" in caption
+    caption = footnote(drawn)
+    reached = "WCRNN 0.150\N{EN DASH}0.160, LSTM 0.160\N{EN DASH}0.170, UR-LSTM 0.170\N{EN DASH}0.180, "
+    assert f"RMS there: {reached}S4D 0.195\N{EN DASH}0.205 (not reached: S4D; best shown)" in caption
     assert "comparable performance" in figure.SCRIPT.title
     plt.close(drawn)

@@ -91,7 +91,8 @@ def test_a_protocol_measures_first(given, tiny, tmp_path, capsys):
     data = tmp_path / "runs/data/quick" if given is None else tmp_path / given
     assert main(["fig2", "--protocol", "quick", *map(str, folders)]) == 0
     printed = capsys.readouterr().out.splitlines()
-    assert printed == [str(path) for path in (data / "tiny.nc", tmp_path / "out/fig2.pdf", tmp_path / "out/fig2.png")]
+    drawn = [tmp_path / f"out/fig2.{suffix}" for suffix in ("pdf", "png", "txt")]
+    assert printed == [str(path) for path in (data / "tiny.nc", *drawn)]
     assert json.loads(load(data / "tiny.nc")["training"].attrs["config_json"])["length"] == 6
     assert main(["fig2", "--data", str(data), "--output", str(tmp_path / "out")]) == 0  # and without measuring
 
@@ -99,7 +100,21 @@ def test_a_protocol_measures_first(given, tiny, tmp_path, capsys):
 def test_drawing_reads_the_shipped_results(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["figB2"]) == 0
-    assert capsys.readouterr().out.split() == ["figures/output/figB2.pdf", "figures/output/figB2.png"]
+    written = [f"figures/output/figB2.{suffix}" for suffix in ("pdf", "png", "txt")]
+    assert capsys.readouterr().out.split() == written
+
+
+def test_captions_are_drawn_and_axes_changed_on_request_only(tmp_path, capsys):
+    made = {}
+    for options in ((), ("--caption",), ("--against", "r"), ("--against", "log-r"), ("--against", "distance")):
+        folder = tmp_path / "-".join(("out", *options))
+        assert main(["fig6", "table1", *options, "--output", str(folder)]) == 0
+        made[options[-1:]] = [path.read_bytes() for path in sorted(folder.iterdir())]
+    capsys.readouterr()
+    usual, captioned, with_r, logarithms, distances = made.values()
+    assert with_r == usual
+    assert captioned[2:] == logarithms[2:] == distances[2:] == usual[2:]  # text beside the figure, and table
+    assert len({tuple(each[:2]) for each in made.values()}) == 4
 
 
 def test_what_commands_write_in_the_clone_is_ignored_by_git():
@@ -162,6 +177,7 @@ def copied(folder, *names, **attributes):
             ["fig2", "--data", "nowhere"],
             "measure it with python -m figures fig2 --data nowhere --protocol quick",
         ),
+        (["fig2", "table1", "--against", "log-r"], "changes nothing of fig2, table1; it is for fig3, fig6, figB3"),
         (["fig2", "--output", __file__], f"directory {__file__} (it is a file); name another with --output"),
         (["fig2", "--output", ""], "an argument is empty"),
         (["fig2", "--output="], "the value of --output is empty"),

@@ -14,6 +14,7 @@ from figures.experiments import coupling_law as experiment
 from figures.experiments.coupling_law import COUPLING_LAW, EFFORTS, RESIDUALS, STRENGTH, Effort
 from figures.protocols import PROTOCOLS
 from lyapkit.results import provenance
+from training_results import footnote
 
 
 @pytest.fixture(scope="module")
@@ -153,9 +154,9 @@ def test_drawn_are_the_averages_with_errors_and_ranges(instances: int) -> None:
         slopes = [text.get_text() for text in ax.get_legend().get_texts()]
         assert slopes == ["1.000 $\\pm$ 0.020" if instances == 1 else "1.100 $\\pm$ 0.058"] * 5
     assert all(ax.get_xscale() == ax.get_yscale() == "log" for ax in drawn.axes)
-    assert "cond(V) = 50" in drawn.get_supxlabel()
-    assert ("mean and range over seeds" in drawn.get_supxlabel()) == (instances > 1)
-    assert "cancel" not in drawn.get_supxlabel()
+    assert "cond(V) = 50" in footnote(drawn)
+    assert ("mean and range over seeds" in footnote(drawn)) == (instances > 1)
+    assert "cancel" not in footnote(drawn)
     plt.close(drawn)
 
 
@@ -171,11 +172,29 @@ def test_legends_do_not_cover_the_data() -> None:
 
 
 @pytest.mark.parametrize(
-    ("slope", "error", "text"), [(2.00022, 0.00051, "2.0002 $\\pm$ 0.0005"), (1, 0, "1.000 $\\pm$ 0.000")]
+    ("slope", "error", "text"),
+    [
+        (2.00022, 0.00051, "2.0002 $\\pm$ 0.0005"),
+        (1, 0, "1.000 $\\pm$ 0.000"),
+        (1, 0.001, "1.000 $\\pm$ 0.001"),
+        (1, np.nextafter(0.001, 0), "1.000 $\\pm$ 0.001"),  # the last bit of an error changes nothing
+        (1, 0.00096, "1.000 $\\pm$ 0.001"),
+    ],
 )
 def test_powers_are_written_to_the_first_digit_of_their_error(slope: float, error: float, text: str) -> None:
     measured = xr.Dataset({"slope": ("seed", [slope]), "slope_error": ("seed", [error])})
-    assert figure._slope(measured) == text
+    assert figure._slope(measured, figure._digits(measured)) == text
+
+
+def test_powers_of_one_panel_have_equally_many_digits() -> None:
+    tree = synthetic(1)
+    tree["coupling_law"].slope_error[2, 0, 1] = 0.00002
+    drawn = figure.draw({"coupling_law": tree})
+    slopes = [[text.get_text() for text in ax.get_legend().get_texts()] for ax in drawn.axes]
+    even = ["1.00000 $\\pm$ 0.02000"] * 5
+    even[2] = "1.00000 $\\pm$ 0.00002"
+    assert slopes == [["1.000 $\\pm$ 0.020"] * 5, even, ["1.000 $\\pm$ 0.020"] * 5]
+    plt.close(drawn)
 
 
 def test_the_caption_explains_where_the_remainder_shrinks() -> None:
@@ -184,7 +203,7 @@ def test_the_caption_explains_where_the_remainder_shrinks() -> None:
     dataset["first_order_mean"][4, 0, -1] = dataset.mean_deviation[4, 0, -1] - 1e-9
     tree["coupling_law"] = xr.DataTree(dataset)
     drawn = figure.draw({"coupling_law": tree})
-    caption = " ".join(drawn.get_supxlabel().split())
+    caption = footnote(drawn)
     assert "C, defective: where it falls, terms of second and third order nearly cancel each other" in caption
     plt.close(drawn)
 

@@ -12,6 +12,8 @@ from figures import curvature_over_time as figure
 from figures.experiments import EXPERIMENTS
 from figures.experiments.curvature_over_time import CURVATURE_OVER_TIME, SAMPLES, by_step, weights
 from figures.protocols import PROTOCOLS, STRENGTH_CLASSES
+from figures.scripts import read
+from training_results import footnote
 from wcrnn_models import TrainConfig, predict
 from wcrnn_models.errors import UserError
 from wcrnn_models.training.build import build_model, build_task
@@ -76,15 +78,21 @@ def test_drawn_are_shares_weights_and_matrices(seeds: int) -> None:
     found = tree["curvature_by_step"].to_dataset().isel(seed=0, r=0, rank=0)
     share = (found.step_curvature / found.curvature).values
     weak = found.weak_coupling_curvature
-    eq14 = (weak.sum("other_bin") / weak.sum()).values[:-1]  # bins of one step
+    eq14 = (weak.sum("other_bin") / found.curvature).values[:-1]  # bins of one step; the seeds' are equal
+    total = float(weak.sum() / found.curvature)
+    assert abs(total - 1) > 0.01
     for ax in (drawn.axes[0], drawn.axes[3]):
-        first = {line.get_label(): line for line in ax.lines}[f"$r={0.95 if ax is drawn.axes[0] else 1.0025:g}$"]
+        name = f"$r={0.95 if ax is drawn.axes[0] else 1.0025:g}$ ({total:.2f})"
+        first = {line.get_label(): line for line in ax.lines}[name]
         np.testing.assert_allclose(first.get_ydata(), share * (1 + 0.25 * (seeds - 1)))
         dashed, crosses = ax.lines[1], ax.lines[2]
         np.testing.assert_allclose(dashed.get_ydata(), found.step_weight)
         np.testing.assert_allclose(crosses.get_ydata(), eq14)
         np.testing.assert_allclose(crosses.get_xdata(), np.arange(1, 13))
         assert len(ax.collections) == (2 if seeds > 1 else 0)
+        assert ax.get_yscale() == "log"
+        assert ax.get_ylim()[0] == 1e-5
+        assert ax.get_ylim()[1] > max(np.max(line.get_ydata()) for line in ax.lines if len(line.get_ydata()))
         assert dashed.get_linewidth() < first.get_linewidth()
         assert first.get_alpha() < 1  # so that the dashed line is seen where it lies on the other
     measured, weight = drawn.axes[1], drawn.axes[2]
@@ -96,9 +104,27 @@ def test_drawn_are_shares_weights_and_matrices(seeds: int) -> None:
         largest = max(float(image.get_array().max()) for image in images)
         assert [image.get_clim() for image in images] == [(0.0, pytest.approx(largest))] * 2
         assert {image.get_cmap().name for image in images} == {"magma_r"}
-    assert "10 test samples" in drawn.get_supxlabel()
-    assert ("A, D: mean and range over seeds" in drawn.get_supxlabel()) == (seeds > 1)
+    assert "10 test samples" in footnote(drawn)
+    assert f"eq. (14) sums to {total:.2f} at r = 0.95, {total:.2f} at r = 0.995," in footnote(drawn)
+    assert ("A, D: mean and range over seeds" in footnote(drawn)) == (seeds > 1)
     assert math.isclose(pairs.sum(), 1, rel_tol=1e-9)
+    plt.close(drawn)
+
+
+def test_what_eq_14_gives_of_the_shipped_curvature_is_not_hidden() -> None:
+    """Near the edge of chaos it is a quarter or less: the term of order gamma grows with the number of steps."""
+    data = read(figure.SCRIPT.needs)
+    drawn = figure.draw(data)
+    labels = [line.get_label() for ax in (drawn.axes[0], drawn.axes[3]) for line in ax.lines]
+    expected = ["$r=0.95$ (0.97)", "$r=0.995$ (0.17)", "$r=1.0025$ (0.24)", "$r=1.01$ (0.65)"]
+    assert [label for label in labels if label.startswith("$r=")] == expected
+    measured = data["curvature_over_time"]["curvature_by_step"].to_dataset().isel(rank=0, seed=0)
+    for ax, r in ((drawn.axes[0], 0.995), (drawn.axes[3], 1.01)):
+        crosses, one = ax.lines[5], measured.sel(r=r)
+        steps = (one.last_step - one.first_step + 1).values[:-1]
+        readout = one.weak_coupling_curvature.isel(bin=-1).sum()
+        total = one.weak_coupling_curvature.sum() - readout
+        assert (crosses.get_ydata() * steps).sum() == pytest.approx(float(total / one.curvature), rel=1e-12)
     plt.close(drawn)
 
 

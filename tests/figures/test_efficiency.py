@@ -7,6 +7,7 @@ from figures.efficiency import (
     best_metric,
     characteristic_lines,
     counted,
+    explain_limits,
     iterations_to_minimal_performance,
     legend_above,
 )
@@ -25,13 +26,34 @@ def ax():
 
 def test_the_best_metric_is_a_mean_line_over_a_range(ax):
     sweep = training({"seed": [0, 1], "r": R})
-    sweep.best_metric.values[:] = [[0.1, 0.2, 0.9], [0.3, 0.2, 0.5]]
+    sweep.best_metric.values[:] = [[0.1, 0.4, 0.9], [0.3, 0.4, 0.5]]  # at the first r one instance of two has learnt
     best_metric(ax, sweep, "r", color="#0072B2", label="sMNIST", linestyle="--")
     (line,) = ax.lines
-    assert drawn(line) == (R, pytest.approx([0.2, 0.2, 0.7]))
+    assert drawn(line) == (R, pytest.approx([0.2, 0.4, 0.7]))
     assert line.get_color() == "#0072B2"
     assert (line.get_label(), line.get_linestyle()) == ("sMNIST", "--")
-    assert filled(ax.collections[0]) == {0.9: (0.1, 0.3), 0.95: (0.2, 0.2), 1.0: (0.5, 0.9)}
+    assert filled(ax.collections[0]) == {0.9: (0.1, 0.3), 0.95: (0.4, 0.4), 1.0: (0.5, 0.9)}
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "mean"),
+    [
+        ("accuracy", [[0.1, 0.2, 0.9], [0.12, 0.2, 0.5]], [0.11, 0.2, 0.7]),  # up to 0.2, learnt nothing
+        ("rms", [[0.41, 0.5, 0.1], [0.39, 0.5, 0.3]], [0.4, 0.5, 0.2]),  # from 0.388 on
+    ],
+)
+def test_points_of_networks_that_learnt_nothing_are_open_and_their_lines_dotted_and_pale(ax, metric, values, mean):
+    sweep = training({"seed": [0, 1], "r": R}, metric=metric)
+    sweep.best_metric.values[:] = values
+    best_metric(ax, sweep, "r", color="#0072B2", label="x")
+    learnt, every = ax.lines
+    assert drawn(learnt) == ([1.0], pytest.approx(mean[2:]))
+    assert drawn(every) == (R, pytest.approx(mean))
+    assert (every.get_gid(), every.get_alpha(), every.get_markerfacecolor()) == ("at chance", 0.5, "white")
+    assert every.get_zorder() < learnt.get_zorder()
+    assert len(filled(ax.collections[0])) == 3
+    legend_above(ax)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["x", "ended at chance"]
 
 
 def test_one_network_has_no_range(ax):
@@ -50,13 +72,25 @@ def test_points_are_open_where_a_run_did_not_reach_minimal_performance(ax):
     sweep.iterations_to_minimal_performance.values[:] = [[938, 400, 100], [938, 938, 300]]
     sweep.reached_minimal_performance.values[:] = [[0, 1, 1], [0, 0, 1]]
     iterations_to_minimal_performance(ax, sweep, "r", color="#0072B2", label="sMNIST")
-    line, not_reached = ax.lines
+    line, not_reached, instances = ax.lines
     assert drawn(line) == ([1.0], [200])  # no line leads to the others
+    assert drawn(instances) == ([0.95], [400])  # of the mean there, one number is a measurement
+    assert instances.get_linestyle() == "None"
     assert drawn(not_reached) == ([0.9, 0.95], pytest.approx([938, 669]))
-    assert (not_reached.get_markerfacecolor(), not_reached.get_marker()) == ("none", "o")
+    assert (not_reached.get_markerfacecolor(), not_reached.get_marker()) == ("none", "^")
     assert not_reached.get_linestyle() == "None"
     assert ranged(ax.collections[0]) == {0.9: (938, 938), 0.95: (400, 938), 1.0: (100, 300)}
     assert ax.get_yscale() == "log"
+
+
+@pytest.mark.parametrize("reached", [0, 1])
+def test_triangles_are_explained_where_there_are_some(ax, reached):
+    sweep = training({"seed": [0], "r": R})
+    sweep.reached_minimal_performance.values[0, 1] = reached
+    iterations_to_minimal_performance(ax, sweep, "r", color="k", label="sMNIST")
+    explain_limits(ax)
+    names = [text.get_text() for text in ax.get_legend().get_texts()] if ax.get_legend() else []
+    assert names == ([] if reached else ["lower limit: MP not reached"])
 
 
 def test_no_point_is_open_where_all_reached_it(ax):

@@ -17,7 +17,7 @@ from figures.experiments.residual_strength import trained
 from figures.fig1 import MISSING, SCRIPT
 from figures.protocols import PROTOCOLS
 from figures.style import STYLE, write
-from training_results import result
+from training_results import footnote, result
 from wcrnn_models import WCRNN, residuals, train
 from wcrnn_models.errors import UserError
 from wcrnn_models.sweeps.layout import run_name
@@ -90,7 +90,7 @@ def test_states_terms_and_probabilities_are_drawn(data, no_mnist):
     assert heights(ax["F"]) == measured.probability.values.tolist()
     assert "the digit is a 7" in ax["F"].get_xlabel()
     assert ax["D"].lines[-1].get_xdata()[0] == 411
-    assert "test digit 1 of MNIST; network after 938 iterations" in figure.get_supxlabel()
+    assert "test digit 1 of MNIST; network after 938 iterations" in footnote(figure)
     plt.close(figure)
 
 
@@ -201,6 +201,23 @@ def test_the_network_is_one_of_those_of_other_figures(protocol):
     assert DIGIT.trainings(protocol) == [DIGIT.config(protocol)]
     assert DIGIT.config(protocol) in trained(protocol)
     assert (DIGIT.config(protocol).r, DIGIT.config(protocol).seed) == (0.995, 0)
+
+
+def test_the_terms_have_one_scale_or_say_how_it_differs(data, no_mnist):
+    data["digit"]["digit"].coupled_term[:] = [-0.01, 0.01, 0.005]
+    figure = SCRIPT.draw(data)
+    first, second, last = axes(figure)["E"]
+    assert first.get_ylim() == last.get_ylim()
+    height, small = np.ptp(first.get_ylim()), np.ptp(second.get_ylim())
+    assert [text.get_text() for text in second.texts] == [f"axis {height / small:.0f} times finer"]
+    assert height / small > 50
+    measured = data["digit"]["digit"].to_dataset()
+    for ax, name in ((first, "residual_term"), (second, "coupled_term"), (last, "next_state")):
+        low, high = ax.get_ylim()
+        assert low < min(0, float(measured[name].min()))
+        assert high > float(measured[name].max())
+    assert "\\tanh" in second.get_title(loc="center")
+    plt.close(figure)
 
 
 def test_labels_of_units_do_not_touch(data, no_mnist):

@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 
 from artists import drawn
@@ -16,7 +17,7 @@ R = [0.95, 0.995, 1.01]
 
 
 def data(lengths=(100, 400)):
-    adding = {f"training_{n}": training({"seed": [0], "r": R}, (0, 250, n * 10), rng=n) for n in lengths}
+    adding = {f"training_{n}": training({"seed": [0], "r": R}, (0, 250, n * 10), rng=n, metric="rms") for n in lengths}
     return {
         "adding_strength": result("adding_strength", adding, seeds=1),
         "residual_strength": result(
@@ -65,6 +66,58 @@ def test_minimal_performance_is_marked_at_the_thresholds_of_the_paper(made):
     for ax, threshold in ((error, 0.05), (accuracy, 0.5)):
         assert [threshold, threshold] in [list(line.get_ydata()) for line in ax.lines]
         assert [text.get_text() for text in ax.texts] == ["MP"]
+    assert error.get_ylim()[0] == pytest.approx(0.8 * 0.05)
+
+
+def test_what_is_worse_than_twice_the_best_constant_answer_is_an_arrow_with_its_number():
+    trees = data()
+    trees["adding_strength"]["training_400"].best_metric[0, 2] = 13.4567
+    figure = SCRIPT.draw(trees)
+    error = figure.axes[0]
+    top = error.get_ylim()[1]
+    assert top == pytest.approx(2 * (1 / 6) ** 0.5)
+    (arrow,) = [line for line in error.lines if line.get_marker() == "^"]
+    assert drawn(arrow) == ([1.01], [pytest.approx(top)])
+    assert arrow.get_color() == LENGTH_COLORS[400]
+    assert [text.get_text() for text in error.texts] == ["MP", "13.5"]
+    assert "A, beyond the axis: ADD400 at r = 1.01" in footnote(figure)
+    assert drawn(named(error, "ADD400"))[0] == [0.95, 0.995]  # it has learnt nothing
+    plt.close(figure)
+
+
+@pytest.mark.parametrize("equal", [2000.0, np.nextafter(2000.0, 0)])
+def test_equal_iterations_are_in_the_middle_of_a_decade_in_plain_numbers(equal):
+    trees = data()
+    for length in (100, 400):
+        sweep = trees["adding_strength"][f"training_{length}"]
+        sweep.iterations_to_minimal_performance[:] = [[2000.0, equal, 2000.0]]
+        sweep.reached_minimal_performance[:] = 0
+    figure = SCRIPT.draw(trees)
+    ax = figure.axes[1]
+    assert ax.get_ylim() == (pytest.approx(2000 / 10**0.5), pytest.approx(2000 * 10**0.5))
+    figure.canvas.draw()
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["1000", "2000", "5000"]
+    plt.close(figure)
+
+
+@pytest.mark.parametrize(
+    ("against", "x", "edge", "label", "scale"),
+    [
+        ("r", R, 1.0, "residual connection strength $r$", "linear"),
+        ("log-r", np.log(R).tolist(), 0.0, r"$\log r$ (nats per step)", "linear"),
+        ("distance", (np.array(R) - 1).tolist(), 0.0, "distance to the edge of chaos, $r - 1$", "symlog"),
+    ],
+)
+def test_the_axis_is_r_or_its_logarithm_or_its_distance_to_the_edge_of_chaos(against, x, edge, label, scale):
+    trees = data()
+    figure = SCRIPT.draw(trees, against)
+    best = trees["residual_strength"]["training"].best_metric.values.mean(0)
+    assert drawn(named(figure.axes[2], "sMNIST")) == (pytest.approx(x), pytest.approx(best.tolist()))
+    for ax in figure.axes:
+        assert ax.get_xlabel().split("\n")[0] == label
+        assert ax.get_xscale() == scale
+        assert [edge, edge] in [list(line.get_xdata()) for line in ax.lines]
+    plt.close(figure)
 
 
 def test_the_caption_names_iterations_and_lengths_that_were_not_measured(made):

@@ -34,12 +34,16 @@ def test_both_tasks_are_drawn_against_the_angle():
             assert dict(zip(PHI, zip(values.min(0), values.max(0), strict=True), strict=True)) in ranges
         positions = [line.get_xdata()[0] for line in ax.lines if line.get_color() == "#009E73"]
         assert positions == pytest.approx([CHARACTERISTIC, 2 * CHARACTERISTIC, 3 * CHARACTERISTIC])
-    (not_reached,) = [line for line in figure.axes[1].lines if line.get_markerfacecolor() == "none"]
+    (not_reached,) = [line for line in figure.axes[1].lines if line.get_marker() == "^"]
+    assert not_reached.get_markerfacecolor() == "none"
+    (other,) = [line for line in figure.axes[1].lines if line.get_marker() == "."]  # the seed that did reach it
+    reached = sweep.iterations_to_minimal_performance.sel(task="smnist", seed=0, phi=0.0)
+    assert drawn(other) == ([0.0], [float(reached)])
     assert drawn(not_reached)[0] == [0.0]
     assert not_reached.get_color() == TASK_COLORS["smnist"]
     assert "469 iterations" in footnote(figure)
     assert "not measured" not in footnote(figure)
-    assert "A, B: mean and range over seeds; open, not connected: MP not reached" in footnote(figure)
+    assert "A, B: mean and range over seeds; open triangles: MP not reached" in footnote(figure)
     solid, dashed = figure.axes[0].get_legend().get_lines()
     assert (solid.get_linestyle(), dashed.get_linestyle()) == ("-", "--")
     dash, gap = dashed._dash_pattern[1]

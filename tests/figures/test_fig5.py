@@ -62,22 +62,27 @@ def test_accuracy_is_drawn_as_mean_and_range(made):
 
 
 def test_fifteen_exponents_of_every_width_and_its_interval_are_drawn(made):
-    tree, _, (_, exponents, *_) = made
+    tree, figure, (*_, first, second, third, fourth) = made
     term = tree["variational_term"].running_exponent.isel(seed=0, r=0, checkpoint=0, trajectory=0)
     ranks = np.linspace(0, 29, EXPONENTS).round().astype(int)
-    for delta_r, color in zip(WIDTHS, colors(4), strict=True):
-        mine = [line for line in exponents.lines if line.get_color() == color]
-        running, bounds = mine[:EXPONENTS], mine[EXPONENTS:]
+    columns = (first, second, third, fourth)
+    for delta_r, color, ax in zip(WIDTHS, colors(4), columns, strict=True):
+        running, bounds, edge = ax.lines[:EXPONENTS], ax.lines[EXPONENTS:-1], ax.lines[-1]
+        assert {line.get_color() for line in running} == {color}
+        assert list(edge.get_ydata()) == [0.0, 0.0]
+        assert ax.get_title(loc="right") == rf"$\delta r={delta_r:g}$"
+        assert ax.get_ylim() == first.get_ylim()
         assert [drawn(line)[1] for line in running] == term.sel(delta_r=delta_r).values[:, ranks].T.tolist()
         expected = [np.log(0.96 - delta_r / 2), np.log(0.96 + delta_r / 2)]
-        assert [line.get_ydata()[0] for line in bounds] == (expected if delta_r else expected[:1])
+        assert [line.get_ydata()[0] for line in bounds] == pytest.approx(expected if delta_r else expected[:1])
         assert {line.get_linestyle() for line in bounds} == {"--"}
-    assert [text.get_text() for text in exponents.texts] == ["edge of\nchaos"]
-    assert [list(line.get_ydata()) for line in exponents.lines if line.get_color() == "0.15"] == [[0.0, 0.0]]
+    assert [[text.get_text() for text in ax.texts] for ax in columns] == [[], [], [], ["edge of\nchaos"]]
+    assert first.get_title(loc="left") == "B"
+    assert "B: log of the singular values of the variational term over t" in footnote(figure)
 
 
 def test_eigenvalues_and_gradients_of_the_untrained_networks_are_drawn(made):
-    tree, _, (_, _, curvature, gradients) = made
+    tree, _, (_, curvature, gradients, *_) = made
     eigenvalue = tree["hessian_spectrum"].eigenvalue.isel(seed=0, r=0, checkpoint=0)
     norms = tree["gradient_propagation"].gradient_norm.sel(norm="inf").isel(seed=0, r=0, checkpoint=0)
     for delta_r, color in zip(WIDTHS, colors(4), strict=True):
@@ -177,7 +182,7 @@ def test_untrained_networks_are_measured_and_drawn(tmp_path):
     }
     assert term.checkpoint.values.tolist() == [0]
     figure = SCRIPT.draw({"heterogeneity": tree})
-    homogeneous = [line for line in figure.axes[1].lines if line.get_color() == colors(2)[0]]
+    homogeneous = [line for line in figure.axes[3].lines if line.get_color() == colors(2)[0]]
     expected = term.running_exponent.sel(delta_r=0.0).squeeze().values[:, 0]
     assert drawn(homogeneous[0]) == ([2, 4, 6], expected.tolist())
     plt.close(figure)

@@ -82,6 +82,22 @@ def test_numbers_after_a_run_has_diverged_do_not_count():
     plt.close(figure)
 
 
+def test_panel_a_alone_is_against_log_r_on_request():
+    figure = SCRIPT.draw(data(), "log-r")
+    strength, angle = figure.axes
+    assert drawn(named(strength, LABELS["A"]))[0] == pytest.approx(np.log(R).tolist())
+    assert strength.get_xlabel() == r"$\log r$ (nats per step)"
+    assert drawn(named(angle, LABELS["A"]))[0] == PHI
+    plt.close(figure)
+
+
+def test_lines_can_be_told_apart_without_their_colours():
+    figure = SCRIPT.draw(data())
+    looks = {(line.get_marker(), line.get_linestyle()) for line in figure.axes[0].get_legend().get_lines()}
+    assert looks == {("o", "-"), ("s", "-"), ("D", "--")}
+    plt.close(figure)
+
+
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_the_sweeps_are_full_grids(name):
     protocol = PROTOCOLS[name]

@@ -7,7 +7,7 @@ from artists import drawn
 from figures.figB1 import EXPONENTS
 from figures.protocols import STRENGTH_CLASSES
 from figures.style import strength_color, strength_label
-from training_results import footnote, result
+from training_results import footnote, result, training
 
 R = [0.9, *STRENGTH_CLASSES]  # also one that is not drawn
 
@@ -15,12 +15,16 @@ R = [0.9, *STRENGTH_CLASSES]  # also one that is not drawn
 def data(lengths=(100, 400), last=500):
     checkpoints = [0, 250, last] if last else [0]
     grid = {"seed": [0], "r": R, "checkpoint": checkpoints}
+    learnt = {"seed": [0], "r": R}
     adding = {f"variational_term_{length}": variational_term(grid, rng=length) for length in lengths}
+    adding |= {f"training_{length}": training(learnt, rng=length, metric="rms") for length in lengths}
+    digits = {
+        "variational_term": variational_term({**grid, "checkpoint": [0, 938]}),
+        "training": training({**learnt, "seed": [0, 1]}),
+    }
     return {
         "adding_strength": result("adding_strength", adding, seeds=1),
-        "psmnist_strength": result(
-            "psmnist_strength", {"variational_term": variational_term({**grid, "checkpoint": [0, 938]})}, seeds=1
-        ),
+        "psmnist_strength": result("psmnist_strength", digits, seeds=1),
     }
 
 
@@ -80,18 +84,29 @@ def test_tasks_without_a_common_trained_checkpoint_are_drawn_before_training(dra
     assert "ADD100: a run diverged" in footnote(figure)
 
 
-def test_panels_have_scales_of_their_own_where_exponents_spread_after_training(draw):
+def test_scales_hold_all_networks_but_those_that_ended_at_chance(draw):
     trees = data()
-    term = trees["adding_strength"]["variational_term_400"]
-    term["running_exponent"] = term.running_exponent * xr.where(term.checkpoint == 500, 10, 1)
+    adding = trees["adding_strength"]
+    term = adding["variational_term_400"]
+    far = (term.checkpoint == 500) & (term.r == 1.01)
+    term["running_exponent"] = term.running_exponent * xr.where(far, 10, 1)
+    _, high = draw(trees).axes[3].get_ylim()
+    assert high > float(term.running_exponent.sel(r=1.01, checkpoint=500).isel(trajectory=0).max())
+    adding["training_400"].train_loss.loc[{"r": 1.01, "iteration": 10}] = 1001.0
     figure = draw(trees)
     limits = [ax.get_ylim() for ax in figure.axes]
-    (low, high), (lowest, highest) = limits[2:4]
-    assert highest - lowest > 2 * (high - low)
-    for ax in figure.axes[2:4]:
-        shown = max(np.max(line.get_ydata()) for line in ax.lines)
-        assert shown == pytest.approx(ax.dataLim.ymax)
-        assert ax.get_ylim()[1] < 1.2 * shown
-    assert limits[0] == limits[1]
-    assert "C and D have different vertical scales" in footnote(figure)
-    assert "A and B" not in footnote(figure)
+    assert limits[2] == limits[3]
+    kept = term.running_exponent.isel(seed=0, trajectory=0).sel(checkpoint=[0, 500])
+    kept = kept.where((kept.r != 1.01) | (kept.checkpoint == 0)).sel(r=list(STRENGTH_CLASSES))
+    ranks = np.linspace(0, 29, EXPONENTS).round().astype(int)
+    height = float(kept[..., ranks].max() - kept[..., ranks].min())
+    assert limits[3] == (
+        pytest.approx(float(kept[..., ranks].min()) - 0.05 * height),
+        pytest.approx(float(kept[..., ranks].max()) + 0.05 * height),
+    )
+    for ax, marked in zip(figure.axes[2:4], (False, True), strict=True):
+        mine = [line for line in ax.lines if line.get_color() == strength_color(1.01)][:EXPONENTS]
+        assert {(line.get_gid(), line.get_alpha()) for line in mine} == {("at chance", 0.5) if marked else (None, 1.0)}
+    assert "D: networks that ended at chance leave the axis" in footnote(figure)
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == [*map(strength_label, STRENGTH_CLASSES), "ended at chance", r"$\log r$"]

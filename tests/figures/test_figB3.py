@@ -1,3 +1,4 @@
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from analysis_results import hessian_spectrum
@@ -5,6 +6,7 @@ from analysis_results import hessian_spectrum
 from artists import drawn
 from figures.figB3 import iteration_colors
 from figures.protocols import PROTOCOLS, STRENGTH_CLASSES
+from figures.scripts import script
 from figures.style import strength_color
 from training_results import filled, footnote, named, result, training
 
@@ -19,9 +21,18 @@ def data(strengths=STRENGTH_CLASSES, adding=STRENGTH_CLASSES, seeds=2, checkpoin
     return {
         "residual_strength": result("residual_strength", images, seeds),
         "adding_strength": result(
-            "adding_strength", {"training_100": training({"seed": [0], "r": list(adding)}, (0, 250), rng=1)}, 1
+            "adding_strength",
+            {"training_100": training({"seed": [0], "r": list(adding)}, (0, 250, 500), rng=1, metric="rms")},
+            1,
         ),
     }
+
+
+def shown_ticks(ax):
+    """Labels of the vertical axis within the view."""
+    low, high = ax.get_ylim()
+    ax.figure.canvas.draw()
+    return [text.get_text() for text in ax.get_yticklabels() if low <= text.get_position()[1] <= high]
 
 
 def labels(ax):
@@ -33,7 +44,7 @@ def test_learning_of_all_strengths_on_both_tasks(draw):
     accuracy, rms, *_ = draw(trees).axes
     for ax, metric in (
         (accuracy, trees["residual_strength"]["training"].test_metric),
-        (rms, trees["adding_strength"]["training_100"].test_metric),
+        (rms, trees["adding_strength"]["training_100"].test_metric.sel(iteration=[250, 500])),  # trained
     ):
         for index, r in enumerate(STRENGTH_CLASSES):
             line, values = named(ax, f"{r:g}"), metric.sel(r=r).values
@@ -81,19 +92,54 @@ def test_small_changes_of_eigenvalues_look_small(draw):
     critical, subcritical = draw(trees).axes[2:]
     lower, upper = subcritical.get_ylim()
     assert upper / lower == pytest.approx(10)
-    assert np.sqrt(lower * upper) == pytest.approx(2.0, rel=0.05)
+    assert np.sqrt(lower * upper) == pytest.approx(2.0)
+    assert shown_ticks(subcritical) == ["1", "2", "5"]
     lower, upper = critical.get_ylim()
     shown = abs(trees["residual_strength"]["hessian_spectrum"].eigenvalue.sel(r=1.0025))
     assert lower < shown.min()
     assert upper > shown.max()
 
 
-@pytest.mark.parametrize(("smallest", "scale"), [(0.1, "linear"), (0.05, "log")])
-def test_rms_has_a_logarithmic_axis_where_it_spans_more_than_a_factor_of_ten(draw, smallest, scale):
+def test_rms_is_logarithmic_over_a_decade_without_untrained_networks(draw):
     trees = data()
-    trees["adding_strength"]["training_100"].test_metric[:] = 0.8
-    trees["adding_strength"]["training_100"].test_metric[0, 0, 1] = smallest
-    assert draw(trees).axes[1].get_yscale() == scale
+    trees["adding_strength"]["training_100"].test_metric[:] = [90.0, 0.3, 0.2]
+    ax = draw(trees).axes[1]
+    low, high = ax.get_ylim()
+    assert ax.get_yscale() == "log"
+    assert (high / low, low * high) == (pytest.approx(10), pytest.approx(0.3 * 0.2))
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_networks_that_ended_at_chance_are_dotted_and_pale(draw, lost):
+    trees = data(seeds=1)
+    if lost:
+        trees["residual_strength"]["training"].test_metric[0, 0, -1] = 0.11
+    accuracy, rms, critical, subcritical = draw(trees).axes
+    for line, marked in [
+        (named(accuracy, "0.95"), lost),
+        (named(accuracy, "1.0025"), False),
+        (named(subcritical, "0, untrained"), False),
+        (named(subcritical, "938"), lost),
+        (named(critical, "938"), False),
+    ]:
+        assert (line.get_gid(), line.get_alpha()) == (("at chance", 0.5) if marked else (None, None))
+    assert labels(subcritical) == ["0, untrained", "100", "300", "938"] + ["ended at chance"] * lost
+    assert labels(rms)[-1] == ("ended at chance" if lost else "1.01")
+
+
+@pytest.mark.parametrize(
+    ("against", "title", "names"),
+    [
+        ("r", "$r$", ["0.95", "0.995", "1.0025", "1.01"]),
+        ("log-r", r"$\log r$", ["-0.0513", "-0.00501", "0.0025", "0.00995"]),
+        ("distance", "$r - 1$", ["-0.05", "-0.005", "0.0025", "0.01"]),
+    ],
+)
+def test_the_legend_names_r_or_its_distance_to_the_edge_of_chaos(against, title, names):
+    figure = script("figB3").draw(data(), against)
+    assert labels(figure.axes[1]) == names
+    assert figure.axes[1].get_legend().get_title().get_text() == title
+    plt.close(figure)
 
 
 def test_diverged_runs_are_crossed_and_named(draw):
@@ -102,5 +148,5 @@ def test_diverged_runs_are_crossed_and_named(draw):
     trees["adding_strength"]["training_100"].status[0, 3] = "diverged"
     figure = draw(trees)
     (cross,) = [line for line in figure.axes[1].lines if line.get_marker() == "x"]
-    assert drawn(cross) == ([250.0], [float(trees["adding_strength"]["training_100"].test_metric[0, 3, 1])])
+    assert drawn(cross) == ([500.0], [float(trees["adding_strength"]["training_100"].test_metric[0, 3, 2])])
     assert "crosses: diverged" in footnote(figure)

@@ -2,6 +2,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.colors import to_hex
 
 from artists import drawn
 from figures.experiments.orthonormal import ORTHONORMAL
@@ -92,7 +93,12 @@ def test_the_colour_bar_is_beside_the_panels_it_applies_to(made):
     assert own.x0 > last.x1
     assert (own.y0, own.y1) == (pytest.approx(first.y0, abs=1), pytest.approx(first.y1, abs=1))
     assert own.y0 > random.get_window_extent().y1
-    assert bar.get_ylim() == (0, pytest.approx(3))
+    assert bar.get_ylim() == (-0.5, 2.5)  # a step for each angle
+    assert [text.get_text() for text in bar.get_yticklabels()] == ["0", "1", "3"]
+    (steps,) = bar.collections[-1:]
+    assert [to_hex(color) for color in steps.cmap(steps.norm([0, 1, 2]))] == [
+        line.get_color() for line in learning.lines
+    ]
 
 
 def test_gradients_of_four_angles_are_shown_where_there_are_more():

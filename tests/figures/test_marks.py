@@ -2,7 +2,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from figures.marks import margin_label, mark_diverged
+from figures.marks import (
+    ended_at_chance,
+    learning_curve,
+    legend_entries,
+    margin_label,
+    mark_diverged,
+    partly_at_chance,
+)
 from training_results import training
 
 
@@ -37,3 +44,38 @@ def test_labels_are_in_the_margin_at_the_height_of_their_value(ax):
     axes = ax.get_window_extent()
     assert drawn.x0 > axes.x1
     assert (drawn.y0 + drawn.y1) / 2 == pytest.approx(axes.y0 + 0.75 * axes.height, abs=2.0)
+
+
+def test_chance_is_that_of_the_report_at_the_end_of_training_or_a_loss_above_a_thousand():
+    sweep = training({"seed": [0, 1, 2, 3, 4]}, (0, 50, 100))
+    sweep.test_metric[:] = [[0.1, 0.9, 0.2], [0.1, 0.1, 0.21], [0.9, 0.15, np.nan], [0.1, 0.9, 0.8], [0.1, 0.9, 0.8]]
+    sweep.train_loss[:] = [[np.nan, 1, 1], [np.nan, 9e9, 1], [np.nan, 1, np.nan], [np.nan, 1, 1000], [1, 1, 1000.5]]
+    assert ended_at_chance(sweep).values.tolist() == [True, False, True, False, True]
+    assert (
+        partly_at_chance(sweep.expand_dims(r=[0.9, 1.0]), "r") == "ended at chance: 3 of 5 at r = 0.9, 3 of 5 at r = 1"
+    )
+    assert partly_at_chance(sweep.isel(seed=[1, 3]).expand_dims(r=[0.9]), "r") == ""
+    assert partly_at_chance(sweep.isel(seed=[0, 2]).expand_dims(r=[0.9]), "r") == ""
+    errors = training({"seed": [0, 1]}, metric="rms")
+    errors.test_metric[:, -1] = [0.95 / 6**0.5 - 1e-6, 0.95 / 6**0.5 + 1e-6]
+    assert ended_at_chance(errors).values.tolist() == [False, True]
+
+
+def test_learning_curves_of_networks_that_all_ended_at_chance_are_marked(ax):
+    sweep = training({"seed": [0, 1]})
+    sweep.test_metric[0, -1] = 0.1
+    assert learning_curve(ax, sweep, "blue", "one", linewidth=2.0) == 0
+    sweep.test_metric[1, -1] = 0.1
+    sweep.status[1] = "diverged"
+    assert learning_curve(ax, sweep, "red", "other", linewidth=2.0) == 1
+    kept, lost, cross = ax.lines
+    for line in (kept, lost):
+        np.testing.assert_array_equal(line.get_xdata(), sweep.iteration)
+        assert line.get_linewidth() == 2.0
+    np.testing.assert_allclose(lost.get_ydata(), sweep.test_metric.mean("seed"))
+    assert [(line.get_gid(), line.get_alpha()) for line in (kept, lost)] == [(None, None), ("at chance", 0.5)]
+    assert cross.get_marker() == "x"
+    handles, names = legend_entries(ax)
+    assert names == ["one", "other", "ended at chance"]
+    assert [handle.get_color() for handle in handles] == ["blue", "red", "0.15"]
+    assert [handle.get_linestyle() for handle in handles] == ["-", "-", "--"]  # dots are dashes of length one

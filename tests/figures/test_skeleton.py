@@ -14,6 +14,7 @@ from figures.experiments.base import Experiment
 from figures.measure import measure
 from figures.protocols import CHARACTERISTIC_FREQUENCY, PROTOCOLS, STRENGTH_CLASSES
 from figures.scripts import NAMES, produce, read, script
+from training_results import footnote
 from wcrnn_models.errors import UserError
 from wcrnn_models.training.config import TrainConfig
 
@@ -212,11 +213,45 @@ def test_captions_say_where_the_data_come_from():
     )
 
 
-def test_the_caption_is_on_the_figure():
+def test_the_caption_is_recorded_and_drawn_only_if_asked_for():
     figure, _ = style.panels(1, 1)
-    style.caption_line(figure, [tree_of()], "note")
-    assert figure.get_supxlabel() == "residual_strength: protocol cpu, 2 seeds, commit 0123456789. note"
+    style.set_caption(figure, [tree_of()], "note")
+    assert footnote(figure) == "residual_strength: protocol cpu, 2 seeds, commit 0123456789. note"
+    assert figure.texts == []
+    style.draw_caption(figure)
+    assert [text.get_text().replace("\n", " ") for text in figure.texts] == [footnote(figure)]
     plt.close(figure)
+
+
+def test_titles_are_in_the_middle_and_narrow_axes_share_one_letter():
+    figure, (first, second) = style.panels(1, 2)
+    style.title(first, "one")
+    assert (first.get_title(loc="left"), first.get_title(loc="center")) == ("A", "one")
+    narrow = style.side_by_side(second, 3)
+    assert figure.axes == [first, *narrow]
+    assert [ax.get_title(loc="left") for ax in narrow] == ["B", "", ""]
+    narrow[2].set_ylim(3, 7)
+    assert narrow[0].get_ylim() == (3, 7)
+    figure.canvas.draw()
+    places = [ax.get_position() for ax in narrow]
+    assert places[0].x1 < places[1].x0 < places[1].x1 < places[2].x0
+    assert len({round(place.y0, 9) for place in (first.get_position(), *places)}) == 1
+    with pytest.raises(ValueError, match="ax must be of a grid"):
+        style.side_by_side(figure.add_axes((0, 0, 1, 1)), 2)
+    plt.close(figure)
+
+
+def test_the_text_beside_a_figure_says_what_it_shows_and_where_its_data_come_from(tmp_path):
+    pdf, png, text = produce("figB2", tmp_path)
+    with_caption = produce("figB2", tmp_path / "captioned", caption=True)
+    assert [path.name for path in with_caption] == ["figB2.pdf", "figB2.png", "figB2.txt"]
+    assert with_caption[2].read_bytes() == text.read_bytes()
+    assert with_caption[1].read_bytes() != png.read_bytes()
+    said, commit = text.read_text(), read(("learning_rates",))["learning_rates"].attrs["commit"]
+    assert said.startswith("figB2: learning rate and coupling on the adding problem\n\nA, B: larger learning rate")
+    assert f"learning_rates: protocol cpu, 1 seed, commit {commit}. ADD100;" in said
+    assert said.endswith("\n")
+    assert commit.encode() not in pdf.read_bytes()
 
 
 def test_strengths_have_the_same_colours_everywhere():

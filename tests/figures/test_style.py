@@ -34,7 +34,8 @@ def test_captions_are_broken_between_parts_and_stay_within_the_figure(width):
     parts = [f"a part that says something of panel {letter}, $x ; y$" for letter in "ABCDEFGH"]
     with plt.style.context(STYLE):
         figure, _ = style.panels(1, 1, width=width)
-        style.caption_line(figure, [result()], style.notes(*parts))
+        style.set_caption(figure, [result()], style.notes(*parts))
+        style.draw_caption(figure)
         figure.canvas.draw()
     (text,) = [each for each in figure.texts if each.get_text() == figure.get_supxlabel()]
     assert text.get_fontsize() >= 6

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from figures.protocols import STRENGTH_CLASSES
 from figures.training_exponents import draw
+from training_results import footnote, training
 
 CHECKPOINTS = [0, 100, 300, 938]
 DIMS = ("seed", "r", "checkpoint", "trajectory", "exponent")
@@ -36,7 +37,8 @@ def tree(seeds: int, trajectories: int) -> xr.DataTree:
         },
         {"seed": range(seeds), "r": list(STRENGTH_CLASSES), "checkpoint": CHECKPOINTS},
     )
-    result = xr.DataTree.from_dict({"lyapunov_spectrum": spectrum, "network": network})
+    learnt = training({"seed": range(seeds), "r": list(STRENGTH_CLASSES)}, CHECKPOINTS)
+    result = xr.DataTree.from_dict({"lyapunov_spectrum": spectrum, "network": network, "training": learnt})
     result.attrs = {"experiment": "residual_strength", "protocol": "cpu", "seeds": seeds, "commit": "0123456789"}
     return result
 
@@ -81,8 +83,8 @@ def test_log_r_is_drawn_and_an_infinite_bound_leaves_the_view(drawn: tuple[Figur
         assert [text.get_text() for text in ax.texts] == ["bounds beyond the axis from iteration 100", r"$\log r$"]
         assert ax.get_xlim()[0] < 0  # points before training are whole
     assert figure.axes[3].get_xlabel() == "training iteration (linear up to 100, logarithmic beyond)"
-    assert "lines end" not in figure.get_supxlabel()
-    assert "protocol cpu" in figure.get_supxlabel()
+    assert "lines end" not in footnote(figure)
+    assert "protocol cpu" in footnote(figure)
     plt.close(figure)
 
 
@@ -103,6 +105,20 @@ def test_the_caption_says_why_lines_end() -> None:
     exponent[0, 3, 2:] = np.nan
     results["lyapunov_spectrum"]["lyapunov_exponent"] = exponent
     figure = draw({"residual_strength": results})
-    assert "lines end where a run diverged" in figure.get_supxlabel()
-    assert "first seed" in figure.get_supxlabel()
+    assert "lines end where a run diverged" in footnote(figure)
+    assert "first seed" in footnote(figure)
+    plt.close(figure)
+
+
+def test_exponents_of_a_network_that_ended_at_chance_are_marked_and_do_not_decide_the_view() -> None:
+    results = tree(1, 1)
+    results["training"].test_metric.loc[{"r": 1.01, "iteration": 938}] = 0.1
+    exponent = results["lyapunov_spectrum"].lyapunov_exponent.copy()
+    exponent.loc[{"r": 1.01}] = np.nextafter(math.log(1.01), 1)  # all equal, up to the last bit
+    results["lyapunov_spectrum"]["lyapunov_exponent"] = exponent
+    figure = draw({"residual_strength": results})
+    styles = [{(line.get_gid(), line.get_alpha()) for line in ax.lines[:3]} for ax in figure.axes]
+    assert styles == [{(None, None)}] * 3 + [{("at chance", 0.5)}]
+    np.testing.assert_allclose(figure.axes[3].get_ylim(), math.log(1.01) + 1.2 * np.array([-0.012, 0.012]), rtol=1e-6)
+    assert figure.legends[0].get_texts()[-1].get_text() == "ended at chance"
     plt.close(figure)

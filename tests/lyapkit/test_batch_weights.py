@@ -563,17 +563,42 @@ def test_what_cannot_be_joined_is_said() -> None:
     model, _, _ = configuration("MSE")
     batches = [(torch.rand(2, steps, 4, dtype=DOUBLE), torch.rand(2, steps, 3, dtype=DOUBLE)) for steps in (3, 5)]
     batches.append((torch.rand(1, 4, 4, dtype=DOUBLE), torch.rand(1, 4, 3, dtype=DOUBLE)))
-    ds = lyapkit.hessian_spectrum(model, batches, mean_of_squares, k=1)
-    expected = "not checked: outputs have the shapes (2, 3, 3) and (2, 5, 3)"
-    assert json.loads(ds.attrs["config_json"])["batch_weights"] == expected
-    ds = lyapkit.hessian_spectrum(model, batches[:1] + batches[2:], mean_of_squares, k=1)
-    expected = "not checked: outputs have the shapes (2, 3, 3) and (1, 4, 3)"
-    assert json.loads(ds.attrs["config_json"])["batch_weights"] == expected
+    for some, shapes in ((batches, "(2, 3, 3) and (2, 5, 3)"), (batches[::2], "(2, 3, 3) and (1, 4, 3)")):
+        with pytest.warns(UserWarning, match="nothing says that the batches.*batch_weight="):
+            ds = lyapkit.hessian_spectrum(model, some, mean_of_squares, k=1)
+        assert json.loads(ds.attrs["config_json"])["batch_weights"] == f"not checked: outputs have the shapes {shapes}"
     ignoring = [(inputs, torch.full(targets.shape[:2], -100)) for inputs, targets in batches]
     with pytest.raises(ValueError, match="negative integer -100"):
         lyapkit.hessian_spectrum(model, ignoring, lambda o, t: (o**2).mean(), k=1)
     ds = lyapkit.hessian_spectrum(model, batches, mean_of_squares, k=1, check=False)
     assert json.loads(ds.attrs["config_json"])["batch_weights"] == "not checked: check=False"
+
+
+def padded_mean(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the mean over all targets that are not 0, the padding."""
+    kept = (targets != 0).to(outputs)
+    return ((outputs - targets) ** 2 * kept).sum() / kept.sum()
+
+
+def test_padded_batches_of_unequal_lengths_do_not_pass_without_a_word() -> None:
+    """The dense Hessian of all targets that count needs batch_weight=; without it, a warning says so."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)).double()
+    batches = [(torch.randn(3, steps, 2, dtype=DOUBLE), torch.rand(3, steps, 1, dtype=DOUBLE)) for steps in (4, 6, 9)]
+    for _, targets in batches:
+        targets[1:, 2:] = 0.0
+    counts = torch.tensor([float((targets != 0).sum()) for _, targets in batches], dtype=DOUBLE)
+    hessians = torch.stack([dense_hessian(model, [batch], padded_mean) for batch in batches])
+    expected = torch.einsum("b,bij->ij", counts / counts.sum(), hessians)
+
+    def weight(targets: torch.Tensor) -> float:
+        return float((targets != 0).sum())
+
+    assert relative_error(matrix(model, batches, padded_mean, batch_weight=weight), expected) < 1e-9
+    for reduction, remedy in (("mean", "Say what a batch counts"), ("sum", "which is wrong for means")):
+        with pytest.warns(UserWarning, match=f"outputs have the shapes.*{remedy}"):
+            wrong = matrix(model, batches, padded_mean, reduction=reduction)
+        assert relative_error(wrong, expected) > 0.01
 
 
 def test_eigenvectors_of_other_batches_do_not_pass_by_the_check() -> None:
@@ -629,3 +654,59 @@ def test_a_loader_that_shuffles_is_read_once(regression) -> None:
     assert relative_error(found, dense_hessian(model, read, F.mse_loss)) < 1e-9
     whole = DataLoader(TensorDataset(inputs, targets), batch_size=3, shuffle=True, drop_last=True)
     assert relative_error(matrix(model, whole, F.mse_loss), expected) < 1e-9
+
+
+class TwoHeads(nn.Module):
+    """A network that returns two outputs as a tuple."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.one, self.two = nn.Linear(2, 3), nn.Linear(3, 1), nn.Linear(3, 2)
+
+    def forward(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        state = torch.tanh(self.body(inputs))
+        return self.one(state), self.two(state)
+
+
+def test_a_network_may_return_a_tuple_that_the_loss_takes() -> None:
+    def loss(outputs, targets):
+        return F.mse_loss(outputs[0], targets[0]) + F.mse_loss(outputs[1], targets[1])
+
+    torch.manual_seed(0)
+    model, inputs = TwoHeads().double(), torch.randn(7, 2, dtype=DOUBLE)
+    targets = torch.randn(7, 1, dtype=DOUBLE), torch.randn(7, 2, dtype=DOUBLE)
+    expected = dense_hessian(model, [(inputs, inputs)], lambda outputs, _: loss(outputs, targets))
+    assert relative_error(matrix(model, [(inputs, targets)], loss), expected) < 1e-9
+    batches = [(inputs[part], tuple(each[part] for each in targets)) for part in (slice(0, 5), slice(5, 7))]
+    assert relative_error(matrix(model, batches, loss, batch_weight=lambda t: len(t[0])), expected) < 1e-9
+    with pytest.raises(TypeError, match="built-in recurrent layers do, which the loss cannot take; give readout="):
+        matrix(nn.GRU(2, 3).double(), (torch.randn(4, 5, 2, dtype=DOUBLE), torch.zeros(4, 5, 3)), F.mse_loss)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "targets", "message"),
+    [
+        (torch.zeros(2, 3, dtype=DOUBLE), torch.tensor([0, 3]), "batch 2 of 3 cannot be taken.*out of bounds"),
+        (torch.zeros(2, 2, dtype=DOUBLE), torch.tensor([0, 1]), "batch 2 of 3 cannot be taken.*cannot be multiplied"),
+        (torch.zeros(2, 3, dtype=DOUBLE), torch.tensor([0]), "batch 2 of 3 cannot be taken.*batch_size"),
+    ],
+)
+@pytest.mark.parametrize("check", [True, False])
+def test_a_later_batch_that_cannot_be_taken_is_named(inputs, targets, message: str, check: bool) -> None:
+    model, good = nn.Linear(3, 3).double(), (torch.zeros(2, 3, dtype=DOUBLE), torch.tensor([0, 1]))
+    with pytest.raises(ValueError, match=message):
+        lyapkit.hessian_spectrum(model, [good, (inputs, targets), good], F.cross_entropy, k=1, check=check)
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        ([1, 2], "must be a function of the targets of a batch, got list"),
+        (lambda targets: None, "must return one number, got None"),
+        (lambda targets: targets, r"must return one number, got \(2, 3\)"),
+    ],
+)
+def test_batch_weights_that_are_no_numbers_are_refused(weight, message: str) -> None:
+    batch = torch.zeros(2, 3, dtype=DOUBLE), torch.zeros(2, 3, dtype=DOUBLE)
+    with pytest.raises(TypeError, match=message):
+        lyapkit.hessian_spectrum(nn.Linear(3, 3).double(), [batch, batch], F.mse_loss, k=1, batch_weight=weight)

@@ -10,7 +10,7 @@ from scipy.stats import t as student
 
 from lyapkit import lyapunov_spectrum, systems
 from lyapkit.lyapunov.dimensions import entropy_gradient, kaplan_yorke_dimension, kaplan_yorke_gradient
-from lyapkit.lyapunov.uncertainty import BatchMeans, probability_positive
+from lyapkit.lyapunov.uncertainty import MeanGrowth, probability_positive
 
 SIZE, STEPS, TRIALS = 3, 400, 1500
 SCALE = 0.75  # of the matrix entries: lambda_1 > 0 > lambda_1 + lambda_2, both by several errors
@@ -36,11 +36,13 @@ def covered(estimate: np.ndarray, error: np.ndarray, truth: float, freedom: int)
 def test_nominal_95_percent_intervals_cover_95_percent(products, rank: int) -> None:
     estimate, error = products.lyapunov_exponent.values[:, rank], products.standard_error.values[:, rank]
     freedom = products.attrs["error_degrees_of_freedom"]
-    assert freedom == math.isqrt(STEPS) - 1
+    assert freedom == 20  # a quarter of 80 batches of 5 steps
     assert 0.93 <= covered(estimate, error, exact()[rank], freedom) <= 0.97
     # and their widths are right, not merely large: T Var(lambda_i) = trigamma((N - i + 1)/2) / 4
     variance = float(polygamma(1, (SIZE - rank) / 2)) / 4 / STEPS
-    assert (error**2).mean() == pytest.approx(variance, rel=0.03)
+    told = np.isfinite(error)
+    assert told.mean() > 0.99
+    assert error[told].mean() == pytest.approx(math.sqrt(variance), rel=0.05)
     assert estimate.var(ddof=1) == pytest.approx(variance, rel=0.12)
 
 
@@ -76,9 +78,9 @@ def test_probabilities_are_calibrated() -> None:
 
 
 def test_probability_of_what_is_certain_or_unknown() -> None:
-    mean = torch.tensor([0.5, -0.5, 0.0, 0.5], dtype=torch.float64)
-    error = torch.tensor([0.0, 0.0, 0.0, math.inf], dtype=torch.float64)
-    assert probability_positive(mean, error, 19).tolist() == [1.0, 0.0, 0.5, 0.5]
+    mean = torch.tensor([0.5, -0.5, 0.0, 0.5, -math.inf], dtype=torch.float64)
+    error = torch.tensor([0.0, 0.0, 0.0, math.inf, math.nan], dtype=torch.float64)
+    assert probability_positive(mean, error, 19).tolist() == [1.0, 0.0, 0.5, 0.5, 0.0]
     found = probability_positive(torch.tensor([0.2]).double(), torch.tensor([0.1]).double(), 9)
     assert found.item() == pytest.approx(student.cdf(2.0, 9), abs=1e-7)
 
@@ -116,6 +118,6 @@ def test_correlated_growth_widens_the_error() -> None:
     series = torch.zeros_like(noise)
     for step in range(1, steps):
         series[step] = a * series[step - 1] + noise[step]
-    error = BatchMeans.of(series, torch.ones(steps, dtype=torch.float64)).standard_error()
+    error = MeanGrowth.of(series, torch.ones(steps, dtype=torch.float64)).errors().standard
     expected = 1 / (1 - a) ** 2 / steps
-    assert float((error**2).mean()) == pytest.approx(expected, rel=0.08)
+    assert float((error**2).mean()) == pytest.approx(expected, rel=0.12)

@@ -173,3 +173,35 @@ def test_analyze_takes_the_operator(case, operator: str) -> None:
     expected = hessian_spectrum(layer, data, mse_loss, k=3, **options)
     xr.testing.assert_equal(tree["hessian_spectrum"].to_dataset(), expected)
     assert json.loads(tree["hessian_spectrum"].attrs["config_json"])["operator"] == operator
+
+
+class Tied(nn.Module):
+    """An encoder and a decoder with the same weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.decoder = nn.Linear(3, 3), nn.Linear(3, 3)
+        self.decoder.weight = self.encoder.weight
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.decoder(torch.tanh(self.encoder(inputs)))
+
+
+@pytest.mark.parametrize("choice", ["decoder.*", ["decoder.weight", "*.bias"], lambda name, _: "decoder" in name, None])
+def test_tied_weights_are_chosen_by_each_of_their_names(choice) -> None:
+    model = Tied()
+    found = choose_parameters(dict(model.named_parameters(remove_duplicate=False)), choice)
+    assert found["encoder.weight"] is model.decoder.weight
+    assert "decoder.bias" in found
+    assert len(found) == len({id(tensor) for tensor in found.values()})
+    batch = torch.randn(4, 3), torch.randn(4, 3)
+    ds = hessian_spectrum(model, batch, mse_loss, k=1, parameters=choice)
+    assert [name for name, _ in json.loads(ds.attrs["config_json"])["parameters"]] == list(found)
+
+
+def test_a_predicate_of_one_argument_and_the_name_of_a_part_are_told_what_to_write() -> None:
+    available = dict(Tied().named_parameters())
+    with pytest.raises(TypeError, match=r"called as predicate\(name, tensor\), which it cannot take"):
+        choose_parameters(available, lambda name: True)
+    with pytest.raises(ValueError, match=r"Write \['encoder\.\*'\] for all parameters of a part"):
+        choose_parameters(available, "encoder")

@@ -61,6 +61,7 @@ def test_schema_fixes_shapes_and_types() -> None:
             flags = {
                 "kaplan_yorke_is_lower_bound": np.int8,
                 "converged": np.int8,
+                "error_reliable": np.int8,
                 "contains_pole": np.int8,
                 "fitted_steps": np.int64,
                 "frame_order": np.int64,

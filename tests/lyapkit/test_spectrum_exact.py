@@ -134,7 +134,9 @@ def test_gaussian_products_follow_newman(size: int) -> None:
     spread = ds.lyapunov_exponent.std("trajectory", ddof=1).values / error
     np.testing.assert_allclose(spread, 1, atol=0.4)
     assert abs((spread**2).mean() - 1) < 0.3
-    estimated = np.sqrt((ds.standard_error**2).mean("trajectory").values) / error
+    told = ds.error_reliable == 1
+    assert told.mean() > 0.99
+    estimated = np.sqrt((ds.standard_error**2).where(told).mean("trajectory").values) / error
     np.testing.assert_allclose(estimated, 1, atol=0.15)
 
 
@@ -176,7 +178,8 @@ def test_lstm_without_recurrent_weights_forgets_at_its_forget_gate(layer, k: int
     ds = lyapunov_spectrum(module, inputs, k=k, rng=0, transient=transient)
     if k == 8:
         np.testing.assert_allclose(ds.lyapunov_exponent.values[0], expected, atol=1e-12)
-        assert (ds.standard_error.values[0, 4:] == 0).all()
+        assert np.isnan(ds.standard_error.values[0, 4:]).all()
+        assert (ds.error_reliable.values[0, 4:] == 0).all()
         assert (ds.memory_timescale.values[0, 4:] == 0).all()
         assert ds.log_volume_residual.item() == 0
     else:

@@ -1,5 +1,6 @@
 """PyTorch's own losses: what is known of each is held against the loss itself."""
 
+import json
 from functools import partial
 
 import pytest
@@ -150,6 +151,8 @@ def test_only_what_computes_as_pytorchs_own_is_recognised() -> None:
     assert standard_loss(Renamed()).name == "Renamed"
     assert standard_loss(F.l1_loss).name == "l1_loss"
     assert standard_loss(nn.CrossEntropyLoss(reduction="sum", ignore_index=2).forward).reduction == "sum"
+    assert standard_loss(nn.MSELoss(reduction="sum").__call__).reduction == "sum"
+    assert standard_loss(partial(nn.CrossEntropyLoss(ignore_index=2))).ignore_index == 2
     strangers = {
         "lambda": lambda o, t: F.mse_loss(o, t),
         "another forward": Scaled(),
@@ -158,7 +161,9 @@ def test_only_what_computes_as_pytorchs_own_is_recognised() -> None:
         "swapped": partial(F.mse_loss, torch.zeros(2)),
         "weights of one batch": partial(F.mse_loss, weight=torch.ones(2)),
         "three arguments": nn.TripletMarginLoss(),
-        "partial of a module": partial(nn.MSELoss()),
+        "partial of a module with arguments": partial(nn.MSELoss(), torch.zeros(2)),
+        "another method": nn.MSELoss().extra_repr,
+        "forward of another class": Scaled().forward,
         "no loss": torch.sin,
     }
     assert [name for name, loss in strangers.items() if standard_loss(loss) is not None] == []
@@ -244,3 +249,50 @@ def test_broadcasting_that_changes_nothing_or_is_meant_is_left_alone() -> None:
     )
     right = lyapkit.gradient_propagation(LAYER, SEQUENCES, torch.zeros(4, 1).double(), F.mse_loss, readout=HEAD)
     torch.testing.assert_close(torch.tensor(meant.gradient_norm.values), torch.tensor(right.gradient_norm.values))
+
+
+def test_class_weights_are_seen_wherever_the_module_keeps_them() -> None:
+    """As a buffer, or as a parameter that replaces it."""
+
+    weights = torch.tensor([0.1, 1.0, 5.0], dtype=torch.float64)
+    buffer, parameter = nn.CrossEntropyLoss(weight=weights), nn.CrossEntropyLoss(weight=weights)
+    del parameter.weight
+    parameter.weight = nn.Parameter(weights, requires_grad=False)
+    torch.manual_seed(0)
+    model, inputs, targets = nn.Linear(3, 3).double(), normal(7, 3), torch.tensor([0, 0, 0, 1, 2, 1, 2])
+    expected = lyapkit.hessian_spectrum(model, (inputs, targets), buffer, k=3, rng=0).eigenvalue
+    batches = [(inputs[:4], targets[:4]), (inputs[4:], targets[4:])]
+    for loss in (buffer, parameter, buffer.__call__, partial(buffer)):
+        found = lyapkit.hessian_spectrum(model, batches, loss, k=3, rng=0)
+        assert found.eigenvalue.values == pytest.approx(expected.values, rel=1e-6)
+        assert json.loads(found.attrs["config_json"])["batch_weights"] == "standard loss"
+
+
+@pytest.mark.parametrize(
+    "loss", [lambda o, t: ((o - t) ** 2).mean(), lambda o, t: F.smooth_l1_loss(o, t)], ids=["squares", "smooth_l1_loss"]
+)
+@pytest.mark.filterwarnings("ignore:Using a target size")
+def test_a_loss_of_the_users_own_that_broadcasts_is_warned_of(loss) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 2), nn.Tanh(), nn.Linear(2, 1)).double()
+    inputs, targets = normal(5, 3), normal(5)
+    with pytest.warns(UserWarning, match=r"outputs \(5, 1\) and targets \(5,\) is .* with targets.reshape"):
+        wrong = lyapkit.hessian_spectrum(model, (inputs, targets), loss, k=1, rng=0)
+    right = lyapkit.hessian_spectrum(model, (inputs, targets[:, None]), loss, k=1, rng=0)
+    assert abs(float(wrong.eigenvalue[0] / right.eigenvalue[0]) - 1) > 0.01
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda o, t: ((o[:, 0] - t) ** 2).mean(),
+        lambda o, t: ((o[..., 0] - t) ** 2).mean(),
+        lambda o, t: ((o.squeeze(-1) - t) ** 2).mean(),
+        lambda o, t: ((o - t.reshape(o.shape)) ** 2).mean(),
+        lambda o, t: ((o.flatten() - t.flatten()) ** 2).mean(),
+    ],
+    ids=["column", "last", "squeezed", "reshaped", "flat"],
+)
+def test_a_loss_that_pairs_outputs_and_targets_itself_is_not(loss) -> None:
+    model = nn.Linear(3, 1).double()
+    lyapkit.hessian_spectrum(model, (normal(5, 3), normal(5)), loss, k=1, rng=0)

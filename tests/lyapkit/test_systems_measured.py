@@ -75,7 +75,7 @@ def test_trajectories_scatter_no_more_than_their_errors_say(measurements) -> Non
 
 @pytest.mark.slow
 def test_values_agree_within_the_scatter_of_trajectories(measurements) -> None:
-    """The sharper test for flows and other anticorrelated growth, whose batch means overestimate the error."""
+    """The sharper test for flows and other anticorrelated growth, whose errors rest on little."""
     for found in measurements:
         if found.system.tolerance is None and not np.isnan(found.spread).any():
             z = found.deviation / np.hypot(found.spread, found.system.uncertainty)

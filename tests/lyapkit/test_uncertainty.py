@@ -2,14 +2,25 @@
 
 import math
 
+import numpy as np
 import pytest
+import scipy.linalg
+import scipy.optimize
 import torch
+from scipy.stats import t as student
 from torch import Tensor
 
 from lyapkit.lyapunov.dimensions import entropy_rate, kaplan_yorke_dimension, memory_timescale
-from lyapkit.lyapunov.uncertainty import batch_means_error
+from lyapkit.lyapunov.long_run import ECHOES, PERSISTENCES, LongRun, _prior
+from lyapkit.lyapunov.stopping import FALSE_ALARM, compare_halves
+from lyapkit.lyapunov.uncertainty import Batches, MeanGrowth
 
 INF = math.inf
+SHAPES = (
+    [phi for phi in PERSISTENCES for _ in ECHOES],
+    [theta for _ in PERSISTENCES for theta in ECHOES],
+    _prior().tolist(),
+)
 
 
 def autoregressive(phi: float, steps: int, trials: int, seed: int = 0) -> Tensor:
@@ -21,54 +32,153 @@ def autoregressive(phi: float, steps: int, trials: int, seed: int = 0) -> Tensor
     return torch.stack(series)
 
 
+def errors(growth: Tensor, window: Tensor | None = None) -> Tensor:
+    window = torch.ones(len(growth)).double() if window is None else window
+    return MeanGrowth.of(growth, window).errors().standard
+
+
+def reference(growth: np.ndarray, split: int | None = None) -> list[tuple[float, float, float]]:
+    """Weight, variance of the sum, and degrees of freedom under each shape, by dense covariances of float64.
+
+    With a split, the sum is the difference of the means behind and before it, and each part has a mean of its own.
+    """
+    count = len(growth)
+    later = np.arange(count) >= (0 if split is None else split)
+    columns = np.ones((count, 1)) if split is None else np.stack((~later, later), axis=1).astype(float)
+    contrast = np.ones(count) if split is None else later / later.sum() - ~later / (~later).sum()
+    found = []
+    for phi, theta, prior in zip(*SHAPES, strict=True):
+        impulse = [1.0, *((phi + theta) * phi**lag for lag in range(4000))]  # of the moving average of infinite order
+        covariance = scipy.linalg.toeplitz([np.dot(impulse[: 4001 - lag], impulse[lag:]) for lag in range(count)])
+        inverse = np.linalg.inv(covariance)
+        information = columns.T @ inverse @ columns
+        projected = inverse - inverse @ columns @ np.linalg.solve(information, columns.T @ inverse)
+        rest, freedom = growth @ projected @ growth, count - columns.shape[1]
+        logarithm = np.linalg.slogdet(covariance)[1] + np.linalg.slogdet(information)[1] + freedom * math.log(rest)
+        found.append((math.log(prior) - logarithm / 2, rest / freedom * (contrast @ covariance @ contrast), freedom))
+    largest = max(weight for weight, _, _ in found)
+    return [(math.exp(weight - largest), variance, freedom) for weight, variance, freedom in found]
+
+
+def half_width(shapes: list[tuple[float, float, float]], tail: float) -> float:
+    weights, variances, freedoms = (np.array(column) for column in zip(*shapes, strict=True))
+
+    def beyond(x: float) -> float:
+        return float((weights * student.sf(x / np.sqrt(variances), freedoms)).sum() / weights.sum()) - tail
+
+    return float(scipy.optimize.brentq(beyond, 1e-9, 1e9))
+
+
+@pytest.mark.parametrize(("count", "phi"), [(12, 0.0), (40, 0.7), (40, -0.5)])
+def test_the_error_is_that_of_dense_covariances(count: int, phi: float) -> None:
+    """Restricted likelihood, posterior mixture and its 95 % interval, each written out in NumPy."""
+    growth = autoregressive(phi, count, 3)
+    means = MeanGrowth.of(growth, torch.ones(count).double())
+    quantile = student.isf(0.025, means.degrees_of_freedom)
+    for column in range(3):
+        expected = half_width(reference(growth[:, column].numpy()), 0.025) / count / quantile
+        found = means.errors()
+        assert means.degrees_of_freedom == count // 4
+        if found.hidden[column] <= 0.5:
+            assert float(found.standard[column]) == pytest.approx(expected, rel=2e-3)
+        else:
+            assert float(found.standard[column]) == INF
+
+
+def test_the_limit_of_half_differences_is_that_of_dense_covariances() -> None:
+    growth = autoregressive(0.3, 24, 1)
+    width = half_width(reference(growth[:, 0].numpy(), split=12), FALSE_ALARM / 2)
+    difference, _ = compare_halves(growth.unsqueeze(-1), torch.ones(24).double())
+    for scale, agrees in ((0.99, True), (1.01, False)):  # the width depends on the rest, not on the step
+        step = (scale * width - float(difference)) * (torch.arange(24) >= 12).double()
+        shifted, verdict = compare_halves((growth[:, 0] + step).reshape(24, 1, 1), torch.ones(24).double())
+        assert float(shifted) == pytest.approx(scale * width, rel=1e-9)
+        assert verdict.tolist() == [agrees]
+
+
+@pytest.mark.parametrize("count", [5, 17, 96])
+def test_many_series_at_once_are_treated_as_one_by_one(count: int) -> None:
+    series = autoregressive(0.5, count, 2 * count + 130)
+    columns = torch.stack((torch.ones(count), torch.arange(count) / count), dim=1).double()
+    together = LongRun.of(series, columns, columns[:, 1])
+    few = LongRun.of(series[:, :3], columns, columns[:, 1])
+    torch.testing.assert_close(together.variance[:, :3], few.variance, rtol=1e-9, atol=0)
+    torch.testing.assert_close(together.weight[:, :3], few.weight, rtol=1e-7, atol=1e-12)
+    torch.testing.assert_close(together.half_width(0.01)[:3], few.half_width(0.01), rtol=1e-6, atol=0)
+
+
 @pytest.mark.parametrize(("phi", "steps"), [(0.0, 400), (0.5, 2500), (0.8, 10000), (-0.5, 2500)])
-def test_batch_means_respect_autocorrelation(phi: float, steps: int) -> None:
+def test_errors_respect_autocorrelation(phi: float, steps: int) -> None:
     """sigma / ((1 - phi) sqrt(T)) in the limit; the textbook error is sqrt((1 + phi) / (1 - phi)) off."""
     growth = autoregressive(phi, steps, 400)
-    estimated = batch_means_error(growth, torch.ones(steps).double())
+    estimated = errors(growth)
     exact = 1 / (1 - phi) / math.sqrt(steps)
-    assert float(estimated.mean()) == pytest.approx(exact, rel=0.15)
+    assert float(estimated.median()) == pytest.approx(exact, rel=0.15)
     assert float(growth.mean(dim=0).std()) == pytest.approx(exact, rel=0.15)  # what it is an estimate of
     if phi:
         textbook = float((growth.std(dim=0) / math.sqrt(steps)).mean())
         assert abs(textbook / exact - 1) > 0.4
 
 
+@pytest.mark.parametrize("steps", [64, 500, 5000])
+def test_sums_that_do_not_wander_have_errors_that_fall_as_one_over_t(steps: int) -> None:
+    """Differences of independent numbers: the sum is the last minus the first, of variance 2."""
+    level = torch.randn(steps + 1, 300, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    estimated = errors(level.diff(dim=0))
+    assert float(estimated.mean()) == pytest.approx(math.sqrt(2) / steps, rel=0.25)
+
+
 @pytest.mark.parametrize("value", [0.0, -1.5])
 def test_constant_growth_has_no_error(value: float) -> None:
-    assert (
-        batch_means_error(torch.full((9, 2, 3), value, dtype=torch.float64), torch.ones(9).double()).tolist()
-        == [[0.0] * 3] * 2
-    )
+    found = MeanGrowth.of(torch.full((9, 2, 3), value, dtype=torch.float64), torch.ones(9).double()).errors()
+    assert found.standard.tolist() == [[0.0] * 3] * 2
+    assert found.hidden.tolist() == [[0.0] * 3] * 2
 
 
 @pytest.mark.parametrize("windows", [1, 2, 3])
 def test_with_fewer_than_four_windows_nothing_is_known(windows: int) -> None:
-    assert batch_means_error(torch.randn(windows, 2).double(), torch.ones(windows).double()).tolist() == [INF, INF]
+    found = MeanGrowth.of(torch.randn(windows, 2).double(), torch.ones(windows).double()).errors()
+    assert (found.standard.tolist(), found.hidden.tolist()) == ([INF, INF], [1.0, 1.0])
 
 
-def test_annihilated_directions_have_no_error() -> None:
-    growth = torch.tensor([[-INF, -INF, 1.0], [-INF, 0.0, 2.0], [-INF, 1.0, 1.0], [-INF, 2.0, 2.0]]).double()
-    assert batch_means_error(growth, torch.ones(4).double()).tolist() == [0.0, 0.0, 0.0]
+@pytest.mark.parametrize("windows", [2, 12])
+def test_annihilated_directions_have_no_error(windows: int) -> None:
+    """Nor do they spoil those of others, or of functions that do not depend on them."""
+    growth = torch.randn(windows, 3, generator=torch.Generator().manual_seed(1)).double()
+    growth[:, 0] = -INF
+    growth[0, 1] = -INF
+    means = MeanGrowth.of(growth, torch.ones(windows).double())
+    found = means.errors(torch.tensor([0.0, 0.0, 2.0]).double())
+    assert torch.isnan(found.standard).tolist() == [True, True, False, False]
+    assert found.hidden[:2].tolist() == [1.0, 1.0]
+    alone = errors(growth[:, 2:])
+    torch.testing.assert_close(found.standard[2:], torch.cat((alone, 2 * alone)), rtol=1e-9, atol=0)
 
 
-def test_batches_are_weighted_by_their_steps() -> None:
-    """Two batches of 2 and 3 steps grow by 3 and 9: mean 12/5, residuals -1.8 and 1.8, variance 2 * 6.48 / 25."""
-    growth, window = torch.tensor([[1.0], [2.0], [3.0], [6.0]]).double(), torch.tensor([1.0, 1.0, 2.0, 1.0]).double()
-    assert batch_means_error(growth, window).item() == pytest.approx(0.72, abs=1e-15)
+def test_batches_have_about_as_many_steps_each() -> None:
+    growth = torch.arange(1000).double().unsqueeze(-1)
+    batches = Batches.of(growth, torch.ones(1000).double())
+    assert sorted(set(batches.steps.tolist())) == [11.0, 12.0]
+    assert len(batches.steps) == 1000 // 11
+    assert float(batches.growth.sum()) == 1000 * 999 / 2
+    assert float(batches.growth[0]) == sum(range(int(batches.steps[0])))
+    few = Batches.of(growth[:70], torch.ones(70).double())
+    assert torch.equal(few.growth, growth[:70])
+
+
+def test_windows_of_unequal_length_are_joined_by_their_steps() -> None:
+    """Windows of 1, ..., 8, 8, ... steps: 40 batches of 8, with the short ones joined."""
+    window = torch.tensor([1.0, 1.0, 2.0, 4.0, *[8.0] * 39]).double()
+    batches = Batches.of(window.unsqueeze(-1), window)
+    assert batches.steps.tolist() == [8.0] * 40
+    assert batches.growth[:, 0].tolist() == [8.0] * 40
     # a constant rate has no error, however the steps are cut into windows
-    assert batch_means_error(-0.25 * window.unsqueeze(-1), window).item() == 0
-    # and one long window with the same rate weighs more than a short one
-    equal = batch_means_error(growth, torch.ones(4).double()).item()
-    assert equal == pytest.approx(0.5 * math.sqrt(2 * 2 * 9) / 2, abs=1e-15)
-
-
-def test_equal_windows_give_the_standard_deviation_of_batch_means() -> None:
-    growth = torch.randn(36, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    means = growth.reshape(6, 6).mean(dim=1)
-    assert batch_means_error(growth.unsqueeze(-1), torch.ones(36).double()).item() == pytest.approx(
-        float(means.std(correction=1)) / math.sqrt(6), rel=1e-13
-    )
+    assert float(errors(-0.25 * window.unsqueeze(-1), window)) == 0
+    # and independent steps have the same error, however they are cut
+    noise = autoregressive(0.0, 320, 200)
+    cut = torch.repeat_interleave(torch.arange(len(window)), window.long())
+    joined = torch.zeros(len(window), 200, dtype=torch.float64).index_add(0, cut, noise)
+    assert float(errors(joined, window).median()) == pytest.approx(1 / math.sqrt(320), rel=0.15)
 
 
 DIMENSIONS = {  # exponents, N, dimension, is it a lower bound

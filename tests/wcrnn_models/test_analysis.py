@@ -11,6 +11,7 @@ import torch
 import xarray as xr
 
 from lyapkit import curvature_operator, gradient_propagation, hessian_spectrum, lyapunov_spectrum, variational_term
+from lyapkit.lyapunov.uncertainty import MeanGrowth
 from wcrnn_models import (
     Predictions,
     TrainConfig,
@@ -225,7 +226,10 @@ def test_rows_combine_trajectories(tree) -> None:
     assert rows["largest"][0] == pytest.approx(spectrum.lyapunov_exponent.values[:, 0].mean())
     assert rows["largest"][1] == pytest.approx(np.sqrt((spectrum.standard_error.values[:, 0] ** 2).sum()) / 3)
     assert rows["mean"][0] == pytest.approx(spectrum.lyapunov_exponent.values.mean())
-    assert 0 < rows["mean"][1] < rows["largest"][1]
+    averaged = spectrum.local_growth.mean("exponent").transpose("step", "trajectory").values
+    window = torch.from_numpy(np.diff(spectrum.step.values, prepend=0)).double()
+    errors = MeanGrowth.of(torch.from_numpy(averaged) * window[:, None], window).errors().standard
+    assert rows["mean"][1] == pytest.approx(float(errors.square().sum().sqrt()) / 3)
     assert rows["smallest"][0] == pytest.approx(spectrum.lyapunov_exponent.values[:, -1].mean())
 
 

@@ -1,3 +1,5 @@
+import os
+import signal
 import time
 
 import pytest
@@ -39,3 +41,17 @@ def test_ctrl_c_is_not_taken_for_the_end_of_the_budget():
     with pytest.raises(KeyboardInterrupt) as raised, budget(60):
         raise KeyboardInterrupt
     assert not isinstance(raised.value, OutOfTime)
+
+
+def test_a_process_in_the_background_of_a_script_ends_in_time_too():
+    """Shells start it so that it ignores Ctrl-C; it goes on doing so, before and after."""
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    start = time.monotonic()
+    try:
+        with pytest.raises(OutOfTime), budget(0.5):  # noqa: PT012
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(30)
+        assert 0.5 <= time.monotonic() - start < 20
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, handler)

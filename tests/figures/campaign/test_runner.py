@@ -202,6 +202,19 @@ def test_two_processes_share_the_work(tmp_path):
     assert len(read_records(tmp_path / "records", "slow")) == 2
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_helpers_end_with_the_main_process(tmp_path, number):
+    process = start(tmp_path, "--threads", "2")
+    deadline = time.monotonic() + 120
+    while len(list((tmp_path / "runs").glob("*/attempts.jsonl"))) < 2:  # both are training
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(number)
+    process.communicate(timeout=20)  # until all that hold its output have ended
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_many_networks_are_trained_together_on_a_gpu(tmp_path):

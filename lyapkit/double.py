@@ -1,0 +1,77 @@
+"""Steps in double precision, whatever types they close over or convert to."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+COARSE = frozenset(
+    getattr(torch, name)
+    for name in ("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz")
+    if hasattr(torch, name)
+)
+"""Types of two or three digits."""
+
+WIDE = frozenset((torch.float64, torch.complex128))
+
+
+class InDouble(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Carry out every operation in float64 or complex128: weights, constants and conversions to other types too.
+
+    Attributes:
+        coarse: the types in half precision or less that were asked for.
+        needed: something was not in double precision by itself.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.coarse: set[torch.dtype] = set()
+        self.needed = False
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """One operation."""
+        named = dict(kwargs or {})
+        if func._schema.is_mutable:  # what is written into stays what it is
+            written = {
+                part.name for part in func._schema.arguments if part.alias_info is not None and part.alias_info.is_write
+            }
+            places = zip(args, func._schema.arguments, strict=False)
+            given = [value if part.name in written else self._wider(value) for value, part in places]
+            return func(*given, **{k: value if k in written else self._wider(value) for k, value in named.items()})
+        given = [self._wider(value) for value in args]
+        return self._wider(func(*given, **{name: self._wider(value) for name, value in named.items()}))
+
+    def _wider(self, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            wide = self._widest(value.dtype)
+            return value if wide == value.dtype else value.to(wide)
+        if isinstance(value, torch.dtype):
+            return self._widest(value)
+        if isinstance(value, list | tuple):
+            return type(value)(self._wider(part) for part in value) if type(value) in (list, tuple) else value
+        return value
+
+    def _widest(self, dtype: torch.dtype) -> torch.dtype:
+        if dtype in WIDE or not (dtype.is_floating_point or dtype.is_complex):
+            return dtype
+        self.needed = True
+        if dtype in COARSE:
+            self.coarse.add(dtype)
+        return torch.complex128 if dtype.is_complex else torch.float64
+
+
+@contextmanager
+def in_double() -> Iterator[InDouble]:
+    """Open `InDouble`, with compiled modules as they were before they were compiled."""
+    with ExitStack() as stack:
+        if "torch._dynamo" in sys.modules:  # nothing is compiled without
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        yield stack.enter_context(InDouble())

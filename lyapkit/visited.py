@@ -1,0 +1,85 @@
+"""Some of the states of a run, kept while it goes, to look at the map there again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+GOLDEN = 0.6180339887498949
+"""Multiples of this number modulo 1 fill the unit interval evenly, and keep step with no period of the inputs."""
+
+MOST_STEPS, LEAST_STEPS, NUMBERS = 48, 6, 20_000
+"""How many steps are kept: so many that their states hold about ``NUMBERS`` numbers."""
+
+PER_STEP = 3
+"""Trajectories of a step that are kept."""
+
+
+@dataclass(frozen=True)
+class Visit:
+    """States that a run went through at one step.
+
+    Attributes:
+        step: the step that starts there, counted from 1.
+        trajectories: which ones, shape (p,).
+        states: shape (p, N).
+        inputs: of the step, shape (p, M), or None.
+    """
+
+    step: int
+    trajectories: Tensor
+    states: Tensor
+    inputs: Tensor | None
+
+
+class Visited:
+    """Keep the first state, the last one, and some that are spread evenly over what lies between.
+
+    A step t is kept where t times the golden ratio, modulo 1, is among the smallest. These steps are spread evenly over
+    the run, however long it turns out to be, and are the same ones when the run is done again.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[int, Visit] = {}
+        self._last: Visit | None = None
+
+    @property
+    def visits(self) -> list[Visit]:
+        """What has been kept, in the order of the steps."""
+        last = [] if self._last is None else [self._last]
+        return sorted({visit.step: visit for visit in (*self._kept.values(), *last)}.values(), key=lambda one: one.step)
+
+    def take(self, states: Tensor, inputs: Tensor | None, done: int, active: Tensor | None = None) -> None:
+        """Look through consecutive states of a run.
+
+        Args:
+            states: shape (L, B, N).
+            inputs: shape (L, B, M), or None.
+            done: steps done before the first of them.
+            active: which trajectories do each step, shape (L, B); None when all do.
+        """
+        length, batch, size = states.shape
+        room = max(LEAST_STEPS, min(MOST_STEPS, NUMBERS // max(1, size * min(batch, PER_STEP))))
+        priority = torch.arange(done, done + length, dtype=torch.float64, device="cpu").mul_(GOLDEN).frac_()
+        # beyond the largest that is kept a step need not be looked at, once there are enough
+        worst = max((step - 1) * GOLDEN % 1 for step in self._kept) if len(self._kept) >= room else 1.0
+        for index in (priority <= worst).nonzero().flatten().tolist():
+            self._kept[done + index + 1] = _visit(states, inputs, done, index, active)
+            if len(self._kept) > room:
+                del self._kept[max(self._kept, key=lambda step: (step - 1) * GOLDEN % 1)]
+        if self._last is None or done + length >= self._last.step:
+            self._last = _visit(states, inputs, done, length - 1, active)
+
+
+def _visit(states: Tensor, inputs: Tensor | None, done: int, index: int, active: Tensor | None) -> Visit:
+    batch, step = states.shape[1], done + index + 1
+    running = torch.arange(batch, device=states.device) if active is None else active[index].nonzero().flatten()
+    count = min(PER_STEP, len(running))
+    offsets = [(step + number * len(running) // count) % len(running) for number in range(count)]
+    chosen = running[offsets]
+    # copies: a view would keep the whole stretch in memory
+    return Visit(
+        step, chosen, states[index, chosen].detach(), None if inputs is None else inputs[index, chosen].detach()
+    )

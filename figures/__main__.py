@@ -13,6 +13,7 @@ import tyro
 from figures.campaign.command import main as measure
 from figures.command import RUNS, command, make_directory, results_directory
 from figures.protocols import PROTOCOLS, ProtocolName
+from figures.report.command import main as report
 from figures.scales import Against
 from wcrnn_models.cli.main import SUCCESS
 from wcrnn_models.errors import UserError, suggestion
@@ -72,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else list(arguments)
     if given[:1] == ["measure"]:
         return measure(given[1:])
+    if given[:1] == ["report"]:
+        return report(given[1:])
     return command("figures", Arguments, given, _run)
 
 

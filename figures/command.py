@@ -1,4 +1,4 @@
-"""What ``python -m figures`` and ``python -m figures.report`` share: mistakes in one line, and where results go."""
+"""What the commands ``python -m figures`` share: mistakes in one line, and where results go."""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ from types import MappingProxyType
 from figures.compact import compact
 from figures.experiments import EXPERIMENTS
 from figures.experiments.base import Training
-from figures.experiments.costs import Costs
 from figures.protocols import Protocol
 from lyapkit import save
 from wcrnn_models.tasks.datasets import DATA_SETS
@@ -49,9 +48,7 @@ def _tasks(name: str, protocol: Protocol) -> set[str]:
     experiment = EXPERIMENTS[name]
     if isinstance(experiment, Training):
         return {config.task for config in experiment.trainings(protocol)}
-    if isinstance(experiment, Costs):
-        return {config.task for config in experiment.tasks(protocol).values()}
-    return {"smnist"} if name == "curvature_over_time" else set()
+    return {"smnist"} if name in ("curvature_over_time", "untrained") else set()
 
 
 def measure(name: str, protocol: Protocol, runs: Path, data: Path, workers: int | None = None) -> Path:

@@ -93,7 +93,9 @@ def _read(name: str, folder: Path) -> xr.DataTree:
 def _remedy(experiment: str, folder: Path) -> str:
     """The command that measures a result file; the shipped ones are not replaced."""
     figure = next((name for name in NAMES if experiment in script(name).needs), None)
-    command = f"python -m figures {figure}" if figure else "python -m figures.report"
+    if figure is None:
+        return f"measure it with python -m figures report --measure --data {folder}"
+    command = f"python -m figures {figure}"
     place = "" if folder.resolve() == DATA.resolve() else f" --data {folder}"
     return f"measure it with {command}{place} --protocol quick, cpu or paper"
 

@@ -11,7 +11,9 @@ from figures.campaign.analyses import Analysis, curvature, exponents, gradients,
 from figures.campaign.rates import Rates
 from figures.protocols import CHARACTERISTIC_FREQUENCY
 from wcrnn_models.names import LossName
+from wcrnn_models.sweeps.assemble import By
 from wcrnn_models.training.config import TrainConfig
+from wcrnn_models.training.networks import network_fields
 from wcrnn_models.training.presets import preset
 
 SEEDS = (0, 1, 2)
@@ -39,6 +41,15 @@ FORM_ANGLES = (0.5, 1.0, 1.5, 2.0, 2.5)
 WIDTHS = (0.0, 0.04, 0.06, 0.08, 0.12)
 CENTRE = 0.96
 """Widths delta_r and centre r_0 of heterogeneous residuals (Fig. 5)."""
+
+EDGE, EDGE_WIDTHS = 0.99, (0.0, 0.01, 0.04)
+"""The same near the edge of chaos."""
+
+SPLIT = (0.98, 0.995, 1.0025)
+"""Residual strengths of the networks whose Hessian is split into its two terms."""
+
+TABLE_2 = ("elman-res-clip", "elman-wc", "wcrnn-best", "wcrnn-no-tanh", "lstm")
+"""Networks of Table 2 of about 10,000 parameters."""
 
 COUPLINGS = (1e-4, 1e-3, 1e-2, 1e-1, 3e-1)
 SIZES = (50, 100, 200)
@@ -68,6 +79,7 @@ class Stage:
         dimensions: Fields of `TrainConfig` in which the trainings differ.
         needs: Stages that must be complete before, because they choose learning rates.
         analyses: Returns what is measured of the networks of a training.
+        by: Whether the trainings are a full grid over the dimensions; if not, results have one dimension ``run``.
     """
 
     name: str
@@ -76,6 +88,7 @@ class Stage:
     dimensions: tuple[str, ...]
     needs: tuple[str, ...] = ()
     analyses: Callable[[TrainConfig], tuple[Analysis, ...]] = lambda config: ()
+    by: By = "grid"
 
 
 def image(task: Literal["smnist", "psmnist"], *, epochs: int, learning_rate: float, **fields: Any) -> TrainConfig:
@@ -111,9 +124,9 @@ def rotation(multiple: float) -> dict[str, Any]:
     return {"residual": "rotation", "phi": multiple * CHARACTERISTIC_FREQUENCY, "r": 1.0}
 
 
-def heterogeneous(width: float) -> dict[str, Any]:
+def heterogeneous(width: float, centre: float = CENTRE) -> dict[str, Any]:
     """Return the fields of a heterogeneous residual."""
-    return {"residual": "heterogeneous", "r": CENTRE, "delta_r": width}
+    return {"residual": "heterogeneous", "r": centre, "delta_r": width}
 
 
 def strength_analyses(config: TrainConfig) -> tuple[Analysis, ...]:
@@ -377,5 +390,160 @@ STAGES = (
         ],
         ("seed", "task", "residual"),
         analyses=lambda config: (exponents("ends"),),
+    ),
+    Stage(
+        "gauss_newton",
+        "the two terms of the Hessian before and after training, of networks of the stage smnist_strength",
+        lambda rates: [
+            image("smnist", epochs=3, r=r, seed=seed, learning_rate=rates.of("rate_pilot", r=r), save_at=SAVED)
+            for seed, r in product(SEEDS, SPLIT)
+        ],
+        ("seed", "r"),
+        ("rate_pilot",),
+        analyses=lambda config: (
+            curvature("ggn_recurrent", "ends", k=5, operator="ggn"),
+            curvature("residual_recurrent", "ends", k=5, operator="residual"),
+        ),
+    ),
+    Stage(
+        "coupling_range",
+        "the range of the coupling gamma on sMNIST, r = 0.995, for several instances",
+        lambda rates: [
+            image("smnist", epochs=1, coupling=coupling, seed=seed, learning_rate=rates.of("rate_pilot", r=0.995))
+            for seed, coupling in product(SEEDS, COUPLINGS)
+        ],
+        ("seed", "coupling"),
+        ("rate_pilot",),
+    ),
+    Stage(
+        "size_range",
+        "independence of the number of units on sMNIST, r = 0.995, for several instances",
+        lambda rates: [
+            image("smnist", epochs=1, hidden_size=size, seed=seed, learning_rate=rates.of("rate_pilot", r=0.995))
+            for seed, size in product(SEEDS, SIZES)
+        ],
+        ("seed", "hidden_size"),
+        ("rate_pilot",),
+    ),
+    Stage(
+        "batch_range",
+        "independence of the batch size on sMNIST, r = 0.995, for several instances",
+        lambda rates: [
+            image("smnist", epochs=1, batch_size=size, seed=seed, learning_rate=rates.of("rate_pilot", r=0.995))
+            for seed, size in product(SEEDS, BATCHES)
+        ],
+        ("seed", "batch_size"),
+        ("rate_pilot",),
+    ),
+    Stage(
+        "adding_rates",
+        "ADD100, r = 0.995, at the learning rates and couplings of Fig. B.2",
+        lambda rates: [
+            adds(100, epochs=10, r=0.995, seed=seed, learning_rate=rate, coupling=coupling)
+            for seed, rate, coupling in product(SEEDS, (0.1, 0.01), (0.01, 0.001))
+        ],
+        ("seed", "learning_rate", "coupling"),
+    ),
+    Stage(
+        "heterogeneity_edge_pilot",
+        "learning rates on sMNIST by heterogeneity near the edge of chaos",
+        lambda rates: [
+            rate_pilot(learning_rate=rate, **heterogeneous(width, EDGE))
+            for width, rate in product(EDGE_WIDTHS, FEWER_IMAGE_RATES)
+        ],
+        ("delta_r", "learning_rate"),
+    ),
+    Stage(
+        "heterogeneity_edge",
+        "sMNIST against the heterogeneity of the residual near the edge of chaos",
+        lambda rates: [
+            image(
+                "smnist",
+                epochs=1,
+                seed=seed,
+                learning_rate=rates.of("heterogeneity_edge_pilot", delta_r=width),
+                **heterogeneous(width, EDGE),
+            )
+            for seed, width in product(SEEDS, EDGE_WIDTHS)
+        ],
+        ("seed", "delta_r"),
+        ("heterogeneity_edge_pilot",),
+    ),
+    Stage(
+        "form_informed_pilot",
+        "learning rates on sMNIST of informed networks of types A and B",
+        lambda rates: [
+            rate_pilot(form=form, learning_rate=rate, **INFORMED)
+            for form, rate in product(("A", "B"), FEWER_IMAGE_RATES)
+        ],
+        ("form", "learning_rate"),
+    ),
+    Stage(
+        "form_informed",
+        "sMNIST with informed networks of types A and B",
+        lambda rates: [
+            image(
+                "smnist",
+                epochs=1,
+                form=form,
+                seed=seed,
+                learning_rate=rates.of("form_informed_pilot", form=form),
+                **INFORMED,
+            )
+            for form, seed in product(("A", "B"), SEEDS)
+        ],
+        ("form", "seed"),
+        ("form_informed_pilot",),
+    ),
+    Stage(
+        "table2_pilot",
+        "learning rates on sMNIST of the networks of Table 2",
+        lambda rates: [
+            rate_pilot(learning_rate=rate, **network_fields(name)) for name, rate in product(TABLE_2, FEWER_IMAGE_RATES)
+        ],
+        ("model", "form", "nonlinearity", "learning_rate"),
+        by="run",
+    ),
+    Stage(
+        "table2",
+        "the networks of Table 2 on sMNIST, each at its own learning rate",
+        lambda rates: [
+            image(
+                "smnist",
+                epochs=1,
+                seed=seed,
+                learning_rate=rates.of("table2_pilot", **network_fields(name)),
+                **network_fields(name),
+            )
+            for name, seed in product(TABLE_2, SEEDS)
+        ],
+        ("model", "form", "nonlinearity", "seed"),
+        ("table2_pilot",),
+        by="run",
+    ),
+    Stage(
+        "psmnist_scalar",
+        "homogeneous networks without rotation on psMNIST, for ten epochs",
+        lambda rates: [
+            image("psmnist", epochs=10, r=r, seed=seed, learning_rate=COMMON_RATE)
+            for seed, r in product(SEEDS, (0.995, 1.0))
+        ],
+        ("seed", "r"),
+    ),
+    Stage(
+        "psmnist_half_angle",
+        "homogeneous rotations by half of the characteristic frequency on psMNIST, for ten epochs",
+        lambda rates: [
+            image("psmnist", epochs=10, seed=seed, learning_rate=COMMON_RATE, **rotation(0.5)) for seed in SEEDS
+        ],
+        ("seed",),
+    ),
+    Stage(
+        "informed_add200",
+        "informed heterogeneous networks beside homogeneous ones on ADD200",
+        lambda rates: [
+            adds(200, epochs=20, seed=seed, **fields) for seed in SEEDS for fields in (INFORMED, {"r": 0.995})
+        ],
+        ("seed", "residual"),
     ),
 )

@@ -26,15 +26,15 @@ def status(campaign: Campaign) -> str:
     """
     records = campaign.read()
     left = campaign.left(records)
-    speed = _speeds(record for stage in records.values() for record in stage)
+    measured = speeds(record for stage in records.values() for record in stage)
     rows, total = [], 0.0
     for stage in campaign.stages:
         waiting = left[stage.name]
         running = sum(_begun(campaign.runs, config) for config in waiting)
-        seconds = sum(_seconds(config, speed) for config in waiting)
-        total += seconds
+        cost = sum(seconds(config, measured) for config in waiting)
+        total += cost
         needs = ", ".join(need for need in stage.needs if left[need])
-        row = [stage.name, len(records[stage.name]), running, len(waiting) - running, f"{seconds / 3600:.1f}", needs]
+        row = [stage.name, len(records[stage.name]), running, len(waiting) - running, f"{cost / 3600:.1f}", needs]
         rows.append([str(cell) for cell in row])
     text = table(["stage", "done", "begun", "left", "hours", "waits for"], rows)
     return (
@@ -60,18 +60,24 @@ def _kind(config: TrainConfig) -> tuple[object, ...]:
     return config.task, config.length, config.model, config.form, config.hidden_size, config.batch_size
 
 
-def _speeds(records: Iterable[Record]) -> Mapping[tuple[object, ...], float]:
-    """Return the median seconds of an iteration by kind."""
+def speeds(records: Iterable[Record]) -> Mapping[tuple[object, ...], float]:
+    """Return the median seconds of an iteration, by what it depends on: task, network and batch."""
     measured: dict[tuple[object, ...], list[float]] = {}
     for record in records:
         measured.setdefault(_kind(record.config), []).append(record.seconds_per_iteration)
     return {kind: _median(values) for kind, values in measured.items()}
 
 
-def _seconds(config: TrainConfig, speeds: Mapping[tuple[object, ...], float]) -> float:
+def seconds(config: TrainConfig, measured: Mapping[tuple[object, ...], float]) -> float:
+    """Return how long a training takes on one thread, estimated from `speeds`.
+
+    Args:
+        config: What to train.
+        measured: What `speeds` gives.
+    """
     steps = config.length or {"scifar10": 1024}.get(config.task, 784)
     guess = STEP_SECONDS * steps * config.batch_size / 128 * (config.hidden_size / 100) ** 2
-    return iterations(config) * speeds.get(_kind(config), guess)
+    return iterations(config) * measured.get(_kind(config), guess)
 
 
 def _median(values: Sequence[float]) -> float:

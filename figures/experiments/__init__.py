@@ -9,7 +9,6 @@ from figures.experiments.adding_strength import ADDING_STRENGTH
 from figures.experiments.architecture_spectra import ARCHITECTURE_SPECTRA
 from figures.experiments.architectures import ARCHITECTURES
 from figures.experiments.base import Experiment, Measurement
-from figures.experiments.costs import COSTS
 from figures.experiments.coupling_law import COUPLING_LAW
 from figures.experiments.curvature_over_time import CURVATURE_OVER_TIME
 from figures.experiments.digit import DIGIT
@@ -22,6 +21,7 @@ from figures.experiments.psmnist_strength import PSMNIST_STRENGTH
 from figures.experiments.residual_strength import RESIDUAL_STRENGTH
 from figures.experiments.rotations import ROTATIONS
 from figures.experiments.smaller_learning_rate import SMALLER_LEARNING_RATE
+from figures.experiments.untrained import UNTRAINED
 
 _ALL: tuple[Measurement, ...] = (
     RESIDUAL_STRENGTH,
@@ -36,10 +36,10 @@ _ALL: tuple[Measurement, ...] = (
     INFORMED,
     ARCHITECTURES,
     DIGIT,
-    COSTS,
     COUPLING_LAW,
     CURVATURE_OVER_TIME,
     ARCHITECTURE_SPECTRA,
+    UNTRAINED,
 )
 
 EXPERIMENTS: Mapping[str, Measurement] = MappingProxyType({each.name: each for each in _ALL})

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
-import xarray as xr
+from numpy.typing import ArrayLike
 
-Verdict = Literal["reproduced", "partly", "not reproduced", "not decided", "not run at full protocol", "not run"]
+from figures.report.evidence import Evidence
+from figures.report.intervals import FEWEST, Estimate, Unit, estimate, instances_needed
 
-RULES = """\
-Every claim is judged by comparisons, each of which holds, fails, or is not decided: because networks have not learnt
-anything, because two results differ by less than the margins below, because a task was not run, or because only the
-full training can give the numbers that are compared. The verdict is the first of these that applies:
+Verdict = Literal["reproduced", "partly", "not reproduced", "open"]
 
-1. *not run*: no result file that the claim needs exists;
-2. *not run at full protocol*: no comparison is decided, and some results are of a shorter protocol than `paper`;
-3. *not decided*: no comparison is decided, and all results are of the protocol `paper`;
-4. *reproduced*: all comparisons hold;
-5. *not reproduced*: all comparisons that are decided fail;
-6. *partly*: some comparisons hold, and others fail or are not decided.
+VERDICTS: tuple[Verdict, ...] = ("reproduced", "partly", "not reproduced", "open")
 
-Results of the protocols `quick` and `cpu` come from shorter trainings and fewer network instances than the paper's:
-verdicts on claims about learning then say what these show."""
+WAITING = "trainings or measurements are missing"
+TOO_FEW = f"fewer than {FEWEST} instances"
+NOT_TOLD_APART = "the interval does not decide it"
+NOT_FAIR = "it fails, but not every network had a learning rate of its own"
 
 
 @dataclass(frozen=True)
@@ -31,16 +26,123 @@ class Check:
     """One comparison.
 
     Attributes:
-        measured: What was compared, with its numbers.
-        holds: Whether it came out as claimed; None if that is not decided.
+        what: What was compared.
+        measured: The numbers.
+        holds: Whether it came out as claimed; None if that is open.
+        instances: How many networks, or pairs of them, it rests on.
+        interval: Of the number that decides it.
+        reason: Why it is open; empty otherwise.
+        needed: Instances that would decide it, as far as the spread tells; None if that is not known.
     """
 
+    what: str
     measured: str
     holds: bool | None
+    instances: int
+    interval: str = ""
+    reason: str = ""
+    needed: int | None = None
+
+    def with_note(self, note: str) -> Check:
+        """Return the check with further numbers that have no part in the decision."""
+        return replace(self, measured=f"{self.measured}; {note}")
 
 
-Data = Mapping[str, xr.DataTree]
-"""Result files by experiment, those that exist."""
+def above(
+    what: str,
+    values: ArrayLike,
+    unit: Unit,
+    *,
+    threshold: float = 0.0,
+    reason: str = "",
+    fair: bool = True,
+    resolution: float = 0.0,
+    label: str = "",
+) -> Check:
+    """Return the check that a mean over instances lies above a threshold.
+
+    Args:
+        what: What is compared.
+        values: One for each instance; NaN where there is none.
+        unit: Of the values.
+        threshold: The interval must lie above it for the check to hold, and below it for the check to fail.
+        reason: Why the values decide nothing; empty if they may.
+        fair: Whether each network had the learning rate that suits it; if not, the check cannot fail.
+        resolution: What each value may be off, because it was measured at intervals.
+        label: Precedes the numbers.
+    """
+    found = estimate(values).widened(resolution)
+    outcome = True if found.low > threshold else False if found.high < threshold else None
+    return _check(what, found, unit, outcome, reason, fair, label, instances_needed(found, threshold))
+
+
+def below(
+    what: str,
+    values: ArrayLike,
+    unit: Unit,
+    *,
+    threshold: float = 0.0,
+    reason: str = "",
+    fair: bool = True,
+    label: str = "",
+) -> Check:
+    """Return the check that a mean over instances lies below a threshold; see `above`."""
+    found = estimate(values)
+    outcome = True if found.high < threshold else False if found.low > threshold else None
+    return _check(what, found, unit, outcome, reason, fair, label, instances_needed(found, threshold))
+
+
+def within(
+    what: str,
+    values: ArrayLike,
+    unit: Unit,
+    margin: float,
+    *,
+    center: float = 0.0,
+    reason: str = "",
+    fair: bool = True,
+    label: str = "",
+) -> Check:
+    """Return the check that a mean over instances differs from a center by no more than a margin.
+
+    It holds if the interval lies within the margin, and fails if it lies outside; see `above` for the arguments.
+    """
+    found = estimate(values)
+    lowest, highest = center - margin, center + margin
+    outcome = True if lowest <= found.low and found.high <= highest else None
+    if found.low > highest or found.high < lowest:
+        outcome = False
+    needed = instances_needed(found, highest if found.mean > center else lowest)
+    return _check(what, found, unit, outcome, reason, fair, label, needed)
+
+
+def _check(
+    what: str,
+    found: Estimate,
+    unit: Unit,
+    outcome: bool | None,
+    reason: str,
+    fair: bool,
+    label: str,
+    needed: int | None,
+) -> Check:
+    measured = f"{label} {found.written(unit)}".strip()
+    interval = found.ends(unit)
+    if found.instances < FEWEST:
+        reason = reason or (WAITING if not found.instances else TOO_FEW)
+        needed = FEWEST
+    elif not reason and outcome is None:
+        reason = NOT_TOLD_APART
+    elif not reason and not outcome and not fair:
+        reason = NOT_FAIR
+    if reason:
+        return Check(what, measured, None, found.instances, interval, reason, needed)
+    return Check(what, measured, outcome, found.instances, interval)
+
+
+def missing(what: str, reason: str = WAITING) -> Check:
+    """Return a check of which nothing has been measured."""
+    return Check(what, "no number", None, 0, "", reason)
 
 
 @dataclass(frozen=True)
@@ -52,18 +154,22 @@ class Claim:
         source: Where the paper says it.
         quotation: What it says.
         rule: When it counts as reproduced.
-        needs: Experiments that it is judged by.
-        checks: The comparisons, from those result files that exist; at least one of them does.
-        full: Whether only the protocol `paper` can decide it.
+        stages: Stages of the campaign that it is judged by.
+        checks: The comparisons; the first that is decided gives the interval of the summary.
+        files: Result files that it is judged by, without a suffix.
+        why: What explains the deviation, for claims that are not reproduced or partly so.
+        beyond: What would settle it that no stage trains; empty if there is nothing.
     """
 
     title: str
     source: str
     quotation: str
     rule: str
-    needs: tuple[str, ...]
-    checks: Callable[[Data], Sequence[Check]]
-    full: bool = False
+    stages: tuple[str, ...]
+    checks: Callable[[Evidence], Sequence[Check]]
+    files: tuple[str, ...] = ()
+    why: str = ""
+    beyond: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,26 +178,30 @@ class Judgement:
 
     claim: Claim
     checks: tuple[Check, ...]
-    verdict: Verdict
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict that follows from the comparisons."""
+        decided = [check.holds for check in self.checks if check.holds is not None]
+        if not decided:
+            return "open"
+        if not any(decided):
+            return "not reproduced"
+        return "reproduced" if all(decided) and len(decided) == len(self.checks) else "partly"
+
+    @property
+    def leading(self) -> Check | None:
+        """The comparison that the summary shows: the first that is decided, else the first with an interval."""
+        decided = [check for check in self.checks if check.holds is not None]
+        return next(iter([*decided, *(check for check in self.checks if check.interval)]), None)
+
+    @property
+    def instances(self) -> int:
+        """The fewest instances of a comparison that is decided; if there is none, the most of any."""
+        decided = [check.instances for check in self.checks if check.holds is not None]
+        return min(decided) if decided else max((check.instances for check in self.checks), default=0)
 
 
-def judge(claim: Claim, data: Data) -> Judgement:
-    """The verdict on a claim from the result files that exist, by `RULES`."""
-    present = {name: data[name] for name in claim.needs if name in data}
-    if not present:
-        return Judgement(claim, (), "not run")
-    missing = [Check(f"`{name}` was not run", None) for name in claim.needs if name not in data]
-    checks = (*claim.checks(present), *missing)
-    at_full = all(tree.attrs["protocol"] == "paper" for tree in present.values())
-    if claim.full and not at_full:
-        checks = tuple(Check(check.measured, None) for check in checks)
-    return Judgement(claim, checks, _verdict([check.holds for check in checks], at_full))
-
-
-def _verdict(outcomes: Sequence[bool | None], at_full: bool) -> Verdict:
-    decided = [outcome for outcome in outcomes if outcome is not None]
-    if not decided:
-        return "not decided" if at_full else "not run at full protocol"
-    if all(outcomes):
-        return "reproduced"
-    return "partly" if any(decided) else "not reproduced"
+def judge(claim: Claim, evidence: Evidence) -> Judgement:
+    """Return the verdict on a claim from what there is."""
+    return Judgement(claim, tuple(claim.checks(evidence)))

@@ -1,169 +1,221 @@
-"""Comparisons of trained networks: which learnt better or faster, and whose learning was unstable."""
+"""Comparisons of trained networks: which learnt better, which faster, and whose learning was unstable."""
 
 from __future__ import annotations
 
-import textwrap
+import json
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from figures.cells import NOTHING_LEARNT
-from figures.report.samples import ASSUMED, recorded_test_samples, standard_error
-from figures.style import scientific
-from wcrnn_models.tasks import AddingProblem, PermutedSequentialMNIST, SequentialMNIST
-
-ACCURACY_MARGIN = 0.01
-"""Accuracies that differ by less are not told apart, however many test samples there are."""
-
-STANDARD_ERRORS = 2
-"""Accuracies that differ by less than so many standard errors of their difference are not told apart."""
-
-RATIO_MARGIN = 1.05
-"""RMS, or iterations, whose ratio is less are not told apart. On 2000 test samples with Gaussian errors the standard
-error of an RMS is 1.6 %, and two of the ratio of two RMS 4.5 %."""
+from figures.report.claim import Check, above, missing
+from figures.report.intervals import FACTOR, ITERATIONS, NUMBER, PERCENT, POINTS, Unit
 
 ACCURACY_LEARNT = 0.2
 """Best accuracy from which on a network has learnt something; always answering one digit gives about 0.1."""
 
-LEARNT_NOTHING = "learnt nothing"
-"""Said of networks of which this is why a comparison is not decided."""
-
-_PARAGRAPHS = (
-    "Results are means over network instances. Accuracies are told apart if they differ by more than "
-    f"{100 * ACCURACY_MARGIN:g} percentage point and {STANDARD_ERRORS} standard errors of their difference, "
-    "sqrt((p (1 - p) + q (1 - q)) / n) for accuracies p and q on n test samples, and so are ranges of "
-    "accuracies; this covers the choice of the test samples but not how much instances differ. Where a result file "
-    f"does not keep n, as those that compare several kinds of networks, it is taken to be {ASSUMED}. RMS or numbers of "
-    f"iterations are told apart if their ratio exceeds {RATIO_MARGIN:g}.",
-    "MP, minimal performance, is a test accuracy of "
-    f"{100 * SequentialMNIST.minimal_performance:g} % on sMNIST and "
-    f"{100 * PermutedSequentialMNIST.minimal_performance:g} % on psMNIST, and a test RMS of "
-    f"{AddingProblem.minimal_performance:g} on the adding problem (section 4.1). An instance that did not reach it "
-    "counts with all its iterations, as in section 4.1: a mean over such instances is a lower bound.",
-    f"A network has learnt something if its best accuracy exceeds {100 * ACCURACY_LEARNT:g} % or its best RMS is below "
-    f"{NOTHING_LEARNT:.3f}. One that has not is no evidence about learning: comparisons of what learning does with it "
-    f'are not decided, and say "{LEARNT_NOTHING}". The setback of a training is how far its test metric ever falls '
-    "behind its earlier best, and infinite if the training diverged. It counts only for networks that have learnt "
-    "something or diverged, as one that never left chance has nothing to lose.",
-)
-
-MARGINS = "\n\n".join(textwrap.fill(paragraph, 120) for paragraph in _PARAGRAPHS)
-"""How results are compared, for the report."""
+LEARNT_NOTHING = "a side has learnt nothing"
+DIVERGED = "a side has diverged"
+NEITHER_REACHED = "in some pair neither network reached minimal performance"
 
 
 def is_accuracy(training: xr.Dataset) -> bool:
-    """Whether the test metric is an accuracy; otherwise it is an RMS."""
-    return bool(training.attrs["metric_name"] == "accuracy")
-
-
-def best(training: xr.Dataset, **point: Any) -> float:
-    """Best test metric, mean over instances, at a point of the other dimensions."""
-    return float(training.best_metric.sel(point).mean("seed"))
-
-
-def iterations(training: xr.Dataset, **point: Any) -> float:
-    """Iterations to minimal performance, mean over all trainings there; all iterations count if not reached."""
-    return float(training.iterations_to_minimal_performance.sel(point).mean())
-
-
-def written_iterations(training: xr.Dataset, **point: Any) -> str:
-    """Iterations to minimal performance as text, which says where it was not reached."""
-    mean, reached = iterations(training, **point), training.reached_minimal_performance.sel(point)
-    count, of = int(reached.sum()), reached.size
-    if not count:
-        return f"MP not within {mean:.0f} iterations"
-    if count == of:
-        return f"{mean:.0f} iterations to MP"
-    return f"mean at least {mean:.0f} iterations to MP, reached by {count} of {of} instances"
-
-
-def any_reached(training: xr.Dataset) -> bool:
-    """Whether any training reached minimal performance."""
-    return bool(training.reached_minimal_performance.any())
-
-
-def has_learnt(training: xr.Dataset, metric: float) -> bool:
-    """Whether a best metric is better than chance."""
-    return metric > ACCURACY_LEARNT if is_accuracy(training) else metric < NOTHING_LEARNT
+    """Return whether the test metric is an accuracy; otherwise it is an error."""
+    return str(training.attrs["metric_name"]) == "accuracy"
 
 
 def learnt(training: xr.Dataset) -> xr.DataArray:
-    """Which trainings have learnt something, by their best metric."""
-    found: xr.DataArray = training.best_metric
-    return found > ACCURACY_LEARNT if is_accuracy(training) else found < NOTHING_LEARNT
-
-
-def better(training: xr.Dataset, one: float, other: float) -> bool | None:
-    """Whether the first best metric is better than the second; None within the margins, or if nothing was learnt."""
-    if not (has_learnt(training, one) or has_learnt(training, other)):
-        return None
+    """Return which trainings have learnt something, by their best metric; False where there is none."""
+    best: xr.DataArray = training.best_metric
     if is_accuracy(training):
-        return exceeds(training, one - other, one, other)
-    return below(one, other)
+        return best > ACCURACY_LEARNT
+    limit = NOTHING_LEARNT**2 if training.attrs["metric_name"] == "mse" else NOTHING_LEARNT
+    return best < limit
 
 
-def exceeds(training: xr.Dataset, difference: float, *accuracies: float) -> bool | None:
-    """Whether a difference between accuracies is positive; None within the margins.
+def why_undecided(*sides: xr.Dataset) -> str:
+    """Return why a comparison of networks decides nothing; empty if it may decide.
 
     Args:
-        training: Whose number of test samples counts.
-        difference: A sum of the accuracies with weights from -1 to 1; the margin is that of weights of 1.
-        accuracies: Those that stand in it.
+        sides: Trainings over ``seed``.
     """
-    error = standard_error(recorded_test_samples(training), *accuracies)
-    return None if abs(difference) <= max(ACCURACY_MARGIN, STANDARD_ERRORS * error) else difference > 0
+    if any(bool((side.status == "diverged").any()) for side in sides):
+        return DIVERGED
+    for side in sides:
+        if not bool(learnt(side).where(side.best_metric.notnull(), True).all()):
+            return LEARNT_NOTHING
+    return ""
 
 
-def below(one: float, other: float) -> bool | None:
-    """Whether the first positive number is smaller than the second; None within the margins."""
-    if max(one, other) <= RATIO_MARGIN * min(one, other):
-        return None
-    return one < other
+def goodness(training: xr.Dataset) -> xr.DataArray:
+    """Return the best metric so that more is better: an accuracy, or minus the logarithm of an error."""
+    best: xr.DataArray = training.best_metric
+    return best if is_accuracy(training) else best.copy(data=-np.log(best.values))
 
 
-def rising(values: NDArray[np.float64]) -> bool | None:
-    """Whether every number is larger than the one before; None if one is not finite."""
-    return bool((np.diff(values) > 0).all()) if np.isfinite(values).all() else None
+def performance(what: str, one: xr.Dataset, other: xr.Dataset, *, fair: bool = True) -> Check:
+    """Return the check that one kind of network reaches a better test metric than another.
+
+    Differences are those of networks with the same seed: of accuracies, or of the logarithms of errors.
+
+    Args:
+        what: What is compared.
+        one: Trainings over ``seed``.
+        other: Those of the other side.
+        fair: Whether each network had the learning rate that suits it.
+    """
+    if not (_measured(one) and _measured(other)):
+        return missing(what)
+    difference = goodness(one) - goodness(other)
+    unit: Unit = POINTS if is_accuracy(one) else FACTOR
+    label = "best accuracies differ by" if is_accuracy(one) else "the error of the second is larger by the factor"
+    check = above(what, difference.values, unit, reason=why_undecided(one, other), fair=fair, label=label)
+    return check.with_note(f"{written_best(one)} and {written_best(other)}")
+
+
+def written_best(training: xr.Dataset) -> str:
+    """Return the mean best metric as text."""
+    mean = float(training.best_metric.mean())
+    return (
+        f"{PERCENT.write(mean)} %" if is_accuracy(training) else f"{training.attrs['metric_name']} {NUMBER.write(mean)}"
+    )
+
+
+def efficiency(what: str, one: xr.Dataset, other: xr.Dataset, *, fair: bool = True) -> Check:
+    """Return the check that one kind of network reaches minimal performance in fewer iterations than another.
+
+    A network that did not reach it counts with all its iterations, which is too few. So it counts only beside one that
+    did. Iterations are known up to the distance of two measurements, by which the interval is widened.
+
+    Args:
+        what: What is compared.
+        one: Trainings over ``seed``.
+        other: Those of the other side.
+        fair: Whether each network had the learning rate that suits it.
+    """
+    if not (_measured(one) and _measured(other)):
+        return missing(what)
+    sides = (one, other)
+    saved = other.iterations_to_minimal_performance - one.iterations_to_minimal_performance
+    reason = DIVERGED if any(bool((side.status == "diverged").any()) for side in sides) else ""
+    neither = sum(side.reached_minimal_performance for side in sides) == 0  # False where a side is missing
+    if bool(neither.any()):
+        reason = reason or NEITHER_REACHED
+    reason = reason or why_undecided(*sides)
+    check = above(
+        what, saved.values, ITERATIONS, reason=reason, fair=fair, resolution=resolution(one), label="iterations saved"
+    )
+    return check.with_note(f"{written_iterations(one)} and {written_iterations(other)}")
+
+
+def written_iterations(training: xr.Dataset) -> str:
+    """Return the mean iterations to minimal performance as text, which says how many networks reached it."""
+    values = training.iterations_to_minimal_performance
+    reached, of = int(training.reached_minimal_performance.sum()), int(values.notnull().sum())
+    if not reached:
+        return f"not within {float(values.max()):.0f}"
+    text = f"{float(values.mean()):.0f}"
+    return text if reached == of else f"at least {text} (reached by {reached} of {of})"
+
+
+def resolution(training: xr.Dataset) -> float:
+    """Return the iterations between two measurements until minimal performance is reached."""
+    shared = json.loads(str(training.attrs.get("config_json", "{}")))
+    given = [shared[name] for name in ("evaluate_every", "probe_every") if shared.get(name)]
+    return float(min(given)) if given else 0.0
+
+
+BLOWN_UP = 1e6
+"""Factor of the loss that a training that diverged counts with at least."""
+
+OUTCOMES = ("best_metric", "status", "iterations_to_minimal_performance", "reached_minimal_performance")
+"""What is compared of trainings."""
+
+
+def held_out_best(training: xr.Dataset, dimension: str) -> xr.Dataset:
+    """Return the networks at the best point of a dimension, chosen without looking at the network itself.
+
+    For each seed, the point is the one with the best mean metric of the *other* seeds. The best of several noisy means
+    is too good; a network that had no part in the choice is not.
+
+    Args:
+        training: Trainings over ``seed`` and the dimension.
+        dimension: Over which the best point is chosen.
+
+    Returns:
+        The `OUTCOMES` over ``seed``, with ``chosen``, the number of the point. All are NaN, and the status is
+        "waiting", while a training is missing or there is one seed only.
+    """
+    points = training[list(OUTCOMES)].drop_vars(dimension, errors="ignore")
+    diverged = points.status == "diverged"
+    complete = bool((points.best_metric.notnull() | diverged).all()) and points.sizes["seed"] > 1
+    good = goodness(training).where(~diverged.values, -np.inf)
+    parts = []
+    for seed in points.seed.values:
+        if complete:
+            place = int(good.where(good.seed != seed, drop=True).mean("seed").argmax(dimension))
+            parts.append(points.sel(seed=seed).isel({dimension: place}).assign(chosen=place))
+        else:
+            first = points.sel(seed=seed).isel({dimension: 0})
+            empty = {name: first[name] * np.nan for name in OUTCOMES if name != "status"}
+            parts.append(first.assign(empty).assign(status="waiting", chosen=-1))
+    joined: xr.Dataset = xr.concat(parts, "seed")
+    return joined.assign_attrs(training.attrs)
+
+
+def blow_up(training: xr.Dataset) -> xr.DataArray:
+    """Return the natural logarithm of the largest recorded training loss over that of the untrained network.
+
+    The largest is of the means between two evaluations. A training that diverged has at least `BLOWN_UP`, as its loss
+    became infinite.
+    """
+    loss = training.train_loss
+    if not loss.sizes["iteration"]:
+        none: xr.DataArray = training.best_metric.where(False)
+        return none
+    found: xr.DataArray = np.log(loss.max("iteration") / loss.isel(iteration=0, drop=True))
+    counted: xr.DataArray = found.where(training.status != "diverged", np.fmax(found, np.log(BLOWN_UP)))
+    return counted
 
 
 def setback(training: xr.Dataset) -> xr.DataArray:
-    """How far the test metric falls behind its earlier best, at most, for every training; infinite if it diverged."""
-    metric: xr.DataArray = training.test_metric.transpose(..., "iteration")
-    rising = metric.values if is_accuracy(training) else -metric.values
+    """Return how far the test metric falls behind its earlier best, at most; NaN if the training diverged.
+
+    For errors, it is the logarithm of the ratio.
+    """
+    metric = training.test_metric.transpose(..., "iteration")
+    if not metric.sizes["iteration"]:
+        none: xr.DataArray = training.best_metric.where(False)
+        return none
+    rising = metric.values if is_accuracy(training) else -np.log(metric.values)
     behind = np.fmax.accumulate(rising, axis=-1) - rising
-    largest = np.fmax.reduce(behind, axis=-1)
-    diverged = training_diverged(training)
-    found: xr.DataArray = metric.isel(iteration=0, drop=True).copy(data=np.where(diverged, np.inf, largest))
-    return found
+    found: xr.DataArray = metric.isel(iteration=0, drop=True).copy(data=np.fmax.reduce(behind, axis=-1))
+    counted: xr.DataArray = found.where(training.status != "diverged")
+    return counted
 
 
-def counted_setback(training: xr.Dataset) -> xr.DataArray:
-    """The largest setback over the instances that have learnt something or diverged; NaN if there is none."""
-    each = setback(training)
-    found: xr.DataArray = each.where(learnt(training) | np.isinf(each)).max("seed")
-    return found
+def rank_correlation(training: xr.Dataset, dimension: str, distance: Any) -> xr.DataArray:
+    """Return for each seed Spearman's correlation of the iterations to minimal performance with a distance.
+
+    Args:
+        training: Trainings over ``seed`` and the dimension.
+        dimension: Over which it is computed.
+        distance: One number for each point of the dimension.
+
+    Returns:
+        NaN for seeds of which a training is missing or fewer than three networks reached minimal performance.
+    """
+    from scipy.stats import spearmanr
+
+    values = []
+    for seed in training.seed.values:
+        one = training.sel(seed=seed)
+        iterations = one.iterations_to_minimal_performance.transpose(dimension).values
+        usable = np.isfinite(iterations).all() and float(one.reached_minimal_performance.sum()) >= 3
+        values.append(float(spearmanr(distance, iterations).statistic) if usable else np.nan)
+    return xr.DataArray(values, dims="seed", coords={"seed": training.seed})
 
 
-def smaller_setback(one: float, other: float) -> bool | None:
-    """Whether the first counted setback is smaller than the second; None within the margins or if one is NaN."""
-    return None if np.isnan(one) or np.isnan(other) else below(one, other)
-
-
-def written_setback(value: float) -> str:
-    """A counted setback as text."""
-    return f"none ({LEARNT_NOTHING})" if np.isnan(value) else "infinite" if np.isinf(value) else f"{value:.3f}"
-
-
-def training_diverged(training: xr.Dataset) -> NDArray[np.bool_]:
-    """Which trainings ended with numbers that were not finite, over the dimensions of ``status``."""
-    order = [name for name in training.test_metric.dims if name != "iteration"]
-    return np.asarray(training.status.transpose(*order).values == "diverged")
-
-
-def written(training: xr.Dataset, metric: float) -> str:
-    """A metric as text: accuracy in percent, RMS in scientific notation where small."""
-    if is_accuracy(training):
-        return f"{100 * metric:.1f} %"
-    return f"{metric:.3f}" if metric >= 0.01 else scientific(metric)
+def _measured(training: xr.Dataset) -> bool:
+    return bool(training.best_metric.notnull().any() or (training.status == "diverged").any())

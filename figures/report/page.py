@@ -2,81 +2,134 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+import textwrap
+from collections.abc import Iterator, Sequence
 
-import numpy as np
-import xarray as xr
-
-from figures.cells import markdown
-from figures.report import dynamics, residuals, strength, tables
-from figures.report.claim import RULES, Claim, Judgement, judge
-from figures.report.compare import MARGINS
+from figures.campaign.stages import STAGES
+from figures.cells import NOTHING_LEARNT, markdown
+from figures.report import dynamics, heterogeneity, learning, nonlinear, protocol, rotations, theory
+from figures.report.claim import TOO_FEW, VERDICTS, WAITING, Check, Claim, Judgement, judge
+from figures.report.compare import ACCURACY_LEARNT, DIVERGED, LEARNT_NOTHING
+from figures.report.evidence import Evidence
+from figures.report.intervals import FEWEST, LEVEL
 from figures.report.readings import READINGS
-from figures.report.remaining import remaining
-from figures.report.samples import test_sets
+from wcrnn_models.tasks import AddingProblem, SequentialMNIST
 
-CLAIMS: tuple[Claim, ...] = (*dynamics.CLAIMS, *strength.CLAIMS, *residuals.CLAIMS, *tables.CLAIMS)
-"""In the order of the paper's sections."""
+CLAIMS: tuple[Claim, ...] = (
+    *theory.CLAIMS,
+    *dynamics.CLAIMS,
+    *learning.CLAIMS,
+    *protocol.CLAIMS,
+    *rotations.CLAIMS,
+    *heterogeneity.CLAIMS,
+    *nonlinear.CLAIMS,
+)
+"""In about the order of the paper's sections."""
 
-_SIGNS = {True: "holds", False: "fails", None: "not decided"}
+_SIGNS = {True: "holds", False: "fails", None: "open"}
 
-_HEAD = """\
+HEAD = """\
 # What was reproduced
 
-<!-- Written by `python -m figures.report` from figures/data; edit the claims and rules in figures/report instead. -->
+<!-- Written by `python -m figures report` from figures/data; edit the claims and rules in figures/report instead. -->
 
 The claims of Dubinin & Effenberger, "Fading memory as inductive bias in residual recurrent networks" (Neural Networks,
-2024), beside what was measured with this package. Every verdict follows from the numbers by the rules below; none is
-written by hand. `python -m figures all` draws the figures and tables from the same result files."""
+2024), beside what was measured with this package. Every verdict follows from numbers by the rules below; none is
+written by hand. The numbers come from the records of a campaign of trainings in `figures/data/campaign`
+(`python -m figures measure` continues it) and from measurements of untrained networks in `figures/data`."""
+
+_RULES = (
+    "A claim is judged by comparisons. Each *holds*, *fails*, or is *open*. The verdict is",
+    "- **reproduced** if all comparisons hold;\n"
+    "- **not reproduced** if at least one fails and none holds;\n"
+    "- **partly** if some hold and others fail or are open;\n"
+    "- **open** if none is decided.",
+    "A comparison rests on single numbers, one for each network instance. Where two kinds of networks are compared, "
+    "the "
+    f"number is the difference of two networks with the same seed. Their mean has a t interval of {100 * LEVEL:g} %. "
+    "The "
+    "comparison holds or fails if the whole interval does, and is open if the interval contains the limit. With "
+    "fewer than "
+    f"{FEWEST} instances it is open, whatever the numbers are. Errors and ratios are compared by their logarithms. Two "
+    "kinds count as equal only if the whole interval lies within a margin that the rule of the claim states. Intervals "
+    "cover how much instances differ; they do not correct for the number of comparisons on this page.",
+    f"A network that has learnt nothing decides nothing: its best accuracy is not above {100 * ACCURACY_LEARNT:g} %, "
+    "or "
+    f"its best error not below a root mean square of {NOTHING_LEARNT:.3f}, 5 % better than always answering 1. A "
+    "network "
+    "that diverged decides nothing either, unless divergence is what the claim is about. One such instance makes the "
+    "comparison open.",
+    "A comparison can fail only after a fair trial: every network has been trained at the learning rate that is best "
+    "for "
+    "its kind, of those of a stated grid. The rates were chosen by one epoch of training, judged by 5,000 held-out "
+    "training images. Where networks share one rate, or have that of another task, a comparison that does not come out "
+    "as claimed is open.",
+    "Where the best of several networks is compared, the choice for each seed is made by the other seeds. Otherwise "
+    "the "
+    "best of several would look better than it is.",
+    f"MP, minimal performance, is an accuracy of {100 * SequentialMNIST.minimal_performance:g} %, or an error of "
+    f"{AddingProblem.minimal_performance:g} in the measure that is trained. A network that did not reach it counts "
+    "with "
+    "all its iterations, which is a lower bound; so it counts only beside one that did. Intervals of iterations are "
+    "widened by the distance of two measurements.",
+)
+
+RULES = "\n\n".join(part if part.startswith("- ") else textwrap.fill(part, 120) for part in _RULES)
+"""How verdicts are reached, for the report."""
 
 
-_COSTS = """\
-Core hours of the trainings of the protocol `paper`, without analyses, estimated from measured processor time of single
-iterations (experiment `costs`) on one core. Trainings that experiments share are counted with the first of them."""
-
-
-def report(data: Mapping[str, xr.DataTree]) -> str:
-    """The page.
+def report(evidence: Evidence) -> str:
+    """Return the page.
 
     Args:
-        data: Result files by experiment, those that exist.
+        evidence: What the claims are judged by.
     """
-    judgements = [judge(claim, data) for claim in CLAIMS]
+    judgements = [judge(claim, evidence) for claim in CLAIMS]
+    header = ["claim", "source", "verdict", "instances", "interval"]
     parts = [
-        _HEAD,
+        HEAD,
         "## Summary",
         _counts(judgements),
-        markdown(["claim", "source", "verdict", "protocol"], [_row(each, data) for each in judgements], numbers=False),
+        markdown(header, [_row(each) for each in judgements], numbers=False),
         "## How verdicts are reached",
         RULES,
-        MARGINS,
-        "Numbers of test samples by protocol:",
-        test_sets(),
         "## Claims",
-        *(_section(each, data) for each in judgements),
+        *(_section(each, evidence) for each in judgements),
         "## How the paper was read",
         READINGS,
-        "## What remains to be run",
-        _COSTS,
-        remaining(data),
+        "## State of the campaign",
+        _campaign(evidence),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _counts(judgements: list[Judgement]) -> str:
+def _counts(judgements: Sequence[Judgement]) -> str:
     verdicts = [each.verdict for each in judgements]
-    counted = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in dict.fromkeys(verdicts))
-    return f"{len(judgements)} claims: {counted}."
+    counted = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in VERDICTS)
+    decided = [each for each in judgements if each.verdict != "open"]
+    enough = sum(each.instances >= FEWEST for each in decided)
+    text = (
+        f"{len(judgements)} claims: {counted}. {enough} of the {len(decided)} that are not open are decided by "
+        f"{FEWEST} "
+        "or more instances. Instances are the fewest that a decided comparison rests on. The interval is that of the "
+        "first "
+        "comparison that is decided, of the number that decides it."
+    )
+    return textwrap.fill(text, 120)
 
 
-def _row(judgement: Judgement, data: Mapping[str, xr.DataTree]) -> list[str]:
-    claim = judgement.claim
-    protocols = dict.fromkeys(str(data[name].attrs["protocol"]) for name in claim.needs if name in data)
-    return [claim.title, claim.source, judgement.verdict, ", ".join(protocols) or "none"]
+def _row(judgement: Judgement) -> list[str]:
+    claim, leading = judgement.claim, judgement.leading
+    interval = "\N{EN DASH}" if leading is None or not leading.interval else f"{leading.what}: {leading.interval}"
+    return [_link(claim), claim.source, judgement.verdict, str(judgement.instances), interval.replace("|", "\\|")]
 
 
-def _section(judgement: Judgement, data: Mapping[str, xr.DataTree]) -> str:
+def _link(claim: Claim) -> str:
+    anchor = "".join(each for each in claim.title.lower().replace(" ", "-") if each.isalnum() or each in "-_")
+    return f"[{claim.title}](#{anchor})"
+
+
+def _section(judgement: Judgement, evidence: Evidence) -> str:
     claim = judgement.claim
     lines = [
         f"### {claim.title}",
@@ -85,44 +138,94 @@ def _section(judgement: Judgement, data: Mapping[str, xr.DataTree]) -> str:
         "",
         f"**{judgement.verdict}**. Reproduced means: {claim.rule}.",
         "",
+        *(_line(check) for check in judgement.checks),
+        "",
     ]
-    lines += [f"- {check.measured}: *{_SIGNS[check.holds]}*" for check in judgement.checks]
-    if judgement.checks:
-        lines.append("")
-    lines += [f"Data: {origin}" for origin in [" ".join(_origins(claim, data)) or "none."]]
+    if judgement.verdict in ("not reproduced", "partly") and any(check.holds is False for check in judgement.checks):
+        lines += [f"Why: {_why(judgement)}", ""]
+    if any(check.holds is None for check in judgement.checks):
+        lines += [f"What would settle it: {_settle(judgement, evidence)}", ""]
+    lines.append(f"Data: {_data(claim, evidence)}")
     return "\n".join(lines)
 
 
-def _origins(claim: Claim, data: Mapping[str, xr.DataTree]) -> Iterator[str]:
-    """Protocol, seeds and learning rates of the result files of a claim."""
-    for name in claim.needs:
-        if name in data:
-            tree = data[name]
-            rates = ", ".join(f"{rate:g}" for rate in learning_rates(tree))
-            yield (
-                f"`{name}`, protocol {tree.attrs['protocol']}, {seeds(tree)}, "
-                f"learning rate {rates or 'not recorded'}, commit {tree.attrs['commit']}."
-            )
+def _line(check: Check) -> str:
+    sign = _SIGNS[check.holds]
+    reason = f", {check.reason}" if check.reason else ""
+    return f"- {check.what}: {check.measured}: *{sign}*{reason}"
 
 
-def seeds(tree: xr.DataTree) -> str:
-    """Which network instances are in a result file; how many where it does not say which."""
-    nodes = [node.to_dataset() for node in tree.children.values()]
-    found = sorted({int(seed) for node in nodes if "seed" in node.coords for seed in np.atleast_1d(node.seed.values)})
-    if not found:
-        count = int(tree.attrs["seeds"])
-        return f"{count} seed{'s' * (count != 1)}"
-    return f"seed{'s' * (len(found) != 1)} {', '.join(map(str, found))}"
+def _why(judgement: Judgement) -> str:
+    """Return what explains that comparisons fail: the claim's own explanation, else what the trial was."""
+    if judgement.claim.why:
+        return judgement.claim.why
+    failing = [check for check in judgement.checks if check.holds is False]
+    fewest = min(check.instances for check in failing)
+    text = (
+        f"over at least {fewest} instances, the interval excludes the claim for {'; '.join(c.what for c in failing)}."
+    )
+    if any(stage.needs for stage in STAGES if stage.name in judgement.claim.stages):
+        text += (
+            " Networks had the best learning rate of the grid for their kind, and those compared have learnt. "
+            "Trainings are shorter than the paper's, so that a difference that only shows after hundreds of epochs "
+            "would not be seen."
+        )
+    return text
 
 
-def learning_rates(tree: xr.DataTree) -> list[float]:
-    """Of the trainings in a result file, increasing: a coordinate, a variable, or a field that all runs share."""
-    found: set[float] = set()
-    for name, node in tree.children.items():
-        dataset = node.to_dataset()
-        if "learning_rate" in dataset.variables:
-            found |= {float(rate) for rate in np.atleast_1d(dataset["learning_rate"].values)}
-        elif name.startswith("training"):
-            shared = json.loads(str(dataset.attrs.get("config_json", "{}")))
-            found |= {float(shared["learning_rate"])} if "learning_rate" in shared else set()
-    return sorted(found)
+def _settle(judgement: Judgement, evidence: Evidence) -> str:
+    """Return what would decide the comparisons that are open."""
+    claim, parts = judgement.claim, []
+    for stage in claim.stages:
+        left = evidence.left(stage)
+        if left.trainings:
+            parts.append(f"`{stage}`: {left.trainings} of {left.of} trainings left, {left.hours:.1f} hours")
+    if not parts:
+        unsettled = [check for check in judgement.checks if check.holds is None]
+        needed = max((check.needed for check in unsettled if check.needed and check.reason != WAITING), default=None)
+        if needed and claim.stages:
+            hours = sum(evidence.left(stage).instance_hours for stage in claim.stages)
+            parts.append(f"about {needed} instances, as far as the spread tells, of {hours:.1f} hours each")
+        elif needed:
+            parts.append(f"about {needed} instances of untrained networks, as far as the spread tells")
+        elif any(check.needed is None and check.instances >= FEWEST for check in unsettled):
+            parts.append("more than 100 instances, or a larger effect")
+        if any(check.reason in (LEARNT_NOTHING, DIVERGED) for check in unsettled):
+            parts.append("longer trainings, or a finer grid of learning rates, with which both sides learn")
+        if any(check.reason == TOO_FEW for check in unsettled):
+            parts.append(f"at least {FEWEST} instances")
+    missing_files = [name for name in claim.files if name not in evidence.files]
+    parts += [f"the result file `{name}`, see `python -m figures report --measure`" for name in missing_files]
+    if claim.beyond:
+        parts.append(claim.beyond)
+    return ("; ".join(parts) or "nothing that is planned").rstrip(".") + "."
+
+
+def _data(claim: Claim, evidence: Evidence) -> str:
+    return " ".join([*_origins(claim, evidence)]) or "none."
+
+
+def _origins(claim: Claim, evidence: Evidence) -> Iterator[str]:
+    for stage in claim.stages:
+        left = evidence.left(stage)
+        yield f"`{stage}`, {left.of - left.trainings} of {left.of} trainings."
+    for name in claim.files:
+        if name in evidence.files:
+            attributes = evidence.files[name].attrs
+            yield f"`{name}`, protocol {attributes['protocol']}, commit {attributes['commit']}."
+
+
+def _campaign(evidence: Evidence) -> str:
+    """Return what is done and left of each stage."""
+    rows, hours = [], 0.0
+    for stage in STAGES:
+        left = evidence.left(stage.name)
+        hours += left.hours
+        rows.append([f"`{stage.name}`", stage.about, f"{left.of - left.trainings} of {left.of}", f"{left.hours:.1f}"])
+    rows.append(["all", "", "", f"{hours:.1f}"])
+    note = (
+        "Hours are those of the trainings that are left, on one thread, estimated from the time of recorded trainings; "
+        "analyses come on top. Trainings that stages share take time once. `python -m figures measure` goes on with "
+        "them."
+    )
+    return f"{textwrap.fill(note, 120)}\n\n{markdown(['stage', 'about', 'done', 'hours left'], rows, numbers=False)}"

@@ -1,4 +1,4 @@
-"""The commands ``python -m figures`` and ``python -m figures.report``: what they write where, and their errors."""
+"""The command ``python -m figures``: what it writes where, and its errors."""
 
 import json
 import os
@@ -17,9 +17,6 @@ from figures.experiments import EXPERIMENTS, base
 from figures.experiments.base import Experiment, Training
 from figures.measure import DATA_SET_OF, find_data_sets
 from figures.protocols import PROTOCOLS
-from figures.report import __main__ as report_command
-from figures.report import page as report_page
-from figures.report.__main__ import main as report
 from figures.scripts import DATA, NAMES, produce, script
 from lyapkit import load, save
 from wcrnn_models.errors import UserError
@@ -165,32 +162,6 @@ def copied(folder, *names, **attributes):
     return folder
 
 
-def test_a_report_of_other_results_is_beside_them(tmp_path, capsys):
-    shipped = report_command.PAGE.read_bytes()
-    data = copied(tmp_path / "data", "orthonormal", protocol="quick")
-    assert report(["--data", str(data)]) == 0
-    assert capsys.readouterr().out == f"{data / 'reproduction.md'}\n"
-    assert "`orthonormal`, protocol quick" in (data / "reproduction.md").read_text()
-    assert report_command.PAGE.read_bytes() == shipped
-
-
-@pytest.mark.parametrize("given", [True, False])
-def test_the_report_can_measure_the_costs_first(given, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("figures.measure.find_data_set", lambda name: None)
-    asked = []
-
-    def measure(name, protocol, runs, data):
-        asked.append((name, protocol, runs, data))
-        copied(data, name)
-
-    monkeypatch.setattr("figures.measure.measure", measure)
-    data = tmp_path / "mine" if given else Path("runs/figures/data/quick")
-    assert report(["--protocol", "quick", *(["--data", str(data)] if given else [])]) == 0
-    assert asked == [("costs", PROTOCOLS["quick"], data, data)]
-    assert (data / "reproduction.md").is_file()
-
-
 # -- mistakes -----------------------------------------------------------------------------------------------------
 
 
@@ -224,35 +195,10 @@ def test_mistakes_are_one_line_before_anything_is_measured(
     assert message in in_one_line(capsys)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--data", "nowhere"], "no result files in nowhere; name their directory with --data, or measure"),
-        (["--data", "."], "no result files in ."),
-        (["--data="], "the value of --data is empty"),
-        (["--output", "."], "the output . is a directory; name a file"),
-        (["--output", f"{__file__}/page.md"], f"the directory {__file__} (it is a file); name another with --output"),
-        (["--protocol", "quick", "--output", f"{__file__}/page.md"], "name another with --output"),
-        (["--protocol", "quick", "--output", "page.md"], "run `wcrnn data fetch mnist`"),
-        (["--protocol", "quick", "--data", __file__], "(it is a file); name another with"),
-    ],
-)
-def test_mistakes_with_the_report_are_one_line_and_leave_the_page(
-    arguments, message, no_mnist, unmeasured, capsys, tmp_path, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-    shipped = report_command.PAGE.read_bytes()
-    assert report(arguments) == 2
-    assert message in in_one_line(capsys, "figures.report")
-    assert report_command.PAGE.read_bytes() == shipped
-    assert list(tmp_path.rglob("*.md")) == []
-
-
-@pytest.mark.parametrize("run", [main, report], ids=["figures", "report"])
-def test_the_parser_explains(run, capsys):
-    assert run(["--protocol", "fast"]) == 2
+def test_the_parser_explains(capsys):
+    assert main(["--protocol", "fast"]) == 2
     assert "quick" in capsys.readouterr().err
-    assert run(["--help"]) == 0
+    assert main(["--help"]) == 0
     assert "runs/figures/data" in capsys.readouterr().out
 
 
@@ -268,7 +214,6 @@ def without_variables(tree):
     return tree
 
 
-@pytest.mark.parametrize("run", [main, report], ids=["figures", "report"])
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -285,9 +230,8 @@ def without_variables(tree):
         (None, "FILE is not a result file"),
     ],
 )
-def test_results_that_are_not_those_of_their_name_are_one_line(run, change, message, tmp_path, capsys):
-    """Those of Fig. B.2, damaged; the report draws an intact file besides."""
-    copied(tmp_path, "orthonormal")
+def test_results_that_are_not_those_of_their_name_are_one_line(change, message, tmp_path, capsys):
+    """Those of Fig. B.2, damaged."""
     path = tmp_path / "learning_rates.nc"
     if change is None:
         path.write_bytes((DATA / path.name).read_bytes()[:5000])
@@ -298,13 +242,10 @@ def test_results_that_are_not_those_of_their_name_are_one_line(run, change, mess
         else:
             tree.attrs = {name: value for name, value in (tree.attrs | change).items() if value is not None}
         save(tree, path)
-    arguments = ["figB2", "--output", str(tmp_path / "out")] if run is main else ["--output", str(tmp_path / "page.md")]
-    assert run([*arguments, "--data", str(tmp_path)]) == 2
-    line = in_one_line(capsys, "figures" if run is main else "figures.report")
-    what = "figB2" if run is main else "the report"
-    assert line.startswith(f"error: {message.replace('FILE', str(path)).replace('WHAT', what)}")
+    assert main(["figB2", "--output", str(tmp_path / "out"), "--data", str(tmp_path)]) == 2
+    line = in_one_line(capsys)
+    assert line.startswith(f"error: {message.replace('FILE', str(path)).replace('WHAT', 'figB2')}")
     assert line.endswith(f"; measure it with python -m figures figB2 --data {tmp_path} --protocol quick, cpu or paper")
-    assert not (tmp_path / "page.md").exists()
 
 
 def test_incomplete_results_keep_the_reason(tmp_path):
@@ -315,7 +256,7 @@ def test_incomplete_results_keep_the_reason(tmp_path):
 
 
 def test_the_remedy_for_shipped_results_does_not_replace_them():
-    assert scripts._remedy("costs", DATA) == "measure it with python -m figures.report --protocol quick, cpu or paper"
+    assert scripts._remedy("untrained", DATA) == f"measure it with python -m figures report --measure --data {DATA}"
     assert scripts._remedy("digit", DATA) == "measure it with python -m figures fig1 --protocol quick, cpu or paper"
 
 
@@ -323,14 +264,6 @@ def test_faults_of_the_program_keep_their_traceback(tmp_path, monkeypatch):
     def draw(_):
         raise TypeError("a fault")
 
-    def page(trees):
-        if len(trees) > 1:  # of no file alone
-            raise KeyError("a fault")
-
-    data = copied(tmp_path / "data", "orthonormal", "costs")
-    monkeypatch.setattr(report_page, "report", page)
-    with pytest.raises(KeyError, match="a fault"):
-        report(["--data", str(data), "--output", str(tmp_path / "page.md")])
     monkeypatch.setattr("figures.scripts.script", lambda name: scripts.Script("t", (), draw))
     with pytest.raises(TypeError, match="a fault"):
         main(["table1", "--output", str(tmp_path)])
@@ -359,8 +292,12 @@ def test_data_sets_that_are_needed_are_looked_for(name, protocol, monkeypatch):
     found = set()
     monkeypatch.setattr(figures.measure, "find_data_set", found.add)
     find_data_sets([name], PROTOCOLS[protocol])
-    others = {"curvature_over_time": {"mnist"}, "coupling_law": set(), "architecture_spectra": set()}
-    others["costs"] = {"mnist"} if protocol == "quick" else {"mnist", "cifar10"}
+    others = {
+        "curvature_over_time": {"mnist"},
+        "coupling_law": set(),
+        "architecture_spectra": set(),
+        "untrained": {"mnist"},
+    }
     if isinstance(experiment := EXPERIMENTS[name], Training):
         tasks = {config.task for config in experiment.trainings(PROTOCOLS[protocol])}
         assert found == {"mnist" for task in tasks if "mnist" in task} | {
@@ -410,12 +347,9 @@ def test_interrupted_drawing_promises_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("figures.scripts.produce", interrupt)
     assert main(["fig2", "--output", str(tmp_path)]) == 130
     assert in_one_line(capsys) == "interrupted"
-    monkeypatch.setattr("figures.scripts.read", interrupt)
-    assert report(["--output", str(tmp_path / "page.md")]) == 130
-    assert in_one_line(capsys, "figures.report") == "interrupted"
 
 
-@pytest.mark.parametrize("arguments", [["figures", "--list"], ["figures.report", "--help"]], ids=["list", "help"])
+@pytest.mark.parametrize("arguments", [["figures", "--list"], ["figures", "report", "--help"]], ids=["list", "help"])
 def test_a_closed_pipe_ends_the_command_quietly(arguments):
     reader, writer = os.pipe()
     os.close(reader)

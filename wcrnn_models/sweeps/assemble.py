@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import product
 from typing import Any, Literal
@@ -17,7 +17,12 @@ from wcrnn_models.values import is_number
 By = Literal["grid", "run"]
 
 
-def assemble(parts: Mapping[str, xr.Dataset], configs: Mapping[str, TrainConfig], by: By) -> xr.Dataset:
+def assemble(
+    parts: Mapping[str, xr.Dataset],
+    configs: Mapping[str, TrainConfig],
+    by: By = "grid",
+    dimensions: Sequence[str] | None = None,
+) -> xr.Dataset:
     """Concatenate without padding: all parts must have the same coordinates.
 
     Args:
@@ -25,6 +30,8 @@ def assemble(parts: Mapping[str, xr.Dataset], configs: Mapping[str, TrainConfig]
         configs: The configurations of the same runs.
         by: ``"grid"`` for one dimension per field that varies, ``"run"`` for one dimension ``run`` with those fields as
             coordinates along it.
+        dimensions: Fields that become dimensions, or coordinates of the runs, also where they have one value; those
+            that vary if not given.
 
     Returns:
         The Dataset; attributes that differ between runs are dropped.
@@ -34,7 +41,7 @@ def assemble(parts: Mapping[str, xr.Dataset], configs: Mapping[str, TrainConfig]
     """
     if by not in ("grid", "run"):
         raise UserError(f"by must be 'grid' or 'run', got {by!r}")
-    names = varying(configs.values())
+    names = varying(configs.values()) if dimensions is None else list(dimensions)
     labels = {name: _labels(name, configs) for name in names}
     if by == "run":
         joined = concatenate(list(parts.values()), xr.Variable(("run",), list(parts), {"long_name": "run"}))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
@@ -61,7 +61,7 @@ def collect(
             "sweep, or collect with unfinished='include'"
         )
     iterations = _common_iterations(results)
-    parts = {name: _run(result, iterations) for name, result in results.items()}
+    parts = {name: run_dataset(result, iterations) for name, result in results.items()}
     return assemble(parts, chosen, by).assign_attrs(
         analysis="sweep",
         metric_name=next((result.metric_name for result in results.values() if result is not None), ""),
@@ -109,7 +109,14 @@ def _common_iterations(results: Mapping[str, TrainResult | None]) -> list[int]:
     return longest
 
 
-def _run(result: TrainResult | None, iterations: list[int]) -> xr.Dataset:
+def run_dataset(result: TrainResult | None, iterations: Sequence[int]) -> xr.Dataset:
+    """Return what a run has measured as `collect` gives it for each run.
+
+    Args:
+        result: Of the run; None if it has not begun.
+        iterations: Training iterations in increasing order, those of the run's evaluations among them. The course is
+            NaN at the others.
+    """
     values: dict[str, tuple[object, str]]
     if result is None:
         values = {name: (np.nan, long_name) for name, long_name in _SCALARS.items()}
@@ -141,9 +148,10 @@ def _run(result: TrainResult | None, iterations: list[int]) -> xr.Dataset:
         for name, (value, long_name) in values.items()
     }
     variables["status"] = xr.Variable((), "waiting" if result is None else result.status, {"long_name": "status"})
+    places = np.searchsorted(iterations, [] if result is None else result.iterations)
     for name, long_name in _COURSES.items():
         padded = np.full(len(iterations), np.nan)
-        padded[: len(course[name])] = course[name]
+        padded[places] = course[name]
         variables[name] = xr.Variable(("iteration",), padded, {"long_name": long_name, "units": "1"})
     return xr.Dataset(
         variables, {"iteration": xr.Variable(("iteration",), iterations, {"long_name": "training iteration"})}

@@ -1,0 +1,323 @@
+"""Equations of the paper, and what it says of data and untrained networks, as numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from figures.experiments.base import describe
+from figures.experiments.curvature_over_time import RECURRENT, by_step
+from figures.protocols import CHARACTERISTIC_FREQUENCY, STRENGTH_CLASSES, Protocol, ProtocolName
+from lyapkit import as_map, curvature_by_step, gradient_propagation, hessian_spectrum
+from lyapkit.results import provenance
+from wcrnn_models import WCRNN
+from wcrnn_models.tasks import power_spectrum
+from wcrnn_models.training.build import build_model, build_task
+from wcrnn_models.training.config import TrainConfig
+from wcrnn_models.training.presets import preset
+
+SEEDS = (0, 1, 2)
+COUPLINGS = (1e-4, 1e-3, 1e-2, 1e-1)
+ANGLES = tuple(step / 2 for step in range(9))
+"""Angular frequencies of rotations, in multiples of the characteristic frequency."""
+
+RATE = 0.1
+"""Learning rate of the step that eq. (6) linearises."""
+
+SHIFT = 1e-5
+"""Of the weights along an eigenvector, each way, in the difference quotient of that step."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is looked at.
+
+    Attributes:
+        samples: Sequences of the adding problem.
+        images: Images of curvature over time and of gradients.
+        subset: Images of each Hessian that is computed on three choices of images.
+        spectrum: Images of each power spectrum.
+    """
+
+    samples: int
+    images: int
+    subset: int
+    spectrum: int
+
+
+EFFORTS: Mapping[ProtocolName, Effort] = MappingProxyType(
+    {
+        "quick": Effort(4, 2, 2, 500),
+        "cpu": Effort(16, 8, 24, 10_000),
+        "paper": Effort(1000, 1000, 1000, 10_000),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Untrained:
+    """Eqs. (6), (9), (10) and (14), the gradient against gamma, phases of gradients, spectra of data, Hessian samples.
+
+    Attributes:
+        name: Of the result file.
+        about: In a line.
+    """
+
+    name: str = "untrained"
+    about: str = "equations of the paper and spectra of its data, measured without any training"
+
+    def measure(self, protocol: Protocol, runs: Path, *, workers: int | None, progress: bool) -> xr.DataTree:
+        """Measure three instances one after the other; nothing is trained or kept.
+
+        Args:
+            protocol: `EFFORTS` of its name are used.
+            runs: Not used.
+            workers: Not used.
+            progress: Whether to say what is being measured.
+
+        Returns:
+            A tree with the children ``descent``, ``layers``, ``propagation``, ``weak_coupling``, ``gradients``,
+            ``phases``, ``samples`` and ``spectra``: what the functions of this module of these names give, over
+            ``seed`` or ``subset`` and what the networks differ in.
+
+        Raises:
+            UserError: If the data set is missing.
+        """
+        effort = EFFORTS[protocol.name]
+        strengths = ("r", STRENGTH_CLASSES)
+        grids: dict[str, tuple[Callable[..., xr.Dataset], Sequence[tuple[str, Sequence[object]]]]] = {
+            "descent": (lambda seed, r: descent(_adding(seed, r), effort.samples), (("seed", SEEDS), strengths)),
+            "layers": (lambda seed, r: layers(_adding(seed, r), effort.samples), (("seed", SEEDS), strengths)),
+            "propagation": (
+                lambda seed, r: propagation(_adding(seed, r), effort.samples),
+                (("seed", SEEDS), strengths),
+            ),
+            "weak_coupling": (
+                lambda seed, r: weak_coupling(_image(seed=seed, r=r), effort.images),
+                (("seed", SEEDS), strengths),
+            ),
+            "gradients": (
+                lambda seed, coupling: gradients(_adding(seed, 0.995, coupling=coupling), effort.samples),
+                (("seed", SEEDS), ("coupling", COUPLINGS)),
+            ),
+            "phases": (
+                lambda seed, multiple: phases(
+                    _image(seed=seed, r=1.0, residual="rotation", phi=multiple * CHARACTERISTIC_FREQUENCY),
+                    effort.images,
+                ),
+                (("seed", SEEDS), ("multiple", ANGLES)),
+            ),
+            "samples": (
+                lambda subset, r: samples(_image(seed=0, r=r), effort.subset, subset),
+                (("subset", SEEDS), strengths),
+            ),
+            "spectra": (
+                lambda task, subset: spectrum(task, effort.spectrum, subset),
+                (("task", ("smnist", "psmnist")), ("subset", SEEDS)),
+            ),
+        }
+        children = {}
+        for name, (measured, axes) in grids.items():
+            if progress:
+                print(f"{self.name}: {name}", flush=True)
+            children[name] = _over(measured, axes, {}).assign_attrs(_attributes(name, effort))
+        tree = xr.DataTree.from_dict(children)
+        tree.attrs = describe(self.name, protocol, len(SEEDS))
+        return tree
+
+
+def descent(config: TrainConfig, count: int) -> xr.Dataset:
+    """Return how far a step of gradient descent is from its linearisation, eq. (6).
+
+    The weights are shifted by +-`SHIFT` along the leading eigenvector of the Hessian, and each is given one step of
+    `torch.optim.SGD`. By eq. (6), the difference of what comes out is (1 - eta lambda) times that of what went in.
+
+    Args:
+        config: Of the untrained network.
+        count: Test samples.
+
+    Returns:
+        ``eigenvalue``, and ``error``, the 2-norm of the deviation divided by max(1, |1 - eta lambda|).
+    """
+    network, inputs, targets, loss = _prepared(config, count)
+    found = hessian_spectrum(network, (inputs, targets), loss, k=1, eigenvectors=True, rng=0)
+    vector = torch.tensor(found.eigenvector.isel(rank=0).values)
+    start = torch.nn.utils.parameters_to_vector(network.parameters()).detach()
+    ends = []
+    for sign in (1, -1):
+        torch.nn.utils.vector_to_parameters(start + sign * SHIFT * vector, network.parameters())
+        optimiser = torch.optim.SGD(network.parameters(), lr=RATE)
+        optimiser.zero_grad()
+        loss(network(inputs), targets).backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        ends.append(torch.nn.utils.parameters_to_vector(network.parameters()).detach())
+    factor = 1 - RATE * float(found.eigenvalue[0])
+    deviation = (ends[0] - ends[1]) / (2 * SHIFT) - factor * vector
+    return xr.Dataset(
+        {"eigenvalue": found.eigenvalue[0].item(), "error": float(deviation.norm()) / max(1, abs(factor))}
+    )
+
+
+def layers(config: TrainConfig, count: int) -> xr.Dataset:
+    """Return how well the contributions of the steps sum to the second term of eq. (7), eq. (9).
+
+    Args:
+        config: Of the untrained network.
+        count: Test samples.
+
+    Returns:
+        ``error``, the deviation of the sum of all contributions from the leading eigenvalue of that term for the
+        recurrent parameters, relative to it; ``printed``, the sum of those that eq. (9) prints, divided by it.
+    """
+    network, inputs, targets, loss = _prepared(config, count)
+    found = curvature_by_step(network, (inputs, targets), loss, k=1, operator="residual", parameters=RECURRENT, rng=0)
+    found = found.isel(rank=0)
+    total = float(found.layer_curvature.sum() + found.readout_layer_curvature)
+    eigenvalue = float(found.eigenvalue)
+    printed = float(found.layer_state_curvature.sum())
+    return xr.Dataset({"error": abs(total / eigenvalue - 1), "printed": printed / eigenvalue})
+
+
+def propagation(config: TrainConfig, count: int) -> xr.Dataset:
+    """Return how far gradients through time are from products of Jacobians, eq. (10).
+
+    Args:
+        config: Of the untrained network.
+        count: Test samples.
+
+    Returns:
+        ``error``, the largest relative deviation of the 2-norm of dL/dx_t, by PyTorch's own backpropagation, from that
+        of the product of the Jacobians of all later steps, transposed, with the gradient of the last state.
+    """
+    network, inputs, targets, loss = _prepared(config, count)
+    map = as_map(network)
+
+    def advance(state: Tensor, drive: Tensor) -> Tensor:
+        """Return the next state of one sequence."""
+        return map.step(state[None], drive[None])[0]
+
+    states = [torch.zeros(count, network.hidden_size, dtype=torch.float64, requires_grad=True)]
+    for drive in inputs:
+        states.append(map.step(states[-1], drive))
+    measured = torch.autograd.grad(loss(network.readout(states[-1]), targets), states[1:])
+    error, expected = 0.0, measured[-1]
+    for step in range(len(inputs) - 1, 0, -1):
+        jacobian = torch.func.vmap(torch.func.jacrev(advance))(states[step].detach(), inputs[step])
+        expected = torch.einsum("bij,bi->bj", jacobian, expected)
+        norms = measured[step - 1].norm(dim=-1), expected.norm(dim=-1)
+        error = max(error, float((norms[0] / norms[1] - 1).detach().abs().max()))
+    return xr.Dataset({"error": error})
+
+
+def weak_coupling(config: TrainConfig, count: int) -> xr.Dataset:
+    """Return what eq. (14) gives of the leading curvature of the Gauss-Newton matrix of the recurrent parameters.
+
+    Args:
+        config: Of the untrained network.
+        count: Test samples.
+
+    Returns:
+        ``share``, the curvature by eq. (14) divided by the measured one, along the leading eigenvector.
+    """
+    found = by_step(config, count).isel(rank=0)
+    return xr.Dataset({"share": float(found.weak_coupling_curvature.sum() / found.curvature)})
+
+
+def gradients(config: TrainConfig, count: int) -> xr.Dataset:
+    """Return the ``norm`` of the gradient of the loss with respect to the recurrent parameters (section 4.1).
+
+    Args:
+        config: Of the untrained network.
+        count: Test samples.
+    """
+    network, inputs, targets, loss = _prepared(config, count)
+    weights = [*network.recurrent.parameters(), *network.input.parameters()]
+    found = torch.autograd.grad(loss(network(inputs), targets), weights)
+    return xr.Dataset({"norm": float(torch.cat([each.flatten() for each in found]).norm())})
+
+
+def phases(config: TrainConfig, count: int) -> xr.Dataset:
+    """Return how well the steps agree on the gradient of the input weights (section 4.2, Fig. B.4B).
+
+    Args:
+        config: Of the untrained network.
+        count: Test samples.
+
+    Returns:
+        ``coherence``, the norm of the sum of the contributions of all steps, divided by the sum of their norms: 1 where
+        all point the same way, 0 where they cancel.
+    """
+    network, inputs, targets, loss = _prepared(config, count)
+    found = gradient_propagation(network, inputs, targets, loss, exponent=False, parameter_gradients=True, rng=0)
+    found = found.sel(parameter_tensor="input.weight")
+    total = np.exp(float(found.log_total_gradient_norm))
+    return xr.Dataset({"coherence": float(total / np.exp(found.log_parameter_gradient_norm).sum())})
+
+
+def samples(config: TrainConfig, count: int, subset: int) -> xr.Dataset:
+    """Return the largest eigenvalue of the Hessian of the recurrent weights on a subset of the test set.
+
+    Args:
+        config: Of the untrained network.
+        count: Images in a subset.
+        subset: Which of the disjoint subsets of a random order.
+    """
+    network, inputs, targets, loss = _prepared(config, count, subset)
+    found = hessian_spectrum(network, (inputs, targets), loss, k=1, parameters=WCRNN.recurrent_parameters, rng=0)
+    return xr.Dataset({"largest": abs(float(found.eigenvalue[0]))})
+
+
+def spectrum(task: str, count: int, subset: int) -> xr.Dataset:
+    """Return ``characteristic_frequency`` and ``prominence`` of the mean power spectrum of training images.
+
+    Args:
+        task: ``"smnist"`` or ``"psmnist"``.
+        count: Images.
+        subset: Which random subset: the first images of a training with this seed.
+    """
+    found = power_spectrum(build_task(TrainConfig(task=task, seed=subset)), count)  # type: ignore[arg-type]
+    return xr.Dataset({name: found.attrs[name] for name in ("characteristic_frequency", "prominence")})
+
+
+def _attributes(name: str, effort: Effort) -> dict[str, object]:
+    return provenance(asdict(effort), dtype=torch.float64, device=torch.device("cpu")) | {"analysis": name}
+
+
+def _adding(seed: int, r: float, **fields: object) -> TrainConfig:
+    return preset("add100", learning_rate=RATE, loss="mse", seed=seed, r=r, **fields)
+
+
+def _image(**fields: object) -> TrainConfig:
+    return preset("smnist", learning_rate=RATE, **fields)
+
+
+def _prepared(
+    config: TrainConfig, count: int, subset: int = 0
+) -> tuple[WCRNN, Tensor, Tensor, Callable[[Tensor, Tensor], Tensor]]:
+    """Return an untrained network in float64 with some of its test samples, a random choice, and the loss."""
+    network, task = build_model(config), build_task(config)
+    assert isinstance(network, WCRNN)
+    order = torch.from_numpy(np.random.default_rng(0).permutation(task.test_count))
+    inputs, targets = task.test_samples(order[subset * count : (subset + 1) * count])
+    return network.double(), inputs.double(), targets.double() if targets.is_floating_point() else targets, task.loss
+
+
+def _over(
+    measured: Callable[..., xr.Dataset], axes: Sequence[tuple[str, Sequence[object]]], point: dict[str, object]
+) -> xr.Dataset:
+    """Return measurements over a grid."""
+    if not axes:
+        return measured(**point)
+    (name, values), *others = axes
+    parts = [_over(measured, others, {**point, name: value}) for value in values]
+    return xr.concat(parts, xr.Variable((name,), list(values)))
+
+
+UNTRAINED = Untrained()

@@ -1,0 +1,80 @@
+"""``python -m figures report``: write the reproduction report from the records and result files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from figures.campaign.records import RECORDS
+from figures.command import command, make_directory
+from wcrnn_models.cli.main import SUCCESS
+from wcrnn_models.errors import UserError
+from wcrnn_models.files import write_atomically
+
+DATA = RECORDS.parent
+PAGE = Path(__file__).parents[2] / "docs" / "reproduction.md"
+"""Of the shipped records."""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Write the reproduction report: every claim of the paper with a verdict. Run it in the root of the clone.
+
+    It judges what is recorded so far, and says what would settle what is open. Nothing is trained; see
+    `python -m figures measure` for that.
+    """
+
+    records: Path = RECORDS
+    """Folder of the campaign's records."""
+
+    data: Path = DATA
+    """Directory of the result files of untrained networks."""
+
+    output: Path | None = None
+    """The page; if not given, docs/reproduction.md for the shipped records, and reproduction.md in the folder of other
+    ones."""
+
+    measure: bool = False
+    """Measure untrained networks again first, which takes minutes and needs MNIST; the result file in --data is
+    replaced."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: After ``python -m figures report``; those of the process by default.
+
+    Returns:
+        0 on success, 2 after a user's mistake, 130 after Ctrl-C, 141 if what reads the output has closed it.
+    """
+    return command("figures report", Arguments, sys.argv[2:] if arguments is None else arguments, _run)
+
+
+def _run(arguments: Arguments) -> int:
+    from figures.report.evidence import Evidence  # PyTorch takes seconds to load
+    from figures.report.page import report
+
+    shipped = arguments.records.resolve() == RECORDS.resolve()
+    output = arguments.output or (PAGE if shipped else arguments.records / PAGE.name)
+    if output.is_dir():
+        raise UserError(f"the output {output} is a directory; name a file")
+    if not arguments.records.is_dir() and not shipped:
+        raise UserError(f"there is no folder {arguments.records}; name that of the records with --records")
+    make_directory(output.parent, "--output")
+    if arguments.measure:
+        _measure(arguments.data)
+    write_atomically(output, report(Evidence(arguments.records, arguments.data)).encode())
+    print(output)
+    return SUCCESS
+
+
+def _measure(data: Path) -> None:
+    from figures.measure import find_data_set, measure
+    from figures.protocols import PROTOCOLS
+
+    find_data_set("mnist")
+    make_directory(data, "--data")
+    measure("untrained", PROTOCOLS["cpu"], data, data)

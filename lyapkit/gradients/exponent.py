@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lyapkit.drive import Drive
 from lyapkit.lyapunov.carrying import step_bytes
+from lyapkit.lyapunov.decomposition import random_refill, refill_seed
 from lyapkit.lyapunov.interval import IntervalRule, replayable_steps
 from lyapkit.lyapunov.qr import initial_frame, qr_growth
 from lyapkit.lyapunov.uncertainty import BatchMeans
@@ -38,7 +39,8 @@ def leading_exponent(
         generator: for the first direction.
 
     Returns:
-        The exponent and its standard error (batch means), nats per step, shape (B,) each; 0 and inf for a single state.
+        The exponent and its standard error (batch means), nats per step, shape (B,) each; 0 and inf for a single state,
+        -inf and NaN where the vector is annihilated.
     """
     start, stop = window
     last, first = drive.steps - start, drive.steps - stop + 1
@@ -52,6 +54,8 @@ def leading_exponent(
     frame = initial_frame(batch, map.state_size, 1, generator, drive.state.double())
     rule = IntervalRule.automatic(frame.dtype, k=1)
     rule.plan(last - first, replayable_steps(step_bytes(tangents, frame)))
-    growth = qr_growth(map, drive, frame, tangents=tangents, rule=rule)
+    refill = random_refill(refill_seed(generator))
+    growth = qr_growth(map, drive, frame, tangents=tangents, rule=rule, refill=refill)
     means = BatchMeans.of(growth.log_growth, growth.window)
-    return means.mean[:, 0], means.standard_error()[:, 0]
+    exponent, error = means.mean[:, 0], means.standard_error()[:, 0]
+    return exponent, error.masked_fill(torch.isneginf(exponent), torch.nan)

@@ -54,6 +54,20 @@ def carried_stretches(
         yield stretch, carry if drive.lengths is None else _EndingCarry(carry, drive, stretch)
 
 
+def jacobian_of(carry: Carry, like: Tensor, step: int) -> Tensor:
+    """Return the Jacobian of a step of a stretch, shape (B, N, N): the identity, carried as many columns at a time.
+
+    Args:
+        carry: Carries frames over the stretch.
+        like: A frame that it carries, shape (B, N, k).
+        step: Counted within the stretch.
+    """
+    batch, size, k = like.shape
+    identity = torch.eye(size, -(-size // k) * k, dtype=like.dtype, device=like.device)  # padded with zeros
+    parts = [carry(part.repeat(batch, 1, 1), step, step + 1) for part in identity.split(k, dim=-1)]
+    return torch.cat(parts, dim=-1)[..., :size]
+
+
 def _run_traced(traced: TracedStep, drive: Drive, length: int) -> Iterator[Stretch]:
     """`lyapkit.drive.run` with a traced step, which writes each state where the stretch keeps it."""
     state = drive.state

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from lyapkit.lyapunov.one_step import grow
 from lyapkit.lyapunov.orthonormal import orthonormalise
+
+AGREEMENT = 1e-6
+"""Largest difference of log |R_ii| between two ways to find it that agree."""
+
+Refill = Callable[[Tensor], Tensor]
+"""Returns Gaussian numbers like a tensor."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +30,7 @@ class Decomposition:
 
     Attributes:
         q: orthonormal, shape (B, N, k).
-        log_growth: log |R_ii|, shape (B, k); -inf where nothing is left of a column but rounding,
-            |R_ii| <= N eps |column|.
+        log_growth: log |R_ii|, shape (B, k).
         bound: max |R_ii| / min |R_ii| of the frame with columns of length one, shape (B,): a lower bound of its
             condition number that costs nothing; inf where a direction is annihilated.
         condition: 1-norm condition number of the frame with columns of size one, shape (B,), which bounds the relative
@@ -30,6 +39,10 @@ class Decomposition:
             where it was not asked for.
         finite: whether the frame was finite, shape (B,).
         lost: whether it was not, or a column was annihilated or had left the range in which numbers keep their digits.
+        suspect: Columns of which so little is left that it may be rounding noise, shape (B, k).
+        unresolved: Directions of which float64 cannot tell how much is left, shape (B, k); None where there are none.
+        order: Column of F that each column of Q continues, or replaces where it was annihilated, shape (B, k): those
+            that survive come first. None where all are where they were.
     """
 
     q: Tensor
@@ -39,25 +52,53 @@ class Decomposition:
     volume_error: Tensor | None
     finite: Tensor
     lost: Tensor
+    suspect: Tensor
+    unresolved: Tensor | None = None
+    order: Tensor | None = None
 
 
-def decompose_sound(frame: Tensor, certify: bool, expected_bound: float = math.inf) -> Decomposition | None:
+def refill_seed(generator: torch.Generator) -> int:
+    """Return what `random_refill` starts from, and advance the generator by one number."""
+    return int(torch.randint(2**62, (), generator=generator))
+
+
+def random_refill(seed: int) -> Refill:
+    """Return a source of random columns, which are the same in every run that starts from a seed."""
+    generator = torch.Generator().manual_seed(seed)
+    return lambda like: torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like)
+
+
+def suspicion(dtype: torch.dtype, size: int) -> float:
+    """Return the share of a column below which its rest is suspected to be rounding noise.
+
+    N eps in float32. In float64 there is a better way to find what is left, so that it is N eps^(2/3), where R_ii still
+    has a third of its digits.
+    """
+    eps = torch.finfo(dtype).eps
+    return size * (eps ** (2 / 3) if dtype == torch.float64 else eps)
+
+
+def decompose_sound(
+    frame: Tensor, certify: bool, expected_bound: float = math.inf, floor: Tensor | None = None
+) -> Decomposition | None:
     """Decompose frames of shape (B, N, k) that nothing is wrong with, which is nearly always so.
 
     Args:
         frame: the frames.
         certify: compute condition number and volume too, each of which costs as much as the decomposition.
         expected_bound: about what `Decomposition.bound` will be; small ones allow a faster way.
+        floor: What |R_ii| has to exceed, shape (B, 1).
 
     Returns:
-        None where a frame is not finite, has lost a direction or comes near the ends of its type's range; see
+        None where a frame is not finite, may have lost a direction or comes near the ends of its type's range; see
         `decompose` for those.
     """
     q, r = orthonormalise(frame, expected_bound)
     diagonal = r.diagonal(dim1=-2, dim2=-1).abs()
     relative = diagonal / r.square().sum(dim=-2).sqrt()  # (B, k): how much of a column the others leave
     limits = torch.finfo(frame.dtype)
-    sound = (relative > frame.shape[-2] * limits.eps) & (diagonal > limits.tiny**0.5 / limits.eps)
+    smallest = limits.tiny**0.5 / limits.eps if floor is None else floor
+    sound = (relative > suspicion(frame.dtype, frame.shape[-2])) & (diagonal > smallest)
     sound &= diagonal < limits.max**0.5 * limits.eps  # squares neither under- nor overflow
     if not bool(sound.all()):  # a NaN is not greater than anything
         return None
@@ -68,11 +109,17 @@ def decompose_sound(frame: Tensor, certify: bool, expected_bound: float = math.i
         size = frame.abs().amax(dim=-2, keepdim=True)
         condition = _condition(r / size, nothing.unsqueeze(-1))
         volume_error = _volume_error((frame / size).double(), log_growth - size.squeeze(-2).double().log())
-    return Decomposition(q, log_growth, 1 / relative.amin(dim=-1).double(), condition, volume_error, ~nothing, nothing)
+    bound, none = 1 / relative.amin(dim=-1).double(), torch.zeros_like(diagonal, dtype=torch.bool)
+    return Decomposition(q, log_growth, bound, condition, volume_error, ~nothing, nothing, none)
 
 
-def decompose(frame: Tensor) -> Decomposition:
-    """Decompose frames of shape (B, N, k) whatever has become of them."""
+def decompose(frame: Tensor, floor: Tensor | None = None) -> Decomposition:
+    """Decompose frames of shape (B, N, k) whatever has become of them.
+
+    Args:
+        frame: The frames.
+        floor: Below this |R_ii| is suspect, shape (B, 1).
+    """
     finite = torch.isfinite(frame).all(dim=-1).all(dim=-1)  # (B,)
     frame = torch.where(finite[:, None, None], frame, torch.zeros_like(frame))
     limits = torch.finfo(frame.dtype)
@@ -81,7 +128,9 @@ def decompose(frame: Tensor) -> Decomposition:
     q, r = torch.linalg.qr(columns)  # Householder
     diagonal = r.diagonal(dim1=-2, dim2=-1).abs()
     gone = annihilated(columns, diagonal)
-    diagonal = torch.where(gone, torch.zeros_like(diagonal), diagonal)
+    suspect = diagonal <= suspicion(frame.dtype, frame.shape[-2]) * column_norms(columns)
+    if floor is not None:
+        suspect |= diagonal * size <= floor
     log_growth = diagonal.double().log() + torch.where(size == 0, torch.ones_like(size), size).double().log()
     small = (size < limits.tiny / limits.eps) | (size > limits.max * limits.eps)
     condition = _condition(r, gone)
@@ -94,7 +143,71 @@ def decompose(frame: Tensor) -> Decomposition:
         _volume_error(columns.double(), diagonal.double().log()),
         finite,
         ~finite | (gone | small).any(dim=-1),
+        suspect,
     )
+
+
+def settle(
+    part: Decomposition, frame: Tensor, jacobian: Callable[[], Tensor], refill: Refill
+) -> Decomposition:
+    """Decide of each suspect direction of a single step: annihilated, or how small, or not to be told.
+
+    That a direction is annihilated is certain where no more directions survive than J has rows, or columns, that are
+    not zero. Everything else is decided by `lyapkit.lyapunov.one_step.grow`. Directions that are annihilated are
+    replaced at random, orthogonal to those that survive, and come behind them from then on: so they never take a part
+    of the growth of one that goes back further.
+
+    Args:
+        part: The decomposition of J F.
+        frame: F, orthonormal, shape (B, N, k).
+        jacobian: Returns J, shape (B, N, N).
+        refill: Where random numbers come from.
+    """
+    doubted = part.suspect.any(dim=-1) & part.finite  # (B,)
+    if not bool(doubted.any()):
+        return part
+    k = frame.shape[-1]
+    jacobians = jacobian()
+    nonzero = jacobians != 0
+    rank = torch.minimum(nonzero.any(dim=-1).sum(dim=-1), nonzero.any(dim=-2).sum(dim=-1))  # (B,), at most
+    kept = k - part.suspect.sum(dim=-1)
+    last = part.suspect.to(torch.int8).diff(dim=-1).ge(0).all(dim=-1)  # the suspects come last
+    gone = part.suspect & doubted.unsqueeze(-1)
+    q, log_growth = part.q.clone(), part.log_growth.clone()
+    order = torch.arange(k, device=q.device).repeat(len(q), 1)
+    unresolved = torch.zeros_like(gone)
+    for index in (doubted & ~(last & (kept >= rank))).nonzero().flatten().tolist():
+        suspect, eps = part.suspect[index].cpu().numpy(), torch.finfo(frame.dtype).eps
+        found = grow(_array(jacobians[index]), _array(frame[index]), suspect, eps)
+        gone[index] = False
+        if np.allclose(found.log_growth, _array(log_growth[index]), rtol=0, atol=AGREEMENT) and not found.unresolved.any():
+            continue  # the columns that were found first keep zeros, and tiny entries, better
+        survives = np.isfinite(found.log_growth)
+        count = int(survives.sum())
+        q[index, :, :count] = torch.from_numpy(found.frame).to(q)
+        log_growth[index] = torch.from_numpy(found.log_growth).to(log_growth)
+        unresolved[index] = torch.from_numpy(found.unresolved).to(gone)
+        order[index] = torch.from_numpy(np.argsort(~survives, kind="stable")).to(order)
+        gone[index] = torch.arange(k, device=gone.device) >= count  # of Q
+    log_growth = torch.where(gone.gather(-1, order.argsort(dim=-1)), -torch.inf, log_growth)
+    lost = gone.any(dim=-1)
+    if bool(lost.any()):
+        columns = torch.where(gone.unsqueeze(-2), refill(q), q)
+        q = torch.where(lost[:, None, None], torch.linalg.qr(columns).Q, q)
+    return replace(
+        part,
+        q=q,
+        log_growth=log_growth,
+        condition=None if part.condition is None else torch.where(lost, torch.inf, part.condition),
+        volume_error=None if part.volume_error is None else torch.where(doubted, 0.0, part.volume_error),
+        bound=torch.where(lost, torch.inf, part.bound),
+        unresolved=unresolved if bool(unresolved.any()) else None,
+        order=order if bool((order.diff(dim=-1) < 0).any()) else None,
+    )
+
+
+def _array(matrix: Tensor) -> NDArray[np.float64]:
+    return matrix.detach().double().cpu().numpy()
 
 
 def annihilated(frame: Tensor, diagonal: Tensor) -> Tensor:

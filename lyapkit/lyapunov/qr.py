@@ -13,13 +13,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from lyapkit.drive import Drive
-from lyapkit.lyapunov.carrying import Carry, carried_stretches, step_bytes
-from lyapkit.lyapunov.decomposition import Decomposition, decompose, decompose_sound
+from lyapkit.lyapunov.carrying import Carry, carried_stretches, jacobian_of, step_bytes
+from lyapkit.lyapunov.decomposition import Decomposition, Refill, decompose, decompose_sound, settle, suspicion
 from lyapkit.lyapunov.interval import IntervalRule, replayable_steps
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents import TangentStrategy
@@ -27,6 +28,10 @@ from lyapkit.tangents import TangentStrategy
 CERTIFIED_WINDOWS = 16
 CERTIFIED_EVERY = 8
 """Condition number and volume are computed in the first 16 windows and in every 8th: each costs as much as the QR."""
+
+SAFE_RANGE = 1e-2
+"""|R_ii| may fall to this over the limit of the condition number, in units of the fastest growth, before the automatic
+interval is shortened: 1e-6 to 1e-8, well above what is suspect."""
 
 Push = tuple[Carry, int]
 """A step of a window: what carries frames over its stretch, and which step of the stretch it is."""
@@ -45,6 +50,9 @@ class Growth:
             a direction was annihilated.
         state: the final state, shape (B, N).
         frame: the final frame, shape (B, N, k).
+        unresolved: Directions of which float64 could not tell at some step how much is left of them, shape (B, k).
+        order: Column of the frame at the start that each column continues, shape (B, k). It differs from 0, 1, ...
+            where directions were annihilated, which then come last.
     """
 
     log_growth: Tensor
@@ -53,6 +61,8 @@ class Growth:
     condition: Tensor
     state: Tensor
     frame: Tensor
+    unresolved: Tensor
+    order: Tensor
 
     @property
     def steps(self) -> int:
@@ -64,13 +74,20 @@ class Growth:
         steps = self.steps + later.steps
         residual = (self.log_volume_residual * self.steps + later.log_volume_residual * later.steps) / steps
         return Growth(
-            torch.cat((self.log_growth, later.log_growth)),
+            torch.cat((_gather(self.log_growth, later.order), later.log_growth)),
             torch.cat((self.window, later.window)),
             residual,
             torch.maximum(self.condition, later.condition),
             later.state,
             later.frame,
+            _gather(self.unresolved, later.order) | later.unresolved,
+            self.order.gather(-1, later.order),
         )
+
+
+def _gather(values: Tensor, order: Tensor) -> Tensor:
+    """Columns (..., B, k) in another order (B, k)."""
+    return values.gather(-1, order.expand_as(values))
 
 
 def initial_frame(batch: int, size: int, k: int, generator: torch.Generator, like: Tensor) -> Tensor:
@@ -89,12 +106,14 @@ def qr_growth(
     *,
     tangents: TangentStrategy,
     rule: IntervalRule,
+    refill: Refill,
     on_steps: Callable[[int], object] = lambda steps: None,
 ) -> Growth:
     """Run Algorithm 1.
 
-    A window in which the frame overflows, underflows or loses a direction to rounding is done again with a
-    decomposition at every step; only what a *single* step annihilates counts as annihilated.
+    A window in which the frame overflows, underflows or may have lost a direction is done again with a decomposition
+    at every step, and each step decides what it annihilates (`lyapkit.lyapunov.decomposition.settle`). A direction that
+    is annihilated has log growth -inf at that step. It starts again at random, behind all others.
 
     Args:
         map: the map.
@@ -102,6 +121,7 @@ def qr_growth(
         frame: orthonormal frame to start from, shape (B, N, k); its dtype is that of the QR.
         tangents: how tangents are carried.
         rule: steps between decompositions, q.
+        refill: Where directions come from that replace annihilated ones.
         on_steps: called with the number of steps done since the last call (progress).
 
     Raises:
@@ -127,11 +147,14 @@ def qr_growth(
             counted, done = counted + steps, done + steps
             on_steps(steps)
             if counted >= rule.interval or done in (drive.steps, drive.transient):
-                part = decompose_sound(frame, collected.certify_next, collected.bound)
-                window = [(counted, part)] if part else _again(frame, opening, pushes, counted, drive.offset + done)
+                floor = collected.floor(counted)
+                part = decompose_sound(frame, collected.certify_next, collected.bound, floor)
+                if part is None:
+                    window = _again(frame, opening, pushes, counted, drive.offset + done, collected, refill)
+                else:
+                    window = [(counted, part)]
                 rule.update(counted, collected.worst_condition(window))
-                if done > drive.transient:
-                    collected.add(window)
+                collected.add(window, done > drive.transient)
                 opening = frame = window[-1][1].q
                 pushes, counted = [], 0
     return collected.growth(state, frame)
@@ -142,10 +165,25 @@ class _Collected:
 
     Condition number and volume are computed in the first windows and in some of the later ones. In between, the
     condition is estimated by its lower bound times the factor by which it exceeded it when it was computed last.
+
+    The fastest growth per step that was seen tells which |R_ii| are so small that the rounding of the frame before
+    the step may have made them, which no comparison within the frame shows when all of it was annihilated.
+
+    Attributes:
+        order: Column of the frame at the start that each column continues, shape (B, k).
     """
 
     def __init__(self, frame: Tensor) -> None:
         self.windows = 0
+        batch, size, k = frame.shape
+        limits = torch.finfo(frame.dtype)
+        self.order = torch.arange(k, device=frame.device).repeat(batch, 1)
+        self._moved = False
+        self.unresolved = torch.zeros_like(self.order, dtype=torch.bool)
+        self.fastest = torch.full((batch, 1), -math.inf, dtype=torch.float64, device=frame.device)
+        self._resolution = math.log(suspicion(frame.dtype, size))
+        self._smallest, self._largest = limits.tiny**0.5 / limits.eps, limits.max
+        self._floors: dict[int, Tensor] = {}
         self.margin = torch.ones(frame.shape[0], dtype=torch.float64, device=frame.device)
         self.condition = self.margin
         self.bound = math.inf  # of the last window
@@ -153,6 +191,23 @@ class _Collected:
         self.logs: list[Tensor] = []
         self.volume_error = torch.zeros_like(self.margin)
         self.certified_steps = 0
+
+    def floor(self, steps: int) -> Tensor:
+        """What |R_ii| over so many steps has to exceed in order not to be suspect, shape (B, 1)."""
+        if steps not in self._floors:
+            log_floor = steps * self.fastest + self._resolution
+            self._floors[steps] = log_floor.exp().clamp(self._smallest, self._largest)
+        return self._floors[steps]
+
+    def _see(self, steps: int, part: Decomposition) -> None:
+        rate = part.log_growth.amax(dim=-1, keepdim=True) / steps
+        if bool((rate > self.fastest).any()):
+            self.fastest, self._floors = torch.maximum(rate, self.fastest), {}
+
+    def _range(self, steps: int, part: Decomposition) -> float:
+        """A condition number that keeps |R_ii| well above the floor, if the next window is to stay below the limit."""
+        reach = steps * self.fastest - part.log_growth.amin(dim=-1, keepdim=True)
+        return math.exp(min(float(reach.max()), 700.0)) * SAFE_RANGE
 
     @property
     def certify_next(self) -> bool:
@@ -167,46 +222,70 @@ class _Collected:
         self.windows += 1
         self.bound = max(float(part.bound.max()) for _, part in window)
         worst = []
-        for _, part in window:
+        for steps, part in window:
             if part.condition is not None:
+                self._see(steps, part)
                 finite = torch.isfinite(part.condition)
                 self.margin = torch.where(finite, part.condition / part.bound, self.margin)
             worst.append(torch.maximum(part.bound, self._condition(part) / part.q.shape[-1]))
-        return float(torch.stack(worst).max())
+        reach = self._range(*window[0]) if window[0][0] > 1 else 0.0
+        return max(float(torch.stack(worst).max()), reach)
 
     def _condition(self, part: Decomposition) -> Tensor:
         return part.bound * self.margin if part.condition is None else part.condition
 
-    def add(self, window: Sequence[tuple[int, Decomposition]]) -> None:
-        """Count a window."""
+    def add(self, window: Sequence[tuple[int, Decomposition]], counts: bool) -> None:
+        """Count a window, or only follow where columns go."""
         for steps, part in window:
-            self.lengths.append(steps)
-            self.logs.append(part.log_growth)
-            self.condition = torch.maximum(self.condition, self._condition(part))
-            if part.volume_error is not None:
-                self.volume_error = self.volume_error + part.volume_error
-                self.certified_steps += steps
+            if counts:
+                self._count(steps, part)
+            if part.order is not None:
+                self.order, self._moved = self.order.gather(-1, part.order), True
+
+    def _count(self, steps: int, part: Decomposition) -> None:
+        self.lengths.append(steps)
+        self.logs.append(self._at_start(part.log_growth))
+        if part.unresolved is not None:
+            self.unresolved = self.unresolved | self._at_start(part.unresolved)
+        self.condition = torch.maximum(self.condition, self._condition(part))
+        if part.volume_error is not None:
+            self.volume_error = self.volume_error + part.volume_error
+            self.certified_steps += steps
+
+    def _at_start(self, values: Tensor) -> Tensor:
+        """Columns (B, k) where they were at the start."""
+        return torch.empty_like(values).scatter(-1, self.order, values) if self._moved else values
 
     def growth(self, state: Tensor, frame: Tensor) -> Growth:
         """All of it."""
         return Growth(
-            torch.stack(self.logs),
+            _gather(torch.stack(self.logs), self.order),
             torch.tensor(self.lengths, dtype=torch.float64, device=frame.device),
             self.volume_error.abs() / max(1, self.certified_steps),
             self.condition,
             state,
             frame,
+            self.unresolved.gather(-1, self.order),
+            self.order,
         )
 
 
 def _again(
-    failed: Tensor, frame: Tensor, pushes: Sequence[Push], counted: int, step: int
+    failed: Tensor,
+    frame: Tensor,
+    pushes: Sequence[Push],
+    counted: int,
+    step: int,
+    collected: _Collected,
+    refill: Refill,
 ) -> list[tuple[int, Decomposition]]:
     """A window with a decomposition at every step, unless there is nothing wrong with it after all."""
-    whole = decompose(failed)
-    if not bool(whole.lost.any()) or (counted == 1 and bool(whole.finite.all())):
+    whole = decompose(failed, collected.floor(counted))
+    if bool(whole.finite.all()) and not bool(whole.suspect.any() | (whole.lost.any() & (counted > 1))):
         return [(counted, whole)]
     if counted > len(pushes):
+        if not bool(whole.lost.any()):
+            return [(counted, whole)]
         trajectory = int(whole.lost.nonzero()[0])
         raise FloatingPointError(
             f"the tangent frame of trajectory {trajectory} overflowed, underflowed or lost a direction to rounding in "
@@ -214,13 +293,15 @@ def _again(
         )
     results = []
     for index, (carry, place) in enumerate(pushes):
-        part = decompose(carry(frame, place, place + 1))
+        part = decompose(carry(frame, place, place + 1), collected.floor(1))
         if not bool(part.finite.all()):
             trajectory = int((~part.finite).nonzero()[0])
             raise FloatingPointError(
                 f"the tangent frame of trajectory {trajectory} is not finite after step {step - counted + index + 1}: "
                 "the map's derivative is not finite there, or too large for the frame's type."
             )
+
+        part = settle(part, frame, partial(jacobian_of, carry, frame, place), refill)
         results.append((1, part))
         frame = part.q
     return results

@@ -16,6 +16,7 @@ from lyapkit.adapters import as_map
 from lyapkit.adapters.closed_loop import with_feedback
 from lyapkit.arguments import check_dt, check_interval, check_interval_of_run, check_k, time_unit
 from lyapkit.drive import prepare_drive
+from lyapkit.lyapunov.decomposition import random_refill, refill_seed
 from lyapkit.lyapunov.derived import spectrum_values, values_of_lengths
 from lyapkit.lyapunov.interval import IntervalRule
 from lyapkit.lyapunov.qr import Growth, initial_frame
@@ -164,6 +165,7 @@ def lyapunov_spectrum(
         frame = initial_frame(drive.state.shape[0], map.state_size, k, generator, drive.state.to(frame_dtype))
     else:
         frame = before.frame
+    seed = refill_seed(generator)
 
     def reached(growth: Growth) -> bool:
         assert until is not None
@@ -178,6 +180,7 @@ def lyapunov_spectrum(
                 frame,
                 tangents=strategy,
                 rule=rule,
+                refill=random_refill(seed),
                 reached=None if until is None else reached,
                 before=before,
                 on_steps=bar.update,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lyapkit.drive import Drive
 from lyapkit.lyapunov.carrying import step_bytes
+from lyapkit.lyapunov.decomposition import Refill
 from lyapkit.lyapunov.interval import IntervalRule, replayable_steps
 from lyapkit.lyapunov.qr import Growth, qr_growth
 from lyapkit.lyapunov.uncertainty import SMALLEST_SAMPLE, BatchMeans
@@ -34,6 +35,7 @@ def grow_until(
     *,
     tangents: TangentStrategy,
     rule: IntervalRule,
+    refill: Refill,
     reached: Callable[[Growth], bool] | None,
     before: Growth | None = None,
     on_steps: Callable[[int], object] = lambda steps: None,
@@ -46,6 +48,7 @@ def grow_until(
         frame: where the frame starts, shape (B, N, k).
         tangents: how tangents are carried.
         rule: steps between decompositions.
+        refill: Where directions come from that replace annihilated ones.
         reached: whether a run is good enough; None runs the whole drive in one block.
         before: the growth of earlier steps, which the new ones continue.
         on_steps: called with the number of steps done since the last call (progress).
@@ -57,7 +60,8 @@ def grow_until(
         length = min(block, drive.steps - start)
         shortest = length if drive.lengths is None else int(drive.lengths.min()) - drive.transient
         rule.plan(counted + shortest, replayable_steps(step_bytes(tangents, frame)))
-        part = qr_growth(map, drive.part(start, length, state), frame, tangents=tangents, rule=rule, on_steps=on_steps)
+        stretch = drive.part(start, length, state)
+        part = qr_growth(map, stretch, frame, tangents=tangents, rule=rule, refill=refill, on_steps=on_steps)
         growth = part if growth is None else growth.followed_by(part)
         state, frame, start = part.state, part.frame, start + length
         if reached is not None and reached(growth):
@@ -67,12 +71,18 @@ def grow_until(
 
 
 def errors_reached(growth: Growth, target: float, leading: bool) -> Tensor:
-    """Whether the standard errors of the leading or of all exponents are at most ``target``, shape (B,)."""
+    """Return where the standard errors of the leading or of all exponents are at most ``target``, shape (B,).
+
+    An exponent of -inf has no error. It does not count, and where the leading one is -inf, nothing is reached.
+    """
     means = BatchMeans.of(growth.log_growth, growth.window)
     error = means.standard_error()  # (B, k)
+    gone = torch.isneginf(means.mean)
     if leading:
         error = error.gather(-1, means.mean.argmax(dim=-1, keepdim=True))
-    return (error <= target).all(dim=-1)
+    else:
+        error = error.masked_fill(gone, 0.0)
+    return (error <= target).all(dim=-1) & ~gone.all(dim=-1)
 
 
 def compare_halves(growth: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,19 +97,21 @@ def compare_halves(growth: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
         window: steps in each window, shape (W,).
 
     Returns:
-        The second half's growth per step minus the first's, shape (B, k), 0 for -inf exponents; and the verdict, shape
-        (B,), False where there are too few windows to tell.
+        The second half's growth per step minus the first's, shape (B, k), NaN where both are -inf; and the verdict,
+        shape (B,), False where there are too few windows to tell, where a direction is annihilated in one half only,
+        and where nothing but annihilated directions could agree.
     """
     done = window.cumsum(0)
     middle = int((done <= done[-1] / 2).sum().clamp(min=1, max=max(1, len(window) - 1)))
     enough = min(middle, len(window) - middle) >= SMALLEST_SAMPLE
     if len(window) < 2:
-        return torch.zeros_like(growth[0]), torch.zeros(growth.shape[1], dtype=torch.bool, device=growth.device)
+        difference = torch.where(torch.isneginf(growth[0]), torch.nan, torch.zeros_like(growth[0]))
+        return difference, torch.zeros(growth.shape[1], dtype=torch.bool, device=growth.device)
     first, second = BatchMeans.of(growth[:middle], window[:middle]), BatchMeans.of(growth[middle:], window[middle:])
-    gone = torch.isinf(first.mean) | torch.isinf(second.mean)
-    difference = torch.where(gone, torch.zeros_like(first.mean), second.mean - first.mean)
+    difference = second.mean - first.mean  # -inf - (-inf) is NaN
+    gone = difference.isnan()
     error = (first.standard_error() ** 2 + second.standard_error() ** 2).sqrt()
     freedom = first.degrees_of_freedom + second.degrees_of_freedom
     limit = float(stdtrit(max(freedom, 1), 1 - FALSE_ALARM / 2 / growth.shape[-1]))
-    agree = (difference.abs() <= limit * error + ROUNDING).all(dim=-1)
+    agree = ((difference.abs() <= limit * error + ROUNDING) | gone).all(dim=-1) & ~gone.all(dim=-1)
     return difference, agree & enough

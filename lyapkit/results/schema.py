@@ -37,11 +37,13 @@ class Variable:
         dims: its dimensions.
         long_name: what it is, as an axis label.
         units: CF-like; ``{time}`` is filled with the time unit in use.
+        undefined: True where values may be NaN, as the error of an exponent of -inf is.
     """
 
     dims: tuple[str, ...]
     long_name: str
     units: str
+    undefined: bool = False
 
 
 RATE = "nats per {time}"
@@ -49,14 +51,15 @@ RATE = "nats per {time}"
 SCHEMA: dict[str, dict[str, Variable]] = {
     "lyapunov_spectrum": {
         "lyapunov_exponent": Variable(("trajectory", "exponent"), "Lyapunov exponent", RATE),
-        "standard_error": Variable(("trajectory", "exponent"), "standard error of the exponent", RATE),
+        "standard_error": Variable(("trajectory", "exponent"), "standard error of the exponent", RATE, undefined=True),
+        "below_resolution": Variable(("trajectory", "exponent"), "float64 cannot tell how small it is", "1"),
         "error_degrees_of_freedom": Variable(("trajectory",), "degrees of freedom of the standard errors", "1"),
         "memory_timescale": Variable(("trajectory", "exponent"), "memory time scale", "{time}"),
         "running_exponent": Variable(("trajectory", "step", "exponent"), "running exponent", RATE),
         "local_growth": Variable(("trajectory", "step", "exponent"), "local growth rate", RATE),
         "last_step": Variable(("trajectory",), "last step that counts", "step"),
         "half_difference": Variable(
-            ("trajectory", "exponent"), "exponent of the second half of the run minus that of the first", RATE
+            ("trajectory", "exponent"), "exponent of the second half of the run minus that of the first", RATE, True
         ),
         "converged": Variable(("trajectory",), "the run was long enough", "1"),
         "probability_positive": Variable(("trajectory",), "probability that the leading exponent is positive", "1"),
@@ -102,11 +105,15 @@ SCHEMA: dict[str, dict[str, Variable]] = {
         "growth_rate": Variable(
             ("norm", "trajectory"), "growth rate of the gradient per step back in time", "nats per step"
         ),
-        "growth_rate_error": Variable(("norm", "trajectory"), "standard error of the growth rate", "nats per step"),
+        "growth_rate_error": Variable(
+            ("norm", "trajectory"), "standard error of the growth rate", "nats per step", undefined=True
+        ),
         "growth_offset": Variable(("norm", "trajectory"), "log gradient norm of the fitted line at the end", "nats"),
         "fitted_steps": Variable(("norm", "trajectory"), "steps that the fitted line rests on", "1"),
         "leading_exponent": Variable(("trajectory",), "leading Lyapunov exponent", "nats per step"),
-        "leading_exponent_error": Variable(("trajectory",), "standard error of the leading exponent", "nats per step"),
+        "leading_exponent_error": Variable(
+            ("trajectory",), "standard error of the leading exponent", "nats per step", undefined=True
+        ),
         "predicted_rate": Variable((), "predicted growth rate of the gradient per step back in time", "nats per step"),
         "log_unit_gradient": Variable(("trajectory", "recorded_step", "unit"), "log |dL/dx_t| of the unit", "nats"),
         "unit_gradient_sign": Variable(("trajectory", "recorded_step", "unit"), "sign of dL/dx_t of the unit", "1"),
@@ -198,5 +205,5 @@ def make_dataset(
         for name, value in coordinates.items()
     }
     for name, value in values.items():
-        assert not np.isnan(value).any(), f"{name} holds NaN; NaN never leaves an analysis"
+        assert schema[name].undefined or not np.isnan(value).any(), f"{name} holds NaN; it never leaves unannounced"
     return xr.Dataset(variables, labels, {"analysis": analysis, **attributes})

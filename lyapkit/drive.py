@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lyapkit.adapters.closed_loop import ClosedLoop
 from lyapkit.arguments import check_integer, refuse_inference_mode
+from lyapkit.kinks import KinkWatch
 from lyapkit.recurrent_map import RecurrentMap
 
 
@@ -29,6 +30,7 @@ class Drive:
         offset: steps done before the first one here, for labels and messages.
         lengths: steps of each trajectory, shape (B,), after which its state and frame stay what they are; None when all
             have T.
+        kinks: Looks for kinks of the map along the run.
     """
 
     state: Tensor
@@ -37,17 +39,28 @@ class Drive:
     transient: int
     offset: int = 0
     lengths: Tensor | None = None
+    kinks: KinkWatch | None = None
 
     def part(self, start: int, length: int, state: Tensor) -> Drive:
         """``length`` steps from ``start`` on, continued from a state; the transient is in the first part only."""
         inputs = None if self.inputs is None else self.inputs[start : start + length]
-        return Drive(state, inputs, length, max(0, self.transient - start), self.offset + start, self.lengths)
+        return Drive(state, inputs, length, max(0, self.transient - start), self.offset + start, self.lengths, self.kinks)
 
     def active(self, step: int) -> Tensor | None:
         """Which trajectories do a step, shape (B,); ``step`` counts from 0. None when all do."""
         if self.lengths is None or bool((self.lengths > self.offset + step).all()):
             return None
         return self.lengths > self.offset + step
+
+    def watch(self, map: RecurrentMap, start: int, states: Tensor, inputs: Tensor | None) -> None:
+        """Look for kinks at some consecutive steps; ``start`` counts from 0, states have shape (L, B, N)."""
+        if self.kinks is not None:
+            self.kinks.see(map, self.offset + start, states, inputs, self.lengths)
+
+    def warn_of_kinks(self) -> None:
+        """Warn if the run rests on a kink of its map."""
+        if self.kinks is not None:
+            self.kinks.warn()
 
     def input_at(self, step: int) -> Tensor | None:
         """s_t of every trajectory, shape (B, M); ``step`` counts from 0."""
@@ -145,7 +158,8 @@ def prepare_drive(
     else:
         state = initial_state.expand(batch, -1)
     state = state.detach().clone(memory_format=torch.contiguous_format)  # forward mode refuses expanded tensors
-    return Drive(state, inputs, steps, transient, 0, _checked_lengths(lengths, inputs, transient))
+    lengths = _checked_lengths(lengths, inputs, transient)
+    return Drive(state, inputs, steps, transient, 0, lengths, KinkWatch(transient, steps))
 
 
 def run(map: RecurrentMap, drive: Drive, length: int) -> Iterator[Stretch]:
@@ -171,7 +185,9 @@ def run(map: RecurrentMap, drive: Drive, length: int) -> Iterator[Stretch]:
                 state = after if active is None else torch.where(active.unsqueeze(-1), after, state)
             stretch = torch.stack(states)  # (L, B, N)
         refuse_overflow(torch.cat((stretch[1:], state[None])), drive.offset + start)
-        yield Stretch(start, stretch, None if drive.inputs is None else drive.inputs[start:stop], state)
+        inputs = None if drive.inputs is None else drive.inputs[start:stop]
+        drive.watch(map, start, stretch, inputs)
+        yield Stretch(start, stretch, inputs, state)
 
 
 def refuse_overflow(after: Tensor, start: int) -> None:

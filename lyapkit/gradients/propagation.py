@@ -172,6 +172,7 @@ def gradient_propagation(
             leading, error = leading_exponent(map, drive, window, tangents=tangents, generator=generator)
             values |= {"leading_exponent": leading.cpu().numpy(), "leading_exponent_error": error.cpu().numpy()}
             config |= {"rng_seed": generator.initial_seed(), "tangents": tangents.name}
+    drive.warn_of_kinks()
     if predicted is not None:
         values["predicted_rate"] = np.asarray(predicted)
     coordinates: dict[str, Any] = {

@@ -41,7 +41,7 @@ def carried_stretches(
     dense = traced is None and 4 * k >= size
     kept = step_bytes(tangents, torch.empty(batch, size, k, dtype=dtype, device="meta"))
     length = max(1, min(LONGEST_STRETCH, STRETCH_BYTES // max(1, kept)))
-    for stretch in run(map, drive, length) if traced is None else _run_traced(traced, drive, length):
+    for stretch in run(map, drive, length) if traced is None else _run_traced(map, traced, drive, length):
         carry: Carry
         if traced is not None:
             assert isinstance(tangents, TracedTangents), "nothing else is traced"
@@ -68,7 +68,7 @@ def jacobian_of(carry: Carry, like: Tensor, step: int) -> Tensor:
     return torch.cat(parts, dim=-1)[..., :size]
 
 
-def _run_traced(traced: TracedStep, drive: Drive, length: int) -> Iterator[Stretch]:
+def _run_traced(map: RecurrentMap, traced: TracedStep, drive: Drive, length: int) -> Iterator[Stretch]:
     """`lyapkit.drive.run` with a traced step, which writes each state where the stretch keeps it."""
     state = drive.state
     for start in range(0, drive.steps, length):
@@ -88,6 +88,7 @@ def _run_traced(traced: TracedStep, drive: Drive, length: int) -> Iterator[Stret
         refuse_overflow(states[1:], drive.offset + start)
         state = slots[-1].clone()  # or it would keep the whole stretch in memory
         inputs = None if drive.inputs is None else drive.inputs[start : start + steps]
+        drive.watch(map, start, states[:-1], inputs)
         yield Stretch(start, states[:-1], inputs, state)
 
 

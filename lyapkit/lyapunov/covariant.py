@@ -13,6 +13,7 @@ from torch import Tensor
 from lyapkit.adapters import as_map
 from lyapkit.arguments import check_dt, check_integer, check_interval, check_k, time_unit
 from lyapkit.drive import Drive, prepare_drive
+from lyapkit.kinks import KinkWatch
 from lyapkit.lyapunov.angles import consecutive_angles, participation_ratio, splitting_angles
 from lyapkit.lyapunov.ginelli import CovariantVectors, ginelli
 from lyapkit.probe import probed_tangents
@@ -130,9 +131,14 @@ def covariant_vectors(
             )
 
     first = FirstStep(map, drive.state, drive.input_at(0)) if check else None
-    found, tangents, untraced = with_fallback(follow, tangents, untraced)
+    try:
+        found, tangents, untraced = with_fallback(follow, tangents, untraced)
+    except ValueError:
+        drive.warn_of_kinks()  # which may be why nothing survives
+        raise
     if first is not None:
         first.refuse_changes()
+    drive.warn_of_kinks()
     done = torch.tensor(found.steps) - drive.transient
     growth = found.log_growth.cpu()
     between = growth.cumsum(dim=0)[done - 1].diff(dim=0, prepend=torch.zeros_like(growth[:1]))
@@ -186,7 +192,7 @@ def _with_window(drive: Drive, transient: int | None, settle: int | None) -> tup
             f"no steps left to analyse: {drive.steps} steps, of which {transient} are transient and {settle} settle "
             "the backward pass."
         )
-    return replace(drive, transient=transient), settle
+    return replace(drive, transient=transient, kinks=KinkWatch(transient, drive.steps)), settle
 
 
 def _settling_steps(name: str, value: int | None, steps: int) -> int:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lyapkit.lyapunov.elimination import log_determinant
 from lyapkit.lyapunov.one_step import grow
 from lyapkit.lyapunov.orthonormal import orthonormalise
 
@@ -178,6 +179,9 @@ def settle(
     unresolved = torch.zeros_like(gone)
     for index in (doubted & ~(last & (kept >= rank))).nonzero().flatten().tolist():
         suspect, eps = part.suspect[index].cpu().numpy(), torch.finfo(frame.dtype).eps
+        if k == frame.shape[-2] and _accounts_for(log_growth[index], jacobians[index]):
+            gone[index] = False
+            continue
         found = grow(_array(jacobians[index]), _array(frame[index]), suspect, eps)
         gone[index] = False
         if np.allclose(found.log_growth, _array(log_growth[index]), rtol=0, atol=AGREEMENT) and not found.unresolved.any():
@@ -204,6 +208,12 @@ def settle(
         unresolved=unresolved if bool(unresolved.any()) else None,
         order=order if bool((order.diff(dim=-1) < 0).any()) else None,
     )
+
+
+def _accounts_for(log_growth: Tensor, jacobian: Tensor) -> bool:
+    """Return true if J is regular and log |R_ii| of a full frame add up to log |det J|: none of them is noise then."""
+    total = float(log_growth.sum())
+    return math.isfinite(total) and abs(total - log_determinant(_array(jacobian))) <= AGREEMENT
 
 
 def _array(matrix: Tensor) -> NDArray[np.float64]:

@@ -48,50 +48,117 @@ def grow(jacobian: Array, frame: Array, suspect: NDArray[np.bool_], eps: float =
     whole, log_largest = eliminated(jacobian, eps)
     rank = len(whole.columns)
     regular = rank == size or math.isfinite(log_determinant(jacobian, eps))
-    error = _blur(whole.upper, frame, eps if regular else eps ** (2 / 3))
+    error = _blur(whole.upper, frame, regular, eps)
     part = eliminate(whole.upper @ frame, error, row_log=whole.log_pivot + log_largest, in_order=True)
     q, r = np.linalg.qr(whole.lower @ part.lower)
     log_growth = np.full(k, -np.inf)
     log_growth[part.columns] = np.log(np.abs(np.diagonal(r))) + part.log_pivot
     gone = np.isneginf(log_growth)
     if regular and (rank < size or bool(gone.any())) and size <= EXACT_SIZE:
-        return _exactly(jacobian, frame)
+        exact = _exactly(jacobian, frame)
+        return FrameGrowth(exact.frame, exact.log_growth, np.zeros(k, bool))
     trusted = rank == size or (whole.certain and not regular)
     unresolved = (gone | suspect) & (not trusted or int(gone.sum()) > size - rank)
     unresolved[part.columns] |= part.blurred
     return FrameGrowth(q, log_growth, unresolved)
 
 
-def _blur(upper: Array, frame: Array, angle: float) -> Array:
-    """Return bounds of the errors of Y Q, shape (r, k), if entries of Q that are not 0 may be wrong by an angle.
+def _blur(upper: Array, frame: Array, regular: bool, eps: float = EPS) -> Array:
+    """Return bounds of the errors of Y Q, shape (r, k).
 
-    Where J is regular that is their rounding. Where it is not, a direction may have come into its kernel over many
-    steps, in each of which rounding has turned it, the more the less was left of it: it counts as annihilated when it
-    lies in the kernel up to eps^(2/3).
+    Where J is regular nothing can vanish, and entries of Q are taken to have their digits, however small they are.
+    Where it is not, a direction may have come into its kernel over many steps, in each of which rounding has turned it,
+    the more the less was left of it: it counts as annihilated when it lies in the kernel up to an angle of eps^(2/3).
     """
-    return 4 * len(frame) * angle * (np.abs(upper) @ (frame != 0))
+    if regular:
+        return 4 * len(frame) * eps * (np.abs(upper) @ np.abs(frame))
+    return 4 * len(frame) * eps ** (2 / 3) * (np.abs(upper) @ (frame != 0))
 
 
-def _exactly(jacobian: Array, frame: Array) -> FrameGrowth:
-    """Do the same in integers, by Bareiss' elimination of (J Q)^T J Q, whose pivots are products of the R_ii^2."""
+@dataclass(frozen=True)
+class ProductGrowth:
+    """J U D = Q D' M for a graded product U D T, as far as a direction survives; r of them do.
+
+    Attributes:
+        frame: Q, orthonormal, shape (N, r).
+        log_scale: Logarithms of D', descending or nearly so, shape (r,).
+        mixing: M, shape (r, k); entries are at most about 1 in magnitude.
+    """
+
+    frame: Array
+    log_scale: Array
+    mixing: Array
+
+
+def grow_product(jacobian: Array, frame: Array, log_scale: Array) -> ProductGrowth:
+    """Carry a graded product over one step; the directions may be taken in any order here.
+
+    Args:
+        jacobian: J, shape (N, N), finite.
+        frame: U, orthonormal, shape (N, k).
+        log_scale: Logarithms of D, finite, shape (k,).
+    """
+    size = len(frame)
+    whole, log_largest = eliminated(jacobian)
+    regular = len(whole.columns) == size or math.isfinite(log_determinant(jacobian))
+    if regular and len(whole.columns) < size and size <= EXACT_SIZE:
+        exact = _exactly(jacobian, frame, log_scale)
+        return ProductGrowth(exact.frame, exact.log_growth + log_scale[exact.order], exact.mixing)
+    part = eliminate(
+        whole.upper @ frame,
+        _blur(whole.upper, frame, regular),
+        row_log=whole.log_pivot + log_largest,
+        column_log=log_scale,
+    )
+    q, r = np.linalg.qr(whole.lower @ part.lower)
+    diagonal = np.abs(np.diagonal(r))
+    ratio = np.exp(np.minimum(part.log_pivot - part.log_pivot[:, None], 600.0))
+    mixing = np.triu(r * ratio) / diagonal[:, None] @ part.upper
+    return ProductGrowth(q, part.log_pivot + np.log(diagonal), mixing)
+
+
+@dataclass(frozen=True)
+class _Exact:
+    """J Q = Q' R, columns in an order: Q', log |R_ii|, the order, and R with rows over R_ii, graded, columns unsorted."""
+
+    frame: Array
+    log_growth: Array
+    order: NDArray[np.intp]
+    mixing: Array
+
+
+def _exactly(jacobian: Array, frame: Array, log_scale: Array | None = None) -> _Exact:
+    """Decompose in integers, by Bareiss' elimination of (J Q)^T J Q, whose pivots are products of the R_ii^2.
+
+    With scales of the columns, the largest remaining column comes next each time; otherwise they keep their order.
+    """
     left, left_log = _integers(jacobian)
     right, right_log = _integers(frame)
     pushed = left.dot(right)
     work = np.concatenate((pushed.T.dot(pushed), pushed.T), axis=1)  # (k, k + N)
     k = frame.shape[1]
-    previous = 1
-    log_growth, columns = np.full(k, -np.inf), []
+    order, previous = np.arange(k), 1
+    scale = np.zeros(k) if log_scale is None else log_scale
+    log_growth, columns, mixing = np.empty(k), [], np.zeros((k, k))
     for row in range(k):
+        if log_scale is not None:
+            sizes = [math.log(work[place, place]) / 2 + scale[order[place]] for place in range(row, k)]
+            swap, back = [row, row + int(np.argmax(sizes))], [row + int(np.argmax(sizes)), row]
+            work[swap], order[swap] = work[back], order[back]
+            work[:, swap] = work[:, back]
         pivot = work[row, row]  # never 0: J is regular and the columns of Q are independent
         log_growth[row] = (math.log(pivot) - math.log(previous)) / 2 + left_log + right_log
         direction = work[row, k:]
         largest = max(abs(value) for value in direction)
         column = np.array([value / largest for value in direction], float)
         columns.append(column / np.linalg.norm(column))  # orthogonal already, and each entry keeps its digits
+        if log_scale is not None:
+            over = np.array([value / pivot for value in work[row, row:k]], float)
+            mixing[row, order[row:]] = over * np.exp(scale[order[row:]] - scale[order[row]])
         below = work[row + 1 :]
         work[row + 1 :] = (pivot * below - np.outer(below[:, row], work[row])) // previous
         previous = pivot
-    return FrameGrowth(np.array(columns).T, log_growth, np.zeros(k, bool))
+    return _Exact(np.array(columns).T, log_growth, order, mixing)
 
 
 def _integers(matrix: Array) -> tuple[NDArray[np.object_], float]:

@@ -18,7 +18,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from lyapkit.drive import Drive
+from lyapkit.drive import Drive, Stretch
 from lyapkit.lyapunov.carrying import Carry, carried_stretches, jacobian_of, step_bytes
 from lyapkit.lyapunov.decomposition import Decomposition, Refill, decompose, decompose_sound, settle, suspicion
 from lyapkit.lyapunov.interval import IntervalRule, replayable_steps
@@ -33,8 +33,8 @@ SAFE_RANGE = 1e-2
 """|R_ii| may fall to this over the limit of the condition number, in units of the fastest growth, before the automatic
 interval is shortened: 1e-6 to 1e-8, well above what is suspect."""
 
-Push = tuple[Carry, int]
-"""A step of a window: what carries frames over its stretch, and which step of the stretch it is."""
+Push = tuple[Carry, int, Stretch]
+"""A step of a window: what carries frames over its stretch, which step of the stretch it is, and the stretch."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def qr_growth(
             begin = done - stretch.start
             frame = carry(frame, begin, begin + steps)
             if counted + steps <= replayable:
-                pushes += [(carry, index) for index in range(begin, begin + steps)]
+                pushes += [(carry, index, stretch) for index in range(begin, begin + steps)]
             counted, done = counted + steps, done + steps
             on_steps(steps)
             if counted >= rule.interval or done in (drive.steps, drive.transient):
@@ -151,6 +151,7 @@ def qr_growth(
                 part = decompose_sound(frame, collected.certify_next, collected.bound, floor)
                 if part is None:
                     window = _again(frame, opening, pushes, counted, drive.offset + done, collected, refill)
+                    _look_for_kinks(map, drive, window, pushes)
                 else:
                     window = [(counted, part)]
                 rule.update(counted, collected.worst_condition(window))
@@ -292,7 +293,7 @@ def _again(
             f"the {counted} steps before step {step}; choose a smaller qr_interval."
         )
     results = []
-    for index, (carry, place) in enumerate(pushes):
+    for index, (carry, place, _) in enumerate(pushes):
         part = decompose(carry(frame, place, place + 1), collected.floor(1))
         if not bool(part.finite.all()):
             trajectory = int((~part.finite).nonzero()[0])
@@ -305,3 +306,17 @@ def _again(
         results.append((1, part))
         frame = part.q
     return results
+
+
+def _look_for_kinks(
+    map: RecurrentMap, drive: Drive, window: Sequence[tuple[int, Decomposition]], pushes: Sequence[Push]
+) -> None:
+    """Have a look at the steps of a window that have annihilated everything: the map may have a kink there."""
+    if drive.kinks is None or len(window) != len(pushes):
+        return
+    for (_, part), (_, place, stretch) in zip(window, pushes, strict=True):
+        gone = torch.isneginf(part.log_growth).all(dim=-1)
+        if bool(gone.any()):
+            input = None if stretch.inputs is None else stretch.inputs[place]
+            step = drive.offset + stretch.start + place
+            drive.kinks.see_annihilating(map, step, stretch.states[place], input, gone)

@@ -190,6 +190,7 @@ def lyapunov_spectrum(
     growth, tangents, untraced = with_fallback(grow, tangents, untraced)
     if first is not None:
         first.refuse_changes()
+    drive.warn_of_kinks()
     settled = drive.transient if resume is None else json.loads(resume.attrs["config_json"])["transient"]
     config: dict[str, object] = {
         "steps": settled + growth.steps,

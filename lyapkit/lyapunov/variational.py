@@ -135,6 +135,7 @@ def variational_term(
     recorded, tangents, untraced = with_fallback(follow, tangents, untraced)
     if first is not None:
         first.refuse_changes()
+    drive.warn_of_kinks()
     log_values = torch.stack(recorded, dim=1)  # (B, T, k)
     count = torch.tensor(at if horizon is None else [horizon] * len(at), dtype=torch.float64, device=map.device)
     config: dict[str, object] = {

@@ -44,6 +44,7 @@ class Decomposition:
         unresolved: Directions of which float64 cannot tell how much is left, shape (B, k); None where there are none.
         order: Column of F that each column of Q continues, or replaces where it was annihilated, shape (B, k): those
             that survive come first. None where all are where they were.
+        resting: Columns that were exactly zero and keep their place until they grow again, shape (B, k); see `settle`.
     """
 
     q: Tensor
@@ -56,6 +57,30 @@ class Decomposition:
     suspect: Tensor
     unresolved: Tensor | None = None
     order: Tensor | None = None
+    resting: Tensor | None = None
+
+    def followed_by(self, later: Decomposition) -> Decomposition:
+        """Return both steps together; ``later`` is of this one's Q, carried on, and both are fully known."""
+        assert self.condition is not None and later.condition is not None, "computed by `decompose`"
+        assert self.volume_error is not None and later.volume_error is not None, "computed by `decompose`"
+        unresolved = self.unresolved
+        if later.unresolved is not None:
+            back = self._at_start(later.unresolved)
+            unresolved = back if unresolved is None else unresolved | back
+        order = later.order if self.order is None else self.order
+        return replace(
+            later,
+            log_growth=self.log_growth + self._at_start(later.log_growth),
+            bound=torch.maximum(self.bound, later.bound),
+            condition=torch.maximum(self.condition, later.condition),
+            volume_error=self.volume_error + later.volume_error,
+            unresolved=unresolved,
+            order=order if self.order is None or later.order is None else order.gather(-1, later.order),
+        )
+
+    def _at_start(self, values: Tensor) -> Tensor:
+        """Columns of Q (B, k) where they were in F."""
+        return values if self.order is None else torch.empty_like(values).scatter(-1, self.order, values)
 
 
 def refill_seed(generator: torch.Generator) -> int:
@@ -158,6 +183,11 @@ def settle(
     replaced at random, orthogonal to those that survive, and come behind them from then on: so they never take a part
     of the growth of one that goes back further.
 
+    One case keeps to the textbook: columns of a full frame that are exactly zero, as those of coordinates that the next
+    state does not read at all when the frame starts with the identity. QR leaves their coordinate axes where they are,
+    and so measures the others without these coordinates. They rest in place, and come behind the others when they grow
+    again (`behind`).
+
     Args:
         part: The decomposition of J F.
         frame: F, orthonormal, shape (B, N, k).
@@ -173,11 +203,14 @@ def settle(
     rank = torch.minimum(nonzero.any(dim=-1).sum(dim=-1), nonzero.any(dim=-2).sum(dim=-1))  # (B,), at most
     kept = k - part.suspect.sum(dim=-1)
     last = part.suspect.to(torch.int8).diff(dim=-1).ge(0).all(dim=-1)  # the suspects come last
-    gone = part.suspect & doubted.unsqueeze(-1)
+    zero = torch.isneginf(part.log_growth)
+    textbook = doubted & (part.suspect == zero).all(dim=-1) & (kept == rank) & (kept > 0) & (k == frame.shape[-2])
+    resting = zero & (textbook & ~last).unsqueeze(-1)
+    gone = part.suspect & (doubted & ~(textbook & ~last)).unsqueeze(-1)
     q, log_growth = part.q.clone(), part.log_growth.clone()
     order = torch.arange(k, device=q.device).repeat(len(q), 1)
     unresolved = torch.zeros_like(gone)
-    for index in (doubted & ~(last & (kept >= rank))).nonzero().flatten().tolist():
+    for index in (doubted & ~((last & (kept >= rank)) | textbook)).nonzero().flatten().tolist():
         suspect, eps = part.suspect[index].cpu().numpy(), torch.finfo(frame.dtype).eps
         if k == frame.shape[-2] and _accounts_for(log_growth[index], jacobians[index]):
             gone[index] = False
@@ -194,10 +227,10 @@ def settle(
         order[index] = torch.from_numpy(np.argsort(~survives, kind="stable")).to(order)
         gone[index] = torch.arange(k, device=gone.device) >= count  # of Q
     log_growth = torch.where(gone.gather(-1, order.argsort(dim=-1)), -torch.inf, log_growth)
-    lost = gone.any(dim=-1)
-    if bool(lost.any()):
+    lost = (gone | resting).any(dim=-1)
+    if bool(gone.any()):
         columns = torch.where(gone.unsqueeze(-2), refill(q), q)
-        q = torch.where(lost[:, None, None], torch.linalg.qr(columns).Q, q)
+        q = torch.where(gone.any(dim=-1)[:, None, None], torch.linalg.qr(columns).Q, q)
     return replace(
         part,
         q=q,
@@ -207,7 +240,19 @@ def settle(
         bound=torch.where(lost, torch.inf, part.bound),
         unresolved=unresolved if bool(unresolved.any()) else None,
         order=order if bool((order.diff(dim=-1) < 0).any()) else None,
+        resting=resting if bool(resting.any()) else None,
     )
+
+
+def behind(pushed: Tensor, resting: Tensor) -> Tensor | None:
+    """Return the order (B, k) that brings resting columns which are no longer zero behind the others, if there are any.
+
+    Args:
+        pushed: The frame after the next step, shape (B, N, k).
+        resting: Columns that were zero before, shape (B, k).
+    """
+    awake = resting & (pushed != 0).any(dim=-2)
+    return awake.to(torch.int8).argsort(dim=-1, stable=True) if bool(awake.any()) else None
 
 
 def _accounts_for(log_growth: Tensor, jacobian: Tensor) -> bool:

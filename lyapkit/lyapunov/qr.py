@@ -20,7 +20,7 @@ from torch import Tensor
 
 from lyapkit.drive import Drive, Stretch
 from lyapkit.lyapunov.carrying import Carry, carried_stretches, jacobian_of, step_bytes
-from lyapkit.lyapunov.decomposition import Decomposition, Refill, decompose, decompose_sound, settle, suspicion
+from lyapkit.lyapunov.decomposition import Decomposition, Refill, behind, decompose, decompose_sound, settle, suspicion
 from lyapkit.lyapunov.interval import IntervalRule, replayable_steps
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents import TangentStrategy
@@ -131,6 +131,7 @@ def qr_growth(
     replayable = replayable_steps(step_bytes(tangents, frame))
     collected = _Collected(frame)
     opening, pushes = frame, list[Push]()
+    resting: Tensor | None = None
     counted = done = 0
     state = drive.state
     for stretch, carry in carried_stretches(map, drive, tangents, frame.shape[-1], frame.dtype):
@@ -147,16 +148,17 @@ def qr_growth(
             counted, done = counted + steps, done + steps
             on_steps(steps)
             if counted >= rule.interval or done in (drive.steps, drive.transient):
-                floor = collected.floor(counted)
-                part = decompose_sound(frame, collected.certify_next, collected.bound, floor)
+                order = None if resting is None else behind(frame, resting)
+                if order is not None:
+                    frame, opening = _gather(frame, order.unsqueeze(-2)), _gather(opening, order.unsqueeze(-2))
+                    collected.move(order)
+                part = decompose_sound(frame, collected.certify_next, collected.bound, collected.floor(counted))
                 if part is None:
-                    window = _again(frame, opening, pushes, counted, drive.offset + done, collected, refill)
-                    _look_for_kinks(map, drive, window, pushes)
-                else:
-                    window = [(counted, part)]
-                rule.update(counted, collected.worst_condition(window))
-                collected.add(window, done > drive.transient)
-                opening = frame = window[-1][1].q
+                    part = _again(map, drive, frame, opening, pushes, (counted, done), collected, refill)
+                rule.update(counted, collected.worst_condition(counted, part))
+                collected.add(counted, part, done > drive.transient)
+                opening = frame = part.q
+                resting = part.resting
                 pushes, counted = [], 0
     return collected.growth(state, frame)
 
@@ -214,34 +216,34 @@ class _Collected:
     def certify_next(self) -> bool:
         return self.windows < CERTIFIED_WINDOWS or self.windows % CERTIFIED_EVERY == 0
 
-    def worst_condition(self, window: Sequence[tuple[int, Decomposition]]) -> float:
+    def worst_condition(self, steps: int, part: Decomposition) -> float:
         """The largest condition number of any trajectory in a window, as far as it can be told without computing it.
 
         That is max |R_ii| / min |R_ii|, or 1/k of the known or estimated 1-norm condition number where this is more:
         both are at most the condition number in the 2-norm.
         """
         self.windows += 1
-        self.bound = max(float(part.bound.max()) for _, part in window)
-        worst = []
-        for steps, part in window:
-            if part.condition is not None:
-                self._see(steps, part)
-                finite = torch.isfinite(part.condition)
-                self.margin = torch.where(finite, part.condition / part.bound, self.margin)
-            worst.append(torch.maximum(part.bound, self._condition(part) / part.q.shape[-1]))
-        reach = self._range(*window[0]) if window[0][0] > 1 else 0.0
-        return max(float(torch.stack(worst).max()), reach)
+        self.bound = float(part.bound.max())
+        if part.condition is not None:
+            self._see(steps, part)
+            finite = torch.isfinite(part.condition)
+            self.margin = torch.where(finite, part.condition / part.bound, self.margin)
+        worst = float(torch.maximum(part.bound, self._condition(part) / part.q.shape[-1]).max())
+        return max(worst, self._range(steps, part)) if steps > 1 else worst
 
     def _condition(self, part: Decomposition) -> Tensor:
         return part.bound * self.margin if part.condition is None else part.condition
 
-    def add(self, window: Sequence[tuple[int, Decomposition]], counts: bool) -> None:
+    def add(self, steps: int, part: Decomposition, counts: bool) -> None:
         """Count a window, or only follow where columns go."""
-        for steps, part in window:
-            if counts:
-                self._count(steps, part)
-            if part.order is not None:
-                self.order, self._moved = self.order.gather(-1, part.order), True
+        if counts:
+            self._count(steps, part)
+        if part.order is not None:
+            self.move(part.order)
+
+    def move(self, order: Tensor) -> None:
+        """Bring columns into another order, (B, k)."""
+        self.order, self._moved = self.order.gather(-1, order), True
 
     def _count(self, steps: int, part: Decomposition) -> None:
         self.lengths.append(steps)
@@ -272,28 +274,30 @@ class _Collected:
 
 
 def _again(
+    map: RecurrentMap,
+    drive: Drive,
     failed: Tensor,
     frame: Tensor,
     pushes: Sequence[Push],
-    counted: int,
-    step: int,
+    at: tuple[int, int],
     collected: _Collected,
     refill: Refill,
-) -> list[tuple[int, Decomposition]]:
-    """A window with a decomposition at every step, unless there is nothing wrong with it after all."""
+) -> Decomposition:
+    """A window of ``at[0]`` steps up to ``at[1]`` with a decomposition at every step, unless nothing is wrong with it."""
+    counted, step = at[0], drive.offset + at[1]
     whole = decompose(failed, collected.floor(counted))
     if bool(whole.finite.all()) and not bool(whole.suspect.any() | (whole.lost.any() & (counted > 1))):
-        return [(counted, whole)]
+        return whole
     if counted > len(pushes):
         if not bool(whole.lost.any()):
-            return [(counted, whole)]
+            return whole
         trajectory = int(whole.lost.nonzero()[0])
         raise FloatingPointError(
             f"the tangent frame of trajectory {trajectory} overflowed, underflowed or lost a direction to rounding in "
             f"the {counted} steps before step {step}; choose a smaller qr_interval."
         )
-    results = []
-    for index, (carry, place, _) in enumerate(pushes):
+    result: Decomposition | None = None
+    for index, (carry, place, stretch) in enumerate(pushes):
         part = decompose(carry(frame, place, place + 1), collected.floor(1))
         if not bool(part.finite.all()):
             trajectory = int((~part.finite).nonzero()[0])
@@ -301,22 +305,13 @@ def _again(
                 f"the tangent frame of trajectory {trajectory} is not finite after step {step - counted + index + 1}: "
                 "the map's derivative is not finite there, or too large for the frame's type."
             )
-
         part = settle(part, frame, partial(jacobian_of, carry, frame, place), refill)
-        results.append((1, part))
-        frame = part.q
-    return results
-
-
-def _look_for_kinks(
-    map: RecurrentMap, drive: Drive, window: Sequence[tuple[int, Decomposition]], pushes: Sequence[Push]
-) -> None:
-    """Have a look at the steps of a window that have annihilated everything: the map may have a kink there."""
-    if drive.kinks is None or len(window) != len(pushes):
-        return
-    for (_, part), (_, place, stretch) in zip(window, pushes, strict=True):
         gone = torch.isneginf(part.log_growth).all(dim=-1)
-        if bool(gone.any()):
+        if drive.kinks is not None and bool(gone.any()):
             input = None if stretch.inputs is None else stretch.inputs[place]
-            step = drive.offset + stretch.start + place
-            drive.kinks.see_annihilating(map, step, stretch.states[place], input, gone)
+            number = drive.offset + stretch.start + place
+            drive.kinks.see_annihilating(map, number, stretch.states[place], input, gone)
+        result = part if result is None else result.followed_by(part)
+        frame = part.q
+    assert result is not None, "a window has at least one step"
+    return result

@@ -176,7 +176,7 @@ def test_lstm_without_recurrent_weights_forgets_at_its_forget_gate(layer, k: int
     ds = lyapunov_spectrum(module, inputs, k=k, rng=0, transient=transient)
     if k == 8:
         np.testing.assert_allclose(ds.lyapunov_exponent.values[0], expected, atol=1e-12)
-        assert (ds.standard_error.values[0, 4:] == 0).all()
+        assert np.isnan(ds.standard_error.values[0, 4:]).all()
         assert (ds.memory_timescale.values[0, 4:] == 0).all()
         assert ds.log_volume_residual.item() == 0
     else:

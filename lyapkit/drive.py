@@ -44,7 +44,9 @@ class Drive:
     def part(self, start: int, length: int, state: Tensor) -> Drive:
         """``length`` steps from ``start`` on, continued from a state; the transient is in the first part only."""
         inputs = None if self.inputs is None else self.inputs[start : start + length]
-        return Drive(state, inputs, length, max(0, self.transient - start), self.offset + start, self.lengths, self.kinks)
+        return Drive(
+            state, inputs, length, max(0, self.transient - start), self.offset + start, self.lengths, self.kinks
+        )
 
     def active(self, step: int) -> Tensor | None:
         """Which trajectories do a step, shape (B,); ``step`` counts from 0. None when all do."""

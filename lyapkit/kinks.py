@@ -47,9 +47,7 @@ class KinkWatch:
         steps = [step for step in range(first, first + len(states)) if self._first <= step and step in self._wanted]
         self._look(map, [step for step in steps if step not in self._looked], first, states, inputs, lengths)
 
-    def see_annihilating(
-        self, map: RecurrentMap, step: int, state: Tensor, input: Tensor | None, gone: Tensor
-    ) -> None:
+    def see_annihilating(self, map: RecurrentMap, step: int, state: Tensor, input: Tensor | None, gone: Tensor) -> None:
         """Look at a step that annihilates all directions of some trajectories, gone, shape (B,)."""
         if step < self._first or step in self._annihilating or len(self._annihilating) >= ANNIHILATING:
             return

@@ -61,8 +61,10 @@ class Decomposition:
 
     def followed_by(self, later: Decomposition) -> Decomposition:
         """Return both steps together; ``later`` is of this one's Q, carried on, and both are fully known."""
-        assert self.condition is not None and later.condition is not None, "computed by `decompose`"
-        assert self.volume_error is not None and later.volume_error is not None, "computed by `decompose`"
+        assert self.condition is not None, "computed by `decompose`"
+        assert later.condition is not None, "computed by `decompose`"
+        assert self.volume_error is not None, "computed by `decompose`"
+        assert later.volume_error is not None, "computed by `decompose`"
         unresolved = self.unresolved
         if later.unresolved is not None:
             back = self._at_start(later.unresolved)
@@ -173,9 +175,7 @@ def decompose(frame: Tensor, floor: Tensor | None = None) -> Decomposition:
     )
 
 
-def settle(
-    part: Decomposition, frame: Tensor, jacobian: Callable[[], Tensor], refill: Refill
-) -> Decomposition:
+def settle(part: Decomposition, frame: Tensor, jacobian: Callable[[], Tensor], refill: Refill) -> Decomposition:
     """Decide of each suspect direction of a single step: annihilated, or how small, or not to be told.
 
     That a direction is annihilated is certain where no more directions survive than J has rows, or columns, that are
@@ -217,7 +217,10 @@ def settle(
             continue
         found = grow(_array(jacobians[index]), _array(frame[index]), suspect, eps)
         gone[index] = False
-        if np.allclose(found.log_growth, _array(log_growth[index]), rtol=0, atol=AGREEMENT) and not found.unresolved.any():
+        if (
+            np.allclose(found.log_growth, _array(log_growth[index]), rtol=0, atol=AGREEMENT)
+            and not found.unresolved.any()
+        ):
             continue  # the columns that were found first keep zeros, and tiny entries, better
         survives = np.isfinite(found.log_growth)
         count = int(survives.sum())

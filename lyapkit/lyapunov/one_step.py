@@ -119,7 +119,7 @@ def grow_product(jacobian: Array, frame: Array, log_scale: Array) -> ProductGrow
 
 @dataclass(frozen=True)
 class _Exact:
-    """J Q = Q' R, columns in an order: Q', log |R_ii|, the order, and R with rows over R_ii, graded, columns unsorted."""
+    """J Q = Q' R in an order of columns: Q', log |R_ii|, the order, and R over R_ii, graded, columns unsorted."""
 
     frame: Array
     log_growth: Array

@@ -283,7 +283,7 @@ def _again(
     collected: _Collected,
     refill: Refill,
 ) -> Decomposition:
-    """A window of ``at[0]`` steps up to ``at[1]`` with a decomposition at every step, unless nothing is wrong with it."""
+    """A window of ``at[0]`` steps up to ``at[1]``, decomposed at every step, unless nothing is wrong with it."""
     counted, step = at[0], drive.offset + at[1]
     whole = decompose(failed, collected.floor(counted))
     if bool(whole.finite.all()) and not bool(whole.suspect.any() | (whole.lost.any() & (counted > 1))):

@@ -106,12 +106,21 @@ def lyapunov_spectrum(
         A Dataset over ``trajectory``, ``step`` (the last one of each QR window), ``exponent`` (sorted descending) and
         ``unit``. Exponents are in nats per step, or per unit time with ``dt``.
 
+        A direction that the map annihilates, at one step that counts or over several, as in a delay line, has exponent
+        -inf, with ``standard_error`` NaN. The exponents are those of the product of the counted steps: a reset in the
+        transient does not count, a reset of everything among the counted steps makes all of them -inf. What replaces an
+        annihilated direction is random (``rng``), orthogonal to the surviving ones, and behind them in their order, so
+        that it takes no part of their growth. Annihilated means: nothing is left but what rounding the entries of the
+        step's Jacobian and of the frame could have made, whatever the scaling of rows and columns; directions that
+        merely fade fast keep their exponents, far below eps times the others, where the entries of the Jacobian tell
+        them (`lyapkit.lyapunov.one_step`). ``below_resolution`` is 1 where float64 cannot tell one from the other. A
+        run that rests on a kink of the map, as rectifiers without bias and input do at 0, gives a warning.
+
         - ``lyapunov_exponent`` with ``standard_error`` (batch means, which respect autocorrelation in runs of at
           least some tens of correlation times, and are too small in shorter ones; inf where fewer than 4 windows cannot
           tell it), with ``error_degrees_of_freedom`` of Student's t for confidence intervals (the attribute of that
           name is the smallest that is not 0), and ``memory_timescale`` (-1/lambda, inf where perturbations do not
-          fade). A direction that the map annihilates has exponent -inf, as has one that is smaller than rounding
-          resolves, |R_ii| <= N eps |column|.
+          fade).
         - ``running_exponent`` and ``local_growth`` at each QR window, and ``last_step``, the last one that counts.
           Behind the end of a shorter sequence the running exponents stay what they were, and the local growth is 0.
         - ``probability_positive``, of the leading exponent; ``kaplan_yorke_dimension``, with

@@ -117,9 +117,7 @@ def test_the_rank_is_told_whatever_the_scaling(size: int, rank: int, scaled: boo
 @pytest.mark.parametrize("transient", [0, 50])
 @pytest.mark.parametrize("k", [9, 7, 6, 5])
 def test_a_delay_line_annihilates_its_length(k: int, transient: int, interval: int) -> None:
-    ds = lyapunov_spectrum(
-        delay_line(4), numbers(200, 1), k=k, transient=transient, qr_interval=interval, rng=0
-    )
+    ds = lyapunov_spectrum(delay_line(4), numbers(200, 1), k=k, transient=transient, qr_interval=interval, rng=0)
     without = lyapunov_spectrum(delay_line(4), numbers(200, 1), k=5, transient=transient, qr_interval=1, rng=1)
     exponent = ds.lyapunov_exponent.values[0]
     assert np.isneginf(exponent[5:]).all()
@@ -172,7 +170,7 @@ def test_a_reset_in_steps_that_count_is_the_end_of_all_directions(k: int) -> Non
     assert ds.half_difference.values[0, 0] == INF  # the reset is in the first half
     assert (ds.converged.item(), ds.probability_positive.item(), ds.kaplan_yorke_dimension.item()) == (0, 0, 0)
     assert (ds.entropy_rate.item(), ds.entropy_rate_error.item()) == (0, 0)
-    with pytest.raises(FloatingPointError, match="direction 1 .* annihilated by step 151"):
+    with pytest.raises(FloatingPointError, match=r"direction 1 .* annihilated by step 151"):
         lyapunov_exponents(map, factors, k=k, transient=100, rng=0)
 
 

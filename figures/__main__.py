@@ -10,6 +10,7 @@ from typing import Annotated
 
 import tyro
 
+from figures.campaign.command import main as measure
 from figures.command import RUNS, command, make_directory, results_directory
 from figures.protocols import PROTOCOLS, ProtocolName
 from wcrnn_models.cli.main import SUCCESS
@@ -59,7 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 on success, 2 after a user's mistake, 130 after Ctrl-C, 141 if what reads the output has closed it.
     """
-    return command("figures", Arguments, sys.argv[1:] if arguments is None else arguments, _run)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if given[:1] == ["measure"]:
+        return measure(given[1:])
+    return command("figures", Arguments, given, _run)
 
 
 def _run(arguments: Arguments) -> int:

@@ -21,12 +21,17 @@ LARGE = 500
 
 def compact(tree: xr.DataTree) -> xr.DataTree:
     """Without what no figure draws, gradients of the first sequences only, large arrays rounded to six digits."""
-    small = xr.DataTree.from_dict({name: _compact(node.to_dataset()) for name, node in tree.children.items()})
+    small = xr.DataTree.from_dict({name: compact_dataset(node.to_dataset()) for name, node in tree.children.items()})
     small.attrs = dict(tree.attrs)
     return small
 
 
-def _compact(dataset: xr.Dataset) -> xr.Dataset:
+def compact_dataset(dataset: xr.Dataset) -> xr.Dataset:
+    """Return the results of one analysis without what no figure draws.
+
+    Args:
+        dataset: What an analysis of `lyapkit` returns.
+    """
     kept = dataset.drop_vars([name for name in REDUNDANT if name in dataset])
     if "growth_rate" in kept:
         kept = kept.isel(trajectory=slice(TRAJECTORIES))

@@ -12,10 +12,13 @@ from torch import Tensor
 from lyapkit.adapters import as_map
 from lyapkit.arguments import check_integer, check_k, check_positive
 from lyapkit.curvature import hessian_spectrum
-from lyapkit.curvature.problem import parameter_count
+from lyapkit.curvature.learning_rate import check_momentum
+from lyapkit.curvature.parameters import ParameterChoice
+from lyapkit.curvature.problem import Operator, check_operator, parameter_count
 from lyapkit.drive import as_tensor
 from lyapkit.gradients import gradient_propagation
 from lyapkit.lyapunov import lyapunov_spectrum, variational_term
+from lyapkit.named_arguments import named_arguments
 from lyapkit.progress import progress_bar
 from lyapkit.scalar_loss import check_loss_callable
 from lyapkit.unrolled import resolve_readout
@@ -23,6 +26,7 @@ from lyapkit.unrolled import resolve_readout
 ANALYSES = ("lyapunov_spectrum", "variational_term", "gradient_propagation", "hessian_spectrum")
 
 
+@named_arguments()
 def analyze(
     model: object,
     inputs: Any,
@@ -33,10 +37,13 @@ def analyze(
     include: Sequence[str] | str = ANALYSES,
     k: int | None = None,
     hessian_k: int | None = None,
+    operator: Operator = "hessian",
+    parameters: ParameterChoice | None = None,
     trajectories: int | None = None,
     record_every: int = 1,
     transient: int = 0,
     learning_rate: float | None = None,
+    momentum: float = 0.0,
     rng: torch.Generator | int | None = None,
     check: bool = True,
     progress: bool = False,
@@ -47,16 +54,23 @@ def analyze(
         model: anything `lyapkit.as_map` takes.
         inputs: (T, B, M), time first, a tensor or an array.
         targets: as ``loss`` reads them for a batch of B.
-        loss: ``loss(outputs, targets)``, a scalar averaged over the batch, on the outputs of the last step.
+        loss: ``loss(outputs, targets)``, a scalar averaged over the batch (or summed, if its own ``reduction`` says
+            so), on the outputs of the last step.
         readout: from the map's output to what ``loss`` reads; the model's own by default.
         include: which analyses to do.
         k: number of leading exponents; all by default.
         hessian_k: number of Hessian eigenvalues; 20 by default, or as many as there are parameters.
+        operator: whose eigenvalues: ``"hessian"``, or one of its parts, ``"ggn"`` and ``"residual"``; as for
+            `lyapkit.hessian_spectrum`.
+        parameters: with respect to which parameters: names, globs such as ``"*weight_hh*"``, one of either, or a
+            predicate ``(name, tensor) -> bool``; all that require gradients by default. The leading eigenvectors of all
+            may be those of the readout alone.
         trajectories: how many of the B sequences the Lyapunov spectrum and the variational term follow (the first
             ones); all by default. Gradients and Hessian use all B.
         record_every: steps between recorded singular values of the variational term.
         transient: leading steps that the Lyapunov spectrum does not count.
         learning_rate: eta of the effective learning rates; left out by default.
+        momentum: b of the largest stable learning rate, which comes with them.
         rng: generator or seed.
         check: probe the map and the loss first.
         progress: show progress bars: one that says which analysis is running, and below it that analysis' own.
@@ -80,6 +94,8 @@ def analyze(
     """
     if isinstance(include, str):
         include = (include,)
+    if not isinstance(include, Sequence):
+        raise TypeError(f"include must be a sequence of names of analyses, got {include!r}.")
     unknown = [name for name in include if name not in ANALYSES]
     if unknown or not include:
         raise ValueError(f"include must name some of {', '.join(ANALYSES)}; got {list(include)}.")
@@ -96,12 +112,14 @@ def analyze(
         check_loss_callable(loss)
     if learning_rate is not None:
         check_positive("learning_rate", learning_rate)
+    check_momentum(momentum, learning_rate)
     if "gradient_propagation" in include:
         resolve_readout(as_map(model), readout)
     if "hessian_spectrum" in include:
-        count = parameter_count(model, readout)
-        hessian_k = min(20, count) if hessian_k is None else hessian_k
-        if hessian_k > count:
+        check_operator(operator)
+        count = parameter_count(model, readout, parameters)
+        hessian_k = min(20, count) if hessian_k is None else check_integer("hessian_k", hessian_k, "an integer or None")
+        if not 1 <= hessian_k <= count:
             raise ValueError(f"hessian_k must be between 1 and the number of parameters {count}, got {hessian_k}.")
     followed = inputs[:, :trajectories]
     todo: dict[str, Callable[[], xr.Dataset]] = {
@@ -119,8 +137,11 @@ def analyze(
             (inputs, targets),
             loss,
             k=20 if hessian_k is None else hessian_k,
+            operator=operator,
             readout=readout,
+            parameters=parameters,
             learning_rate=learning_rate,
+            momentum=momentum,
             rng=rng,
             check=check,
             progress=progress,

@@ -51,6 +51,31 @@ def check_precision(dtype: torch.dtype, device: torch.device) -> None:
         raise ValueError("the map is on the meta device, which holds no numbers; load it on a real device.")
 
 
+def check_floating(name: str, found: torch.dtype, wanted: torch.dtype) -> None:
+    """Refuse sequences and states that are not of floating-point numbers.
+
+    Raises:
+        TypeError: If they are complex, integers or truth values; each has its own remedy.
+    """
+    if found.is_complex:
+        raise TypeError(
+            f"{name} must be real, got {found}; carry complex numbers as pairs: torch.view_as_real({name}).flatten(-2)."
+        )
+    if found.is_floating_point:
+        return
+    remedy = f"convert with .to({wanted})"
+    if name == "inputs" and found != torch.bool:
+        remedy = EMBED
+    raise TypeError(f"{name} must be floating point, got {found}; {remedy}.")
+
+
+EMBED = (
+    "embed tokens first, such as inputs = model.embedding(tokens).detach(), and scale counts and grey levels, such as "
+    "inputs / 255"
+)
+"""The remedy for integers as inputs."""
+
+
 def check_k(k: int | None, size: int) -> int:
     """The number of leading exponents, N by default.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lyapkit.adapters.closed_loop import ClosedLoop
-from lyapkit.arguments import check_integer, refuse_inference_mode
+from lyapkit.arguments import check_floating, check_integer, refuse_inference_mode
 from lyapkit.kinks import KinkWatch
 from lyapkit.recurrent_map import RecurrentMap
 
@@ -131,7 +131,7 @@ def prepare_drive(
             warnings.warn(
                 f"the module has batch_first=True, but inputs are read time first here: {inputs.shape[0]} steps of "
                 f"{inputs.shape[1]} sequences. If it is the other way round, pass inputs.transpose(0, 1).",
-                stacklevel=3,
+                stacklevel=4,
             )
         steps = inputs.shape[0]
         if inputs.ndim == 2:
@@ -237,6 +237,14 @@ def _checked_lengths(lengths: Any, inputs: Tensor | None, transient: int) -> Ten
     return lengths.to(device=inputs.device, dtype=torch.int64)
 
 
+FLAT = (
+    "a flat state holds what all layers keep, in the order of as_map(model).unit_names: of (layers, B, H) states, "
+    "h.movedim(0, 1).flatten(1) for an RNN or a GRU, torch.stack((h, c), 1).permute(2, 0, 1, 3).flatten(1) for an "
+    "LSTM, and torch.cat((h[0], c[0]), -1) for one of a single layer"
+)
+"""The way from the states of PyTorch's layers to flat ones."""
+
+
 def as_tensor(name: str, value: Any) -> Tensor:
     """A dense tensor of a tensor, an array or nested numbers.
 
@@ -254,21 +262,27 @@ def as_tensor(name: str, value: Any) -> Tensor:
     if isinstance(value, list | tuple) and any(isinstance(part, Tensor) for part in value):
         remedy = "use torch.stack"
         if name == "initial_state":
-            remedy = (
-                "flat states are wanted, (N,) or (B, N), in the order of as_map(model).unit_names: torch.cat((h[0], "
-                "c[0]), -1) for an LSTM of one layer"
-            )
+            remedy = f"flat states are wanted, (N,) or (B, N); {FLAT}"
         raise TypeError(f"{name} must be one tensor, got a {type(value).__name__} of tensors; {remedy}.")
     if isinstance(value, str | dict):
         flat = "; flat states are wanted, (N,) or (B, N)" if name == "initial_state" else ""
+        if isinstance(value, str):
+            flat += "; make tokens of a text and embed them" if name == "inputs" else ""
         raise TypeError(f"{name} must be a tensor or an array, got {type(value).__name__}{flat}.")
     try:
         if hasattr(value, "__array__"):  # a copy: PyTorch takes no read-only, reversed or byte-swapped arrays
             array = np.array(value)
+            if array.dtype.kind not in "biufc":
+                raise TypeError(f"numbers are wanted, not {array.dtype}")
             return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C", copy=False))
         return torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"{name} must be a tensor or an array, got {type(value).__name__}: {error}") from error
+        reason = str(error).rstrip(".")
+        if isinstance(value, Iterable) and not isinstance(value, list | tuple) and not hasattr(value, "__array__"):
+            reason = "take one sequence or batch out of it, such as next(iter(loader))"
+        elif "str" in reason:
+            reason = "make tokens of texts and embed them"
+        raise TypeError(f"{name} must be a tensor or an array, got {type(value).__name__}: {reason}.") from error
 
 
 def _checked(map: RecurrentMap, name: str, value: Any, size: int, ranks: tuple[int, int]) -> Tensor:
@@ -277,15 +291,10 @@ def _checked(map: RecurrentMap, name: str, value: Any, size: int, ranks: tuple[i
     shapes = (
         f"(T, {letter}) or (T, B, {letter})" if name == "inputs" else f"({letter},) or (B, {letter})"
     ) + f" with {letter} = {size}"
-    if tensor.is_complex():
-        raise TypeError(
-            f"{name} must be real, got {tensor.dtype}; carry complex numbers as pairs: "
-            f"torch.view_as_real({name}).flatten(-2)."
-        )
-    if not tensor.is_floating_point():
-        raise TypeError(f"{name} must be floating point, got {tensor.dtype}; convert with .to({map.dtype}).")
+    check_floating(name, tensor.dtype, map.dtype)
     if tensor.ndim not in ranks or tensor.shape[-1] != size:
-        raise ValueError(f"{name} must have shape {shapes}, got {tuple(tensor.shape)}.")
+        layout = f"; {FLAT}" if name == "initial_state" else ""
+        raise ValueError(f"{name} must have shape {shapes}, got {tuple(tensor.shape)}{layout}.")
     if tensor.dtype != map.dtype:
         raise ValueError(
             f"{name} has type {tensor.dtype} but the map computes in {map.dtype}; convert with .to({map.dtype}), or "

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lyapkit.standard_losses import standard_loss
+
 
 def check_loss_callable(loss: object) -> None:
     """Refuse the name of a loss.
@@ -31,17 +33,23 @@ def scalar_loss(loss: Callable[[Any, Any], Tensor], outputs: Any, targets: Any) 
 
     Raises:
         TypeError: the loss cannot take outputs and targets of these kinds.
-        ValueError: it cannot take their shapes or types, or returns something else than one finite real number.
+        ValueError: it cannot take their shapes or types, or returns something else than one finite real number; or one
+            of PyTorch's own losses would broadcast them against each other.
     """
+    known = standard_loss(loss)
+    if known is not None:
+        known.check_shapes(outputs, targets)
     try:
         value = loss(outputs, targets)
     except torch.OutOfMemoryError:
         raise
-    except (IndexError, RuntimeError, TypeError, ValueError) as error:
-        kind = TypeError if isinstance(error, TypeError) else ValueError
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, AttributeError | TypeError) else ValueError
         remedy = "give a readout with the outputs that the loss expects, or other targets"
         if hasattr(targets, "__array__") and not isinstance(targets, Tensor):
             remedy = "convert the targets with torch.as_tensor"
+        elif isinstance(loss, type):
+            remedy = f"the loss is a class, so make one of it, {loss.__name__}()"
         raise kind(
             f"the loss cannot be taken of outputs {_described(outputs)} and targets {_described(targets)} ({error}); "
             f"{remedy}."

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import cast
 
 from torch import Tensor, nn
 
+from lyapkit.arguments import check_floating
+from lyapkit.compiled import uncompiled
 from lyapkit.purity import refuse_training_mode
 from lyapkit.recurrent_map import RecurrentMap
 
@@ -14,13 +17,13 @@ _MISFITS = ("cannot be multiplied", "must match the size", "size mismatch", "sam
 
 
 def resolve_readout(map: RecurrentMap, readout: Callable[[Tensor], Tensor] | None) -> Callable[[Tensor], Tensor]:
-    """The given readout, or the model's own.
+    """Return the given readout, or the model's own, as it was before it was compiled.
 
     Raises:
         TypeError: there is neither, or the given one cannot be called.
         ValueError: a module in it is in training mode whose result depends on chance or on the batch.
     """
-    chosen = map.readout if readout is None else readout
+    chosen = uncompiled(map.readout if readout is None else readout)
     if chosen is None:
         raise TypeError(
             "the model has no readout of its own; give one with readout=, a callable from the network's output "
@@ -30,7 +33,7 @@ def resolve_readout(map: RecurrentMap, readout: Callable[[Tensor], Tensor] | Non
         raise TypeError(f"readout must be callable, got {type(chosen).__name__}.")
     if isinstance(chosen, nn.Module):
         refuse_training_mode(chosen, "readout")
-    return chosen
+    return cast(Callable[[Tensor], Tensor], chosen)
 
 
 class UnrolledNetwork:
@@ -88,13 +91,14 @@ def check_sequence(map: RecurrentMap, inputs: Tensor) -> None:
     """Refuse anything but (T, B, M) of the map's dtype and device.
 
     Raises:
-        TypeError: the map takes no inputs, or they are not a tensor.
-        ValueError: expected and got are named.
+        TypeError: If the map takes no inputs, or they are not a tensor of floating-point numbers.
+        ValueError: If they differ in shape, dtype or device, which the message names.
     """
     if not map.input_size:
         raise TypeError("the map is autonomous; a loss over (inputs, targets) needs a map with inputs.")
     if not isinstance(inputs, Tensor):
         raise TypeError(f"inputs must be a tensor, got {type(inputs).__name__}; convert with torch.as_tensor.")
+    check_floating("inputs", inputs.dtype, map.dtype)
     if inputs.ndim != 3 or inputs.shape[-1] != map.input_size or inputs.shape[0] < 1:
         raise ValueError(f"inputs must have shape (T, B, {map.input_size}), time first, got {tuple(inputs.shape)}.")
     if inputs.dtype != map.dtype or inputs.device != map.device:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from wcrnn_models.training.ensemble import train_ensemble as train_ensemble
     from wcrnn_models.training.presets import preset as preset
     from wcrnn_models.training.result import TrainResult as TrainResult
+    from wcrnn_models.training.stability import stable_rate as stable_rate
     from wcrnn_models.training.trainer import train as train
 
 _HOMES = {
@@ -56,6 +57,7 @@ _HOMES = {
     "train_ensemble": "training.ensemble",
     "preset": "training.presets",
     "TrainResult": "training.result",
+    "stable_rate": "training.stability",
     "train": "training.trainer",
 }
 _SUBPACKAGES = ("baselines", "plots", "residuals", "tasks")
@@ -82,6 +84,7 @@ __all__ = [
     "preset",
     "residuals",
     "save_checkpoint",
+    "stable_rate",
     "sweep",
     "tasks",
     "train",

@@ -13,6 +13,9 @@ from torch import Tensor
 
 from lyapkit import analyze, as_map
 from lyapkit.analyze import ANALYSES
+from lyapkit.arguments import check_integer
+from lyapkit.curvature.parameters import ParameterChoice
+from lyapkit.curvature.problem import Operator
 from lyapkit.lyapunov.uncertainty import batch_means_error
 from lyapkit.results import provenance
 from wcrnn_models.checkpoints import LoadedCheckpoint, load_checkpoint
@@ -30,20 +33,31 @@ def analyze_checkpoint(
     include: Sequence[str] = ANALYSES,
     k: int | None = None,
     hessian_k: int = 20,
+    operator: Operator = "hessian",
+    parameters: ParameterChoice | None = None,
     record_every: int = 1,
+    sample_seed: int = 0,
     rng: torch.Generator | int | None = 0,
     progress: bool = False,
 ) -> xr.DataTree:
-    """Every analysis of a checkpoint on the first test samples of its own task, in float64.
+    """Every analysis of a checkpoint on a random subset of the test samples of its own task, in float64.
+
+    The subset is the same for all checkpoints and networks with as many test samples, and a larger one contains the
+    smaller ones. (The test set of the adding problem itself is drawn from the seed of the run.)
 
     Args:
         path: A checkpoint file, or the directory of a run, whose last checkpoint is taken.
-        samples: Test samples for gradients and Hessian.
-        trajectories: How many of them the Lyapunov spectrum and the variational term follow.
+        samples: Number of test samples for gradients and Hessian, drawn without replacement.
+        trajectories: How many of them the Lyapunov spectrum and the variational term follow, the first ones drawn.
         include: Which of lyapkit's analyses to do.
         k: Number of leading exponents; all by default.
         hessian_k: Number of Hessian eigenvalues.
+        operator: Whose eigenvalues: ``"hessian"``, or one of its parts, ``"ggn"`` and ``"residual"``.
+        parameters: With respect to which parameters: names, globs or a predicate, as `lyapkit.hessian_spectrum` takes
+            them, such as `WCRNN.recurrent_parameters`; all by default, whose leading eigenvectors may be those of the
+            readout alone.
         record_every: Steps between recorded singular values of the variational term.
+        sample_seed: Determines the subset of the test samples.
         rng: Generator or seed of random start vectors.
         progress: Whether to show progress bars.
 
@@ -51,18 +65,20 @@ def analyze_checkpoint(
         The tree of `lyapkit.analyze` with a further child ``network``: the `Predictions` for the network, where the
         theory makes any, ``residual_log_magnitude`` among them, log |eigenvalues of R|, which eq. (13) predicts the
         exponents to be; and attributes ``iteration``, ``metric_name``, ``test_metric`` (where it was measured) and
-        ``config_json`` of the checkpoint. Every child records the SHA-256 of the weights.
+        ``config_json`` of the checkpoint. Every child records the SHA-256 of the weights, and in ``test_samples_json``
+        the ``seed`` of the subset, the number of samples it was drawn ``of``, and their ``indices`` from 0.
 
     Raises:
         UserError: The checkpoint or the data of its task are missing or damaged, or a number is out of range.
     """
     checkpoint = load_checkpoint(path)
-    inputs, targets = _test_samples(checkpoint, samples)
+    task = build_task(checkpoint.config)
+    chosen = _subset(task.test_count, samples, sample_seed)
+    inputs, targets = task.test_samples(chosen)
     if not 1 <= trajectories <= samples:
         raise UserError(f"trajectories must be between 1 and the number of samples {samples}, got {trajectories}")
     network = _network(checkpoint)  # before the conversion, as rounding decides what counts as critical
     model = checkpoint.model.double()
-    task = build_task(checkpoint.config)
     try:
         tree = analyze(
             model,
@@ -73,8 +89,11 @@ def analyze_checkpoint(
             k=k,
             hessian_k=hessian_k,
             trajectories=trajectories,
+            operator=operator,
+            parameters=parameters,
             record_every=record_every,
             learning_rate=checkpoint.config.learning_rate,
+            momentum=checkpoint.config.momentum,
             rng=rng,
             progress=progress,
         )
@@ -82,8 +101,9 @@ def analyze_checkpoint(
         raise UserError(str(error)) from error
     children = {name: child.to_dataset() for name, child in tree.children.items()}
     children["network"] = network
+    drawn = json.dumps({"seed": sample_seed, "of": task.test_count, "indices": chosen.tolist()})
     for dataset in children.values():
-        dataset.attrs["checkpoint_sha256"] = checkpoint.sha256
+        dataset.attrs |= {"checkpoint_sha256": checkpoint.sha256, "test_samples_json": drawn}
     return xr.DataTree.from_dict(children)
 
 
@@ -135,20 +155,18 @@ def _combined(errors: np.ndarray, count: int) -> float:
     return float(np.sqrt((errors**2).sum()) / count)
 
 
-def _test_samples(checkpoint: LoadedCheckpoint, samples: int) -> tuple[Tensor, Tensor]:
-    """The first test samples: inputs (T, B, M) and targets (B, ...)."""
-    if samples < 1:
+def _subset(count: int, samples: int, seed: int) -> Tensor:
+    """Numbers of random test samples, int64, shape (samples,), in random order.
+
+    They sort raw numbers of the PCG64 generator, whose stream NumPy keeps the same in all versions.
+    """
+    if check_integer("samples", samples) < 1:
         raise UserError(f"samples must be at least 1, got {samples}")
-    inputs, targets, found = [], [], 0
-    for batch_inputs, batch_targets in build_task(checkpoint.config).test_batches():
-        inputs.append(batch_inputs)
-        targets.append(batch_targets)
-        found += len(batch_targets)
-        if found >= samples:
-            break
-    if found < samples:
-        raise UserError(f"the test set has {found} samples, fewer than the {samples} asked for; lower samples")
-    return torch.cat(inputs, dim=1)[:, :samples], torch.cat(targets)[:samples]
+    if samples > count:
+        raise UserError(f"the test set has {count} samples, fewer than the {samples} asked for; lower samples")
+    if check_integer("sample_seed", seed) < 0:
+        raise UserError(f"sample_seed must be at least 0, got {seed}")
+    return torch.from_numpy(np.argsort(np.random.PCG64(seed).random_raw(count))[:samples])
 
 
 def _network(checkpoint: LoadedCheckpoint) -> xr.Dataset:

@@ -56,6 +56,7 @@ class WCRNN(RecurrentNetwork):
         readout: The affine map N -> O.
         residual: R.
         coupling: gamma, shape () or (N,).
+        recurrent_parameters: The names of W_xx and b_xx, for ``parameters=`` of lyapkit's analyses of curvature.
 
     Raises:
         ValueError: If a size is not positive, a name is unknown, gamma is negative or not finite, or gamma
@@ -63,6 +64,7 @@ class WCRNN(RecurrentNetwork):
         TypeError: If a size is not an integer, or ``residual`` or ``coupling`` is of another type.
     """
 
+    recurrent_parameters = ("recurrent.weight", "recurrent.bias")
     coupling: Tensor
 
     def __init__(

@@ -60,7 +60,8 @@ def check_result_file(path: Path) -> None:
     """See that a file can be written, before what it is for is computed.
 
     Raises:
-        UserError: If its directory does not exist or cannot be written, or the name is that of something else.
+        UserError: If its directory does not exist or cannot be written, or the name is that of something else, or does
+            not end in ``.nc``.
     """
     if not path.parent.is_dir():
         raise UserError(f"the directory {path.parent} of the result file does not exist; create it first")
@@ -68,6 +69,8 @@ def check_result_file(path: Path) -> None:
         raise UserError(f"the result file {path} is a directory; name a file in it")
     if path.exists() and not path.is_file():
         raise UserError(f"the result file {path} is a device or a pipe; name a regular file")
+    if path.suffix.casefold() != ".nc":
+        raise UserError(f"the result file {path} is netCDF, whatever its name; let the name end in .nc")
     try:
         with tempfile.TemporaryFile(dir=path.parent):
             pass

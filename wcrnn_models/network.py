@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +26,12 @@ class RecurrentNetwork(nn.Module, ABC):
         hidden_size: Units H that are emitted.
         output_size: Components O of the output.
         readout: The affine map H -> O.
+        recurrent_parameters: Names and globs of the weights that act on the state x_t, with their biases, for
+            ``parameters=`` of lyapkit's analyses of curvature. Learning dynamics are studied for them (section 2.2).
+            The weights of the input and the readout, whose curvature may be the largest, are not among them.
     """
 
+    recurrent_parameters: ClassVar[tuple[str, ...]]
     input_size: int
     hidden_size: int
     output_size: int

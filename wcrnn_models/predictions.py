@@ -44,7 +44,9 @@ class Predictions:
         return float(self.exponents[0])
 
     def gradient_norm(self, last_norm: ArrayLike, steps_back: ArrayLike) -> NDArray[np.float64]:
-        """Eq. (15): |dL/dx_t| = |(R^T)^(D-t) dL/dx_D| is about |lambda_max|^(D-t) |dL/dx_D|, to O(gamma).
+        """Eq. (15): |dL/dx_t| = |(R^T)^(D-t) dL/dx_D| is about |lambda_max|^(D-t) |dL/dx_D|.
+
+        The error is O(gamma) for each step back, and compounds: see `carried_back`.
 
         Exact in the Euclidean norm for residuals that scale every vector alike, as r I and r times a rotation do;
         otherwise the rate of the slowest direction. `carried_back` has the whole vectors.
@@ -57,6 +59,9 @@ class Predictions:
 
     def curvature_weight(self, steps_back: ArrayLike, other_steps_back: ArrayLike | None = None) -> NDArray[np.float64]:
         """Eq. (14): the factor |lambda_max|^((D-k) + (D-m)) that the pair of steps k and m carries in the Hessian.
+
+        The weak coupling changes it by a factor of up to (1 + kappa/|lambda_max|)^((D-k) + (D-m)), with kappa as in
+        `carried_back`, which need not be near 1.
 
         Args:
             steps_back: D - k.
@@ -169,6 +174,11 @@ def bounds(singular_values: Tensor, reach: float) -> tuple[Tensor, Tensor]:
 
 def carried_back(residual: Residual, gradient: Tensor, steps: int) -> Tensor:
     """Eq. (15) with whole vectors: dL/dx_t = (R^T)^(D-t) dL/dx_D + O(gamma).
+
+    As printed, eq. (15) has the gradient at f^t on both sides; the one on the right is meant to be that at f^D.
+    O(gamma) is for a fixed number of steps: with kappa = |diag(gamma) W_xx|, the product of the Jacobians of D - t
+    steps deviates from the power of R by up to (|R| + kappa)^(D-t) - |R|^(D-t), which exceeds |R|^(D-t) itself once
+    (D - t) kappa exceeds about 0.7 |R|.
 
     Args:
         residual: R.

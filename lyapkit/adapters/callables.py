@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from lyapkit.adapters.leaves import Leaf, check_leaf, find_leaves, structure_in_words, to_real
+from lyapkit.adapters.one_step import one_step
 from lyapkit.purity import HIDDEN_STATE, RANDOM_NUMBERS, ModuleWatch
 from lyapkit.recurrent_map import RecurrentMap
 
@@ -112,7 +113,7 @@ class CallableMap(RecurrentMap):
         after: Tensor = torch.vmap(self._single)(*arguments)
         return after
 
-    def _single(self, state: Tensor, input: Tensor | None = None) -> Tensor:
+    def _single(self, state: Tensor, input: Tensor | None = None, call: Callable[..., Any] | None = None) -> Tensor:
         parts = torch.split(state, self._sizes)
         leaves = [leaf.from_real(part) for part, leaf in zip(parts, self._leaves, strict=True)]
         arguments = [pytree.tree_unflatten(leaves, self._structure)]
@@ -120,7 +121,7 @@ class CallableMap(RecurrentMap):
             assert self._input is not None
             arguments.append(self._input.from_real(input))
         try:
-            returned = self._function(*arguments)
+            returned = (call or self._function)(*arguments)
         except RuntimeError as error:  # also in a branch that the probe did not take
             if "randomness" in str(error):
                 raise ValueError(RANDOM_NUMBERS) from error
@@ -133,6 +134,7 @@ class CallableMap(RecurrentMap):
             raise ValueError(
                 f"the callable must return {structure_in_words(arguments[0])} like the example state, but returned "
                 f"{structure_in_words(returned)}; return the next state alone (torch.stack joins numbers to a tensor)."
+                f"{self._one_step()}"
             )
         for tensor, leaf in zip(after, self._leaves, strict=True):
             if not isinstance(tensor, Tensor):
@@ -141,17 +143,22 @@ class CallableMap(RecurrentMap):
                 raise ValueError(
                     f"the callable returned a leaf of shape {tuple(tensor.shape)} and {tensor.dtype} where the example "
                     f"state has {tuple(leaf.example.shape)} and {leaf.example.dtype}; a map returns its state "
-                    "unchanged in shape and dtype."
+                    f"unchanged in shape and dtype.{self._one_step()}"
                 )
         return torch.cat([to_real(tensor) for tensor in after])
 
     def _first(self, state: Tensor, input: Tensor | None) -> Tensor:
-        """The call on the examples; what it raises is named with their shapes, since it may be their order."""
+        """Return the state after the examples; what the call raises is named with their shapes, or their order."""
+        return self._single(state, input, self._explained)
+
+    def _explained(self, *arguments: Any) -> Any:
         try:
-            return self._single(state, input)
+            return self._function(*arguments)
         except torch.OutOfMemoryError:
             raise
-        except (IndexError, RuntimeError) as error:
+        except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError) as error:
+            if "randomness" in str(error):
+                raise
             shapes = [f"{leaf.name} {tuple(leaf.example.shape)}" for leaf in self._leaves]
             given = tuple(self._leaves[0].example.shape) if self._structure.is_leaf() else f"({', '.join(shapes)})"
             if self._input is None:
@@ -159,7 +166,14 @@ class CallableMap(RecurrentMap):
             else:
                 called = f"f(state {given}, input {tuple(self._input.example.shape)})"
                 remedy = "the state comes first, the input second"
-            raise ValueError(f"{called} raised {type(error).__name__}: {error}; {remedy}.") from error
+            raise ValueError(f"{called} raised {type(error).__name__}: {error}; {remedy}.{self._one_step()}") from error
+
+    def _one_step(self) -> str:
+        """Return the recipe for modules that take a whole sequence; nothing for autonomous maps."""
+        if self._input is None:
+            return ""
+        whole = self._structure.is_leaf() and self._leaves[0].example.ndim == 1 and self._input.example.ndim == 1
+        return f" {one_step(self.state_size, self.input_size) if whole else one_step()}"
 
     def _probe(self) -> str:
         """Call once as it is, twice under vmap, and once again as it is; returns which batching works."""
@@ -197,6 +211,7 @@ def _check_signature(function: Callable[..., Any], driven: bool) -> None:
         signature.bind(*(("state", "input") if driven else ("state",)))
     except TypeError as error:
         remedy = "leave input= out when the map is autonomous" if driven else "give input= when the map is driven"
+        recipe = f" {one_step()}" if driven else ""
         raise TypeError(
-            f"the callable cannot be called as f({'state, input' if driven else 'state'}): {error}; {remedy}."
+            f"the callable cannot be called as f({'state, input' if driven else 'state'}): {error}; {remedy}.{recipe}"
         ) from error

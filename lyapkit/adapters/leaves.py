@@ -121,7 +121,10 @@ def check_leaf(name: str, leaf: Any) -> None:
             "other containers to tuples or dictionaries of tensors."
         )
     if not (leaf.is_floating_point() or leaf.is_complex()):
-        raise TypeError(f"{name} must be floating point or complex, got {leaf.dtype}; convert it with .double().")
+        remedy = "convert it with .double()"
+        if name == "input" and leaf.dtype != torch.bool:
+            remedy = "embed tokens first, so that the example is one of them, embedded, such as torch.zeros(M)"
+        raise TypeError(f"{name} must be floating point or complex, got {leaf.dtype}; {remedy}.")
 
 
 def _refuse_mixed(what: str, found: set[str]) -> None:

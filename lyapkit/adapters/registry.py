@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from os import PathLike
 from typing import Any, TypeVar
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from lyapkit.adapters.callables import CallableMap
 from lyapkit.adapters.cells import cell_map
 from lyapkit.adapters.layers import layer_map
+from lyapkit.adapters.one_step import one_step
 from lyapkit.arguments import check_precision
+from lyapkit.compiled import uncompiled
+from lyapkit.named_arguments import named_arguments
 from lyapkit.recurrent_map import RecurrentMap
 
 ModuleType = TypeVar("ModuleType", bound=nn.Module)
@@ -18,6 +24,7 @@ ModuleType = TypeVar("ModuleType", bound=nn.Module)
 _ADAPTERS: dict[type[nn.Module], Callable[[Any], RecurrentMap]] = {}
 
 
+@named_arguments()
 def register_adapter(module_type: type[ModuleType], adapter: Callable[[ModuleType], RecurrentMap]) -> None:
     """Make `as_map` accept modules of a type and of its subclasses.
 
@@ -37,6 +44,7 @@ def register_adapter(module_type: type[ModuleType], adapter: Callable[[ModuleTyp
     _ADAPTERS[module_type] = adapter
 
 
+@named_arguments()
 def as_map(obj: object, *, state: Any = None, input: Tensor | None = None) -> RecurrentMap:
     """Make a `RecurrentMap` of a PyTorch module or a callable.
 
@@ -54,6 +62,10 @@ def as_map(obj: object, *, state: Any = None, input: Tensor | None = None) -> Re
             unless an analysis is given another initial state.
         input: example input of a driven callable, a floating-point or complex tensor; None when autonomous. Only its
             shape and dtype matter.
+
+    Compiled modules and functions (`torch.compile`) are stepped as they were written. A module that takes a whole
+    sequence and its hidden state is passed as one step of it, such as
+    ``lambda h, s: net(s.view(1, 1, M), h.view(1, N))[1].view(N)``.
 
     Returns:
         The map. It reads the module's current weights at every step.
@@ -82,6 +94,7 @@ def as_map(obj: object, *, state: Any = None, input: Tensor | None = None) -> Re
         >>> as_map(lambda z: eigenvalues * z, state=torch.zeros(2, dtype=torch.complex64)).unit_names
         ['x[0].re', 'x[0].im', 'x[1].re', 'x[1].im']
     """
+    obj = uncompiled(obj)
     if isinstance(obj, RecurrentMap):
         _refuse_examples(obj, state, input)
         return obj
@@ -120,14 +133,33 @@ def _unknown(obj: object) -> str:
     if isinstance(obj, nn.Module):
         known = [name for name, part in obj.named_modules() if name and _adapter(part) is not None]
         if known:
+            embedded = [name for name, part in obj.named_modules() if name and isinstance(part, nn.Embedding)]
+            inputs = (
+                f" Its inputs are embedded tokens, model.get_submodule({embedded[0]!r})(tokens)." if embedded else ""
+            )
             return (
                 f"{type(obj).__name__} has no adapter. Its recurrent part is {', '.join(known)}: pass that, "
                 f"model.get_submodule({known[0]!r}), and the rest of the model as readout= where an analysis needs one."
+                f"{inputs}"
             )
+    if isinstance(obj, torch.jit.ScriptModule):
+        return f"{type(obj).__name__} is a module of TorchScript; pass the module that it was made of."
     if callable(obj):
         return (
             f"a callable {type(obj).__name__} needs an example state: as_map(f, state=torch.zeros(N, ...)), and "
-            "input=torch.zeros(M, ...) when it is driven."
+            f"input=torch.zeros(M, ...) when it is driven. {one_step()}"
+        )
+    if isinstance(getattr(obj, "map", None), RecurrentMap):
+        return f"{type(obj).__name__} is no map, but has one: pass its .map."
+    if isinstance(obj, Mapping | str | PathLike):
+        return (
+            f"cannot make a recurrent map of {type(obj).__name__}: weights alone are no network; make the module, load "
+            "them with .load_state_dict(...), and pass it."
+        )
+    if isinstance(obj, Tensor | np.ndarray):
+        return (
+            f"cannot make a recurrent map of {type(obj).__name__}; for a linear map with the matrix A, write "
+            "as_map(lambda x: A @ x, state=torch.ones(len(A)))."
         )
     return (
         f"cannot make a recurrent map of {type(obj).__name__}; expected a recurrent PyTorch module, a module with "

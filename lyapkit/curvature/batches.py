@@ -1,85 +1,148 @@
-"""The data of a loss: pairs of inputs and targets, and what each of them counts."""
+"""The data of a loss: what counts as a batch, and how batches are read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import itertools
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Any
 
 import numpy as np
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 Batch = tuple[Any, Any]
 
 
 def batch_pairs(batches: Batch | Iterable[Batch]) -> list[Batch]:
-    """All batches, read once, so that a loader that shuffles or augments gives every product the same data.
+    """Return all batches, read once, so that a loader that shuffles or augments gives every product the same data.
+
+    A batch is a pair ``(inputs, targets)``: a tuple or a list of two, whose parts may be anything that model and loss
+    take, tuples and mappings included. Where the parts of a tuple or list of two are themselves pairs, it is
+
+    - two batches if it is a list, and first parts and second parts are of one kind each (type, dtype, number of dims);
+    - one batch if it is a tuple, and they are not;
+    - refused otherwise, since it could be either. ``[(inputs, targets)]`` is always one batch.
+
+    Args:
+        batches: One pair, or an iterable of pairs.
+
+    Returns:
+        The pairs as tuples, at least one.
 
     Raises:
-        TypeError: they are not pairs.
-        ValueError: there are none.
+        TypeError: If they are not pairs.
+        ValueError: If there are none, if one is empty, or if it cannot be told whether they are one batch or two.
     """
-    if isinstance(batches, tuple) and len(batches) == 2 and not isinstance(batches[0], tuple | list):
-        return [batches]
-    pairs = list(_iterate(batches))
+    pairs = [batches] if _is_one_batch(batches) else list(_iterate(batches))
     if not pairs:
         raise ValueError("there are no batches; a loader can be read once only, so pass a list to use it again.")
     for pair in pairs:
-        if not (isinstance(pair, tuple | list) and len(pair) == 2):
+        if not _is_pair(pair):
             raise TypeError(
-                f"batches must be an (inputs, targets) pair or an iterable of pairs, got {type(pair).__name__} in it."
+                f"batches must be an (inputs, targets) pair or an iterable of pairs, got {_described(pair)} in it; "
+                f"{_remedy(pair)}."
+            )
+    for number, (inputs, targets) in enumerate(pairs, start=1):
+        counted = targets if isinstance(targets, Tensor) else inputs
+        if isinstance(counted, Tensor) and counted.numel() == 0:
+            raise ValueError(
+                f"batch {number} of {len(pairs)} is empty, with a tensor of shape {tuple(counted.shape)}; leave it out."
             )
     return [(inputs, targets) for inputs, targets in pairs]
 
 
-def _iterate(batches: Any) -> Iterator[Any]:
-    try:
-        return iter(batches)
-    except TypeError:
-        raise TypeError(
-            f"batches must be an (inputs, targets) pair or an iterable of pairs, got {type(batches).__name__}."
-        ) from None
-
-
-def batch_weights(pairs: Sequence[Batch], reduction: str, batch_weight: Callable[[Any], float] | None) -> list[float]:
-    """What each batch counts, so that the sum of their losses is the loss over all data.
+def _is_one_batch(batches: Any) -> bool:
+    """Tell one pair from an iterable of pairs.
 
     Raises:
-        TypeError: weights where there are none, or targets whose weight is not known.
-        ValueError: an unknown reduction, a weight that is not positive and finite, or several batches with negative
-            integer targets, which a loss may ignore.
+        ValueError: If it could be either.
     """
-    if reduction == "sum":
-        if batch_weight is not None:
-            raise TypeError("batch_weight is for losses that average; a sum over batches has no weights.")
-        return [1.0] * len(pairs)
-    if reduction != "mean":
-        raise ValueError(f'reduction must be "mean" or "sum", got {reduction!r}.')
-    if batch_weight is None and len(pairs) > 1:
-        _refuse_ignored([targets for _, targets in pairs])
-    weights = [_weight(targets, batch_weight) for _, targets in pairs]
-    return [weight / sum(weights) for weight in weights]
-
-
-def _refuse_ignored(targets: Sequence[Any]) -> None:
-    """Refuse to count targets that losses with an ``ignore_index`` leave out of their mean."""
-    for each in targets:
-        if isinstance(each, Tensor) and not (each.is_floating_point() or each.is_complex()) and bool((each < 0).any()):
-            raise ValueError(
-                f"targets hold the negative integer {int(each.min())}, which losses with ignore_index leave out of "
-                "their mean, so that batches do not weigh targets.numel(); say what a batch weighs, as in "
-                "batch_weight=lambda targets: float((targets >= 0).sum())."
-            )
-
-
-def _weight(targets: Any, batch_weight: Callable[[Any], float] | None) -> float:
-    if batch_weight is not None:
-        weight = float(batch_weight(targets))
-    elif isinstance(targets, Tensor):
-        weight = float(targets.numel())
-    else:
-        raise TypeError(
-            f"targets are {type(targets).__name__}, not a tensor; say what a batch weighs with batch_weight=."
+    if not _is_pair(batches):
+        return False
+    if hasattr(batches, "_fields"):
+        return True  # the names of its parts say so
+    first, second = batches
+    if isinstance(first, Mapping) and isinstance(second, Mapping) and first.keys() == second.keys():
+        raise ValueError(
+            f"two mappings with the same keys {list(first)} are inputs and targets of one batch, or two batches. If "
+            "they are one, wrap it: [(inputs, targets)]; if they are two, write each of them as a pair."
         )
-    if not (weight > 0 and np.isfinite(weight)):
-        raise ValueError(f"the weight of a batch must be positive and finite, got {weight}.")
-    return weight
+    if not (_is_collection(first) and _is_collection(second)):
+        return True
+    if not (_is_pair(first) and _is_pair(second)):
+        return isinstance(batches, tuple)  # a list of tuples is one of batches, with too many parts or too few
+    alike = _alike(first, second)
+    if isinstance(batches, tuple) is alike:
+        raise ValueError(
+            f"a {type(batches).__name__} of two pairs is one batch, whose inputs and targets have two parts each, or "
+            "two batches. If it is one, wrap it: [(inputs, targets)]; if it is two, write a list of two pairs, with "
+            "inputs of one type and number of dims, and targets as well."
+        )
+    return not alike
+
+
+def _is_pair(part: Any) -> bool:
+    return isinstance(part, tuple | list) and len(part) == 2
+
+
+def _is_collection(part: Any) -> bool:
+    """Tell tuples and lists from all else; a packed sequence is a tuple by accident."""
+    return isinstance(part, tuple | list) and not isinstance(part, PackedSequence)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Tell whether two parts could be the same part of two batches."""
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return one.dtype == other.dtype and one.ndim == other.ndim
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys()
+    named = hasattr(one, "_fields") or hasattr(other, "_fields")
+    if _is_collection(one) and _is_collection(other) and (not named or type(one) is type(other)):
+        return len(one) == len(other) and all(map(_alike, one, other))
+    return type(one) is type(other)
+
+
+def _iterate(batches: Any) -> Iterator[Any]:
+    wanted = "batches must be an (inputs, targets) pair or an iterable of pairs"
+    if isinstance(batches, Dataset) and not isinstance(batches, IterableDataset):
+        raise TypeError(
+            f"{wanted}, got the dataset {type(batches).__name__}, whose items are samples; pass "
+            "torch.utils.data.DataLoader(dataset, batch_size=...), with batch_size=None where its items are batches."
+        )
+    if isinstance(batches, DataLoader):
+        _warn_of_dropped_samples(batches)
+    if isinstance(batches, itertools.cycle):
+        raise TypeError(f"{wanted} that ends, got itertools.cycle; pass what it repeats.")
+    if isinstance(batches, Tensor | np.ndarray | Mapping | str) or not isinstance(batches, Iterable):
+        raise TypeError(f"{wanted}, got {_described(batches)}; {_remedy(batches)}.")
+    return iter(batches)
+
+
+def _warn_of_dropped_samples(loader: DataLoader[Any]) -> None:
+    """Warn of a loader that gives less than its data set, as those for training often do."""
+    if not loader.drop_last or loader.batch_size is None or not isinstance(loader.sampler, Sized):
+        return
+    total = len(loader.sampler)
+    if total % loader.batch_size:
+        warnings.warn(
+            f"the loader leaves out {total % loader.batch_size} of its {total} samples (drop_last=True), so that the "
+            "curvature is not that of the whole data set; pass a loader with drop_last=False.",
+            stacklevel=2,
+        )
+
+
+def _described(part: Any) -> str:
+    name = type(part).__name__
+    return f"{name} of {len(part)}" if isinstance(part, tuple | list) else name
+
+
+def _remedy(part: Any) -> str:
+    if isinstance(part, Mapping):
+        return 'name the parts, as in [(batch["inputs"], batch["targets"]) for batch in batches]'
+    if _is_collection(part) and len(part) > 2:
+        return "join what the model takes, as in [((first, second), targets) for first, second, targets in batches]"
+    if _is_collection(part):
+        return "write [(inputs, None) for ... in batches] where the loss takes no targets"
+    return "for one batch, write (inputs, targets)"

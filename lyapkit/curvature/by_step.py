@@ -6,7 +6,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,12 +16,16 @@ from torch import Tensor, nn
 from lyapkit.adapters import as_map
 from lyapkit.arguments import check_integer, refuse_inference_mode
 from lyapkit.cell_derivatives import AffineCell
-from lyapkit.curvature.batches import Batch, batch_pairs, batch_weights
+from lyapkit.compiled import uncompiled
+from lyapkit.curvature.batch_check import check_weights
+from lyapkit.curvature.batch_weights import Reduction, weighted_batches
+from lyapkit.curvature.batches import Batch
 from lyapkit.curvature.by_step_autodiff import step_sums_by_autodiff
 from lyapkit.curvature.by_step_sums import StepSums, step_sums
 from lyapkit.curvature.loss_check import check_loss
 from lyapkit.curvature.operators import WeightedLoss
-from lyapkit.curvature.problem import OPERATORS, choose_parameters, names_and_shapes
+from lyapkit.curvature.parameters import ParameterChoice, choose_parameters, names_and_shapes
+from lyapkit.curvature.problem import check_operator
 from lyapkit.curvature.recurrent_head import Head, Operator
 from lyapkit.curvature.recurrent_layout import ParameterLayout
 from lyapkit.curvature.recurrent_products import MEMORY_BUDGET, recurrent_products
@@ -29,6 +33,7 @@ from lyapkit.curvature.recurrent_sweeps import Workspace
 from lyapkit.curvature.recurrent_trajectory import Trajectory
 from lyapkit.curvature.spectrum import hessian_spectrum
 from lyapkit.curvature.start import STRANGE, check_parameters
+from lyapkit.named_arguments import named_arguments
 from lyapkit.progress import progress_bar
 from lyapkit.results import make_dataset, provenance
 from lyapkit.unrolled import UnrolledNetwork, check_sequence, resolve_readout
@@ -37,6 +42,7 @@ MOST_BINS = 28
 """Bins by default: the rows of an image, where a sequence of 784 pixels is one (section 4 of the paper)."""
 
 
+@named_arguments()
 def curvature_by_step(
     model: object,
     batches: Batch | Iterable[Batch],
@@ -47,8 +53,8 @@ def curvature_by_step(
     eigenvectors: xr.Dataset | None = None,
     bins: int | None = None,
     readout: Callable[[Tensor], Tensor] | None = None,
-    parameters: Sequence[str] | None = None,
-    reduction: Literal["mean", "sum"] = "mean",
+    parameters: ParameterChoice | None = None,
+    reduction: Reduction | None = None,
     batch_weight: Callable[[Any], float] | None = None,
     tolerance: float | None = None,
     max_products: int = 2000,
@@ -68,9 +74,12 @@ def curvature_by_step(
     Gauss-Newton matrix this is the double sum of eqs. (7) and (8) of Dubinin & Effenberger (2024).
 
     Where the state is carried by a fixed linear residual (eq. 11), eq. (14) replaces every product of Jacobians in that
-    sum by a power of the residual. Its entries between steps deviate from those of the Gauss-Newton matrix by
-    O(gamma^3), a part gamma of themselves, and those between steps and the readout by O(gamma^2); they are those of the
-    Hessian up to the residual term, which vanishes at the point of convergence only.
+    sum by a power of the residual. For a fixed number of steps and gamma -> 0, its entries between steps deviate from
+    those of the Gauss-Newton matrix by O(gamma^3), and those between steps and the readout by O(gamma^2). The deviation
+    compounds like (1 + gamma |W|/r)^((T-s) + (T-t)) for R = r I, and is not small where gamma T is not. Over the 784
+    steps of an image, with gamma = 0.01, the sum of all entries along the leading eigenvector was 0.97, 0.17, 0.24 and
+    0.65 of the measured curvature of untrained networks, for r = 0.95, 0.995, 1.0025 and 1.01. The entries are those
+    of the Hessian up to the residual term, which vanishes at the point of convergence only.
 
     The residual term of eq. (7) is a sum over unrolled layers, each the second differential of one step weighted with
     dL/dx_t, so that the contributions follow the gradient back in time (eqs. 9 and 10). As printed, eq. (9) holds the
@@ -89,7 +98,9 @@ def curvature_by_step(
         bins: stretches of about equal length for the matrix between steps; 28, or T if that is less, by default. Time
             and memory grow with it.
         readout: from the map's output to what ``loss`` reads; the model's own by default.
-        parameters: names of the parameters to include; all that require gradients by default.
+        parameters: the parameters to include: names, globs such as ``"*weight_hh*"``, one of either, or a predicate
+            ``(name, tensor) -> bool``. Globs and predicates choose among those that require gradients, which are all
+            included by default. The result names those that were chosen.
         reduction: as for `lyapkit.hessian_spectrum`.
         batch_weight: likewise.
         tolerance: likewise, where eigenvectors are computed.
@@ -133,10 +144,10 @@ def curvature_by_step(
     map = as_map(model)
     network = UnrolledNetwork(map, resolve_readout(map, readout))
     chosen = choose_parameters(dict(network.named_parameters()), parameters)
-    pairs = batch_pairs(batches)
+    data = weighted_batches(batches, uncompiled(loss), reduction, batch_weight)
+    pairs = data.pairs
     steps = _common_steps(network, pairs)
-    if operator not in OPERATORS:
-        raise ValueError(f"operator must be one of {', '.join(OPERATORS)}, got {operator!r}.")
+    check_operator(operator)
     k = check_integer("k", k)
     bins = min(MOST_BINS, steps) if bins is None else check_integer("bins", bins, "an integer or None")
     if not 1 <= bins <= steps:
@@ -144,14 +155,15 @@ def curvature_by_step(
     memory_budget = check_integer("memory_budget", memory_budget)
     if memory_budget < 0:
         raise ValueError(f"memory_budget must be a number of bytes of at least 0, got {memory_budget}.")
-    objective = WeightedLoss(network, chosen, pairs, batch_weights(pairs, reduction, batch_weight), loss)
+    objective = WeightedLoss(network, chosen, pairs, data.weights, data.loss)
     if eigenvectors is not None:
         check_loss(objective, check)
+        weights = check_weights(objective, data, check)
         recurrent_products(objective, memory_budget=memory_budget, check=check)
     else:
         eigenvectors = hessian_spectrum(
             map,
-            pairs,
+            iter(pairs),  # which have been told from a single one
             loss,
             k=k,
             operator=operator,
@@ -167,6 +179,7 @@ def curvature_by_step(
             check=check,
             progress=progress,
         )
+        weights = json.loads(eigenvectors.attrs["config_json"])["batch_weights"]
     vectors = _leading_vectors(eigenvectors, chosen, k).to(map.device)
     bin_of_step = torch.arange(steps, device=map.device) * bins // steps
     run = _Run(objective, operator, bin_of_step, memory_budget)
@@ -191,11 +204,12 @@ def curvature_by_step(
     config: dict[str, object] = {
         "operator": operator,
         "eigenvectors_of": json.loads(eigenvectors.attrs["config_json"])["operator"],
-        "reduction": reduction,
+        "reduction": data.reduction,
         "k": k,
         "bins": bins,
         "parameters": names_and_shapes(chosen),
         "batches": len(pairs),
+        "batch_weights": weights,
         "loss": getattr(loss, "__name__", type(loss).__name__),
         "by_recursion": run.cells is not None,
     }
@@ -311,7 +325,7 @@ def _warn_of_strangers(spectrum: xr.Dataset, operator: Operator, curvature: np.n
         warnings.warn(
             f"the eigenvectors are of other weights, batches or another loss: v'Av of the first such one is "
             f"{curvature[place]:.3g}, its eigenvalue {values[place]:.3g}.",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import numpy as np
@@ -13,13 +13,16 @@ import xarray as xr
 from torch import Tensor
 
 from lyapkit.arguments import check_integer
+from lyapkit.curvature.batch_weights import Reduction
 from lyapkit.curvature.batches import Batch
 from lyapkit.curvature.distribution import axis, cumulative_band, gaussian, probe_error, smoothed
 from lyapkit.curvature.eigenpairs import BLOCK_SIZE, RESOLUTION, TOLERANCE, default_basis_size, leading_eigenpairs
+from lyapkit.curvature.parameters import ParameterChoice
 from lyapkit.curvature.problem import CurvatureProblem, Operator, curvature_problem
 from lyapkit.curvature.quadrature import Quadrature, lanczos_quadrature
 from lyapkit.curvature.recurrent_products import MEMORY_BUDGET
 from lyapkit.curvature.start import eigenpairs_of, refuse_strangers
+from lyapkit.named_arguments import named_arguments
 from lyapkit.progress import progress_bar
 from lyapkit.randomness import make_generator
 from lyapkit.results import make_dataset, provenance
@@ -31,6 +34,7 @@ DECADES = 0.1
 """Kernel width on the logarithmic scale by default."""
 
 
+@named_arguments()
 def spectral_density(
     model: object,
     batches: Batch | Iterable[Batch],
@@ -46,8 +50,8 @@ def spectral_density(
     points: int | None = None,
     confidence: float = 0.95,
     readout: Callable[[Tensor], Tensor] | None = None,
-    parameters: Sequence[str] | None = None,
-    reduction: Literal["mean", "sum"] = "mean",
+    parameters: ParameterChoice | None = None,
+    reduction: Reduction | None = None,
     batch_weight: Callable[[Any], float] | None = None,
     block_size: int = 8,
     rng: torch.Generator | int | None = None,
@@ -265,7 +269,7 @@ def _deflated(
             warnings.warn(
                 f"the {k} leading eigenvectors did not converge within {MOST_PRODUCTS + 2 * k} products; compute them "
                 "with hessian_spectrum, and pass the result as deflate=.",
-                stacklevel=3,
+                stacklevel=4,
             )
         columns, values = pairs.vectors, pairs.values
     return columns.T.contiguous(), values

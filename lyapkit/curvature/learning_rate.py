@@ -1,6 +1,10 @@
-"""Effective learning rates, eq. (6) of Dubinin & Effenberger (2024)."""
+"""Effective learning rates, eq. (6) of Dubinin & Effenberger (2024), and the largest stable one."""
 
 from __future__ import annotations
+
+import math
+from numbers import Real
+from typing import Any
 
 import numpy as np
 
@@ -33,3 +37,41 @@ def effective_learning_rates(eigenvalues: np.ndarray, radii: np.ndarray, eta: fl
         "effective_learning_rate_high": np.where(pole, np.inf, rates.max(axis=0)),
         "contains_pole": pole.astype(np.int8),
     }
+
+
+def stable_learning_rate(eigenvalues: np.ndarray, momentum: float) -> float:
+    """Return 2(1 + b)/lambda_max, up to which gradient descent with heavy-ball momentum b does not leave a minimum.
+
+    Along an eigenvector the distance to the minimum obeys z_{t+1} = (1 + b - eta lambda) z_t - b z_{t-1}. The roots of
+    z^2 - (1 + b - eta lambda) z + b lie within the unit circle if and only if 0 < eta lambda < 2(1 + b).
+
+    Args:
+        eigenvalues: The lambda that were found, shape (k,).
+        momentum: b, from 0 to below 1.
+
+    Returns:
+        The rate, infinite where no eigenvalue is positive.
+    """
+    largest = float(eigenvalues.max())
+    with np.errstate(over="ignore"):
+        return float(np.float64(2 * (1 + momentum)) / largest) if largest > 0 else math.inf
+
+
+def check_momentum(momentum: Any, learning_rate: float | None) -> float:
+    """Return the momentum as a number from 0 to below 1.
+
+    Args:
+        momentum: b.
+        learning_rate: The rate it goes with.
+
+    Raises:
+        TypeError: If it is not a number, or there is no learning rate that it could go with.
+        ValueError: If it is below 0, or 1 and above, where nothing comes to rest.
+    """
+    if isinstance(momentum, bool) or not isinstance(momentum, Real):
+        raise TypeError(f"momentum must be a number, got {momentum!r}.")
+    if not 0 <= float(momentum) < 1:
+        raise ValueError(f"momentum must be at least 0 and below 1, got {momentum}.")
+    if momentum and learning_rate is None:
+        raise TypeError("momentum belongs to a learning rate; give learning_rate= too.")
+    return float(momentum)

@@ -11,6 +11,7 @@ from torch import Tensor
 from lyapkit.curvature.operators import WeightedLoss
 from lyapkit.purity import ModuleWatch
 from lyapkit.scalar_loss import scalar_loss
+from lyapkit.unrolled import UnrolledNetwork
 
 TRAPS = {
     "CudnnRnn": "a cuDNN recurrent layer, which has no second derivatives; only torch.nn.RNN, GRU, LSTM and their "
@@ -70,6 +71,13 @@ def _outputs(network: Any, inputs: Any, dtype: torch.dtype, check: bool) -> Any:
     with ModuleWatch(network) if check else nullcontext() as watch:
         try:
             outputs = network(inputs)
+        except (AttributeError, TypeError) as error:
+            if isinstance(inputs, Tensor) or isinstance(network, UnrolledNetwork):
+                raise
+            raise TypeError(
+                f"the model cannot take inputs that are a {type(inputs).__name__} ({error}); they are handed over as "
+                "one argument, so give a module whose forward takes it as one."
+            ) from error
         except RuntimeError as error:
             if not isinstance(inputs, Tensor) or inputs.dtype == dtype or "dtype" not in str(error):
                 raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
@@ -14,10 +14,14 @@ from torch import Tensor, nn
 from lyapkit.adapters import as_map
 from lyapkit.adapters.unfused import unfused
 from lyapkit.arguments import check_flag, check_integer, refuse_inference_mode
-from lyapkit.curvature.batches import Batch, batch_pairs, batch_weights
+from lyapkit.compiled import compiled_parts_named, uncompiled
+from lyapkit.curvature.batch_check import check_weights
+from lyapkit.curvature.batch_weights import Reduction, weighted_batches
+from lyapkit.curvature.batches import Batch
 from lyapkit.curvature.differences import check_products
 from lyapkit.curvature.loss_check import check_loss
 from lyapkit.curvature.operators import BlockProduct, WeightedLoss
+from lyapkit.curvature.parameters import ParameterChoice, choose_parameters, names_and_shapes
 from lyapkit.curvature.prepared import PreparedProducts
 from lyapkit.curvature.recurrent_products import MEMORY_BUDGET, recurrent_products
 from lyapkit.recurrent_map import RecurrentMap
@@ -72,7 +76,7 @@ class CurvatureProblem:
     def product(self, block: Tensor) -> Tensor:
         """The operator's product with the columns of a block, (P, b) -> (P, b), float64."""
         start = _now(self.device)
-        with self._context():
+        with self._context(), compiled_parts_named():
             images = self._multiply(block)
         self.products += block.shape[1]
         self.product_seconds += _now(self.device) - start
@@ -94,8 +98,8 @@ def curvature_problem(
     *,
     operator: Operator,
     readout: Callable[[Tensor], Tensor] | None,
-    parameters: Sequence[str] | None,
-    reduction: Literal["mean", "sum"],
+    parameters: ParameterChoice | None,
+    reduction: Reduction | None,
     batch_weight: Callable[[Any], float] | None,
     columns: int,
     memory_budget: int = MEMORY_BUDGET,
@@ -122,8 +126,7 @@ def curvature_problem(
         FloatingPointError: likewise.
     """
     refuse_inference_mode()
-    if operator not in OPERATORS:
-        raise ValueError(f"operator must be one of {', '.join(OPERATORS)}, got {operator!r}.")
+    check_operator(operator)
     memory_budget = check_integer("memory_budget", memory_budget)
     if memory_budget < 0:
         raise ValueError(f"memory_budget must be a number of bytes of at least 0, got {memory_budget}.")
@@ -132,19 +135,20 @@ def curvature_problem(
         raise ValueError(f"block_size must be at least 1, got {columns}.")
     check_flag("check", check)
     check_loss_callable(loss)
+    model, loss = uncompiled(model), uncompiled(loss)
     network, available = network_and_parameters(model, readout)
     chosen = choose_parameters(available, parameters)
-    pairs = batch_pairs(batches)
-    weights = batch_weights(pairs, reduction, batch_weight)
-    objective = WeightedLoss(network, chosen, pairs, weights, loss, columns)
+    data = weighted_batches(batches, loss, reduction, batch_weight)
+    objective = WeightedLoss(network, chosen, data.pairs, data.weights, data.loss, columns)
     first = objective.tensors[0]
 
     def context() -> AbstractContextManager[None]:
         is_plain = isinstance(model, nn.Module) and not isinstance(model, RecurrentMap)
         return unfused(cast(nn.Module, model)) if is_plain else nullcontext()
 
-    with context():
+    with context(), compiled_parts_named():
         check_loss(objective, check)
+        weights = check_weights(objective, data, check)
         recurrent = recurrent_products(objective, memory_budget=memory_budget, check=check)
         products = PreparedProducts(recurrent or objective, lambda: _now(first.device))
         error = check_products(objective, products, operator) if check else -1.0
@@ -154,9 +158,10 @@ def curvature_problem(
         multiply = {"hessian": products.hessian, "ggn": products.ggn, "residual": products.residual}[operator]()
     settings: dict[str, object] = {
         "operator": operator,
-        "reduction": reduction,
+        "reduction": data.reduction,
         "parameters": names_and_shapes(chosen),
-        "batches": len(pairs),
+        "batches": len(data.pairs),
+        "batch_weights": weights,
         "loss": getattr(loss, "__name__", type(loss).__name__),
         "derivative_error": error,
         "by_recursion": recurrent is not None,
@@ -165,8 +170,18 @@ def curvature_problem(
     return CurvatureProblem(objective, operator, settings, seconds, error, prepared, multiply, context)
 
 
+def check_operator(operator: object) -> None:
+    """Refuse what is not the name of an operator.
+
+    Raises:
+        ValueError: If it is none of `OPERATORS`.
+    """
+    if operator not in OPERATORS:
+        raise ValueError(f"operator must be one of {', '.join(OPERATORS)}, got {operator!r}.")
+
+
 def parameter_count(
-    model: object, readout: Callable[[Tensor], Tensor] | None, parameters: Sequence[str] | None = None
+    model: object, readout: Callable[[Tensor], Tensor] | None, parameters: ParameterChoice | None = None
 ) -> int:
     """Number of parameters whose curvature is taken.
 
@@ -183,65 +198,12 @@ def network_and_parameters(
     model: object, readout: Callable[[Tensor], Tensor] | None
 ) -> tuple[Callable[[Any], Any], dict[str, nn.Parameter]]:
     """From inputs to what the loss reads, and the parameters on the way, by name."""
+    model = uncompiled(model)
     if readout is None and isinstance(model, nn.Module):
         return model, dict(model.named_parameters())
     map = as_map(model)
     unrolled = UnrolledNetwork(map, resolve_readout(map, readout))
     return unrolled, dict(unrolled.named_parameters())
-
-
-def choose_parameters(available: Mapping[str, nn.Parameter], names: Sequence[str] | None) -> dict[str, nn.Parameter]:
-    """The named parameters, or all that require gradients.
-
-    Raises:
-        TypeError: something else than a sequence of names.
-        ValueError: unknown or frozen parameters, or none at all, or of a type that has no curvature here.
-    """
-    if isinstance(names, str):
-        raise TypeError(f"parameters must be a sequence of names, got the text {names!r}; write [{names!r}].")
-    if names is None:
-        chosen = {name: tensor for name, tensor in available.items() if tensor.requires_grad}
-    else:
-        _check_names(names)
-        unknown = [name for name in names if name not in available]
-        if unknown:
-            raise ValueError(f"unknown parameters {unknown}; the model has {sorted(available)}.")
-        frozen = [name for name in names if not available[name].requires_grad]
-        if frozen:
-            raise ValueError(f"parameters {frozen} do not require gradients; call .requires_grad_() on them.")
-        chosen = {name: available[name] for name in names}
-    if not chosen:
-        raise ValueError("the model has no parameters that require gradients, so it has no Hessian.")
-    for name, tensor in chosen.items():
-        if tensor.is_complex():
-            raise ValueError(
-                f"parameters must be real (float32 or float64) to have a Hessian, got {name!r} of {tensor.dtype}; keep "
-                "its real and imaginary part as parameters (torch.view_as_real) and join them with torch.complex."
-            )
-        if tensor.dtype not in (torch.float32, torch.float64):
-            raise ValueError(
-                f"parameters must be float32 or float64, got {name!r} of {tensor.dtype}, too coarse for second "
-                "derivatives; convert model and inputs with .double()."
-            )
-    return chosen
-
-
-def _check_names(names: Any) -> None:
-    if isinstance(names, Tensor | Iterator) or not isinstance(names, Iterable):
-        raise TypeError(f"parameters must be a sequence of names, got {type(names).__name__}.")
-    for name in names:
-        if not isinstance(name, str):
-            raise TypeError(
-                f"parameters must be names, got {type(name).__name__} among them; write [name for name, _ in "
-                "model.named_parameters()] for all of a module."
-            )
-    if not list(names):
-        raise ValueError("parameters must name at least one, got none; leave it out for all that require gradients.")
-
-
-def names_and_shapes(parameters: Mapping[str, Tensor]) -> list[list[object]]:
-    """Which parameters, in the order in which the entries of vectors belong to them; as JSON has it."""
-    return [[name, list(tensor.shape)] for name, tensor in parameters.items()]
 
 
 def _now(device: torch.device) -> float:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lyapkit.curvature.batch_weights import Reduction
 from lyapkit.curvature.batches import Batch
+from lyapkit.curvature.parameters import ParameterChoice
 from lyapkit.curvature.problem import Operator, curvature_problem
 from lyapkit.curvature.recurrent_products import MEMORY_BUDGET
+from lyapkit.named_arguments import named_arguments
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
 
 
+@named_arguments()
 def curvature_operator(
     model: object,
     batches: Batch | Iterable[Batch],
@@ -24,8 +28,8 @@ def curvature_operator(
     *,
     operator: Operator = "hessian",
     readout: Callable[[Tensor], Tensor] | None = None,
-    parameters: Sequence[str] | None = None,
-    reduction: Literal["mean", "sum"] = "mean",
+    parameters: ParameterChoice | None = None,
+    reduction: Reduction | None = None,
     batch_weight: Callable[[Any], float] | None = None,
     block_size: int = 8,
     memory_budget: int = MEMORY_BUDGET,

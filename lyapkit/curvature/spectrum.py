@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,19 +12,23 @@ import xarray as xr
 from torch import Tensor
 
 from lyapkit.arguments import check_flag, check_integer, check_positive
+from lyapkit.curvature.batch_weights import Reduction
 from lyapkit.curvature.batches import Batch
 from lyapkit.curvature.eigenpairs import BLOCK_SIZE, RESOLUTION, TOLERANCE, default_basis_size, leading_eigenpairs
 from lyapkit.curvature.goal import residual_limits
-from lyapkit.curvature.learning_rate import effective_learning_rates
+from lyapkit.curvature.learning_rate import check_momentum, effective_learning_rates, stable_learning_rate
+from lyapkit.curvature.parameters import ParameterChoice
 from lyapkit.curvature.problem import Operator, curvature_problem, parameter_count
 from lyapkit.curvature.recurrent_products import MEMORY_BUDGET
 from lyapkit.curvature.start import start_vectors
 from lyapkit.curvature.wanted import WHICH, Which
+from lyapkit.named_arguments import named_arguments
 from lyapkit.progress import progress_bar
 from lyapkit.randomness import make_generator
 from lyapkit.results import make_dataset, provenance
 
 
+@named_arguments()
 def hessian_spectrum(
     model: object,
     batches: Batch | Iterable[Batch],
@@ -34,10 +38,11 @@ def hessian_spectrum(
     operator: Operator = "hessian",
     which: Which = "LM",
     readout: Callable[[Tensor], Tensor] | None = None,
-    parameters: Sequence[str] | None = None,
-    reduction: Literal["mean", "sum"] = "mean",
+    parameters: ParameterChoice | None = None,
+    reduction: Reduction | None = None,
     batch_weight: Callable[[Any], float] | None = None,
     learning_rate: float | None = None,
+    momentum: float = 0.0,
     tolerance: float | None = None,
     max_products: int = 2000,
     block_size: int = BLOCK_SIZE,
@@ -58,20 +63,29 @@ def hessian_spectrum(
     Args:
         model: a module whose ``forward`` maps inputs to what ``loss`` reads; or, with ``readout``, anything
             `lyapkit.as_map` takes, which is then run over inputs (T, B, M) and read out at the last step.
-        batches: one ``(inputs, targets)`` pair or an iterable of them, which is read once.
+        batches: One ``(inputs, targets)`` pair or an iterable of them, such as a data loader, which is read once.
+            Inputs and targets may be tuples or mappings; they are handed on as one argument each. A tuple of two pairs
+            could be one batch or two: write ``[(inputs, targets)]`` for one, and a list for two.
         loss: ``loss(outputs, targets)``, a scalar.
         k: number of eigenvalues.
         operator: ``"hessian"``, ``"ggn"`` (generalised Gauss-Newton) or ``"residual"`` (their difference).
         which: ``"LM"`` largest magnitude, ``"LA"`` largest, ``"SA"`` smallest, ``"BE"`` half from either end (the odd
             one from the upper).
         readout: see ``model``; its parameters, when it is a module, are analysed too, under ``readout.``.
-        parameters: names of the parameters to include; all that require gradients by default.
-        reduction: how ``loss`` reduces over its batch: the curvature is that of the mean or of the sum over all
-            batches.
-        batch_weight: with ``"mean"``, weight of a batch from its targets. By default ``targets.numel()``, over
-            which PyTorch's mean losses average, so that unequal batches give the mean over the whole data. (A
-            root-mean-square loss is not an average over samples: give all of its data as one batch.)
-        learning_rate: eta, for the effective learning rates 1/(1 - eta lambda) of eq. (6); left out by default.
+        parameters: the parameters to include: names, globs such as ``"*weight_hh*"``, one of either, or a predicate
+            ``(name, tensor) -> bool``. Globs and predicates choose among those that require gradients, which are all
+            included by default. The result names those that were chosen.
+        reduction: How ``loss`` reduces over its batch, ``"mean"`` or ``"sum"``: the curvature is that of the mean or of
+            the sum over all batches. By default what the loss says with its own ``reduction``, else ``"mean"``.
+        batch_weight: With means, weight of a batch from its targets, so that unequal batches give the mean over the
+            whole data. By default what the mean of the loss divides by, where it is one of ``torch.nn`` or
+            ``torch.nn.functional``, also with options by `functools.partial`: ignored targets and class weights are
+            respected. For other losses it is ``targets.numel()`` (of the inputs, where targets are None), and the loss
+            of two batches together is held against their weighted sum. Losses that fail, such as root-mean-square and
+            contrastive ones, depend on their batch as a whole: give all data as one batch, or weights.
+        learning_rate: eta, for the effective learning rates 1/(1 - eta lambda) of eq. (6) and the largest stable one;
+            left out by default.
+        momentum: b of stochastic gradient descent, for the largest stable learning rate.
         tolerance: on the residual |H v - lambda v| relative to |lambda|; 1e-6 for float64 and 1e-3 for float32 models
             by default. No residual has to be below 1e-10 (float32: 1e-5) of the largest |lambda|, and all are taken to
             1e-3 at least, since with less, eigenvalues of nearly equal magnitude could be taken for one another.
@@ -88,7 +102,8 @@ def hessian_spectrum(
             that products are compared with is taken by automatic differentiation, one batch at a time: where a batch
             of long sequences needs too much memory for that, give it as several.
         check: first compute the gradient twice, and compare a product with finite differences of the gradient, to
-            refuse what is not deterministic or has wrong second derivatives.
+            refuse what is not deterministic or has wrong second derivatives; and compare the loss of two batches
+            together with that of each.
         progress: show a progress bar (products).
 
     Returns:
@@ -103,18 +118,24 @@ def hessian_spectrum(
         - with ``learning_rate``: ``effective_learning_rate``, ``effective_learning_rate_low`` and ``..._high``, which
           are its values over the residual interval of the eigenvalue, and ``contains_pole``, 1 where that interval
           holds the pole at eta lambda = 1: there all three are infinite;
+        - with ``learning_rate``: ``stable_learning_rate``, 2(1 + b)/lambda with the largest positive eigenvalue lambda
+          of those found, infinite where none is positive. A larger rate of `torch.optim.SGD` with momentum b (heavy
+          ball; for Nesterov's it is 2(1 + b)/((1 + 2b) lambda)) leaves a minimum of this curvature. ``which="LA"``
+          always finds the largest eigenvalue, "LM" unless all it finds are negative, "SA" not;
         - on request ``eigenvector`` (parameter, rank): the flattened parameters one after the other, in the order of
           ``parameters`` in ``config_json``, a list of names with shapes.
 
         Attributes: ``converged``, 1 when all residuals met the tolerance and the search for multiple eigenvalues came
         to its end; ``products``, and ``gradient_equivalents``, the number of gradients that could have been computed in
         their time, what they share (such as the Jacobian of the outputs) included. ``config_json`` names the
-        ``method``, "lanczos" or "dense".
+        ``method``, "lanczos" or "dense", and says with ``batch_weights`` where the weights of batches come from, and
+        whether they could be checked.
 
     Raises:
         TypeError: no readout where one is needed, or batches that are not pairs.
         ValueError: arguments out of range, unknown names, start vectors of other parameters, or a loss that is not a
-            finite scalar, not deterministic, or whose second derivatives are wrong or missing.
+            finite scalar, not deterministic, or whose second derivatives are wrong or missing; or that broadcasts
+            outputs against targets, or whose value on several batches is not that of all of them.
         FloatingPointError: a product is not finite.
         RuntimeError: the model cannot be differentiated twice.
 
@@ -137,6 +158,7 @@ def hessian_spectrum(
         raise ValueError(f"max_products must be at least 2 k = {2 * k}, got {max_products}.")
     if learning_rate is not None:
         learning_rate = check_positive("learning_rate", learning_rate)
+    momentum = check_momentum(momentum, learning_rate)
     if tolerance is not None:
         tolerance = check_positive("tolerance", tolerance)
     check_flag("eigenvectors", eigenvectors)
@@ -190,19 +212,20 @@ def hessian_spectrum(
             f"{int((~converged).sum())} of the {k} eigenvalues did not reach the tolerance {tolerance:g} within "
             f"{problem.products} products; see `residual` and `converged` in the result, and raise max_products or "
             "tolerance.",
-            stacklevel=2,
+            stacklevel=3,
         )
     elif not pairs.complete:
         warnings.warn(
             f"{problem.products} products did not suffice to rule out further copies of multiple eigenvalues; raise "
             "max_products, or block_size above the multiplicity.",
-            stacklevel=2,
+            stacklevel=3,
         )
     config: dict[str, object] = {
         **problem.settings,
         "which": which,
         "k": k,
         "learning_rate": learning_rate,
+        "momentum": momentum,
         "tolerance": tolerance,
         "max_products": max_products,
         "block_size": block_size,
@@ -224,6 +247,7 @@ def hessian_spectrum(
     coordinates: dict[str, Any] = {"rank": np.arange(1, k + 1)}
     if learning_rate is not None:
         values |= effective_learning_rates(values["eigenvalue"], values["residual"], learning_rate)
+        values["stable_learning_rate"] = np.array(stable_learning_rate(values["eigenvalue"], momentum))
     if eigenvectors:
         values["eigenvector"] = pairs.vectors[:, order.to(pairs.vectors.device)].cpu().numpy()
         coordinates["parameter"] = np.arange(problem.size)

@@ -11,7 +11,8 @@ import xarray as xr
 from torch import Tensor
 
 from lyapkit.curvature.operators import BlockProduct
-from lyapkit.curvature.problem import CurvatureProblem, names_and_shapes
+from lyapkit.curvature.parameters import names_and_shapes
+from lyapkit.curvature.problem import CurvatureProblem
 
 STRANGE = 0.01
 """Residuals of this much of the largest eigenvalue are taken for those of another operator, not for rounding."""

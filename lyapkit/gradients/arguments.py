@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lyapkit.arguments import check_integer
@@ -11,11 +11,14 @@ from lyapkit.recurrent_map import RecurrentMap
 
 
 def check_norms(norms: Sequence[float | str] | float | str) -> list[float]:
-    """The orders of the vector norms.
+    """Return the orders of the vector norms.
 
     Raises:
-        ValueError: none, one twice, or one that is no norm.
+        TypeError: If they are no sequence.
+        ValueError: If there is none, one twice, or one that is no norm.
     """
+    if not isinstance(norms, Iterable | float | int):
+        raise TypeError(f'norms must name one or more norms, such as ("inf", 2); got {norms!r}.')
     orders = [_order(norm) for norm in ((norms,) if isinstance(norms, str | int | float) else norms)]
     if not orders or len(set(orders)) < len(orders):
         raise ValueError(f'norms must name one or more different norms, such as ("inf", 2); got {norms!r}.')

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lyapkit.adapters import as_map
 from lyapkit.arguments import check_flag, check_interval
+from lyapkit.compiled import uncompiled
 from lyapkit.drive import Drive, prepare_drive
 from lyapkit.gradients.adjoint import StepGradient, adjoint_sweep, check_pull_back
 from lyapkit.gradients.arguments import check_norms, check_window, norm_label, predicted_rate
@@ -20,6 +21,7 @@ from lyapkit.gradients.loss import Loss, LossOnEvery, LossOnLast, TrajectoryLoss
 from lyapkit.gradients.parameters import ParameterGradients, trained_parameters
 from lyapkit.gradients.rate import growth_rate
 from lyapkit.gradients.trajectory import checkpointed
+from lyapkit.named_arguments import named_arguments
 from lyapkit.probe import probed_tangents
 from lyapkit.progress import progress_bar
 from lyapkit.randomness import make_generator
@@ -29,6 +31,7 @@ from lyapkit.scalar_loss import check_loss_callable
 from lyapkit.unrolled import resolve_readout
 
 
+@named_arguments()
 def gradient_propagation(
     model: object,
     inputs: Any,
@@ -122,6 +125,7 @@ def gradient_propagation(
     if loss_on not in ("last", "every"):
         raise ValueError(f'loss_on must be "last" or "every", got {loss_on!r}.')
     check_loss_callable(loss)
+    loss = uncompiled(loss)
     switches = {"exponent": exponent, "per_unit": per_unit, "parameter_gradients": parameter_gradients, "check": check}
     for name, value in switches.items():
         check_flag(name, value)

@@ -16,6 +16,7 @@ from lyapkit.drive import Drive, prepare_drive
 from lyapkit.kinks import KinkWatch
 from lyapkit.lyapunov.angles import consecutive_angles, participation_ratio, splitting_angles
 from lyapkit.lyapunov.ginelli import CovariantVectors, ginelli
+from lyapkit.named_arguments import named_arguments
 from lyapkit.probe import probed_tangents
 from lyapkit.progress import progress_bar
 from lyapkit.purity import FirstStep
@@ -24,6 +25,7 @@ from lyapkit.results import make_dataset, provenance
 from lyapkit.tangents import TangentStrategy, traced_where_it_pays, with_fallback
 
 
+@named_arguments()
 def covariant_vectors(
     model: object,
     inputs: Any = None,

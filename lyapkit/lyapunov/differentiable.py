@@ -24,12 +24,14 @@ from lyapkit.lyapunov.decomposition import (
     suspicion,
 )
 from lyapkit.lyapunov.qr import initial_frame
+from lyapkit.named_arguments import named_arguments
 from lyapkit.randomness import make_generator
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents import choose_recorded_push
 from lyapkit.tangents.recorded import Push
 
 
+@named_arguments()
 def lyapunov_exponents(
     model: object,
     inputs: Any = None,

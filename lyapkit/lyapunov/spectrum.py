@@ -22,6 +22,7 @@ from lyapkit.lyapunov.interval import IntervalRule
 from lyapkit.lyapunov.qr import Growth, initial_frame
 from lyapkit.lyapunov.resuming import growth_of
 from lyapkit.lyapunov.stopping import errors_reached, grow_until
+from lyapkit.named_arguments import named_arguments
 from lyapkit.probe import probed_tangents
 from lyapkit.progress import progress_bar
 from lyapkit.purity import FirstStep
@@ -31,6 +32,7 @@ from lyapkit.results import make_dataset, provenance
 from lyapkit.tangents import TangentStrategy, traced_where_it_pays, with_fallback
 
 
+@named_arguments()
 def lyapunov_spectrum(
     model: object,
     inputs: Any = None,

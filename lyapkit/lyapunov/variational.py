@@ -17,6 +17,7 @@ from lyapkit.drive import prepare_drive
 from lyapkit.lyapunov.carrying import pushed_frames
 from lyapkit.lyapunov.graded import GradedProduct
 from lyapkit.lyapunov.sliding import SlidingProduct
+from lyapkit.named_arguments import named_arguments
 from lyapkit.probe import probed_tangents
 from lyapkit.progress import progress_bar
 from lyapkit.purity import FirstStep
@@ -24,6 +25,7 @@ from lyapkit.results import make_dataset, provenance
 from lyapkit.tangents import TangentStrategy, traced_where_it_pays, with_fallback
 
 
+@named_arguments()
 def variational_term(
     model: object,
     inputs: Any = None,

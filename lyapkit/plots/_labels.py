@@ -2,20 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
+from os import PathLike
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib import cbook
+from matplotlib.artist import Artist, ArtistInspector
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 
+DATA = {"self", "args", "kwargs", "x", "y", "yerr", "data"}
+"""Parameters of matplotlib's methods that the plots fill themselves."""
 
-def axes_or_new(ax: Axes | None) -> Axes:
-    """The given axes, or those of a new figure."""
-    return plt.figure(layout="constrained").add_subplot() if ax is None else ax
+
+def _keywords(artist: type[Artist], method: Callable[..., Any]) -> frozenset[str]:
+    """Return the keywords that one of matplotlib's methods and the artists that it draws take."""
+    inspector = ArtistInspector(artist)
+    aliases = {alias for names in inspector.aliasd.values() for alias in names}
+    return frozenset({*inspector.get_setters(), *aliases, *inspect.signature(method).parameters} - DATA)
+
+
+LINE = _keywords(Line2D, Axes.plot)
+ERRORBAR = _keywords(Line2D, Axes.errorbar)
+MESH = _keywords(QuadMesh, Axes.pcolormesh)
+"""Keywords that the plots pass on to matplotlib."""
+
+
+def axes_or_new(ax: object) -> Axes:
+    """Return the given axes, or those of a new figure.
+
+    Raises:
+        TypeError: If something else than axes is given.
+    """
+    if ax is None:
+        return plt.figure(layout="constrained").add_subplot()
+    if not isinstance(ax, Axes):
+        remedy = "pass one of its axes, such as axes.flat[0]" if isinstance(ax, np.ndarray) else "see plt.subplots()"
+        if isinstance(ax, FigureBase):
+            remedy = "pass figure.add_subplot()"
+        raise TypeError(f"ax must be the Axes to draw on, got {type(ax).__name__}; {remedy}.")
+    return ax
 
 
 def with_defaults(line: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:
@@ -34,11 +66,10 @@ def spread_ranks(count: int, lines: int) -> list[int]:
     """At most ``lines`` of the positions 0, ..., count - 1, evenly spread with first and last included.
 
     Raises:
-        ValueError: ``lines`` is below 1.
+        TypeError: If ``lines`` is not an integer.
+        ValueError: If it is below 1.
     """
-    if lines < 1:
-        raise ValueError(f"lines must be at least 1, got {lines}.")
-    chosen: list[int] = np.unique(np.linspace(0, count - 1, lines).round().astype(int)).tolist()
+    chosen: list[int] = np.unique(np.linspace(0, count - 1, check_count("lines", lines)).round().astype(int)).tolist()
     return chosen
 
 
@@ -48,30 +79,94 @@ def label(variable: xr.DataArray) -> str:
     return variable.attrs["long_name"] if units == "1" else f"{variable.attrs['long_name']} ({units})"
 
 
-def check_analysis(dataset: xr.Dataset, analysis: str) -> None:
-    """Refuse the result of another analysis.
+def one_result(result: xr.Dataset | xr.DataTree, analysis: str, variable: str, *dims: str) -> xr.Dataset:
+    """Return what a plot draws: one result of the analysis, its dimensions in the given order.
+
+    A node of a tree stands for its Dataset. A further dimension of size 1 is dropped.
+
+    Args:
+        result: What the user gave.
+        analysis: The analysis whose result is wanted.
+        variable: The variable that is drawn.
+        dims: Its dimensions.
 
     Raises:
-        TypeError: it is not a Dataset.
-        ValueError: names what is needed and what was given.
+        TypeError: If it is no Dataset and no node of a tree.
+        ValueError: If it is the result of another analysis, a tree of several, a part of a result or several in one.
     """
-    if not isinstance(dataset, xr.Dataset):
-        raise TypeError(f"this plot draws the Dataset that {analysis} returns, got {type(dataset).__name__}.")
-    found = dataset.attrs.get("analysis")
+    dataset = dataset_of(result, analysis)
+    if variable not in dataset:
+        raise ValueError(f"the Dataset has no variable {variable}; pass the whole result of {analysis}.")
+    found = dataset[variable].dims
+    lost = [name for name in dims if name not in found]
+    if lost:
+        raise ValueError(f"the Dataset has no {lost[0]} dimension; select with a list, .isel({lost[0]}=[0]).")
+    for name in found:
+        size = dataset.sizes[name]
+        if name not in dims and size != 1:
+            raise ValueError(
+                f"the Dataset has {size} results along the dimension {name!r}, and the plot draws one; choose it with "
+                f".isel({name}=0), or draw each on the same axes with ax=."
+            )
+    single = {name: 0 for name in found if name not in dims}
+    return dataset.isel(single).transpose(*dims, ...)
+
+
+def dataset_of(result: object, analysis: str) -> xr.Dataset:
+    """Return the Dataset of an analysis, also from a node of a tree.
+
+    Raises:
+        TypeError: If it is no Dataset and no node of a tree.
+        ValueError: If it is the result of another analysis, or a tree of several.
+    """
+    if isinstance(result, xr.DataTree):
+        if "analysis" not in result.attrs and result.children:
+            paths = (node.relative_to(result) for node in result.subtree if node.attrs.get("analysis") == analysis)
+            first = next(paths, None)
+            remedy = (
+                f"none of them is a result of {analysis}" if first is None else f"pass one, such as tree[{first!r}]"
+            )
+            raise ValueError(
+                f"this plot draws one result, got a tree with the nodes {', '.join(result.children)}; {remedy}."
+            )
+        result = result.to_dataset()
+    if not isinstance(result, xr.Dataset):
+        remedy = "pass the Dataset itself"
+        if isinstance(result, dict | list | tuple):
+            remedy = "draw them one by one on the same axes, with ax= and label="
+        elif isinstance(result, str | PathLike):
+            remedy = "read the file first, with lyapkit.load"
+        elif isinstance(result, xr.DataArray):
+            remedy = "pass the whole Dataset, of which this is one variable"
+        raise TypeError(f"this plot draws the Dataset that {analysis} returns, got {type(result).__name__}; {remedy}.")
+    found = result.attrs.get("analysis")
     if found != analysis:
-        got = found or "a Dataset without provenance"
+        got = found or "a Dataset without provenance, whose attributes some operation has dropped (keep_attrs=True)"
         raise ValueError(f"this plot draws the result of {analysis}, got {got}.")
+    return result
 
 
-def check_trajectory(dataset: xr.Dataset, trajectory: int | None) -> None:
-    """Refuse a trajectory that is not there; None stands for all of them.
+def check_trajectory(dataset: xr.Dataset, trajectory: object) -> None:
+    """Refuse a trajectory that is not there.
 
     Raises:
-        ValueError: names those that are.
+        ValueError: If it is none of those that are, which the message names.
     """
-    if "trajectory" not in dataset.dims:
-        raise ValueError("the Dataset has no trajectory dimension; select with a list, .isel(trajectory=[0]).")
     there = dataset["trajectory"].values.tolist()
-    if trajectory is not None and trajectory not in there:
+    if np.ndim(trajectory) or trajectory not in there:  # type: ignore[arg-type]
         found = ", ".join(map(str, there if len(there) <= 6 else [*there[:5], "...", there[-1]]))
         raise ValueError(f"trajectory must be one of {found}; got {trajectory!r}.")
+
+
+def check_count(name: str, value: object) -> int:
+    """Return a number of things to draw as an int.
+
+    Raises:
+        TypeError: If it is not an integer.
+        ValueError: If it is below 1.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} must be an integer of at least 1, got {value!r}.")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}.")
+    return int(value)

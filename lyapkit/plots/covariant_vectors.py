@@ -9,11 +9,13 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from lyapkit.plots._labels import axes_or_new, check_analysis, check_trajectory, with_defaults
+from lyapkit.named_arguments import named_arguments
+from lyapkit.plots._labels import LINE, axes_or_new, check_count, check_trajectory, one_result, with_defaults
 
 
+@named_arguments(LINE)
 def covariant_vectors(
-    ds: xr.Dataset,
+    ds: xr.Dataset | xr.DataTree,
     *,
     ax: Axes | None = None,
     trajectory: int | None = None,
@@ -27,7 +29,7 @@ def covariant_vectors(
     from contracting directions); one that reaches 0 says that the subspaces come to touch.
 
     Args:
-        ds: result of `lyapkit.covariant_vectors`.
+        ds: Result of `lyapkit.covariant_vectors`.
         ax: axes to draw on; a new figure by default.
         trajectory: which trajectory; all of them together by default.
         split: number of leading vectors; by default that of positive exponents, and 1 when none or all are positive.
@@ -46,7 +48,7 @@ def covariant_vectors(
         >>> lyapkit.plots.covariant_vectors(ds).get_ylabel()
         'probability density (1/rad)'
     """
-    check_analysis(ds, "covariant_vectors")
+    ds = one_result(ds, "covariant_vectors", "angle", "trajectory", "step", "split")
     if trajectory is not None:
         check_trajectory(ds, trajectory)
         ds = ds.sel(trajectory=[trajectory])
@@ -58,8 +60,7 @@ def covariant_vectors(
         split = positive if positive in there else there[0]
     if split not in there:
         raise ValueError(f"split must be between {there[0]} and {there[-1]}, got {split!r}.")
-    if bins < 1:
-        raise ValueError(f"bins must be at least 1, got {bins}.")
+    bins = check_count("bins", bins)
     ax = axes_or_new(ax)
     angles = ds["angle"].sel(split=split).values.ravel()
     density, edges = np.histogram(angles, bins=bins, range=(0, math.pi / 2), density=True)

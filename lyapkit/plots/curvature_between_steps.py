@@ -9,16 +9,18 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.ticker import ScalarFormatter
 
-from lyapkit.plots._labels import axes_or_new, check_analysis
+from lyapkit.named_arguments import named_arguments
+from lyapkit.plots._labels import MESH, axes_or_new, one_result
 
 
+@named_arguments(MESH)
 def curvature_between_steps(
-    ds: xr.Dataset, *, ax: Axes | None = None, rank: int = 1, weak_coupling: bool = False, **image: Any
+    ds: xr.Dataset | xr.DataTree, *, ax: Axes | None = None, rank: int = 1, weak_coupling: bool = False, **image: Any
 ) -> Axes:
     """The matrix of curvature between time steps along one eigenvector.
 
     Args:
-        ds: result of `lyapkit.curvature_by_step`.
+        ds: Result of `lyapkit.curvature_by_step`.
         ax: axes to draw on; a new figure by default.
         rank: which eigenvector.
         weak_coupling: draw the weak-coupling form, eq. (14) of Dubinin & Effenberger (2024), where the result has it.
@@ -31,7 +33,7 @@ def curvature_between_steps(
     Raises:
         ValueError: ``ds`` is another analysis' result, or has no such rank or no weak-coupling form.
     """
-    check_analysis(ds, "curvature_by_step")
+    ds = one_result(ds, "curvature_by_step", "step_to_step_curvature", "rank", "bin", "other_bin")
     there = ds["rank"].values.tolist()
     if rank not in there:
         raise ValueError(f"rank must be one of {there}, got {rank!r}.")

@@ -7,16 +7,18 @@ from typing import Any
 import xarray as xr
 from matplotlib.axes import Axes
 
-from lyapkit.plots._labels import axes_or_new, check_analysis, with_defaults
+from lyapkit.named_arguments import named_arguments
+from lyapkit.plots._labels import LINE, axes_or_new, check_count, one_result, with_defaults
 
 
+@named_arguments(LINE)
 def curvature_by_step(
-    ds: xr.Dataset, *, ax: Axes | None = None, ranks: int = 3, relative: bool = True, **line: Any
+    ds: xr.Dataset | xr.DataTree, *, ax: Axes | None = None, ranks: int = 3, relative: bool = True, **line: Any
 ) -> Axes:
     """Contribution of every time step to the leading curvature, one line per eigenvector.
 
     Args:
-        ds: result of `lyapkit.curvature_by_step`.
+        ds: Result of `lyapkit.curvature_by_step`.
         ax: axes to draw on; a new figure by default.
         ranks: at most how many eigenvectors, the leading ones.
         relative: as shares of v'Av, so that eigenvectors of different curvature can be compared; shares of one
@@ -29,9 +31,8 @@ def curvature_by_step(
     Raises:
         ValueError: ``ds`` is another analysis' result, or ``ranks`` is below 1.
     """
-    check_analysis(ds, "curvature_by_step")
-    if ranks < 1:
-        raise ValueError(f"ranks must be at least 1, got {ranks}.")
+    ds = one_result(ds, "curvature_by_step", "step_curvature", "rank", "step")
+    ranks = check_count("ranks", ranks)
     ax = axes_or_new(ax)
     style = with_defaults(line, linewidth=0.9)
     for rank in ds["rank"].values[:ranks]:

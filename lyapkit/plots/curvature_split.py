@@ -6,18 +6,26 @@ from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from lyapkit.plots._labels import check_analysis, with_defaults
+from lyapkit.named_arguments import named_arguments
+from lyapkit.plots._labels import LINE, one_result, with_defaults
 from lyapkit.plots.hessian_spectrum import hessian_spectrum, operator_of
 
 TITLES = {"hessian": "Hessian", "ggn": "= Gauss-Newton", "residual": "+ residual"}
 
 
+@named_arguments(LINE)
 def curvature_split(
-    hessian: xr.Dataset, ggn: xr.Dataset, residual: xr.Dataset, *, axes: Sequence[Axes] | None = None, **line: Any
+    hessian: xr.Dataset | xr.DataTree,
+    ggn: xr.Dataset | xr.DataTree,
+    residual: xr.Dataset | xr.DataTree,
+    *,
+    axes: Sequence[Axes] | None = None,
+    **line: Any,
 ) -> tuple[Axes, Axes, Axes]:
     """Eigenvalues by rank of the Hessian and of the two parts it is the sum of, eq. (7), side by side.
 
@@ -45,15 +53,15 @@ def curvature_split(
     """
     parts = {"hessian": hessian, "ggn": ggn, "residual": residual}
     for name, part in parts.items():
-        check_analysis(part, "hessian_spectrum")
+        part = parts[name] = one_result(part, "hessian_spectrum", "eigenvalue", "rank")
         if operator_of(part) != name:
             raise ValueError(
                 f"{name} must be the spectrum of the operator {name!r}, got that of {operator_of(part)!r}."
             )
     if axes is None:
         axes = plt.figure(layout="constrained").subplots(1, 3, sharey=True)
-    if len(axes) != 3:
-        raise ValueError(f"axes must be three, one for each operator, got {len(axes)}.")
+    if np.ndim(axes) != 1 or len(axes) != 3:  # type: ignore[arg-type]
+        raise ValueError(f"axes must be three, one for each operator, got {np.size(axes)}.")  # type: ignore[arg-type]
     for ax, (name, part) in zip(axes, parts.items(), strict=True):
         hessian_spectrum(part, ax=ax, **with_defaults(line, markersize=2.0, linewidth=0.5))
         ax.xaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))

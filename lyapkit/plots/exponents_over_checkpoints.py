@@ -9,18 +9,25 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
+from lyapkit.named_arguments import named_arguments
 from lyapkit.plots._labels import (
+    LINE,
     axes_or_new,
-    check_analysis,
     check_trajectory,
+    dataset_of,
     label,
+    one_result,
     spread_ranks,
     with_defaults,
 )
 
+TIMES = {"checkpoint": "training iteration", "epoch": "epoch"}
+"""Dimensions along which the results of one training lie, and the labels of the axis."""
 
+
+@named_arguments(LINE)
 def exponents_over_checkpoints(
-    ds: xr.Dataset,
+    ds: xr.Dataset | xr.DataTree,
     *,
     ax: Axes | None = None,
     trajectory: int | None = None,
@@ -32,7 +39,7 @@ def exponents_over_checkpoints(
 
     Args:
         ds: results of `lyapkit.lyapunov_spectrum` for several checkpoints of one network, put together along a
-            dimension ``checkpoint`` whose coordinate is the training iteration (see the example).
+            dimension ``checkpoint`` whose coordinate is the training iteration, or ``epoch`` (see the example).
         ax: axes to draw on; a new figure by default.
         trajectory: which trajectory; the mean over all by default.
         lines: at most how many exponents, evenly spread over the ranks with first and last included.
@@ -57,24 +64,25 @@ def exponents_over_checkpoints(
         >>> lyapkit.plots.exponents_over_checkpoints(training).get_xlabel()
         'training iteration'
     """
-    check_analysis(ds, "lyapunov_spectrum")
-    if "checkpoint" not in ds.dims or "checkpoint" not in ds.coords:
+    ds = dataset_of(ds, "lyapunov_spectrum")
+    along = next((name for name in TIMES if name in ds.dims), "checkpoint")
+    if along not in ds.dims or along not in ds.coords:
         raise ValueError(
-            "the Dataset has no checkpoint dimension with a coordinate; give each result its training iteration with "
-            '.assign_coords(checkpoint=iteration) and put them together with xr.concat(..., "checkpoint").'
+            f"the Dataset has no {along} dimension with a coordinate; give each result its {TIMES[along]} with "
+            f'.assign_coords({along}=number) and put them together with xr.concat(..., "{along}").'
         )
-    if not np.issubdtype(ds["checkpoint"].dtype, np.number):
-        raise ValueError(
-            f"the checkpoint coordinate must hold training iterations, got {ds['checkpoint'].dtype}; use numbers."
-        )
-    check_trajectory(ds, trajectory)
+    if not np.issubdtype(ds[along].dtype, np.number):
+        raise ValueError(f"the {along} coordinate must hold {TIMES[along]}s, got {ds[along].dtype}; use numbers.")
+    ds = one_result(ds, "lyapunov_spectrum", "lyapunov_exponent", along, "trajectory", "exponent")
+    if trajectory is not None:
+        check_trajectory(ds, trajectory)
     ranks = spread_ranks(ds.sizes["exponent"], lines)
     ax = axes_or_new(ax)
-    exponent = ds["lyapunov_exponent"].sortby("checkpoint")
+    exponent = ds["lyapunov_exponent"].sortby(along)
     units = label(exponent)
     exponent = exponent.mean("trajectory") if trajectory is None else exponent.sel(trajectory=trajectory)
-    exponent = exponent.transpose("checkpoint", "exponent")
-    iteration = exponent["checkpoint"].values
+    exponent = exponent.transpose(along, "exponent")
+    iteration = exponent[along].values
     style = with_defaults(line, marker="o", markersize=2.5, linewidth=0.9)
     name = style.pop("label", None)
     colors = mpl.colormaps[cmap](np.linspace(0, 0.9, len(ranks)))  # the brightest end is hard to see on white
@@ -92,6 +100,6 @@ def exponents_over_checkpoints(
                 color=drawn.get_color(),
             )
     ax.axhline(0, color="0.6", linewidth=0.6, zorder=0)
-    ax.set_xlabel("training iteration")
+    ax.set_xlabel(TIMES[along])
     ax.set_ylabel(units)
     return ax

@@ -8,7 +8,16 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from lyapkit.plots._labels import axes_or_new, check_analysis, check_trajectory, next_color, with_defaults
+from lyapkit.named_arguments import named_arguments
+from lyapkit.plots._labels import (
+    LINE,
+    axes_or_new,
+    check_count,
+    check_trajectory,
+    next_color,
+    one_result,
+    with_defaults,
+)
 
 SLOPES = (
     ("growth_rate", "growth_rate_error", "fit", "-"),
@@ -17,8 +26,9 @@ SLOPES = (
 )
 
 
+@named_arguments(LINE)
 def gradient_propagation(
-    ds: xr.Dataset,
+    ds: xr.Dataset | xr.DataTree,
     *,
     ax: Axes | None = None,
     norm: str | float = "inf",
@@ -29,7 +39,7 @@ def gradient_propagation(
     """Norms of dL/dx_t over time, one line per trajectory, as Fig. 2D of Dubinin & Effenberger (2024).
 
     Args:
-        ds: result of `lyapkit.gradient_propagation`.
+        ds: Result of `lyapkit.gradient_propagation`.
         ax: axes to draw on; a new figure by default.
         norm: which norm, by its coordinate or as a number.
         lines: at most how many trajectories, the first ones.
@@ -43,12 +53,11 @@ def gradient_propagation(
     Raises:
         ValueError: ``ds`` is another analysis' result, has no such norm or trajectory, or ``lines`` is below 1.
     """
-    check_analysis(ds, "gradient_propagation")
-    norm = norm if isinstance(norm, str) else f"{norm:g}"
+    ds = one_result(ds, "gradient_propagation", "gradient_norm", "norm", "trajectory", "step")
+    norm = f"{norm:g}" if isinstance(norm, int | float) else norm
     if norm not in ds["norm"].values:
         raise ValueError(f"norm must be one of {ds['norm'].values.tolist()}, got {norm!r}.")
-    if lines < 1:
-        raise ValueError(f"lines must be at least 1, got {lines}.")
+    lines = check_count("lines", lines)
     if slopes is not None:
         check_trajectory(ds, slopes)
     ax = axes_or_new(ax)

@@ -9,16 +9,18 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from lyapkit.plots._labels import axes_or_new, check_analysis, with_defaults
+from lyapkit.named_arguments import named_arguments
+from lyapkit.plots._labels import LINE, axes_or_new, one_result, with_defaults
 
 OPERATORS = {"hessian": "Hessian", "ggn": "Gauss-Newton", "residual": "residual"}
 
 
-def hessian_spectrum(ds: xr.Dataset, *, ax: Axes | None = None, **line: Any) -> Axes:
+@named_arguments(LINE)
+def hessian_spectrum(ds: xr.Dataset | xr.DataTree, *, ax: Axes | None = None, **line: Any) -> Axes:
     """Magnitude of the eigenvalues by rank, as Fig. 2C of Dubinin & Effenberger (2024), with signs kept visible.
 
     Args:
-        ds: result of `lyapkit.hessian_spectrum`.
+        ds: Result of `lyapkit.hessian_spectrum`.
         ax: axes to draw on; a new figure by default.
         line: passed on to `matplotlib.axes.Axes.plot`, such as ``color``, ``label`` or ``marker``.
 
@@ -37,7 +39,7 @@ def hessian_spectrum(ds: xr.Dataset, *, ax: Axes | None = None, **line: Any) -> 
         >>> lyapkit.plots.hessian_spectrum(ds).get_yscale()
         'log'
     """
-    check_analysis(ds, "hessian_spectrum")
+    ds = one_result(ds, "hessian_spectrum", "eigenvalue", "rank")
     ax = axes_or_new(ax)
     rank, value, residual = ds["rank"].values, ds["eigenvalue"].values, ds["residual"].values
     style = with_defaults(line, marker="o", markersize=3.5, linewidth=0.7)

@@ -9,10 +9,12 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from lyapkit.plots._labels import axes_or_new, check_analysis, check_trajectory, with_defaults
+from lyapkit.named_arguments import named_arguments
+from lyapkit.plots._labels import LINE, axes_or_new, check_trajectory, one_result, with_defaults
 
 
-def kaplan_yorke(ds: xr.Dataset, *, ax: Axes | None = None, trajectory: int = 0, **line: Any) -> Axes:
+@named_arguments(LINE)
+def kaplan_yorke(ds: xr.Dataset | xr.DataTree, *, ax: Axes | None = None, trajectory: int = 0, **line: Any) -> Axes:
     r"""Sums lambda_1 + ... + lambda_j against j; they cross zero at the Kaplan-Yorke dimension.
 
     The sum of the j leading exponents is the growth rate of j-dimensional volumes, and its maximum the entropy rate
@@ -20,7 +22,7 @@ def kaplan_yorke(ds: xr.Dataset, *, ax: Axes | None = None, trajectory: int = 0,
     (Kaplan & Yorke 1979).
 
     Args:
-        ds: result of `lyapkit.lyapunov_spectrum`.
+        ds: Result of `lyapkit.lyapunov_spectrum`.
         ax: axes to draw on; a new figure by default.
         trajectory: which trajectory.
         line: passed on to `matplotlib.axes.Axes.plot`, such as ``color`` or ``label``.
@@ -40,7 +42,7 @@ def kaplan_yorke(ds: xr.Dataset, *, ax: Axes | None = None, trajectory: int = 0,
         >>> ax.texts[0].get_text()
         '$D_{\\mathrm{KY}} = 1.26$'
     """
-    check_analysis(ds, "lyapunov_spectrum")
+    ds = one_result(ds, "lyapunov_spectrum", "lyapunov_exponent", "trajectory", "exponent")
     check_trajectory(ds, trajectory)
     ax = axes_or_new(ax)
     one = ds.sel(trajectory=trajectory)

@@ -9,15 +9,17 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from lyapkit.plots._labels import axes_or_new, check_analysis, check_trajectory, label, with_defaults
+from lyapkit.named_arguments import named_arguments
+from lyapkit.plots._labels import LINE, axes_or_new, check_count, check_trajectory, label, one_result, with_defaults
 
 
+@named_arguments(LINE)
 def local_growth(
-    ds: xr.Dataset,
+    ds: xr.Dataset | xr.DataTree,
     *,
     ax: Axes | None = None,
     trajectory: int | None = None,
-    exponents: Sequence[int] = (1,),
+    exponents: Sequence[int] | int = (1,),
     bins: int = 50,
     **line: Any,
 ) -> Axes:
@@ -28,7 +30,7 @@ def local_growth(
     ``qr_interval``, since rates over longer windows spread less.
 
     Args:
-        ds: result of `lyapkit.lyapunov_spectrum`.
+        ds: Result of `lyapkit.lyapunov_spectrum`.
         ax: axes to draw on; a new figure by default.
         trajectory: which trajectory; all of them together by default.
         exponents: which exponents, by rank from 1; several get a legend.
@@ -49,14 +51,16 @@ def local_growth(
         >>> lyapkit.plots.local_growth(ds, exponents=(1, 2)).get_xlabel()
         'local growth rate (nats per step)'
     """
-    check_analysis(ds, "lyapunov_spectrum")
-    check_trajectory(ds, trajectory)
+    ds = one_result(ds, "lyapunov_spectrum", "local_growth", "trajectory", "step", "exponent")
+    if trajectory is not None:
+        check_trajectory(ds, trajectory)
     there = ds["exponent"].values.tolist()
+    if isinstance(exponents, int):
+        exponents = (exponents,)
     missing = [rank for rank in exponents if rank not in there]
     if missing or len(exponents) == 0:
         raise ValueError(f"exponents must be ranks between {there[0]} and {there[-1]}, got {exponents!r}.")
-    if bins < 1:
-        raise ValueError(f"bins must be at least 1, got {bins}.")
+    bins = check_count("bins", bins)
     ax = axes_or_new(ax)
     if trajectory is not None:
         ds = ds.sel(trajectory=[trajectory])

@@ -10,14 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.markers import CARETDOWN
 from matplotlib.ticker import MaxNLocator
 
-from lyapkit.plots._labels import axes_or_new, check_analysis, check_trajectory, label, next_color, with_defaults
+from lyapkit.named_arguments import named_arguments
+from lyapkit.plots._labels import ERRORBAR, axes_or_new, check_trajectory, label, next_color, one_result, with_defaults
 
 ANNIHILATED = "-inf: annihilated"
 """Legend entry of directions that the map annihilates, whose exponent is -inf."""
 
 
+@named_arguments(ERRORBAR)
 def lyapunov_spectrum(
-    ds: xr.Dataset,
+    ds: xr.Dataset | xr.DataTree,
     *,
     ax: Axes | None = None,
     trajectory: int = 0,
@@ -28,7 +30,7 @@ def lyapunov_spectrum(
     """Exponents by rank, with their standard errors.
 
     Args:
-        ds: result of `lyapkit.lyapunov_spectrum`.
+        ds: Result of `lyapkit.lyapunov_spectrum`.
         ax: axes to draw on; a new figure by default.
         trajectory: which trajectory.
         fraction_axis: draw against i/N, rank divided by state size, so that networks of different sizes compare.
@@ -48,7 +50,7 @@ def lyapunov_spectrum(
         >>> lyapkit.plots.lyapunov_spectrum(ds).get_ylabel()
         'Lyapunov exponent (nats per step)'
     """
-    check_analysis(ds, "lyapunov_spectrum")
+    ds = one_result(ds, "lyapunov_spectrum", "lyapunov_exponent", "trajectory", "exponent")
     check_trajectory(ds, trajectory)
     if fraction_axis and "unit" not in ds.dims:
         raise ValueError(

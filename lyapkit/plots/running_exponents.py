@@ -10,12 +10,14 @@ import xarray as xr
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from lyapkit.plots._labels import check_analysis
+from lyapkit.named_arguments import named_arguments
+from lyapkit.plots._labels import LINE, one_result
 from lyapkit.plots._running import draw_running
 
 
+@named_arguments(LINE)
 def running_exponents(
-    ds: xr.Dataset,
+    ds: xr.Dataset | xr.DataTree,
     *,
     ax: Axes | None = None,
     trajectory: int = 0,
@@ -27,7 +29,7 @@ def running_exponents(
     """Running means of log |R_ii| over time: how the exponents converge.
 
     Args:
-        ds: result of `lyapkit.lyapunov_spectrum`.
+        ds: Result of `lyapkit.lyapunov_spectrum`.
         ax: axes to draw on; a new figure by default.
         trajectory: which trajectory.
         lines: at most how many exponents, evenly spread over the ranks with first and last included.
@@ -48,5 +50,5 @@ def running_exponents(
         >>> ax.get_ylabel()
         'running exponent (nats per step)'
     """
-    check_analysis(ds, "lyapunov_spectrum")
+    ds = one_result(ds, "lyapunov_spectrum", "running_exponent", "trajectory", "step", "exponent")
     return draw_running(ds, ax, trajectory, lines, reference, reference_label, line)

@@ -11,14 +11,18 @@ from matplotlib.axes import Axes
 from matplotlib.markers import TICKUP
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from lyapkit.plots._labels import axes_or_new, check_analysis, with_defaults
+from lyapkit.named_arguments import named_arguments
+from lyapkit.plots._labels import LINE, axes_or_new, dataset_of, one_result, with_defaults
 
 
-def spectral_density(ds: xr.Dataset, *, ax: Axes | None = None, cumulative: bool = False, **line: Any) -> Axes:
+@named_arguments(LINE)
+def spectral_density(
+    ds: xr.Dataset | xr.DataTree, *, ax: Axes | None = None, cumulative: bool = False, **line: Any
+) -> Axes:
     """Density of curvature eigenvalues, or their cumulative distribution, with its band.
 
     Args:
-        ds: result of `lyapkit.spectral_density`.
+        ds: Result of `lyapkit.spectral_density`.
         ax: axes to draw on; a new figure by default.
         cumulative: draw the cumulative distribution instead.
         line: passed on to `matplotlib.axes.Axes.plot`, such as ``color`` or ``label``.
@@ -40,13 +44,13 @@ def spectral_density(ds: xr.Dataset, *, ax: Axes | None = None, cumulative: bool
         >>> lyapkit.plots.spectral_density(ds).get_ylabel()
         'spectral density'
     """
-    check_analysis(ds, "spectral_density")
-    ax = axes_or_new(ax)
+    ds = dataset_of(ds, "spectral_density")
     is_log = ds.attrs["scale"] == "log"
+    name = "cumulative_distribution" if cumulative else "density_per_decade" if is_log else "density"
+    ds = one_result(ds, "spectral_density", name, "value")
+    ax = axes_or_new(ax)
     value = ds["value"].values
-    name = "density_per_decade" if is_log else "density"
     if cumulative:
-        name = "cumulative_distribution"
         height, floor = ds[name].values, 0.0
         low, high = ds[f"{name}_low"].values, ds[f"{name}_high"].values
     else:

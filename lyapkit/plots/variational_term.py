@@ -10,12 +10,14 @@ import xarray as xr
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from lyapkit.plots._labels import check_analysis
+from lyapkit.named_arguments import named_arguments
+from lyapkit.plots._labels import LINE, one_result
 from lyapkit.plots._running import draw_running
 
 
+@named_arguments(LINE)
 def variational_term(
-    ds: xr.Dataset,
+    ds: xr.Dataset | xr.DataTree,
     *,
     ax: Axes | None = None,
     trajectory: int = 0,
@@ -27,7 +29,7 @@ def variational_term(
     """Finite-time exponents log sigma_i(V_t) / t over time, as Fig. 2B of Dubinin & Effenberger (2024).
 
     Args:
-        ds: result of `lyapkit.variational_term`.
+        ds: Result of `lyapkit.variational_term`.
         ax: axes to draw on; a new figure by default.
         trajectory: which trajectory.
         lines: at most how many exponents, evenly spread over the ranks with first and last included.
@@ -41,5 +43,5 @@ def variational_term(
     Raises:
         ValueError: ``ds`` is another analysis' result, has no such trajectory, or ``lines`` is below 1.
     """
-    check_analysis(ds, "variational_term")
+    ds = one_result(ds, "variational_term", "running_exponent", "trajectory", "step", "exponent")
     return draw_running(ds, ax, trajectory, lines, reference, reference_label, line)

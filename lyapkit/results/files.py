@@ -7,33 +7,48 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import h5py
 import xarray as xr
+
+from lyapkit.named_arguments import named_arguments
+from lyapkit.results.attributes import storable
+
+SUFFIX = ".nc"
+TABLES = (".csv", ".tsv", ".txt", ".xls", ".xlsx", ".parquet", ".feather", ".json")
+OTHER_FORMATS = (*TABLES, ".h5", ".hdf5", ".hdf", ".nc4", ".cdf", ".zarr", ".pkl", ".pickle", ".pt", ".npz", ".npy")
+"""Suffixes of other formats, which netCDF must not be written under."""
 
 BOOKKEEPING_BYTES = 2**20
 """Room for what a file holds beside its numbers: names, attributes, indices."""
 
 
+@named_arguments()
 def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> Path:
-    """Write a result to a netCDF file.
+    """Write a result to a netCDF file, whose name ends in ``.nc``.
 
     The file is written under a temporary name in the same directory and then moved, so that a crash or a full
     disk leaves either the old file or the new one. Arrays of numbers are stored with checksums.
 
+    Attributes are texts, numbers, or lists and arrays of either. Others, such as truth values and None, are refused
+    rather than converted, so that `load` gives back what was saved. For a table, choose a variable:
+    ``result["lyapunov_exponent"].to_dataframe().to_csv("exponents.csv")``.
+
     Args:
-        result: a Dataset of one analysis, or the DataTree of several.
-        path: where to; an existing file is replaced.
+        result: A Dataset of one analysis, or the DataTree of several.
+        path: Name of the file, ending in ``.nc``; an existing file is replaced.
 
     Returns:
         The path.
 
     Raises:
-        TypeError: ``result`` is neither.
-        FileNotFoundError: the directory does not exist.
-        IsADirectoryError: ``path`` is a directory.
-        ValueError: ``path`` is a device or a pipe.
-        OSError: the disk has no room for the file, or cannot be written to; the old file, if any, is as it was.
+        TypeError: If ``result`` is neither, ``path`` is no name, or an attribute or a variable is of a kind that netCDF
+            cannot hold.
+        FileNotFoundError: If the directory does not exist.
+        IsADirectoryError: If ``path`` is a directory.
+        ValueError: If ``path`` is a device or a pipe, or does not end in ``.nc``, or a name cannot be stored.
+        OSError: If the disk has no room for the file, or cannot be written to; the old file, if any, is as it was.
 
     Example:
         >>> import lyapkit, tempfile, torch
@@ -43,8 +58,8 @@ def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> Path
         True
     """
     if not isinstance(result, xr.Dataset | xr.DataTree):
-        raise TypeError(f"save takes an xarray Dataset or DataTree, got {type(result).__name__}.")
-    path = Path(path)
+        raise TypeError(_no_result(result))
+    path = _checked_path(path)
     target = Path(os.path.realpath(path))  # a link stays, what it points to is written
     if not target.parent.is_dir():
         raise FileNotFoundError(f"the directory {target.parent} does not exist; create it first.")
@@ -52,6 +67,13 @@ def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> Path
         raise ValueError(f"{path} is a device or a pipe, not a regular file; give the name of a file.")
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a directory; give the name of a file in it.")
+    if path.suffix.casefold() != SUFFIX:
+        raise ValueError(_other_suffix(result, path))
+    if isinstance(result, xr.Dataset):
+        result = storable(result)
+    else:
+        nodes = {node.path: storable(node.to_dataset(inherit=False), node.path) for node in result.subtree}
+        result = xr.DataTree.from_dict(nodes, name=result.name)
     _refuse_full_disk(result.nbytes, target.parent)
     handle, name = tempfile.mkstemp(prefix=".lyapkit-", suffix=".partial", dir=target.parent)
     os.close(handle)
@@ -69,6 +91,43 @@ def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> Path
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def _no_result(given: object) -> str:
+    """Say that something is no result, and what to do."""
+    remedy = ""
+    if isinstance(given, xr.DataArray):
+        remedy = "; pass the whole result, or keep one variable of it with result[[name]]"
+    elif isinstance(given, dict):
+        remedy = "; join several with xarray.DataTree.from_dict"
+    elif isinstance(given, str | os.PathLike):
+        remedy = "; the result comes first, the path second"
+    return f"save takes an xarray Dataset or DataTree, got {type(given).__name__}{remedy}."
+
+
+def _checked_path(path: Any) -> Path:
+    """Return what a user gives as the name of a file as a path.
+
+    Raises:
+        TypeError: If it is no name.
+    """
+    if not isinstance(path, str | os.PathLike):
+        remedy = "give them one by one" if isinstance(path, list | tuple) else f'write a text such as "result{SUFFIX}"'
+        raise TypeError(f"path must be the name of a file, got {type(path).__name__}; {remedy}.")
+    return Path(path)
+
+
+def _other_suffix(result: xr.Dataset | xr.DataTree, path: Path) -> str:
+    """Say why a file is not written under a name, and what to do."""
+    stem = path.stem if path.suffix.casefold() in OTHER_FORMATS else path.name.split(f"{SUFFIX}.")[0]
+    remedy = f'write "{stem}{SUFFIX}"'
+    if path.suffix.casefold() in TABLES:
+        nodes = result.subtree if isinstance(result, xr.DataTree) else [result]
+        names = [(getattr(node, "path", ""), str(name)) for node in nodes for name in node.data_vars]
+        if names:
+            chosen = "/".join(names[0]).strip("/")
+            remedy += f'. For a table, choose a variable: result["{chosen}"].to_dataframe().to_csv("{path.stem}.csv")'
+    return f'result files are netCDF, with names that end in {SUFFIX}, got "{path.name}"; {remedy}.'
 
 
 def _checksums(dataset: xr.Dataset) -> dict[str, dict[str, bool]]:
@@ -93,19 +152,21 @@ def _refuse_full_disk(size: int, directory: Path) -> None:
         )
 
 
+@named_arguments()
 def load(path: str | os.PathLike[str]) -> xr.Dataset | xr.DataTree:
     """Read a result file into memory and close it.
 
     Args:
-        path: a file that `save` wrote.
+        path: A file that `save` wrote.
 
     Returns:
         A DataTree when the file holds several analyses, else a Dataset.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is not a netCDF-4 file, holds no results, or is damaged: its arrays of numbers do not fit
-            their checksums (names, attributes and single numbers have none), or its structure cannot be read.
+        TypeError: If ``path`` is no name.
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is not a netCDF-4 file, holds no results, or is damaged: its arrays of numbers do not
+            fit their checksums (names, attributes and single numbers have none), or its structure cannot be read.
 
     Example:
         >>> import lyapkit, tempfile
@@ -114,16 +175,19 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset | xr.DataTree:
         >>> lyapkit.load(path).lyapunov_exponent.attrs["units"]
         'nats per step'
     """
-    path = Path(path)
+    path = _checked_path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"there is no result file {path}.")
+        beside = path.with_name(path.name + SUFFIX) if path.name else path
+        remedy = f"; there is {beside}" if beside.is_file() else ""
+        raise FileNotFoundError(f"there is no result file {path}{remedy}.")
     try:
         with h5py.File(path):  # h5netcdf leaves a half-open object behind where this fails
             pass
         with xr.open_datatree(path, engine="h5netcdf") as tree:
             loaded = tree.load()
     except (OSError, KeyError, RuntimeError) as error:  # h5py raises KeyError and RuntimeError on damaged metadata
-        raise ValueError(f"{path} is not a result file (netCDF-4): {error}") from error
+        remedy = "" if path.suffix.casefold() == SUFFIX else f". load reads the {SUFFIX} files that save writes"
+        raise ValueError(f"{path} is not a result file (netCDF-4): {error}{remedy}.") from error
     if not any("schema_version" in node.attrs for node in loaded.subtree):
         raise ValueError(f"{path} is a netCDF or HDF5 file, but holds no results: nothing has a schema_version.")
     return loaded if loaded.children else loaded.to_dataset()

@@ -131,6 +131,7 @@ SCHEMA: dict[str, dict[str, Variable]] = {
         "effective_learning_rate_low": Variable(("rank",), "effective learning rate, lower end", "1"),
         "effective_learning_rate_high": Variable(("rank",), "effective learning rate, upper end", "1"),
         "contains_pole": Variable(("rank",), "the residual interval holds the pole eta lambda = 1", "1"),
+        "stable_learning_rate": Variable((), "largest stable learning rate for the eigenvalues found", "1"),
         "eigenvector": Variable(("parameter", "rank"), "eigenvector", "1"),
     },
     "spectral_density": {

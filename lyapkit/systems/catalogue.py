@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lyapkit.named_arguments import named_arguments
 from lyapkit.systems.flows import lorenz, lorenz96, rossler
 from lyapkit.systems.gated import gru_without_recurrence, lstm_without_recurrence
 from lyapkit.systems.linear import constant_matrix, orthogonal_matrix
@@ -13,6 +14,7 @@ from lyapkit.systems.reference import ReferenceSystem
 from lyapkit.systems.torus import cat_map, coupled_ring, standard_map
 
 
+@named_arguments()
 def catalogue() -> list[ReferenceSystem]:
     """Every reference system, with its usual parameters: first the exact ones, then the published ones.
 

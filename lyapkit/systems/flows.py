@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lyapkit.adapters import as_map
 from lyapkit.arguments import check_dt
+from lyapkit.named_arguments import named_arguments
 from lyapkit.systems.reference import ReferenceSystem
 
 _LORENZ = {
@@ -38,6 +39,7 @@ _LORENZ96 = {
 }
 
 
+@named_arguments()
 def runge_kutta_step(field: Callable[[Tensor], Tensor], dt: float) -> Callable[[Tensor], Tensor]:
     """One step of the classical fourth-order method of x' = field(x).
 
@@ -72,6 +74,7 @@ def runge_kutta_step(field: Callable[[Tensor], Tensor], dt: float) -> Callable[[
     return step
 
 
+@named_arguments()
 def lorenz(sigma: float = 10.0, rho: float = 28.0, beta: float = 8 / 3, dt: float = 0.01) -> ReferenceSystem:
     """Lorenz's flow of 1963; its exponents sum to -(sigma + 1 + beta) exactly, and one is 0.
 
@@ -117,6 +120,7 @@ def lorenz(sigma: float = 10.0, rho: float = 28.0, beta: float = 8 / 3, dt: floa
     )
 
 
+@named_arguments()
 def rossler(dt: float = 0.02) -> ReferenceSystem:
     """Roessler's flow x' = -y - z, y' = x + y/5, z' = 1/5 + z (x - 5.7).
 
@@ -151,6 +155,7 @@ def rossler(dt: float = 0.02) -> ReferenceSystem:
     )
 
 
+@named_arguments()
 def lorenz96(size: int = 6, dt: float = 0.02) -> ReferenceSystem:
     """Lorenz's flow of 1996 on a ring, x_i' = (x_{i+1} - x_{i-2}) x_{i-1} - x_i + 8; the exponents sum to -N exactly.
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lyapkit.named_arguments import named_arguments
+
 
 @dataclass(frozen=True)
 class MeanField:
@@ -25,6 +27,7 @@ class MeanField:
     mean_exponent: float
 
 
+@named_arguments()
 def tanh_mean_field(gain: float, input_variance: float = 0.0) -> MeanField:
     r"""Solve the self-consistency of a random tanh network and give its exponents.
 

@@ -9,6 +9,7 @@ from scipy.special import digamma
 from torch import Tensor
 
 from lyapkit.arguments import check_interval
+from lyapkit.named_arguments import named_arguments
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.systems.linear import rotation
 from lyapkit.systems.reference import ReferenceSystem
@@ -62,6 +63,7 @@ class MatrixProduct(RecurrentMap):
         return (matrix @ state.unsqueeze(-1)).squeeze(-1)
 
 
+@named_arguments()
 def gaussian_product_exponents(size: int, variance: float) -> list[float]:
     r"""Exponents of products of i.i.d. real Gaussian matrices, exactly, in nats per step.
 
@@ -81,6 +83,7 @@ def gaussian_product_exponents(size: int, variance: float) -> list[float]:
     return [0.5 * (math.log(2 * variance) + float(digamma((size - i + 1) / 2))) for i in range(1, size + 1)]
 
 
+@named_arguments()
 def gaussian_product(size: int = 5, variance: float | None = None, seed: int = 0) -> ReferenceSystem:
     """A product of i.i.d. real Gaussian matrices, whose exponents are `gaussian_product_exponents`.
 
@@ -109,6 +112,7 @@ def gaussian_product(size: int = 5, variance: float | None = None, seed: int = 0
     )
 
 
+@named_arguments()
 def triangular_product(means: tuple[float, ...] = (0.5, 0.0, -0.5, -1.0), seed: int = 0) -> ReferenceSystem:
     """A product of i.i.d. upper triangular matrices in a rotated basis: E log |diagonal|, in descending order.
 
@@ -141,6 +145,7 @@ def triangular_product(means: tuple[float, ...] = (0.5, 0.0, -0.5, -1.0), seed: 
     )
 
 
+@named_arguments()
 def periodic_product() -> ReferenceSystem:
     """Three matrices in turn: logarithms of the Floquet multipliers, per step.
 

@@ -22,14 +22,14 @@ def test_each_child_is_what_the_function_of_its_name_returns(case) -> None:
     model, inputs, targets, readout = case
     tree = analyze(
         model, inputs, targets, mse_loss, readout=readout, k=2, hessian_k=3, trajectories=2, record_every=4,
-        transient=3, learning_rate=0.1, rng=4,
+        transient=3, learning_rate=0.1, momentum=0.9, rng=4,
     )  # fmt: skip
     expected = {
         "lyapunov_spectrum": lyapunov_spectrum(model, inputs[:, :2], k=2, transient=3, rng=4),
         "variational_term": variational_term(model, inputs[:, :2], k=2, record_every=4),
         "gradient_propagation": gradient_propagation(model, inputs, targets, mse_loss, readout=readout, rng=4),
         "hessian_spectrum": hessian_spectrum(
-            model, (inputs, targets), mse_loss, k=3, readout=readout, learning_rate=0.1, rng=4
+            model, (inputs, targets), mse_loss, k=3, readout=readout, learning_rate=0.1, momentum=0.9, rng=4
         ),
     }
     assert list(tree.children) == list(ANALYSES)
@@ -56,6 +56,15 @@ def test_inputs_may_be_an_array(case) -> None:
 REFUSALS = {
     "no readout": (dict(readout=None), TypeError, "no readout of its own"),
     "hessian_k": (dict(hessian_k=10_000), ValueError, "hessian_k must be between 1 and the number of parameters 67"),
+    "hessian_k of a choice": (
+        dict(hessian_k=40, parameters="*_hh_l0", operator="ggn"),
+        ValueError,
+        "number of parameters 36, got 40",
+    ),
+    "operator": (dict(operator="fisher"), ValueError, "hessian, ggn, residual, got 'fisher'"),
+    "parameters": (dict(parameters="*nothing*"), ValueError, r"unknown parameters \['\*nothing\*'\]"),
+    "momentum": (dict(learning_rate=0.1, momentum=1), ValueError, "momentum must be at least 0 and below 1, got 1"),
+    "momentum alone": (dict(momentum=0.9), TypeError, "give learning_rate= too"),
     "k": (dict(k=4), ValueError, "k must be between 1 and the state size 3, got 4"),
     "unknown analysis": (dict(include=("spectrum",)), ValueError, r"include must name some of.*got \['spectrum'\]"),
     "no analysis": (dict(include=()), ValueError, "include must name some of"),

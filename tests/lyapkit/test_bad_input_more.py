@@ -229,8 +229,8 @@ REFUSALS = {
     "state of an LSTM": (
         lambda: lyapunov_spectrum(nn.LSTM(M, N).double(), INPUTS, initial_state=(numbers(1, B, N), numbers(1, B, N))),
         TypeError,
-        r"one tensor, got a tuple of tensors; flat states are wanted, \(N,\) or \(B, N\), in the order of "
-        r"as_map\(model\)\.unit_names: torch\.cat\(\(h\[0\], c\[0\]\), -1\) for an LSTM of one layer",
+        r"one tensor, got a tuple of tensors; flat states are wanted, \(N,\) or \(B, N\); a flat state holds what all "
+        r"layers keep, .*torch\.cat\(\(h\[0\], c\[0\]\), -1\) for one of a single layer",
     ),
     # what was taken without a word
     "detach_state": (

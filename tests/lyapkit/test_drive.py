@@ -201,7 +201,7 @@ REFUSALS = {
     "integer inputs": (
         drive_driven(torch.ones(T, M).long()),
         TypeError,
-        r"inputs must be floating point, got torch.int64; convert with .to\(torch.float64\)",
+        r"inputs must be floating point, got torch.int64; embed tokens first, such as inputs = model\.embedding",
     ),
     "integer array": (drive_driven(np.ones((T, M), int)), TypeError, "inputs must be floating point, got torch.int64"),
     "complex inputs": (drive_driven(numbers(T, M).cfloat()), TypeError, "must be real, got torch.complex64"),

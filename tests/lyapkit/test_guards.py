@@ -52,17 +52,22 @@ def test_a_readout_in_training_mode_is_seen_in_a_closure() -> None:
 # -- weights of batches ---------------------------------------------------------------------------------------------
 
 
-def test_ignored_targets_need_weights() -> None:
+def test_ignored_targets_need_weights_where_the_loss_is_not_pytorchs_own() -> None:
+    def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return cross_entropy(outputs, targets)
+
     torch.manual_seed(0)
     model, inputs = nn.Linear(3, 4).double(), torch.randn(30, 3, dtype=DOUBLE)
     targets = torch.randint(4, (30,))
     targets[:6] = -100
     whole = lyapkit.hessian_spectrum(model, (inputs, targets), cross_entropy, k=3, rng=0)
     parts = [(inputs[:15], targets[:15]), (inputs[15:], targets[15:])]
+    with pytest.raises(ValueError, match=r"ignored targets\).* batch_weight="):
+        lyapkit.hessian_spectrum(model, parts, loss, k=3, rng=0)
     with pytest.raises(ValueError, match=r"negative integer -100, .*ignore_index.*batch_weight=lambda"):
-        lyapkit.hessian_spectrum(model, parts, cross_entropy, k=3, rng=0)
+        lyapkit.hessian_spectrum(model, parts, loss, k=3, rng=0, check=False)
     weighted = lyapkit.hessian_spectrum(
-        model, parts, cross_entropy, k=3, rng=0, batch_weight=lambda each: float((each >= 0).sum())
+        model, parts, loss, k=3, rng=0, batch_weight=lambda each: float((each >= 0).sum())
     )
     np.testing.assert_allclose(weighted.eigenvalue, whole.eigenvalue, rtol=1e-9)
 

@@ -411,7 +411,16 @@ REFUSALS = {
     "not iterable": (dict(batches=3), TypeError, "iterable of pairs, got int"),
     "vector loss": (dict(loss=lambda o, t: o), ValueError, r"scalar tensor, got \(3, 1\)"),
     "infinite loss": (dict(loss=lambda o, t: o.sum() / 0), ValueError, "the loss is (-?inf|nan)"),
-    "untensored targets": (dict(batches=(PAIR[0], "labels")), TypeError, "batch_weight="),
+    "untensored targets": (
+        dict(batches=[(PAIR[0], "labels")] * 2, loss=lambda o, t: o.mean()),
+        TypeError,
+        "targets are str, not a tensor; say what a batch weighs with batch_weight=",
+    ),
+    "untensored targets of one batch": (
+        dict(batches=(PAIR[0], "labels")),
+        TypeError,
+        r"loss cannot be taken of outputs \(3, 1\) and targets str",
+    ),
     "weight": (dict(batch_weight=lambda t: 0.0), ValueError, "positive and finite, got 0"),
     "tolerance": (dict(tolerance=0.0), ValueError, "tolerance must be positive and finite, got 0.0"),
     "max_products": (dict(max_products=3), ValueError, r"at least 2 k = 4, got 3"),
@@ -424,7 +433,6 @@ REFUSALS = {
     ),
     "reduction": (dict(reduction="median"), ValueError, '"mean" or "sum", got \'median\''),
     "weights of a sum": (dict(reduction="sum", batch_weight=len), TypeError, "a sum over batches has no weights"),
-    "names as text": (dict(parameters="weight"), TypeError, r"write \['weight'\]"),
     "constant loss": (dict(loss=lambda o, t: torch.tensor(1.0)), ValueError, "does not depend differentiably"),
     "complex": (
         dict(model=nn.Linear(2, 1, dtype=torch.complex64), batches=tuple(part.to(torch.complex64) for part in PAIR)),

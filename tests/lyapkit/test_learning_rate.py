@@ -1,5 +1,6 @@
 """Effective learning rates 1/(1 - eta lambda), their intervals and their pole."""
 
+import json
 import math
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import nn
 from torch.nn.functional import mse_loss
 
 from lyapkit import hessian_spectrum
-from lyapkit.curvature.learning_rate import effective_learning_rates
+from lyapkit.curvature.learning_rate import effective_learning_rates, stable_learning_rate
 
 NAMES = ["effective_learning_rate_low", "effective_learning_rate", "effective_learning_rate_high", "contains_pole"]
 
@@ -71,3 +72,84 @@ def test_of_a_spectrum() -> None:
     assert (ds.effective_learning_rate_low <= ds.effective_learning_rate).all()
     assert (ds.effective_learning_rate <= ds.effective_learning_rate_high).all()
     assert not set(NAMES) & set(hessian_spectrum(model, data, mse_loss, k=2))
+
+
+def heavy_ball_radius(step: float, momentum: float) -> float:
+    """Largest modulus of the roots of z^2 - (1 + b - eta lambda) z + b."""
+    return float(abs(np.roots([1, -(1 + momentum - step), momentum])).max())
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9, 0.99])
+@pytest.mark.parametrize("eigenvalue", [1e-6, 0.3, 4.0, 1e5])
+def test_the_stable_rate_is_where_the_roots_leave_the_unit_circle(momentum: float, eigenvalue: float) -> None:
+    rate = stable_learning_rate(np.array([-3 * eigenvalue, eigenvalue, eigenvalue / 2]), momentum)
+    assert rate == pytest.approx(2 * (1 + momentum) / eigenvalue, rel=1e-15)
+    assert heavy_ball_radius(0.999 * rate * eigenvalue, momentum) < 1
+    assert heavy_ball_radius(1.001 * rate * eigenvalue, momentum) > 1
+
+
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.5, False), (0.9, False), (0.5, True), (0.9, True)])
+def test_pytorchs_sgd_is_stable_up_to_it_and_not_beyond(momentum: float, nesterov: bool) -> None:
+    """On the quadratic lambda w^2 / 2 per weight; Nesterov's limit is the other formula of the docstring."""
+    values = torch.tensor([4.0, 1.0, 0.25], dtype=torch.float64)
+    model = nn.Linear(3, 1, bias=False).double()
+    data = torch.diag((values * 3 / 2).sqrt()), torch.zeros(3, 1).double()  # of 2 X'X / n
+    found = hessian_spectrum(model, data, mse_loss, k=2, learning_rate=0.1, momentum=momentum, rng=0)
+    limit = float(found.stable_learning_rate)
+    assert limit == pytest.approx(2 * (1 + momentum) / 4, rel=1e-9)
+    if nesterov:
+        limit /= 1 + 2 * momentum
+    ends = {}
+    for factor in (0.99, 1.01):
+        with torch.no_grad():
+            model.weight.fill_(1.0)
+        optimizer = torch.optim.SGD(model.parameters(), lr=factor * limit, momentum=momentum, nesterov=nesterov)
+        for _ in range(4000):
+            optimizer.zero_grad()
+            mse_loss(model(data[0]), data[1]).backward()
+            optimizer.step()
+        ends[factor] = abs(model.weight).max().item()
+    assert ends[0.99] < 1e-4
+    assert ends[1.01] > 1e4
+
+
+def test_the_stable_rate_of_a_spectrum() -> None:
+    """Of w'Aw / 2 with any signs: the largest positive eigenvalue counts, not the largest magnitude."""
+
+    def found(values: list[float], **options):
+        weights = torch.tensor(values, dtype=torch.float64)
+        model = nn.Linear(len(values), 1, bias=False).double()
+        batch = torch.eye(len(values)).double(), torch.zeros(len(values), 1).double()
+        options = dict(learning_rate=0.1, momentum=0.9, rng=0) | options
+        return hessian_spectrum(model, batch, lambda out, _: (weights * out[:, 0] ** 2).sum() / 2, **options)
+
+    assert float(found([-8.0, 2.0, 1.0], k=2).stable_learning_rate) == pytest.approx(1.9, rel=1e-8)
+    assert float(found([-8.0, 2.0, 1.0], k=1, which="LA").stable_learning_rate) == pytest.approx(1.9, rel=1e-8)
+    assert math.isinf(found([-8.0, -2.0, -1.0], k=1, which="LA").stable_learning_rate)
+    assert math.isinf(found([-8.0, -2.0, -1.0], k=3).stable_learning_rate)  # all there are, so nothing is unknown
+    assert math.isinf(found([-8.0, 2.0, 1.0], k=1).stable_learning_rate)  # of those found, as the docstring says
+    ds = found([2.0, 1.0], k=2)
+    assert ds.stable_learning_rate.attrs == {
+        "long_name": "largest stable learning rate for the eigenvalues found",
+        "units": "1",
+    }
+    assert json.loads(ds.attrs["config_json"])["momentum"] == 0.9
+    assert "stable_learning_rate" not in found([2.0, 1.0], k=1, learning_rate=None, momentum=0.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        (dict(momentum=1.0), ValueError, "momentum must be at least 0 and below 1, got 1.0"),
+        (dict(momentum=-0.1), ValueError, "got -0.1"),
+        (dict(momentum=math.nan), ValueError, "got nan"),
+        (dict(momentum="0.9"), TypeError, "momentum must be a number, got '0.9'"),
+        (dict(momentum=True), TypeError, "momentum must be a number, got True"),
+        (dict(momentum=0.9, learning_rate=None), TypeError, "momentum belongs to a learning rate; give learning_rate="),
+    ],
+)
+def test_momentum_that_has_no_stable_rate_is_refused(options, error, message) -> None:
+    model = nn.Linear(1, 1).double()
+    data = torch.ones(2, 1).double(), torch.zeros(2, 1).double()
+    with pytest.raises(error, match=message):
+        hessian_spectrum(model, data, mse_loss, k=1, **({"learning_rate": 0.1} | options))

@@ -54,6 +54,24 @@ def test_test_set_has_the_stated_size_and_is_not_a_training_batch():
     assert not torch.equal(whole_test_set(task)[1], task.train_batch(0)[1])
 
 
+def test_validation_samples_are_neither_those_of_the_test_nor_those_of_the_training():
+    task = AddingProblem(4, batch_size=700, test_size=700, validation_size=700)
+    judged, tested = whole_test_set(task), whole_test_set(AddingProblem(4, test_size=700))
+    assert judged[0].shape == tested[0].shape
+    assert not torch.equal(judged[1], tested[1])
+    assert not torch.equal(judged[1], task.train_batch(0)[1])
+    with pytest.raises(UserError, match="validation_size must be at least 1, got 0"):
+        AddingProblem(4, validation_size=0)
+
+
+def test_mean_squares_are_a_loss_and_a_metric():
+    task = AddingProblem(4, loss="mse")
+    outputs, targets = torch.tensor([[1.0], [2.0], [4.0]]), torch.tensor([[1.0], [0.0], [3.0]])
+    assert float(task.loss(outputs, targets)) == pytest.approx((0 + 4 + 1) / 3)
+    assert task.metric(outputs, targets) == pytest.approx((0 + 4 + 1) / 3, rel=1e-15)
+    assert (task.metric_name, task.reaches(0.05), task.reaches(0.0501)) == ("mse", True, False)
+
+
 def test_loss_and_metric_are_root_mean_squares():
     task = AddingProblem(4)
     outputs, targets = torch.tensor([[1.0], [2.0], [4.0]]), torch.tensor([[1.0], [0.0], [3.0]])

@@ -1,14 +1,16 @@
 """`analyze_checkpoint` and the tables: the numbers are lyapkit's, beside what the residual predicts."""
 
+import dataclasses
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import xarray as xr
 
-from lyapkit import gradient_propagation, hessian_spectrum, lyapunov_spectrum, variational_term
+from lyapkit import curvature_operator, gradient_propagation, hessian_spectrum, lyapunov_spectrum, variational_term
 from wcrnn_models import (
     Predictions,
     TrainConfig,
@@ -49,21 +51,110 @@ def tree(run) -> xr.DataTree:
     return analyze_checkpoint(run[0], samples=8, trajectories=3, hessian_k=4)
 
 
+def drawn(tree: xr.DataTree) -> dict[str, Any]:
+    """Which samples an analysis is of, by every one of its children."""
+    texts = {child.attrs["test_samples_json"] for child in tree.children.values()}
+    assert len(texts) == 1
+    return json.loads(texts.pop())
+
+
 def test_every_analysis_is_lyapkits_own(run, tree) -> None:
     checkpoint = load_checkpoint(run[0])
     model, task = checkpoint.model.double(), build_task(CONFIG)
     inputs, targets = next(task.test_batches())
-    inputs, targets = inputs[:, :8].double(), targets[:8].double()
+    chosen = drawn(tree)["indices"]
+    inputs, targets = inputs[:, chosen].double(), targets[chosen].double()
     expected = {
         "lyapunov_spectrum": lyapunov_spectrum(model, inputs[:, :3]),
         "variational_term": variational_term(model, inputs[:, :3]),
         "gradient_propagation": gradient_propagation(model, inputs, targets, task.loss, rng=0),
-        "hessian_spectrum": hessian_spectrum(model, (inputs, targets), task.loss, k=4, learning_rate=0.05, rng=0),
+        "hessian_spectrum": hessian_spectrum(
+            model, (inputs, targets), task.loss, k=4, learning_rate=0.05, momentum=0.9, rng=0
+        ),
     }
     assert set(tree.children) == {*expected, "network"}
     for name, dataset in expected.items():
         xr.testing.assert_allclose(tree[name].to_dataset(), dataset, rtol=1e-10, atol=1e-12)
         assert tree[name].attrs["checkpoint_sha256"] == checkpoint.sha256
+
+
+def test_samples_are_drawn_at_random_from_the_whole_test_set(run, tree) -> None:
+    assert drawn(tree) == {"seed": 0, "of": 40, "indices": np.argsort(np.random.PCG64(0).random_raw(40))[:8].tolist()}
+    options = dict(trajectories=1, include=("lyapunov_spectrum",))
+    found = {
+        (samples, seed): drawn(analyze_checkpoint(run[0], samples=samples, sample_seed=seed, **options))["indices"]
+        for samples, seed in ((8, 0), (20, 0), (40, 0), (40, 1))
+    }
+    assert found[20, 0][:8] == found[40, 0][:8] == found[8, 0] == drawn(tree)["indices"]
+    assert sorted(found[40, 0]) == sorted(found[40, 1]) == list(range(40))
+    assert found[40, 0] != found[40, 1]
+    assert max(found[8, 0]) >= 20  # not the first ones
+
+
+PLAIN = {name: getattr(TrainConfig(), name) for name in ("residual", "r", "delta_r")}
+
+
+def test_the_samples_depend_neither_on_the_network_nor_on_the_start_vectors(tmp_path, tree) -> None:
+    options = dict(samples=8, trajectories=1, include=("lyapunov_spectrum",))
+    for changes in (dict(r=0.9), dict(model="lstm", **PLAIN), dict(seed=3)):
+        config = dataclasses.replace(CONFIG, **changes)
+        path = save_checkpoint(tmp_path / str(len(list(tmp_path.iterdir()))), build_model(config), config, iteration=0)
+        for rng in (0, 7):
+            assert drawn(analyze_checkpoint(path, rng=rng, **options)) == drawn(tree)
+
+
+def test_chosen_samples_are_those_of_the_test_set() -> None:
+    task = build_task(CONFIG)
+    inputs, targets = (
+        torch.cat(parts, dim=axis) for parts, axis in zip(zip(*task.test_batches(), strict=True), (1, 0), strict=True)
+    )
+    chosen = torch.tensor([39, 0, 7])
+    assert task.test_count == len(targets) == 40
+    found = task.test_samples(chosen)
+    torch.testing.assert_close(found[0], inputs[:, chosen], rtol=0, atol=0)
+    torch.testing.assert_close(found[1], targets[chosen], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("operator", ["hessian", "ggn"])
+def test_curvature_of_the_recurrent_parameters_alone(run, operator: str) -> None:
+    """Against the rows and columns of the whole operator that belong to them."""
+    checkpoint = load_checkpoint(run[0])
+    model, task = checkpoint.model.double(), build_task(CONFIG)
+    names = [name for name, _ in model.named_parameters()]
+    assert names[:2] == list(model.recurrent_parameters) == ["recurrent.weight", "recurrent.bias"]
+    options = dict(samples=8, trajectories=1, include=("hessian_spectrum",), hessian_k=3, operator=operator)
+    tree = analyze_checkpoint(run[0], parameters=model.recurrent_parameters, **options)
+    inputs, targets = (part.double() for part in task.test_samples(torch.tensor(drawn(tree)["indices"])))
+    whole = curvature_operator(model, (inputs, targets), task.loss, operator=operator)
+    block = (whole @ np.eye(whole.shape[0]))[:42, :42]
+    values = np.linalg.eigvalsh(block)
+    expected = values[np.argsort(-abs(values))][:3]
+    np.testing.assert_allclose(tree["hessian_spectrum"].eigenvalue, expected, rtol=1e-6)
+    config = json.loads(tree["hessian_spectrum"].attrs["config_json"])
+    assert config["parameters"] == [["recurrent.weight", [6, 6]], ["recurrent.bias", [6]]]
+    assert (config["operator"], config["momentum"]) == (operator, 0.9)
+    by_glob = analyze_checkpoint(run[0], parameters="recurrent.*", **options)
+    xr.testing.assert_equal(by_glob["hessian_spectrum"].to_dataset(), tree["hessian_spectrum"].to_dataset())
+
+
+RECURRENT = {
+    "wcrnn": ["recurrent.weight", "recurrent.bias"],
+    "elman": ["recurrent.weight", "recurrent.bias"],
+    "lstm": ["recurrent.weight_hh_l0", "recurrent.bias_hh_l0"],
+    "ur-lstm": ["recurrent.weight", "bias", "forget_bias"],
+    "s4d": [f"layers.{layer}.{name}" for name in ("log_step", "log_decay", "frequency") for layer in (0, 1)],
+}
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_every_family_names_its_recurrent_parameters(tmp_path, name: str) -> None:
+    config = TrainConfig(length=5, model=name, hidden_size=4, test_size=10, **({"modes": 2} if name == "s4d" else {}))
+    model = build_model(config)
+    path = save_checkpoint(tmp_path / name, model, config, iteration=0)
+    options = dict(samples=4, trajectories=1, include=("hessian_spectrum",), hessian_k=2)
+    tree = analyze_checkpoint(path, parameters=model.recurrent_parameters, **options)
+    listed = json.loads(tree["hessian_spectrum"].attrs["config_json"])["parameters"]
+    assert [parameter for parameter, _ in listed] == RECURRENT[name]
 
 
 def test_the_network_is_described(run, tree) -> None:
@@ -189,6 +280,9 @@ def test_columns_are_aligned() -> None:
 
 REFUSALS = {
     "no samples": (dict(samples=0), "samples must be at least 1, got 0"),
+    "sample_seed": (dict(sample_seed=-1), "sample_seed must be at least 0, got -1"),
+    "operator": (dict(operator="fisher"), "operator must be one of hessian, ggn, residual, got 'fisher'"),
+    "parameters": (dict(parameters="*hh*"), r"unknown parameters \['\*hh\*'\].*'recurrent.weight'"),
     "too many samples": (dict(samples=41), "the test set has 40 samples, fewer than the 41"),
     "trajectories": (dict(samples=4, trajectories=5), "between 1 and the number of samples 4, got 5"),
     "unknown analysis": (dict(include=("spectrum",)), "include must name some of"),

@@ -53,7 +53,7 @@ def test_the_seed_determines_the_network(options):
 def test_adding_task_and_its_defaults():
     task = build_task(TrainConfig(seed=3, dtype="float64"))
     assert isinstance(task, AddingProblem)
-    assert (task.sequence_length, task.iterations_per_epoch, task.test_size) == (100, 1000, 2000)
+    assert (task.sequence_length, task.iterations_per_epoch, task.test_count) == (100, 1000, 2000)
     inputs, targets = task.train_batch(5)
     expected = AddingProblem(100, seed=3, dtype=torch.float64).train_batch(5)
     assert torch.equal(inputs, expected[0])

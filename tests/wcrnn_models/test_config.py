@@ -187,6 +187,8 @@ def test_every_later_field_counts_in_the_fingerprint():
         "save_at": {"save_at": (3,)},
         "probe_every": {"probe_every": 3},
         "divergence_loss": {"divergence_loss": 3.0},
+        "loss": {"loss": "mse"},
+        "validation_size": {"validation_size": 3},
     }
     assert set(changes) == set(LATER_FIELDS)
     configs = [TrainConfig(), TrainConfig(**arrays), *(TrainConfig(**change) for change in changes.values())]

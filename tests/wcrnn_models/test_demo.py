@@ -205,6 +205,24 @@ def test_analyze_the_leading_exponents_alone(demo, capsys) -> None:
     capsys.readouterr()
 
 
+def test_analyze_the_curvature_of_chosen_parameters_on_other_samples(demo, capsys) -> None:
+    """As `analyze_checkpoint` does it with the same choices."""
+    weights = demo[0] / "near-critical" / "checkpoints" / "iteration-00000000.safetensors"
+    options = ["--samples", "3", "--trajectories", "1", "--include", "hessian_spectrum", "--hessian-k", "2"]
+    chosen = ["--parameters", "recurrent.*", "input.bias", "--operator", "ggn", "--sample-seed", "4"]
+    assert main(["analyze", str(weights), *options, *chosen]) == 0
+    found = load(weights.with_suffix(".analysis.nc"))["hessian_spectrum"]
+    expected = analyze_checkpoint(
+        weights, samples=3, trajectories=1, include=("hessian_spectrum",), hessian_k=2,
+        parameters=["recurrent.*", "input.bias"], operator="ggn", sample_seed=4,
+    )["hessian_spectrum"]  # fmt: skip
+    xr.testing.assert_equal(found.to_dataset(), expected.to_dataset())
+    for name in ("config_json", "test_samples_json"):
+        assert found.attrs[name] == expected.attrs[name]
+    assert main(["analyze", str(weights), *options, "--parameters", "*hh*"]) == 2
+    assert "unknown parameters ['*hh*']" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("function", ["_read_metadata", "load_checkpoint"])
 def test_analyze_while_training_deletes_a_superseded_checkpoint(demo, tmp_path, monkeypatch, function: str) -> None:
     run = tmp_path / "run"

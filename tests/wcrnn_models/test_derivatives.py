@@ -14,6 +14,7 @@ from lyapkit.curvature.operators import WeightedLoss
 from lyapkit.curvature.recurrent_products import recurrent_products
 from lyapkit.unrolled import UnrolledNetwork
 from wcrnn_models import WCRNN, residuals
+from wcrnn_models.predictions import carried_back
 
 RESIDUALS = {
     "scalar": residuals.scalar(0.95),
@@ -150,6 +151,57 @@ def test_the_weak_coupling_form_is_eq_14() -> None:
     vectors = torch.stack(pushed)
     expected = (vectors @ curvature @ vectors.T).detach().numpy()
     np.testing.assert_allclose(ds.weak_coupling_curvature[0, :-1, :-1], expected, rtol=1e-10, atol=1e-14)
+
+
+def unit_at_rest(r: float, coupling: float, weight: float) -> WCRNN:
+    """One unit without input that stays at zero, where J = r + gamma w at every step."""
+    model = WCRNN(1, 1, 1, residual=residuals.scalar(r), coupling=coupling, rng=0, dtype=torch.float64)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        model.recurrent.weight.fill_(weight)
+        model.readout.weight.fill_(1.0)
+    return model
+
+
+@pytest.mark.parametrize("steps", [1, 2, 30, 784])
+@pytest.mark.parametrize(("r", "weight"), [(1.0025, 0.4), (0.95, 0.4), (0.995, -0.4)])
+def test_the_error_of_the_weak_coupling_form_compounds_with_the_steps(steps: int, r: float, weight: float) -> None:
+    """By value: eq. (14) misses (1 + gamma w / r)^((D-k) + (D-m)) for the steps k and m, and eq. (15) its root."""
+    model, coupling = unit_at_rest(r, 0.01, weight), 0.01
+    batch = torch.zeros(steps, 1, 1).double(), torch.zeros(1, 1).double()
+    options = dict(k=1, operator="ggn", parameters="recurrent.bias", rng=0)
+    ds = curvature_by_step(model, batch, mse_loss, bins=steps, **options)
+    back = steps - np.arange(1, steps + 1)
+    pairs = back[:, None] + back
+    measured, weak = ds.step_to_step_curvature[0, :-1, :-1], ds.weak_coupling_curvature[0, :-1, :-1]
+    jacobian = r + coupling * weight
+    np.testing.assert_allclose(measured, 2 * coupling**2 * jacobian**pairs, rtol=1e-9)  # the loss is the square
+    np.testing.assert_allclose(weak / measured, (1 + coupling * weight / r) ** -pairs.astype(float), rtol=1e-9)
+    whole = (sum(r**j for j in range(steps)) / sum(jacobian**j for j in range(steps))) ** 2
+    assert float(weak.sum() / measured.sum()) == pytest.approx(whole, rel=1e-9)
+    gradient = torch.tensor([1.0])
+    by_residual = carried_back(model.residual, gradient, steps - 1)[-1].item()
+    assert by_residual / jacobian ** (steps - 1) == pytest.approx((1 + coupling * weight / r) ** (1 - steps), rel=1e-9)
+    if (steps, r) == (784, 1.0025):
+        assert float(weak[0, 0] / measured[0, 0]) < 0.01  # a coupling of 1 % is no error of 1 %
+
+
+def test_the_product_of_jacobians_deviates_within_the_bound_that_compounds() -> None:
+    """|J_t ... J_1 - R^t| <= (r + kappa)^t - r^t, and after many steps more than half of it for a unit at rest."""
+    r, coupling = 0.98, 0.02
+    model = WCRNN(2, 6, 1, residual=residuals.rotation(phi=0.4, r=r), coupling=coupling, rng=0, dtype=torch.float64)
+    reach = coupling * torch.linalg.matrix_norm(model.recurrent.weight.detach(), ord=2).item()
+    inputs = torch.randn(200, 2, generator=torch.Generator().manual_seed(0)).double()
+    state, product, power = torch.zeros(6).double(), torch.eye(6).double(), torch.eye(6).double()
+    residual = model.residual.matrix().double()
+    for step, input in enumerate(inputs, start=1):
+        product = torch.autograd.functional.jacobian(lambda x, input=input: model.step(x, input), state) @ product
+        power = residual @ power
+        state = model.step(state, input).detach()
+        deviation = torch.linalg.matrix_norm(product - power, ord=2).item()
+        assert 0 < deviation <= (r + reach) ** step - r**step + 1e-12
+    assert deviation > r**step  # after 200 steps the power of R is not even the larger part
 
 
 class Step(torch.nn.Module):

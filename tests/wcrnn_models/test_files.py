@@ -39,8 +39,10 @@ def test_leftovers_of_killed_writers_are_removed(tmp_path):
         (lambda path: path / "no" / "x.nc", "the directory .*no of the result file does not exist; create it first"),
         (lambda path: path, "the result file .* is a directory; name a file in it"),
         (lambda path: pipe(path / "x.nc"), "the result file .*x.nc is a device or a pipe; name a regular file"),
+        (lambda path: path / "x.csv", r"result file .*x\.csv is netCDF, whatever its name; let the name end in \.nc"),
+        (lambda path: path / "x", r"the result file .*x is netCDF, whatever its name; let the name end in \.nc"),
     ],
-    ids=["nowhere", "directory", "pipe"],
+    ids=["nowhere", "directory", "pipe", "another suffix", "no suffix"],
 )
 def test_what_cannot_be_a_result_file_is_refused(tmp_path, make, message):
     with pytest.raises(UserError, match=message):

@@ -83,13 +83,34 @@ def test_batches_depend_on_seed_and_iteration_alone(data):
     assert not torch.equal(later[0], other.train_batch(6)[0])
 
 
-def test_limits_take_the_first_images(data):
+def test_limits_take_random_images_that_the_seed_of_the_training_does_not_change(data):
     _, labels = raw(data, "t10k")
     task = SequentialMNIST(train_size=5, test_size=3, batch_size=2)
     assert task.iterations_per_epoch == 3
-    assert torch.cat([targets for _, targets in task.test_batches()]).tolist() == labels[:3]
+    chosen = np.sort(np.argsort(np.random.PCG64(2).random_raw(len(labels)))[:3])
+    assert chosen.tolist() != [0, 1, 2]
+    tested = torch.cat([targets for _, targets in task.test_batches()]).tolist()
+    assert tested == [labels[index] for index in chosen]
+    other = SequentialMNIST(train_size=5, test_size=3, batch_size=2, seed=7)
+    assert torch.cat([targets for _, targets in other.test_batches()]).tolist() == tested
     seen = torch.cat([task.train_batch(iteration)[1] for iteration in range(3)])
-    assert sorted(seen.tolist()) == sorted(raw(data, "train")[1][:5])
+    chosen = np.argsort(np.random.PCG64(1).random_raw(len(raw(data, "train")[1])))[:5]
+    assert sorted(seen.tolist()) == sorted(raw(data, "train")[1][index] for index in chosen)
+
+
+def test_held_out_images_are_judged_by_and_never_trained_on(data):
+    count = len(raw(data, "train")[1])
+    task = SequentialMNIST(batch_size=count, validation_size=3)
+    judged = torch.cat([inputs for inputs, _ in task.test_batches()], dim=1)
+    trained, _ = task.train_batch(0)
+    everything, _ = SequentialMNIST(batch_size=count).train_batch(0)
+    assert (judged.shape[1], trained.shape[1], task.iterations_per_epoch) == (3, count - 3, 1)
+    together = torch.cat([judged, trained], dim=1).squeeze(-1).t()
+    assert sorted(together.tolist()) == sorted(everything.squeeze(-1).t().tolist())
+    with pytest.raises(UserError, match=f"validation_size must be between 1 and {count - 1}, got {count}"):
+        SequentialMNIST(validation_size=count)
+    with pytest.raises(UserError, match=f"train_size must be between 1 and {count - 3}, got {count}"):
+        SequentialMNIST(validation_size=3, train_size=count)
 
 
 def test_loss_and_metric(data):

@@ -145,6 +145,24 @@ def test_analysed_checkpoints_are_skipped_unless_something_changed(directory, in
     assert calls == ["iteration-00000000", "iteration-00000008"]
 
 
+def test_analyses_by_other_defaults_are_done_again(directory, in_process, monkeypatch):
+    """A default that changes, or an argument that is new, changes what the same options ask for."""
+    seeds, original = [], analyze_checkpoint
+
+    def with_default(seed):
+        def changed(file, *, sample_seed=seed, **options):
+            seeds.append(sample_seed)
+            return original(file, sample_seed=sample_seed, **options)
+
+        return changed
+
+    options = dict(checkpoints="first", include=["lyapunov_spectrum"], **OPTIONS)
+    for seed in (0, 0, 5, 5):
+        monkeypatch.setattr(analyze, "analyze_checkpoint", with_default(seed))
+        analyze_sweep(directory, CONFIGS[:1], **options)
+    assert seeds == [0, 5]
+
+
 def test_the_untrained_network_alone(directory, in_process):
     options = dict(include=["lyapunov_spectrum"], **OPTIONS)
     outcomes = analyze_sweep(directory, CONFIGS[:2], checkpoints="first", **options)

@@ -37,6 +37,8 @@ class ResidualElman(RecurrentNetwork):
         torch.Size([2, 10])
     """
 
+    recurrent_parameters = ("recurrent.weight", "recurrent.bias")
+
     def __init__(
         self,
         input_size: int,

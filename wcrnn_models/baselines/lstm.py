@@ -44,6 +44,8 @@ class LSTM(RecurrentNetwork):
         (94, 9880)
     """
 
+    recurrent_parameters = ("recurrent.weight_hh_*", "recurrent.bias_hh_*")
+
     def __init__(
         self,
         input_size: int,

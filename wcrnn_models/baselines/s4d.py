@@ -53,6 +53,8 @@ class S4D(RecurrentNetwork):
         (2210, 9802)
     """
 
+    recurrent_parameters = ("layers.*.log_step", "layers.*.log_decay", "layers.*.frequency")
+
     def __init__(
         self,
         input_size: int,

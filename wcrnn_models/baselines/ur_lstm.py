@@ -48,6 +48,8 @@ class URLSTM(RecurrentNetwork):
         True
     """
 
+    recurrent_parameters = ("recurrent.weight", "bias", "forget_bias")
+
     def __init__(
         self,
         input_size: int,

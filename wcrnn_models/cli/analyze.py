@@ -13,12 +13,13 @@ import tyro
 
 SUMMARY = "measure exponents, gradients and curvature of checkpoints"
 
+Operator = Literal["hessian", "ggn", "residual"]
 Part = Literal["lyapunov_spectrum", "variational_term", "gradient_propagation", "hessian_spectrum"]
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Analyse checkpoints on the first test samples of their own task, in float64.
+    """Analyse checkpoints on a random subset of the test samples of their own task, in float64.
 
     For the directory of a run, the untrained and the last network are analysed, also while the run is going on; for a
     checkpoint file, that one.
@@ -34,7 +35,10 @@ class Arguments:
     file NAME.safetensors. An existing file is replaced."""
 
     samples: int = 32
-    """Test samples for gradients and Hessian."""
+    """Number of test samples for gradients and Hessian."""
+
+    sample_seed: int = 0
+    """Determines which ones. Equal for all networks that are to be compared."""
 
     trajectories: int = 2
     """How many of them the Lyapunov spectrum and the variational term follow."""
@@ -47,6 +51,14 @@ class Arguments:
 
     hessian_k: int = 20
     """Number of Hessian eigenvalues."""
+
+    operator: Operator = "hessian"
+    """Whose eigenvalues: those of the Hessian, or of its parts, the generalised Gauss-Newton matrix and the residual
+    term."""
+
+    parameters: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="GLOB [GLOB ...]")] = None
+    """With respect to which parameters, by name or glob, such as "recurrent.*" for W_xx with its bias; all if not
+    given. Quote a glob, or the shell may expand it."""
 
     record_every: int = 1
     """Steps between recorded singular values of the variational term."""
@@ -86,6 +98,9 @@ def run(arguments: Sequence[str]) -> int:
                 include=parsed.include,
                 k=parsed.k,
                 hessian_k=parsed.hessian_k,
+                operator=parsed.operator,
+                parameters=parsed.parameters,
+                sample_seed=parsed.sample_seed,
                 record_every=parsed.record_every,
                 rng=parsed.seed,
                 progress=True,

@@ -46,6 +46,10 @@ class Arguments:
     device: str = "cpu"
     """Where to train, such as cpu or cuda."""
 
+    measure_rate: bool = False
+    """Before training, measure the largest stable learning rate of the untrained network, by its Hessian over the first
+    mini-batch, and warn of a larger one. Takes about as long as a hundred iterations."""
+
     tensorboard: Annotated[Path | None, tyro.conf.arg(metavar="LOG-DIRECTORY")] = None
     """Directory for curves of loss, gradient norm and test metric, which `tensorboard --logdir` shows. Needs
     `pip install tensorboard`."""
@@ -58,6 +62,8 @@ def run(arguments: Sequence[str]) -> int:
     from wcrnn_models.cli.main import DIVERGED, SUCCESS
     from wcrnn_models.training.trainer import train
 
+    if parsed.measure_rate:
+        print(_compared_rate(parsed.config), flush=True)
     result = train(parsed.config, parsed.directory, progress=True, device=parsed.device, tensorboard=parsed.tensorboard)
     print(report(result, parsed.directory))
     return DIVERGED if result.status == "diverged" else SUCCESS
@@ -79,6 +85,20 @@ def starting_config(arguments: Sequence[str]) -> TrainConfig:
     if found.learning_rate is None:
         raise UserError("the paper does not state its learning rates, so --preset needs --learning-rate, such as 0.01")
     return preset(found.preset, learning_rate=found.learning_rate, **fields)
+
+
+def _compared_rate(config: TrainConfig) -> str:
+    """The largest stable learning rate beside that of the configuration."""
+    from wcrnn_models.training.stability import stable_rate
+
+    stable = stable_rate(config)
+    if config.learning_rate <= stable:
+        return f"the learning rate {config.learning_rate:g} is within the stable {stable:.2g} of the untrained network"
+    return (
+        f"warning: the learning rate {config.learning_rate:g} is beyond the stable {stable:.2g} of the untrained "
+        "network; the loss may blow up in the first iterations and leave a network that cannot learn; lower "
+        "--learning-rate, or bound the steps with --gradient-clip"
+    )
 
 
 def report(result: TrainResult, directory: Path) -> str:

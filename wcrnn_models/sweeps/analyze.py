@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -121,7 +122,9 @@ def analyze(job: AnalysisJob) -> list[Outcome]:
 
 def _analyze(file: Path, options: Mapping[str, Any]) -> None:
     path = result_file(file)
-    described = json.dumps(dict(options), sort_keys=True, default=str)
+    arguments = signature(analyze_checkpoint).bind(file, **options)
+    arguments.apply_defaults()  # so that a file made with other defaults is not taken for this one
+    described = json.dumps(dict(list(arguments.arguments.items())[1:]), sort_keys=True, default=str)
     if _written_for(path) == (described, sha256(file.read_bytes())):
         return
     path.parent.mkdir(exist_ok=True)

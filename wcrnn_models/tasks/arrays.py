@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wcrnn_models.errors import UserError
-from wcrnn_models.tasks.finite import FiniteTask, check_count
-from wcrnn_models.tasks.measures import accuracy, cross_entropy, root_mean_square, root_mean_square_loss
-from wcrnn_models.tasks.task import Batch
+from wcrnn_models.names import LossName
+from wcrnn_models.tasks.finite import FiniteTask, choose_samples
+from wcrnn_models.tasks.measures import DEFAULT_ERROR, ERRORS, ErrorMeasure, accuracy, cross_entropy
+from wcrnn_models.tasks.task import Batch, MetricName
 
 ARRAYS = ("train_inputs", "train_targets", "test_inputs", "test_targets")
 """Names of the arrays in a file."""
@@ -24,8 +25,9 @@ ARRAYS = ("train_inputs", "train_targets", "test_inputs", "test_targets")
 class ArrayTask(FiniteTask):
     """Sequences and targets from arrays, with integer targets as classes and other numbers as values to hit.
 
-    Classes are trained with cross-entropy and reported as accuracy, values with root mean square error for both, as in
-    section 4. Inputs are used as they are: scale them yourself, to about [0, 1] for the paper's coupling.
+    Classes are trained with cross-entropy and reported as accuracy, values trained with the error that ``loss`` names
+    and reported as the same. Inputs are used as they are: scale them yourself, to about [0, 1] for the paper's
+    coupling.
 
     Args:
         train_inputs: Numbers, shape (count, T, M), or (count, T) for M = 1. Any real type.
@@ -36,8 +38,10 @@ class ArrayTask(FiniteTask):
         output_size: Number of classes, or components O of a target; by default the largest label plus 1, or O.
         minimal_performance: The metric that counts as having learnt something, if any.
         batch_size: Samples in a training batch.
-        train_size: Use only the first so many training samples; None uses all.
-        test_size: Use only the first so many test samples; None uses all.
+        train_size: Use a random choice of so many training samples, see `finite.choose_samples`; None uses all.
+        test_size: Use a random choice of so many test samples; None uses all.
+        validation_size: Hold out a random choice of so many training samples and judge by them, not by test samples.
+        loss: The error of values: mean square, or its root, which is the default; None for classes.
         seed: Determines the order of the training samples.
         dtype: Floating-point type of the inputs and of values.
 
@@ -68,25 +72,37 @@ class ArrayTask(FiniteTask):
         batch_size: int = 128,
         train_size: int | None = None,
         test_size: int | None = None,
+        validation_size: int | None = None,
+        loss: LossName | None = None,
         seed: int = 0,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         given = dict(
             zip(ARRAYS, map(_array, ARRAYS, (train_inputs, train_targets, test_inputs, test_targets)), strict=True)
         )
-        for part, size in (("train", train_size), ("test", test_size)):
-            check_count(f"{part}_size", size, len(given[f"{part}_inputs"]))
+        trained, judged = choose_samples(
+            len(given["train_inputs"]),
+            len(given["test_inputs"]),
+            train_size=train_size,
+            test_size=test_size,
+            validation_size=validation_size,
+        )
         inputs = {part: _sequences(f"{part}_inputs", given[f"{part}_inputs"], dtype) for part in ("train", "test")}
         targets = {part: _targets(f"{part}_targets", given[f"{part}_targets"], dtype) for part in ("train", "test")}
         _check_alike(inputs, targets)
         self.is_classification = not targets["train"].is_floating_point()
-        self.metric_name: Literal["rms", "accuracy"] = "accuracy" if self.is_classification else "rms"
+        if self.is_classification and loss is not None:
+            raise UserError(f"loss does not go with classes, which have cross-entropy; leave it out, got {loss!r}")
+        error: LossName = DEFAULT_ERROR if loss is None else loss
+        self.metric_name: MetricName = "accuracy" if self.is_classification else error
+        self._measure = ErrorMeasure(cross_entropy, accuracy) if self.is_classification else ERRORS[error]
         self.higher_is_better = self.is_classification
         self.minimal_performance = minimal_performance
         self.output_size = _output_size(targets, output_size)
         self.sequence_length, self.input_size = inputs["train"].shape[1:]
-        self._train = inputs["train"][:train_size], targets["train"][:train_size]
-        self._test = inputs["test"][:test_size], targets["test"][:test_size]
+        judges = "test" if validation_size is None else "train"
+        self._train = inputs["train"][trained], targets["train"][trained]
+        self._test = inputs[judges][judged], targets[judges][judged]
         super().__init__(len(self._train[0]), len(self._test[0]), batch_size=batch_size, seed=seed)
 
     @classmethod
@@ -123,12 +139,12 @@ class ArrayTask(FiniteTask):
         return _batch(self._test, chosen)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The mean cross-entropy for classes, the root mean square error for values, shape ()."""
-        return cross_entropy(outputs, targets) if self.is_classification else root_mean_square_loss(outputs, targets)
+        """The mean cross-entropy for classes, the error that ``loss`` names for values, shape ()."""
+        return self._measure.loss(outputs, targets)
 
     def metric(self, outputs: Tensor, targets: Tensor) -> float:
-        """The accuracy for classes, the root mean square error for values."""
-        return accuracy(outputs, targets) if self.is_classification else root_mean_square(outputs, targets)
+        """The accuracy for classes, the error that ``loss`` names for values."""
+        return self._measure.metric(outputs, targets)
 
 
 def _read(path: Path) -> list[NDArray[Any]]:

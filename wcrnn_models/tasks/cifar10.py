@@ -25,8 +25,9 @@ class SequentialCIFAR10(ImageTask):
 
     Args:
         batch_size: Samples in a training batch.
-        train_size: Use only the first so many training images; None uses all 50,000.
-        test_size: Use only the first so many test images; None uses all 10,000.
+        train_size: Use a random choice of so many training images; None uses all 50,000.
+        test_size: Use a random choice of so many test images; None uses all 10,000.
+        validation_size: Hold out a random choice of so many training images and judge by them, not by test images.
         seed: Determines the order of the training images.
         dtype: Floating-point type of the inputs.
 
@@ -43,6 +44,7 @@ class SequentialCIFAR10(ImageTask):
         batch_size: int = 128,
         train_size: int | None = None,
         test_size: int | None = None,
+        validation_size: int | None = None,
         seed: int = 0,
         dtype: torch.dtype = torch.float32,
     ) -> None:
@@ -53,6 +55,7 @@ class SequentialCIFAR10(ImageTask):
             batch_size=batch_size,
             train_size=train_size,
             test_size=test_size,
+            validation_size=validation_size,
             seed=seed,
             dtype=dtype,
         )

@@ -13,6 +13,7 @@ from wcrnn_models.errors import UserError
 from wcrnn_models.tasks.task import Batch, Task
 
 _TEST_BATCH = 500
+_TRAIN_STREAM, _TEST_STREAM = 1, 2  # of random numbers that choose subsets; the permutation of psMNIST has 0
 
 
 class FiniteTask(Task):
@@ -45,10 +46,6 @@ class FiniteTask(Task):
     def train_samples(self, chosen: Tensor) -> Batch:
         """The training samples of the given numbers, int64, shape (B,): inputs (T, B, M) and targets."""
 
-    @abstractmethod
-    def test_samples(self, chosen: Tensor) -> Batch:
-        """The test samples of the given numbers, int64, shape (B,): inputs (T, B, M) and targets."""
-
     def train_batch(self, iteration: int) -> Batch:
         """Inputs (T, B, M) and targets, determined by the seed and the iteration."""
         epoch, position = divmod(iteration, self.iterations_per_epoch)
@@ -58,9 +55,47 @@ class FiniteTask(Task):
         return self.train_samples(self._order[1][position * self.batch_size : (position + 1) * self.batch_size])
 
     def test_batches(self) -> Iterator[Batch]:
-        """The test samples in their own order, in batches of 500."""
+        """The samples to judge by in their own order, in batches of 500."""
         for chosen in torch.split(torch.arange(self.test_count), _TEST_BATCH):
             yield self.test_samples(chosen)
+
+
+def choose_samples(
+    train_count: int, test_count: int, *, train_size: int | None, test_size: int | None, validation_size: int | None
+) -> tuple[Tensor, Tensor]:
+    """Choose the samples to train on and those to judge by.
+
+    Subsets are random, never the first ones, and depend on nothing but the counts and sizes: networks of all seeds see
+    the same ones, and a larger subset contains a smaller one. They are drawn as `mnist.pixel_permutation` is.
+
+    Args:
+        train_count: Training samples that there are.
+        test_count: Test samples that there are.
+        train_size: Training samples to use; None uses all that are not held out.
+        test_size: Test samples to use; None uses all.
+        validation_size: Training samples to hold out and to judge by, in place of the test samples; None for none.
+
+    Returns:
+        Sorted numbers, int64, of the training samples to train on, and of the samples to judge by: numbers of training
+        samples where ``validation_size`` is given, of test samples otherwise.
+
+    Raises:
+        UserError: If there are not so many.
+    """
+    held_out = 0
+    if validation_size is not None:
+        check_count("validation_size", validation_size, train_count - 1)
+        held_out = validation_size
+    check_count("train_size", train_size, train_count - held_out)
+    check_count("test_size", test_size, test_count)
+    order = _random_order(train_count, _TRAIN_STREAM)
+    last = None if train_size is None else held_out + train_size
+    judged = order[:held_out] if held_out else _random_order(test_count, _TEST_STREAM)[:test_size]
+    return order[held_out:last].sort().values, judged.sort().values
+
+
+def _random_order(count: int, stream: int) -> Tensor:
+    return torch.from_numpy(np.argsort(np.random.PCG64(stream).random_raw(count)))
 
 
 def check_count(name: str, size: int | None, there: int) -> None:
@@ -72,7 +107,7 @@ def check_count(name: str, size: int | None, there: int) -> None:
         there: How many there are.
 
     Raises:
-        UserError: The limit is not between 1 and that number.
+        UserError: If the limit is not between 1 and that number.
     """
     if size is not None and not 1 <= size <= there:
         raise UserError(f"{name} must be between 1 and {there}, got {size}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from wcrnn_models.tasks.finite import FiniteTask, check_count
+from wcrnn_models.tasks.finite import FiniteTask, choose_samples
 from wcrnn_models.tasks.measures import accuracy, cross_entropy
 from wcrnn_models.tasks.task import Batch
 
@@ -20,8 +20,9 @@ class ImageTask(FiniteTask):
         train: Training images.
         test: Test images.
         batch_size: Samples in a training batch.
-        train_size: Use only the first so many training images; None uses all.
-        test_size: Use only the first so many test images; None uses all.
+        train_size: Use a random choice of so many training images, see `finite.choose_samples`; None uses all.
+        test_size: Use a random choice of so many test images; None uses all.
+        validation_size: Hold out a random choice of so many training images and judge by them, not by test images.
         seed: Determines the order of the training images.
         dtype: Floating-point type of the inputs.
 
@@ -42,13 +43,16 @@ class ImageTask(FiniteTask):
         batch_size: int = 128,
         train_size: int | None = None,
         test_size: int | None = None,
+        validation_size: int | None = None,
         seed: int = 0,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        check_count("train_size", train_size, len(train[1]))
-        check_count("test_size", test_size, len(test[1]))
-        self.train_pixels, self.train_labels = (part[:train_size] for part in train)
-        self.test_pixels, self.test_labels = (part[:test_size] for part in test)
+        trained, judged = choose_samples(
+            len(train[1]), len(test[1]), train_size=train_size, test_size=test_size, validation_size=validation_size
+        )
+        judges = test if validation_size is None else train
+        self.train_pixels, self.train_labels = (part[trained] for part in train)
+        self.test_pixels, self.test_labels = (part[judged] for part in judges)
         self.sequence_length = self.train_pixels.shape[1]
         self.dtype = dtype
         super().__init__(len(self.train_labels), len(self.test_labels), batch_size=batch_size, seed=seed)

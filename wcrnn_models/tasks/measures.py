@@ -1,12 +1,17 @@
-"""Losses to train on and metrics to report: cross-entropy and accuracy of classes, root mean square of numbers."""
+"""Losses to train on and metrics to report: of classes, cross-entropy and accuracy; of numbers, square errors."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from wcrnn_models.names import LossName
 
 
 def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -29,6 +34,26 @@ def accuracy(outputs: Tensor, targets: Tensor) -> float:
     return float((outputs.argmax(dim=-1) == targets).double().mean())
 
 
+def mean_square_loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    """The mean square error over the batch, shape ().
+
+    Args:
+        outputs: Shape (B, O).
+        targets: Shape (B, O).
+    """
+    return functional.mse_loss(outputs, targets)
+
+
+def mean_square(outputs: Tensor, targets: Tensor) -> float:
+    """The mean square error over all samples, computed in float64.
+
+    Args:
+        outputs: Shape (B, O).
+        targets: Shape (B, O).
+    """
+    return float((outputs.double() - targets.double()).square().mean())
+
+
 def root_mean_square_loss(outputs: Tensor, targets: Tensor) -> Tensor:
     """The root mean square error over the batch, shape (); its gradient is 0 where the error is 0.
 
@@ -49,3 +74,28 @@ def root_mean_square(outputs: Tensor, targets: Tensor) -> float:
         targets: Shape (B, O).
     """
     return float((outputs.double() - targets.double()).square().mean().sqrt())
+
+
+@dataclass(frozen=True)
+class ErrorMeasure:
+    """A loss of numbers to train on, and the metric that reports it on a test set.
+
+    Attributes:
+        loss: Of outputs and targets, shape (B, O), to shape ().
+        metric: Of all outputs and targets, in float64.
+    """
+
+    loss: Callable[[Tensor, Tensor], Tensor]
+    metric: Callable[[Tensor, Tensor], float]
+
+
+ERRORS: Mapping[LossName, ErrorMeasure] = MappingProxyType(
+    {
+        "mse": ErrorMeasure(mean_square_loss, mean_square),
+        "rms": ErrorMeasure(root_mean_square_loss, root_mean_square),
+    }
+)
+"""By the name of the loss, which is that of the metric as well."""
+
+DEFAULT_ERROR: LossName = "rms"
+"""Of tasks whose targets are numbers."""

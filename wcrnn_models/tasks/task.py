@@ -12,6 +12,8 @@ from torch import Tensor
 Batch = tuple[Tensor, Tensor]
 """Inputs, shape (T, B, M), and targets, whose first dimension is B."""
 
+MetricName = Literal["mse", "rms", "accuracy"]
+
 
 class Task(ABC):
     """Sequences to read and targets to hit, with a loss to train on and a metric to report.
@@ -25,6 +27,7 @@ class Task(ABC):
         output_size: Components O of an output.
         sequence_length: Steps T.
         iterations_per_epoch: Mini-batches that make one epoch.
+        test_count: Number of test samples.
         metric_name: What `metric` measures.
         higher_is_better: Whether a larger metric is a better one.
         minimal_performance: The metric that counts as having learnt something (section 4.1); None where nobody
@@ -34,19 +37,24 @@ class Task(ABC):
     name: ClassVar[str]
     input_size: int
     output_size: int
-    metric_name: Literal["rms", "accuracy"]
+    metric_name: MetricName
     higher_is_better: bool
     minimal_performance: float | None
     sequence_length: int
     iterations_per_epoch: int
+    test_count: int
 
     @abstractmethod
     def train_batch(self, iteration: int) -> Batch:
         """The mini-batch of the given iteration, counted from 0: inputs (T, B, M) and targets."""
 
     @abstractmethod
+    def test_samples(self, chosen: Tensor) -> Batch:
+        """The test samples of the given numbers, int64, shape (B,): inputs (T, B, M) and targets."""
+
+    @abstractmethod
     def test_batches(self) -> Iterator[Batch]:
-        """The test set in a fixed order, every sample once; the last batch may be smaller."""
+        """The samples to judge by in a fixed order, each once; the last batch may be smaller."""
 
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:

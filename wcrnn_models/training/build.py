@@ -23,6 +23,7 @@ from wcrnn_models.tasks import (
     SequentialMNIST,
     Task,
 )
+from wcrnn_models.tasks.measures import DEFAULT_ERROR
 from wcrnn_models.training.config import TrainConfig
 
 _IMAGES = {task.name: task for task in (SequentialMNIST, PermutedSequentialMNIST, SequentialCIFAR10)}
@@ -81,6 +82,8 @@ def build_task(config: TrainConfig) -> Task:
             batch_size=config.batch_size,
             iterations_per_epoch=1000 if config.iterations_per_epoch is None else config.iterations_per_epoch,
             test_size=2000 if config.test_size is None else config.test_size,
+            validation_size=config.validation_size,
+            loss=DEFAULT_ERROR if config.loss is None else config.loss,
             seed=config.seed,
             dtype=dtype,
         )
@@ -94,6 +97,8 @@ def build_task(config: TrainConfig) -> Task:
             batch_size=config.batch_size,
             train_size=config.train_size,
             test_size=config.test_size,
+            validation_size=config.validation_size,
+            loss=config.loss,
             seed=config.seed,
             dtype=dtype,
         )
@@ -101,6 +106,7 @@ def build_task(config: TrainConfig) -> Task:
         batch_size=config.batch_size,
         train_size=config.train_size,
         test_size=config.test_size,
+        validation_size=config.validation_size,
         seed=config.seed,
         dtype=dtype,
     )

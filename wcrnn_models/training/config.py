@@ -9,7 +9,7 @@ from typing import Literal
 
 from wcrnn_models.errors import UserError, suggestion
 from wcrnn_models.files import sha256
-from wcrnn_models.names import FloatType, Form, ModelName, Nonlinearity, ResidualName, TaskName
+from wcrnn_models.names import FloatType, Form, LossName, ModelName, Nonlinearity, ResidualName, TaskName
 from wcrnn_models.training.config_rules import check
 from wcrnn_models.training.schedule import check_schedule, tuples_for_lists
 
@@ -17,6 +17,7 @@ LATER_FIELDS = (
     *("model", "form", "nonlinearity", "residual_file", "layers", "modes"),
     *("data", "input_size", "output_size"),
     *("save_at", "probe_every", "divergence_loss"),
+    *("loss", "validation_size"),
 )
 """Fields that the first version did not have: a file may lack them, and a fingerprint leaves out their defaults."""
 
@@ -36,6 +37,11 @@ class TrainConfig:
     length: int | None = None
     """Sequence length of the adding problem, at least 2; 100 if not given (ADD100). MNIST has 784 pixels, CIFAR-10
     has 1024."""
+
+    loss: LossName | None = None
+    """Adding problem, and arrays of numbers: train on and report the mean square error (mse), or its root (rms, the
+    default). With rms the gradient does not shrink with the error, so that SGD at a constant rate stalls at an error
+    proportional to the rate. Classes have cross-entropy."""
 
     model: ModelName = "wcrnn"
     """Weakly coupled residual network, or a baseline of Table 2: Elman network with identity residual (which the
@@ -109,10 +115,16 @@ class TrainConfig:
     say). Otherwise an epoch is one pass through the training data."""
 
     train_size: int | None = None
-    """Use the first so many training samples; all if not given. Not for the adding problem, which has no end."""
+    """Use a random choice of so many training samples, the same for every seed; all if not given. Not for the adding
+    problem, which has no end."""
 
     test_size: int | None = None
-    """Test samples: if not given, 2000 for the adding problem (our choice) and otherwise all."""
+    """Use a random choice of so many test samples, the same for every seed (for the adding problem, of its own for
+    each). If not given, 2000 for the adding problem (our choice) and otherwise all."""
+
+    validation_size: int | None = None
+    """Judge by so many samples held out from training, instead of by the test set: to choose a learning rate, say,
+    without a look at the test set. Where not given, no sample is held out."""
 
     evaluate_every: int | None = None
     """Iterations between two evaluations on the test set, at which the run can be resumed; once an epoch if

@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, get_args
 
 from wcrnn_models.errors import UserError, suggestion
-from wcrnn_models.names import FloatType, Form, ModelName, Nonlinearity, ResidualName, TaskName
+from wcrnn_models.names import FloatType, Form, LossName, ModelName, Nonlinearity, ResidualName, TaskName
 from wcrnn_models.values import is_finite, is_integer, is_number
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def check(config: TrainConfig) -> None:
     for name in ("hidden_size", "batch_size", "epochs"):
         _check_integer(name, getattr(config, name), 1)
     _check_integer("seed", config.seed, 0, maximum=None)
-    optional = ("iterations_per_epoch", "train_size", "test_size", "evaluate_every")
+    optional = ("iterations_per_epoch", "train_size", "test_size", "validation_size", "evaluate_every")
     for name in (*optional, "layers", "modes", "input_size", "output_size"):
         if getattr(config, name) is not None:
             _check_integer(name, getattr(config, name), 1)
@@ -64,6 +64,12 @@ def check(config: TrainConfig) -> None:
 
 
 def _check_task(config: TrainConfig) -> None:
+    if config.loss is not None:
+        _check_name("loss", config.loss, get_args(LossName))
+        if config.task not in ("adding", "arrays"):
+            raise UserError(f"loss does not go with {config.task}, whose classes have cross-entropy; leave it out")
+    if config.validation_size is not None and config.test_size is not None:
+        raise UserError("validation_size replaces the test set, so test_size does not go with it; leave one out")
     for name in ("data", "input_size", "output_size"):
         if config.task == "arrays" and getattr(config, name) is None:
             raise UserError(f"the task arrays needs {name}; give --{name.replace('_', '-')}")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 from wcrnn_models.errors import UserError, suggestion
-from wcrnn_models.names import TaskName
+from wcrnn_models.names import LossName, TaskName
 from wcrnn_models.training.config import TrainConfig
 
 
@@ -23,7 +23,7 @@ class Protocol:
     Attributes:
         task: As in `TrainConfig`.
         epochs: Passes through the training data.
-        loss: What is minimised.
+        loss: As in `TrainConfig`: the error of numbers that is minimised; None for classes, which have cross-entropy.
         minimal_performance: The test metric that counts as having learnt something.
         length: Steps of a sequence; None where the data have their own.
         probe_every: Iterations between two measurements of the test metric until minimal performance is reached. Our
@@ -32,7 +32,7 @@ class Protocol:
 
     task: TaskName
     epochs: int
-    loss: Literal["cross-entropy", "rms"]
+    loss: LossName | None
     minimal_performance: float
     length: int | None = None
     probe_every: int = 100
@@ -49,10 +49,10 @@ def _adding(length: int) -> Protocol:
 
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
     {
-        "smnist": Protocol("smnist", epochs=200, loss="cross-entropy", minimal_performance=0.5),
-        "psmnist": Protocol("psmnist", epochs=200, loss="cross-entropy", minimal_performance=0.5),
-        "smnist-rotation": Protocol("smnist", epochs=50, loss="cross-entropy", minimal_performance=0.5),
-        "psmnist-rotation": Protocol("psmnist", epochs=50, loss="cross-entropy", minimal_performance=0.5),
+        "smnist": Protocol("smnist", epochs=200, loss=None, minimal_performance=0.5),
+        "psmnist": Protocol("psmnist", epochs=200, loss=None, minimal_performance=0.5),
+        "smnist-rotation": Protocol("smnist", epochs=50, loss=None, minimal_performance=0.5),
+        "psmnist-rotation": Protocol("psmnist", epochs=50, loss=None, minimal_performance=0.5),
         "add100": _adding(100),
         "add200": _adding(200),
         "add400": _adding(400),

@@ -29,7 +29,7 @@ class TrainResult:
     Attributes:
         status: ``"finished"``; ``"diverged"`` if it ended with numbers that were not finite or too large;
             ``"running"`` only in the file of a run that is going on or was interrupted.
-        metric_name: ``"rms"`` or ``"accuracy"``.
+        metric_name: ``"mse"``, ``"rms"`` or ``"accuracy"``.
         best_metric: Best test metric of all evaluations, None if none was finite.
         best_iteration: The first iteration at which it was reached.
         iterations_to_minimal_performance: The first iteration at which the test metric was measured to meet the task's
@@ -76,10 +76,22 @@ class TrainResult:
         """
         remedy = "delete it and train again"
         values = read_json(path, remedy)
+        try:
+            return cls.from_dict(values)
+        except UserError as error:
+            raise UserError(f"{path} {error}; {remedy}") from error
+
+    @classmethod
+    def from_dict(cls, values: object) -> TrainResult:
+        """Return the result with exactly these fields, as `dataclasses.asdict` gives them.
+
+        Raises:
+            UserError: If a field is missing or unknown, or values contradict each other.
+        """
         if not isinstance(values, dict) or set(values) != {field.name for field in fields(cls)}:
-            raise UserError(f"{path} is not the history of a training run; {remedy}")
+            raise UserError("is not the history of a training run")
         if fault := _fault(values):
-            raise UserError(f"{path} is not the history of a training run: {fault}; {remedy}")
+            raise UserError(f"is not the history of a training run: {fault}")
         return cls(**values)
 
 

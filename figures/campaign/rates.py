@@ -1,0 +1,52 @@
+"""Choose learning rates: of a stated grid, the one whose network is best on held-out samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from figures.campaign.records import Record
+
+FALLBACK = 0.02
+"""Stands in for a rate that has not been measured, where only the number of trainings counts."""
+
+
+class Rates:
+    """Learning rates that the records of pilot stages recommend.
+
+    Args:
+        records: Records by the name of their stage.
+    """
+
+    def __init__(self, records: Mapping[str, Sequence[Record]]) -> None:
+        self._records = records
+
+    def of(self, pilot: str, **fields: Any) -> float:
+        """Return the best learning rate of a pilot for networks with the given fields.
+
+        The best is the one with the best metric at the end on held-out samples; of equal ones, the smallest. A training
+        that diverged is worse than any that did not.
+
+        Args:
+            pilot: The name of the stage.
+            fields: Fields of `TrainConfig` that the network has.
+
+        Returns:
+            The learning rate; `FALLBACK` where nothing has been measured.
+        """
+        found = [
+            record
+            for record in self._records.get(pilot, ())
+            if all(getattr(record.config, name) == value for name, value in fields.items())
+        ]
+        if not found:
+            return FALLBACK
+        return min(found, key=_cost).config.learning_rate
+
+
+def _cost(record: Record) -> tuple[bool, float, float]:
+    """Return what is the smaller the better a rate is."""
+    result = record.result
+    diverged = result.status == "diverged"
+    final = result.test_metrics[-1] if result.test_metrics else float("inf")
+    return diverged, -final if result.metric_name == "accuracy" else final, record.config.learning_rate

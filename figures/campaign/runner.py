@@ -1,0 +1,196 @@
+"""Work through the stages of the campaign: train what has no record, analyse it, and record both."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from figures.campaign.analyses import analyse, results_file
+from figures.campaign.rates import Rates
+from figures.campaign.records import Record, add_records, read_records
+from figures.campaign.stages import Stage
+from figures.experiments.base import commit
+from figures.measure import DATA_SET_OF, find_data_set
+from wcrnn_models.checkpoints import load_checkpoint
+from wcrnn_models.errors import UserError
+from wcrnn_models.sweeps.groups import groups
+from wcrnn_models.sweeps.layout import plan, read_result, run_name
+from wcrnn_models.sweeps.worker import Job, work
+from wcrnn_models.training.config import TrainConfig
+from wcrnn_models.training.result import TrainResult
+
+WAIT_SECONDS = 20.0
+"""Before trainings that other processes are at are looked at again."""
+
+TOGETHER = {"cpu": 1, "cuda": 64}
+"""Networks trained at once: on a processor nothing is gained (see benchmarks/training.py), on a GPU one small network
+leaves most idle."""
+
+
+@dataclass
+class Campaign:
+    """The stages with their records.
+
+    Attributes:
+        stages: In the order in which they run.
+        records: Folder of the records.
+        runs: Folder of the trainings with their checkpoints, which stay on this machine.
+        device: Where to train.
+        say: Takes one line for each training that ends, and for each stage that cannot run.
+        failed: Messages of trainings that failed, by name; they are not tried again.
+    """
+
+    stages: Sequence[Stage]
+    records: Path
+    runs: Path
+    device: str = "cpu"
+    say: Callable[[str], None] = print
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def read(self) -> dict[str, list[Record]]:
+        """Return the records of all stages.
+
+        Raises:
+            UserError: If a file is damaged or of another version.
+        """
+        return {stage.name: read_records(self.records, stage.name) for stage in self.stages}
+
+    def left(self, records: Mapping[str, Sequence[Record]]) -> dict[str, list[TrainConfig]]:
+        """Return the trainings of each stage that have no record.
+
+        Args:
+            records: Records by stage.
+        """
+        rates = Rates(records)
+        found = {}
+        for stage in self.stages:
+            done = {run_name(record.config) for record in records[stage.name]}
+            found[stage.name] = [
+                config for config in stage.configs(rates) if run_name(config) not in done or self._lacks(stage, config)
+            ]
+        return found
+
+    def _lacks(self, stage: Stage, config: TrainConfig) -> bool:
+        """Return whether the analyses of a training are asked for and not there."""
+        return bool(stage.analyses(config)) and not results_file(self.records, stage.name, run_name(config)).exists()
+
+    def work(self) -> None:
+        """Train until nothing is left that can be trained. Interrupt it at any moment; it goes on from there."""
+        while True:
+            progressed, busy = False, False
+            for job, stage in self._jobs():
+                outcomes = self._train(job, stage)
+                progressed |= "done" in outcomes
+                busy |= "busy" in outcomes
+                if progressed:
+                    break  # rates may be known now, and other processes may have added records
+            if not progressed and not busy:
+                return
+            if not progressed:
+                time.sleep(WAIT_SECONDS)
+
+    def _jobs(self) -> Iterator[tuple[list[TrainConfig], Stage]]:
+        """Yield the trainings that can run now, those together that can be trained together."""
+        records = self.read()
+        left = self.left(records)
+        for stage in self.stages:
+            waiting = [need for need in stage.needs if left[need]]
+            configs = {run_name(config): config for config in left[stage.name] if run_name(config) not in self.failed}
+            if waiting or not configs or not self._has_data(stage, configs.values()):
+                continue
+            for names in groups(configs, TOGETHER[self.device.partition(":")[0]]):
+                yield [configs[name] for name in names], stage
+
+    def _has_data(self, stage: Stage, configs: Iterable[TrainConfig]) -> bool:
+        """Return whether the data sets of a stage are there; say once what is missing."""
+        for data_set in sorted({DATA_SET_OF[config.task] for config in configs if config.task in DATA_SET_OF}):
+            try:
+                find_data_set(data_set)
+            except UserError as error:
+                if stage.name not in self.failed:
+                    self.failed[stage.name] = str(error)
+                    self.say(f"{stage.name}: skipped: {error}")
+                return False
+        return True
+
+    def _train(self, configs: Sequence[TrainConfig], stage: Stage) -> set[str]:
+        """Train some configurations and record those that ended; return which of done, busy and failed occurred."""
+        names = list(plan(configs, self.runs))
+        before = {name: _iterations(self.runs / name) for name in names}
+        start = time.perf_counter()
+        job = Job(self.runs, {name: config.to_json() for name, config in zip(names, configs, strict=True)}, self.device)
+        outcomes = {outcome.name: outcome for outcome in work(job)}
+        elapsed = time.perf_counter() - start
+        new, happened = [], set()
+        for name, config in zip(names, configs, strict=True):
+            outcome = outcomes[name]
+            if outcome.status == "busy":
+                happened.add("busy")
+            elif outcome.status in ("finished", "diverged"):
+                result = read_result(self.runs / name)
+                assert result is not None
+                trained = max(_iterations(self.runs / name) - before[name], 1)
+                if analyses := stage.analyses(config):
+                    analyse(self.runs / name, analyses, results_file(self.records, stage.name, name))
+                new.append(self._record(config, result, elapsed / trained))
+                self.say(f"{stage.name}: {_described(config, stage)}: {_measured(result)}")
+                happened.add("done")
+            else:
+                self.failed[name] = outcome.message
+                self.say(f"{stage.name}: {_described(config, stage)}: failed: {outcome.message}")
+                happened.add("failed")
+        add_records(self.records, stage.name, new)
+        return happened
+
+    def _record(self, config: TrainConfig, result: TrainResult, seconds_per_iteration: float) -> Record:
+        return Record(
+            config=config,
+            result=result,
+            weights=weight_changes(self.runs / run_name(config), result),
+            seconds_per_iteration=float(f"{seconds_per_iteration:.3g}"),
+            commit=commit(),
+            where=f"{self.device}, {torch.get_num_threads()} thread(s), PyTorch {torch.__version__}",
+        )
+
+
+def weight_changes(run: Path, result: TrainResult) -> dict[str, tuple[float, float, float]]:
+    """Return the 2-norms of each parameter before and after a training, and of the difference.
+
+    Args:
+        run: Directory of the training.
+        result: Its result.
+    """
+    if not {"initial", "final"} <= set(result.checkpoints):
+        return {}
+    first, last = (
+        dict(load_checkpoint(run / result.checkpoints[role]).model.named_parameters()) for role in ("initial", "final")
+    )
+    return {
+        name: (_norm(before), _norm(last[name]), _norm(last[name].detach() - before.detach()))
+        for name, before in first.items()
+    }
+
+
+def _norm(tensor: Tensor) -> float:
+    return float(tensor.detach().double().norm())
+
+
+def _iterations(run: Path) -> int:
+    result = read_result(run)
+    if result is None or not result.iterations:
+        return 0
+    return max(result.iterations[-1], result.diverged_at or 0)
+
+
+def _described(config: TrainConfig, stage: Stage) -> str:
+    return ", ".join(f"{name} {getattr(config, name)}" for name in dict.fromkeys((*stage.dimensions, "learning_rate")))
+
+
+def _measured(result: TrainResult) -> str:
+    best = "nothing" if result.best_metric is None else f"{result.best_metric:.4g}"
+    return f"{result.status}, best {result.metric_name} {best}"

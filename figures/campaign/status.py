@@ -1,0 +1,79 @@
+"""Say how far the campaign is: what is done and left, and how long the rest will take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from figures.campaign.records import Record
+from figures.campaign.runner import Campaign
+from wcrnn_models.sweeps.layout import read_result, run_name
+from wcrnn_models.tables import table
+from wcrnn_models.training.config import TrainConfig
+
+SAMPLES = {"smnist": 60_000, "psmnist": 60_000, "scifar10": 50_000}
+"""Training samples of the data sets."""
+
+STEP_SECONDS = 2.1e-4
+"""Of one step of an iteration with 100 units and a batch of 128 on one thread, where nothing has been measured yet."""
+
+
+def status(campaign: Campaign) -> str:
+    """Return a table of the stages: trainings done, running and left, and hours left on one thread.
+
+    Args:
+        campaign: The stages with their records.
+    """
+    records = campaign.read()
+    left = campaign.left(records)
+    speed = _speeds(record for stage in records.values() for record in stage)
+    rows, total = [], 0.0
+    for stage in campaign.stages:
+        waiting = left[stage.name]
+        running = sum(_begun(campaign.runs, config) for config in waiting)
+        seconds = sum(_seconds(config, speed) for config in waiting)
+        total += seconds
+        needs = ", ".join(need for need in stage.needs if left[need])
+        row = [stage.name, len(records[stage.name]), running, len(waiting) - running, f"{seconds / 3600:.1f}", needs]
+        rows.append([str(cell) for cell in row])
+    text = table(["stage", "done", "begun", "left", "hours", "waits for"], rows)
+    return (
+        f"{text}\n\n{sum(map(len, records.values()))} trainings done, about {total / 3600:.1f} hours left on one thread"
+    )
+
+
+def iterations(config: TrainConfig) -> int:
+    """Return the iterations of a training, without a look at its data."""
+    if config.task == "adding":
+        return config.epochs * (config.iterations_per_epoch or 1000)
+    samples = config.train_size or SAMPLES[config.task] - (config.validation_size or 0)
+    return config.epochs * -(-samples // config.batch_size)
+
+
+def _begun(runs: Path, config: TrainConfig) -> bool:
+    result = read_result(runs / run_name(config))
+    return result is not None and bool(result.iterations)
+
+
+def _kind(config: TrainConfig) -> tuple[object, ...]:
+    """Return the fields that the time of an iteration depends on."""
+    return config.task, config.length, config.model, config.form, config.hidden_size, config.batch_size
+
+
+def _speeds(records: Iterable[Record]) -> Mapping[tuple[object, ...], float]:
+    """Return the median seconds of an iteration by kind."""
+    measured: dict[tuple[object, ...], list[float]] = {}
+    for record in records:
+        measured.setdefault(_kind(record.config), []).append(record.seconds_per_iteration)
+    return {kind: _median(values) for kind, values in measured.items()}
+
+
+def _seconds(config: TrainConfig, speeds: Mapping[tuple[object, ...], float]) -> float:
+    steps = config.length or {"scifar10": 1024}.get(config.task, 784)
+    guess = STEP_SECONDS * steps * config.batch_size / 128 * (config.hidden_size / 100) ** 2
+    return iterations(config) * speeds.get(_kind(config), guess)
+
+
+def _median(values: Sequence[float]) -> float:
+    ordered = sorted(values)
+    return ordered[len(ordered) // 2]

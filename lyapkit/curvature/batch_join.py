@@ -1,0 +1,116 @@
+"""Two batches as one: outputs and targets, concatenated along the dim of the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+
+from lyapkit.unrolled import UnrolledNetwork
+
+
+class UnjoinedError(Exception):
+    """Two batches of which no common one can be made."""
+
+
+def joined_batches(
+    first: Any, other: Any, targets: Any, other_targets: Any, dims_to_try: Sequence[int]
+) -> Iterator[tuple[Any, list[int | None], Any]]:
+    """Yield both outputs together, the dim of each of their floating leaves, and both targets together.
+
+    Args:
+        first: Outputs of one batch.
+        other: Outputs of another.
+        targets: Targets of the one.
+        other_targets: Targets of the other.
+        dims_to_try: Dims that may be the batch's. Where sizes differ, it is that in which they do.
+
+    Raises:
+        UnjoinedError: If outputs differ in other dims, or have parts that cannot be joined.
+    """
+    pairs, _ = _matched(first, other)
+    tensors = [(a, b) for a, b in pairs if isinstance(a, Tensor) and isinstance(b, Tensor) and a.ndim and b.ndim]
+    if not tensors:
+        raise UnjoinedError("outputs are not tensors with a batch dim")
+    a, b = tensors[0]
+    differing = [dim for dim, (m, n) in enumerate(zip(a.shape, b.shape, strict=False)) if m != n]
+    if a.ndim != b.ndim or len(differing) > 1 or not set(differing) <= set(dims_to_try):
+        raise UnjoinedError(f"outputs have the shapes {tuple(a.shape)} and {tuple(b.shape)}")
+    for dim in differing or dims_to_try:
+        sizes = a.shape[dim], b.shape[dim]
+        outputs, dims = _together(first, other, sizes, dim)
+        yield outputs, dims, _together(targets, other_targets, sizes, dim)[0]
+
+
+def batch_dims(network: Any, inputs: Any, outputs: Any) -> tuple[int, ...]:
+    """Tell outputs (B, T, ...) from (T, B, ...): the last sequence by itself gives its part of the outputs.
+
+    The last step by itself does not. Where both do, the first dim counts; where none does, as in chaotic networks by
+    rounding, both are possible.
+
+    Args:
+        network: From inputs to outputs.
+        inputs: Those of one batch.
+        outputs: What the network makes of them.
+    """
+    if isinstance(network, UnrolledNetwork) or not (isinstance(inputs, Tensor) and isinstance(outputs, Tensor)):
+        return (0,)
+    if outputs.ndim < 3 or inputs.shape[:2] != outputs.shape[:2]:
+        return (0,)
+    for dim in (0, 1):
+        try:
+            with torch.no_grad():
+                alone = network(inputs.narrow(dim, -1, 1))
+        except (IndexError, RuntimeError, TypeError, ValueError):
+            continue
+        last = outputs.narrow(dim, -1, 1)
+        if alone.shape == last.shape and torch.allclose(alone, last, rtol=1e-3, atol=1e-3 * float(last.abs().max())):
+            return (dim,)
+    return (0, 1)
+
+
+def _together(one: Any, other: Any, sizes: tuple[int, int], preferred: int) -> tuple[Any, list[int | None]]:
+    """Join two trees leaf by leaf along dims of the given sizes, and name the dims of their floating leaves."""
+    pairs, structure = _matched(one, other)
+    leaves, dims = [], list[int | None]()
+    for a, b in pairs:
+        dim = _dim_of(a, b, sizes, preferred)
+        leaves.append(a if dim is None else torch.cat((a, b), dim))
+        if isinstance(a, Tensor) and a.is_floating_point():
+            dims.append(dim)
+    return tree_unflatten(leaves, structure), dims
+
+
+def _matched(one: Any, other: Any) -> tuple[list[tuple[Any, Any]], TreeSpec]:
+    (leaves, structure), (others, same) = tree_flatten(one), tree_flatten(other)
+    if structure != same or isinstance(one, PackedSequence):
+        raise UnjoinedError(f"a {type(one).__name__} cannot be joined with a {type(other).__name__}")
+    return list(zip(leaves, others, strict=True)), structure
+
+
+def _dim_of(one: Any, other: Any, sizes: tuple[int, int], preferred: int) -> int | None:
+    """Return the dim to join two leaves along; None where both are the same, as for what batches share.
+
+    Raises:
+        UnjoinedError: If there is none.
+    """
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        possible = [
+            dim
+            for dim in range(min(one.ndim, other.ndim))
+            if (one.shape[dim], other.shape[dim]) == sizes
+            and one.shape[:dim] == other.shape[:dim]
+            and one.shape[dim + 1 :] == other.shape[dim + 1 :]
+        ]
+        if possible:
+            return preferred if preferred in possible else possible[0]
+        if one.shape == other.shape and torch.equal(one, other):
+            return None
+        raise UnjoinedError(f"tensors of shape {tuple(one.shape)} and {tuple(other.shape)} have no common batch dim")
+    if one is other or (type(one) is type(other) and isinstance(one, int | float | str) and one == other):
+        return None
+    raise UnjoinedError(f"parts are {type(one).__name__}, not tensors")

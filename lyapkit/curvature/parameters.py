@@ -1,0 +1,104 @@
+"""Which parameters the curvature is taken with respect to: names, globs or a predicate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+ParameterChoice = str | Sequence[str] | Callable[[str, nn.Parameter], bool]
+"""Names and globs such as ``"*weight_hh*"``, one of them, or a predicate ``(name, tensor) -> bool``."""
+
+
+def choose_parameters(available: Mapping[str, nn.Parameter], choice: ParameterChoice | None) -> dict[str, nn.Parameter]:
+    """Return the chosen parameters by name, or all that require gradients.
+
+    A text that is a name stands for that parameter, any other for all names that match it as `fnmatch.fnmatchcase`
+    has it. Names keep their order; what a glob or a predicate chooses comes in the order of the model, each parameter
+    once. Globs and predicates choose among the parameters that require gradients; a frozen one that is named, or that
+    a glob finds nothing else than, is refused.
+
+    Args:
+        available: The parameters there are, by name.
+        choice: Names and globs, a predicate, or None for all that require gradients.
+
+    Raises:
+        TypeError: If the choice is something else, or a predicate returns something else than true or false.
+        ValueError: If a text matches no parameter or frozen ones only, none is chosen, or one has a type that has no
+            curvature here.
+    """
+    trainable = {name: tensor for name, tensor in available.items() if tensor.requires_grad}
+    if choice is None:
+        chosen = trainable
+    elif callable(choice) and not isinstance(choice, nn.Module):
+        chosen = {name: tensor for name, tensor in trainable.items() if _verdict(choice, name, tensor)}
+        if trainable and not chosen:
+            raise ValueError(
+                f"the predicate of parameters chooses none of {list(trainable)}, those that require gradients."
+            )
+    else:
+        texts = [choice] if isinstance(choice, str) else choice
+        chosen = {name: available[name] for name in _matching(available, texts)}
+    if not chosen:
+        raise ValueError("the model has no parameters that require gradients, so it has no Hessian.")
+    for name, tensor in chosen.items():
+        if tensor.is_complex():
+            raise ValueError(
+                f"parameters must be real (float32 or float64) to have a Hessian, got {name!r} of {tensor.dtype}; keep "
+                "its real and imaginary part as parameters (torch.view_as_real) and join them with torch.complex."
+            )
+        if tensor.dtype not in (torch.float32, torch.float64):
+            raise ValueError(
+                f"parameters must be float32 or float64, got {name!r} of {tensor.dtype}, too coarse for second "
+                "derivatives; convert model and inputs with .double()."
+            )
+    return chosen
+
+
+def names_and_shapes(parameters: Mapping[str, Tensor]) -> list[list[object]]:
+    """Return names and shapes in the order in which the entries of vectors belong to them; as JSON has it."""
+    return [[name, list(tensor.shape)] for name, tensor in parameters.items()]
+
+
+def _verdict(predicate: Callable[[str, nn.Parameter], bool], name: str, tensor: nn.Parameter) -> bool:
+    answer = predicate(name, tensor)
+    if not isinstance(answer, bool | np.bool_):
+        raise TypeError(
+            f"the predicate of parameters must return True or False, got {answer!r} for {name!r}; it is called as "
+            "predicate(name, tensor)."
+        )
+    return bool(answer)
+
+
+def _matching(available: Mapping[str, nn.Parameter], texts: Any) -> list[str]:
+    """The names that texts stand for, in their order."""
+    _check_texts(texts)
+    found: dict[str, list[str]] = {
+        text: [text] if text in available else [name for name in available if fnmatchcase(name, text)] for text in texts
+    }
+    if unknown := [text for text, names in found.items() if not names]:
+        raise ValueError(f"unknown parameters {unknown}, which match no name; the model has {sorted(available)}.")
+    kept = {text: [name for name in names if available[name].requires_grad] for text, names in found.items()}
+    if frozen := [name for text, names in found.items() if not kept[text] for name in names]:
+        raise ValueError(f"parameters {frozen} do not require gradients; call .requires_grad_() on them.")
+    return [name for names in kept.values() for name in names]
+
+
+def _check_texts(texts: Any) -> None:
+    if isinstance(texts, Tensor | nn.Module | Iterator) or not isinstance(texts, Iterable):
+        raise TypeError(
+            "parameters must be a sequence of names, got "
+            f"{type(texts).__name__}; globs and a predicate (name, tensor) -> bool are taken too."
+        )
+    for text in texts:
+        if not isinstance(text, str):
+            raise TypeError(
+                f"parameters must be names, got {type(text).__name__} among them; write [name for name, _ in "
+                "model.named_parameters()] for all of a module."
+            )
+    if not list(texts):
+        raise ValueError("parameters must name at least one, got none; leave it out for all that require gradients.")

@@ -1,0 +1,119 @@
+"""Attributes and variables in the forms that netCDF holds, and the remedy for those that it does not."""
+
+from __future__ import annotations
+
+import datetime
+import enum
+import numbers
+from collections.abc import Mapping, Set
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+REMEDIES: tuple[tuple[type | tuple[type, ...], str], ...] = (
+    ((bool, np.bool_), "write int(value)"),
+    (type(None), "leave it out, or write a text such as 'none'"),
+    (enum.Enum, "write its .name"),
+    (PurePath, "write str(path)"),
+    (Mapping, "write json.dumps(value), or one attribute for each entry"),
+    (Set, "write sorted(value)"),
+    ((datetime.date, datetime.time), "write value.isoformat()"),
+    (datetime.timedelta, "write value.total_seconds()"),
+    ((np.datetime64, np.timedelta64), "write str(value)"),
+    ((xr.DataArray, xr.Dataset), "make it a variable of the result"),
+    ((numbers.Rational, numbers.Complex), "write float(value), or str(value)"),
+)
+"""For kinds of values that netCDF cannot hold, what to write instead."""
+
+
+def storable(dataset: xr.Dataset, where: str = "") -> xr.Dataset:
+    """Return the Dataset with its attributes in the form that netCDF holds: texts, numbers, or arrays of either.
+
+    Subclasses of ``str``, such as NumPy's and PyTorch's version, become plain texts, and arrays of texts become lists.
+    Nothing else is converted, since a file has to give back what was put in.
+
+    Args:
+        dataset: The Dataset, which stays as it is.
+        where: Its place in a tree, for messages.
+
+    Raises:
+        TypeError: If an attribute or a variable has no such form; the message names it and says what to write.
+        ValueError: If a name cannot be that of an attribute or variable.
+    """
+    place = f" of the node {where!r}" if where else ""
+    stored = dataset.copy(deep=False)
+    stored.attrs = _attributes(dataset.attrs, place)
+    for name, variable in dataset.variables.items():
+        _check_name("variable", name, place)
+        _check_objects(name, variable, place)
+        stored[name].attrs = _attributes(variable.attrs, f" of the variable {name!r}{place}")
+    return stored
+
+
+def _attributes(attributes: Mapping[Any, Any], place: str) -> dict[str, Any]:
+    for name in attributes:
+        _check_name("attribute", name, place)
+    return {name: _attribute(name, value, place) for name, value in attributes.items()}
+
+
+def _check_name(kind: str, name: Any, place: str) -> None:
+    if not isinstance(name, str) or not name or (kind == "variable" and "/" in name):
+        raise ValueError(
+            f"the name of the {kind} {name!r}{place} must be a text, not empty"
+            f"{' and without slashes' if kind == 'variable' else ''}; rename it."
+        )
+
+
+def _check_objects(name: Any, variable: xr.Variable, place: str) -> None:
+    wrong = [value for value in variable.values.flat if not isinstance(value, str)] if variable.dtype == object else []
+    if wrong:
+        remedy = f"split it with .reset_index({name!r})" if isinstance(wrong[0], tuple) else _remedy(wrong[0])
+        raise TypeError(
+            f"the variable {name!r}{place} holds {_described(wrong[0])}, and netCDF holds numbers and texts only; "
+            f"{remedy}."
+        )
+
+
+def _attribute(name: str, value: Any, place: str) -> Any:
+    if isinstance(value, str) and "\0" not in value:
+        return str(value)
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, numbers.Number | np.ndarray | list | tuple):
+        parts = value if isinstance(value, list | tuple) else ()
+        try:
+            array = np.asarray(value)
+        except (TypeError, ValueError, RuntimeError):  # ragged, or of things that are no numbers
+            array = np.asarray(None)
+        if array.dtype.kind in "iufc" and not any(isinstance(part, bool | np.bool_) for part in parts):
+            return value
+        if array.dtype.kind == "U" and array.ndim <= 1 and all(isinstance(part, str) for part in parts):
+            return array.tolist()
+    raise TypeError(
+        f"the attribute {name!r}{place} is {_described(value)}, and netCDF holds texts, numbers and lists of either; "
+        f"{_remedy(value)}."
+    )
+
+
+def _described(value: Any) -> str:
+    shown = repr(value).split("\n", 1)[0]
+    return f"{shown if len(shown) <= 40 else shown[:37] + '...'} ({type(value).__name__})"
+
+
+def _remedy(value: Any) -> str:
+    for kinds, remedy in REMEDIES:
+        if isinstance(value, kinds):
+            return remedy
+    if isinstance(value, str):
+        return "take the null characters out"
+    if isinstance(value, np.ndarray) and value.dtype == bool:
+        return "write value.astype(int)"
+    if isinstance(value, list | tuple) and any(isinstance(part, bool | np.bool_) for part in value):
+        return "write [int(part) for part in value]"
+    if isinstance(value, list | tuple | np.ndarray):
+        return "write [str(part) for part in value], or json.dumps(value)"
+    if hasattr(value, "tolist"):
+        return "write value.tolist()"
+    return "write str(value), or leave it out"

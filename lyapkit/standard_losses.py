@@ -1,0 +1,170 @@
+"""PyTorch's own losses: how each reduces, what its mean divides by, and which shapes it compares."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+_COMPARING: dict[Callable[..., Tensor], tuple[type[nn.Module], ...]] = {
+    functional.mse_loss: (nn.MSELoss,),
+    functional.l1_loss: (nn.L1Loss,),
+    functional.smooth_l1_loss: (nn.SmoothL1Loss,),
+    functional.huber_loss: (nn.HuberLoss,),
+    functional.binary_cross_entropy: (nn.BCELoss,),
+    functional.binary_cross_entropy_with_logits: (nn.BCEWithLogitsLoss,),
+    functional.poisson_nll_loss: (nn.PoissonNLLLoss,),
+    functional.gaussian_nll_loss: (),  # the module takes variances as a third argument
+    functional.kl_div: (nn.KLDivLoss,),
+    functional.soft_margin_loss: (nn.SoftMarginLoss,),
+    functional.hinge_embedding_loss: (nn.HingeEmbeddingLoss,),
+    functional.multilabel_margin_loss: (nn.MultiLabelMarginLoss,),
+    functional.multilabel_soft_margin_loss: (nn.MultiLabelSoftMarginLoss,),
+}
+"""Losses that compare outputs and targets entry by entry, and their modules."""
+_CLASSIFYING: dict[Callable[..., Tensor], tuple[type[nn.Module], ...]] = {
+    functional.cross_entropy: (nn.CrossEntropyLoss,),
+    functional.nll_loss: (nn.NLLLoss,),
+}
+"""Losses whose mean divides by the weights of the classes of those targets that are not ignored."""
+_OTHERS: dict[Callable[..., Tensor], tuple[type[nn.Module], ...]] = {
+    functional.multi_margin_loss: (nn.MultiMarginLoss,),
+}
+_FUNCTIONS = _COMPARING | _CLASSIFYING | _OTHERS
+_WEIGHTED_MEANS = (functional.mse_loss, functional.l1_loss, functional.huber_loss)
+"""Losses whose ``weight`` has the shape of one batch, so that nothing is known of others."""
+
+
+@dataclass(frozen=True)
+class StandardLoss:
+    """A loss of ``torch.nn`` or ``torch.nn.functional``, with the options that decide what its mean divides by.
+
+    Attributes:
+        loss: The loss itself.
+        function: The function that it calls.
+        reduction: ``"mean"``, ``"sum"``, ``"none"`` or ``"batchmean"``.
+        class_weight: Weights of the classes, or None.
+        ignore_index: The class that is left out, or None.
+    """
+
+    loss: Callable[[Any, Any], Tensor]
+    function: Callable[..., Tensor]
+    reduction: str
+    class_weight: Tensor | None
+    ignore_index: int | None
+
+    @property
+    def name(self) -> str:
+        """The name of the function or of the module's class."""
+        return type(self.loss).__name__ if isinstance(self.loss, nn.Module) else self.function.__name__
+
+    def __call__(self, outputs: Any, targets: Any) -> Tensor:
+        """Return the loss of outputs and targets whose shapes belong together."""
+        self.check_shapes(outputs, targets)
+        return self.loss(outputs, targets)
+
+    def check_shapes(self, outputs: Any, targets: Any) -> None:
+        """Refuse outputs and targets that would be broadcast against each other.
+
+        Raises:
+            ValueError: If entries of one would be compared with several of the other.
+        """
+        if self.function not in _COMPARING or not (isinstance(outputs, Tensor) and isinstance(targets, Tensor)):
+            return
+        if outputs.shape == targets.shape:
+            return
+        try:
+            together = torch.broadcast_shapes(outputs.shape, targets.shape).numel()  # type: ignore[no-untyped-call]
+        except RuntimeError:
+            return  # the loss says so itself
+        if together == outputs.numel() == targets.numel():
+            return  # dims of size 1, which pair the entries all the same
+        remedy = "give both one shape, with .expand_as() where that is meant"
+        if outputs.numel() == targets.numel():
+            remedy = "reshape one of them, as in targets.reshape(outputs.shape)"
+        raise ValueError(
+            f"{self.name} would broadcast outputs {tuple(outputs.shape)} against targets {tuple(targets.shape)}, and "
+            f"compare each output with targets of other samples; {remedy}."
+        )
+
+    def denominator(self, targets: Tensor) -> float:
+        """Return what the mean over these targets divides by, up to a factor that all batches share.
+
+        Args:
+            targets: The targets of one batch.
+
+        Raises:
+            ValueError: If targets name classes that have no weight.
+        """
+        if self.reduction == "batchmean":
+            return float(targets.shape[0]) if targets.ndim else 1.0
+        if self.function not in _CLASSIFYING or targets.is_floating_point():
+            return float(targets.numel())
+        classes = targets[targets != self.ignore_index]
+        if self.class_weight is None:
+            return float(classes.numel())
+        if classes.numel() and not 0 <= int(classes.min()) <= int(classes.max()) < len(self.class_weight):
+            raise ValueError(
+                f"targets hold classes from {int(classes.min())} to {int(classes.max())}, but {self.name} has weights "
+                f"for the classes 0 to {len(self.class_weight) - 1}; give the weights of all classes."
+            )
+        return float(self.class_weight.detach().to(classes.device)[classes.long()].double().sum())
+
+
+def standard_loss(loss: Callable[[Any, Any], Tensor]) -> StandardLoss | None:
+    """Recognise a loss of PyTorch.
+
+    Args:
+        loss: A module of ``torch.nn`` or its ``forward``, a function of ``torch.nn.functional``, or `functools.partial`
+            of one with named options.
+
+    Returns:
+        The loss with what is known of it, or None for any other callable, and for options that are not understood.
+    """
+    if isinstance(loss, StandardLoss):
+        return loss
+    module = getattr(loss, "__self__", None) if inspect.ismethod(loss) and loss.__name__ == "forward" else loss
+    if isinstance(module, nn.Module):
+        function = _function_of(module)
+        options = vars(module) | dict(module.named_buffers(recurse=False))
+    else:
+        function, options = loss, {}
+        if isinstance(loss, partial):
+            function, options = loss.func, loss.keywords
+            if loss.args or not set(options) <= set(_options_of(function)):
+                return None
+    if not inspect.isfunction(function) or function not in _FUNCTIONS:
+        return None
+    classifying = function in _CLASSIFYING
+    return StandardLoss(
+        loss=loss,
+        function=function,
+        reduction=options.get("reduction", "mean"),
+        class_weight=options.get("weight") if classifying else None,
+        ignore_index=options.get("ignore_index", -100) if classifying else None,
+    )
+
+
+def _function_of(module: nn.Module) -> Callable[..., Tensor] | None:
+    """Return the function that a loss module calls; None where a hook or another ``forward`` may change the result."""
+    kind = type(module)
+    if module._forward_hooks or module._forward_pre_hooks or kind.__call__ is not nn.Module.__call__:
+        return None
+    for function, modules in _FUNCTIONS.items():
+        if any(isinstance(module, known) and kind.forward is known.forward for known in modules):
+            return function if "forward" not in vars(module) else None
+    return None
+
+
+def _options_of(function: Any) -> list[str]:
+    """Return the options of a loss that are understood."""
+    if not inspect.isfunction(function) or function not in _FUNCTIONS:
+        return []
+    left_out = {"input", "target", "size_average", "reduce"} | ({"weight"} if function in _WEIGHTED_MEANS else set())
+    return [name for name in inspect.signature(function).parameters if name not in left_out]

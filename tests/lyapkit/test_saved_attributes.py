@@ -1,0 +1,207 @@
+"""What files can hold, and the words for what they cannot."""
+
+import datetime
+import enum
+import math
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+import lyapkit
+import sample_results
+
+RESULTS = {"Dataset": sample_results.annihilating(), "DataTree": sample_results.tree()}
+
+
+def annihilating() -> xr.Dataset:
+    return RESULTS["Dataset"].copy(deep=True)
+
+
+def tree() -> xr.DataTree:
+    return RESULTS["DataTree"].copy(deep=True)
+
+
+Colour = enum.Enum("Colour", "red")
+
+REFUSED = {
+    "True": (True, "is True (bool)", "write int(value)"),
+    "NumPy's True": (np.True_, "(bool", "write int(value)"),
+    "None": (None, "is None (NoneType)", "leave it out"),
+    "a dictionary": ({"lr": 0.1}, "is {'lr': 0.1} (dict)", "write json.dumps(value)"),
+    "a path": (Path("run"), "(PosixPath)", "write str(path)"),
+    "a set": ({1}, "is {1} (set)", "write sorted(value)"),
+    "a time": (datetime.datetime(2026, 1, 2), "(datetime)", "write value.isoformat()"),
+    "a day": (datetime.date(2026, 1, 2), "(date)", "write value.isoformat()"),
+    "a duration": (datetime.timedelta(1), "(timedelta)", "write value.total_seconds()"),
+    "NumPy's time": (np.datetime64("2026"), "(datetime64)", "write str(value)"),
+    "a tensor": (torch.ones(2), "is tensor([1., 1.]) (Tensor)", "write value.tolist()"),
+    "a number as a tensor": (torch.tensor(1.0, requires_grad=True), "(Tensor)", "write value.tolist()"),
+    "a device": (torch.device("cpu"), "(device)", "write str(value)"),
+    "a type": (torch.float32, "is torch.float32 (dtype)", "write str(value)"),
+    "a function": (math.exp, "(builtin_function_or_method)", "write str(value)"),
+    "a choice": (Colour.red, "(Colour)", "write its .name"),
+    "a fraction": (Fraction(1, 2), "(Fraction)", "write float(value)"),
+    "a huge number": (2**70, "(int)", "write float(value)"),
+    "an array of results": (xr.DataArray([1.0]), "(DataArray)", "make it a variable"),
+    "truth values": ([True, False], "(list)", "write [int(part) for part in value]"),
+    "a truth value among numbers": ([1, True], "(list)", "write [int(part) for part in value]"),
+    "an array of truth values": (np.array([True]), "(ndarray)", "write value.astype(int)"),
+    "a mixture": ([1, "a"], "(list)", "write [str(part) for part in value]"),
+    "nothing in a list": ([None], "(list)", "write [str(part) for part in value]"),
+    "rows of unequal length": ([[1], [1, 2]], "(list)", "json.dumps(value)"),
+    "an array of objects": (np.array([None]), "(ndarray)", "write [str(part)"),
+    "a null character": ("a\0b", "(str)", "take the null characters out"),
+    "a long value": ({"a": "b" * 500}, "... (dict)", "json.dumps"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("where", ["result", "variable", "coordinate", "node", "variable of a node", "root"])
+def test_attributes_that_netcdf_cannot_hold_are_named(tmp_path, name: str, where: str) -> None:
+    value, described, remedy = REFUSED[name]
+    result = xr.DataTree.from_dict({"before/spectrum": annihilating()}) if "node" in where else annihilating()
+    if where == "root":
+        result = xr.DataTree.from_dict({"spectrum": annihilating()})
+    place = {
+        "result": (lambda: result.attrs, ""),
+        "root": (lambda: result.attrs, ""),
+        "variable": (lambda: result["lyapunov_exponent"].attrs, " of the variable 'lyapunov_exponent'"),
+        "coordinate": (lambda: result["unit"].attrs, " of the variable 'unit'"),
+        "node": (lambda: result["before/spectrum"].attrs, " of the node '/before/spectrum'"),
+        "variable of a node": (
+            lambda: result["before/spectrum"]["step"].attrs,
+            " of the variable 'step' of the node '/before/spectrum'",
+        ),
+    }
+    attributes, words = place[where]
+    attributes()["note"] = value
+    with pytest.raises(TypeError) as caught:
+        lyapkit.save(result, tmp_path / "x.nc")
+    message = str(caught.value)
+    assert message.startswith(f"the attribute 'note'{words}")
+    assert described in message
+    assert remedy in message
+    assert len(message) < 300
+    assert list(tmp_path.iterdir()) == []
+
+
+HELD = {
+    "a number": (3, 3),
+    "a text": ("λ", "λ"),
+    "nothing": ("", ""),
+    "a text of NumPy": (np.str_("a"), "a"),
+    "a version": (torch.__version__, str(torch.__version__)),
+    "numbers": ([1, 2], [1, 2]),
+    "rows": ([[1.5, 2], [3, 4]], [[1.5, 2], [3, 4]]),
+    "texts": (["a", "b"], ["a", "b"]),
+    "a tuple of texts": (("a", "b"), ["a", "b"]),
+    "an array of texts": (np.array(["a", "bc"]), ["a", "bc"]),
+    "a size": (torch.Size([2, 3]), [2, 3]),
+    "a complex number": (2j, 2j),
+    "single precision": (np.float32(0.1), np.float32(0.1)),
+    "a large number": (2**63, 2**63),
+}
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_attributes_that_netcdf_holds_come_back(tmp_path, name: str) -> None:
+    value, expected = HELD[name]
+    result = annihilating().assign_attrs(note=value)
+    result["unit"].attrs["note"] = result["lyapunov_exponent"].attrs["note"] = value
+    before = result.copy(deep=True)
+    loaded = lyapkit.load(lyapkit.save(result, tmp_path / "x.nc"))
+    for part in (loaded, loaded["unit"], loaded["lyapunov_exponent"]):
+        assert np.asarray(part.attrs["note"]).tolist() == expected
+    assert type(result.attrs["note"]) is type(before.attrs["note"])  # the result itself is left alone
+    assert type(result["unit"].attrs["note"]) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda ds: ds.assign_attrs({3: "a"}), ValueError, "the name of the attribute 3 must be a text"),
+        (lambda ds: ds.assign_attrs({"": "a"}), ValueError, "the name of the attribute '' must be a text, not empty"),
+        (
+            lambda ds: ds.rename(lyapunov_exponent="a/b"),
+            ValueError,
+            "the name of the variable 'a/b' must be .* without slashes",
+        ),
+        (
+            lambda ds: ds.assign_coords(seed=Path("a")),
+            TypeError,
+            r"the variable 'seed' holds PosixPath.* write str\(path",
+        ),
+        (lambda ds: ds.assign_coords(seed=None), TypeError, "the variable 'seed' holds None"),
+        (
+            lambda ds: ds.stack(pair=("trajectory", "exponent")),
+            TypeError,
+            r"the variable 'pair' holds \(0, 1\).* split it with \.reset_index\('pair'\)",
+        ),
+    ],
+    ids=["a number", "empty", "slash", "a path", "None", "pairs"],
+)
+def test_names_and_variables_that_netcdf_cannot_hold_are_named(tmp_path, change, error, message: str) -> None:
+    with pytest.raises(error, match=message):
+        lyapkit.save(change(annihilating()), tmp_path / "x.nc")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_remedy_for_pairs_works(tmp_path) -> None:
+    pairs = annihilating().stack(pair=("trajectory", "exponent")).reset_index("pair")
+    loaded = lyapkit.load(lyapkit.save(pairs, tmp_path / "x.nc"))
+    assert loaded["lyapunov_exponent"].values.tolist() == pairs["lyapunov_exponent"].values.tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "better"),
+    [
+        ("x.csv", "x.nc"), ("x.h5", "x.nc"), ("x.nc4", "x.nc"), ("x", "x.nc"), ("run_0.5", "run_0.5.nc"),
+        ("x.nc.gz", "x.nc"), ("x.CSV", "x.nc"), ("x.zarr", "x.nc"), (".nc", ".nc.nc"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("make", [annihilating, tree])
+def test_only_names_that_end_in_nc_are_written(tmp_path, name: str, better: str, make) -> None:
+    with pytest.raises(ValueError, match=r"names that end in \.nc") as caught:
+        lyapkit.save(make(), tmp_path / name)
+    assert f'got "{name}"; write "{better}"' in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+    assert lyapkit.save(annihilating(), tmp_path / "x.NC").is_file()
+
+
+@pytest.mark.parametrize("make", [annihilating, tree])
+def test_the_recipe_for_a_table_works(tmp_path, monkeypatch, make) -> None:
+    result = make()
+    with pytest.raises(ValueError, match="For a table") as caught:
+        lyapkit.save(result, tmp_path / "x.csv")
+    recipe = str(caught.value).partition("choose a variable: ")[2].removesuffix(".")
+    monkeypatch.chdir(tmp_path)
+    eval(recipe, {"result": result})
+    rows = (tmp_path / "x.csv").read_text().splitlines()
+    exponents = (result if isinstance(result, xr.Dataset) else result["lyapunov_spectrum"])["lyapunov_exponent"]
+    assert rows[0] == "trajectory,exponent,lyapunov_exponent"
+    assert [float(row.split(",")[2]) for row in rows[1:]] == exponents.values.ravel().tolist()
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda folder: lyapkit.save(annihilating(), None), TypeError, "path must be the name of a file, got NoneType"),
+        (lambda folder: lyapkit.save(str(folder), annihilating()), TypeError, "the result comes first"),
+        (lambda folder: lyapkit.save({"a": annihilating()}, "x.nc"), TypeError, "xarray.DataTree.from_dict"),
+        (lambda folder: lyapkit.save(annihilating().lyapunov_exponent, "x.nc"), TypeError, "pass the whole result"),
+        (lambda folder: lyapkit.load(3), TypeError, "path must be the name of a file, got int"),
+        (lambda folder: lyapkit.load(["a.nc"]), TypeError, "got list; give them one by one"),
+        (lambda folder: lyapkit.load(folder / "y.csv"), ValueError, r"load reads the \.nc files that save writes"),
+        (lambda folder: lyapkit.load(folder / "z"), FileNotFoundError, r"no result file .*z; there is .*z\.nc\.$"),
+    ],
+    ids=["no name", "swapped", "a dictionary", "a variable", "a number", "a list", "a table", "without suffix"],
+)
+def test_other_mistakes_are_named(tmp_path, call, error, message: str) -> None:
+    (tmp_path / "y.csv").write_text("a,b\n")
+    (tmp_path / "z.nc").write_text("")
+    with pytest.raises(error, match=message):
+        call(tmp_path)

@@ -49,9 +49,8 @@ def growth_rate(log_norm: Tensor, window: tuple[int, int] | None = None) -> Grow
 
     Returns:
         The line; its error is that of `line_error`. A gradient that is zero at all steps of the window but one has the
-        rate -inf and
-        the error NaN. From one or two steps no error can be told: it is inf, and so is nothing known of the rate in a
-        window of one step, which is reported as 0.
+        rate -inf and the error NaN. From two steps no error can be told: it is inf, as it is in a window of one step,
+        where nothing is known of the rate, which is reported as 0.
     """
     total = log_norm.shape[-1]
     start, stop = (0, total) if window is None else window

@@ -125,9 +125,10 @@ def decompose_sound(
     diagonal = r.diagonal(dim1=-2, dim2=-1).abs()
     relative = diagonal / r.square().sum(dim=-2).sqrt()  # (B, k): how much of a column the others leave
     limits = torch.finfo(frame.dtype)
-    smallest = limits.tiny**0.5 / limits.eps if floor is None else floor
-    sound = (relative > suspicion(frame.dtype, frame.shape[-2])) & (diagonal > smallest)
+    sound = (relative > suspicion(frame.dtype, frame.shape[-2])) & (diagonal > limits.tiny**0.5 / limits.eps)
     sound &= diagonal < limits.max**0.5 * limits.eps  # squares neither under- nor overflow
+    if floor is not None:
+        sound &= diagonal > floor
     if not bool(sound.all()):  # a NaN is not greater than anything
         return None
     log_growth = diagonal.double().log()

@@ -95,7 +95,7 @@ def lyapunov_exponents(
         TypeError: an argument is of the wrong kind (integer inputs, both or neither of inputs and steps).
         ValueError: an argument is out of range, shapes or dtypes disagree, or the map cannot be differentiated.
         FloatingPointError: the trajectory or the frame overflows, or a direction is annihilated, whose exponent is
-    -inf and has no derivative; the message names step and trajectory.
+            -inf and has no derivative; the message names step and trajectory.
 
     Example:
         >>> import lyapkit, torch

@@ -185,7 +185,7 @@ class _Collected:
         self.unresolved = torch.zeros_like(self.order, dtype=torch.bool)
         self.fastest = torch.full((batch, 1), -math.inf, dtype=torch.float64, device=frame.device)
         self._resolution = math.log(suspicion(frame.dtype, size))
-        self._smallest, self._largest = limits.tiny**0.5 / limits.eps, limits.max
+        self._largest = limits.max
         self._floors: dict[int, Tensor] = {}
         self.margin = torch.ones(frame.shape[0], dtype=torch.float64, device=frame.device)
         self.condition = self.margin
@@ -199,7 +199,7 @@ class _Collected:
         """What |R_ii| over so many steps has to exceed in order not to be suspect, shape (B, 1)."""
         if steps not in self._floors:
             log_floor = steps * self.fastest + self._resolution
-            self._floors[steps] = log_floor.exp().clamp(self._smallest, self._largest)
+            self._floors[steps] = log_floor.exp().clamp(max=self._largest)
         return self._floors[steps]
 
     def _see(self, steps: int, part: Decomposition) -> None:

@@ -25,6 +25,9 @@ from scipy.sparse.csgraph import connected_components, maximum_bipartite_matchin
 EPS = float(np.finfo(np.float64).eps)
 """Of the arithmetic here. Entries of a matrix may be rounded more coarsely."""
 
+BALANCING = 3
+"""Rounds in which rows and columns are scaled by turns; the first one does nearly all."""
+
 Array = NDArray[np.float64]
 
 
@@ -132,7 +135,59 @@ def eliminated(jacobian: Array, eps: float = EPS) -> tuple[Elimination, float]:
     if largest == 0:
         return eliminate(jacobian, jacobian), 0.0
     scaled = jacobian / largest
-    return eliminate(scaled, 4 * len(scaled) * eps * np.abs(scaled)), float(np.log(largest))
+    return eliminate(scaled, rounding(scaled, eps)), float(np.log(largest))
+
+
+def rounding(jacobian: Array, eps: float = EPS) -> Array:
+    r"""Return bounds of the rounding errors of a Jacobian's entries, 4 N eps times a size, shape (N, N).
+
+    An entry by itself, as on the diagonal of a triangular matrix, has the error of its own size. Entries of one
+    diagonal block of the block triangular form are sums of products as a rule, so that a small one may be what large
+    terms have left. Their size is that of the block there, r_i c_j, the scales of its rows and columns:
+
+    .. math:: r_i = \max_j |J_{ij}| / c_j, \quad c_j = \max_i |J_{ij}| / r_i.
+
+    Zeros are exact.
+
+    Args:
+        jacobian: Shape (N, N), finite.
+        eps: Of the type that its entries were rounded to.
+    """
+    magnitude = np.abs(jacobian)
+    rows, block, _ = diagonal_blocks(jacobian)
+    size = magnitude.copy()
+    for label in np.flatnonzero(np.bincount(block) > 1):
+        inside = np.flatnonzero(block == label)
+        place = np.ix_(rows[inside], inside)
+        part = magnitude[place]
+        row, column = np.ones((len(part), 1)), np.ones(len(part))
+        for _ in range(BALANCING):
+            row = _nonzero((part / column).max(axis=1, keepdims=True))
+            column = _nonzero((part / row).max(axis=0))
+        size[place] = np.maximum(part, np.where(part == 0, 0.0, row * column))
+    return 4 * len(jacobian) * eps * size
+
+
+def _nonzero(scale: Array) -> Array:
+    return np.where(scale == 0, 1.0, scale)
+
+
+def diagonal_blocks(jacobian: Array) -> tuple[NDArray[np.intp], NDArray[np.intp], bool]:
+    """Return rows and blocks of the block triangular form, and whether there is one without a zero on its diagonal.
+
+    Args:
+        jacobian: Shape (N, N).
+
+    Returns:
+        The row that comes to the place of each column, the number of the diagonal block that each column belongs to,
+        both of shape (N,), and false where zeros alone make every choice of rows singular.
+    """
+    nonzero = csr_matrix(jacobian != 0)
+    rows = maximum_bipartite_matching(nonzero, perm_type="row").astype(np.intp)  # for each column a row, or -1
+    complete = bool((rows >= 0).all())
+    rows[rows < 0] = np.setdiff1d(np.arange(len(rows)), rows)
+    _, block = connected_components(csr_matrix(jacobian[rows] != 0), connection="strong")
+    return rows, block.astype(np.intp), complete
 
 
 def log_determinant(jacobian: Array, eps: float = EPS) -> float:
@@ -145,16 +200,14 @@ def log_determinant(jacobian: Array, eps: float = EPS) -> float:
         jacobian: Shape (N, N), finite.
         eps: Of the type that its entries were rounded to.
     """
-    nonzero = csr_matrix(jacobian != 0)
-    rows = maximum_bipartite_matching(nonzero, perm_type="row")  # for each column a row, or -1
-    if (rows < 0).any():
+    rows, block, complete = diagonal_blocks(jacobian)
+    if not complete:
         return -np.inf
     matched = jacobian[rows]
-    count, block = connected_components(csr_matrix(matched != 0), connection="strong")
-    if count == len(matched):
+    if block.max() == len(matched) - 1:
         return float(np.log(np.abs(np.diagonal(matched))).sum())
     total = 0.0
-    for label in range(count):
+    for label in range(block.max() + 1):
         inside = np.flatnonzero(block == label)
         part, log_largest = eliminated(matched[np.ix_(inside, inside)], eps)
         if len(part.columns) < len(inside):

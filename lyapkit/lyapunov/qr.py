@@ -22,6 +22,7 @@ from lyapkit.drive import Drive, Stretch
 from lyapkit.lyapunov.carrying import Carry, carried_stretches, jacobian_of, step_bytes
 from lyapkit.lyapunov.decomposition import Decomposition, Refill, behind, decompose, decompose_sound, settle, suspicion
 from lyapkit.lyapunov.interval import IntervalRule, replayable_steps
+from lyapkit.lyapunov.steadiness import Repetition
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents import TangentStrategy
 
@@ -134,6 +135,7 @@ def qr_growth(
     resting: Tensor | None = None
     counted = done = 0
     state = drive.state
+    repetition: Repetition | None = None
     for stretch, carry in carried_stretches(map, drive, tangents, frame.shape[-1], frame.dtype):
         state = stretch.after
         last = stretch.start + stretch.states.shape[0]
@@ -142,6 +144,8 @@ def qr_growth(
             if done < drive.transient:
                 steps = min(steps, drive.transient - done)
             begin = done - stretch.start
+            if repetition is None and done == drive.transient:
+                repetition = Repetition(frame, collected.order, drive.steps - drive.transient)
             frame = carry(frame, begin, begin + steps)
             if counted + steps <= replayable:
                 pushes += [(carry, index, stretch) for index in range(begin, begin + steps)]
@@ -152,15 +156,25 @@ def qr_growth(
                 if order is not None:
                     frame, opening = _gather(frame, order.unsqueeze(-2)), _gather(opening, order.unsqueeze(-2))
                     collected.move(order)
+                    if repetition is not None:
+                        repetition.move(order)
                 part = decompose_sound(frame, collected.certify_next, collected.bound, collected.floor(counted))
                 if part is None:
                     part = _again(map, drive, frame, opening, pushes, (counted, done), collected, refill)
                 rule.update(counted, collected.worst_condition(counted, part))
                 collected.add(counted, part, done > drive.transient)
+                if repetition is not None:
+                    repetition.follow([partial(_pushed, *push[:2]) for push in pushes], part)
                 opening = frame = part.q
                 resting = part.resting
                 pushes, counted = [], 0
+    if repetition is not None:
+        collected.unresolved = collected.unresolved | repetition.differs()
     return collected.growth(state, frame)
+
+
+def _pushed(carry: Carry, step: int, frame: Tensor) -> Tensor:
+    return carry(frame, step, step + 1)
 
 
 class _Collected:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lyapkit.lyapunov.elimination import log_determinant
-from lyapkit.lyapunov.one_step import grow
+from lyapkit.lyapunov.one_step import Effort, grow
 from lyapkit.lyapunov.orthonormal import orthonormalise
 
 AGREEMENT = 1e-6
@@ -41,6 +41,7 @@ class Decomposition:
         finite: whether the frame was finite, shape (B,).
         lost: whether it was not, or a column was annihilated or had left the range in which numbers keep their digits.
         suspect: Columns of which so little is left that it may be rounding noise, shape (B, k).
+        noise: Columns of which nothing else is left, by the rule of `annihilated`, shape (B, k).
         unresolved: Directions of which float64 cannot tell how much is left, shape (B, k); None where there are none.
         order: Column of F that each column of Q continues, or replaces where it was annihilated, shape (B, k): those
             that survive come first. None where all are where they were.
@@ -55,6 +56,7 @@ class Decomposition:
     finite: Tensor
     lost: Tensor
     suspect: Tensor
+    noise: Tensor
     unresolved: Tensor | None = None
     order: Tensor | None = None
     resting: Tensor | None = None
@@ -139,7 +141,7 @@ def decompose_sound(
         condition = _condition(r / size, nothing.unsqueeze(-1))
         volume_error = _volume_error((frame / size).double(), log_growth - size.squeeze(-2).double().log())
     bound, none = 1 / relative.amin(dim=-1).double(), torch.zeros_like(diagonal, dtype=torch.bool)
-    return Decomposition(q, log_growth, bound, condition, volume_error, ~nothing, nothing, none)
+    return Decomposition(q, log_growth, bound, condition, volume_error, ~nothing, nothing, none, none)
 
 
 def decompose(frame: Tensor, floor: Tensor | None = None) -> Decomposition:
@@ -173,64 +175,69 @@ def decompose(frame: Tensor, floor: Tensor | None = None) -> Decomposition:
         finite,
         ~finite | (gone | small).any(dim=-1),
         suspect,
+        gone,
     )
 
 
-def settle(part: Decomposition, frame: Tensor, jacobian: Callable[[], Tensor], refill: Refill) -> Decomposition:
+def settle(
+    part: Decomposition, frame: Tensor, jacobian: Callable[[], Tensor], refill: Refill, effort: Effort
+) -> Decomposition:
     """Decide of each suspect direction of a single step: annihilated, or how small, or not to be told.
 
     That a direction is annihilated is certain where no more directions survive than J has rows, or columns, that are
-    not zero. Everything else is decided by `lyapkit.lyapunov.one_step.grow`. Directions that are annihilated are
-    replaced at random, orthogonal to those that survive, and come behind them from then on: so they never take a part
-    of the growth of one that goes back further.
+    not zero. Everything else is decided by `lyapkit.lyapunov.one_step.grow`, as long as the effort lasts; then by
+    |R_ii| <= N eps |column|, which does not count as resolved. Directions that are annihilated are replaced at random,
+    orthogonal to those that survive, and come behind them from then on: so they never take a part of the growth of one
+    that goes back further.
 
     One case keeps to the textbook: columns of a full frame that are exactly zero, as those of coordinates that the next
     state does not read at all when the frame starts with the identity. QR leaves their coordinate axes where they are,
-    and so measures the others without these coordinates. They rest in place, and come behind the others when they grow
-    again (`behind`).
+    and so measures the others without these coordinates. Moved behind, they would add those coordinates to the lengths
+    of the others once, at that step: an LSTM without recurrent weights would no longer have the logarithms of its
+    forget gates as exponents, but those and a remainder that fades as 1/T. They rest in place, and come behind the
+    others when they grow again (`behind`).
 
     Args:
         part: The decomposition of J F.
         frame: F, orthonormal, shape (B, N, k).
         jacobian: Returns J, shape (B, N, N).
         refill: Where random numbers come from.
+        effort: What the run may still spend on this.
     """
     doubted = part.suspect.any(dim=-1) & part.finite  # (B,)
     if not bool(doubted.any()):
         return part
-    k = frame.shape[-1]
+    full, k = frame.shape[-1] == frame.shape[-2], frame.shape[-1]
     jacobians = jacobian()
     nonzero = jacobians != 0
     rank = torch.minimum(nonzero.any(dim=-1).sum(dim=-1), nonzero.any(dim=-2).sum(dim=-1))  # (B,), at most
     kept = k - part.suspect.sum(dim=-1)
     last = part.suspect.to(torch.int8).diff(dim=-1).ge(0).all(dim=-1)  # the suspects come last
     zero = torch.isneginf(part.log_growth)
-    textbook = doubted & (part.suspect == zero).all(dim=-1) & (kept == rank) & (kept > 0) & (k == frame.shape[-2])
+    textbook = doubted & (part.suspect == zero).all(dim=-1) & (kept == rank) & (kept > 0) & full
     resting = zero & (textbook & ~last).unsqueeze(-1)
     gone = part.suspect & (doubted & ~(textbook & ~last)).unsqueeze(-1)
-    q, log_growth = part.q.clone(), part.log_growth.clone()
+    log_growth = part.log_growth.masked_fill(gone, -torch.inf)
+    q = part.q.clone()
     order = torch.arange(k, device=q.device).repeat(len(q), 1)
     unresolved = torch.zeros_like(gone)
     for index in (doubted & ~((last & (kept >= rank)) | textbook)).nonzero().flatten().tolist():
-        suspect, eps = part.suspect[index].cpu().numpy(), torch.finfo(frame.dtype).eps
-        if k == frame.shape[-2] and _accounts_for(log_growth[index], jacobians[index]):
-            gone[index] = False
-            continue
-        found = grow(_array(jacobians[index]), _array(frame[index]), suspect, eps)
-        gone[index] = False
-        if (
-            np.allclose(found.log_growth, _array(log_growth[index]), rtol=0, atol=AGREEMENT)
-            and not found.unresolved.any()
-        ):
-            continue  # the columns that were found first keep zeros, and tiny entries, better
-        survives = np.isfinite(found.log_growth)
-        count = int(survives.sum())
-        q[index, :, :count] = torch.from_numpy(found.frame).to(q)
-        log_growth[index] = torch.from_numpy(found.log_growth).to(log_growth)
-        unresolved[index] = torch.from_numpy(found.unresolved).to(gone)
-        order[index] = torch.from_numpy(np.argsort(~survives, kind="stable")).to(order)
-        gone[index] = torch.arange(k, device=gone.device) >= count  # of Q
-    log_growth = torch.where(gone.gather(-1, order.argsort(dim=-1)), -torch.inf, log_growth)
+        if not effort.allows_elimination(len(jacobians[index])):
+            found = part.log_growth[index].masked_fill(part.noise[index], -torch.inf)
+            doubt, survivors = part.suspect[index], q[index][:, torch.isfinite(found)]
+        elif full and _accounts_for(part.log_growth[index], jacobians[index]):
+            found, doubt, survivors = part.log_growth[index], unresolved[index], q[index]
+        else:
+            suspect, eps = part.suspect[index].cpu().numpy(), torch.finfo(frame.dtype).eps
+            grown = grow(_array(jacobians[index]), _array(frame[index]), suspect, effort, eps)
+            found, doubt = torch.from_numpy(grown.log_growth).to(log_growth), torch.from_numpy(grown.unresolved).to(gone)
+            survivors = torch.from_numpy(grown.frame).to(q)
+            if bool(torch.isfinite(found).all()) and torch.allclose(found, part.log_growth[index], 0, AGREEMENT):
+                survivors = q[index]  # which keeps zeros, and tiny entries, better
+        log_growth[index], unresolved[index] = found, doubt
+        q[index, :, : survivors.shape[-1]] = survivors
+        order[index] = torch.isneginf(found).to(torch.int8).argsort(stable=True)
+        gone[index] = torch.arange(k, device=q.device) >= survivors.shape[-1]  # of Q
     lost = (gone | resting).any(dim=-1)
     if bool(gone.any()):
         columns = torch.where(gone.unsqueeze(-2), refill(q), q)

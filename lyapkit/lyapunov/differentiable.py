@@ -23,6 +23,7 @@ from lyapkit.lyapunov.decomposition import (
     settle,
     suspicion,
 )
+from lyapkit.lyapunov.one_step import Effort
 from lyapkit.lyapunov.qr import initial_frame
 from lyapkit.named_arguments import named_arguments
 from lyapkit.randomness import make_generator
@@ -208,6 +209,7 @@ class _Opening:
 
     def __init__(self, frame: Tensor) -> None:
         self._fastest = torch.full_like(frame[:, :1, 0], -math.inf)  # (B, 1), log growth per step
+        self._effort = Effort()
         self.follow(frame)
 
     def follow(self, frame: Tensor) -> None:
@@ -232,7 +234,7 @@ class _Opening:
                 frame = push(map, state, None if input is None else input.detach(), frame).to(pushed.dtype)
             return frame
 
-        return settle(decompose(pushed, floor), self._frame, jacobian, refill)
+        return settle(decompose(pushed, floor), self._frame, jacobian, refill, self._effort)
 
 
 def _reattach(map: RecurrentMap, drive: Drive, inputs: Any, initial_state: Any, detach_state: bool) -> Drive:

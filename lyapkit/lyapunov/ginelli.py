@@ -36,6 +36,7 @@ from lyapkit.lyapunov.decomposition import (
     settle,
     suspicion,
 )
+from lyapkit.lyapunov.one_step import Effort
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents import TangentStrategy
 
@@ -174,7 +175,7 @@ def _settled_frame(
     state = drive.state
     gaussian = torch.randn(2, *state.shape, k, generator=generator, dtype=torch.float64)
     both: Tensor = torch.linalg.qr(gaussian).Q.to(state.device)  # (2, B, N, k)
-    refill = random_refill(refill_seed(generator))
+    refill, effort = random_refill(refill_seed(generator)), Effort()
     if drive.transient:
         part = drive.part(0, drive.transient, state)
         for push, stretch, step in pushed_frames(map, part, tangents, 2 * k, both.dtype):
@@ -182,7 +183,7 @@ def _settled_frame(
             pushed = torch.stack((pushed[..., :k], pushed[..., k:]))
             q, r = _decompose(pushed, part.offset + step + 1)
             if bool(_suspect(pushed, r).any()):
-                q = _refilled(push, pushed, both, refill)
+                q = _refilled(push, pushed, both, refill, effort)
             both = q
             state = stretch.after
             on_step()
@@ -193,12 +194,13 @@ def _frames(
     map: RecurrentMap, drive: Drive, tangents: TangentStrategy, frame: Tensor
 ) -> Iterator[tuple[Callable[[Tensor], Tensor], Tensor, Tensor, Stretch]]:
     """For each step of the drive: what carries vectors over it, Q_n, R_n, and where it is."""
+    effort = Effort()
     for push, stretch, index in pushed_frames(map, drive, tangents, frame.shape[-1], frame.dtype):
         pushed = push(frame)
         step = drive.offset + index + 1
         q, r = _decompose(pushed, step)
         if bool(_suspect(pushed, r).any()):
-            settled = settle(decompose(pushed), frame, partial(_jacobian, push, frame), torch.zeros_like)
+            settled = settle(decompose(pushed), frame, partial(_jacobian, push, frame), torch.zeros_like, effort)
             _refuse_annihilation(settled, pushed, r, step)
         frame = q
         yield push, frame, r, stretch
@@ -229,7 +231,7 @@ def _jacobian(push: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:
     return torch.cat([push(part.repeat(batch, 1, 1)) for part in identity.split(k, dim=-1)], dim=-1)[..., :size]
 
 
-def _refilled(push: Callable[[Tensor], Tensor], pushed: Tensor, before: Tensor, refill: Refill) -> Tensor:
+def _refilled(push: Callable[[Tensor], Tensor], pushed: Tensor, before: Tensor, refill: Refill, effort: Effort) -> Tensor:
     """Return frames in which annihilated columns are replaced at random, (2, B, N, k)."""
     flat = before.flatten(end_dim=1)
     wide = torch.cat((before[0], before[1]), dim=-1)  # as push takes them
@@ -237,7 +239,7 @@ def _refilled(push: Callable[[Tensor], Tensor], pushed: Tensor, before: Tensor, 
     def jacobian() -> Tensor:
         return _jacobian(push, wide).repeat(2, 1, 1)
 
-    return settle(decompose(pushed.flatten(end_dim=1)), flat, jacobian, refill).q.reshape(before.shape)
+    return settle(decompose(pushed.flatten(end_dim=1)), flat, jacobian, refill, effort).q.reshape(before.shape)
 
 
 def _refuse_annihilation(settled: Decomposition, frame: Tensor, r: Tensor, step: int) -> None:

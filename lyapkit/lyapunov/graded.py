@@ -9,7 +9,7 @@ largest, which a contracting network reaches within a few dozen steps.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from scipy.linalg.lapack import dgejsv
 from torch import Tensor
 
 from lyapkit.lyapunov.decomposition import suspicion
-from lyapkit.lyapunov.one_step import grow_product
+from lyapkit.lyapunov.one_step import Effort, grow_product
 
 NARROW = 8.0
 """Range of log D below which a plain SVD is used: it loses at most eps exp(8), about 7e-13 relative."""
@@ -35,11 +35,13 @@ class GradedProduct:
         u: orthonormal, shape (B, N, N).
         log_scale: descending up to the sorting of the last step, -inf where the product is singular; (B, N).
         t: well conditioned, shape (B, N, N).
+        effort: What the run may still spend on steps in doubt.
     """
 
     u: Tensor
     log_scale: Tensor
     t: Tensor
+    effort: Effort = field(default_factory=Effort)
 
     @classmethod
     def identity(cls, batch: int, size: int, device: torch.device) -> GradedProduct:
@@ -76,7 +78,7 @@ class GradedProduct:
         mixing = torch.where(gone.unsqueeze(-1), torch.zeros_like(r), r.triu() * ratio / safe.unsqueeze(-1))
         mixing = mixing + torch.diag_embed(gone.double())  # a direction that is gone keeps a well-conditioned row
         log_scale = torch.where(gone, torch.full_like(scale, -torch.inf), scale + safe.log())
-        result = GradedProduct(q, log_scale, mixing @ t)
+        result = GradedProduct(q, log_scale, mixing @ t, self.effort)
         return self._settled(result, push, doubted) if bool(doubted.any()) else result
 
     def _settled(self, found: GradedProduct, push: Callable[[Tensor], Tensor], doubted: Tensor) -> GradedProduct:
@@ -86,7 +88,7 @@ class GradedProduct:
         for index in (doubted & torch.isfinite(jacobians).all(dim=-1).all(dim=-1)).nonzero().flatten().tolist():
             alive = torch.isfinite(self.log_scale[index])
             arrays = (jacobians[index], self.u[index][:, alive], self.log_scale[index][alive])
-            grown = grow_product(*(array.cpu().numpy() for array in arrays))
+            grown = grow_product(*(array.cpu().numpy() for array in arrays), self.effort)
             count = len(grown.log_scale)
             kept = torch.from_numpy(grown.frame).to(u)
             outside = torch.eye(len(u[index])).to(u) - kept @ kept.mT
@@ -95,7 +97,7 @@ class GradedProduct:
             log_scale[index] = -torch.inf
             log_scale[index, :count] = torch.from_numpy(grown.log_scale).to(u)
             t[index, :count] = torch.from_numpy(grown.mixing).to(u) @ self.t[index][alive]
-        return GradedProduct(u, log_scale, t)
+        return GradedProduct(u, log_scale, t, self.effort)
 
     def log_singular_values(self) -> Tensor:
         """Log of the singular values of V, descending, shape (B, N); -inf for those that are zero."""

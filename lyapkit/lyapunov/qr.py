@@ -22,6 +22,7 @@ from lyapkit.drive import Drive, Stretch
 from lyapkit.lyapunov.carrying import Carry, carried_stretches, jacobian_of, step_bytes
 from lyapkit.lyapunov.decomposition import Decomposition, Refill, behind, decompose, decompose_sound, settle, suspicion
 from lyapkit.lyapunov.interval import IntervalRule, replayable_steps
+from lyapkit.lyapunov.one_step import Effort
 from lyapkit.lyapunov.steadiness import Repetition
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents import TangentStrategy
@@ -136,6 +137,7 @@ def qr_growth(
     counted = done = 0
     state = drive.state
     repetition: Repetition | None = None
+    effort = Effort()
     for stretch, carry in carried_stretches(map, drive, tangents, frame.shape[-1], frame.dtype):
         state = stretch.after
         last = stretch.start + stretch.states.shape[0]
@@ -146,6 +148,7 @@ def qr_growth(
             begin = done - stretch.start
             if repetition is None and done == drive.transient:
                 repetition = Repetition(frame, collected.order, drive.steps - drive.transient)
+                effort = Effort()  # whatever the transient took
             frame = carry(frame, begin, begin + steps)
             if counted + steps <= replayable:
                 pushes += [(carry, index, stretch) for index in range(begin, begin + steps)]
@@ -160,7 +163,7 @@ def qr_growth(
                         repetition.move(order)
                 part = decompose_sound(frame, collected.certify_next, collected.bound, collected.floor(counted))
                 if part is None:
-                    part = _again(map, drive, frame, opening, pushes, (counted, done), collected, refill)
+                    part = _again(map, drive, frame, opening, pushes, (counted, done), collected, refill, effort)
                 rule.update(counted, collected.worst_condition(counted, part))
                 collected.add(counted, part, done > drive.transient)
                 if repetition is not None:
@@ -296,6 +299,7 @@ def _again(
     at: tuple[int, int],
     collected: _Collected,
     refill: Refill,
+    effort: Effort,
 ) -> Decomposition:
     """A window of ``at[0]`` steps up to ``at[1]``, decomposed at every step, unless nothing is wrong with it."""
     counted, step = at[0], drive.offset + at[1]
@@ -319,7 +323,7 @@ def _again(
                 f"the tangent frame of trajectory {trajectory} is not finite after step {step - counted + index + 1}: "
                 "the map's derivative is not finite there, or too large for the frame's type."
             )
-        part = settle(part, frame, partial(jacobian_of, carry, frame, place), refill)
+        part = settle(part, frame, partial(jacobian_of, carry, frame, place), refill, effort)
         gone = torch.isneginf(part.log_growth).all(dim=-1)
         if drive.kinks is not None and bool(gone.any()):
             input = None if stretch.inputs is None else stretch.inputs[place]

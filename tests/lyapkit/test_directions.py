@@ -13,7 +13,7 @@ from torch import Tensor
 import lyapkit
 from lyapkit import as_map, lyapunov_exponents, lyapunov_spectrum, variational_term
 from lyapkit.lyapunov.elimination import eliminated, log_determinant
-from lyapkit.lyapunov.one_step import grow
+from lyapkit.lyapunov.one_step import Effort, grow
 
 INF = math.inf
 GRADED = [1.0, 0.5, 0.0, -1.0, -5.0, -20.0, -40.0, -60.0]
@@ -84,7 +84,7 @@ def graded_jacobians(size: int) -> dict[str, np.ndarray]:
 def test_what_is_left_of_each_column_is_found_to_rounding(kind: str, size: int, k: int, start: str) -> None:
     jacobian = graded_jacobians(size)[kind]
     frame = np.eye(size) if start == "identity" else np.linalg.qr(numbers(size, size, seed=3).numpy())[0]
-    found = grow(jacobian, frame[:, :k], np.zeros(k, bool))
+    found = grow(jacobian, frame[:, :k], np.zeros(k, bool), Effort())
     np.testing.assert_allclose(found.log_growth, log_r(jacobian, frame[:, :k]), atol=1e-11)
     np.testing.assert_allclose(found.frame.T @ found.frame, np.eye(k), atol=1e-13)
     assert not found.unresolved.any()
@@ -108,7 +108,7 @@ def test_the_rank_is_told_whatever_the_scaling(size: int, rank: int, scaled: boo
         jacobian = np.exp(rng.uniform(-30, 10, size))[:, None] * jacobian * np.exp(rng.uniform(-30, 0, size))
     assert len(eliminated(jacobian)[0].columns) == rank
     assert log_determinant(jacobian) == -INF
-    found = grow(jacobian, np.linalg.qr(rng.standard_normal((size, size)))[0], np.zeros(size, bool))
+    found = grow(jacobian, np.linalg.qr(rng.standard_normal((size, size)))[0], np.zeros(size, bool), Effort())
     assert np.isneginf(found.log_growth[rank:]).all()
     assert np.isfinite(found.log_growth[:rank]).all()
 

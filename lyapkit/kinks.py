@@ -117,10 +117,11 @@ def kinked(map: RecurrentMap, states: Tensor, inputs: Tensor | None) -> Tensor:
     direction = torch.randn(states.shape[1:], generator=generator, dtype=torch.float64).to(states)
     eps = torch.finfo(states.dtype).eps
     room = 1 + states.abs().amax(dim=-1, keepdim=True)
+    direction = direction * torch.where(states == 0, room, states.abs())  # a tiny entry is beside 0, not on it
     here = map.step(states, inputs)
     noise = 4 * eps * (room + here.abs().amax(dim=-1, keepdim=True))
     bends, certain = [], torch.ones_like(here, dtype=torch.bool)
-    for length in (eps**0.5 * room, eps**0.5 / 64 * room):
+    for length in (eps**0.5, eps**0.5 / 64):
         ahead = map.step(states + length * direction, inputs) - here
         behind = here - map.step(states - length * direction, inputs)
         bend = (ahead - behind).abs()

@@ -221,7 +221,8 @@ def settle(
     q = part.q.clone()
     order = torch.arange(k, device=q.device).repeat(len(q), 1)
     unresolved = torch.zeros_like(gone)
-    for index in (doubted & ~((last & (kept >= rank)) | textbook)).nonzero().flatten().tolist():
+    unclear = (doubted & ~((last & (kept >= rank)) | textbook)).nonzero().flatten().tolist()
+    for index in unclear:
         if not effort.allows_elimination(len(jacobians[index])):
             found = part.log_growth[index].masked_fill(part.noise[index], -torch.inf)
             doubt, survivors = part.suspect[index], q[index][:, torch.isfinite(found)]
@@ -239,7 +240,7 @@ def settle(
         order[index] = torch.isneginf(found).to(torch.int8).argsort(stable=True)
         gone[index] = torch.arange(k, device=q.device) >= survivors.shape[-1]  # of Q
     lost = (gone | resting).any(dim=-1)
-    if bool(gone.any()):
+    if bool(gone.any()) and (unclear or not full):  # else Q is complete, as the identity was that it started with
         columns = torch.where(gone.unsqueeze(-2), refill(q), q)
         q = torch.where(gone.any(dim=-1)[:, None, None], torch.linalg.qr(columns).Q, q)
     return replace(
@@ -297,6 +298,8 @@ def column_norms(frame: Tensor) -> Tensor:
 
 
 def _volume_error(columns: Tensor, logs: Tensor) -> Tensor:
+    if bool(torch.isinf(logs).any(dim=-1).all()):
+        return torch.zeros_like(logs[:, 0])
     if columns.shape[-1] == columns.shape[-2]:
         log_volume = torch.linalg.slogdet(columns).logabsdet
     else:
@@ -308,6 +311,8 @@ def _volume_error(columns: Tensor, logs: Tensor) -> Tensor:
 
 def _condition(r: Tensor, gone: Tensor) -> Tensor:
     singular = gone.any(dim=-1)  # (B,)
+    if bool(singular.all()):
+        return torch.full(singular.shape, torch.inf, dtype=torch.float64, device=r.device)
     identity = torch.eye(r.shape[-1], dtype=r.dtype, device=r.device).expand_as(r)
     safe = torch.where(singular[:, None, None], identity, r)
     inverse = torch.linalg.solve_triangular(safe, identity, upper=True)

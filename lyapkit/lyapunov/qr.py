@@ -316,7 +316,7 @@ def _again(
         )
     result: Decomposition | None = None
     for index, (carry, place, stretch) in enumerate(pushes):
-        part = decompose(carry(frame, place, place + 1), collected.floor(1))
+        part = whole if counted == 1 else decompose(carry(frame, place, place + 1), collected.floor(1))
         if not bool(part.finite.all()):
             trajectory = int((~part.finite).nonzero()[0])
             raise FloatingPointError(

@@ -92,7 +92,8 @@ def lyapunov_spectrum(
             `lyapkit.lyapunov.interval` for measurements.
         frame_dtype: type of the frame and its QR; float64 by default, whatever the map computes in.
         dt: duration of a step; exponents are divided by it and their units say so.
-        until: stop as soon as the standard error of the leading exponent is at most this, in the units of the result.
+        until: stop as soon as the standard error of the leading exponent is at most this, in the units of the result,
+            or all exponents are -inf, which no more steps change (``converged`` is 0 then).
             An autonomous map then takes no ``steps``; a driven one stops with its inputs at the latest. The errors are
             looked at after 1,024 counted steps and whenever the run has doubled.
         until_exponents: which standard errors have to reach ``until``, of every trajectory.
@@ -180,7 +181,8 @@ def lyapunov_spectrum(
 
     def reached(growth: Growth) -> bool:
         assert until is not None
-        return bool(errors_reached(growth, until * dt, until_exponents == "leading").all())
+        settled = errors_reached(growth, until * dt, until_exponents == "leading")
+        return bool((settled | torch.isneginf(growth.log_growth).any(dim=0).all(dim=-1)).all())
 
     def grow(strategy: TangentStrategy) -> Growth:
         rule = IntervalRule.automatic(frame_dtype, k) if interval is None else IntervalRule(interval)

@@ -231,7 +231,8 @@ def settle(
         else:
             suspect, eps = part.suspect[index].cpu().numpy(), torch.finfo(frame.dtype).eps
             grown = grow(_array(jacobians[index]), _array(frame[index]), suspect, effort, eps)
-            found, doubt = torch.from_numpy(grown.log_growth).to(log_growth), torch.from_numpy(grown.unresolved).to(gone)
+            found = torch.from_numpy(grown.log_growth).to(log_growth)
+            doubt = torch.from_numpy(grown.unresolved).to(gone)
             survivors = torch.from_numpy(grown.frame).to(q)
             if bool(torch.isfinite(found).all()) and torch.allclose(found, part.log_growth[index], 0, AGREEMENT):
                 survivors = q[index]  # which keeps zeros, and tiny entries, better

@@ -231,7 +231,9 @@ def _jacobian(push: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:
     return torch.cat([push(part.repeat(batch, 1, 1)) for part in identity.split(k, dim=-1)], dim=-1)[..., :size]
 
 
-def _refilled(push: Callable[[Tensor], Tensor], pushed: Tensor, before: Tensor, refill: Refill, effort: Effort) -> Tensor:
+def _refilled(
+    push: Callable[[Tensor], Tensor], pushed: Tensor, before: Tensor, refill: Refill, effort: Effort
+) -> Tensor:
     """Return frames in which annihilated columns are replaced at random, (2, B, N, k)."""
     flat = before.flatten(end_dim=1)
     wide = torch.cat((before[0], before[1]), dim=-1)  # as push takes them

@@ -54,9 +54,7 @@ class Effort:
         return size <= EXACT_SIZE and self.spend(4 * (size / 8) ** 5)
 
 
-def grow(
-    jacobian: Array, frame: Array, suspect: NDArray[np.bool_], effort: Effort, eps: float = EPS
-) -> FrameGrowth:
+def grow(jacobian: Array, frame: Array, suspect: NDArray[np.bool_], effort: Effort, eps: float = EPS) -> FrameGrowth:
     """Carry a frame over one step, and decompose it.
 
     By elimination, which finds each log |R_ii| to rounding where J is a well-conditioned matrix under any scaling of

@@ -160,7 +160,7 @@ def covariant_vectors(
         "derivative_error": derivative_error,
     }
     values = {
-        "covariant_vector": found.vectors.movedim(0, 1),  # (B, L, ...), trajectories first
+        "covariant_vector": found.vectors.movedim(0, 1).contiguous(),  # (B, L, ...), trajectories first
         "angle": splitting_angles(found.coordinates).movedim(0, 1),
         "consecutive_angle": consecutive_angles(found.coordinates).movedim(0, 1),
         "participation_ratio": participation_ratio(found.vectors).movedim(0, 1),

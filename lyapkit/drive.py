@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lyapkit.adapters.closed_loop import ClosedLoop
 from lyapkit.arguments import check_floating, check_integer, refuse_contexts
+from lyapkit.kinks import KinkWatch
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.sequences import FLAT, as_tensor, check_lengths, fill_padding, lies_batch_first, time_first
 from lyapkit.visited import Visited
@@ -29,7 +30,8 @@ class Drive:
         offset: steps done before the first one here, for labels and messages.
         lengths: steps of each trajectory, shape (B,), after which its state and frame stay what they are; None when all
             have T.
-        visited: some of the states that the run goes through.
+        visited: Some of the states that the run goes through.
+        kinks: Looks for kinks of the map along the run.
     """
 
     state: Tensor
@@ -39,12 +41,20 @@ class Drive:
     offset: int = 0
     lengths: Tensor | None = None
     visited: Visited = field(default_factory=Visited, compare=False)
+    kinks: KinkWatch | None = None
 
     def part(self, start: int, length: int, state: Tensor) -> Drive:
         """``length`` steps from ``start`` on, continued from a state; the transient is in the first part only."""
         inputs = None if self.inputs is None else self.inputs[start : start + length]
         return Drive(
-            state, inputs, length, max(0, self.transient - start), self.offset + start, self.lengths, self.visited
+            state,
+            inputs,
+            length,
+            max(0, self.transient - start),
+            self.offset + start,
+            self.lengths,
+            self.visited,
+            self.kinks,
         )
 
     def active(self, step: int) -> Tensor | None:
@@ -68,6 +78,16 @@ class Drive:
             steps = torch.arange(done, done + len(states), device=self.lengths.device)
             active = self.lengths > steps.unsqueeze(-1)
         self.visited.take(states, stretch.inputs, done, active)
+
+    def watch(self, map: RecurrentMap, start: int, states: Tensor, inputs: Tensor | None) -> None:
+        """Look for kinks at some consecutive steps; ``start`` counts from 0, states have shape (L, B, N)."""
+        if self.kinks is not None:
+            self.kinks.see(map, self.offset + start, states, inputs, self.lengths)
+
+    def warn_of_kinks(self) -> None:
+        """Warn if the run rests on a kink of its map."""
+        if self.kinks is not None:
+            self.kinks.warn()
 
     def input_at(self, step: int) -> Tensor | None:
         """s_t of every trajectory, shape (B, M); ``step`` counts from 0."""
@@ -174,7 +194,7 @@ def prepare_drive(
     else:
         state = initial_state.expand(batch, -1)
     state = state.detach().clone(memory_format=torch.contiguous_format)  # forward mode refuses expanded tensors
-    return Drive(state, inputs, steps, transient, 0, lengths)
+    return Drive(state, inputs, steps, transient, 0, lengths, kinks=KinkWatch(transient, steps))
 
 
 def run(map: RecurrentMap, drive: Drive, length: int) -> Iterator[Stretch]:
@@ -202,6 +222,7 @@ def run(map: RecurrentMap, drive: Drive, length: int) -> Iterator[Stretch]:
         refuse_overflow(torch.cat((stretch[1:], state[None])), drive.offset + start)
         found = Stretch(start, stretch, None if drive.inputs is None else drive.inputs[start:stop], state)
         drive.keep_some(found)
+        drive.watch(map, start, stretch, found.inputs)
         yield found
 
 

@@ -161,7 +161,7 @@ def settings():
         dict(matplotlib.rcParams), numpy.geterr(), torch.get_default_dtype(), torch.get_rng_state().tolist(),
         torch.is_grad_enabled(), dict(xarray.get_options()), list(warnings.filters),
     )
-import matplotlib.pyplot, torch.func, scipy.special, scipy.linalg.lapack, tqdm, h5py
+import matplotlib.pyplot, torch.func, scipy.special, scipy.linalg.lapack, scipy.sparse.csgraph, tqdm, h5py
 before = settings()
 import lyapkit
 assert settings() == before

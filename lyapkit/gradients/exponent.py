@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lyapkit.drive import Drive
 from lyapkit.lyapunov.carrying import step_bytes
+from lyapkit.lyapunov.decomposition import Refill, random_refill, refill_seed
 from lyapkit.lyapunov.interval import IntervalRule, replayable_steps
 from lyapkit.lyapunov.qr import initial_frame, qr_growth
 from lyapkit.lyapunov.uncertainty import MeanGrowth
@@ -40,9 +41,10 @@ def leading_exponent(
 
     Returns:
         The exponent and its standard error, as those of `lyapunov_spectrum`, nats per step, shape (B,) each; 0 and inf
-        for a single state.
+        for a single state, -inf and NaN where the vector is annihilated.
     """
     frame = initial_frame(1, map.state_size, 1, generator, drive.state.double())  # for all, as if they were alone
+    seed = refill_seed(generator)
     exponent, error = torch.empty(2, drive.state.shape[0], dtype=torch.float64, device=drive.state.device)
     lengths = drive.last_steps.to(drive.state.device)
     for length in sorted(set(lengths.tolist())):
@@ -50,12 +52,17 @@ def leading_exponent(
         inputs = None if drive.inputs is None else drive.inputs[:length, chosen]
         part = Drive(drive.state[chosen], inputs, length, drive.transient, drive.offset)
         whole = window[0], window[1] or length
-        exponent[chosen], error[chosen] = _of_equal_length(map, part, whole, tangents, frame)
+        exponent[chosen], error[chosen] = _of_equal_length(map, part, whole, tangents, frame, random_refill(seed))
     return exponent, error
 
 
 def _of_equal_length(
-    map: RecurrentMap, drive: Drive, window: tuple[int, int], tangents: TangentStrategy, frame: Tensor
+    map: RecurrentMap,
+    drive: Drive,
+    window: tuple[int, int],
+    tangents: TangentStrategy,
+    frame: Tensor,
+    refill: Refill,
 ) -> tuple[Tensor, Tensor]:
     start, stop = window
     last, first = drive.steps - start, drive.steps - stop + 1
@@ -69,6 +76,6 @@ def _of_equal_length(
     frame = frame.repeat(batch, 1, 1)
     rule = IntervalRule.automatic(frame.dtype, k=1)
     rule.plan(last - first, replayable_steps(step_bytes(tangents, frame)))
-    growth = qr_growth(map, drive, frame, tangents=tangents, rule=rule)
+    growth = qr_growth(map, drive, frame, tangents=tangents, rule=rule, refill=refill)
     means = MeanGrowth.of(growth.log_growth, growth.window)
     return means.mean[:, 0], means.errors().standard[:, 0]

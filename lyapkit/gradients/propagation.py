@@ -195,6 +195,7 @@ def gradient_propagation(
             values |= {"leading_exponent": leading.cpu().numpy(), "leading_exponent_error": error.cpu().numpy()}
             config |= {"rng_seed": generator.initial_seed(), "tangents": tangents.name}
     config |= probe.after_run()
+    drive.warn_of_kinks()
     if predicted is not None:
         values["predicted_rate"] = np.asarray(predicted)
     coordinates: dict[str, Any] = {

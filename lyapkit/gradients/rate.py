@@ -68,8 +68,8 @@ def growth_rate(log_norm: Tensor, window: tuple[int, int] | None = None) -> Grow
 
     Returns:
         The line; its error is that of `line_error`. A gradient that is zero at all steps of the window but one has the
-        rate -inf. From one or two steps no error can be told: it is inf, and so is nothing known of the rate in a
-        window of one step, which is reported as 0.
+        rate -inf and the error NaN. From two steps no error can be told: it is inf, as it is in a window of one step,
+        where nothing is known of the rate, which is reported as 0.
     """
     total = log_norm.shape[-1]
     start, stop = (0, total) if window is None else window
@@ -92,7 +92,7 @@ def _fit(back: Tensor, values: Tensor, window: int) -> Tensor:
     result[3] = count
     if count < 2:
         if window > 1:
-            result[0] = -math.inf
+            result[0], result[1] = -math.inf, math.nan
         else:
             result[1] = math.inf
         result[2] = values[:, 0] if count else -math.inf

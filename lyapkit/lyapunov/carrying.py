@@ -41,7 +41,7 @@ def carried_stretches(
     dense = traced is None and 4 * k >= size
     kept = step_bytes(tangents, torch.empty(batch, size, k, dtype=dtype, device="meta"))
     length = max(1, min(LONGEST_STRETCH, STRETCH_BYTES // max(1, kept)))
-    for stretch in run(map, drive, length) if traced is None else _run_traced(traced, drive, length):
+    for stretch in run(map, drive, length) if traced is None else _run_traced(map, traced, drive, length):
         carry: Carry
         if traced is not None:
             assert isinstance(tangents, TracedTangents), "nothing else is traced"
@@ -54,7 +54,21 @@ def carried_stretches(
         yield stretch, carry if drive.lengths is None else _EndingCarry(carry, drive, stretch)
 
 
-def _run_traced(traced: TracedStep, drive: Drive, length: int) -> Iterator[Stretch]:
+def jacobian_of(carry: Carry, like: Tensor, step: int) -> Tensor:
+    """Return the Jacobian of a step of a stretch, shape (B, N, N): the identity, carried as many columns at a time.
+
+    Args:
+        carry: Carries frames over the stretch.
+        like: A frame that it carries, shape (B, N, k).
+        step: Counted within the stretch.
+    """
+    batch, size, k = like.shape
+    identity = torch.eye(size, -(-size // k) * k, dtype=like.dtype, device=like.device)  # padded with zeros
+    parts = [carry(part.repeat(batch, 1, 1), step, step + 1) for part in identity.split(k, dim=-1)]
+    return torch.cat(parts, dim=-1)[..., :size]
+
+
+def _run_traced(map: RecurrentMap, traced: TracedStep, drive: Drive, length: int) -> Iterator[Stretch]:
     """`lyapkit.drive.run` with a traced step, which writes each state where the stretch keeps it."""
     state = drive.state
     for start in range(0, drive.steps, length):
@@ -76,6 +90,7 @@ def _run_traced(traced: TracedStep, drive: Drive, length: int) -> Iterator[Stret
         inputs = None if drive.inputs is None else drive.inputs[start : start + steps]
         found = Stretch(start, states[:-1], inputs, state)
         drive.keep_some(found)
+        drive.watch(map, start, states[:-1], inputs)
         yield found
 
 

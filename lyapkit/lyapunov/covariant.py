@@ -15,6 +15,7 @@ from lyapkit.adapters import as_map
 from lyapkit.adapters.closed_loop import with_feedback
 from lyapkit.arguments import check_dt, check_integer, check_interval, check_k, time_unit
 from lyapkit.drive import Drive, prepare_drive
+from lyapkit.kinks import KinkWatch
 from lyapkit.lyapunov.angles import consecutive_angles, participation_ratio, splitting_angles
 from lyapkit.lyapunov.ginelli import CovariantVectors, ginelli
 from lyapkit.named_arguments import named_arguments
@@ -147,8 +148,13 @@ def covariant_vectors(
                 on_step=bar.update,
             )
 
-    found, tangents, untraced = with_fallback(follow, tangents, untraced)
+    try:
+        found, tangents, untraced = with_fallback(follow, tangents, untraced)
+    except ValueError:
+        drive.warn_of_kinks()  # which may be why nothing survives
+        raise
     looked_at = probe.after_run()
+    drive.warn_of_kinks()
     done = torch.tensor(found.steps) - drive.transient
     growth = found.log_growth.cpu()
     between = growth.cumsum(dim=0)[done - 1].diff(dim=0, prepend=torch.zeros_like(growth[:1]))
@@ -170,7 +176,7 @@ def covariant_vectors(
         **looked_at,
     }
     values = {
-        "covariant_vector": found.vectors.movedim(0, 1),  # (B, L, ...), trajectories first
+        "covariant_vector": found.vectors.movedim(0, 1).contiguous(),  # (B, L, ...), trajectories first
         "angle": splitting_angles(found.coordinates).movedim(0, 1),
         "consecutive_angle": consecutive_angles(found.coordinates).movedim(0, 1),
         "participation_ratio": participation_ratio(found.vectors).movedim(0, 1),
@@ -206,7 +212,7 @@ def _with_window(drive: Drive, transient: int | None, settle: int | None) -> tup
             f"no steps left to analyse: {shortest} steps, of which {transient} are transient and {settle} settle "
             "the backward pass."
         )
-    return replace(drive, transient=transient), settle
+    return replace(drive, transient=transient, kinks=KinkWatch(transient, drive.steps)), settle
 
 
 def _settling_steps(name: str, value: int | None, steps: int) -> int:

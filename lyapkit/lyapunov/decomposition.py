@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from lyapkit.lyapunov.elimination import log_determinant
+from lyapkit.lyapunov.one_step import Effort, grow
 from lyapkit.lyapunov.orthonormal import orthonormalise
+
+AGREEMENT = 1e-6
+"""Largest difference of log |R_ii| between two ways to find it that agree."""
+
+Refill = Callable[[Tensor], Tensor]
+"""Returns Gaussian numbers like a tensor."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +31,7 @@ class Decomposition:
 
     Attributes:
         q: orthonormal, shape (B, N, k).
-        log_growth: log |R_ii|, shape (B, k); -inf where nothing is left of a column but rounding,
-            |R_ii| <= N eps |column|.
+        log_growth: log |R_ii|, shape (B, k).
         bound: max |R_ii| / min |R_ii| of the frame with columns of length one, shape (B,): a lower bound of its
             condition number that costs nothing; inf where a direction is annihilated.
         condition: 1-norm condition number of the frame with columns of size one, shape (B,), which bounds the relative
@@ -30,6 +40,12 @@ class Decomposition:
             where it was not asked for.
         finite: whether the frame was finite, shape (B,).
         lost: whether it was not, or a column was annihilated or had left the range in which numbers keep their digits.
+        suspect: Columns of which so little is left that it may be rounding noise, shape (B, k).
+        noise: Columns of which nothing else is left, by the rule of `annihilated`, shape (B, k).
+        unresolved: Directions of which float64 cannot tell how much is left, shape (B, k); None where there are none.
+        order: Column of F that each column of Q continues, or replaces where it was annihilated, shape (B, k): those
+            that survive come first. None where all are where they were.
+        resting: Columns that were exactly zero and keep their place until they grow again, shape (B, k); see `settle`.
     """
 
     q: Tensor
@@ -39,26 +55,82 @@ class Decomposition:
     volume_error: Tensor | None
     finite: Tensor
     lost: Tensor
+    suspect: Tensor
+    noise: Tensor
+    unresolved: Tensor | None = None
+    order: Tensor | None = None
+    resting: Tensor | None = None
+
+    def followed_by(self, later: Decomposition) -> Decomposition:
+        """Return both steps together; ``later`` is of this one's Q, carried on, and both are fully known."""
+        assert self.condition is not None, "computed by `decompose`"
+        assert later.condition is not None, "computed by `decompose`"
+        assert self.volume_error is not None, "computed by `decompose`"
+        assert later.volume_error is not None, "computed by `decompose`"
+        unresolved = self.unresolved
+        if later.unresolved is not None:
+            back = self._at_start(later.unresolved)
+            unresolved = back if unresolved is None else unresolved | back
+        order = later.order if self.order is None else self.order
+        return replace(
+            later,
+            log_growth=self.log_growth + self._at_start(later.log_growth),
+            bound=torch.maximum(self.bound, later.bound),
+            condition=torch.maximum(self.condition, later.condition),
+            volume_error=self.volume_error + later.volume_error,
+            unresolved=unresolved,
+            order=order if self.order is None or later.order is None else order.gather(-1, later.order),
+        )
+
+    def _at_start(self, values: Tensor) -> Tensor:
+        """Columns of Q (B, k) where they were in F."""
+        return values if self.order is None else torch.empty_like(values).scatter(-1, self.order, values)
 
 
-def decompose_sound(frame: Tensor, certify: bool, expected_bound: float = math.inf) -> Decomposition | None:
+def refill_seed(generator: torch.Generator) -> int:
+    """Return what `random_refill` starts from, and advance the generator by one number."""
+    return int(torch.randint(2**62, (), generator=generator))
+
+
+def random_refill(seed: int) -> Refill:
+    """Return a source of random columns, which are the same in every run that starts from a seed."""
+    generator = torch.Generator().manual_seed(seed)
+    return lambda like: torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like)
+
+
+def suspicion(dtype: torch.dtype, size: int) -> float:
+    """Return the share of a column below which its rest is suspected to be rounding noise.
+
+    N eps in float32. In float64 there is a better way to find what is left, so that it is N eps^(2/3), where R_ii still
+    has a third of its digits.
+    """
+    eps = torch.finfo(dtype).eps
+    return size * (eps ** (2 / 3) if dtype == torch.float64 else eps)
+
+
+def decompose_sound(
+    frame: Tensor, certify: bool, expected_bound: float = math.inf, floor: Tensor | None = None
+) -> Decomposition | None:
     """Decompose frames of shape (B, N, k) that nothing is wrong with, which is nearly always so.
 
     Args:
         frame: the frames.
         certify: compute condition number and volume too, each of which costs as much as the decomposition.
         expected_bound: about what `Decomposition.bound` will be; small ones allow a faster way.
+        floor: What |R_ii| has to exceed, shape (B, 1).
 
     Returns:
-        None where a frame is not finite, has lost a direction or comes near the ends of its type's range; see
+        None where a frame is not finite, may have lost a direction or comes near the ends of its type's range; see
         `decompose` for those.
     """
     q, r = orthonormalise(frame, expected_bound)
     diagonal = r.diagonal(dim1=-2, dim2=-1).abs()
     relative = diagonal / r.square().sum(dim=-2).sqrt()  # (B, k): how much of a column the others leave
     limits = torch.finfo(frame.dtype)
-    sound = (relative > frame.shape[-2] * limits.eps) & (diagonal > limits.tiny**0.5 / limits.eps)
+    sound = (relative > suspicion(frame.dtype, frame.shape[-2])) & (diagonal > limits.tiny**0.5 / limits.eps)
     sound &= diagonal < limits.max**0.5 * limits.eps  # squares neither under- nor overflow
+    if floor is not None:
+        sound &= diagonal > floor
     if not bool(sound.all()):  # a NaN is not greater than anything
         return None
     log_growth = diagonal.double().log()
@@ -68,11 +140,17 @@ def decompose_sound(frame: Tensor, certify: bool, expected_bound: float = math.i
         size = frame.abs().amax(dim=-2, keepdim=True)
         condition = _condition(r / size, nothing.unsqueeze(-1))
         volume_error = _volume_error((frame / size).double(), log_growth - size.squeeze(-2).double().log())
-    return Decomposition(q, log_growth, 1 / relative.amin(dim=-1).double(), condition, volume_error, ~nothing, nothing)
+    bound, none = 1 / relative.amin(dim=-1).double(), torch.zeros_like(diagonal, dtype=torch.bool)
+    return Decomposition(q, log_growth, bound, condition, volume_error, ~nothing, nothing, none, none)
 
 
-def decompose(frame: Tensor) -> Decomposition:
-    """Decompose frames of shape (B, N, k) whatever has become of them."""
+def decompose(frame: Tensor, floor: Tensor | None = None) -> Decomposition:
+    """Decompose frames of shape (B, N, k) whatever has become of them.
+
+    Args:
+        frame: The frames.
+        floor: Below this |R_ii| is suspect, shape (B, 1).
+    """
     finite = torch.isfinite(frame).all(dim=-1).all(dim=-1)  # (B,)
     frame = torch.where(finite[:, None, None], frame, torch.zeros_like(frame))
     limits = torch.finfo(frame.dtype)
@@ -81,7 +159,9 @@ def decompose(frame: Tensor) -> Decomposition:
     q, r = torch.linalg.qr(columns)  # Householder
     diagonal = r.diagonal(dim1=-2, dim2=-1).abs()
     gone = annihilated(columns, diagonal)
-    diagonal = torch.where(gone, torch.zeros_like(diagonal), diagonal)
+    suspect = diagonal <= suspicion(frame.dtype, frame.shape[-2]) * column_norms(columns)
+    if floor is not None:
+        suspect |= diagonal * size <= floor
     log_growth = diagonal.double().log() + torch.where(size == 0, torch.ones_like(size), size).double().log()
     small = (size < limits.tiny / limits.eps) | (size > limits.max * limits.eps)
     condition = _condition(r, gone)
@@ -94,7 +174,108 @@ def decompose(frame: Tensor) -> Decomposition:
         _volume_error(columns.double(), diagonal.double().log()),
         finite,
         ~finite | (gone | small).any(dim=-1),
+        suspect,
+        gone,
     )
+
+
+def settle(
+    part: Decomposition, frame: Tensor, jacobian: Callable[[], Tensor], refill: Refill, effort: Effort
+) -> Decomposition:
+    """Decide of each suspect direction of a single step: annihilated, or how small, or not to be told.
+
+    That a direction is annihilated is certain where no more directions survive than J has rows, or columns, that are
+    not zero. Everything else is decided by `lyapkit.lyapunov.one_step.grow`, as long as the effort lasts; then by
+    |R_ii| <= N eps |column|, which does not count as resolved. Directions that are annihilated are replaced at random,
+    orthogonal to those that survive, and come behind them from then on: so they never take a part of the growth of one
+    that goes back further.
+
+    One case keeps to the textbook: columns of a full frame that are exactly zero, as those of coordinates that the next
+    state does not read at all when the frame starts with the identity. QR leaves their coordinate axes where they are,
+    and so measures the others without these coordinates. Moved behind, they would add those coordinates to the lengths
+    of the others once, at that step: an LSTM without recurrent weights would no longer have the logarithms of its
+    forget gates as exponents, but those and a remainder that fades as 1/T. They rest in place, and come behind the
+    others when they grow again (`behind`).
+
+    Args:
+        part: The decomposition of J F.
+        frame: F, orthonormal, shape (B, N, k).
+        jacobian: Returns J, shape (B, N, N).
+        refill: Where random numbers come from.
+        effort: What the run may still spend on this.
+    """
+    doubted = part.suspect.any(dim=-1) & part.finite  # (B,)
+    if not bool(doubted.any()):
+        return part
+    full, k = frame.shape[-1] == frame.shape[-2], frame.shape[-1]
+    jacobians = jacobian()
+    nonzero = jacobians != 0
+    rank = torch.minimum(nonzero.any(dim=-1).sum(dim=-1), nonzero.any(dim=-2).sum(dim=-1))  # (B,), at most
+    kept = k - part.suspect.sum(dim=-1)
+    last = part.suspect.to(torch.int8).diff(dim=-1).ge(0).all(dim=-1)  # the suspects come last
+    zero = torch.isneginf(part.log_growth)
+    textbook = doubted & (part.suspect == zero).all(dim=-1) & (kept == rank) & (kept > 0) & full
+    resting = zero & (textbook & ~last).unsqueeze(-1)
+    gone = part.suspect & (doubted & ~(textbook & ~last)).unsqueeze(-1)
+    log_growth = part.log_growth.masked_fill(gone, -torch.inf)
+    q = part.q.clone()
+    order = torch.arange(k, device=q.device).repeat(len(q), 1)
+    unresolved = torch.zeros_like(gone)
+    unclear = (doubted & ~((last & (kept >= rank)) | textbook)).nonzero().flatten().tolist()
+    for index in unclear:
+        if not effort.allows_elimination(len(jacobians[index])):
+            found = part.log_growth[index].masked_fill(part.noise[index], -torch.inf)
+            doubt, survivors = part.suspect[index], q[index][:, torch.isfinite(found)]
+        elif full and _accounts_for(part.log_growth[index], jacobians[index]):
+            found, doubt, survivors = part.log_growth[index], unresolved[index], q[index]
+        else:
+            suspect, eps = part.suspect[index].cpu().numpy(), torch.finfo(frame.dtype).eps
+            grown = grow(_array(jacobians[index]), _array(frame[index]), suspect, effort, eps)
+            found = torch.from_numpy(grown.log_growth).to(log_growth)
+            doubt = torch.from_numpy(grown.unresolved).to(gone)
+            survivors = torch.from_numpy(grown.frame).to(q)
+            if bool(torch.isfinite(found).all()) and torch.allclose(found, part.log_growth[index], 0, AGREEMENT):
+                survivors = q[index]  # which keeps zeros, and tiny entries, better
+        log_growth[index], unresolved[index] = found, doubt
+        q[index, :, : survivors.shape[-1]] = survivors
+        order[index] = torch.isneginf(found).to(torch.int8).argsort(stable=True)
+        gone[index] = torch.arange(k, device=q.device) >= survivors.shape[-1]  # of Q
+    lost = (gone | resting).any(dim=-1)
+    if bool(gone.any()) and (unclear or not full):  # else Q is complete, as the identity was that it started with
+        columns = torch.where(gone.unsqueeze(-2), refill(q), q)
+        q = torch.where(gone.any(dim=-1)[:, None, None], torch.linalg.qr(columns).Q, q)
+    return replace(
+        part,
+        q=q,
+        log_growth=log_growth,
+        condition=None if part.condition is None else torch.where(lost, torch.inf, part.condition),
+        volume_error=None if part.volume_error is None else torch.where(doubted, 0.0, part.volume_error),
+        bound=torch.where(lost, torch.inf, part.bound),
+        unresolved=unresolved if bool(unresolved.any()) else None,
+        order=order if bool((order.diff(dim=-1) < 0).any()) else None,
+        resting=resting if bool(resting.any()) else None,
+    )
+
+
+def behind(pushed: Tensor, resting: Tensor) -> Tensor | None:
+    """Return the order (B, k) that brings resting columns which are no longer zero behind the others, if there are any.
+
+    Args:
+        pushed: The frame after the next step, shape (B, N, k).
+        resting: Columns that were zero before, shape (B, k).
+    """
+    awake = resting & (pushed != 0).any(dim=-2)
+    return awake.to(torch.int8).argsort(dim=-1, stable=True) if bool(awake.any()) else None
+
+
+def _accounts_for(log_growth: Tensor, jacobian: Tensor) -> bool:
+    """Return true if J is regular and log |R_ii| of a full frame add up to log |det J|: none of them is noise then."""
+    total = float(log_growth.sum())
+    return math.isfinite(total) and abs(total - log_determinant(_array(jacobian))) <= AGREEMENT
+
+
+def _array(matrix: Tensor) -> NDArray[np.float64]:
+    return matrix.detach().double().cpu().numpy()
 
 
 def annihilated(frame: Tensor, diagonal: Tensor) -> Tensor:
@@ -118,6 +299,8 @@ def column_norms(frame: Tensor) -> Tensor:
 
 
 def _volume_error(columns: Tensor, logs: Tensor) -> Tensor:
+    if bool(torch.isinf(logs).any(dim=-1).all()):
+        return torch.zeros_like(logs[:, 0])
     if columns.shape[-1] == columns.shape[-2]:
         log_volume = torch.linalg.slogdet(columns).logabsdet
     else:
@@ -129,6 +312,8 @@ def _volume_error(columns: Tensor, logs: Tensor) -> Tensor:
 
 def _condition(r: Tensor, gone: Tensor) -> Tensor:
     singular = gone.any(dim=-1)  # (B,)
+    if bool(singular.all()):
+        return torch.full(singular.shape, torch.inf, dtype=torch.float64, device=r.device)
     identity = torch.eye(r.shape[-1], dtype=r.dtype, device=r.device).expand_as(r)
     safe = torch.where(singular[:, None, None], identity, r)
     inverse = torch.linalg.solve_triangular(safe, identity, upper=True)

@@ -47,6 +47,8 @@ def values_of_lengths(
             growth.condition[trajectory : trajectory + 1],
             growth.state[trajectory : trajectory + 1],
             growth.frame[trajectory : trajectory + 1],
+            growth.unresolved[trajectory : trajectory + 1],
+            growth.order[trajectory : trajectory + 1],
         )
         values, freedom = spectrum_values(alone, state_size, dt, None)
         missing = growth.window.numel() - kept
@@ -89,10 +91,13 @@ def spectrum_values(
         converged = halves_agree & ((hidden <= by_chance) | torch.isneginf(exponents)).all(dim=-1)
     else:
         converged = errors_reached(growth, until[0] * dt, until[1] == "leading")
+    gone = torch.isneginf(exponents)
+    positive = probability_positive(exponents[:, 0], error[:, 0], means.degrees_of_freedom)
     frame = growth.frame.gather(-1, order.unsqueeze(1).expand_as(growth.frame))  # columns by rank
     return {
         "lyapunov_exponent": exponents,
-        "standard_error": error,
+        "standard_error": error.masked_fill(gone, torch.nan),
+        "below_resolution": growth.unresolved.gather(-1, order).to(torch.int8),
         "error_degrees_of_freedom": torch.full_like(growth.condition, means.degrees_of_freedom),
         "error_reliable": (hidden <= TOO_SHORT).to(torch.int8),
         "memory_timescale": memory_timescale(exponents),
@@ -100,7 +105,7 @@ def spectrum_values(
         "local_growth": (log_growth / window.reshape(-1, 1, 1)).movedim(0, 1),
         "half_difference": drift,
         "converged": converged.to(torch.int8),
-        "probability_positive": probability_positive(exponents[:, 0], error[:, 0], means.degrees_of_freedom),
+        "probability_positive": positive.masked_fill(gone[:, 0], 0.0),
         "kaplan_yorke_dimension": dimension,
         "kaplan_yorke_dimension_error": dimension_error,
         "kaplan_yorke_is_lower_bound": is_bound.to(torch.int8),

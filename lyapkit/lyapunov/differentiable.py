@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,18 @@ from lyapkit.arguments import (
     inference_tensors_explained,
 )
 from lyapkit.drive import Drive, prepare_drive
-from lyapkit.lyapunov.decomposition import annihilated
+from lyapkit.lyapunov.decomposition import (
+    AGREEMENT,
+    Decomposition,
+    Refill,
+    column_norms,
+    decompose,
+    random_refill,
+    refill_seed,
+    settle,
+    suspicion,
+)
+from lyapkit.lyapunov.one_step import Effort
 from lyapkit.lyapunov.qr import initial_frame
 from lyapkit.named_arguments import named_arguments
 from lyapkit.probe import probed_tangents
@@ -141,7 +153,19 @@ def lyapunov_exponents(
     frame = initial_frame(drive.state.shape[0], map.state_size, k, generator, drive.state.detach().double())
     probe = probed_tangents(map, drive)[1] if check_flag("check", check) else None
     push = choose_recorded_push(map, drive.state, drive.input_at(0))
-    growth = recorded_growth(map, drive, frame, push=push, interval=interval, detach_state=detach_state, window=window)
+    try:
+        growth = recorded_growth(
+            map,
+            drive,
+            frame,
+            push=push,
+            refill=random_refill(refill_seed(generator)),
+            interval=interval,
+            detach_state=detach_state,
+            window=window,
+        )
+    finally:
+        drive.warn_of_kinks()  # also where nothing survives, which may be why
     if probe is not None:
         probe.after_run()
     counted = (drive.last_steps - drive.transient).to(growth).unsqueeze(-1)
@@ -155,6 +179,7 @@ def recorded_growth(
     frame: Tensor,
     *,
     push: Push,
+    refill: Refill,
     interval: int,
     detach_state: bool,
     window: int | None,
@@ -166,6 +191,7 @@ def recorded_growth(
         drive: initial states and inputs; its transient steps settle state and frame without graph.
         frame: orthonormal frame to start from, shape (B, N, k); its dtype is that of the QR.
         push: carries a frame over a step, in the graph.
+        refill: Where directions come from that replace those annihilated in the transient.
         interval: steps between decompositions.
         detach_state: keep the trajectory out of the graph.
         window: counted steps after which state and frame are cut from the graph.
@@ -179,14 +205,17 @@ def recorded_growth(
     recording = torch.is_grad_enabled()
     total = frame.new_zeros(frame.shape[0], frame.shape[-1])
     state = drive.state.detach() if drive.transient else drive.state
-    pending = 0
+    opening = _Opening(frame)
     for step in range(drive.steps):
         done = step + 1
         with torch.set_grad_enabled(recording and step >= drive.transient):
             input = drive.input_at(step)
             active = drive.active(step)
-            kept = None if active is None else active[None]
-            drive.visited.take(state.detach()[None], None if input is None else input.detach()[None], step, kept)
+            seen = state.detach(), None if input is None else input.detach()
+            opening.steps.append((*seen, active))
+            stretch = seen[0].unsqueeze(0), None if seen[1] is None else seen[1].unsqueeze(0)
+            drive.visited.take(*stretch, step, None if active is None else active.unsqueeze(0))
+            drive.watch(map, step, *stretch)
             before, frame = frame, push(map, state, input, frame).to(frame.dtype)
             with torch.set_grad_enabled(torch.is_grad_enabled() and not detach_state):
                 after = map.step(state, input)
@@ -195,22 +224,57 @@ def recorded_growth(
                 after = torch.where(active.unsqueeze(-1), after, state)
             state = after
             _refuse_overflow("state", state, done, "start from another state, shorten the run, or check the weights")
-            pending += 1
-            if pending == interval or done in (drive.transient, drive.steps):
+            if len(opening.steps) == interval or done in (drive.transient, drive.steps):
                 remedy = "choose a smaller qr_interval, or check the map's derivative there"
                 _refuse_overflow("tangent frame", frame.flatten(start_dim=1), done, remedy)
-                pushed = frame
-                frame, triangle = torch.linalg.qr(pushed)  # Householder; differentiable, as its columns are independent
+                settled = opening.settled(map, push, frame, refill)
                 if done > drive.transient:
-                    diagonal = triangle.diagonal(dim1=-2, dim2=-1).abs()  # (B, k)
-                    _refuse_annihilation(pushed, diagonal, done, pending)
-                    growing = drive.active(done - pending)  # at the first step since the last decomposition
-                    log = diagonal.log()
+                    if settled is not None:
+                        _refuse_annihilation(settled, frame, done, len(opening.steps))
+                    frame, triangle = torch.linalg.qr(frame)  # Householder; its columns are independent
+                    log = triangle.diagonal(dim1=-2, dim2=-1).abs().log()  # (B, k)
+                    growing = drive.active(done - len(opening.steps))  # at the first step since the last decomposition
                     total = total + (log if growing is None else torch.where(growing.unsqueeze(-1), log, 0.0))
-                pending = 0
+                else:
+                    frame = torch.linalg.qr(frame).Q if settled is None else settled.q
+                opening.follow(frame)
         if window is not None and done > drive.transient and (done - drive.transient) % window == 0:
             frame, state = frame.detach(), state.detach()
     return total
+
+
+class _Opening:
+    """The frame at the start of a window, and the steps of the window, from which its Jacobian can be computed."""
+
+    def __init__(self, frame: Tensor) -> None:
+        self._fastest = torch.full_like(frame[:, :1, 0], -math.inf)  # (B, 1), log growth per step
+        self._effort = Effort()
+        self.follow(frame)
+
+    def follow(self, frame: Tensor) -> None:
+        """Begin the next window."""
+        self._frame = frame.detach()
+        self.steps: list[tuple[Tensor, Tensor | None, Tensor | None]] = []
+
+    @torch.no_grad()
+    def settled(self, map: RecurrentMap, push: Push, pushed: Tensor, refill: Refill) -> Decomposition | None:
+        """Return what becomes of the window's directions, or None where nothing is suspect."""
+        pushed, steps = pushed.detach(), len(self.steps)
+        diagonal = torch.linalg.qr(pushed).R.diagonal(dim1=-2, dim2=-1).abs()
+        share = suspicion(pushed.dtype, pushed.shape[-2])
+        floor = (steps * self._fastest).exp() * share
+        self._fastest = torch.maximum(self._fastest, diagonal.amax(dim=-1, keepdim=True).log() / steps)
+        if not bool(((diagonal <= share * column_norms(pushed)) | (diagonal <= floor)).any()):
+            return None
+
+        def jacobian() -> Tensor:
+            frame = torch.eye(pushed.shape[-2], dtype=pushed.dtype, device=pushed.device).repeat(len(pushed), 1, 1)
+            for state, input, active in self.steps:
+                after = push(map, state, None if input is None else input.detach(), frame).to(pushed.dtype)
+                frame = after if active is None else torch.where(active[:, None, None], after, frame)
+            return frame
+
+        return settle(decompose(pushed, floor), self._frame, jacobian, refill, self._effort)
 
 
 def _reattach(
@@ -237,15 +301,24 @@ def _refuse_overflow(what: str, values: Tensor, step: int, remedy: str) -> None:
 
 
 @torch.no_grad()
-def _refuse_annihilation(pushed: Tensor, diagonal: Tensor, step: int, steps: int) -> None:
-    gone = annihilated(pushed, diagonal)
+def _refuse_annihilation(settled: Decomposition, pushed: Tensor, step: int, steps: int) -> None:
+    among = f"step {step} or the {steps - 1} before" if steps > 1 else f"step {step}"
+    gone = torch.isneginf(settled.log_growth)
     if bool(gone.any()):
         trajectory, direction = gone.nonzero()[0].tolist()
         remedy = f"ask for fewer exponents, k <= {direction}" if direction else "check the map's derivative there"
         if steps > 1:
             remedy = f"choose a smaller qr_interval, since it may be rounding that loses them, or {remedy}"
-        among = f"step {step} or the {steps - 1} before" if steps > 1 else f"step {step}"
         raise FloatingPointError(
             f"tangent direction {direction + 1} of trajectory {trajectory} is annihilated by {among}: its exponent is "
             f"-inf and has no derivative; {remedy}."
+        )
+    plain = torch.linalg.qr(pushed.detach()).R.diagonal(dim1=-2, dim2=-1).abs().log()
+    off = (plain - settled.log_growth).abs() > 1000 * AGREEMENT
+    if bool(off.any()):
+        trajectory, direction = off.nonzero()[0].tolist()
+        raise FloatingPointError(
+            f"tangent direction {direction + 1} of trajectory {trajectory} grows so much less than others at {among} "
+            "that the decomposition loses it to rounding, and with it its derivative; choose a smaller qr_interval, or "
+            f"ask for fewer exponents, k <= {direction}. lyapunov_spectrum finds its value."
         )

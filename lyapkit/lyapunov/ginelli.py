@@ -18,13 +18,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from lyapkit.drive import Drive, Stretch, held_at_the_end
 from lyapkit.lyapunov.carrying import pushed_frames
-from lyapkit.lyapunov.decomposition import annihilated, column_norms
+from lyapkit.lyapunov.decomposition import (
+    AGREEMENT,
+    Decomposition,
+    Refill,
+    column_norms,
+    decompose,
+    random_refill,
+    refill_seed,
+    settle,
+    suspicion,
+)
+from lyapkit.lyapunov.one_step import Effort
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents import TangentStrategy
 
@@ -179,11 +191,16 @@ def _settled_frame(
     state = drive.state
     gaussian = torch.randn(2, *state.shape, k, generator=generator, dtype=torch.float64)
     both: Tensor = torch.linalg.qr(gaussian).Q.to(state.device)  # (2, B, N, k)
+    refill, effort = random_refill(refill_seed(generator)), Effort()
     if drive.transient:
         part = drive.part(0, drive.transient, state)
         for push, stretch, step in pushed_frames(map, part, tangents, 2 * k, both.dtype):
             pushed = push(torch.cat((both[0], both[1]), dim=-1))
-            both, _ = _decompose(torch.stack((pushed[..., :k], pushed[..., k:])), part.offset + step + 1)
+            pushed = torch.stack((pushed[..., :k], pushed[..., k:]))
+            q, r = _decompose(pushed, part.offset + step + 1)
+            if bool(_suspect(pushed, r).any()):
+                q = _refilled(push, pushed, both, refill, effort)
+            both = q
             state = stretch.after
             on_step()
     return state, both[0], _flag_distance(both[0], both[1])
@@ -193,11 +210,15 @@ def _frames(
     map: RecurrentMap, drive: Drive, tangents: TangentStrategy, frame: Tensor
 ) -> Iterator[tuple[Callable[[Tensor], Tensor], Tensor, Tensor, Stretch]]:
     """For each step of the drive: what carries vectors over it, Q_n, R_n, and where it is."""
+    effort = Effort()
     for push, stretch, index in pushed_frames(map, drive, tangents, frame.shape[-1], frame.dtype):
         pushed = push(frame)
         step = drive.offset + index + 1
-        frame, r = _decompose(pushed, step)
-        _refuse_annihilation(pushed, r, step)
+        q, r = _decompose(pushed, step)
+        if bool(_suspect(pushed, r).any()):
+            settled = settle(decompose(pushed), frame, partial(_jacobian, push, frame), torch.zeros_like, effort)
+            _refuse_annihilation(settled, pushed, r, step)
+        frame = q
         yield push, frame, r, stretch
 
 
@@ -213,9 +234,37 @@ def _decompose(frame: Tensor, step: int) -> tuple[Tensor, Tensor]:
     return q, r
 
 
-def _refuse_annihilation(frame: Tensor, r: Tensor, step: int) -> None:
-    """Refuse what has no inverse, or one that is rounding noise: the criterion of `lyapkit.lyapunov_spectrum`."""
-    gone = annihilated(frame, r.diagonal(dim1=-2, dim2=-1).abs())  # (B, k)
+def _suspect(frame: Tensor, r: Tensor) -> Tensor:
+    """Return which columns may be rounding noise, shape (..., k)."""
+    diagonal = r.diagonal(dim1=-2, dim2=-1).abs()
+    return diagonal <= suspicion(frame.dtype, frame.shape[-2]) * column_norms(frame)
+
+
+def _jacobian(push: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:
+    """Return J, shape (B, N, N), by pushing the identity, as many columns at a time as a frame (B, N, k) has."""
+    batch, size, k = like.shape
+    identity = torch.eye(size, -(-size // k) * k, dtype=like.dtype, device=like.device)
+    return torch.cat([push(part.repeat(batch, 1, 1)) for part in identity.split(k, dim=-1)], dim=-1)[..., :size]
+
+
+def _refilled(
+    push: Callable[[Tensor], Tensor], pushed: Tensor, before: Tensor, refill: Refill, effort: Effort
+) -> Tensor:
+    """Return frames in which annihilated columns are replaced at random, (2, B, N, k)."""
+    flat = before.flatten(end_dim=1)
+    wide = torch.cat((before[0], before[1]), dim=-1)  # as push takes them
+
+    def jacobian() -> Tensor:
+        return _jacobian(push, wide).repeat(2, 1, 1)
+
+    return settle(decompose(pushed.flatten(end_dim=1)), flat, jacobian, refill, effort).q.reshape(before.shape)
+
+
+def _refuse_annihilation(settled: Decomposition, frame: Tensor, r: Tensor, step: int) -> None:
+    """Refuse an R that has no inverse, or one that is rounding noise: the criterion of `lyapkit.lyapunov_spectrum`."""
+    found = r.diagonal(dim1=-2, dim2=-1).abs().log()
+    agrees = (settled.log_growth - found).abs() <= 1000 * AGREEMENT
+    gone = ~agrees & _suspect(frame, r)  # (B, k)
     if bool(gone.any()):
         trajectory, direction = gone.nonzero()[0].tolist()
         if direction == 0:

@@ -9,13 +9,16 @@ largest, which a contracting network reaches within a few dozen steps.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.linalg.lapack import dgejsv
 from torch import Tensor
+
+from lyapkit.lyapunov.decomposition import suspicion
+from lyapkit.lyapunov.one_step import Effort, grow_product
 
 NARROW = 8.0
 """Range of log D below which a plain SVD is used: it loses at most eps exp(8), about 7e-13 relative."""
@@ -32,11 +35,13 @@ class GradedProduct:
         u: orthonormal, shape (B, N, N).
         log_scale: descending up to the sorting of the last step, -inf where the product is singular; (B, N).
         t: well conditioned, shape (B, N, N).
+        effort: What the run may still spend on steps in doubt.
     """
 
     u: Tensor
     log_scale: Tensor
     t: Tensor
+    effort: Effort = field(default_factory=Effort)
 
     @classmethod
     def identity(cls, batch: int, size: int, device: torch.device) -> GradedProduct:
@@ -45,7 +50,11 @@ class GradedProduct:
         return cls(eye, torch.zeros(batch, size, dtype=torch.float64, device=device), eye)
 
     def after(self, push: Callable[[Tensor], Tensor]) -> GradedProduct:
-        """J V, where ``push`` multiplies a frame (B, N, N) by J from the left."""
+        """Return J V, where ``push`` multiplies a frame (B, N, N) by J from the left.
+
+        Where little is left of a column beside the others, it may be rounding noise: those steps are done again by
+        `lyapkit.lyapunov.one_step.grow_product`, which finds out how small it is, or that it is annihilated.
+        """
         size = self.u.shape[-1]
         columns = push(self.u)
         largest = columns.abs().amax(dim=-2)  # (B, N); taken out first, so that norms do not overflow
@@ -59,7 +68,9 @@ class GradedProduct:
         t = self.t.gather(-2, order.unsqueeze(-1).expand_as(self.t))
         q, r = torch.linalg.qr(columns)
         diagonal = r.diagonal(dim1=-2, dim2=-1).abs()
-        gone = (diagonal <= size * torch.finfo(torch.float64).eps * norms) | torch.isinf(scale)
+        gone = (diagonal == 0) | torch.isinf(scale)
+        suspect = (diagonal <= suspicion(torch.float64, size) * norms) & ~torch.isinf(scale)
+        doubted = suspect.any(dim=-1)  # (B,)
         safe = torch.where(gone, torch.ones_like(diagonal), diagonal)
         finite_scale = torch.where(gone, torch.zeros_like(scale), scale)
         # D_new^-1 R D T: row i carries exp(d_j - d_i), bounded because the columns are sorted
@@ -67,7 +78,26 @@ class GradedProduct:
         mixing = torch.where(gone.unsqueeze(-1), torch.zeros_like(r), r.triu() * ratio / safe.unsqueeze(-1))
         mixing = mixing + torch.diag_embed(gone.double())  # a direction that is gone keeps a well-conditioned row
         log_scale = torch.where(gone, torch.full_like(scale, -torch.inf), scale + safe.log())
-        return GradedProduct(q, log_scale, mixing @ t)
+        result = GradedProduct(q, log_scale, mixing @ t, self.effort)
+        return self._settled(result, push, doubted) if bool(doubted.any()) else result
+
+    def _settled(self, found: GradedProduct, push: Callable[[Tensor], Tensor], doubted: Tensor) -> GradedProduct:
+        """Return the product with some of the trajectories done again."""
+        jacobians = push(torch.eye(self.u.shape[-1]).to(self.u).expand_as(self.u).contiguous())
+        u, log_scale, t = found.u.clone(), found.log_scale.clone(), found.t.clone()
+        for index in (doubted & torch.isfinite(jacobians).all(dim=-1).all(dim=-1)).nonzero().flatten().tolist():
+            alive = torch.isfinite(self.log_scale[index])
+            arrays = (jacobians[index], self.u[index][:, alive], self.log_scale[index][alive])
+            grown = grow_product(*(array.cpu().numpy() for array in arrays), self.effort)
+            count = len(grown.log_scale)
+            kept = torch.from_numpy(grown.frame).to(u)
+            outside = torch.eye(len(u[index])).to(u) - kept @ kept.mT
+            rest = torch.linalg.svd(outside).U[:, : len(u[index]) - count]  # any basis of what is left
+            u[index] = torch.cat((kept, rest), dim=-1)
+            log_scale[index] = -torch.inf
+            log_scale[index, :count] = torch.from_numpy(grown.log_scale).to(u)
+            t[index, :count] = torch.from_numpy(grown.mixing).to(u) @ self.t[index][alive]
+        return GradedProduct(u, log_scale, t, self.effort)
 
     def log_singular_values(self) -> Tensor:
         """Log of the singular values of V, descending, shape (B, N); -inf for those that are zero."""

@@ -15,6 +15,7 @@ from lyapkit.lyapunov.qr import Growth
 from lyapkit.recurrent_map import RecurrentMap
 
 NEEDED = (
+    "below_resolution",
     "final_frame",
     "final_state",
     "frame_condition",
@@ -76,6 +77,8 @@ def growth_of(
     log_growth = torch.empty_like(rate).scatter(-1, order.expand_as(rate), rate * dt * window.reshape(-1, 1, 1))
     sorted_frame = _tensor(ds["final_frame"])  # (B, N, k)
     frame = torch.empty_like(sorted_frame).scatter(-1, order.unsqueeze(1).expand_as(sorted_frame), sorted_frame)
+    flagged = _tensor(ds["below_resolution"]).bool()
+    unresolved = torch.empty_like(flagged).scatter(-1, order, flagged)
     device = map.device
     state = _tensor(ds["final_state"]).to(device=device, dtype=map.dtype)
     if check and config.get("map_images") is not None:
@@ -87,6 +90,8 @@ def growth_of(
         _tensor(ds["frame_condition"]).to(device),
         state,
         frame.to(device=device, dtype=getattr(torch, config["frame_dtype"])),
+        unresolved.to(device),
+        torch.arange(order.shape[-1], device=device).expand_as(order),
     )
 
 

@@ -89,7 +89,7 @@ class SlidingProduct:
 
     def _joined(self, last: GradedProduct) -> GradedProduct:
         """What has the singular values of B F, given F^T."""
-        product = GradedProduct(self._identity.u, last.log_scale, self._identity.u)  # D_F
+        product = GradedProduct(self._identity.u, last.log_scale, self._identity.u, self._identity.effort)  # D_F
         log_scale = self._first.log_scale
         kept = torch.isfinite(log_scale)
         top = log_scale.amax(dim=-1, keepdim=True)  # (B, 1)

@@ -18,6 +18,7 @@ from lyapkit.adapters.closed_loop import with_feedback
 from lyapkit.arguments import check_dt, check_interval, check_interval_of_run, check_k, time_unit
 from lyapkit.drive import prepare_drive
 from lyapkit.fingerprint import fingerprint
+from lyapkit.lyapunov.decomposition import random_refill, refill_seed
 from lyapkit.lyapunov.derived import spectrum_values, values_of_lengths
 from lyapkit.lyapunov.interval import IntervalRule
 from lyapkit.lyapunov.qr import Growth, initial_frame
@@ -94,7 +95,8 @@ def lyapunov_spectrum(
             `lyapkit.lyapunov.interval` for measurements.
         frame_dtype: type of the frame and its QR; float64 by default, whatever the map computes in.
         dt: duration of a step; exponents are divided by it and their units say so.
-        until: stop as soon as the standard error of the leading exponent is at most this, in the units of the result.
+        until: stop as soon as the standard error of the leading exponent is at most this, in the units of the result,
+            or all exponents are -inf, which no more steps change (``converged`` is 0 then).
             An autonomous map then takes no ``steps``; a driven one stops with its inputs at the latest. The errors are
             looked at after 1,024 counted steps and whenever the run has doubled.
         until_exponents: which standard errors have to reach ``until``, of every trajectory.
@@ -111,12 +113,21 @@ def lyapunov_spectrum(
         A Dataset over ``trajectory``, ``step`` (the last one of each QR window), ``exponent`` (sorted descending) and
         ``unit``. Exponents are in nats per step, or per unit time with ``dt``.
 
+        A direction that the map annihilates, at one step that counts or over several, as in a delay line, has exponent
+        -inf, with ``standard_error`` NaN. The exponents are those of the product of the counted steps: a reset in the
+        transient does not count, a reset of everything among the counted steps makes all of them -inf. What replaces an
+        annihilated direction is random (``rng``), orthogonal to the surviving ones, and behind them in their order, so
+        that it takes no part of their growth. Annihilated means: nothing is left but what rounding the entries of the
+        Jacobian and of the frame could have made, whatever the scaling of rows and columns; directions that
+        merely fade fast keep their exponents, far below eps times the others, where the entries of the Jacobian tell
+        them (`lyapkit.lyapunov.one_step`). ``below_resolution`` is 1 where float64 cannot tell one from the other. A
+        run that rests on a kink of the map, as rectifiers without bias and input do at 0, gives a warning.
+
         - ``lyapunov_exponent`` with ``standard_error``, which respects autocorrelation, and
           ``error_degrees_of_freedom`` of Student's t for confidence intervals (the attribute of that name is the
           smallest that is not 0). ``error_reliable`` is 0, and the error inf, where the run is too short for its
           correlation time, or has fewer than 4 windows. ``memory_timescale`` is -1/lambda, inf where perturbations do
-          not fade. A direction that the map annihilates has exponent -inf, as has one that is smaller than rounding
-          resolves, |R_ii| <= N eps |column|.
+          not fade.
         - ``running_exponent`` and ``local_growth`` at each QR window, and ``last_step``, the last one that counts.
           Behind the end of a shorter sequence the running exponents stay what they were, and the local growth is 0.
         - ``probability_positive``, of the leading exponent; ``kaplan_yorke_dimension``, with
@@ -170,10 +181,12 @@ def lyapunov_spectrum(
         frame = initial_frame(drive.state.shape[0], map.state_size, k, generator, drive.state.to(frame_dtype))
     else:
         frame = before.frame
+    seed = refill_seed(generator)
 
     def reached(growth: Growth) -> bool:
         assert until is not None
-        return bool(errors_reached(growth, until * dt, until_exponents == "leading").all())
+        settled = errors_reached(growth, until * dt, until_exponents == "leading")
+        return bool((settled | torch.isneginf(growth.log_growth).any(dim=0).all(dim=-1)).all())
 
     def grow(strategy: TangentStrategy) -> Growth:
         rule = IntervalRule.automatic(frame_dtype, k) if interval is None else IntervalRule(interval)
@@ -184,6 +197,7 @@ def lyapunov_spectrum(
                 frame,
                 tangents=strategy,
                 rule=rule,
+                refill=random_refill(seed),
                 reached=None if until is None else reached,
                 before=before,
                 on_steps=bar.update,
@@ -191,6 +205,7 @@ def lyapunov_spectrum(
 
     growth, tangents, untraced = with_fallback(grow, tangents, untraced)
     looked_at = probe.after_run()
+    drive.warn_of_kinks()
     settled = drive.transient if resume is None else json.loads(resume.attrs["config_json"])["transient"]
     config: dict[str, object] = {
         "steps": settled + growth.steps,

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lyapkit.drive import Drive
 from lyapkit.lyapunov.carrying import step_bytes
+from lyapkit.lyapunov.decomposition import Refill
 from lyapkit.lyapunov.interval import IntervalRule, replayable_steps
 from lyapkit.lyapunov.long_run import LongRun
 from lyapkit.lyapunov.qr import Growth, qr_growth
@@ -31,6 +32,7 @@ def grow_until(
     *,
     tangents: TangentStrategy,
     rule: IntervalRule,
+    refill: Refill,
     reached: Callable[[Growth], bool] | None,
     before: Growth | None = None,
     on_steps: Callable[[int], object] = lambda steps: None,
@@ -43,6 +45,7 @@ def grow_until(
         frame: where the frame starts, shape (B, N, k).
         tangents: how tangents are carried.
         rule: steps between decompositions.
+        refill: Where directions come from that replace annihilated ones.
         reached: whether a run is good enough; None runs the whole drive in one block.
         before: the growth of earlier steps, which the new ones continue.
         on_steps: called with the number of steps done since the last call (progress).
@@ -54,7 +57,8 @@ def grow_until(
         length = min(block, drive.steps - start)
         shortest = length if drive.lengths is None else int(drive.lengths.min()) - drive.transient
         rule.plan(counted + shortest, replayable_steps(step_bytes(tangents, frame)))
-        part = qr_growth(map, drive.part(start, length, state), frame, tangents=tangents, rule=rule, on_steps=on_steps)
+        stretch = drive.part(start, length, state)
+        part = qr_growth(map, stretch, frame, tangents=tangents, rule=rule, refill=refill, on_steps=on_steps)
         growth = part if growth is None else growth.followed_by(part)
         state, frame, start = part.state, part.frame, start + length
         if reached is not None and reached(growth):
@@ -64,16 +68,18 @@ def grow_until(
 
 
 def errors_reached(growth: Growth, target: float, leading: bool) -> Tensor:
-    """Return whether the standard errors of the leading or of all exponents are at most ``target``, shape (B,).
+    """Return where the standard errors of the leading or of all exponents are at most ``target``, shape (B,).
 
-    Exponents of -inf have no error to reach.
+    An exponent of -inf has no error. It does not count, and where the leading one is -inf, nothing is reached.
     """
     means = MeanGrowth.of(growth.log_growth, growth.window)
     error = means.errors().standard  # (B, k)
-    small = (error <= target) | torch.isneginf(means.mean)
+    gone = torch.isneginf(means.mean)
     if leading:
-        small = small.gather(-1, means.mean.argmax(dim=-1, keepdim=True))
-    return small.all(dim=-1)
+        error = error.gather(-1, means.mean.argmax(dim=-1, keepdim=True))
+    else:
+        error = error.masked_fill(gone, 0.0)
+    return (error <= target).all(dim=-1) & ~gone.all(dim=-1)
 
 
 def compare_halves(growth: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
@@ -88,18 +94,19 @@ def compare_halves(growth: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
         window: Steps in each window, shape (W,).
 
     Returns:
-        The second half's growth per step minus the first's, shape (B, k), 0 for -inf exponents; and the verdict, shape
-        (B,), False where there are too few windows to tell.
+        The second half's growth per step minus the first's, shape (B, k), NaN where both are -inf; and the verdict,
+        shape (B,), False where there are too few windows to tell, where a direction is annihilated in one half only,
+        and where nothing but annihilated directions could agree.
     """
     verdict = torch.zeros(growth.shape[1], dtype=torch.bool, device=growth.device)
     if len(window) < 2:
-        return torch.zeros_like(growth[0]), verdict
+        return torch.where(torch.isneginf(growth[0]), torch.nan, torch.zeros_like(growth[0])), verdict
     done = window.cumsum(0)
     middle = int((done <= done[-1] / 2).sum().clamp(min=1, max=len(window) - 1))
     first = growth[:middle].sum(dim=0) / done[middle - 1]
     second = growth[middle:].sum(dim=0) / (done[-1] - done[middle - 1])
-    gone = torch.isinf(first) | torch.isinf(second)
-    difference = torch.where(gone, torch.zeros_like(first), second - first)
+    difference = second - first  # -inf - (-inf) is NaN
+    gone = difference.isnan()
     batches = Batches.of(growth, window)
     count = len(batches.steps)
     if count < 2 * SMALLEST_SAMPLE:
@@ -107,7 +114,8 @@ def compare_halves(growth: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
     later = (torch.arange(count) >= count // 2).double()
     contrast = later / later.sum() - (1 - later) / (1 - later).sum()
     series = batches.growth - batches.steps.reshape(-1, 1, 1) * growth.sum(dim=0) / done[-1]
-    series = torch.where(gone, torch.zeros_like(series), series).reshape(count, -1).double().cpu()
+    series = torch.where(torch.isfinite(difference), series, torch.zeros_like(series)).reshape(count, -1).double().cpu()
     chance = LongRun.of(series, torch.stack((1 - later, later), dim=1), contrast)
     width = chance.half_width(FALSE_ALARM / 2 / growth.shape[-1]) * count / float(done[-1])
-    return difference, (difference.abs() <= width.reshape(difference.shape).to(difference) + ROUNDING).all(dim=-1)
+    limit = width.reshape(difference.shape).to(difference) + ROUNDING
+    return difference, ((difference.abs() <= limit) | gone).all(dim=-1) & ~gone.all(dim=-1)

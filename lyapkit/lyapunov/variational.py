@@ -141,6 +141,7 @@ def variational_term(
 
     recorded, tangents, untraced = with_fallback(follow, tangents, untraced)
     looked_at = probe.after_run()
+    drive.warn_of_kinks()
     log_values = held_at_the_end(torch.stack(recorded, dim=1), at, last)  # (B, T, k)
     done = torch.minimum(torch.tensor(at), last.unsqueeze(-1)) if horizon is None else torch.full((1, 1), horizon)
     count = done.to(log_values).unsqueeze(-1)

@@ -52,6 +52,7 @@ SCHEMA: dict[str, dict[str, Variable]] = {
     "lyapunov_spectrum": {
         "lyapunov_exponent": Variable(("trajectory", "exponent"), "Lyapunov exponent", RATE),
         "standard_error": Variable(("trajectory", "exponent"), "standard error of the exponent", RATE, undefined=True),
+        "below_resolution": Variable(("trajectory", "exponent"), "float64 cannot tell how small it is", "1"),
         "error_degrees_of_freedom": Variable(("trajectory",), "degrees of freedom of the standard errors", "1"),
         "error_reliable": Variable(("trajectory", "exponent"), "the run is long against its correlation time", "1"),
         "memory_timescale": Variable(("trajectory", "exponent"), "memory time scale", "{time}"),
@@ -59,7 +60,7 @@ SCHEMA: dict[str, dict[str, Variable]] = {
         "local_growth": Variable(("trajectory", "step", "exponent"), "local growth rate", RATE),
         "last_step": Variable(("trajectory",), "last step that counts", "step"),
         "half_difference": Variable(
-            ("trajectory", "exponent"), "exponent of the second half of the run minus that of the first", RATE
+            ("trajectory", "exponent"), "exponent of the second half of the run minus that of the first", RATE, True
         ),
         "converged": Variable(("trajectory",), "the run was long enough", "1"),
         "probability_positive": Variable(("trajectory",), "probability that the leading exponent is positive", "1"),
@@ -107,7 +108,9 @@ SCHEMA: dict[str, dict[str, Variable]] = {
         "growth_rate": Variable(
             ("norm", "trajectory"), "growth rate of the gradient per step back in time", "nats per step"
         ),
-        "growth_rate_error": Variable(("norm", "trajectory"), "standard error of the growth rate", "nats per step"),
+        "growth_rate_error": Variable(
+            ("norm", "trajectory"), "standard error of the growth rate", "nats per step", undefined=True
+        ),
         "growth_offset": Variable(("norm", "trajectory"), "log gradient norm of the fitted line at the end", "nats"),
         "fitted_steps": Variable(("norm", "trajectory"), "steps that the fitted line rests on", "1"),
         "last_step": Variable(("trajectory",), "last step of the sequence", "step"),

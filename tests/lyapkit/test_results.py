@@ -59,6 +59,7 @@ def test_schema_fixes_shapes_and_types() -> None:
         assert dict(ds.sizes) == expected
         for key, variable in ds.data_vars.items():
             flags = {
+                "below_resolution": np.int8,
                 "kaplan_yorke_is_lower_bound": np.int8,
                 "converged": np.int8,
                 "error_reliable": np.int8,

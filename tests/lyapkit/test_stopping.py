@@ -131,10 +131,23 @@ def test_half_differences_weigh_windows_and_skip_annihilated_directions() -> Non
     growth = torch.tensor([[[1.0, -math.inf]], [[2.0, -math.inf]], [[9.0, -math.inf]]], dtype=torch.float64)
     window = torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64)
     difference, agree = compare_halves(growth, window)
-    assert difference.tolist() == [[9 / 4 - 3 / 3, 0.0]]  # cut at 3 of 7 steps
+    assert difference[0, 0] == 9 / 4 - 3 / 3  # cut at 3 of 7 steps
+    assert difference[0, 1].isnan()
     assert agree.tolist() == [False]
     difference, agree = compare_halves(growth[:1], window[:1])
-    assert (difference.tolist(), agree.tolist()) == ([[0.0, 0.0]], [False])
+    assert (difference[0, 0].item(), agree.tolist()) == (0.0, [False])
+    assert difference[0, 1].isnan()
+
+
+def test_halves_of_which_one_annihilates_a_direction_disagree_and_nothing_follows_from_none() -> None:
+    growth = torch.ones(40, 3, 2, dtype=torch.float64)
+    growth[:, :, 1] = -math.inf
+    growth[3, 1, 0] = growth[30, 2, 0] = -math.inf
+    difference, agree = compare_halves(growth, torch.ones(40, dtype=torch.float64))
+    assert difference[:, 0].tolist() == [0.0, math.inf, -math.inf]
+    assert difference[:, 1].isnan().all()
+    assert agree.tolist() == [True, False, False]
+    assert compare_halves(growth[:, :1, 1:], torch.ones(40, dtype=torch.float64))[1].tolist() == [False]
 
 
 def test_stationary_runs_rarely_raise_a_false_alarm_and_drifts_are_seen() -> None:

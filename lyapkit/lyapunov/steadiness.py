@@ -1,0 +1,74 @@
+"""Find directions that only rounding keeps alive.
+
+What several steps annihilate together, as a delay line in rotated coordinates does, no single step shows: each shrinks
+a direction a little, and the rounding of each step fills in what is missing. A nilpotent block of m rows then fades by
+about eps^(1/m) a step instead of ending after m. Such growth follows the size of the rounding, and no other does. So
+some windows are done again with a larger one, and their growth is compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from lyapkit.lyapunov.decomposition import Decomposition
+
+STEPS = 64
+SHARE = 64
+"""So many steps are done again, and at most one in 64."""
+
+LEAST_STEPS = 12
+"""But at least so many: rounding takes over after as many steps as a block has rows."""
+
+NATS = 1.0
+"""A larger difference between the sums of log |R_ii| is put down to rounding."""
+
+
+class Repetition:
+    """Some windows done again, with each entry of the frame rounded to 10 digits (float64), or 4 (float32), before.
+
+    The rounding is relative to each entry: zeros remain, and so does what rests on them.
+
+    Args:
+        frame: The frame before the first window, shape (B, N, k).
+        order: Column of the frame at the start of the run that each column continues, shape (B, k).
+        counted: Steps of the run that count.
+    """
+
+    def __init__(self, frame: Tensor, order: Tensor, counted: int) -> None:
+        self._frame, self._order = frame, order
+        self._left = min(max(counted // SHARE, LEAST_STEPS), STEPS)
+        self._difference = torch.zeros(order.shape, dtype=torch.float64, device=frame.device)
+        self._generator = torch.Generator().manual_seed(3)
+        self._share = torch.finfo(frame.dtype).eps ** (5 / 8)
+
+    def follow(self, pushes: Sequence[Callable[[Tensor], Tensor]], part: Decomposition) -> None:
+        """Do a window again, as long as there are steps left to do.
+
+        Args:
+            pushes: The window's steps, each of which carries a frame.
+            part: What the decomposition at its end has found.
+        """
+        if self._left <= 0 or not pushes:
+            return
+        self._left -= len(pushes)
+        noise = torch.randn(self._frame.shape, generator=self._generator, dtype=torch.float64).to(self._frame)
+        frame = self._frame * (1 + self._share * noise)
+        for push in pushes:
+            frame = push(frame)
+        self._frame, r = torch.linalg.qr(frame)
+        difference = part.log_growth - r.diagonal(dim1=-2, dim2=-1).abs().double().log()
+        self._difference = self._difference.scatter_add(-1, self._order, difference)
+        if part.order is not None:
+            self.move(part.order)
+
+    def move(self, order: Tensor) -> None:
+        """Bring columns into another order, (B, k)."""
+        self._frame = self._frame.gather(-1, order.unsqueeze(-2).expand_as(self._frame))
+        self._order = self._order.gather(-1, order)
+
+    def differs(self) -> Tensor:
+        """Return which directions have grown otherwise, shape (B, k), where they were at the start of the run."""
+        return torch.isfinite(self._difference) & (self._difference.abs() > NATS)

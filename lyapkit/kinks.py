@@ -127,4 +127,5 @@ def kinked(map: RecurrentMap, states: Tensor, inputs: Tensor | None) -> Tensor:
         bend = (ahead - behind).abs()
         certain &= bend > 1e-3 * torch.maximum(ahead.abs(), behind.abs()) + noise
         bends.append(bend / length)
-    return (certain & ((bends[0] - bends[1]).abs() <= 0.2 * bends[0])).any(dim=-1)
+    found: Tensor = (certain & ((bends[0] - bends[1]).abs() <= 0.2 * bends[0])).any(dim=-1)
+    return found

@@ -221,8 +221,7 @@ def settle(
     q = part.q.clone()
     order = torch.arange(k, device=q.device).repeat(len(q), 1)
     unresolved = torch.zeros_like(gone)
-    unclear = (doubted & ~((last & (kept >= rank)) | textbook)).nonzero().flatten().tolist()
-    for index in unclear:
+    for index in (doubted & ~((last & (kept >= rank)) | textbook)).nonzero().flatten().tolist():
         if not effort.allows_elimination(len(jacobians[index])):
             found = part.log_growth[index].masked_fill(part.noise[index], -torch.inf)
             doubt, survivors = part.suspect[index], q[index][:, torch.isfinite(found)]
@@ -241,7 +240,7 @@ def settle(
         order[index] = torch.isneginf(found).to(torch.int8).argsort(stable=True)
         gone[index] = torch.arange(k, device=q.device) >= survivors.shape[-1]  # of Q
     lost = (gone | resting).any(dim=-1)
-    if bool(gone.any()) and (unclear or not full):  # else Q is complete, as the identity was that it started with
+    if bool(gone.any()):
         columns = torch.where(gone.unsqueeze(-2), refill(q), q)
         q = torch.where(gone.any(dim=-1)[:, None, None], torch.linalg.qr(columns).Q, q)
     return replace(

@@ -75,7 +75,8 @@ def eliminate(
     row_log = np.zeros(rows) if row_log is None else row_log
     column_log = np.zeros(columns) if column_log is None else column_log
     scale = row_log[:, None] + column_log
-    lower, upper, log_pivot, chosen, blurred = [], [], [], [], []
+    lower, upper, log_pivot, blurred = [], [], [], []
+    chosen: list[int] = []
     open_rows, open_columns = np.ones(rows, bool), np.ones(columns, bool)
     doubtful = np.zeros(left.shape, bool)
     ahead = 0

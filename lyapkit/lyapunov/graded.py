@@ -87,8 +87,8 @@ class GradedProduct:
         u, log_scale, t = found.u.clone(), found.log_scale.clone(), found.t.clone()
         for index in (doubted & torch.isfinite(jacobians).all(dim=-1).all(dim=-1)).nonzero().flatten().tolist():
             alive = torch.isfinite(self.log_scale[index])
-            arrays = (jacobians[index], self.u[index][:, alive], self.log_scale[index][alive])
-            grown = grow_product(*(array.cpu().numpy() for array in arrays), self.effort)
+            frame, scales = self.u[index][:, alive].cpu().numpy(), self.log_scale[index][alive].cpu().numpy()
+            grown = grow_product(jacobians[index].cpu().numpy(), frame, scales, self.effort)
             count = len(grown.log_scale)
             kept = torch.from_numpy(grown.frame).to(u)
             outside = torch.eye(len(u[index])).to(u) - kept @ kept.mT

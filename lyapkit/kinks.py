@@ -69,7 +69,7 @@ class KinkWatch:
         if not steps:
             return
         batch = states.shape[1]
-        which = torch.linspace(0, batch - 1, min(batch, TRAJECTORIES)).long().unique().to(states.device)
+        which = torch.unique(torch.linspace(0, batch - 1, min(batch, TRAJECTORIES)).long()).to(states.device)
         at = torch.tensor(steps, device=states.device) - first
         chosen = states[at][:, which].flatten(end_dim=1)
         drive = None if inputs is None else inputs[at][:, which].flatten(end_dim=1)

@@ -64,7 +64,7 @@ def jacobian_of(carry: Carry, like: Tensor, step: int) -> Tensor:
     """
     batch, size, k = like.shape
     identity = torch.eye(size, -(-size // k) * k, dtype=like.dtype, device=like.device)  # padded with zeros
-    parts = [carry(part.repeat(batch, 1, 1), step, step + 1) for part in identity.split(k, dim=-1)]
+    parts = [carry(part.repeat(batch, 1, 1), step, step + 1) for part in torch.split(identity, k, dim=-1)]
     return torch.cat(parts, dim=-1)[..., :size]
 
 

@@ -71,7 +71,9 @@ class Decomposition:
         if later.unresolved is not None:
             back = self._at_start(later.unresolved)
             unresolved = back if unresolved is None else unresolved | back
-        order = later.order if self.order is None else self.order
+        order = later.order
+        if self.order is not None:
+            order = self.order if later.order is None else self.order.gather(-1, later.order)
         return replace(
             later,
             log_growth=self.log_growth + self._at_start(later.log_growth),
@@ -79,7 +81,7 @@ class Decomposition:
             condition=torch.maximum(self.condition, later.condition),
             volume_error=self.volume_error + later.volume_error,
             unresolved=unresolved,
-            order=order if self.order is None or later.order is None else order.gather(-1, later.order),
+            order=order,
         )
 
     def _at_start(self, values: Tensor) -> Tensor:

@@ -244,7 +244,7 @@ def _jacobian(push: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:
     """Return J, shape (B, N, N), by pushing the identity, as many columns at a time as a frame (B, N, k) has."""
     batch, size, k = like.shape
     identity = torch.eye(size, -(-size // k) * k, dtype=like.dtype, device=like.device)
-    return torch.cat([push(part.repeat(batch, 1, 1)) for part in identity.split(k, dim=-1)], dim=-1)[..., :size]
+    return torch.cat([push(part.repeat(batch, 1, 1)) for part in torch.split(identity, k, dim=-1)], dim=-1)[..., :size]
 
 
 def _refilled(

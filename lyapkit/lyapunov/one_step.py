@@ -96,9 +96,9 @@ def _blur(upper: Array, frame: Array, regular: bool, eps: float = EPS) -> Array:
     Where it is not, a direction may have come into its kernel over many steps, in each of which rounding has turned it,
     the more the less was left of it: it counts as annihilated when it lies in the kernel up to an angle of eps^(2/3).
     """
-    if regular:
-        return 4 * len(frame) * eps * (np.abs(upper) @ np.abs(frame))
-    return 4 * len(frame) * eps ** (2 / 3) * (np.abs(upper) @ (frame != 0))
+    size = eps * np.abs(frame) if regular else eps ** (2 / 3) * (frame != 0)
+    bound: Array = 4 * len(frame) * (np.abs(upper) @ size)
+    return bound
 
 
 @dataclass(frozen=True)

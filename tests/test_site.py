@@ -268,10 +268,12 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
         r"\]\(([^)\s]+)\)", re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
     ):
         if target.startswith("http"):
-            assert re.match(r"https://(github\.com/[\w.-]+/[\w.-]+|pypi\.org/project/\w+/)$", target), target
+            assert re.match(
+                r"https://(github\.com/[\w.-]+/[\w.-]+|pypi\.org/project/\w+/|doi\.org/10\.\d+/.+)$", target
+            ), target
             continue
         name, _, anchor = target.partition("#")
-        path = (page.parent / name).resolve()
+        path = (page.parent / name).resolve() if name else page
         if "tutorials" in Path(name).parts:  # written by the build from the script of that name
             path = ROOT / "examples" / f"{path.stem}.py"
         assert path.exists(), target

@@ -81,7 +81,7 @@ def hessian_spectrum(
             the sum over all batches. By default what the loss says with its own ``reduction``, else ``"mean"``.
         batch_weight: With means, weight of a batch from its targets, so that unequal batches give the mean over the
             whole data. By default what the mean of the loss divides by, where it is one of ``torch.nn`` or
-            ``torch.nn.functional``, also with options by `functools.partial`: ignored targets and class weights are
+            ``torch.nn.functional``, also with options by ``functools.partial``: ignored targets and class weights are
             respected. For other losses it is ``targets.numel()`` (of the inputs, where targets are None), and the loss
             of two batches together is held against their weighted sum. Losses that fail, such as root-mean-square and
             contrastive ones, depend on their batch as a whole: give all data as one batch, or weights.
@@ -129,7 +129,7 @@ def hessian_spectrum(
           of all, infinite where none is positive. A larger rate of `torch.optim.SGD` with momentum b (heavy ball; for
           Nesterov's it is 2(1 + b)/((1 + 2b) lambda)) leaves a minimum of this curvature. ``which="LA"`` always finds
           the largest eigenvalue, "LM" unless all it finds are negative, "SA" not; where it is not found, the rate
-          is left out, and a warning says so;
+          is left out; ``which="LA"`` finds it;
         - on request ``eigenvector`` (parameter, rank): the flattened parameters one after the other, in the order of
           ``parameters`` in ``config_json``, a list of names with shapes.
 
@@ -260,12 +260,6 @@ def hessian_spectrum(
         found = values["eigenvalue"]
         if k == problem.size or which in ("LA", "BE") or (which == "LM" and float(found.max()) > 0):
             values["stable_learning_rate"] = np.array(stable_learning_rate(found, momentum))
-        else:
-            warnings.warn(
-                f'the largest eigenvalue is not among the {k} found with which="{which}", so that the result has no '
-                'stable_learning_rate; pass which="LA" for it.',
-                stacklevel=3,
-            )
     if eigenvectors:
         values["eigenvector"] = pairs.vectors[:, order.to(pairs.vectors.device)].cpu().numpy()
         coordinates["parameter"] = np.arange(problem.size)

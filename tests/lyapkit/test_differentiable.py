@@ -459,9 +459,18 @@ REFUSALS = {
         lambda: call(Steps(lambda x: 1e200 * x), qr_interval=2),
     ),
     "derivative is not finite": (
+        ValueError,
+        "the derivative of the first step is not finite; check the map at its initial state",
+        lambda: call(Steps(lambda x: x.abs().sqrt()), initial_state=torch.tensor([[1.0, 1.0], [0.0, 1.0]]).double()),
+    ),
+    "derivative is not finite, unchecked": (
         FloatingPointError,
         "tangent frame of trajectory 1 is not finite after step 1",
-        lambda: call(Steps(lambda x: x.abs().sqrt()), initial_state=torch.tensor([[1.0, 1.0], [0.0, 1.0]]).double()),
+        lambda: call(
+            Steps(lambda x: x.abs().sqrt()),
+            initial_state=torch.tensor([[1.0, 1.0], [0.0, 1.0]]).double(),
+            check=False,
+        ),
     ),
     "direction annihilated": (
         FloatingPointError,

@@ -179,6 +179,7 @@ KINKED = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:The run rests on a kink of the map")
 @pytest.mark.parametrize("name", KINKED)
 def test_a_kink_at_the_initial_state_is_no_error(name: str) -> None:
     step, exponent = KINKED[name]

@@ -165,6 +165,16 @@ def start(folder, *arguments):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+def wait_for_training(process, runs):
+    """Return when a training of the process has begun: before, its imports are what a signal meets."""
+    for _ in range(600):
+        owners = [path.read_text() for path in runs.glob("*/.claim/owner.json")]
+        if process.poll() is not None or any(f'"process": {process.pid},' in owner for owner in owners):
+            return
+        time.sleep(0.1)
+    raise AssertionError("no training has begun within a minute")
+
+
 @pytest.mark.slow
 def test_kills_interrupts_and_budgets_change_no_bit(tmp_path):
     calm, rough = tmp_path / "calm", tmp_path / "rough"
@@ -173,7 +183,8 @@ def test_kills_interrupts_and_budgets_change_no_bit(tmp_path):
     for number in range(6):
         process = start(rough, *(("--budget", "6s") if number == 2 else ()))
         if number != 2:
-            time.sleep(5 + number / 3)
+            wait_for_training(process, rough / "runs")
+            time.sleep(number / 3)
             process.send_signal(signal.SIGKILL if number % 2 else signal.SIGINT)
         output, errors = process.communicate(timeout=300)
         if process.returncode == 0 and "2 trainings done" in output:

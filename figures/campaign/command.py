@@ -47,7 +47,10 @@ class Arguments:
     """Where to train, such as cuda, where many networks are trained together."""
 
     threads: int = 1
-    """Networks trained at a time on the processor, each by one process of one thread."""
+    """Processes that train, of one thread each: one for each core, and several also keep a GPU busy."""
+
+    analyses: bool = True
+    """Analyse the trained networks. With --no-analyses, a later call with the same --runs does."""
 
     records: Path = RECORDS
     """Folder of the records."""
@@ -120,7 +123,7 @@ def _campaign(arguments: Arguments) -> Campaign:
         raise UserError(f"device must be one of {', '.join(TOGETHER)}, got {arguments.device!r}")
     chosen = {*arguments.stages, *(need for name in arguments.stages for need in known[name].needs)}
     stages = [stage for stage in STAGES if not chosen or stage.name in chosen]
-    return Campaign(stages, arguments.records, arguments.runs, arguments.device, _say)
+    return Campaign(stages, arguments.records, arguments.runs, arguments.device, arguments.analyses, _say)
 
 
 def _say(line: str) -> None:

@@ -33,7 +33,8 @@ class Record:
         config: What was trained.
         result: Its course; checkpoints are not kept.
         weights: By the name of a parameter, the 2-norm before and after training and of the difference.
-        seconds_per_iteration: Time of one training iteration, evaluations included.
+        seconds_per_iteration: Time of one training iteration, evaluations included, of all networks that were trained
+            together; None where the training had ended before.
         commit: The commit that trained it.
         where: Device, threads, and version of PyTorch.
     """
@@ -41,7 +42,7 @@ class Record:
     config: TrainConfig
     result: TrainResult
     weights: dict[str, tuple[float, float, float]]
-    seconds_per_iteration: float
+    seconds_per_iteration: float | None
     commit: str
     where: str
 

@@ -41,6 +41,7 @@ class Campaign:
         records: Folder of the records.
         runs: Folder of the trainings with their checkpoints, which stay on this machine.
         device: Where to train.
+        analyses: Whether to analyse the trained networks; if not, a later campaign with the same runs does.
         say: Takes one line for each training that ends, and for each stage that cannot run.
         failed: Messages of trainings that failed, by name; they are not tried again.
     """
@@ -49,6 +50,7 @@ class Campaign:
     records: Path
     runs: Path
     device: str = "cpu"
+    analyses: bool = True
     say: Callable[[str], None] = print
     failed: dict[str, str] = field(default_factory=dict)
 
@@ -61,7 +63,7 @@ class Campaign:
         return {stage.name: read_records(self.records, stage.name) for stage in self.stages}
 
     def left(self, records: Mapping[str, Sequence[Record]]) -> dict[str, list[TrainConfig]]:
-        """Return the trainings of each stage that have no record.
+        """Return the trainings of each stage that have no record, or whose analyses are to be made.
 
         Args:
             records: Records by stage.
@@ -77,7 +79,9 @@ class Campaign:
 
     def _lacks(self, stage: Stage, config: TrainConfig) -> bool:
         """Return whether the analyses of a training are asked for and not there."""
-        return bool(stage.analyses(config)) and not results_file(self.records, stage.name, run_name(config)).exists()
+        if not self.analyses or not stage.analyses(config):
+            return False
+        return not results_file(self.records, stage.name, run_name(config)).exists()
 
     def work(self) -> None:
         """Train until nothing is left that can be trained. Interrupt it at any moment; it goes on from there."""
@@ -134,10 +138,10 @@ class Campaign:
             elif outcome.status in ("finished", "diverged"):
                 result = read_result(self.runs / name)
                 assert result is not None
-                trained = max(_iterations(self.runs / name) - before[name], 1)
-                if analyses := stage.analyses(config):
-                    analyse(self.runs / name, analyses, results_file(self.records, stage.name, name))
-                new.append(self._record(config, result, elapsed / trained))
+                trained = _iterations(self.runs / name) - before[name]
+                if self._lacks(stage, config):
+                    analyse(self.runs / name, stage.analyses(config), results_file(self.records, stage.name, name))
+                new.append(self._record(config, result, elapsed / trained if trained else None))
                 self.say(f"{stage.name}: {_described(config, stage)}: {_measured(result)}")
                 happened.add("done")
             else:
@@ -147,12 +151,12 @@ class Campaign:
         add_records(self.records, stage.name, new)
         return happened
 
-    def _record(self, config: TrainConfig, result: TrainResult, seconds_per_iteration: float) -> Record:
+    def _record(self, config: TrainConfig, result: TrainResult, seconds_per_iteration: float | None) -> Record:
         return Record(
             config=config,
             result=result,
             weights=weight_changes(self.runs / run_name(config), result),
-            seconds_per_iteration=float(f"{seconds_per_iteration:.3g}"),
+            seconds_per_iteration=seconds_per_iteration and float(f"{seconds_per_iteration:.3g}"),
             commit=commit(),
             where=f"{self.device}, {torch.get_num_threads()} thread(s), PyTorch {torch.__version__}",
         )

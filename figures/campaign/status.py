@@ -61,10 +61,11 @@ def _kind(config: TrainConfig) -> tuple[object, ...]:
 
 
 def speeds(records: Iterable[Record]) -> Mapping[tuple[object, ...], float]:
-    """Return the median seconds of an iteration, by what it depends on: task, network and batch."""
+    """Return the median seconds of an iteration on one thread, by what it depends on: task, network and batch."""
     measured: dict[tuple[object, ...], list[float]] = {}
     for record in records:
-        measured.setdefault(_kind(record.config), []).append(record.seconds_per_iteration)
+        if record.seconds_per_iteration is not None and record.where.startswith("cpu"):
+            measured.setdefault(_kind(record.config), []).append(record.seconds_per_iteration)
     return {kind: _median(values) for kind, values in measured.items()}
 
 

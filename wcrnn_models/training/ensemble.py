@@ -95,9 +95,10 @@ def _step(active: Sequence[Run], forward: EnsembleForward) -> None:
     if any(sound):
         # the losses do not share a parameter, so the gradient of their sum is that of each
         torch.autograd.backward([loss for loss, good in zip(losses, sound, strict=True) if good])
-    for run, value, good in zip(active, values, sound, strict=True):
+    norms = torch.stack([run.gradient_norm() for run in active]).tolist()  # all at once: each read waits for the GPU
+    for run, value, norm, good in zip(active, values, norms, sound, strict=True):
         if good:
-            run.learn(value)
+            run.learn(value, norm)
         else:
             run.diverge()
 

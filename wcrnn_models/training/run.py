@@ -78,7 +78,7 @@ class Run:
             norm = math.nan
             if self.is_sound(value):
                 torch.autograd.backward(loss)
-                norm = self._gradient_norm()
+                norm = float(self.gradient_norm())
                 self.optimizer.zero_grad()
             self._losses, self._norms = [value], [norm]
             if not math.isfinite(norm) or not self._evaluate():
@@ -97,7 +97,7 @@ class Run:
             return
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)
-        self.learn(value)
+        self.learn(value, float(self.gradient_norm()))
 
     def batch(self) -> Batch:
         """The batch of the present iteration."""
@@ -113,13 +113,13 @@ class Run:
         limit = self.config.divergence_loss
         return math.isfinite(loss) and (limit is None or loss <= limit)
 
-    def learn(self, loss: float) -> None:
+    def learn(self, loss: float, norm: float) -> None:
         """A step of SGD with the gradients that the parameters have, and what is due after it.
 
         Args:
             loss: The loss whose gradients they are.
+            norm: Their `gradient_norm`.
         """
-        norm = self._gradient_norm()
         if not math.isfinite(norm):
             self.diverge()
             return
@@ -139,13 +139,14 @@ class Run:
         if self.iteration == self.total:
             self.result = self._write_history("finished")
 
+    def gradient_norm(self) -> Tensor:
+        """The 2-norm of the gradients that the parameters have, shape (), on the device."""
+        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+        return torch.nn.utils.get_total_norm(gradients).to(self.device)
+
     def diverge(self) -> None:
         """End the run: a number is not finite, or the loss too large."""
         self.result = self._write_history("diverged", self.iteration)
-
-    def _gradient_norm(self) -> float:
-        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
-        return float(torch.nn.utils.get_total_norm(gradients))
 
     def _probe(self) -> None:
         """Whether minimal performance has been reached, where it is measured between evaluations."""

@@ -231,8 +231,8 @@ def test_helpers_end_with_the_main_process(tmp_path, number):
 def test_many_networks_are_trained_together_on_a_gpu(tmp_path):
     stage = Stage("together", "", lambda rates: [tiny(seed=seed, epochs=2) for seed in range(5)], ("seed",))
     lines = []
-    Campaign((stage,), tmp_path / "gpu", tmp_path / "gpu_runs", "cuda", lines.append).work()
-    Campaign((stage,), tmp_path / "cpu", tmp_path / "cpu_runs", "cpu", lines.append).work()
+    Campaign((stage,), tmp_path / "gpu", tmp_path / "gpu_runs", "cuda", say=lines.append).work()
+    Campaign((stage,), tmp_path / "cpu", tmp_path / "cpu_runs", "cpu", say=lines.append).work()
     for one, other in zip(
         read_records(tmp_path / "gpu", "together"), read_records(tmp_path / "cpu", "together"), strict=True
     ):

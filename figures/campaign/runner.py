@@ -27,7 +27,7 @@ from wcrnn_models.training.result import TrainResult
 WAIT_SECONDS = 20.0
 """Before trainings that other processes are at are looked at again."""
 
-TOGETHER = {"cpu": 1, "cuda": 64}
+TOGETHER = {"cpu": 1, "cuda": 96}
 """Networks trained at once: on a processor nothing is gained (see benchmarks/training.py), on a GPU one small network
 leaves most idle."""
 
@@ -87,8 +87,8 @@ class Campaign:
         """Train until nothing is left that can be trained. Interrupt it at any moment; it goes on from there."""
         while True:
             progressed, busy = False, False
-            for job, stage in self._jobs():
-                outcomes = self._train(job, stage)
+            for jobs in self._jobs():
+                outcomes = self._train(jobs)
                 progressed |= "done" in outcomes
                 busy |= "busy" in outcomes
                 if progressed:
@@ -98,17 +98,19 @@ class Campaign:
             if not progressed:
                 time.sleep(WAIT_SECONDS)
 
-    def _jobs(self) -> Iterator[tuple[list[TrainConfig], Stage]]:
-        """Yield the trainings that can run now, those together that can be trained together."""
+    def _jobs(self) -> Iterator[dict[str, tuple[TrainConfig, Stage]]]:
+        """Yield the trainings that can run now, by name, those together that can be trained together."""
         records = self.read()
         left = self.left(records)
+        waiting: dict[str, tuple[TrainConfig, Stage]] = {}
         for stage in self.stages:
-            waiting = [need for need in stage.needs if left[need]]
             configs = {run_name(config): config for config in left[stage.name] if run_name(config) not in self.failed}
-            if waiting or not configs or not self._has_data(stage, configs.values()):
-                continue
-            for names in groups(configs, TOGETHER[self.device.partition(":")[0]]):
-                yield [configs[name] for name in names], stage
+            if configs and not any(left[need] for need in stage.needs) and self._has_data(stage, configs.values()):
+                for name, config in configs.items():
+                    waiting.setdefault(name, (config, stage))  # another stage with the same training takes its turn
+        together = TOGETHER[self.device.partition(":")[0]]
+        for names in groups({name: config for name, (config, _) in waiting.items()}, together):
+            yield {name: waiting[name] for name in names}
 
     def _has_data(self, stage: Stage, configs: Iterable[TrainConfig]) -> bool:
         """Return whether the data sets of a stage are there; say once what is missing."""
@@ -122,16 +124,16 @@ class Campaign:
                 return False
         return True
 
-    def _train(self, configs: Sequence[TrainConfig], stage: Stage) -> set[str]:
+    def _train(self, jobs: Mapping[str, tuple[TrainConfig, Stage]]) -> set[str]:
         """Train some configurations and record those that ended; return which of done, busy and failed occurred."""
-        names = list(plan(configs, self.runs))
-        before = {name: _iterations(self.runs / name) for name in names}
+        plan([config for config, _ in jobs.values()], self.runs)
+        before = {name: _iterations(self.runs / name) for name in jobs}
         start = time.perf_counter()
-        job = Job(self.runs, {name: config.to_json() for name, config in zip(names, configs, strict=True)}, self.device)
+        job = Job(self.runs, {name: config.to_json() for name, (config, _) in jobs.items()}, self.device)
         outcomes = {outcome.name: outcome for outcome in work(job)}
         elapsed = time.perf_counter() - start
-        new, happened = [], set()
-        for name, config in zip(names, configs, strict=True):
+        happened = set()
+        for name, (config, stage) in jobs.items():
             outcome = outcomes[name]
             if outcome.status == "busy":
                 happened.add("busy")
@@ -141,14 +143,14 @@ class Campaign:
                 trained = _iterations(self.runs / name) - before[name]
                 if self._lacks(stage, config):
                     analyse(self.runs / name, stage.analyses(config), results_file(self.records, stage.name, name))
-                new.append(self._record(config, result, elapsed / trained if trained else None))
+                record = self._record(config, result, elapsed / trained if trained else None)
+                add_records(self.records, stage.name, [record])
                 self.say(f"{stage.name}: {_described(config, stage)}: {_measured(result)}")
                 happened.add("done")
             else:
                 self.failed[name] = outcome.message
                 self.say(f"{stage.name}: {_described(config, stage)}: failed: {outcome.message}")
                 happened.add("failed")
-        add_records(self.records, stage.name, new)
         return happened
 
     def _record(self, config: TrainConfig, result: TrainResult, seconds_per_iteration: float | None) -> Record:

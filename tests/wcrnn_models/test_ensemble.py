@@ -118,6 +118,14 @@ def test_a_network_that_diverges_leaves_the_others_alone(alone, tmp_path, change
     assert_close(results[2], alone[1][2])
 
 
+def test_networks_may_train_for_different_times(alone, tmp_path):
+    configs = [CONFIGS[0], dataclasses.replace(CONFIGS[1], epochs=1), CONFIGS[2]]
+    results = train_ensemble(configs, [tmp_path / str(i) for i in range(3)])
+    assert_close(results[0], alone[1][0])
+    assert_close(results[1], train(configs[1], tmp_path / "alone"))
+    assert_close(results[2], alone[1][2])
+
+
 def test_all_may_be_finished(alone):
     directories = [alone[0] / str(i) for i in range(len(CONFIGS))]
     assert train_ensemble(CONFIGS, directories) == alone[1]
@@ -130,11 +138,11 @@ def test_all_may_be_finished(alone):
         (dict(hidden_size=10), "only WCRNNs of one size, form, nonlinearity and type"),
         (dict(form="B"), "only WCRNNs of one size, form, nonlinearity and type"),
         (dict(dtype="float32"), "only WCRNNs of one size, form, nonlinearity and type"),
-        (dict(length=8), r"the same task, length, batch_size .* got \('adding', 6, 16, 30\), \('adding', 8, 16, 30\)"),
-        (dict(batch_size=8), "the same task, length, batch_size and number of iterations"),
-        (dict(epochs=2), "the same task, length, batch_size and number of iterations"),
+        (dict(length=8), r"the same task, length, batch_size .* got \('adding', 6, 16, 10\), \('adding', 8, 16, 10\)"),
+        (dict(batch_size=8), "the same task, length, batch_size and iterations per epoch"),
+        (dict(iterations_per_epoch=9), "the same task, length, batch_size and iterations per epoch"),
     ],
-    ids=["size", "form", "type", "length", "batch", "epochs"],
+    ids=["size", "form", "type", "length", "batch", "epoch"],
 )
 def test_networks_that_do_not_go_together_are_refused(tmp_path, change, message):
     with pytest.raises(UserError, match=message):

@@ -543,9 +543,11 @@ def test_groups_share_sizes_and_batches():
         "e": dataclasses.replace(TINY, batch_size=8),
         "f": TrainConfig(model="lstm"),
         "g": TrainConfig(model="lstm", seed=1),
+        "h": dataclasses.replace(TINY, residual="orthogonal", r=1.0),
+        "i": dataclasses.replace(TINY, epochs=TINY.epochs + 1),
     }
-    assert groups(configs, 2) == [["a", "c"], ["b"], ["d"], ["e"], ["f"], ["g"]]
-    assert groups(configs, 9) == [["a", "c", "d"], ["b"], ["e"], ["f"], ["g"]]
+    assert groups(configs, 2) == [["a", "c"], ["b"], ["d", "i"], ["e"], ["f"], ["g"], ["h"]]
+    assert groups(configs, 9) == [["a", "c", "d", "i"], ["b"], ["e"], ["f"], ["g"], ["h"]]
 
 
 def test_names_of_runs():

@@ -18,6 +18,7 @@ from wcrnn_models import TrainConfig, UserError, list_checkpoints, load_checkpoi
 from wcrnn_models.files import exclusive
 from wcrnn_models.tasks import AddingProblem
 from wcrnn_models.training.build import build_model, build_task
+from wcrnn_models.training.descent import descend
 from wcrnn_models.training.result import TrainResult
 
 CONFIG = TrainConfig(
@@ -178,7 +179,7 @@ def test_a_loss_above_the_limit_ends_a_run(tmp_path):
 
 
 def test_a_gradient_that_is_not_finite_ends_a_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.nn.utils, "get_total_norm", lambda gradients: torch.tensor(math.inf))
+    monkeypatch.setattr("wcrnn_models.training.run.gradient_norms", lambda networks: torch.tensor([math.inf]))
     result = train(CONFIG, tmp_path)
     assert (result.status, result.diverged_at) == ("diverged", 0)
 
@@ -341,16 +342,15 @@ def test_divergence_of_the_untrained_network(tmp_path):
 
 def test_divergence_between_loss_and_evaluation(tmp_path, monkeypatch):
     """The loss stays finite, but the step before an evaluation makes a weight or the metric infinite."""
-    step = torch.optim.SGD.step
 
-    def overflow(self):
-        step(self)
-        self.param_groups[0]["params"][0].data.fill_(float("inf"))
+    def overflow(optimizers):
+        descend(optimizers)
+        optimizers[0].param_groups[0]["params"][0].data.fill_(float("inf"))
 
-    monkeypatch.setattr(torch.optim.SGD, "step", overflow)
+    monkeypatch.setattr("wcrnn_models.training.run.descend", overflow)
     result = train(dataclasses.replace(CONFIG, evaluate_every=1), tmp_path / "weights")
     assert (result.status, result.diverged_at) == ("diverged", 1)
-    monkeypatch.setattr(torch.optim.SGD, "step", step)
+    monkeypatch.setattr("wcrnn_models.training.run.descend", descend)
     monkeypatch.setattr(AddingProblem, "metric", lambda *_: float("nan"))
     result = train(CONFIG, tmp_path / "metric")
     assert (result.status, result.diverged_at) == ("diverged", 0)

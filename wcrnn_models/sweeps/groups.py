@@ -9,8 +9,9 @@ from wcrnn_models.training.config import TrainConfig
 
 _MAY_DIFFER = (
     *("seed", "residual", "r", "phi", "delta_r", "residual_file", "coupling", "learning_rate", "momentum"),
-    *("gradient_clip", "evaluate_every", "save_at", "probe_every", "divergence_loss"),
+    *("gradient_clip", "epochs", "evaluate_every", "save_at", "probe_every", "divergence_loss"),
 )
+_DENSE = ("orthogonal", "dense")  # residuals apart from others, which would all be computed by matrices beside one
 
 
 def groups(configs: Mapping[str, TrainConfig], together: int) -> list[list[str]]:
@@ -29,7 +30,8 @@ def groups(configs: Mapping[str, TrainConfig], together: int) -> list[list[str]]
     found: list[list[str]] = []
     for name, config in configs.items():
         values = asdict(config)
-        key = repr([value for field, value in values.items() if field not in _MAY_DIFFER])
+        same = [value for field, value in values.items() if field not in _MAY_DIFFER]
+        key = repr([config.residual in _DENSE, *same])
         members = open_groups.get(key)
         if members is None or len(members) == together or config.model != "wcrnn":
             members = open_groups[key] = []

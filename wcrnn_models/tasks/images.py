@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import torch
 from torch import Tensor
 
@@ -56,6 +58,12 @@ class ImageTask(FiniteTask):
         self.sequence_length = self.train_pixels.shape[1]
         self.dtype = dtype
         super().__init__(len(self.train_labels), len(self.test_labels), batch_size=batch_size, seed=seed)
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the images and labels to a device; return the task itself."""
+        for name in ("train_pixels", "train_labels", "test_pixels", "test_labels"):
+            setattr(self, name, getattr(self, name).to(device))
+        return self
 
     def train_samples(self, chosen: Tensor) -> Batch:
         """Inputs (T, B, 1) and labels (B,) of the given training images."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -43,6 +43,13 @@ class Task(ABC):
     sequence_length: int
     iterations_per_epoch: int
     test_count: int
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the samples that are kept to a device, where training then finds them; return the task itself.
+
+        Batches are on the device of their samples, those that are drawn afresh on the processor.
+        """
+        return self
 
     @abstractmethod
     def train_batch(self, iteration: int) -> Batch:
@@ -85,5 +92,5 @@ class Task(ABC):
         with torch.no_grad():
             for batch_inputs, batch_targets in self.test_batches():
                 outputs.append(model(batch_inputs.to(device)).cpu())
-                targets.append(batch_targets)
+                targets.append(batch_targets.cpu())
         return self.metric(torch.cat(outputs), torch.cat(targets))

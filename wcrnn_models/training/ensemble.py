@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,6 +14,7 @@ from wcrnn_models.cells import WCRNN
 from wcrnn_models.errors import UserError
 from wcrnn_models.training.adjoint import EnsembleForward, can_train_together
 from wcrnn_models.training.config import TrainConfig
+from wcrnn_models.training.descent import descend, gradient_norms
 from wcrnn_models.training.result import TrainResult
 from wcrnn_models.training.run import Run
 from wcrnn_models.training.trainer import open_run, usable
@@ -60,11 +62,6 @@ def train_ensemble(
         _refuse_different(active)
         for run in active:
             run.start()
-        active = [run for run in active if run.result is None]
-        front = max((run.iteration for run in active), default=0)
-        for run in active:
-            while run.result is None and run.iteration < front:
-                run.step()
         _until_done([run for run in active if run.result is None], progress)
         results = [run.result if isinstance(run, Run) else run for run in opened]
     assert all(result is not None for result in results)
@@ -75,31 +72,38 @@ def _until_done(active: list[Run], progress: bool) -> None:
     total = sum(run.total - run.iteration for run in active)
     with tqdm(total=total, unit="it", desc="train", disable=None if progress else True) as bar:
         while active:
-            forward = EnsembleForward([run.model for run in active if isinstance(run.model, WCRNN)])
-            while all(run.result is None for run in active):
-                done = sum(run.iteration for run in active)
-                _step(active, forward)
-                bar.update(sum(run.iteration for run in active) - done)
+            last = min(run.iteration for run in active)
+            behind = [run for run in active if run.iteration == last]
+            until = min((run.iteration for run in active if run.iteration > last), default=None)
+            forward = EnsembleForward([run.model for run in behind if isinstance(run.model, WCRNN)])
+            while all(run.result is None for run in behind) and behind[0].iteration != until:
+                done = sum(run.iteration for run in behind)
+                _step(behind, forward)
+                bar.update(sum(run.iteration for run in behind) - done)
             active = [run for run in active if run.result is None]
 
 
 def _step(active: Sequence[Run], forward: EnsembleForward) -> None:
-    """One iteration of every run."""
+    """One iteration of every run. What is read from the device, is read for all at once: each read waits for it."""
     batches = [run.batch() for run in active]
     outputs = forward([inputs for inputs, _ in batches])
     losses = [run.loss(output, targets) for run, output, (_, targets) in zip(active, outputs, batches, strict=True)]
     values = torch.stack([loss.detach() for loss in losses]).tolist()
-    sound = [run.is_sound(value) for run, value in zip(active, values, strict=True)]
-    for run in active:
-        run.optimizer.zero_grad()
-    if any(sound):
+    sound = {run: (loss, value) for run, loss, value in zip(active, losses, values, strict=True) if run.is_sound(value)}
+    if sound:
+        for run in sound:
+            run.optimizer.zero_grad()
         # the losses do not share a parameter, so the gradient of their sum is that of each
-        torch.autograd.backward([loss for loss, good in zip(losses, sound, strict=True) if good])
-    norms = torch.stack([run.gradient_norm() for run in active]).tolist()  # all at once: each read waits for the GPU
-    for run, value, norm, good in zip(active, values, norms, sound, strict=True):
-        if good:
-            run.learn(value, norm)
-        else:
+        torch.autograd.backward([loss for loss, _ in sound.values()])
+        norms = dict(zip(sound, gradient_norms([run.model for run in sound]).tolist(), strict=True))
+        learning = [run for run in sound if math.isfinite(norms[run])]
+        for run in learning:
+            run.clip_gradient(norms[run])
+        descend([run.optimizer for run in learning])
+        for run in learning:
+            run.advance(sound[run][1], norms[run])
+    for run in active:
+        if run not in sound or not math.isfinite(norms[run]):
             run.diverge()
 
 
@@ -110,9 +114,11 @@ def _refuse_different(runs: Sequence[Run]) -> None:
         raise UserError(
             "only WCRNNs of one size, form, nonlinearity and type can be trained together; train the others one by one"
         )
-    shapes = {(run.task.name, run.task.sequence_length, run.config.batch_size, run.total) for run in runs}
+    shapes = {
+        (run.task.name, run.task.sequence_length, run.config.batch_size, run.task.iterations_per_epoch) for run in runs
+    }
     if len(shapes) > 1:
         raise UserError(
-            "networks that are trained together need the same task, length, batch_size and number of iterations, got "
+            "networks that are trained together need the same task, length, batch_size and iterations per epoch, got "
             f"{', '.join(map(str, sorted(shapes)))}; train the others one by one"
         )

@@ -16,6 +16,7 @@ from wcrnn_models.tasks.task import Batch
 from wcrnn_models.training.adjoint import fast_forward
 from wcrnn_models.training.build import build_model, build_task
 from wcrnn_models.training.config import TrainConfig
+from wcrnn_models.training.descent import descend, gradient_norms
 from wcrnn_models.training.result import HISTORY_FILE, Status, TrainResult, refuse_missing_checkpoints
 from wcrnn_models.training.resume import Progress, RunIdentity, load_progress, save_progress
 
@@ -46,7 +47,7 @@ class Run:
         self.checkpoints.mkdir(exist_ok=True)
         for folder in (directory, self.checkpoints):
             remove_partial_files(folder)
-        self.task: Task = build_task(config)
+        self.task: Task = build_task(config).to(device)
         self.model = build_model(config).to(device)
         self.forward = fast_forward(self.model)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=config.learning_rate, momentum=config.momentum)
@@ -78,7 +79,7 @@ class Run:
             norm = math.nan
             if self.is_sound(value):
                 torch.autograd.backward(loss)
-                norm = float(self.gradient_norm())
+                norm = float(gradient_norms([self.model]))
                 self.optimizer.zero_grad()
             self._losses, self._norms = [value], [norm]
             if not math.isfinite(norm) or not self._evaluate():
@@ -97,7 +98,13 @@ class Run:
             return
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)
-        self.learn(value, float(self.gradient_norm()))
+        norm = float(gradient_norms([self.model]))
+        if not math.isfinite(norm):
+            self.diverge()
+            return
+        self.clip_gradient(norm)
+        descend([self.optimizer])
+        self.advance(value, norm)
 
     def batch(self) -> Batch:
         """The batch of the present iteration."""
@@ -113,19 +120,24 @@ class Run:
         limit = self.config.divergence_loss
         return math.isfinite(loss) and (limit is None or loss <= limit)
 
-    def learn(self, loss: float, norm: float) -> None:
-        """A step of SGD with the gradients that the parameters have, and what is due after it.
+    def clip_gradient(self, norm: float) -> None:
+        """Shorten the gradient to ``gradient_clip``, if it is given and the gradient is longer.
 
         Args:
-            loss: The loss whose gradients they are.
-            norm: Their `gradient_norm`.
+            norm: Of the gradient.
         """
-        if not math.isfinite(norm):
-            self.diverge()
-            return
         if self.config.gradient_clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
-        self.optimizer.step()
+            torch.nn.utils.clip_grads_with_norm_(
+                self.model.parameters(), self.config.gradient_clip, torch.tensor(norm, device=self.device)
+            )
+
+    def advance(self, loss: float, norm: float) -> None:
+        """Count an iteration whose step of SGD has been done, and do what is due after it.
+
+        Args:
+            loss: The loss of its batch.
+            norm: Of its gradient, before it was clipped.
+        """
         self.iteration += 1
         self._losses.append(loss)
         self._norms.append(norm)
@@ -138,11 +150,6 @@ class Run:
         self._probe()
         if self.iteration == self.total:
             self.result = self._write_history("finished")
-
-    def gradient_norm(self) -> Tensor:
-        """The 2-norm of the gradients that the parameters have, shape (), on the device."""
-        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
-        return torch.nn.utils.get_total_norm(gradients).to(self.device)
 
     def diverge(self) -> None:
         """End the run: a number is not finite, or the loss too large."""

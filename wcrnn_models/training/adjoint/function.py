@@ -73,7 +73,9 @@ class EnsembleForward:
             states: Tensor = _Evolve.apply(self._weight(), self.kernel, tuple(inputs))  # type: ignore[no-untyped-call]
         else:
             states, _ = self.kernel.forward(self._weight(), inputs, keep=False)
-        return [network.readout(state) for network, state in zip(self.networks, states.unbind(), strict=True)]
+        readout = [network.readout for network in self.networks]
+        weight, bias = _stack(layer.weight for layer in readout), _stack(layer.bias for layer in readout)
+        return list(torch.baddbmm(bias.unsqueeze(1), states, weight.transpose(1, 2)).unbind())
 
     def _kernel(self) -> Kernel:
         """The kernel, a new one if the networks have been moved or cast or have got another residual."""

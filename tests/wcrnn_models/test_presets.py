@@ -39,8 +39,8 @@ def test_losses_and_thresholds_are_those_of_the_adding_problem():
     for name in ("add100", "add800"):
         task = build_task(preset(name, learning_rate=0.1))
         outputs, targets = torch.tensor([[1.0], [2.0]]), torch.tensor([[1.0], [1.0]])
-        assert float(task.loss(outputs, targets)) == pytest.approx(math.sqrt(0.5))
-        assert (PROTOCOLS[name].loss, task.metric_name) == ("rms", "rms")
+        assert float(task.loss(outputs, targets)) == pytest.approx(0.5)
+        assert (PROTOCOLS[name].loss, task.metric_name) == ("mse", "mse")
         assert task.minimal_performance == PROTOCOLS[name].minimal_performance == 0.05
         assert (task.sequence_length, task.reaches(0.05), task.reaches(0.0501)) == (PROTOCOLS[name].length, True, False)
 

@@ -18,6 +18,18 @@ BITS = 21
 LARGE = 500
 """Numbers above which an array is rounded and compressed."""
 
+SPECTRUM = ("lyapunov_exponent", "standard_error", "log_volume_residual", "running_exponent")
+"""Variables of a Lyapunov spectrum that are kept."""
+
+RECORDED = 14
+"""Steps between recorded exponents of a sequence of images."""
+
+SHOWN = 20
+"""Running exponents that are kept of a spectrum, evenly over the ranks; as many as Fig. 2B of the paper shows."""
+
+SHOWN_BITS = 12
+"""Of their mantissa that are kept: more than three digits, as they are only drawn."""
+
 
 def compact(tree: xr.DataTree) -> xr.DataTree:
     """Without what no figure draws, gradients of the first sequences only, large arrays rounded to six digits."""
@@ -36,17 +48,42 @@ def compact_dataset(dataset: xr.Dataset) -> xr.Dataset:
     if "growth_rate" in kept:
         kept = kept.isel(trajectory=slice(TRAJECTORIES))
     if "lyapunov_exponent" in kept:
-        kept = kept.drop_vars([name for name in ("running_exponent", "step") if name in kept])
+        kept = thinned(kept[[name for name in SPECTRUM if name in kept]])
     for name in list(kept.data_vars):
         variable = kept[name]
-        if np.issubdtype(variable.dtype, np.floating) and variable.size > LARGE:
+        if variable.dtype == np.float64 and variable.size > LARGE:
             kept[name] = variable.copy(data=rounded(variable.values))
-            kept[name].encoding = {"zlib": True, "complevel": 9, "shuffle": True}
     return kept
 
 
-def rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The nearest numbers whose mantissa has `BITS` bits, so that they compress well; zeros and infinities stay."""
+def thinned(spectrum: xr.Dataset) -> xr.Dataset:
+    """Return a Lyapunov spectrum with few running exponents, over ``step`` and ``shown``, in single precision.
+
+    They are `SHOWN` of them, by their rank, at every `RECORDED` steps and at the last one. Where no QR decomposition
+    was made at that step, they are those of the last one before. Steps before the first one are left out.
+
+    Args:
+        spectrum: What `lyapkit.lyapunov_spectrum` returns.
+    """
+    if "running_exponent" not in spectrum:
+        return spectrum
+    running = spectrum.running_exponent
+    first, last = int(running.step[0]), int(running.step[-1])
+    steps = [step for step in dict.fromkeys((*range(RECORDED, last, RECORDED), last)) if step >= first]
+    places = np.unique(np.linspace(0, running.sizes["exponent"] - 1, SHOWN).round().astype(int))
+    few = running.sel(step=steps, method="pad").assign_coords(step=("step", steps, running.step.attrs))
+    few = few.isel(exponent=places).rename(exponent="shown")
+    small = few.copy(data=rounded(few.values, SHOWN_BITS).astype(np.float32))
+    return spectrum.drop_vars(["running_exponent", "step"]).assign(running_exponent=small)
+
+
+def rounded(values: NDArray[np.float64], bits: int = BITS) -> NDArray[np.float64]:
+    """Return the nearest numbers whose mantissa has few bits, so that they compress well; zeros and infinities stay.
+
+    Args:
+        values: Any numbers.
+        bits: Of the mantissa that are kept.
+    """
     mantissa, exponent = np.frexp(values)
-    nearest: NDArray[np.float64] = np.ldexp(np.round(np.ldexp(mantissa, BITS)), exponent - BITS)
+    nearest: NDArray[np.float64] = np.ldexp(np.round(np.ldexp(mantissa, bits)), exponent - bits)
     return nearest

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import xarray as xr
 
-from figures.compact import compact_dataset
+from figures.compact import RECORDED, compact_dataset
 from lyapkit import load, save
 from wcrnn_models import WCRNN
 from wcrnn_models.analysis import analyze_checkpoint
@@ -18,9 +18,6 @@ from wcrnn_models.sweeps.assemble import concatenate
 
 SAMPLES = 128
 """Test samples of Hessians and gradients, a random choice."""
-
-RECORDED = 14
-"""Steps between recorded exponents of a sequence of images."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 from figures import scripts, style
-from figures.compact import BITS, compact, rounded
+from figures.compact import BITS, SHOWN_BITS, compact, rounded, thinned
 from figures.experiments import EXPERIMENTS
 from figures.experiments.base import Experiment
 from figures.measure import measure
@@ -174,12 +174,41 @@ def test_compact_files_keep_what_is_drawn():
     tree.attrs = {"experiment": "some"}
     small = compact(tree)
     assert small.attrs == {"experiment": "some"}
-    assert set(small["lyapunov_spectrum"].data_vars) == {"lyapunov_exponent"}
+    assert set(small["lyapunov_spectrum"].data_vars) == {"lyapunov_exponent", "running_exponent"}
     assert small["lyapunov_spectrum"].lyapunov_exponent.values.tolist() == [[0.1, -0.2]]
     kept = small["gradient_propagation"]
     assert set(kept.data_vars) == {"gradient_norm", "growth_rate"}
     assert kept.growth_rate.values.tolist() == list(range(8))
     np.testing.assert_allclose(kept.gradient_norm, gradient.gradient_norm[:8], rtol=2.0**-BITS)
+
+
+def test_few_running_exponents_are_kept_as_they_were_at_the_last_decomposition_before():
+    steps = [1, 2, 13, 16, 27, 28, 30, 41, 50]
+    running = xr.DataArray(
+        np.random.default_rng(0).normal(size=(1, len(steps), 39)),
+        dims=("trajectory", "step", "exponent"),
+        coords={"step": ("step", steps, {"long_name": "time step"}), "exponent": range(1, 40)},
+        attrs={"units": "nats per step"},
+    )
+    running[0, 4, 2] = -np.inf
+    spectrum = xr.Dataset({"lyapunov_exponent": running.isel(step=-1, drop=True), "running_exponent": running})
+    small = thinned(spectrum)
+    assert small.step.values.tolist() == [14, 28, 42, 50]
+    assert small.step.attrs == {"long_name": "time step"}
+    assert small.shown.values.tolist() == list(range(1, 40, 2))
+    assert small.running_exponent.attrs == {"units": "nats per step"}
+    assert small.running_exponent.dtype == np.float32
+    expected = running.sel(step=[13, 28, 41, 50], exponent=list(range(1, 40, 2))).values
+    np.testing.assert_allclose(small.running_exponent, expected, rtol=2.0**-SHOWN_BITS)
+    assert small.lyapunov_exponent.equals(spectrum.lyapunov_exponent)
+    assert thinned(small.drop_vars("running_exponent")).equals(small.drop_vars("running_exponent"))
+
+
+def test_running_exponents_of_a_short_run_and_of_one_that_was_first_decomposed_late():
+    running = xr.DataArray(np.ones((1, 2, 1)), dims=("trajectory", "step", "exponent"), coords={"step": [3, 6]})
+    assert thinned(xr.Dataset({"running_exponent": running})).step.values.tolist() == [6]
+    late = xr.Dataset({"running_exponent": running.assign_coords(step=[20, 30])})
+    assert thinned(late).step.values.tolist() == [28, 30]
 
 
 def test_reading_a_missing_file_says_how_to_measure_it(tmp_path):

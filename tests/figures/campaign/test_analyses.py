@@ -35,6 +35,9 @@ def test_analyses_are_those_of_the_checkpoints(tmp_path):
     np.testing.assert_allclose(
         found["lyapunov_spectrum"].sel(checkpoint=6).lyapunov_exponent, alone.lyapunov_exponent, rtol=1e-6
     )
+    running = found["lyapunov_spectrum"].running_exponent.sel(checkpoint=6)
+    assert running.step.values.tolist() == [6]  # those of long sequences are at every 14th step
+    np.testing.assert_allclose(running.isel(step=-1), alone.lyapunov_exponent, rtol=1e-3)
 
 
 def test_a_stage_analyses_what_it_trains_and_again_what_has_lost_its_file(tmp_path):

@@ -38,6 +38,7 @@ def analyze(
     include: Sequence[str] | str = ANALYSES,
     k: int | None = None,
     hessian_k: int | None = None,
+    hessian_tolerance: float | None = None,
     operator: Operator = "hessian",
     parameters: ParameterChoice | None = None,
     initial_state: Tensor | None = None,
@@ -67,6 +68,7 @@ def analyze(
         include: which analyses to do.
         k: number of leading exponents; all by default.
         hessian_k: number of Hessian eigenvalues; 20 by default, or as many as there are parameters.
+        hessian_tolerance: ``tolerance`` of `hessian_spectrum`.
         operator: whose eigenvalues: ``"hessian"``, or one of its parts, ``"ggn"`` and ``"residual"``; as for
             `lyapkit.hessian_spectrum`.
         parameters: with respect to which parameters: names, globs such as ``"*weight_hh*"``, one of either, or a
@@ -154,6 +156,8 @@ def analyze(
         hessian_k = min(20, count) if hessian_k is None else check_integer("hessian_k", hessian_k, "an integer or None")
         if not 1 <= hessian_k <= count:
             raise ValueError(f"hessian_k must be between 1 and the number of parameters {count}, got {hessian_k}.")
+        if hessian_tolerance is not None:
+            check_positive("hessian_tolerance", hessian_tolerance)
     first = slice(trajectories)
     part = None if inputs is None else inputs[:, first]
     if inputs is not None and part is not None and swapped:  # as they were given, for messages
@@ -176,6 +180,7 @@ def analyze(
             (inputs, targets),
             loss,
             k=20 if hessian_k is None else hessian_k,
+            tolerance=hessian_tolerance,
             operator=operator,
             readout=readout,
             parameters=parameters,

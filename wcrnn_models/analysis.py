@@ -33,6 +33,7 @@ def analyze_checkpoint(
     include: Sequence[str] = ANALYSES,
     k: int | None = None,
     hessian_k: int = 20,
+    hessian_tolerance: float | None = None,
     operator: Operator = "hessian",
     parameters: ParameterChoice | None = None,
     record_every: int = 1,
@@ -52,6 +53,7 @@ def analyze_checkpoint(
         include: Which of lyapkit's analyses to do.
         k: Number of leading exponents; all by default.
         hessian_k: Number of Hessian eigenvalues.
+        hessian_tolerance: ``tolerance`` of `lyapkit.hessian_spectrum`.
         operator: Whose eigenvalues: ``"hessian"``, or one of its parts, ``"ggn"`` and ``"residual"``.
         parameters: With respect to which parameters: names, globs or a predicate, as `lyapkit.hessian_spectrum` takes
             them, such as `WCRNN.recurrent_parameters`; all by default, whose leading eigenvectors may be those of the
@@ -88,6 +90,7 @@ def analyze_checkpoint(
             include=include,
             k=k,
             hessian_k=hessian_k,
+            hessian_tolerance=hessian_tolerance,
             trajectories=trajectories,
             operator=operator,
             parameters=parameters,

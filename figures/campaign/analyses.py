@@ -19,6 +19,10 @@ from wcrnn_models.sweeps.assemble import concatenate
 SAMPLES = 128
 """Test samples of Hessians and gradients, a random choice."""
 
+TOLERANCE = 1e-3
+"""Of the residual |H v - lambda v| over |lambda|; eigenvalues of symmetric matrices err by its square, where they are
+apart."""
+
 
 @dataclass(frozen=True)
 class Analysis:
@@ -66,6 +70,7 @@ def curvature(
         "samples": SAMPLES,
         "trajectories": 1,
         "hessian_k": k,
+        "hessian_tolerance": TOLERANCE,
         "operator": operator,
         "parameters": WCRNN.recurrent_parameters if recurrent else None,
     }

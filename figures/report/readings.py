@@ -26,8 +26,8 @@ What is learnt:
 - **Loss of the adding problem.** Sections 2.2 and 4 name a root-mean-square loss. Its gradient does not shrink with the
   error, so that SGD at a constant rate stalls at an error in proportion to the rate; the errors of Table 1 are out of
   reach, and those of 1e-6 and 1e-10 in Table 2 are near or below what float32 resolves as a root mean square. Both
-  readings are trained (`adding_losses`); mean squares come nearer to all numbers of Table 1. So they are the loss of the
-  presets, and all other stages train on and report the {ADDING_LOSS}.
+  readings are trained (`adding_losses`); mean squares come nearer to all numbers of Table 1. So they are the loss
+  of the presets, and all other stages train on and report the {ADDING_LOSS}.
 - **Minimal performance of the adding problem** is 0.05 in the measure that is trained. A mean square of 0.05 is an RMS
   of 0.22.
 - **Epochs of the adding problem.** The paper trains 150 but does not say how many batches one has. Table 1 counts up to

@@ -22,14 +22,22 @@ def test_each_child_is_what_the_function_of_its_name_returns(case) -> None:
     model, inputs, targets, readout = case
     tree = analyze(
         model, inputs, targets, mse_loss, readout=readout, k=2, hessian_k=3, trajectories=2, record_every=4,
-        transient=3, learning_rate=0.1, momentum=0.9, rng=4,
+        transient=3, learning_rate=0.1, momentum=0.9, hessian_tolerance=1e-2, rng=4,
     )  # fmt: skip
     expected = {
         "lyapunov_spectrum": lyapunov_spectrum(model, inputs[:, :2], k=2, transient=3, rng=4),
         "variational_term": variational_term(model, inputs[:, :2], k=2, record_every=4),
         "gradient_propagation": gradient_propagation(model, inputs, targets, mse_loss, readout=readout, rng=4),
         "hessian_spectrum": hessian_spectrum(
-            model, (inputs, targets), mse_loss, k=3, readout=readout, learning_rate=0.1, momentum=0.9, rng=4
+            model,
+            (inputs, targets),
+            mse_loss,
+            k=3,
+            tolerance=1e-2,
+            readout=readout,
+            learning_rate=0.1,
+            momentum=0.9,
+            rng=4,
         ),
     }
     assert list(tree.children) == list(ANALYSES)
@@ -61,6 +69,7 @@ REFUSALS = {
         ValueError,
         "number of parameters 36, got 40",
     ),
+    "hessian_tolerance": (dict(hessian_tolerance=0.0), ValueError, "hessian_tolerance must be positive and finite"),
     "operator": (dict(operator="fisher"), ValueError, "hessian, ggn, residual, got 'fisher'"),
     "parameters": (dict(parameters="*nothing*"), ValueError, r"unknown parameters \['\*nothing\*'\]"),
     "momentum": (dict(learning_rate=0.1, momentum=1), ValueError, "momentum must be at least 0 and below 1, got 1"),

@@ -100,6 +100,9 @@ def gauss_newton(evidence: Evidence) -> list[Check]:
     ratio = largest[0] - largest[1]
     for r in ratio.r.values:
         one = ratio.sel(r=r).dropna("checkpoint", how="all")
+        if one.sizes["checkpoint"] < 2:
+            checks.append(missing(f"sMNIST, r = {r:g}, second term beside the first, before and after training"))
+            continue
         change = one.isel(checkpoint=-1) - one.isel(checkpoint=0)
         check = below(f"sMNIST, r = {r:g}", change.values, FACTOR, label="the ratio changes by the factor")
         ends = [estimate(one.isel(checkpoint=end).values).written(FACTOR) for end in (0, -1)]

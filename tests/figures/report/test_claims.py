@@ -206,6 +206,32 @@ def test_two_instances_leave_a_claim_open(tmp_path):
     assert left.instance_hours == pytest.approx(left.hours)
 
 
+@pytest.mark.parametrize("instances", [1, 2])
+def test_claims_on_networks_of_which_few_are_analysed_stay_open(tmp_path, instances):
+    """Analyses arrive one by one; those of one residual strength come before others have any."""
+    few = []
+    for stage in STAGES:
+        write_stage(tmp_path, stage.name, as_the_paper_says)
+
+        def first_ones(config, stage=stage, few=few):
+            if not stage.analyses(config) or few.count(stage.name) == instances:
+                return {}
+            few.append(stage.name)
+            return {
+                each.name: found
+                for each in stage.analyses(config)
+                if (found := analyses(config).get(each.name)) is not None
+            }
+
+        write_analysis(tmp_path, stage.name, first_ones)
+    found = Evidence(tmp_path, tmp_path)
+    for claim in CLAIMS:
+        judgement = judge(claim, found)
+        if {stage for stage in claim.stages if any(each == stage for each in few)} and "Hessian" in claim.title:
+            assert judgement.verdict == "open", claim.title
+    assert few.count("gauss_newton") == instances
+
+
 def test_the_page_has_a_section_for_every_claim_and_counts_the_verdicts(evidence, judged):
     page = report(evidence["paper"])
     summary = page.partition("## How verdicts")[0]

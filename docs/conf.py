@@ -41,13 +41,21 @@ copybutton_prompt_is_regexp = True
 templates_path = ["_templates"]
 smartquotes = False  # options begin with two hyphens
 python_maximum_signature_line_length = 100
-exclude_patterns = ["_build", "tutorials/*.ipynb", "tutorials/*.py", "tutorials/*.md5", "tutorials/*.zip"]
+exclude_patterns = [
+    "_build",
+    "tutorials/*.ipynb",
+    "tutorials/*.py",
+    "tutorials/*.md5",
+    "tutorials/*.zip",
+]
 
 # pages
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence"]
 myst_heading_anchors = 3
 myst_dmath_double_inline = True
-suppress_warnings = ["config.cache"]  # the gallery's settings hold values that cannot be pickled
+suppress_warnings = [
+    "config.cache"
+]  # the gallery's settings hold values that cannot be pickled
 
 # API
 default_role = "py:obj"  # names that have no page stay text; tests/test_site.py checks that they exist
@@ -74,7 +82,9 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "tutorials",
     "filename_pattern": r"\.py$",  # all are executed
-    "within_subsection_order": ExplicitOrder(TUTORIALS),  # one that is not listed fails the build
+    "within_subsection_order": ExplicitOrder(
+        TUTORIALS
+    ),  # one that is not listed fails the build
     "abort_on_example_error": True,
     "capture_repr": (),
     "remove_config_comments": True,

@@ -15,11 +15,15 @@ SECTION = re.compile(r"(Args|Attributes|Example|Examples|Raises|Returns|Yields):
 QUOTED = re.compile(r"(``.+?``|:[a-z:]+:`[^`]+`|`[^`]+`)")
 
 
-def readable(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+def readable(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]
+) -> None:
     """Change the lines of a docstring in place, before napoleon reads its sections."""
     changed: list[str] = []
     in_section, in_list, in_doctest = False, False, False
-    block = -1  # the indent of what introduces a block that is kept as it is; -1 outside of one
+    block = (
+        -1
+    )  # the indent of what introduces a block that is kept as it is; -1 outside of one
     for line in lines:
         text = line.lstrip()
         indent = len(line) - len(text)
@@ -36,14 +40,21 @@ def readable(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: l
         changed.append(line if in_doctest or block >= 0 else _escaped(line))
         if text.endswith("::") and block < 0:
             block = indent
-    if what in ("attribute", "data", "property"):  # an empty comment first, or napoleon takes "Dense only:" for a type
+    if what in (
+        "attribute",
+        "data",
+        "property",
+    ):  # an empty comment first, or napoleon takes "Dense only:" for a type
         changed[:0] = ["..", ""]
     lines[:] = changed
 
 
 def _escaped(line: str) -> str:
     parts = QUOTED.split(line)  # every other part is quoted
-    return "".join(part if index % 2 else part.replace("|", r"\|") for index, part in enumerate(parts))
+    return "".join(
+        part if index % 2 else part.replace("|", r"\|")
+        for index, part in enumerate(parts)
+    )
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -38,6 +38,7 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
+copybutton_line_continuation_character = "\\"
 templates_path = ["_templates"]
 smartquotes = False  # options begin with two hyphens
 python_maximum_signature_line_length = 100

@@ -242,6 +242,43 @@ def _resolve(name: str) -> object:
         return getattr(_resolve(package), attribute)
 
 
+def readable(*lines: str, what: str = "function") -> list[str]:
+    """A docstring after the site's own extension."""
+    spec = importlib.util.spec_from_file_location("plain_docstrings", DOCS / "_extensions" / "plain_docstrings.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    changed = list(lines)
+    module.readable(None, what, "f", None, None, changed)
+    return changed
+
+
+def test_maths_in_docstrings_passes_unchanged() -> None:
+    pytest.importorskip("sphinx", reason="the extension is Sphinx's: pip install '.[docs]'")
+    lines = [
+        *("Return the exponents, :math:`|R_{ii}|` in ``|x|``.", ""),
+        *(".. math:: |J| = |Q|", "    |R|", ""),
+        *(".. math::", "", "    |J_t| Q_{t-1} = Q_t |R_t|", "", "    |a|", ""),
+        *("For example::", "", "    |verbatim|", ""),
+        *("Args:", "    x: As in", "", "        .. math:: |J| = 1", "", "Example:", "    >>> 1 | 2", "    3"),
+    ]
+    assert readable(*lines) == lines
+
+
+def test_plain_formulas_in_docstrings_are_shown_as_they_are() -> None:
+    pytest.importorskip("sphinx", reason="the extension is Sphinx's: pip install '.[docs]'")
+    assert readable("A map, |x|:", "", "    |J_t| = 1", "", "    |Q| = 2", "", "with |y|.") == [
+        *("A map, \\|x\\|:", "", "::", "", "    |J_t| = 1", "", "    |Q| = 2", "", "with \\|y\\|."),
+    ]
+    assert readable("Args:", "    x: As |x|,", "", "        more.") == [
+        "Args:",
+        "    x: As \\|x\\|,",
+        "",
+        "        more.",
+    ]
+    # napoleon would take "Dense only" for a type
+    assert readable("Dense only: a file.", what="attribute") == ["..", "", "Dense only: a file."]
+
+
 def named(scope: object, name: str) -> bool:
     """Whether a name leads somewhere from a module or class; fields that are only annotated count."""
     for part in name.split("."):

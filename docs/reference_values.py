@@ -19,7 +19,10 @@ import lyapkit
 from lyapkit.systems import ReferenceSystem
 
 PAGE = Path(__file__).with_name("how_do_we_know.md")
-BEGIN, END = "<!-- reference values: written by docs/reference_values.py -->", "<!-- end of reference values -->"
+BEGIN, END = (
+    "<!-- reference values: written by docs/reference_values.py -->",
+    "<!-- end of reference values -->",
+)
 FALSE_ALARM = 1e-3
 """Probability that a correct library fails anywhere in the table."""
 
@@ -73,7 +76,9 @@ def measure(system: ReferenceSystem, seed: int = 0) -> Measurement:
     return Measurement(
         system,
         mean[order],
-        np.sqrt(np.ma.masked_invalid(error**2).mean(axis=0).filled(math.inf) / trajectories)[order],
+        np.sqrt(
+            np.ma.masked_invalid(error**2).mean(axis=0).filled(math.inf) / trajectories
+        )[order],
         spread[order],
         trajectories * int(ds.attrs["error_degrees_of_freedom"]),
         float(mean.sum()) if mean.size == system.map.state_size else math.nan,
@@ -82,8 +87,13 @@ def measure(system: ReferenceSystem, seed: int = 0) -> Measurement:
 
 def largest_z(measurements: list[Measurement]) -> list[float]:
     """The |z| that a correct library exceeds nowhere, up to `FALSE_ALARM` (Bonferroni over all exponents in doubt)."""
-    tests = sum(len(found.exponents) for found in measurements if found.system.tolerance is None)
-    return [float(student.isf(FALSE_ALARM / (2 * tests), found.degrees_of_freedom)) for found in measurements]
+    tests = sum(
+        len(found.exponents) for found in measurements if found.system.tolerance is None
+    )
+    return [
+        float(student.isf(FALSE_ALARM / (2 * tests), found.degrees_of_freedom))
+        for found in measurements
+    ]
 
 
 def table(measurements: list[Measurement]) -> str:
@@ -95,7 +105,9 @@ def table(measurements: list[Measurement]) -> str:
     ]
     for found in measurements:
         system = found.system
-        source = (system.source + (f"; {system.note}" if system.note else "")).replace("|", "\\|")
+        source = (system.source + (f"; {system.note}" if system.note else "")).replace(
+            "|", "\\|"
+        )
         for index, reference in enumerate(system.exponents):
             uncertainty = system.uncertainty[index]
             cells = [
@@ -109,7 +121,9 @@ def table(measurements: list[Measurement]) -> str:
             lines.append(f"| {' | '.join(cells)} |")
         if system.exponent_sum is not None:
             values = f"{_number(system.exponent_sum)} | {_number(found.exponent_sum)}"
-            lines.append(f"|  | sum | {values} |  |  | {_deviation(found.exponent_sum - system.exponent_sum)} |  |")
+            lines.append(
+                f"|  | sum | {values} |  |  | {_deviation(found.exponent_sum - system.exponent_sum)} |  |"
+            )
     return "\n".join(lines)
 
 
@@ -137,7 +151,9 @@ def write(text: str, page: Path = PAGE) -> None:
     """
     before = page.read_text(encoding="utf-8")
     if before.count(BEGIN) != 1 or before.count(END) != 1:
-        raise ValueError(f"{page} must have each of the lines {BEGIN!r} and {END!r} once.")
+        raise ValueError(
+            f"{page} must have each of the lines {BEGIN!r} and {END!r} once."
+        )
     head, rest = before.split(BEGIN)
     tail = rest.split(END)[1]
     page.write_text(f"{head}{BEGIN}\n\n{text}\n\n{END}{tail}", encoding="utf-8")
@@ -151,11 +167,19 @@ def main() -> None:
     for system in lyapkit.systems.catalogue():
         start = time.perf_counter()
         measurements.append(measure(system))
-        worst = np.abs(measurements[-1].deviation if system.tolerance is not None else measurements[-1].z).max()
+        worst = np.abs(
+            measurements[-1].deviation
+            if system.tolerance is not None
+            else measurements[-1].z
+        ).max()
         what = "deviation" if system.tolerance is not None else "|z|"
-        print(f"{system.name}: largest {what} {worst:.2g}, {time.perf_counter() - start:.1f} s")
+        print(
+            f"{system.name}: largest {what} {worst:.2g}, {time.perf_counter() - start:.1f} s"
+        )
     write(table(measurements))
-    print(f"{len(measurements)} systems in {time.perf_counter() - begin:.0f} s; written to {PAGE.name}")
+    print(
+        f"{len(measurements)} systems in {time.perf_counter() - begin:.0f} s; written to {PAGE.name}"
+    )
 
 
 if __name__ == "__main__":

@@ -47,12 +47,20 @@ inputs, targets = next(task.test_batches())
 inputs, targets = inputs[:, :64].double(), targets[:64].double()
 lstm, readout = lstm.double(), readout.double()
 tree = lyapkit.analyze(
-    lstm, inputs, targets, nn.functional.mse_loss, readout=readout, hessian_k=20, trajectories=4, rng=0
+    lstm,
+    inputs,
+    targets,
+    nn.functional.mse_loss,
+    readout=readout,
+    hessian_k=20,
+    trajectories=4,
+    rng=0,
 )
 spectrum = tree["lyapunov_spectrum"].to_dataset()
 for rank in (1, 2, 24):
     one = spectrum.sel(trajectory=0, exponent=rank)
-    print(f"lambda_{rank:<2} = {float(one.lyapunov_exponent):8.4f} +- {float(one.standard_error):.4f} nats per step")
+    exponent, error = float(one.lyapunov_exponent), float(one.standard_error)
+    print(f"lambda_{rank:<2} = {exponent:8.4f} +- {error:.4f} nats per step")
 
 # %%
 # Four plots
@@ -69,7 +77,9 @@ with plt.style.context("lyapkit.plots.paper"):
     _, axes = plt.subplots(2, 2, figsize=(7, 5))
     lyapkit.plots.lyapunov_spectrum(spectrum, ax=axes[0, 0])
     lyapkit.plots.running_exponents(spectrum, ax=axes[0, 1], lines=8)
-    lyapkit.plots.gradient_propagation(tree["gradient_propagation"].to_dataset(), ax=axes[1, 0], slopes=0)
+    lyapkit.plots.gradient_propagation(
+        tree["gradient_propagation"].to_dataset(), ax=axes[1, 0], slopes=0
+    )
     lyapkit.plots.hessian_spectrum(tree["hessian_spectrum"].to_dataset(), ax=axes[1, 1])
     for letter, ax in zip("ABCD", axes.flat, strict=True):
         ax.set_title(letter, fontweight="bold")
@@ -81,7 +91,9 @@ with plt.style.context("lyapkit.plots.paper"):
 # PyTorch's own LSTM cell, which `lyapkit` has no part in.
 
 cell = nn.LSTMCell(2, 12).double()
-cell.load_state_dict({name.removesuffix("_l0"): value for name, value in lstm.state_dict().items()})
+cell.load_state_dict(
+    {name.removesuffix("_l0"): value for name, value in lstm.state_dict().items()}
+)
 
 
 def step(state: torch.Tensor, input: torch.Tensor) -> torch.Tensor:

@@ -34,10 +34,15 @@ def sequences(count: int) -> tuple[np.ndarray, np.ndarray]:
     """Inputs (count, STEPS, 1) and labels (count,)."""
     labels = random.integers(0, 2, count)
     rhythm = np.cos(2 * np.pi * np.arange(STEPS) / PERIOD + np.pi * labels[:, None])
-    return (rhythm + 2 * random.normal(size=rhythm.shape))[:, :, None].astype(np.float32), labels
+    return (rhythm + 2 * random.normal(size=rhythm.shape))[:, :, None].astype(
+        np.float32
+    ), labels
 
 
-(train_inputs, train_labels), (test_inputs, test_labels) = sequences(2000), sequences(500)
+(train_inputs, train_labels), (test_inputs, test_labels) = (
+    sequences(2000),
+    sequences(500),
+)
 
 # %%
 # Their characteristic frequency
@@ -45,7 +50,9 @@ def sequences(count: int) -> tuple[np.ndarray, np.ndarray]:
 # The angle at which the average power spectrum peaks. ``wcrnn data spectrum smnist`` prints that of a task of the
 # paper.
 
-spectrum = power_spectrum(ArrayTask(train_inputs, train_labels, test_inputs, test_labels))
+spectrum = power_spectrum(
+    ArrayTask(train_inputs, train_labels, test_inputs, test_labels)
+)
 angle = spectrum.attrs["characteristic_frequency"]
 print(f"characteristic frequency {angle:.4f} = 2 pi / {2 * math.pi / angle:.4g}")
 assert math.isclose(angle, 2 * math.pi / PERIOD)
@@ -61,7 +68,11 @@ networks, curves = {}, {}
 with tempfile.TemporaryDirectory() as folder:
     data = Path(folder) / "rhythm.npz"
     np.savez(
-        data, train_inputs=train_inputs, train_targets=train_labels, test_inputs=test_inputs, test_targets=test_labels
+        data,
+        train_inputs=train_inputs,
+        train_targets=train_labels,
+        test_inputs=test_inputs,
+        test_targets=test_labels,
     )
     for name, phi in angles.items():
         config = TrainConfig(
@@ -110,9 +121,17 @@ with plt.style.context("lyapkit.plots.paper"):
     middle.legend(title="rotation", loc="center right")
     lyapkit.plots.lyapunov_spectrum(measured, ax=right)
     ranks = measured["exponent"].values
-    right.fill_between(ranks, predictions.lower_bounds, predictions.upper_bounds, color="0.85", zorder=-1)
+    right.fill_between(
+        ranks,
+        predictions.lower_bounds,
+        predictions.upper_bounds,
+        color="0.85",
+        zorder=-1,
+    )
     right.plot(ranks, predictions.exponents, color="black", linestyle="--")
-    right.set_ylim(predictions.lower_bounds.min() - 0.002, predictions.upper_bounds.max() + 0.002)
+    right.set_ylim(
+        predictions.lower_bounds.min() - 0.002, predictions.upper_bounds.max() + 0.002
+    )
     for letter, ax in zip("ABC", (left, middle, right), strict=True):
         ax.set_title(letter, fontweight="bold")
 
@@ -121,7 +140,8 @@ with plt.style.context("lyapkit.plots.paper"):
 # -----------
 
 exponents = measured["lyapunov_exponent"].values[0]
-print(f"predicted {predictions.rate:.5f}, measured {exponents.max():.5f} down to {exponents.min():.5f}")
+print(f"predicted {predictions.rate:.5f}")
+print(f"measured {exponents.max():.5f} down to {exponents.min():.5f}")
 assert (predictions.lower_bounds <= exponents).all()
 assert (exponents <= predictions.upper_bounds).all()
 assert curves["characteristic"].best_metric > 0.95

@@ -34,8 +34,12 @@ common = {
     "save_at": (25, 50, 100, 200, 400, 600),
 }
 configs = {
-    "WCRNN, r = 0.99": TrainConfig(hidden_size=24, r=0.99, coupling=0.02, learning_rate=0.2, **common),
-    "LSTM": TrainConfig(model="lstm", hidden_size=12, learning_rate=0.5, gradient_clip=1.0, **common),
+    "WCRNN, r = 0.99": TrainConfig(
+        hidden_size=24, r=0.99, coupling=0.02, learning_rate=0.2, **common
+    ),
+    "LSTM": TrainConfig(
+        model="lstm", hidden_size=12, learning_rate=0.5, gradient_clip=1.0, **common
+    ),
 }
 
 # %%
@@ -44,7 +48,13 @@ configs = {
 # Each spectrum is labelled with its training iteration, and `xarray.concat` puts them together. Test sequences are
 # strung together, so that there are enough steps for small errors.
 
-inputs = next(AddingProblem(LENGTH).test_batches())[0][:, :20].transpose(0, 1).reshape(-1, 1, 2).double()  # (600, 1, 2)
+# (600, 1, 2)
+inputs = (
+    next(AddingProblem(LENGTH).test_batches())[0][:, :20]
+    .transpose(0, 1)
+    .reshape(-1, 1, 2)
+    .double()
+)
 training, rms = {}, {}
 with tempfile.TemporaryDirectory() as folder:
     for name, config in configs.items():
@@ -62,8 +72,12 @@ with tempfile.TemporaryDirectory() as folder:
                 exponents = spectrum.lyapunov_exponent.values[0]
                 assert (predictions.lower_bounds <= exponents).all()
                 assert (exponents <= predictions.upper_bounds).all()
-        training[name] = xr.concat(spectra, "checkpoint", join="exact", combine_attrs="drop_conflicts")
-        print(f"{name}: best RMS {rms[name]:.3f}; always answering 1 gives {6**-0.5:.3f}")
+        training[name] = xr.concat(
+            spectra, "checkpoint", join="exact", combine_attrs="drop_conflicts"
+        )
+        print(
+            f"{name}: best RMS {rms[name]:.3f}; always answering 1 gives {6**-0.5:.3f}"
+        )
 
 # %%
 # Two plots
@@ -85,7 +99,8 @@ with plt.style.context("lyapkit.plots.paper"):
 
 mean = training["WCRNN, r = 0.99"].lyapunov_exponent.mean(["trajectory", "exponent"])
 leading = training["LSTM"].isel(trajectory=0, exponent=0)
-print(f"WCRNN, mean exponent: {mean.values.round(4).tolist()}, log 0.99 = {np.log(0.99):.4f}")
+print(f"WCRNN, mean exponent: {mean.values.round(4).tolist()}")
+print(f"log 0.99: {np.log(0.99):.4f}")
 print(f"LSTM, leading exponent: {leading.lyapunov_exponent.values.round(3).tolist()}")
 assert np.allclose(mean, np.log(0.99), atol=5e-4)
 assert leading.lyapunov_exponent[0] < -0.3

@@ -32,7 +32,9 @@ before = spectrum(network, unseen)
 optimizer = torch.optim.Adam(network.parameters(), lr=0.003)
 for iteration in range(ITERATIONS):
     inputs = torch.randn(STEPS, 4, 1)  # (T, B, M)
-    exponents = lyapkit.lyapunov_exponents(network, inputs, k=FLOSSED, transient=5, rng=iteration)
+    exponents = lyapkit.lyapunov_exponents(
+        network, inputs, k=FLOSSED, transient=5, rng=iteration
+    )
     loss = exponents.square().sum(dim=-1).mean()
     optimizer.zero_grad()
     loss.backward()
@@ -45,7 +47,9 @@ with plt.style.context("lyapkit.plots.paper"):
     lyapkit.plots.lyapunov_spectrum(after, ax=ax, label="after", marker="s")
     ax.legend()
 print("exponent      before   after   (nats per step, mean of 4 sequences)")
-table = [ds.lyapunov_exponent.mean("trajectory").values[:FLOSSED] for ds in (before, after)]
+table = [
+    ds.lyapunov_exponent.mean("trajectory").values[:FLOSSED] for ds in (before, after)
+]
 for rank, (old, new) in enumerate(zip(*table, strict=True), start=1):
     print(f"lambda_{rank}   {old:9.3f} {new:7.3f}")
 assert abs(table[0]).min() > 0.3

@@ -24,9 +24,20 @@ import lyapkit
 from lyapkit import systems
 
 SIZE, GAIN = 200, 2.0
-weight = GAIN * torch.randn(SIZE, SIZE, generator=torch.Generator().manual_seed(0), dtype=torch.float64) / SIZE**0.5
+weight = (
+    GAIN
+    * torch.randn(
+        SIZE, SIZE, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
+    / SIZE**0.5
+)
 alone = lyapkit.lyapunov_spectrum(
-    systems.tanh_network(weight), k=80, until=0.002, max_steps=20_000, transient=200, rng=0
+    systems.tanh_network(weight),
+    k=80,
+    until=0.002,
+    max_steps=20_000,
+    transient=200,
+    rng=0,
 )
 
 # %%
@@ -40,12 +51,13 @@ alone = lyapkit.lyapunov_spectrum(
 def report(name: str, spectrum: xr.Dataset) -> None:
     """Print what decides."""
     one = spectrum.isel(trajectory=0)
-    print(
-        f"{name}: lambda_1 = {float(one.lyapunov_exponent[0]):.4f} +- {float(one.standard_error[0]):.4f} after "
-        f"{int(one.last_step)} steps, P(lambda_1 > 0) = {float(one.probability_positive):.3f}, "
-        f"converged: {bool(one.converged)}, Kaplan-Yorke dimension "
-        f"{float(one.kaplan_yorke_dimension):.1f} +- {float(one.kaplan_yorke_dimension_error):.1f}"
-    )
+    exponent, error = float(one.lyapunov_exponent[0]), float(one.standard_error[0])
+    dimension = float(one.kaplan_yorke_dimension)
+    its_error = float(one.kaplan_yorke_dimension_error)
+    print(f"{name}, after {int(one.last_step)} steps, converged: {bool(one.converged)}")
+    print(f"  lambda_1 = {exponent:.4f} +- {error:.4f}")
+    print(f"  P(lambda_1 > 0) = {float(one.probability_positive):.3f}")
+    print(f"  Kaplan-Yorke dimension {dimension:.1f} +- {its_error:.1f}")
 
 
 report("by itself", alone)
@@ -57,9 +69,16 @@ report("by itself", alone)
 # say whether two copies that get the same input end up in the same state.
 
 VARIANCE = 4.0
-noise = VARIANCE**0.5 * torch.randn(20_000, SIZE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+noise = VARIANCE**0.5 * torch.randn(
+    20_000, SIZE, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+)
 driven = lyapkit.lyapunov_spectrum(
-    systems.tanh_network(weight, driven=True), noise, k=80, until=0.002, transient=200, rng=0
+    systems.tanh_network(weight, driven=True),
+    noise,
+    k=80,
+    until=0.002,
+    transient=200,
+    rng=0,
 )
 report("under noise", driven)
 
@@ -70,11 +89,19 @@ report("under noise", driven)
 # mean-field theory gives for infinitely many units (dashed). B: sums of exponents; where they cross zero is the
 # Kaplan-Yorke dimension.
 
-theory = [systems.tanh_mean_field(GAIN, variance).leading_exponent for variance in (0.0, VARIANCE)]
+theory = [
+    systems.tanh_mean_field(GAIN, variance).leading_exponent
+    for variance in (0.0, VARIANCE)
+]
 with plt.style.context("lyapkit.plots.paper"):
     _, (left, right) = plt.subplots(1, 2, figsize=(7, 2.8))
-    for spectrum, value, name in ((alone, theory[0], "by itself"), (driven, theory[1], "under noise")):
-        lyapkit.plots.running_exponents(spectrum.isel(exponent=[0]), ax=left, reference=[value], label=name, alpha=1)
+    for spectrum, value, name in (
+        (alone, theory[0], "by itself"),
+        (driven, theory[1], "under noise"),
+    ):
+        lyapkit.plots.running_exponents(
+            spectrum.isel(exponent=[0]), ax=left, reference=[value], label=name, alpha=1
+        )
     left.lines[-1].set_label("theory")  # the last dashed one; both mean the same
     left.legend()
     left.set_title("A", fontweight="bold")

@@ -10,8 +10,9 @@ The same from a shell, by processes of this machine, is
 
 .. code-block:: console
 
-   $ wcrnn sweep sweeps/r --over r=0.9,0.97,1.0 --over seed=0,1 --length 20 --hidden-size 16 \
-       --coupling 0.02 --learning-rate 0.2 --epochs 5 --iterations-per-epoch 100 --test-size 500
+   $ wcrnn sweep sweeps/r --over r=0.9,0.97,1.0 --over seed=0,1 --length 20 \
+       --hidden-size 16 --coupling 0.02 --learning-rate 0.2 --epochs 5 \
+       --iterations-per-epoch 100 --test-size 500
 
 and with ``--scheduler tcp://HOST:PORT`` by the workers of a dask scheduler.
 """
@@ -31,10 +32,23 @@ import xarray as xr
 from dask.distributed import LocalCluster
 
 import lyapkit
-from wcrnn_models import TrainConfig, analyze_sweep, collect, collect_analyses, grid, sweep
+from wcrnn_models import (
+    TrainConfig,
+    analyze_sweep,
+    collect,
+    collect_analyses,
+    grid,
+    sweep,
+)
 
 base = TrainConfig(
-    length=20, hidden_size=16, coupling=0.02, learning_rate=0.2, epochs=5, iterations_per_epoch=100, test_size=500
+    length=20,
+    hidden_size=16,
+    coupling=0.02,
+    learning_rate=0.2,
+    epochs=5,
+    iterations_per_epoch=100,
+    test_size=500,
 )
 configs = grid(base, r=[0.9, 0.97, 1.0], seed=[0, 1])
 
@@ -50,9 +64,15 @@ def run(scheduler: str, directory: Path) -> tuple[xr.Dataset, xr.Dataset]:
     """Results of training, and spectra of the last networks, over r and seed."""
     outcomes = sweep(configs, directory, scheduler=scheduler)
     analyses = analyze_sweep(
-        directory, checkpoints="ends", scheduler=scheduler, include=["lyapunov_spectrum"], trajectories=2
+        directory,
+        checkpoints="ends",
+        scheduler=scheduler,
+        include=["lyapunov_spectrum"],
+        trajectories=2,
     )
-    assert {outcome.status for outcome in (*outcomes.values(), *analyses.values())} == {"finished"}
+    assert {outcome.status for outcome in (*outcomes.values(), *analyses.values())} == {
+        "finished"
+    }
     spectra = collect_analyses(directory, "lyapunov_spectrum")
     return collect(directory).load(), spectra.isel(checkpoint=-1).load()
 
@@ -64,7 +84,9 @@ def draw(results: xr.Dataset, spectra: xr.Dataset) -> None:
         for r, marker in zip(results.r.values, "os^", strict=True):
             curve = results.test_metric.sel(r=r).mean("seed")
             left.plot(curve.iteration, curve, marker=marker, label=f"r = {r:g}")
-            lyapkit.plots.lyapunov_spectrum(spectra.sel(r=r, seed=0), ax=right, marker=marker)
+            lyapkit.plots.lyapunov_spectrum(
+                spectra.sel(r=r, seed=0), ax=right, marker=marker
+            )
             right.axhline(np.log(r), color="black", linestyle="--", linewidth=0.8)
         right.locator_params(axis="x", integer=True)
         left.set_xlabel("training iteration")
@@ -76,7 +98,12 @@ def draw(results: xr.Dataset, spectra: xr.Dataset) -> None:
 
 if __name__ == "__main__":
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=logging.ERROR) as cluster,
+        LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            dashboard_address=None,
+            silence_logs=logging.ERROR,
+        ) as cluster,
         tempfile.TemporaryDirectory() as folder,
     ):
         results, spectra = run(cluster.scheduler_address, Path(folder))

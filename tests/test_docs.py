@@ -2,41 +2,51 @@
 
 import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
+import torch
 
+import pages
 from lyapkit import systems
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts)
-BLOCK = re.compile(r"^```python\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
 HOW = DOCS / "how_do_we_know.md"
 
 
-def blocks(page: Path) -> list[tuple[int, str]]:
-    """First line and text of each Python block."""
-    text = page.read_text(encoding="utf-8")
-    return [(text[: found.start(1)].count("\n"), found[1]) for found in BLOCK.finditer(text)]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.stem)
-def test_pages_run_from_top_to_bottom(page: Path, tmp_path, monkeypatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    namespace: dict[str, object] = {}
-    for line, block in blocks(page):  # empty lines before it make tracebacks name the line of the page
-        exec(compile("\n" * line + block, str(page), "exec"), namespace)
+@pytest.fixture
+def _global_settings_kept() -> Iterator[None]:
+    dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
+    yield
+    torch.set_default_dtype(dtype)
+    torch.set_num_threads(threads)
     plt.close("all")
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("_global_settings_kept")
+@pytest.mark.parametrize("page", [page for page in PAGES if pages.blocks(page)], ids=lambda page: page.stem)
+def test_pages_run_from_top_to_bottom(page: Path, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    pages.run(page)
+
+
+def test_every_answer_shows_what_its_code_prints() -> None:
+    shown = [block for block in pages.blocks(DOCS / "faq.md") if block.output is not None]
+    assert len(shown) > 20
+    for block in pages.blocks(DOCS / "faq.md"):
+        assert block.output is not None or "print(" not in block.code, f"faq.md:{block.line}"
+
+
 def test_every_block_of_the_checks_asserts_its_numbers() -> None:
-    found = blocks(HOW)
+    found = pages.blocks(HOW)
     assert len(found) == 22
-    for line, block in found:
-        statements = ast.parse(block).body
-        assert any(isinstance(statement, ast.Assert) for statement in statements), f"{HOW.name}:{line}"
+    for block in found:
+        statements = ast.parse(block.code).body
+        assert any(isinstance(statement, ast.Assert) for statement in statements), f"{HOW.name}:{block.line}"
 
 
 def test_every_section_of_the_checks_has_a_block_and_names_where_it_was_seen() -> None:

@@ -1,5 +1,6 @@
 """The wheel holds both packages with their types; the citation file is valid and agrees with the package."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -76,7 +77,23 @@ def test_the_citation_file_is_valid_and_agrees() -> None:
 
 def test_versions_agree() -> None:
     assert PROJECT["version"] == version("lyapkit")
-    assert f"## {PROJECT['version']}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_changelog_has_the_form_of_keep_a_changelog() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text()
+    unreleased, *released = re.findall(r"^## (.*)$", text, flags=re.MULTILINE)
+    assert unreleased == "[Unreleased]"
+    assert all(re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d{2}-\d{2}", heading) for heading in released)
+    kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    assert set(re.findall(r"^### (.*)$", text, flags=re.MULTILINE)) <= kinds
+
+
+def test_the_lowest_versions_are_those_of_the_project() -> None:
+    lines = (ROOT / "constraints-lowest.txt").read_text().splitlines()
+    stated = dict(line.split("==") for line in lines if "==" in line)
+    requirements = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]]
+    bounds = [re.match(r"([\w-]+)(?:\[\w+\])?>=([\d.]+)", requirement).groups() for requirement in requirements]
+    assert stated == {name: bound for name, bound in bounds if name != "triton"}  # PyTorch's builds ask for their own
 
 
 def test_every_requirement_is_in_the_tested_set() -> None:
@@ -85,6 +102,14 @@ def test_every_requirement_is_in_the_tested_set() -> None:
     for requirement in [*PROJECT["dependencies"], *extras["test"], *extras["docs"]]:
         name = requirement.split(">=")[0].split("[")[0]
         assert name in pinned or name == "triton"  # of which PyTorch's CUDA builds ask for their own version
+
+
+def test_hosted_checks_run_the_ci_on_every_python_that_is_claimed() -> None:
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    claimed = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
+    assert re.findall(r'"(3\.\d+)"', workflow.split("steps:")[0]) == claimed
+    assert "- run: .ci/run\n" in workflow
+    assert '- run: pip install -c constraints-lowest.txt ".[test]"\n' in workflow
 
 
 def test_extras_exist() -> None:

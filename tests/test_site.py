@@ -1,8 +1,10 @@
 """The documentation site: every block runs or parses, every public name has its page, every link leads somewhere."""
 
 import ast
+import builtins
 import importlib
 import importlib.util
+import inspect
 import os
 import re
 import shlex
@@ -11,7 +13,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 
 import pytest
 import tyro
@@ -78,11 +80,22 @@ def test_no_block_escapes_the_tests(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     languages = [language for language, _, _ in fences(page)]
     assert len(re.findall(r"^ *```", text, flags=re.MULTILINE)) == 2 * len(languages), "a fence is not closed"
+    directives = ("{toctree}", "{include}", "{literalinclude}")
     assert not [
-        name for name in languages if name not in ("python", "console", "text") and not name.startswith("{toctree}")
+        name for name in languages if name not in ("python", "console", "text") and not name.startswith(directives)
     ]
     assert len(re.findall(r"^```python$", text, flags=re.MULTILINE)) == languages.count("python")  # none is indented
     assert text.count(RUN) == sum(run for _, _, run in fences(page))
+
+
+@pytest.mark.parametrize("path", [*PAGES, *EXAMPLES], ids=relative)
+def test_code_fits_the_column_of_the_site(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    if path in EXAMPLES:  # the title and comments are set as text
+        code = [line for line in text.split('"""', maxsplit=2)[2].splitlines() if not line.startswith("#")]
+    else:
+        code = [line for _, block, _ in fences(path) for line in block.splitlines()]
+    assert not [line for line in code if len(line) > 88]
 
 
 def test_blocks_are_found() -> None:
@@ -121,6 +134,10 @@ def test_other_commands_are_those_of_the_project(command: str) -> None:
     program, *arguments = shlex.split(command)
     if program == "pip":
         extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+        if arguments[1].startswith("torch=="):  # a CPU build of the version that is tested
+            assert arguments[1] in (ROOT / "constraints.txt").read_text().splitlines()
+            assert arguments[2:] == ["--index-url", "https://download.pytorch.org/whl/cpu"]
+            return
         assert arguments[:3] == ["install", "-c", "constraints.txt"]
         (package,) = arguments[3:]
         assert re.fullmatch(r"\.(\[[\w,]+\])?", package)
@@ -152,20 +169,6 @@ def test_the_start_page_installs_as_the_readme_does() -> None:
 
 
 # tutorials
-
-
-def extension(name: str) -> ModuleType:
-    """One of the site's own extensions."""
-    spec = importlib.util.spec_from_file_location(name, DOCS / "_extensions" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_every_tutorial_has_its_place() -> None:
-    tutorials = extension("tutorials")
-    assert sorted(tutorials.ORDER) == [path.name for path in EXAMPLES]
-    assert [tutorials.Position("")(name) for name in tutorials.ORDER] == list(range(len(EXAMPLES)))
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
@@ -239,24 +242,81 @@ def _resolve(name: str) -> object:
         return getattr(_resolve(package), attribute)
 
 
-def test_formulas_in_docstrings_stay_formulas() -> None:
+def readable(*lines: str, what: str = "function") -> list[str]:
+    """A docstring after the site's own extension."""
+    spec = importlib.util.spec_from_file_location("plain_docstrings", DOCS / "_extensions" / "plain_docstrings.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    changed = list(lines)
+    module.readable(None, what, "f", None, None, changed)
+    return changed
+
+
+def test_maths_in_docstrings_passes_unchanged() -> None:
     pytest.importorskip("sphinx", reason="the extension is Sphinx's: pip install '.[docs]'")
     lines = [
-        *("A *driven* map, x_ and |x|, see `lyapkit.as_map` and ``|x|``:", ""),
-        *("    J_t Q_{t-1} = Q_t |R_t|", "", "which is eq. (1).", ""),
-        *("Args:", "    line: as in **line, max |R_ii|.", ""),
-        *("Example:", "    >>> abs(-1) | 2  # |x|", "    3"),
+        *("Return the exponents, :math:`|R_{ii}|` in ``|x|``.", ""),
+        *(".. math:: |J| = |Q|", "    |R|", ""),
+        *(".. math::", "", "    |J_t| Q_{t-1} = Q_t |R_t|", "", "    |a|", ""),
+        *("For example::", "", "    |verbatim|", ""),
+        *("Args:", "    x: As in", "", "        .. math:: |J| = 1", "", "Example:", "    >>> 1 | 2", "    3"),
     ]
-    extension("plain_docstrings").readable(None, "function", "f", None, None, lines)
-    assert lines == [
-        *("A *driven* map, x\\_ and \\|x\\|, see `lyapkit.as_map` and ``|x|``:", ""),
-        *("::", "", "    J_t Q_{t-1} = Q_t |R_t|", "", "which is eq. (1).", ""),
-        *("Args:", "    line: as in \\*\\*line, max \\|R_ii\\|.", ""),
-        *("Example:", "    >>> abs(-1) | 2  # |x|", "    3"),
+    assert readable(*lines) == lines
+
+
+def test_plain_formulas_in_docstrings_are_shown_as_they_are() -> None:
+    pytest.importorskip("sphinx", reason="the extension is Sphinx's: pip install '.[docs]'")
+    assert readable("A map, |x|:", "", "    |J_t| = 1", "", "    |Q| = 2", "", "with |y|.") == [
+        *("A map, \\|x\\|:", "", "::", "", "    |J_t| = 1", "", "    |Q| = 2", "", "with \\|y\\|."),
     ]
-    attribute = ["Dense only: a file."]
-    extension("plain_docstrings").readable(None, "attribute", "C.f", None, None, attribute)
-    assert attribute == ["..", "", "Dense only: a file."]  # napoleon would take "Dense only" for a type
+    assert readable("Args:", "    x: As |x|,", "", "        more.") == [
+        "Args:",
+        "    x: As \\|x\\|,",
+        "",
+        "        more.",
+    ]
+    # napoleon would take "Dense only" for a type
+    assert readable("Dense only: a file.", what="attribute") == ["..", "", "Dense only: a file."]
+
+
+def named(scope: object, name: str) -> bool:
+    """Whether a name leads somewhere from a module or class; fields that are only annotated count."""
+    for part in name.split("."):
+        if part in getattr(scope, "__annotations__", {}):
+            return True
+        try:  # a module before a function of the same name
+            scope = importlib.import_module(f"{scope.__name__}.{part}")
+        except (AttributeError, ImportError):
+            if not hasattr(scope, part):
+                return False
+            scope = getattr(scope, part)
+    return True
+
+
+def test_names_in_docstrings_exist() -> None:
+    """A name in single backticks is a link where it has a page; where it has none, it has to exist all the same."""
+    checked = 0
+    for home in summarised():
+        package, _, attribute = home.rpartition(".")
+        found = getattr(_resolve(package), attribute)
+        inside = vars(found).values() if isinstance(found, type) else []
+        members = [member for member in inside if isinstance(member, (FunctionType, property, classmethod))]
+        module = inspect.getmodule(found)
+        around = [
+            ".".join(module.__name__.split(".")[:depth]) for depth in range(module.__name__.count(".") + 1, 0, -1)
+        ]
+        scopes = [found, builtins, *map(importlib.import_module, [*around, "lyapkit", "wcrnn_models"])]
+        for text in [found.__doc__, *(member.__doc__ for member in members)]:
+            for name in re.findall(r"(?<![`:\w])`~?([A-Za-z_][\w.]*)`(?!`)", text or ""):
+                top = name.partition(".")[0]
+                if top in ("lyapkit", "wcrnn_models"):
+                    _resolve(name)
+                elif "." not in name or (
+                    importlib.util.find_spec(top) is None and top != "nn"
+                ):  # else another project's
+                    assert any(named(scope, name) for scope in scopes), f"{home}: {name}"
+                checked += 1
+    assert checked > 150
 
 
 # links
@@ -294,8 +354,10 @@ def test_named_functions_exist(page: Path) -> None:
 
 @pytest.mark.slow
 def test_the_site_builds_without_warnings(tmp_path) -> None:
-    for module in ("sphinx", "myst_parser", "sphinx_gallery", "furo"):
+    for module in ("sphinx", "myst_parser", "sphinx_copybutton", "sphinx_gallery", "furo"):
         pytest.importorskip(module, reason=f"the site needs {module}: pip install '.[docs]'")
+    for file in ("CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md"):  # pages include them
+        shutil.copy(ROOT / file, tmp_path)
     for folder in ("docs", "examples"):  # a copy, since galleries and summaries are written beside their sources
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns(*GENERATED, "__pycache__"))
     done = subprocess.run(
@@ -312,6 +374,9 @@ def test_the_site_builds_without_warnings(tmp_path) -> None:
     for path in EXAMPLES:
         assert (html / "tutorials" / f"{path.stem}.html").is_file()
         assert list((html / "_images").glob(f"sphx_glr_{path.stem}_0*.png"))
+    assert (html / "_modules" / "lyapkit" / "lyapunov" / "spectrum.html").is_file()  # source of the functions
+    assert "<details" in (html / "faq.html").read_text()  # shared imports are folded away
+    assert "clipboard" in (html / "faq.html").read_text()
     start = (html / "index.html").read_text()
     assert "overview.png" in start
     assert '<math xmlns="http://www.w3.org/1998/Math/MathML"' in (html / "concepts/error_bars.html").read_text()

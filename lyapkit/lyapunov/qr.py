@@ -147,7 +147,7 @@ def qr_growth(
                 steps = min(steps, drive.transient - done)
             begin = done - stretch.start
             if repetition is None and done == drive.transient:
-                repetition = Repetition(frame, collected.order, drive.steps - drive.transient)
+                repetition = Repetition(frame, collected.order)
                 effort = Effort()  # whatever the transient took
             frame = carry(frame, begin, begin + steps)
             if counted + steps <= replayable:

@@ -16,11 +16,9 @@ from torch import Tensor
 from lyapkit.lyapunov.decomposition import Decomposition
 
 STEPS = 64
-SHARE = 64
-"""So many steps are done again, and at most one in 64."""
-
-LEAST_STEPS = 12
-"""But at least so many: rounding takes over after as many steps as a block has rows."""
+ROUNDS = 2
+"""Twice as many steps as the state has components are done again, and at most 64: a block of m rows takes m steps until
+rounding has replaced all of it, and each of its directions is hit once in as many."""
 
 NATS = 1.0
 """A larger difference between the sums of log |R_ii| is put down to rounding."""
@@ -34,12 +32,11 @@ class Repetition:
     Args:
         frame: The frame before the first window, shape (B, N, k).
         order: Column of the frame at the start of the run that each column continues, shape (B, k).
-        counted: Steps of the run that count.
     """
 
-    def __init__(self, frame: Tensor, order: Tensor, counted: int) -> None:
+    def __init__(self, frame: Tensor, order: Tensor) -> None:
         self._frame, self._order = frame, order
-        self._left = min(max(counted // SHARE, LEAST_STEPS), STEPS)
+        self._left = min(ROUNDS * frame.shape[-2], STEPS)
         self._difference = torch.zeros(order.shape, dtype=torch.float64, device=frame.device)
         self._generator = torch.Generator().manual_seed(3)
         self._share = torch.finfo(frame.dtype).eps ** (5 / 8)

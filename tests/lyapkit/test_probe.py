@@ -19,7 +19,8 @@ from steps import Scaled, Steps, WrongBackward, WrongBackwardOnly, WrongForward
 def measured(map: RecurrentMap, state: Tensor, input: Tensor | None = None, backwards: bool = False) -> Derivatives:
     """What is found at given states (B, N)."""
     visited = Visited()
-    visited.take(state[:, None], None if input is None else input[:, None], 0)
+    after = map.step(state[-1:], None if input is None else input[-1:])
+    visited.take(state[:, None], None if input is None else input[:, None], after, 0)
     return measure_derivatives(map, visited.visits, choose_strategy(map, state, input), backwards=backwards)
 
 

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-
 HIDDEN_STATE = (
     "two calls with the same state and input differ, so the map keeps a hidden state or draws random numbers; make "
     "what it keeps, in a module or a closure, part of the state, and what it draws an input, or call .eval()."

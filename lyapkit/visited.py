@@ -78,9 +78,7 @@ class Visited:
             self._last = _visit(states, inputs, after, done, length - 1, active)
 
 
-def _visit(
-    states: Tensor, inputs: Tensor | None, after: Tensor, done: int, index: int, active: Tensor | None
-) -> Visit:
+def _visit(states: Tensor, inputs: Tensor | None, after: Tensor, done: int, index: int, active: Tensor | None) -> Visit:
     batch, step = states.shape[1], done + index + 1
     running = torch.arange(batch, device=states.device) if active is None else active[index].nonzero().flatten()
     count = min(PER_STEP, len(running))

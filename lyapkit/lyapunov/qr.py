@@ -93,12 +93,15 @@ def _gather(values: Tensor, order: Tensor) -> Tensor:
 
 
 def initial_frame(batch: int, size: int, k: int, generator: torch.Generator, like: Tensor) -> Tensor:
-    """The identity when k = N (Algorithm 1), else a random orthonormal frame; shape (B, N, k)."""
+    """Return the identity when k = N (Algorithm 1), else a random orthonormal frame; shape (B, N, k).
+
+    It is the same one for all trajectories, so that none depends on which others are beside it.
+    """
     if k == size:
         return torch.eye(size, dtype=like.dtype, device=like.device).repeat(batch, 1, 1)
-    gaussian = torch.randn(batch, size, k, generator=generator, dtype=torch.float64)
+    gaussian = torch.randn(size, k, generator=generator, dtype=torch.float64)
     orthonormal: Tensor = torch.linalg.qr(gaussian).Q
-    return orthonormal.to(like)
+    return orthonormal.to(like).repeat(batch, 1, 1)
 
 
 def qr_growth(

@@ -99,11 +99,11 @@ def unlike(map: RecurrentMap, states: Tensor, inputs: Tensor | None, found: Tens
         return other.any(dim=-1)
     eps = max(eps, _eps_inside(map, states, inputs))
     other &= away > eps**0.5 * size
-    spread = torch.zeros_like(away)
+    here, spread = map.step(states, inputs), torch.zeros_like(away)
     generator = torch.Generator(device="cpu").manual_seed(4)
     for _ in range(TRIES):
         noise = torch.randn(states.shape, generator=generator, dtype=torch.float64, device="cpu").to(states)
-        spread = torch.maximum(spread, (map.step(states * (1 + NUDGE * eps * noise), inputs) - found).abs())
+        spread = torch.maximum(spread, (map.step(states * (1 + NUDGE * eps * noise), inputs) - here).abs())
     return (other & ~(away <= 2 * spread)).any(dim=-1)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -101,11 +102,11 @@ def random_refill(seed: int) -> Refill:
     beside it, and on when those lose a direction.
     """
 
-    def refill(like: Tensor) -> Tensor:
-        generator = torch.Generator().manual_seed(seed)
-        return torch.randn(like.shape[-2:], generator=generator, dtype=torch.float64).to(like).expand_as(like)
+    @lru_cache(maxsize=1)
+    def numbers(shape: torch.Size) -> Tensor:
+        return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
-    return refill
+    return lambda like: numbers(like.shape[-2:]).to(like).expand_as(like)
 
 
 def suspicion(dtype: torch.dtype, size: int) -> float:

@@ -164,7 +164,9 @@ def qr_growth(
                     collected.move(order)
                     if repetition is not None:
                         repetition.move(order)
-                part = decompose_sound(frame, collected.certify_next, collected.bound, collected.floor(counted))
+                part = None
+                if math.isfinite(collected.bound) or not collected.windows:  # else as in the last window, most likely
+                    part = decompose_sound(frame, collected.certify_next, collected.bound, collected.floor(counted))
                 if part is None:
                     part = _again(map, drive, frame, opening, pushes, (counted, done), collected, refill, effort)
                 rule.update(counted, collected.worst_condition(counted, part))

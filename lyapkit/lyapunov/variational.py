@@ -57,12 +57,12 @@ def variational_term(
     how far a state reaches into the state H steps later, which is what backpropagation through time truncated to H
     steps can see. The exponents are then log sigma_i / H.
 
-    The product is never formed: it is kept as U D T with the logarithms of D, so that singular values far
-    below eps times the largest, and far outside the range of float64, keep their digits: the error of a logarithm
-    is about eps times the condition number of the single Jacobians, not of their product. A sliding window is no less
-    exact. A step costs one QR decomposition of N x N; with a horizon two, and each recorded window as many more as the
-    logarithms of its singular values span multiples of 16, but at most H, and the memory is that of 2 H matrices N x N
-    for each trajectory.
+    The product is never formed: it is kept as U D T with the logarithms of D, so that singular values far below eps
+    times the largest, and far outside the range of float64, keep their digits: the error of a logarithm is about eps
+    times the condition number of the single Jacobians, not of their product. A sliding window is no less exact. A step
+    costs one QR decomposition of N x N (the first 2 N, at most 64 and H, two); with a horizon two, and each recorded
+    window as many more as the logarithms of its singular values span multiples of 16, but at most H, and the memory is
+    that of 2 H matrices N x N for each trajectory.
 
     Args:
         model: anything `lyapkit.as_map` takes.

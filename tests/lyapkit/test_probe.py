@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -180,11 +181,12 @@ KINKED = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:The run rests on a kink of the map")
 @pytest.mark.parametrize("name", KINKED)
 def test_a_kink_at_the_initial_state_is_no_error(name: str) -> None:
     step, exponent = KINKED[name]
-    ds = lyapunov_spectrum(Steps(step), steps=4)  # from zero
+    warned = pytest.warns(UserWarning, match="rests on a kink of the map, at 4 of the 4 steps")
+    with nullcontext() if "jump" in name else warned:  # at a jump, derivatives of both sides are the same
+        ds = lyapunov_spectrum(Steps(step), steps=4)  # from zero
     np.testing.assert_allclose(ds.lyapunov_exponent.values[0], exponent, atol=1e-14)
 
 

@@ -23,6 +23,9 @@ IF_MEANT = (
     "check=False, and the result says so."
 )
 
+FAR_FROM_ZERO = 0.01
+"""Components that vary by less than this share of their size are moved by as much as they vary, too."""
+
 SAME_STEP = 1e-2
 """Relative difference between a step and the same step in float64 that rounding may explain."""
 
@@ -198,6 +201,11 @@ def _compared(
 
     direction = points.sizes * normal(DIRECTIONS, *states.shape)
     compared = compare(step, push, states, direction)
+    spread = states.amax(dim=0) - states.amin(dim=0)
+    beside = (spread > 0) & (spread < FAR_FROM_ZERO * points.sizes[0])
+    if bool(beside.any()):  # what happens between the states of the run is lost in steps as long as the states
+        closer = compare(step, push, states, torch.where(beside, spread / points.sizes, 1.0) * direction)
+        compared = closer.or_else(compared)
     aside = states + 0.01 * points.sizes * normal(*states.shape)
     unit = torch.maximum(states.abs(), torch.ones_like(states))
     for other, size in ((states, unit / points.sizes), (aside, 1.0)):

@@ -77,7 +77,7 @@ class Drive:
         if self.lengths is not None:
             steps = torch.arange(done, done + len(states), device=self.lengths.device)
             active = self.lengths > steps.unsqueeze(-1)
-        self.visited.take(states, stretch.inputs, done, active)
+        self.visited.take(states, stretch.inputs, stretch.after, done, active)
 
     def watch(self, map: RecurrentMap, start: int, states: Tensor, inputs: Tensor | None) -> None:
         """Look for kinks at some consecutive steps; ``start`` counts from 0, states have shape (L, B, N)."""

@@ -8,8 +8,9 @@ from torch import Tensor
 from lyapkit.arguments import check_flag
 from lyapkit.derivatives import Derivatives, measure_derivatives
 from lyapkit.drive import Drive
-from lyapkit.purity import HIDDEN_STATE, RANDOM_NUMBERS, FirstStep, ModuleWatch
+from lyapkit.purity import HIDDEN_STATE, RANDOM_NUMBERS, ModuleWatch
 from lyapkit.recurrent_map import RecurrentMap
+from lyapkit.repeating import COUPLED, refuse_other_steps, unlike
 from lyapkit.tangents import TangentStrategy, choose_strategy
 
 
@@ -58,16 +59,16 @@ class Probe:
     ) -> None:
         self._map, self._drive, self._tangents = map, drive, tangents
         self._check, self._backwards = check, backwards
-        self._first = None
         if check:
             state, input = drive.state.detach(), drive.input_at(0)
             input = None if input is None else input.detach()
             direction = torch.randn(state.shape, generator=torch.Generator("cpu").manual_seed(0), device="cpu")
             if not torch.isfinite(tangents.push(map, state, input, direction.to(state).unsqueeze(-1))).all():
                 raise ValueError("the derivative of the first step is not finite; check the map at its initial state.")
-            drive.visited.take(state[None], None if input is None else input[None], drive.offset)
+            with torch.no_grad():
+                after = map.step(state, input)
+            drive.visited.take(state[None], None if input is None else input[None], after, drive.offset)
             self._measured().refuse_wrong()
-            self._first = FirstStep(map, state, input)
 
     def after_run(self) -> dict[str, object]:
         """Look at the map at some of the states of the run.
@@ -78,11 +79,11 @@ class Probe:
             could be had); and ``derivatives``, which are "checked", "surrogate" where they deviate, or "unchecked".
 
         Raises:
-            ValueError: If the map has changed during the run, or its derivatives are wrong; only with ``check``.
+            ValueError: If the map is another one by now, or where it is not alone in its batch, or its derivatives are
+                wrong; only with ``check``.
         """
-        if self._first is not None:
-            self._first.refuse_changes()
         if self._check:
+            refuse_other_steps(self._map, self._drive.visited.visits)
             measured = self._measured()
             measured.refuse_wrong()
             return measured.provenance()
@@ -140,10 +141,10 @@ def _probe_elsewhere(map: RecurrentMap, state: Tensor, input: Tensor | None, aft
     """
     first = state[:1]
     pair = torch.cat((first, first + 0.01 * (1 + first.abs().amax())))
-    drive = None if input is None else input[:1]
+    drive = None if input is None else input[:1].repeat(2, 1)
     try:
-        together = map.step(pair, None if drive is None else torch.cat((drive, drive)))
-        alone = torch.cat((map.step(pair[:1], drive), map.step(pair[1:], drive)))
+        together = map.step(pair, drive)
+        alone = torch.cat([map.step(pair[i : i + 1], None if drive is None else drive[i : i + 1]) for i in range(2)])
     except RuntimeError as error:
         raise ValueError(
             f"the map takes {state.shape[0]} states at once, but not one or two: {error}. A step must take states with "
@@ -151,10 +152,5 @@ def _probe_elsewhere(map: RecurrentMap, state: Tensor, input: Tensor | None, aft
         ) from error
     if not torch.equal(after, map.step(state.clone(), input)):
         raise ValueError(HIDDEN_STATE)
-    room = torch.finfo(state.dtype).eps ** 0.5 * (1 + alone.abs().amax(dim=-1))
-    # where a map jumps, rounding may decide to which side; so one of the two is enough
-    if not bool(((together - alone).abs().amax(dim=-1) <= room).any()):
-        raise ValueError(
-            "a trajectory moves differently when it is not alone in its batch, as under batch norm; make the step "
-            "treat every state (..., N) by itself. If the map is meant to be so, pass check=False."
-        )
+    if bool(unlike(map, pair, drive, together, alone).any()):
+        raise ValueError(COUPLED)

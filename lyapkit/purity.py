@@ -11,8 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from lyapkit.recurrent_map import RecurrentMap
-
 HIDDEN_STATE = (
     "two calls with the same state and input differ, so the map keeps a hidden state or draws random numbers; make "
     "what it keeps, in a module or a closure, part of the state, and what it draws an input, or call .eval()."
@@ -52,37 +50,6 @@ class _Buffer:
             with torch.no_grad():
                 self.tensor.copy_(self.values)
         module._buffers[name] = self.tensor
-
-
-class FirstStep:
-    """The first step of a run, to be done again when the run is over.
-
-    Args:
-        map: the map.
-        state: states, shape (B, N).
-        input: their inputs, shape (B, M), or None.
-    """
-
-    def __init__(self, map: RecurrentMap, state: Tensor, input: Tensor | None) -> None:
-        self._map, self._state, self._input = map, state, input
-        self._after = self._step()
-
-    def refuse_changes(self) -> None:
-        """Refuse a run during which the map has changed.
-
-        Raises:
-            ValueError: the step is not what it was.
-        """
-        again, room = self._step(), torch.finfo(self._after.dtype).eps ** 0.5
-        if not torch.allclose(again, self._after, rtol=room, atol=room, equal_nan=True):
-            raise ValueError(
-                "the map has changed during the run: its first step, done again, has another result; it counts its "
-                "calls, changes its weights or keeps a hidden state. Make what it keeps part of the state, or an input."
-            )
-
-    def _step(self) -> Tensor:
-        with torch.no_grad():
-            return self._map.step(self._state, self._input).clone()
 
 
 class ModuleWatch:

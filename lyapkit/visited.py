@@ -26,12 +26,14 @@ class Visit:
         trajectories: which ones, shape (p,).
         states: shape (p, N).
         inputs: of the step, shape (p, M), or None.
+        after: States after the step, shape (p, N).
     """
 
     step: int
     trajectories: Tensor
     states: Tensor
     inputs: Tensor | None
+    after: Tensor
 
 
 class Visited:
@@ -51,12 +53,15 @@ class Visited:
         last = [] if self._last is None else [self._last]
         return sorted({visit.step: visit for visit in (*self._kept.values(), *last)}.values(), key=lambda one: one.step)
 
-    def take(self, states: Tensor, inputs: Tensor | None, done: int, active: Tensor | None = None) -> None:
+    def take(
+        self, states: Tensor, inputs: Tensor | None, after: Tensor, done: int, active: Tensor | None = None
+    ) -> None:
         """Look through consecutive states of a run.
 
         Args:
             states: shape (L, B, N).
             inputs: shape (L, B, M), or None.
+            after: The state after the last of them, shape (B, N).
             done: steps done before the first of them.
             active: which trajectories do each step, shape (L, B); None when all do.
         """
@@ -66,20 +71,25 @@ class Visited:
         # beyond the largest that is kept a step need not be looked at, once there are enough
         worst = max((step - 1) * GOLDEN % 1 for step in self._kept) if len(self._kept) >= room else 1.0
         for index in (priority <= worst).nonzero().flatten().tolist():
-            self._kept[done + index + 1] = _visit(states, inputs, done, index, active)
+            self._kept[done + index + 1] = _visit(states, inputs, after, done, index, active)
             if len(self._kept) > room:
                 del self._kept[max(self._kept, key=lambda step: (step - 1) * GOLDEN % 1)]
         if self._last is None or done + length >= self._last.step:
-            self._last = _visit(states, inputs, done, length - 1, active)
+            self._last = _visit(states, inputs, after, done, length - 1, active)
 
 
-def _visit(states: Tensor, inputs: Tensor | None, done: int, index: int, active: Tensor | None) -> Visit:
+def _visit(states: Tensor, inputs: Tensor | None, after: Tensor, done: int, index: int, active: Tensor | None) -> Visit:
     batch, step = states.shape[1], done + index + 1
     running = torch.arange(batch, device=states.device) if active is None else active[index].nonzero().flatten()
     count = min(PER_STEP, len(running))
     offsets = [(step + number * len(running) // count) % len(running) for number in range(count)]
     chosen = running[offsets]
+    following = after if index + 1 == len(states) else states[index + 1]
     # copies: a view would keep the whole stretch in memory
     return Visit(
-        step, chosen, states[index, chosen].detach(), None if inputs is None else inputs[index, chosen].detach()
+        step,
+        chosen,
+        states[index, chosen].detach(),
+        None if inputs is None else inputs[index, chosen].detach(),
+        following[chosen].detach(),
     )

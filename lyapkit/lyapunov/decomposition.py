@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -95,9 +96,17 @@ def refill_seed(generator: torch.Generator) -> int:
 
 
 def random_refill(seed: int) -> Refill:
-    """Return a source of random columns, which are the same in every run that starts from a seed."""
-    generator = torch.Generator().manual_seed(seed)
-    return lambda like: torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like)
+    """Return a source of random columns, which are the same in every run that starts from a seed.
+
+    They are the same ones for all trajectories and at all steps, so that no trajectory depends on which others are
+    beside it, and on when those lose a direction.
+    """
+
+    @lru_cache(maxsize=1)
+    def numbers(shape: torch.Size) -> Tensor:
+        return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+    return lambda like: numbers(like.shape[-2:]).to(like).expand_as(like)
 
 
 def suspicion(dtype: torch.dtype, size: int) -> float:
@@ -182,7 +191,13 @@ def decompose(frame: Tensor, floor: Tensor | None = None) -> Decomposition:
 
 
 def settle(
-    part: Decomposition, frame: Tensor, jacobian: Callable[[], Tensor], refill: Refill, effort: Effort
+    part: Decomposition,
+    frame: Tensor,
+    jacobian: Callable[[], Tensor],
+    refill: Refill,
+    effort: Effort,
+    *,
+    restart_at_random: bool = False,
 ) -> Decomposition:
     """Decide of each suspect direction of a single step: annihilated, or how small, or not to be told.
 
@@ -190,7 +205,7 @@ def settle(
     not zero. Everything else is decided by `lyapkit.lyapunov.one_step.grow`, as long as the effort lasts; then by
     |R_ii| <= N eps |column|, which does not count as resolved. Directions that are annihilated are replaced at random,
     orthogonal to those that survive, and come behind them from then on: so they never take a part of the growth of one
-    that goes back further.
+    that goes back further. A full frame of which nothing survives starts again as it started, with the identity.
 
     One case keeps to the textbook: columns of a full frame that are exactly zero, as those of coordinates that the next
     state does not read at all when the frame starts with the identity. QR leaves their coordinate axes where they are,
@@ -205,6 +220,7 @@ def settle(
         jacobian: Returns J, shape (B, N, N).
         refill: Where random numbers come from.
         effort: What the run may still spend on this.
+        restart_at_random: The run started at random, also with a full frame.
     """
     doubted = part.suspect.any(dim=-1) & part.finite  # (B,)
     if not bool(doubted.any()):
@@ -245,6 +261,8 @@ def settle(
     if bool(gone.any()):
         columns = torch.where(gone.unsqueeze(-2), refill(q), q)
         q = torch.where(gone.any(dim=-1)[:, None, None], torch.linalg.qr(columns).Q, q)
+        if full and not restart_at_random:
+            q = torch.where(gone.all(dim=-1)[:, None, None], torch.eye(k, dtype=q.dtype, device=q.device), q)
     return replace(
         part,
         q=q,

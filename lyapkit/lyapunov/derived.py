@@ -97,7 +97,7 @@ def spectrum_values(
     return {
         "lyapunov_exponent": exponents,
         "standard_error": error.masked_fill(gone, torch.nan),
-        "below_resolution": growth.unresolved.gather(-1, order).to(torch.int8),
+        "below_resolution": growth.unresolved.gather(-1, order).to(torch.int8).cummax(dim=-1).values,
         "error_degrees_of_freedom": torch.full_like(growth.condition, means.degrees_of_freedom),
         "error_reliable": (hidden <= TOO_SHORT).to(torch.int8),
         "memory_timescale": memory_timescale(exponents),

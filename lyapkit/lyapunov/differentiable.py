@@ -214,7 +214,6 @@ def recorded_growth(
             seen = state.detach(), None if input is None else input.detach()
             opening.steps.append((*seen, active))
             stretch = seen[0].unsqueeze(0), None if seen[1] is None else seen[1].unsqueeze(0)
-            drive.visited.take(*stretch, step, None if active is None else active.unsqueeze(0))
             drive.watch(map, step, *stretch)
             before, frame = frame, push(map, state, input, frame).to(frame.dtype)
             with torch.set_grad_enabled(torch.is_grad_enabled() and not detach_state):
@@ -223,6 +222,7 @@ def recorded_growth(
                 frame = torch.where(active[:, None, None], frame, before)
                 after = torch.where(active.unsqueeze(-1), after, state)
             state = after
+            drive.visited.take(*stretch, after, step, None if active is None else active.unsqueeze(0))
             _refuse_overflow("state", state, done, "start from another state, shorten the run, or check the weights")
             if len(opening.steps) == interval or done in (drive.transient, drive.steps):
                 remedy = "choose a smaller qr_interval, or check the map's derivative there"

@@ -121,8 +121,9 @@ def ginelli(
             factors.append(r)
             on_step()
 
-    shape = (2, *frame.shape[:-2], k, k)  # two starts, one of which only tells how far they have settled
-    both = _normalised(torch.randn(shape, generator=generator, dtype=torch.float64).triu().to(frame))
+    # two starts, one of which only tells how far they have settled
+    starts = torch.randn(2, 1, k, k, generator=generator, dtype=torch.float64).triu().to(frame)
+    both = _normalised(starts.repeat(1, len(frame), 1, 1))
     while factors:
         both = _back(factors.pop(), both)
     backward_difference, sign = _at_the_end(both, frame)
@@ -189,9 +190,13 @@ def _settled_frame(
     a triangular matrix are, and would then never find the fastest growing directions.
     """
     state = drive.state
-    gaussian = torch.randn(2, *state.shape, k, generator=generator, dtype=torch.float64)
-    both: Tensor = torch.linalg.qr(gaussian).Q.to(state.device)  # (2, B, N, k)
-    refill, effort = random_refill(refill_seed(generator)), Effort()
+    gaussian = torch.randn(2, 1, state.shape[-1], k, generator=generator, dtype=torch.float64)
+    both: Tensor = torch.linalg.qr(gaussian).Q.to(state.device).repeat(1, len(state), 1, 1)  # (2, B, N, k)
+    refills, effort = [random_refill(refill_seed(generator)) for _ in range(2)], Effort()
+
+    def refill(like: Tensor) -> Tensor:  # (2 B, N, k)
+        return torch.cat([source(part) for source, part in zip(refills, like.chunk(2), strict=True)])
+
     if drive.transient:
         part = drive.part(0, drive.transient, state)
         for push, stretch, step in pushed_frames(map, part, tangents, 2 * k, both.dtype):
@@ -257,7 +262,8 @@ def _refilled(
     def jacobian() -> Tensor:
         return _jacobian(push, wide).repeat(2, 1, 1)
 
-    return settle(decompose(pushed.flatten(end_dim=1)), flat, jacobian, refill, effort).q.reshape(before.shape)
+    part = decompose(pushed.flatten(end_dim=1))
+    return settle(part, flat, jacobian, refill, effort, restart_at_random=True).q.reshape(before.shape)
 
 
 def _refuse_annihilation(settled: Decomposition, frame: Tensor, r: Tensor, step: int) -> None:

@@ -35,19 +35,22 @@ class GradedProduct:
         u: orthonormal, shape (B, N, N).
         log_scale: descending up to the sorting of the last step, -inf where the product is singular; (B, N).
         t: well conditioned, shape (B, N, N).
+        resolved: Singular values, in their order, of which float64 can tell how small they are, shape (B,).
         effort: What the run may still spend on steps in doubt.
     """
 
     u: Tensor
     log_scale: Tensor
     t: Tensor
+    resolved: Tensor
     effort: Effort = field(default_factory=Effort)
 
     @classmethod
     def identity(cls, batch: int, size: int, device: torch.device) -> GradedProduct:
         """V_0 = I, in float64."""
         eye = torch.eye(size, dtype=torch.float64, device=device).repeat(batch, 1, 1)
-        return cls(eye, torch.zeros(batch, size, dtype=torch.float64, device=device), eye)
+        logs = torch.zeros(batch, size, dtype=torch.float64, device=device)
+        return cls(eye, logs, eye, torch.full((batch,), size, device=device))
 
     def after(self, push: Callable[[Tensor], Tensor]) -> GradedProduct:
         """Return J V, where ``push`` multiplies a frame (B, N, N) by J from the left.
@@ -78,13 +81,13 @@ class GradedProduct:
         mixing = torch.where(gone.unsqueeze(-1), torch.zeros_like(r), r.triu() * ratio / safe.unsqueeze(-1))
         mixing = mixing + torch.diag_embed(gone.double())  # a direction that is gone keeps a well-conditioned row
         log_scale = torch.where(gone, torch.full_like(scale, -torch.inf), scale + safe.log())
-        result = GradedProduct(q, log_scale, mixing @ t, self.effort)
+        result = GradedProduct(q, log_scale, mixing @ t, self.resolved, self.effort)
         return self._settled(result, push, doubted) if bool(doubted.any()) else result
 
     def _settled(self, found: GradedProduct, push: Callable[[Tensor], Tensor], doubted: Tensor) -> GradedProduct:
         """Return the product with some of the trajectories done again."""
         jacobians = push(torch.eye(self.u.shape[-1]).to(self.u).expand_as(self.u).contiguous())
-        u, log_scale, t = found.u.clone(), found.log_scale.clone(), found.t.clone()
+        u, log_scale, t, resolved = found.u.clone(), found.log_scale.clone(), found.t.clone(), self.resolved.clone()
         for index in (doubted & torch.isfinite(jacobians).all(dim=-1).all(dim=-1)).nonzero().flatten().tolist():
             alive = torch.isfinite(self.log_scale[index])
             frame, scales = self.u[index][:, alive].cpu().numpy(), self.log_scale[index][alive].cpu().numpy()
@@ -97,7 +100,18 @@ class GradedProduct:
             log_scale[index] = -torch.inf
             log_scale[index, :count] = torch.from_numpy(grown.log_scale).to(u)
             t[index, :count] = torch.from_numpy(grown.mixing).to(u) @ self.t[index][alive]
-        return GradedProduct(u, log_scale, t, self.effort)
+            if grown.resolved < int(alive.sum()):
+                resolved[index] = min(int(resolved[index]), grown.resolved)
+        return GradedProduct(u, log_scale, t, resolved, self.effort)
+
+    @property
+    def block(self) -> GradedProduct:
+        """This product: no step has left it."""
+        return self
+
+    def window(self) -> GradedProduct:
+        """Return this product: all its steps are asked for."""
+        return self
 
     def log_singular_values(self) -> Tensor:
         """Log of the singular values of V, descending, shape (B, N); -inf for those that are zero."""

@@ -109,11 +109,13 @@ class ProductGrowth:
         frame: Q, orthonormal, shape (N, r).
         log_scale: Logarithms of D', descending or nearly so, shape (r,).
         mixing: M, shape (r, k); entries are at most about 1 in magnitude.
+        resolved: Directions, in their order, of which float64 can tell how much is left: all k, or the first ones.
     """
 
     frame: Array
     log_scale: Array
     mixing: Array
+    resolved: int
 
 
 def grow_product(jacobian: Array, frame: Array, log_scale: Array, effort: Effort) -> ProductGrowth:
@@ -125,12 +127,13 @@ def grow_product(jacobian: Array, frame: Array, log_scale: Array, effort: Effort
         log_scale: Logarithms of D, finite, shape (k,).
         effort: What is left for integers.
     """
-    size = len(frame)
+    size, k = frame.shape
     whole, log_largest = eliminated(jacobian)
-    regular = len(whole.columns) == size or math.isfinite(log_determinant(jacobian))
-    if regular and len(whole.columns) < size and effort.allows_integers(size):
+    rank = len(whole.columns)
+    regular = rank == size or math.isfinite(log_determinant(jacobian))
+    if regular and rank < size and effort.allows_integers(size):
         exact = _exactly(jacobian, frame, log_scale)
-        return ProductGrowth(exact.frame, exact.log_growth + log_scale[exact.order], exact.mixing)
+        return ProductGrowth(exact.frame, exact.log_growth + log_scale[exact.order], exact.mixing, k)
     part = eliminate(
         whole.upper @ frame,
         _blur(whole.upper, frame, regular),
@@ -141,7 +144,12 @@ def grow_product(jacobian: Array, frame: Array, log_scale: Array, effort: Effort
     diagonal = np.abs(np.diagonal(r))
     ratio = np.exp(np.minimum(part.log_pivot - part.log_pivot[:, None], 600.0))
     mixing = np.triu(r * ratio) / diagonal[:, None] @ part.upper
-    return ProductGrowth(q, part.log_pivot + np.log(diagonal), mixing)
+    survivors = len(part.columns)
+    trusted = rank == size or (whole.certain and not regular)
+    resolved = k if trusted and k - survivors <= size - rank else survivors
+    if bool(part.blurred.any()):
+        resolved = min(resolved, int(part.blurred.argmax()))
+    return ProductGrowth(q, part.log_pivot + np.log(diagonal), mixing, resolved)
 
 
 @dataclass(frozen=True)

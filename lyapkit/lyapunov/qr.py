@@ -93,12 +93,15 @@ def _gather(values: Tensor, order: Tensor) -> Tensor:
 
 
 def initial_frame(batch: int, size: int, k: int, generator: torch.Generator, like: Tensor) -> Tensor:
-    """The identity when k = N (Algorithm 1), else a random orthonormal frame; shape (B, N, k)."""
+    """Return the identity when k = N (Algorithm 1), else a random orthonormal frame; shape (B, N, k).
+
+    It is the same one for all trajectories, so that none depends on which others are beside it.
+    """
     if k == size:
         return torch.eye(size, dtype=like.dtype, device=like.device).repeat(batch, 1, 1)
-    gaussian = torch.randn(batch, size, k, generator=generator, dtype=torch.float64)
+    gaussian = torch.randn(size, k, generator=generator, dtype=torch.float64)
     orthonormal: Tensor = torch.linalg.qr(gaussian).Q
-    return orthonormal.to(like)
+    return orthonormal.to(like).repeat(batch, 1, 1)
 
 
 def qr_growth(
@@ -147,7 +150,7 @@ def qr_growth(
                 steps = min(steps, drive.transient - done)
             begin = done - stretch.start
             if repetition is None and done == drive.transient:
-                repetition = Repetition(frame, collected.order, drive.steps - drive.transient)
+                repetition = Repetition(frame, collected.order)
                 effort = Effort()  # whatever the transient took
             frame = carry(frame, begin, begin + steps)
             if counted + steps <= replayable:
@@ -161,7 +164,9 @@ def qr_growth(
                     collected.move(order)
                     if repetition is not None:
                         repetition.move(order)
-                part = decompose_sound(frame, collected.certify_next, collected.bound, collected.floor(counted))
+                part = None
+                if math.isfinite(collected.bound) or not collected.windows:  # else as in the last window, most likely
+                    part = decompose_sound(frame, collected.certify_next, collected.bound, collected.floor(counted))
                 if part is None:
                     part = _again(map, drive, frame, opening, pushes, (counted, done), collected, refill, effort)
                 rule.update(counted, collected.worst_condition(counted, part))

@@ -68,13 +68,16 @@ class SlidingProduct:
         self._done += 1
         return self
 
-    def log_singular_values(self) -> Tensor:
-        """Those of the window that ends here, descending, shape (B, N); -inf for those that are zero."""
+    @property
+    def block(self) -> GradedProduct:
+        """The product of the steps since the block began."""
+        return self._first
+
+    def window(self) -> GradedProduct:
+        """Return what has the singular values of the window that ends here."""
         assert self._done >= self._horizon, "the first window is not full"
         position = self._done % self._horizon
-        if position == 0:
-            return self._first.log_singular_values()
-        return self._joined(self._last[position]).log_singular_values()
+        return self._first if position == 0 else self._joined(self._last[position])
 
     def _backwards(self) -> dict[int, GradedProduct]:
         """F^T = J_{p+1}^T ... J_H^T of the block that ends here, for the p that the next block asks for."""
@@ -89,7 +92,9 @@ class SlidingProduct:
 
     def _joined(self, last: GradedProduct) -> GradedProduct:
         """What has the singular values of B F, given F^T."""
-        product = GradedProduct(self._identity.u, last.log_scale, self._identity.u, self._identity.effort)  # D_F
+        resolved = torch.minimum(self._first.resolved, last.resolved)
+        identity = self._identity.u
+        product = GradedProduct(identity, last.log_scale, identity, resolved, self._identity.effort)  # D_F
         log_scale = self._first.log_scale
         kept = torch.isfinite(log_scale)
         top = log_scale.amax(dim=-1, keepdim=True)  # (B, 1)

@@ -117,11 +117,13 @@ def lyapunov_spectrum(
         -inf, with ``standard_error`` NaN. The exponents are those of the product of the counted steps: a reset in the
         transient does not count, a reset of everything among the counted steps makes all of them -inf. What replaces an
         annihilated direction is random (``rng``), orthogonal to the surviving ones, and behind them in their order, so
-        that it takes no part of their growth. Annihilated means: nothing is left but what rounding the entries of the
-        Jacobian and of the frame could have made, whatever the scaling of rows and columns; directions that
-        merely fade fast keep their exponents, far below eps times the others, where the entries of the Jacobian tell
-        them (`lyapkit.lyapunov.one_step`). ``below_resolution`` is 1 where float64 cannot tell one from the other. A
-        run that rests on a kink of the map, as rectifiers without bias and input do at 0, gives a warning.
+        that it takes no part of their growth; a full frame of which nothing survives starts again with the identity.
+        Annihilated means: nothing is left but what rounding the entries of the Jacobian and of the frame could have
+        made, whatever the scaling of rows and columns; directions that merely fade fast keep their exponents, far below
+        eps times the others, where the entries of the Jacobian tell them (`lyapkit.lyapunov.one_step`).
+        ``below_resolution`` is 1 where float64 cannot tell one from the other, and for all exponents below such a one,
+        into which its rounding leaks. A run that rests on a kink of the map, as rectifiers without bias and input do at
+        0, gives a warning.
 
         - ``lyapunov_exponent`` with ``standard_error``, which respects autocorrelation, and
           ``error_degrees_of_freedom`` of Student's t for confidence intervals (the attribute of that name is the

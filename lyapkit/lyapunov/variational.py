@@ -17,6 +17,7 @@ from lyapkit.drive import held_at_the_end, prepare_drive
 from lyapkit.lyapunov.carrying import pushed_frames
 from lyapkit.lyapunov.graded import GradedProduct
 from lyapkit.lyapunov.sliding import SlidingProduct
+from lyapkit.lyapunov.steadiness import RepeatedProduct
 from lyapkit.named_arguments import named_arguments
 from lyapkit.probe import probed_tangents
 from lyapkit.progress import progress_bar
@@ -56,12 +57,12 @@ def variational_term(
     how far a state reaches into the state H steps later, which is what backpropagation through time truncated to H
     steps can see. The exponents are then log sigma_i / H.
 
-    The product is never formed: it is kept as U D T with the logarithms of D, so that singular values far
-    below eps times the largest, and far outside the range of float64, keep their digits: the error of a logarithm
-    is about eps times the condition number of the single Jacobians, not of their product. A sliding window is no less
-    exact. A step costs one QR decomposition of N x N; with a horizon two, and each recorded window as many more as the
-    logarithms of its singular values span multiples of 16, but at most H, and the memory is that of 2 H matrices N x N
-    for each trajectory.
+    The product is never formed: it is kept as U D T with the logarithms of D, so that singular values far below eps
+    times the largest, and far outside the range of float64, keep their digits: the error of a logarithm is about eps
+    times the condition number of the single Jacobians, not of their product. A sliding window is no less exact. A step
+    costs one QR decomposition of N x N (the first 2 N, at most 64 and H, two); with a horizon two, and each recorded
+    window as many more as the logarithms of its singular values span multiples of 16, but at most H, and the memory is
+    that of 2 H matrices N x N for each trajectory.
 
     Args:
         model: anything `lyapkit.as_map` takes.
@@ -121,8 +122,8 @@ def variational_term(
 
     at = sorted({*range(horizon or record_every, drive.steps, record_every), drive.steps, *last.tolist()})
 
-    def follow(strategy: TangentStrategy) -> list[Tensor]:
-        recorded: list[Tensor] = []
+    def follow(strategy: TangentStrategy) -> list[tuple[Tensor, Tensor]]:
+        recorded: list[tuple[Tensor, Tensor]] = []
         finite: list[tuple[int, Tensor]] = []
         batch, size = drive.state.shape
         product: GradedProduct | SlidingProduct
@@ -130,19 +131,25 @@ def variational_term(
             product = GradedProduct.identity(batch, size, map.device)
         else:
             product = SlidingProduct(batch, size, horizon=horizon, recorded=at, device=map.device)
+        repeated = RepeatedProduct(batch, size, map.device, horizon or drive.steps)
         with progress_bar(drive.steps, "variational term", progress) as bar:
             for push, _, step in pushed_frames(map, drive, strategy, size, torch.float64):
                 product = product.after(_watched(push, step + 1, finite))
+                repeated.follow(push, product.block)
                 bar.update()
                 if step + 1 == at[len(recorded)]:
                     _refuse_infinite(finite)
-                    recorded.append(product.log_singular_values()[:, :k])
+                    window = product.window()
+                    resolved = torch.minimum(window.resolved, repeated.resolved).unsqueeze(-1)
+                    recorded.append((window.log_singular_values(), torch.arange(size, device=map.device) >= resolved))
         return recorded
 
     recorded, tangents, untraced = with_fallback(follow, tangents, untraced)
     looked_at = probe.after_run()
     drive.warn_of_kinks()
-    log_values = held_at_the_end(torch.stack(recorded, dim=1), at, last)  # (B, T, k)
+    log_values, doubtful = (
+        held_at_the_end(torch.stack(values, dim=1)[..., :k], at, last) for values in zip(*recorded, strict=True)
+    )  # (B, T, k)
     done = torch.minimum(torch.tensor(at), last.unsqueeze(-1)) if horizon is None else torch.full((1, 1), horizon)
     count = done.to(log_values).unsqueeze(-1)
     config: dict[str, object] = {
@@ -164,6 +171,7 @@ def variational_term(
         {
             "log_singular_value": log_values.cpu().numpy(),
             "running_exponent": (log_values / count / dt).cpu().numpy(),
+            "below_resolution": doubtful.to(torch.int8).cpu().numpy(),
             "last_step": last.numpy(),
         },
         {

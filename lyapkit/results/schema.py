@@ -80,6 +80,7 @@ SCHEMA: dict[str, dict[str, Variable]] = {
             ("trajectory", "step", "exponent"), "log singular value of the variational term", "nats"
         ),
         "running_exponent": Variable(("trajectory", "step", "exponent"), "finite-time exponent", RATE),
+        "below_resolution": Variable(("trajectory", "step", "exponent"), "float64 cannot tell how small it is", "1"),
         "last_step": Variable(("trajectory",), "last step of the sequence", "step"),
     },
     "covariant_vectors": {

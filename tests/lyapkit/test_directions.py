@@ -235,6 +235,47 @@ def test_singular_values_of_graded_products(kind: str, horizon: int | None) -> N
         product = mpmath.matrix(matrix.tolist()) ** (horizon or 5)
         values = [float(mpmath.log(value)) for value in mpmath.svd_r(product, compute_uv=False)]
     np.testing.assert_allclose(ds.log_singular_value[0, -1], values, atol=1e-5)
+    assert not ds.below_resolution.any()
+
+
+@pytest.mark.parametrize("horizon", [None, 20, 60])
+@pytest.mark.parametrize(("length", "units"), [(4, 5), (12, 8), (25, 5)])
+def test_singular_values_of_a_register_in_rotated_coordinates_are_minus_infinity_or_flagged(
+    length: int, units: int, horizon: int | None
+) -> None:
+    size = length + units
+    matrix = torch.zeros(size, size, dtype=torch.float64)
+    matrix[: length - 1, 1:length] = torch.eye(length - 1)
+    matrix[length:] = numbers(units, size) / units**0.5
+    rotation = torch.linalg.qr(numbers(size, size, seed=1)).Q
+    ds = variational_term(linear(rotation.T @ matrix @ rotation), steps=80, horizon=horizon, record_every=7)
+    alive = size - min(length, horizon or 80)
+    lost = ds.isel(exponent=slice(alive, None), trajectory=0, step=-1)
+    assert (np.isneginf(lost.log_singular_value) | (lost.below_resolution == 1)).all()
+    kept = ds.isel(exponent=slice(alive), trajectory=0, step=-1)
+    with mpmath.workdps(80):
+        power = mpmath.matrix(matrix.tolist()) ** (horizon or 80)
+        exact = [float(mpmath.log(value)) for value in mpmath.svd_r(power, compute_uv=False)[:alive]]
+    sure = kept.below_resolution.values == 0
+    assert sure.any()
+    np.testing.assert_allclose(kept.log_singular_value.values[sure], np.array(exact)[sure], atol=1e-6)
+
+
+def test_singular_values_that_a_single_jacobian_does_not_tell_are_flagged() -> None:
+    one, other = (torch.linalg.qr(numbers(6, 6, seed=seed)).Q for seed in (1, 2))
+    lost = one @ torch.diag(10.0 ** -torch.arange(0, 24, 4, dtype=torch.float64)) @ other  # down to 1e-20
+    for horizon in (None, 2, 3):
+        ds = variational_term(linear(lost), steps=5, horizon=horizon, check=False)
+        assert ds.below_resolution[0, -1, 4:].values.tolist() == [1, 1]
+        assert ds.below_resolution[0, -1, :3].values.tolist() == [0, 0, 0]
+
+
+def test_singular_values_of_networks_are_all_resolved() -> None:
+    torch.manual_seed(0)
+    for module in (torch.nn.LSTM(3, 6, num_layers=2), torch.nn.GRU(3, 8), torch.nn.RNN(3, 8)):
+        for horizon in (None, 10):
+            ds = variational_term(module.double(), numbers(100, 3), horizon=horizon, record_every=10)
+            assert not ds.below_resolution.any()
 
 
 def test_the_singular_values_of_a_delay_line_that_vanish() -> None:

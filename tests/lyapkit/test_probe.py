@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ from steps import Scaled, Steps, WrongBackward, WrongBackwardOnly, WrongForward
 def measured(map: RecurrentMap, state: Tensor, input: Tensor | None = None, backwards: bool = False) -> Derivatives:
     """What is found at given states (B, N)."""
     visited = Visited()
-    visited.take(state[:, None], None if input is None else input[:, None], 0)
+    after = map.step(state[-1:], None if input is None else input[-1:])
+    visited.take(state[:, None], None if input is None else input[:, None], after, 0)
     return measure_derivatives(map, visited.visits, choose_strategy(map, state, input), backwards=backwards)
 
 
@@ -179,11 +181,12 @@ KINKED = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:The run rests on a kink of the map")
 @pytest.mark.parametrize("name", KINKED)
 def test_a_kink_at_the_initial_state_is_no_error(name: str) -> None:
     step, exponent = KINKED[name]
-    ds = lyapunov_spectrum(Steps(step), steps=4)  # from zero
+    warned = pytest.warns(UserWarning, match="rests on a kink of the map, at 4 of the 4 steps")
+    with nullcontext() if "jump" in name else warned:  # at a jump, derivatives of both sides are the same
+        ds = lyapunov_spectrum(Steps(step), steps=4)  # from zero
     np.testing.assert_allclose(ds.lyapunov_exponent.values[0], exponent, atol=1e-14)
 
 

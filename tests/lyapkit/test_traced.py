@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from operator import mul
 
 import numpy as np
 import pytest
@@ -261,6 +262,29 @@ def relaid(x: Tensor) -> Tensor:
     return torch.where(x > 0.8, 0.9 * logistic(y), logistic(x))
 
 
+def rank_of_product(jacobians: list[np.ndarray]) -> int:
+    """Rank of J_T ... J_1, not rounded: floats are fractions, and these are multiplied modulo a large prime."""
+    prime = 2**521 - 1
+    product = [[int(row == column) for column in range(3)] for row in range(3)]
+    for jacobian in jacobians:
+        parts = [[float(value).as_integer_ratio() for value in row] for row in jacobian]
+        exact = [[above * pow(below, -1, prime) for above, below in row] for row in parts]
+        columns = list(zip(*product, strict=True))
+        product = [[sum(map(mul, row, column)) % prime for column in columns] for row in exact]
+    rank = 0
+    for column in range(3):
+        pivot = next((row for row in range(rank, 3) if product[row][column]), None)
+        if pivot is None:
+            continue
+        product[rank], product[pivot] = product[pivot], product[rank]
+        inverse = pow(product[rank][column], -1, prime)
+        for row in range(rank + 1, 3):
+            factor = product[row][column] * inverse
+            product[row] = [(a - factor * b) % prime for a, b in zip(product[row], product[rank], strict=True)]
+        rank += 1
+    return rank
+
+
 @pytest.mark.parametrize(
     "step",
     [counted, selected, broadcast, two_buffers, overflowing, masked, reinterpreted, relaid],
@@ -277,9 +301,10 @@ def test_steps_that_differ_elsewhere_than_where_they_were_traced(
         ds = lyapunov_spectrum(as_map(step, state=state), steps=600, qr_interval=1, check=False)
     except FloatingPointError:
         pytest.skip("the orbit leaves the numbers")
-    frame, growth = np.eye(3), np.zeros(3)
+    frame, growth, jacobians = np.eye(3), np.zeros(3), []
     for _ in range(600):
         jacobian = torch.autograd.functional.jacobian(step, state).numpy()
+        jacobians.append(jacobian)
         state = step(state).detach()
         frame, r = np.linalg.qr(jacobian @ frame)
         with np.errstate(divide="ignore"):
@@ -289,6 +314,7 @@ def test_steps_that_differ_elsewhere_than_where_they_were_traced(
         order = np.argsort(lost, kind="stable")  # what is annihilated takes no part of what survives
         frame, growth = frame[:, order], growth[order]
     exact = np.sort(growth / 600)[::-1]
+    assert np.isfinite(exact).sum() == rank_of_product(jacobians)
     np.testing.assert_allclose(ds.lyapunov_exponent[0], exact, atol=1e-9)
 
 

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -142,12 +143,14 @@ LEGITIMATE = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:The run rests on a kink of the map")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("name", LEGITIMATE)
 def test_kinks_jumps_and_scales_are_not_refused(name: str, dtype: torch.dtype) -> None:
     step, start = LEGITIMATE[name]
-    ds = lyapkit.lyapunov_spectrum(as_map(step, state=torch.tensor(start, dtype=dtype)), steps=300)
+    map = as_map(step, state=torch.tensor(start, dtype=dtype))
+    warned = pytest.warns(UserWarning, match="rests on a kink of the map, at 41 of the 41 steps")
+    with warned if name == "stacked rectifiers at rest" else nullcontext():  # the only one that stays on its kink
+        ds = lyapkit.lyapunov_spectrum(map, steps=300)
     assert json.loads(ds.attrs["config_json"])["derivatives"] == "checked"
 
 

@@ -70,13 +70,17 @@ def hessian_spectrum(
             could be one batch or two: write ``[(inputs, targets)]`` for one, and a list for two.
         loss: ``loss(outputs, targets)``, a scalar.
         k: number of eigenvalues.
-        operator: ``"hessian"``, ``"ggn"`` (generalised Gauss-Newton) or ``"residual"`` (their difference).
+        operator: ``"hessian"``, ``"ggn"`` (generalised Gauss-Newton) or ``"residual"`` (their difference, to which what
+            the loss itself reads of the parameters belongs, such as a weight decay).
         which: ``"LM"`` largest magnitude, ``"LA"`` largest, ``"SA"`` smallest, ``"BE"`` half from either end (the odd
             one from the upper).
         readout: see ``model``; its parameters, when it is a module, are analysed too, under ``readout.``.
         parameters: the parameters to include: names, globs such as ``"*weight_hh*"``, one of either, or a predicate
             ``(name, tensor) -> bool``. Globs and predicates choose among those that require gradients, which are all
-            included by default. The result names those that were chosen.
+            included by default. The result names those that were chosen. A tensor with several names, as weights tied
+            between map and readout have, is one parameter: any of them chooses it, and it comes once, under its first.
+            Tensors that the loss depends on and the model does not have, such as those of a module that a function
+            given as ``readout`` calls, are left out with a warning.
         reduction: How ``loss`` reduces over its batch, ``"mean"`` or ``"sum"``: the curvature is that of the mean or of
             the sum over all batches. By default what the loss says with its own ``reduction``, else ``"mean"``.
         batch_weight: With means, weight of a batch from its targets, so that unequal batches give the mean over the

@@ -167,13 +167,13 @@ def curvature_by_step(
     if memory_budget < 0:
         raise ValueError(f"memory_budget must be a number of bytes of at least 0, got {memory_budget}.")
     objective = WeightedLoss(network, chosen, pairs, data.weights, data.loss)
+    given: Products | None = None
     if eigenvectors is not None:
         check_loss(objective, check, available.values() if parameters is None else None)
         weights = check_weights(objective, data, check)
         derivatives = measured_gradient(objective, check)
-        products = recurrent_products(objective, memory_budget=memory_budget, check=check) or objective
+        given = recurrent_products(objective, memory_budget=memory_budget, check=check) or objective
         vectors = _leading_vectors(eigenvectors, chosen, k).to(map.device)
-        _warn_of_strangers(eigenvectors, vectors, products, map.dtype)
     else:
         eigenvectors = hessian_spectrum(
             network.map,
@@ -208,6 +208,8 @@ def curvature_by_step(
                 f"{name.replace('_', ' ')} of eigenvector {rank} is not finite: tangents or cotangents overflow on the "
                 "way through time. Use shorter sequences, or .double()."
             )
+    if given is not None:
+        _warn_of_strangers(eigenvectors, vectors, given, map.dtype)
     first = [int((bin_of_step == index).nonzero()[0]) + 1 for index in range(bins)] + [steps + 1]
     last = [start - 1 for start in first[1:]] + [steps + 1]
     labels = [str(a) if a == b else f"{a}-{b}" for a, b in zip(first[:-1], last[:-1], strict=True)]

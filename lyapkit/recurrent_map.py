@@ -85,7 +85,7 @@ class RecurrentMap(ABC):
         return None
 
     def parameters(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
-        """Names and tensors of the trainable parameters that `step` uses; none by default."""
+        """Return names and tensors of the parameters that `step` uses, tied ones by each name; none by default."""
         return iter(())
 
     @property

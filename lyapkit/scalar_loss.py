@@ -49,6 +49,8 @@ def scalar_loss(loss: Callable[[Any, Any], Tensor], outputs: Any, targets: Any) 
         remedy = "give a readout with the outputs that the loss expects, or other targets"
         if hasattr(targets, "__array__") and not isinstance(targets, Tensor):
             remedy = "convert the targets with torch.as_tensor"
+        elif "target dtype to be Long" in str(error):
+            remedy = "classes are numbered, so convert the targets with .long(); probabilities have the outputs' shape"
         elif isinstance(loss, type):
             remedy = f"the loss is a class, so make one of it, {loss.__name__}()"
         raise kind(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -39,14 +39,23 @@ def time_first(inputs: Any, lengths: Any, batch_first: bool) -> tuple[Any, Any]:
         if lengths is not None:
             raise TypeError("a PackedSequence has its own lengths; leave lengths= out.")
         return pad_packed_sequence(inputs)
-    if isinstance(inputs, list | tuple) and any(isinstance(part, Tensor | np.ndarray) for part in inputs):
-        _refuse_parts(inputs, batch_first)
+    refuse_parts(inputs, batch_first)
     inputs = as_tensor("inputs", inputs)
     return (inputs.transpose(0, 1) if batch_first and inputs.ndim == 3 else inputs), lengths
 
 
-def _refuse_parts(parts: Sequence[Any], batch_first: bool) -> None:
-    """Refuse a list of tensors, which may be the steps of a batch as well as its sequences."""
+def refuse_parts(parts: Any, batch_first: bool) -> None:
+    """Refuse a list of tensors, which may be the steps of a batch as well as its sequences.
+
+    Args:
+        parts: What was given as inputs.
+        batch_first: The layout that was asked for.
+
+    Raises:
+        TypeError: If it is such a list; the message says how to make one tensor of it.
+    """
+    if not (isinstance(parts, list | tuple) and any(isinstance(part, Tensor | np.ndarray) for part in parts)):
+        return
     shapes = list(dict.fromkeys(tuple(getattr(part, "shape", ())) for part in parts))
     option = ", batch_first=True" if batch_first else ""
     if len(shapes) > 1:

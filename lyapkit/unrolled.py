@@ -76,15 +76,11 @@ class UnrolledNetwork:
             ) from error
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Parameters of the map, and of the readout under the prefix ``readout.``; each tensor once."""
-        seen = set()
-        for name, parameter in self.map.parameters():
-            seen.add(id(parameter))
-            yield name, parameter
+        """Yield the parameters of the map, and of the readout under the prefix ``readout.``, by all names they have."""
+        yield from self.map.parameters()
         if isinstance(self.readout, nn.Module):
-            for name, parameter in self.readout.named_parameters():
-                if id(parameter) not in seen:
-                    yield f"readout.{name}", parameter
+            for name, parameter in self.readout.named_parameters(remove_duplicate=False):
+                yield f"readout.{name}", parameter
 
 
 def check_sequence(map: RecurrentMap, inputs: Tensor) -> None:

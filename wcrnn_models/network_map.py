@@ -65,7 +65,7 @@ class NetworkMap(RecurrentMap):
 
     def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """The network's parameters, those of the readout among them."""
-        return self.network.named_parameters()
+        return self.network.named_parameters(remove_duplicate=False)
 
 
 class WCRNNMap(NetworkMap):

@@ -114,7 +114,7 @@ class CallableMap(RecurrentMap):
     def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """The parameters of the callable when it is a module."""
         if isinstance(self._function, nn.Module):
-            return self._function.named_parameters()
+            return self._function.named_parameters(remove_duplicate=False)
         return iter(())
 
     def _batched(self, states: Tensor, inputs: Tensor | None) -> Tensor:

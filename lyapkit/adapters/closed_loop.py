@@ -115,7 +115,7 @@ class ClosedLoop(RecurrentMap):
         """Those of the open loop, and of the feedback under the prefix ``feedback.``."""
         yield from self.open_loop.parameters()
         if isinstance(self.feedback, nn.Module):
-            for name, parameter in self.feedback.named_parameters():
+            for name, parameter in self.feedback.named_parameters(remove_duplicate=False):
                 yield f"feedback.{name}", parameter
 
 

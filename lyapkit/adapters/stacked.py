@@ -104,7 +104,7 @@ class StackedCells(RecurrentMap):
 
     def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """The module's own parameters."""
-        return self.module.named_parameters()
+        return self.module.named_parameters(remove_duplicate=False)
 
     def cell_derivatives(self) -> Sequence[AffineCell] | None:
         """The layers' derivatives; None with a projection."""

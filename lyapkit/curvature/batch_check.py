@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd import grad
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from lyapkit.curvature.batch_join import UnjoinedError, batch_dims, joined_batches
+from lyapkit.curvature.batch_join import UnjoinedError, batch_dims, couples_samples, joined_batches
 from lyapkit.curvature.batch_weights import WeightedBatches, refuse_ignored
 from lyapkit.curvature.operators import WeightedLoss
 from lyapkit.scalar_loss import scalar_loss
@@ -35,7 +35,7 @@ def check_weights(objective: WeightedLoss, data: WeightedBatches, check: bool) -
     The first batch is joined with each other one: their outputs, which are computed without derivatives, and their
     targets are concatenated. The loss of both together, and its derivatives with respect to the outputs, are compared
     with the weighted sum of the two losses. Weights that the user gave, or that are known of one of PyTorch's own
-    losses, are taken as they are.
+    losses, are taken as they are. A warning says so where outputs depend on the other samples of their batch.
 
     Args:
         objective: The loss, whose first batch has been looked at.
@@ -53,6 +53,7 @@ def check_weights(objective: WeightedLoss, data: WeightedBatches, check: bool) -
         return data.source
     if check:
         _refuse_batch_statistics(objective.network)
+        _warn_of_coupled_samples(objective.network, data)
     if data.source == "standard loss":
         return data.source
     obstacle: str | None = "check=False"
@@ -199,3 +200,14 @@ def _refuse_batch_statistics(network: Any) -> None:
                 "loss of all data is not that of the batches; give all data as one batch, or say with batch_weight= "
                 "what a batch counts."
             )
+
+
+def _warn_of_coupled_samples(network: Any, data: WeightedBatches) -> None:
+    """Warn of a model that makes something else of samples in a batch of their own."""
+    if couples_samples(network, data.pairs[0][0]):
+        warnings.warn(
+            "the model's outputs for a sample depend on the other samples of its batch (a mean over the batch, say), "
+            "so that the curvature is that of the weighted sum of the losses of batches, and not that of all data as "
+            "one batch; give all data as one batch, or batch_weight= where that is meant.",
+            stacklevel=2,
+        )

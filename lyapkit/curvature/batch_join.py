@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
 
 from lyapkit.unrolled import UnrolledNetwork
 
@@ -71,6 +71,58 @@ def batch_dims(network: Any, inputs: Any, outputs: Any) -> tuple[int, ...]:
         if alone.shape == last.shape and torch.allclose(alone, last, rtol=1e-3, atol=1e-3 * float(last.abs().max())):
             return (dim,)
     return (0, 1)
+
+
+@torch.no_grad()
+def couples_samples(network: Any, inputs: Any) -> bool:
+    """Tell whether a network makes something else of the last half of a batch by itself.
+
+    Which dims are those of samples is tried out. A network that also makes something else of the batch in reverse
+    order, as a recurrent one does of steps, and a chaotic one by rounding, is not held to couple them.
+
+    Args:
+        network: From inputs to outputs.
+        inputs: Those of one batch.
+    """
+    if isinstance(inputs, PackedSequence):
+        return False
+    leaves, structure = tree_flatten(inputs)
+    sizes = next((leaf.shape for leaf in leaves if isinstance(leaf, Tensor) and leaf.ndim), ())
+    outputs = network(inputs)
+    whole = tree_leaves(outputs)
+    if not all(isinstance(leaf, Tensor) and leaf.ndim for leaf in whole):
+        return False
+
+    def again(change: Callable[[Tensor], Tensor], dim: int, size: int) -> list[Tensor]:
+        changed = [
+            change(leaf) if isinstance(leaf, Tensor) and leaf.shape[dim : dim + 1] == (size,) else leaf
+            for leaf in leaves
+        ]
+        return tree_leaves(network(tree_unflatten(changed, structure)))
+
+    def differs(found: list[Tensor], wanted: list[Tensor]) -> bool:
+        return any(
+            not torch.allclose(a, b, rtol=0.0, atol=1e-3 * float(b.abs().max()), equal_nan=True)
+            for a, b in zip(found, wanted, strict=True)
+        )
+
+    coupled = False
+    for dim, size in enumerate(sizes[:2]):
+        for place in range(min(leaf.ndim for leaf in whole)):
+            if size < 2 or any(leaf.shape[place] != size for leaf in whole):
+                continue
+            try:
+                alone = again(lambda leaf, d=dim, n=size: leaf.narrow(d, n - n // 2, n // 2), dim, size)
+                turned = again(lambda leaf, d=dim: leaf.flip(d), dim, size)
+            except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+                continue
+            part = [leaf.narrow(place, size - size // 2, size // 2) for leaf in whole]
+            if [leaf.shape for leaf in alone] != [leaf.shape for leaf in part]:
+                continue
+            if not differs(alone, part):
+                return False
+            coupled = coupled or not differs([leaf.flip(place) for leaf in turned], whole)
+    return coupled
 
 
 def _together(one: Any, other: Any, sizes: tuple[int, int], preferred: int) -> tuple[Any, list[int | None]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -111,19 +112,34 @@ def _weight(batch_weight: Any, targets: Any) -> float:
     """Return what the user's function says that a batch counts.
 
     Raises:
-        TypeError: If it is no function, or returns something else than one number.
+        TypeError: If it is no function of one argument, or returns something else than one number.
     """
     if not callable(batch_weight):
         raise TypeError(
-            f"batch_weight must be a function of the targets of a batch, got {type(batch_weight).__name__}; write "
-            "batch_weight=lambda targets: ... ."
+            f"batch_weight must be a function of the targets of a batch, got {batch_weight!r}; write, for example, "
+            "batch_weight=lambda targets: targets.numel(), or leave it out, which weighs batches by what the loss "
+            "averages over."
         )
+    try:
+        inspect.signature(batch_weight).bind(targets)
+    except TypeError as error:
+        raise TypeError(
+            f"batch_weight is called with the targets of a batch, which it cannot take ({error}); write, for example, "
+            "batch_weight=lambda targets: targets.numel()."
+        ) from error
+    except ValueError:
+        pass  # a function of C has no signature
     answer = batch_weight(targets)
     try:
+        if isinstance(answer, bool | str):
+            raise TypeError
         return float(answer)
     except (RuntimeError, TypeError, ValueError) as error:
-        found = tuple(answer.shape) if isinstance(answer, Tensor) else repr(answer)
-        raise TypeError(f"batch_weight must return one number, got {found}; add up what it counts.") from error
+        found = f"a tensor of shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else repr(answer)
+        raise TypeError(
+            f"batch_weight must return one number, got {found}; add up what the batch counts, as in "
+            "batch_weight=lambda targets: float((targets >= 0).sum())."
+        ) from error
 
 
 def _count(inputs: Any, targets: Any) -> float:

@@ -23,9 +23,10 @@ from lyapkit.curvature.batch_weights import Reduction, weighted_batches
 from lyapkit.curvature.batches import Batch
 from lyapkit.curvature.by_step_autodiff import step_sums_by_autodiff
 from lyapkit.curvature.by_step_sums import StepSums, step_sums
+from lyapkit.curvature.differences import Products
 from lyapkit.curvature.layout import laid_out
 from lyapkit.curvature.loss_check import check_loss
-from lyapkit.curvature.operators import WeightedLoss
+from lyapkit.curvature.operators import BlockProduct, WeightedLoss
 from lyapkit.curvature.parameters import ParameterChoice, choose_parameters, names_and_shapes
 from lyapkit.curvature.problem import check_operator, measured_gradient, refuse_unusable
 from lyapkit.curvature.recurrent_head import Head, Operator
@@ -34,7 +35,7 @@ from lyapkit.curvature.recurrent_products import MEMORY_BUDGET, recurrent_produc
 from lyapkit.curvature.recurrent_sweeps import Workspace
 from lyapkit.curvature.recurrent_trajectory import Trajectory
 from lyapkit.curvature.spectrum import hessian_spectrum
-from lyapkit.curvature.start import STRANGE, check_parameters
+from lyapkit.curvature.start import eigenvectors_of, operator_of, strangers
 from lyapkit.named_arguments import named_arguments
 from lyapkit.progress import progress_bar
 from lyapkit.results import make_dataset, provenance
@@ -98,8 +99,8 @@ def curvature_by_step(
         k: number of leading eigenvectors.
         operator: A: ``"hessian"``, ``"ggn"`` (generalised Gauss-Newton) or ``"residual"`` (their difference).
         eigenvectors: result of `lyapkit.hessian_spectrum` with ``eigenvectors=True`` for the same parameters; computed
-            first by default. Its operator may be another one: then v'Av is that part of its eigenvalue. Where it is
-            the same and v'Av is not the eigenvalue, as for other weights or batches, a warning says so.
+            first by default. Its operator may be another one: then v'Av is that part of its eigenvalue. Where they are
+            no eigenvectors here, as those of other weights or batches are not, a warning says so.
         bins: stretches of about equal length for the matrix between steps; 28, or T if that is less, by default. Time
             and memory grow with it.
         readout: from the map's output to what ``loss`` reads; the model's own by default.
@@ -149,7 +150,8 @@ def curvature_by_step(
     """
     map = as_map(model)
     network = UnrolledNetwork(map, resolve_readout(map, readout))
-    chosen = choose_parameters(dict(network.named_parameters()), parameters)
+    available = dict(network.named_parameters())
+    chosen = choose_parameters(available, parameters)
     refuse_unusable(chosen, check)
     data = weighted_batches(batches, uncompiled(loss), reduction, batch_weight)
     held, pairs = laid_out(network, data.pairs, lengths, batch_first)
@@ -165,11 +167,13 @@ def curvature_by_step(
     if memory_budget < 0:
         raise ValueError(f"memory_budget must be a number of bytes of at least 0, got {memory_budget}.")
     objective = WeightedLoss(network, chosen, pairs, data.weights, data.loss)
+    given: Products | None = None
     if eigenvectors is not None:
-        check_loss(objective, check)
+        check_loss(objective, check, available.values() if parameters is None else None)
         weights = check_weights(objective, data, check)
         derivatives = measured_gradient(objective, check)
-        recurrent_products(objective, memory_budget=memory_budget, check=check)
+        given = recurrent_products(objective, memory_budget=memory_budget, check=check) or objective
+        vectors = _leading_vectors(eigenvectors, chosen, k).to(map.device)
     else:
         eigenvectors = hessian_spectrum(
             network.map,
@@ -178,7 +182,7 @@ def curvature_by_step(
             k=k,
             operator=operator,
             readout=network.readout,
-            parameters=list(chosen),
+            parameters=parameters,
             reduction=reduction,
             batch_weight=batch_weight,
             batch_first=False,
@@ -192,7 +196,7 @@ def curvature_by_step(
         )
         weights = json.loads(eigenvectors.attrs["config_json"])["batch_weights"]
         derivatives = json.loads(eigenvectors.attrs["config_json"])["derivatives"]
-    vectors = _leading_vectors(eigenvectors, chosen, k).to(map.device)
+        vectors = _leading_vectors(eigenvectors, chosen, k).to(map.device)
     bin_of_step = torch.arange(steps, device=map.device) * bins // steps
     run = _Run(objective, operator, bin_of_step, memory_budget)
     with progress_bar(len(pairs) * k, "curvature by step", progress) as bar:
@@ -204,7 +208,8 @@ def curvature_by_step(
                 f"{name.replace('_', ' ')} of eigenvector {rank} is not finite: tangents or cotangents overflow on the "
                 "way through time. Use shorter sequences, or .double()."
             )
-    _warn_of_strangers(eigenvectors, operator, values["curvature"])
+    if given is not None:
+        _warn_of_strangers(eigenvectors, vectors, given, map.dtype)
     first = [int((bin_of_step == index).nonzero()[0]) + 1 for index in range(bins)] + [steps + 1]
     last = [start - 1 for start in first[1:]] + [steps + 1]
     labels = [str(a) if a == b else f"{a}-{b}" for a, b in zip(first[:-1], last[:-1], strict=True)]
@@ -215,7 +220,7 @@ def curvature_by_step(
     }
     config: dict[str, object] = {
         "operator": operator,
-        "eigenvectors_of": json.loads(eigenvectors.attrs["config_json"])["operator"],
+        "eigenvectors_of": operator_of(eigenvectors, "eigenvectors"),
         "reduction": data.reduction,
         "k": k,
         "bins": bins,
@@ -326,29 +331,17 @@ def _common_steps(network: UnrolledNetwork, pairs: Sequence[Batch]) -> int:
     return lengths[0]
 
 
-def _warn_of_strangers(spectrum: xr.Dataset, operator: Operator, curvature: np.ndarray) -> None:
-    """Say where eigenvectors of the same operator have another curvature here than their eigenvalue."""
-    if json.loads(spectrum.attrs["config_json"])["operator"] != operator:
-        return
-    values, residuals = (spectrum[name].values[: curvature.size] for name in ("eigenvalue", "residual"))
-    difference = np.abs(curvature - values)
-    wrong = difference > 10 * residuals + STRANGE * np.abs(values).max()
-    if wrong.any():
-        place = int(np.argmax(wrong))
-        warnings.warn(
-            f"the eigenvectors are of other weights, batches or another loss: v'Av of the first such one is "
-            f"{curvature[place]:.3g}, its eigenvalue {values[place]:.3g}.",
-            stacklevel=5,
-        )
+def _warn_of_strangers(spectrum: xr.Dataset, vectors: Tensor, products: Products, dtype: torch.dtype) -> None:
+    """Say where what was given are no eigenvectors here, of the operator that they were computed of."""
+    own: BlockProduct = getattr(products, operator_of(spectrum, "eigenvectors"))()
+    if strange := strangers(vectors, spectrum, own, dtype):
+        warnings.warn(f"eigenvectors= holds {strange}", stacklevel=5)
 
 
 def _leading_vectors(spectrum: xr.Dataset, chosen: Mapping[str, nn.Parameter], k: int) -> Tensor:
     """The first k eigenvectors, shape (P, k), float64."""
-    if getattr(spectrum, "attrs", {}).get("analysis") != "hessian_spectrum" or "eigenvector" not in spectrum:
-        raise ValueError("eigenvectors must be a result of hessian_spectrum with eigenvectors=True.")
-    check_parameters(spectrum, chosen, "eigenvectors")
-    available = spectrum.sizes["rank"]
+    vectors = eigenvectors_of(spectrum, chosen, "eigenvectors")
+    available = vectors.shape[1]
     if not 1 <= k <= available:
         raise ValueError(f"k must be between 1 and the number of eigenvectors {available}, got {k}.")
-    vectors = spectrum["eigenvector"].transpose("parameter", "rank").values[:, :k]
-    return torch.as_tensor(np.ascontiguousarray(vectors), dtype=torch.float64)
+    return vectors[:, :k].contiguous()

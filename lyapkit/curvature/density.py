@@ -21,7 +21,7 @@ from lyapkit.curvature.parameters import ParameterChoice
 from lyapkit.curvature.problem import CurvatureProblem, Operator, curvature_problem
 from lyapkit.curvature.quadrature import Quadrature, lanczos_quadrature
 from lyapkit.curvature.recurrent_products import MEMORY_BUDGET
-from lyapkit.curvature.start import eigenpairs_of, refuse_strangers
+from lyapkit.curvature.start import eigenpairs_of, strangers
 from lyapkit.named_arguments import named_arguments
 from lyapkit.progress import progress_bar
 from lyapkit.randomness import make_generator
@@ -247,7 +247,8 @@ def _deflated(
     if isinstance(deflate, xr.Dataset):
         columns, values = eigenpairs_of(deflate, problem, "deflate")
         k = values.numel()
-        refuse_strangers(columns, deflate, product, "deflate")
+        if strange := strangers(columns, deflate, product, problem.dtype):
+            raise ValueError(f"deflate has {strange}")
     else:
         k = check_integer("deflate", deflate, "an integer or a result of hessian_spectrum")
     if not 0 <= k < problem.size:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
@@ -13,7 +14,7 @@ from lyapkit.adapters import as_map
 from lyapkit.arguments import check_flag
 from lyapkit.curvature.batches import Batch
 from lyapkit.recurrent_map import RecurrentMap
-from lyapkit.sequences import check_lengths, fill_padding, lies_batch_first, time_first
+from lyapkit.sequences import check_lengths, fill_padding, lies_batch_first, refuse_parts, time_first
 from lyapkit.unrolled import UnrolledNetwork, check_sequence
 
 Network = Callable[[Any], Any]
@@ -105,7 +106,7 @@ def laid_out(
                 "of. Give the recurrent part as model, and the rest as readout=."
             )
         swap = batch_first is not None and check_flag("batch_first", batch_first) != _own_layout(network)
-        return network, [(inputs.transpose(0, 1) if swap else inputs, targets) for inputs, targets in pairs]
+        return network, [(_swapped(inputs) if swap else inputs, targets) for inputs, targets in pairs]
     swapped = lies_batch_first(network.map, batch_first)
     given = [
         _read(network.map, inputs, own, swapped)
@@ -115,6 +116,16 @@ def laid_out(
         network = UnrolledNetwork(EndingMap(network.map), network.readout)
         given = [(_with_end(inputs, own), None) for inputs, own in given]
     return network, [(inputs, targets) for (inputs, _), (_, targets) in zip(given, pairs, strict=True)]
+
+
+def _swapped(inputs: Any) -> Any:
+    """Inputs of the other layout; one sequence by itself, (T, M), has none."""
+    if isinstance(inputs, PackedSequence) or not isinstance(inputs, Tensor):
+        raise TypeError(
+            f"batch_first= is about inputs that are one tensor, got {type(inputs).__name__}; give them as the model "
+            "takes them, and leave batch_first= out."
+        )
+    return inputs.transpose(0, 1) if inputs.ndim == 3 else inputs
 
 
 def _own_layout(network: Network) -> bool:
@@ -133,10 +144,11 @@ def _by_batch(lengths: Any, count: int) -> Sequence[Any]:
         return [None] * count
     if count == 1 and not (isinstance(lengths, list | tuple) and len(lengths) == 1 and hasattr(lengths[0], "__len__")):
         return [lengths]
-    if not isinstance(lengths, list | tuple) or len(lengths) != count:
+    if not isinstance(lengths, list | tuple) or len(lengths) != count or not all(map(np.ndim, lengths)):
         raise TypeError(
             f"lengths must be a list with the lengths of the sequences of each of the {count} batches, got "
-            f"{type(lengths).__name__}{f' of {len(lengths)}' if isinstance(lengths, list | tuple) else ''}."
+            f"{type(lengths).__name__}{f' of {len(lengths)}' if isinstance(lengths, list | tuple) else ''}; write "
+            "[lengths of batch 1, lengths of batch 2, ...]."
         )
     return lengths
 
@@ -144,6 +156,7 @@ def _by_batch(lengths: Any, count: int) -> Sequence[Any]:
 def _read(map: RecurrentMap, inputs: Any, lengths: Any, swapped: bool) -> tuple[Any, Tensor | None]:
     """Inputs (T, B, M) and lengths (B,) of one batch, checked; what is no tensor is left to the network's own check."""
     if not isinstance(inputs, Tensor | PackedSequence):
+        refuse_parts(inputs, swapped)
         check_sequence(map, inputs)
     if isinstance(inputs, Tensor) and swapped and (inputs.ndim != 3 or inputs.shape[-1] != map.input_size):
         raise ValueError(

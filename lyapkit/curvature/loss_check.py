@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from lyapkit.curvature.operators import WeightedLoss
 from lyapkit.purity import ModuleWatch
@@ -27,12 +29,14 @@ TRAPS = {
 """What is known to lack right second derivatives, by a part of the name of its node in the graph."""
 
 
-def check_loss(objective: WeightedLoss, check: bool) -> None:
+def check_loss(objective: WeightedLoss, check: bool, known: Collection[Tensor] | None) -> None:
     """Refuse what is not a scalar, differentiable and, with ``check``, deterministic loss.
 
     Args:
         objective: the loss; its first batch is looked at, and with ``check`` the gradient over all of them.
         check: compute the gradient twice.
+        known: All parameters of the model; a warning names what else the loss depends on. None where the user has
+            named the parameters, and so left out the others.
 
     Raises:
         TypeError: outputs or loss are of the wrong kind.
@@ -46,13 +50,15 @@ def check_loss(objective: WeightedLoss, check: bool) -> None:
         value = _value(objective.loss, outputs, targets)
     if not value.requires_grad:
         raise ValueError("the loss does not depend differentiably on the parameters; check loss and model.")
-    _refuse_traps(value)
+    leaves = _leaves_without_traps(value)
+    if known is not None:
+        _warn_of_hidden(leaves, known, (inputs, targets))
     if check:
         once, twice = objective.gradient(), objective.gradient()
         if not bool(torch.isfinite(once).all()):
             raise FloatingPointError(
-                "the gradient of the loss is not finite; check the loss (a root-mean-square loss has no derivative "
-                "where it is zero)."
+                "the gradient of the loss is not finite; check inputs and targets of all batches, and the loss (a "
+                "root-mean-square loss has no derivative where it is zero)."
             )
         same = torch.allclose(once, twice, rtol=1e-4, atol=1e-4 * float(once.abs().max()))
         if not same or not torch.equal(torch.get_rng_state(), random_state):
@@ -86,7 +92,10 @@ def _warn_of_broadcast(loss: Any, outputs: Any, targets: Any, value: Tensor) -> 
     """Warn of a loss that is another one, and only one, where outputs and targets have either of their shapes."""
     if not (isinstance(outputs, Tensor) and isinstance(targets, Tensor)):
         return
-    if outputs.shape == targets.shape or outputs.numel() != targets.numel():
+    if outputs.shape == targets.shape:
+        return
+    if outputs.numel() != targets.numel():
+        _warn_of_misaligned(loss, outputs, targets, value)
         return
     try:
         with torch.no_grad():
@@ -103,6 +112,31 @@ def _warn_of_broadcast(loss: Any, outputs: Any, targets: Any, value: Tensor) -> 
         )
 
 
+def _warn_of_misaligned(loss: Any, outputs: Tensor, targets: Tensor, value: Tensor) -> None:
+    """Warn of one target for each sample that is compared along another dim of the outputs, as where B = C."""
+    if outputs.ndim <= targets.ndim or not targets.ndim or outputs.shape[: targets.ndim] != targets.shape:
+        return
+    if outputs.shape[outputs.ndim - targets.ndim :] != targets.shape or targets.numel() == 1:
+        return
+    by_sample = targets.reshape(*targets.shape, *[1] * (outputs.ndim - targets.ndim)).expand_as(outputs)
+    try:
+        with torch.no_grad():
+            found, wanted = (
+                scalar_loss(loss, outputs, targets.expand_as(outputs)),
+                scalar_loss(loss, outputs, by_sample),
+            )
+    except (TypeError, ValueError):
+        return  # the loss takes its parts in these shapes only, as those of classes do
+    if torch.allclose(found, value, rtol=1e-5, atol=0.0) and not torch.allclose(wanted, value, rtol=1e-5, atol=0.0):
+        warnings.warn(
+            f"the loss broadcasts targets {tuple(targets.shape)} along the last dims of outputs "
+            f"{tuple(outputs.shape)}, and so compares outputs with targets of other samples. Give both one shape: "
+            "targets.unsqueeze(-1).expand_as(outputs) where each sample has one target, or targets.expand_as(outputs) "
+            "where that is meant.",
+            stacklevel=2,
+        )
+
+
 def _outputs(network: Any, inputs: Any, dtype: torch.dtype, check: bool) -> Any:
     """What the network returns; where it refuses inputs of another type than its parameters', both are named."""
     with ModuleWatch(network) if check else nullcontext() as watch:
@@ -111,6 +145,11 @@ def _outputs(network: Any, inputs: Any, dtype: torch.dtype, check: bool) -> Any:
         except (AttributeError, TypeError) as error:
             if isinstance(inputs, Tensor) or isinstance(network, UnrolledNetwork):
                 raise
+            if hasattr(inputs, "__array__"):
+                raise TypeError(
+                    f"the model cannot take inputs that are a {type(inputs).__name__} ({error}); convert inputs and "
+                    "targets with torch.as_tensor."
+                ) from error
             raise TypeError(
                 f"the model cannot take inputs that are a {type(inputs).__name__} ({error}); they are handed over as "
                 "one argument, so give a module whose forward takes it as one."
@@ -127,13 +166,14 @@ def _outputs(network: Any, inputs: Any, dtype: torch.dtype, check: bool) -> Any:
     return outputs
 
 
-def _refuse_traps(value: Tensor) -> None:
-    """Walk the graph of a loss.
+def _leaves_without_traps(value: Tensor) -> list[Tensor]:
+    """Walk the graph of a loss, and return the tensors that it begins with.
 
     Raises:
-        ValueError: names what has no right second derivatives, and what to do instead.
+        ValueError: If it goes through what has no right second derivatives; the message says what to do instead.
     """
     seen = set()
+    leaves: list[Tensor] = []
     pending = [value.grad_fn]
     while pending:
         node = pending.pop()
@@ -143,4 +183,21 @@ def _refuse_traps(value: Tensor) -> None:
         for part, message in TRAPS.items():
             if part in node.name():
                 raise ValueError(f"the loss goes through {message}.")
+        if isinstance(leaf := getattr(node, "variable", None), Tensor):
+            leaves.append(leaf)
         pending += [earlier for earlier, _ in node.next_functions]
+    return leaves
+
+
+def _warn_of_hidden(leaves: Sequence[Tensor], known: Collection[Tensor], data: Any) -> None:
+    """Warn of tensors that require gradients and are no parameters of the model, such as those in a function."""
+    expected = {id(tensor) for tensor in [*known, *tree_leaves(data)]}
+    hidden = [leaf for leaf in leaves if id(leaf) not in expected]
+    if hidden:
+        warnings.warn(
+            f"the loss depends on {len(hidden)} more tensors that require gradients and are no parameters of the "
+            f"model, the largest of shape {tuple(max(hidden, key=Tensor.numel).shape)}: the curvature leaves them out. "
+            "A function hides the parameters of the modules that it calls, so give readout= as a module. Where they "
+            "are to be left out, call .requires_grad_(False) on them, or name the others with parameters=.",
+            stacklevel=2,
+        )

@@ -157,7 +157,7 @@ def curvature_problem(
         return unfused(cast(nn.Module, model)) if is_plain else nullcontext()
 
     with context(), compiled_parts_named():
-        check_loss(objective, check)
+        check_loss(objective, check, available.values() if parameters is None else None)
         weights = check_weights(objective, data, check)
         derivatives = measured_gradient(objective, check)
         recurrent = recurrent_products(objective, memory_budget=memory_budget, check=check)

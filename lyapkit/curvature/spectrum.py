@@ -70,13 +70,17 @@ def hessian_spectrum(
             could be one batch or two: write ``[(inputs, targets)]`` for one, and a list for two.
         loss: ``loss(outputs, targets)``, a scalar.
         k: number of eigenvalues.
-        operator: ``"hessian"``, ``"ggn"`` (generalised Gauss-Newton) or ``"residual"`` (their difference).
+        operator: ``"hessian"``, ``"ggn"`` (generalised Gauss-Newton) or ``"residual"`` (their difference, to which what
+            the loss itself reads of the parameters belongs, such as a weight decay).
         which: ``"LM"`` largest magnitude, ``"LA"`` largest, ``"SA"`` smallest, ``"BE"`` half from either end (the odd
             one from the upper).
         readout: see ``model``; its parameters, when it is a module, are analysed too, under ``readout.``.
         parameters: the parameters to include: names, globs such as ``"*weight_hh*"``, one of either, or a predicate
             ``(name, tensor) -> bool``. Globs and predicates choose among those that require gradients, which are all
-            included by default. The result names those that were chosen.
+            included by default. The result names those that were chosen. A tensor with several names, as weights tied
+            between map and readout have, is one parameter: any of them chooses it, and it comes once, under its first.
+            Tensors that the loss depends on and the model does not have, such as those of a module that a function
+            given as ``readout`` calls, are left out with a warning.
         reduction: How ``loss`` reduces over its batch, ``"mean"`` or ``"sum"``: the curvature is that of the mean or of
             the sum over all batches. By default what the loss says with its own ``reduction``, else ``"mean"``.
         batch_weight: With means, weight of a batch from its targets, so that unequal batches give the mean over the
@@ -128,8 +132,8 @@ def hessian_spectrum(
         - with ``learning_rate``: ``stable_learning_rate``, 2(1 + b)/lambda with the largest positive eigenvalue lambda
           of all, infinite where none is positive. A larger rate of `torch.optim.SGD` with momentum b (heavy ball; for
           Nesterov's it is 2(1 + b)/((1 + 2b) lambda)) leaves a minimum of this curvature. ``which="LA"`` always finds
-          the largest eigenvalue, "LM" unless all it finds are negative, "SA" not; where it is not found, the rate
-          is left out; ``which="LA"`` finds it;
+          the largest eigenvalue, "LM" unless all it finds are negative, "SA" not. Where it is not found, the
+          rate is left out, and the attribute ``stable_learning_rate`` says why;
         - on request ``eigenvector`` (parameter, rank): the flattened parameters one after the other, in the order of
           ``parameters`` in ``config_json``, a list of names with shapes.
 
@@ -258,8 +262,14 @@ def hessian_spectrum(
     if learning_rate is not None:
         values |= effective_learning_rates(values["eigenvalue"], values["residual"], learning_rate)
         found = values["eigenvalue"]
-        if k == problem.size or which in ("LA", "BE") or (which == "LM" and float(found.max()) > 0):
+        # of largest magnitude, one above 0 is the largest of all, and one of 0 says that all are
+        by_magnitude = which == "LM" and (float(found.max()) > 0 or not found.any())
+        if k == problem.size or which in ("LA", "BE") or by_magnitude:
             values["stable_learning_rate"] = np.array(stable_learning_rate(found, momentum))
+        else:
+            attributes["stable_learning_rate"] = (
+                f'left out: the largest eigenvalue is not among the {k} that which="{which}" finds; which="LA" finds it'
+            )
     if eigenvectors:
         values["eigenvector"] = pairs.vectors[:, order.to(pairs.vectors.device)].cpu().numpy()
         coordinates["parameter"] = np.arange(problem.size)

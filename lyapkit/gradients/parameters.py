@@ -15,13 +15,15 @@ from lyapkit.unrolled import UnrolledNetwork
 
 
 def trained_parameters(map: RecurrentMap, readout: Callable[[Tensor], Tensor]) -> dict[str, nn.Parameter]:
-    """The parameters of map and readout that require gradients, by name.
+    """Return the parameters of map and readout that require gradients, each once, by its first name.
 
     Raises:
         ValueError: there are none.
     """
-    named = UnrolledNetwork(map, readout).named_parameters()
-    trained = {name: parameter for name, parameter in named if parameter.requires_grad}
+    by_identity: dict[int, tuple[str, nn.Parameter]] = {}
+    for name, parameter in UnrolledNetwork(map, readout).named_parameters():
+        by_identity.setdefault(id(parameter), (name, parameter))
+    trained = {name: parameter for name, parameter in by_identity.values() if parameter.requires_grad}
     if not trained:
         raise ValueError(
             "there are no parameters that require gradients in map and readout, so they have no contributions; leave "

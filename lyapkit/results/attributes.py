@@ -24,8 +24,19 @@ REMEDIES: tuple[tuple[type | tuple[type, ...], str], ...] = (
     ((np.datetime64, np.timedelta64), "write str(value)"),
     ((xr.DataArray, xr.Dataset), "make it a variable of the result"),
     ((numbers.Rational, numbers.Complex), "write float(value), or str(value)"),
+    (bytes, "write value.decode()"),
+    (np.ma.MaskedArray, "write value.filled(...)"),
 )
 """For kinds of values that netCDF cannot hold, what to write instead."""
+
+RESERVED = frozenset(
+    ["CLASS", "NAME", "DIMENSION_LABELS", "DIMENSION_LIST", "REFERENCE_LIST", "coordinates", "_nc3_strict"]
+) | {"_NCProperties", "_Netcdf4Coordinates", "_Netcdf4Dimid"}
+"""Names of attributes that files use themselves, and take out when they are read."""
+DECODED = frozenset(
+    ("_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned", "_Encoding", "dtype", "bounds")
+)
+"""Names of attributes of a variable by which readers make other numbers, types or coordinates."""
 
 
 def storable(dataset: xr.Dataset, where: str = "") -> xr.Dataset:
@@ -43,11 +54,12 @@ def storable(dataset: xr.Dataset, where: str = "") -> xr.Dataset:
         ValueError: If a name cannot be that of an attribute or variable.
     """
     place = f" of the node {where!r}" if where else ""
-    stored = dataset.copy(deep=False)
+    stored = dataset.drop_encoding()  # else numbers would be packed as in the file that they once came from
     stored.attrs = _attributes(dataset.attrs, place)
     for name, variable in dataset.variables.items():
         _check_name("variable", name, place)
         _check_objects(name, variable, place)
+        _check_decoding(name, variable, place)
         stored[name].attrs = _attributes(variable.attrs, f" of the variable {name!r}{place}")
     return stored
 
@@ -59,10 +71,25 @@ def _attributes(attributes: Mapping[Any, Any], place: str) -> dict[str, Any]:
 
 
 def _check_name(kind: str, name: Any, place: str) -> None:
-    if not isinstance(name, str) or not name or (kind == "variable" and "/" in name):
+    if not isinstance(name, str) or not name or "\0" in name or (kind == "variable" and "/" in name):
         raise ValueError(
-            f"the name of the {kind} {name!r}{place} must be a text, not empty"
-            f"{' and without slashes' if kind == 'variable' else ''}; rename it."
+            f"the name of the {kind} {name!r}{place} must be a text, not empty and without "
+            f"{'slashes or ' if kind == 'variable' else ''}null characters; rename it."
+        )
+    if kind == "attribute" and name in RESERVED:
+        raise ValueError(f"the name of the attribute {name!r}{place} is one that netCDF uses itself; rename it.")
+
+
+def _check_decoding(name: Any, variable: xr.Variable, place: str) -> None:
+    """Refuse attributes by which a reader would make other numbers of those that are stored."""
+    found = sorted(DECODED & variable.attrs.keys())
+    units = variable.attrs.get("units")
+    if isinstance(units, str) and " since " in units and variable.dtype.kind in "iuf":
+        found.append("units")
+    if found:
+        raise ValueError(
+            f"the attribute {found[0]!r} of the variable {name!r}{place} is one by which readers of netCDF make other "
+            "numbers, types or coordinates; rename it."
         )
 
 
@@ -79,22 +106,36 @@ def _check_objects(name: Any, variable: xr.Variable, place: str) -> None:
 def _attribute(name: str, value: Any, place: str) -> Any:
     if isinstance(value, str) and "\0" not in value:
         return str(value)
-    if isinstance(value, bytes):
-        return value
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(_refusal(name, value, place))
     if isinstance(value, numbers.Number | np.ndarray | list | tuple):
         parts = value if isinstance(value, list | tuple) else ()
-        try:
-            array = np.asarray(value)
-        except (TypeError, ValueError, RuntimeError):  # ragged, or of things that are no numbers
-            array = np.asarray(None)
-        if array.dtype.kind in "iufc" and not any(isinstance(part, bool | np.bool_) for part in parts):
+        array = _as_array(value)
+        flags = any(isinstance(part, bool | np.bool_) for part in parts)
+        if array.dtype.kind in "iufc" and not _is_single_row(array) and not flags:
             return value
         if array.dtype.kind == "U" and array.ndim <= 1 and all(isinstance(part, str) for part in parts):
             return array.tolist()
-    raise TypeError(
+    raise TypeError(_refusal(name, value, place))
+
+
+def _refusal(name: str, value: Any, place: str) -> str:
+    return (
         f"the attribute {name!r}{place} is {_described(value)}, and netCDF holds texts, numbers and lists of either; "
         f"{_remedy(value)}."
     )
+
+
+def _is_single_row(array: np.ndarray) -> bool:
+    """Tell whether readers take a dim off: of one row they make that row, as of a list of one number the number."""
+    return array.ndim > 1 and len(array) == 1
+
+
+def _as_array(value: Any) -> np.ndarray:
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError):  # ragged, or of things that are no numbers
+        return np.asarray(None)
 
 
 def _described(value: Any) -> str:
@@ -112,6 +153,8 @@ def _remedy(value: Any) -> str:
         return "write value.astype(int)"
     if isinstance(value, list | tuple) and any(isinstance(part, bool | np.bool_) for part in value):
         return "write [int(part) for part in value]"
+    if _is_single_row(_as_array(value)):
+        return "write value[0], since a single row comes back as that row"
     if isinstance(value, list | tuple | np.ndarray):
         return "write [str(part) for part in value], or json.dumps(value)"
     if hasattr(value, "tolist"):

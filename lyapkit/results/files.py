@@ -32,8 +32,8 @@ def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> Path
     disk leaves either the old file or the new one. Arrays of numbers are stored with checksums.
 
     Attributes are texts, numbers, or lists and arrays of either. Others, such as truth values and None, are refused
-    rather than converted, so that `load` gives back what was saved. For a table, choose a variable:
-    ``result["lyapunov_exponent"].to_dataframe().to_csv("exponents.csv")``.
+    rather than converted, so that `load` gives back what was saved; of a list of one it gives back the one. For a
+    table, choose a variable: ``result["lyapunov_exponent"].to_dataframe().to_csv("exponents.csv")``.
 
     Args:
         result: A Dataset of one analysis, or the DataTree of several.
@@ -120,6 +120,7 @@ def _checked_path(path: Any) -> Path:
 def _other_suffix(result: xr.Dataset | xr.DataTree, path: Path) -> str:
     """Say why a file is not written under a name, and what to do."""
     stem = path.stem if path.suffix.casefold() in OTHER_FORMATS else path.name.split(f"{SUFFIX}.")[0]
+    stem = stem.strip().removesuffix(SUFFIX) or "result"
     remedy = f'write "{stem}{SUFFIX}"'
     if path.suffix.casefold() in TABLES:
         nodes = result.subtree if isinstance(result, xr.DataTree) else [result]

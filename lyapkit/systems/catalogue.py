@@ -5,6 +5,7 @@ from __future__ import annotations
 from lyapkit.named_arguments import named_arguments
 from lyapkit.systems.flows import lorenz, lorenz96, rossler
 from lyapkit.systems.gated import gru_without_recurrence, lstm_without_recurrence
+from lyapkit.systems.kinds import checked_kinds
 from lyapkit.systems.linear import constant_matrix, orthogonal_matrix
 from lyapkit.systems.maps import henon, kaplan_yorke_map, logistic
 from lyapkit.systems.networks import leaky_random_network, random_network, resting_network, small_network
@@ -15,6 +16,7 @@ from lyapkit.systems.torus import cat_map, coupled_ring, standard_map
 
 
 @named_arguments()
+@checked_kinds
 def catalogue() -> list[ReferenceSystem]:
     """Every reference system, with its usual parameters: first the exact ones, then the published ones.
 

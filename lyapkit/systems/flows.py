@@ -10,6 +10,7 @@ from torch import Tensor
 from lyapkit.adapters import as_map
 from lyapkit.arguments import check_dt
 from lyapkit.named_arguments import named_arguments
+from lyapkit.systems.kinds import checked_kinds
 from lyapkit.systems.reference import ReferenceSystem
 
 _LORENZ = {
@@ -40,6 +41,7 @@ _LORENZ96 = {
 
 
 @named_arguments()
+@checked_kinds
 def runge_kutta_step(field: Callable[[Tensor], Tensor], dt: float) -> Callable[[Tensor], Tensor]:
     """One step of the classical fourth-order method of x' = field(x).
 
@@ -75,6 +77,7 @@ def runge_kutta_step(field: Callable[[Tensor], Tensor], dt: float) -> Callable[[
 
 
 @named_arguments()
+@checked_kinds
 def lorenz(sigma: float = 10.0, rho: float = 28.0, beta: float = 8 / 3, dt: float = 0.01) -> ReferenceSystem:
     """Lorenz's flow of 1963; its exponents sum to -(sigma + 1 + beta) exactly, and one is 0.
 
@@ -121,6 +124,7 @@ def lorenz(sigma: float = 10.0, rho: float = 28.0, beta: float = 8 / 3, dt: floa
 
 
 @named_arguments()
+@checked_kinds
 def rossler(dt: float = 0.02) -> ReferenceSystem:
     """Roessler's flow x' = -y - z, y' = x + y/5, z' = 1/5 + z (x - 5.7).
 
@@ -156,6 +160,7 @@ def rossler(dt: float = 0.02) -> ReferenceSystem:
 
 
 @named_arguments()
+@checked_kinds
 def lorenz96(size: int = 6, dt: float = 0.02) -> ReferenceSystem:
     """Lorenz's flow of 1996 on a ring, x_i' = (x_{i+1} - x_{i-2}) x_{i-1} - x_i + 8; the exponents sum to -N exactly.
 

@@ -10,12 +10,14 @@ from torch import Tensor, nn
 
 from lyapkit.adapters import as_map
 from lyapkit.named_arguments import named_arguments
+from lyapkit.systems.kinds import checked_kinds
 from lyapkit.systems.reference import ReferenceSystem
 
 Cell = TypeVar("Cell", nn.GRUCell, nn.LSTMCell)
 
 
 @named_arguments()
+@checked_kinds
 def gru_without_recurrence(input_size: int = 3, size: int = 4, seed: int = 0) -> ReferenceSystem:
     """An `nn.GRUCell` whose recurrent weights are zero: the mean logarithms of its update gates.
 
@@ -48,6 +50,7 @@ def gru_without_recurrence(input_size: int = 3, size: int = 4, seed: int = 0) ->
 
 
 @named_arguments()
+@checked_kinds
 def lstm_without_recurrence(input_size: int = 3, size: int = 4, seed: int = 0) -> ReferenceSystem:
     """An `nn.LSTMCell` whose recurrent weights are zero: the mean logarithms of its forget gates, and -inf.
 

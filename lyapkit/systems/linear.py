@@ -8,10 +8,12 @@ import torch
 
 from lyapkit.adapters import as_map
 from lyapkit.named_arguments import named_arguments
+from lyapkit.systems.kinds import checked_kinds
 from lyapkit.systems.reference import ReferenceSystem
 
 
 @named_arguments()
+@checked_kinds
 def constant_matrix() -> ReferenceSystem:
     """X -> A x with a non-normal matrix of eigenvalues 3/2, -3/4 and 1/4: the logarithms of their magnitudes.
 
@@ -39,6 +41,7 @@ def constant_matrix() -> ReferenceSystem:
 
 
 @named_arguments()
+@checked_kinds
 def orthogonal_matrix() -> ReferenceSystem:
     """X -> U x with an orthogonal matrix, which neither stretches nor shrinks: all exponents are 0.
 

@@ -9,10 +9,12 @@ from torch import Tensor
 
 from lyapkit.adapters import as_map
 from lyapkit.named_arguments import named_arguments
+from lyapkit.systems.kinds import checked_kinds
 from lyapkit.systems.reference import ReferenceSystem
 
 
 @named_arguments()
+@checked_kinds
 def henon(a: float = 1.4, b: float = 0.3) -> ReferenceSystem:
     """The Hénon map (x, y) -> (1 - a x^2 + y, b x); the exponents sum to log |b| exactly.
 
@@ -43,6 +45,7 @@ def henon(a: float = 1.4, b: float = 0.3) -> ReferenceSystem:
 
 
 @named_arguments()
+@checked_kinds
 def logistic() -> ReferenceSystem:
     """The logistic map x -> 4 x (1 - x), conjugate to the tent map: log 2 exactly.
 
@@ -63,6 +66,7 @@ def logistic() -> ReferenceSystem:
 
 
 @named_arguments()
+@checked_kinds
 def kaplan_yorke_map(contraction: float = 0.2) -> ReferenceSystem:
     r"""The Kaplan-Yorke map (x, y) -> (2 x mod 1, alpha y + cos 4 pi x): log 2 and log |alpha| exactly.
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lyapkit.named_arguments import named_arguments
+from lyapkit.systems.kinds import checked_kinds
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class MeanField:
 
 
 @named_arguments()
+@checked_kinds
 def tanh_mean_field(gain: float, input_variance: float = 0.0) -> MeanField:
     r"""Solve the self-consistency of a random tanh network and give its exponents.
 

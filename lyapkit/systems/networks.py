@@ -12,11 +12,13 @@ from lyapkit.adapters import as_map
 from lyapkit.arguments import check_fraction
 from lyapkit.named_arguments import named_arguments
 from lyapkit.recurrent_map import RecurrentMap
+from lyapkit.systems.kinds import checked_kinds
 from lyapkit.systems.mean_field import tanh_mean_field
 from lyapkit.systems.reference import ReferenceSystem
 
 
 @named_arguments()
+@checked_kinds
 def tanh_network(weight: Tensor, rate: float = 1.0, driven: bool = False) -> RecurrentMap:
     """The map x' = (1 - d) x + d (J tanh x + input).
 
@@ -47,6 +49,7 @@ def tanh_network(weight: Tensor, rate: float = 1.0, driven: bool = False) -> Rec
 
 
 @named_arguments()
+@checked_kinds
 def random_network(gain: float = 3.0, input_variance: float = 0.0, size: int = 512, seed: int = 0) -> ReferenceSystem:
     """A large random network x' = J tanh x + input, J_ij ~ N(0, g^2/N), against `tanh_mean_field`.
 
@@ -96,6 +99,7 @@ def random_network(gain: float = 3.0, input_variance: float = 0.0, size: int = 5
 
 
 @named_arguments()
+@checked_kinds
 def leaky_random_network(size: int = 512, seed: int = 0) -> ReferenceSystem:
     """A large leaky random network, x' = x/2 + (J tanh x)/2 with g = 3; exponents are per unit time, two steps.
 
@@ -125,6 +129,7 @@ def leaky_random_network(size: int = 512, seed: int = 0) -> ReferenceSystem:
 
 
 @named_arguments()
+@checked_kinds
 def small_network() -> ReferenceSystem:
     """The chaotic network x' = J tanh x with N = 64, g = 3 and weights that anyone can draw again.
 
@@ -152,6 +157,7 @@ def small_network() -> ReferenceSystem:
 
 
 @named_arguments()
+@checked_kinds
 def resting_network(size: int = 8, gain: float = 0.9, rate: float = 0.5, seed: int = 0) -> ReferenceSystem:
     """A random network x' = (1 - d) x + d J tanh x at its fixed point 0: lambda_i = log|1 - d + d mu_i| / d exactly.
 

@@ -9,10 +9,12 @@ from torch import Tensor
 
 from lyapkit.adapters import as_map
 from lyapkit.named_arguments import named_arguments
+from lyapkit.systems.kinds import checked_kinds
 from lyapkit.systems.reference import ReferenceSystem
 
 
 @named_arguments()
+@checked_kinds
 def skew_tent(cut: float = 0.3) -> ReferenceSystem:
     """The skew tent map: x/a below the cut a, (1 - x)/(1 - a) above it.
 
@@ -47,6 +49,7 @@ def skew_tent(cut: float = 0.3) -> ReferenceSystem:
 
 
 @named_arguments()
+@checked_kinds
 def skew_baker(cut: float = 0.3) -> ReferenceSystem:
     """The skew baker's map: (x/a, a y) where x < a, ((x - a)/(1 - a), a + (1 - a) y) elsewhere.
 
@@ -84,6 +87,7 @@ def skew_baker(cut: float = 0.3) -> ReferenceSystem:
 
 
 @named_arguments()
+@checked_kinds
 def gauss_map() -> ReferenceSystem:
     """The Gauss map of continued fractions, x -> 1/x mod 1: pi^2 / (6 log 2) exactly.
 

@@ -8,9 +8,10 @@ import torch
 from scipy.special import digamma
 from torch import Tensor
 
-from lyapkit.arguments import check_interval
+from lyapkit.arguments import check_interval, check_positive
 from lyapkit.named_arguments import named_arguments
 from lyapkit.recurrent_map import RecurrentMap
+from lyapkit.systems.kinds import checked_kinds
 from lyapkit.systems.linear import rotation
 from lyapkit.systems.reference import ReferenceSystem
 
@@ -64,6 +65,7 @@ class MatrixProduct(RecurrentMap):
 
 
 @named_arguments()
+@checked_kinds
 def gaussian_product_exponents(size: int, variance: float) -> list[float]:
     r"""Exponents of products of i.i.d. real Gaussian matrices, exactly, in nats per step.
 
@@ -75,15 +77,20 @@ def gaussian_product_exponents(size: int, variance: float) -> list[float]:
         size: N.
         variance: s^2.
 
+    Raises:
+        ValueError: If the variance is not positive.
+
     Example:
         >>> from lyapkit import systems
         >>> round(systems.gaussian_product_exponents(5, 1 / 5)[0], 8)
         -0.10656705
     """
+    variance = check_positive("variance", variance)
     return [0.5 * (math.log(2 * variance) + float(digamma((size - i + 1) / 2))) for i in range(1, size + 1)]
 
 
 @named_arguments()
+@checked_kinds
 def gaussian_product(size: int = 5, variance: float | None = None, seed: int = 0) -> ReferenceSystem:
     """A product of i.i.d. real Gaussian matrices, whose exponents are `gaussian_product_exponents`.
 
@@ -92,12 +99,15 @@ def gaussian_product(size: int = 5, variance: float | None = None, seed: int = 0
         variance: s^2 of each entry; 1/N by default.
         seed: of the matrices.
 
+    Raises:
+        ValueError: If the variance is not positive.
+
     Example:
         >>> from lyapkit import systems
         >>> systems.gaussian_product(5).inputs.shape  # 2,000 matrices for each of 16 trajectories
         torch.Size([2000, 16, 25])
     """
-    variance = 1 / size if variance is None else variance
+    variance = 1 / size if variance is None else check_positive("variance", variance)
     generator = torch.Generator().manual_seed(seed)
     matrices = torch.randn(2000, 16, size * size, generator=generator, dtype=torch.float64) * math.sqrt(variance)
     return ReferenceSystem(
@@ -113,6 +123,7 @@ def gaussian_product(size: int = 5, variance: float | None = None, seed: int = 0
 
 
 @named_arguments()
+@checked_kinds
 def triangular_product(means: tuple[float, ...] = (0.5, 0.0, -0.5, -1.0), seed: int = 0) -> ReferenceSystem:
     """A product of i.i.d. upper triangular matrices in a rotated basis: E log |diagonal|, in descending order.
 
@@ -146,6 +157,7 @@ def triangular_product(means: tuple[float, ...] = (0.5, 0.0, -0.5, -1.0), seed: 
 
 
 @named_arguments()
+@checked_kinds
 def periodic_product() -> ReferenceSystem:
     """Three matrices in turn: logarithms of the Floquet multipliers, per step.
 

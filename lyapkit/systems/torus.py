@@ -9,10 +9,12 @@ from torch import Tensor
 
 from lyapkit.adapters import as_map
 from lyapkit.named_arguments import named_arguments
+from lyapkit.systems.kinds import checked_kinds
 from lyapkit.systems.reference import ReferenceSystem
 
 
 @named_arguments()
+@checked_kinds
 def cat_map() -> ReferenceSystem:
     """Arnold's cat map on the torus, of matrix [[2, 1], [1, 1]]: plus and minus log((3 + sqrt 5)/2) exactly.
 
@@ -36,6 +38,7 @@ def cat_map() -> ReferenceSystem:
 
 
 @named_arguments()
+@checked_kinds
 def standard_map(kick: float = 10.0) -> ReferenceSystem:
     """The standard map of Chirikov: p' = p + K sin q, q' = q + p', both mod 2 pi.
 
@@ -70,6 +73,7 @@ def standard_map(kick: float = 10.0) -> ReferenceSystem:
 
 
 @named_arguments()
+@checked_kinds
 def coupled_ring(size: int = 6, coupling: float = 0.2) -> ReferenceSystem:
     r"""Tripling maps f(x) = 3 x mod 1 on a ring, coupled to their neighbours.
 

@@ -701,9 +701,9 @@ def test_a_later_batch_that_cannot_be_taken_is_named(inputs, targets, message: s
 @pytest.mark.parametrize(
     ("weight", "message"),
     [
-        ([1, 2], "must be a function of the targets of a batch, got list"),
+        ([1, 2], r"must be a function of the targets of a batch, got \[1, 2\]"),
         (lambda targets: None, "must return one number, got None"),
-        (lambda targets: targets, r"must return one number, got \(2, 3\)"),
+        (lambda targets: targets, r"must return one number, got a tensor of shape \(2, 3\)"),
     ],
 )
 def test_batch_weights_that_are_no_numbers_are_refused(weight, message: str) -> None:

@@ -1,5 +1,6 @@
 """Wrong numbers without a word are refused: training mode, ignored targets, strange eigenvectors, changing maps."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -91,10 +92,72 @@ def test_curvature_along_eigenvectors_of_other_weights_is_said_to_be() -> None:
     layer, readout, batch = recurrent()
     other, other_readout, _ = recurrent(5)
     strange = lyapkit.hessian_spectrum(other, batch, mse_loss, readout=other_readout, k=2, rng=0, eigenvectors=True)
-    with pytest.warns(UserWarning, match="the eigenvectors are of other weights, batches or another loss"):
-        lyapkit.curvature_by_step(layer, batch, mse_loss, readout=readout, k=2, eigenvectors=strange)
-    # along eigenvectors of another operator nothing need agree
-    lyapkit.curvature_by_step(layer, batch, mse_loss, readout=readout, k=2, operator="ggn", eigenvectors=strange)
+    own = lyapkit.hessian_spectrum(layer, batch, mse_loss, readout=readout, k=2, rng=0, eigenvectors=True)
+    for operator in ("hessian", "ggn"):  # along eigenvectors of another operator, those are still of some weights
+        lyapkit.curvature_by_step(layer, batch, mse_loss, readout=readout, k=2, operator=operator, eigenvectors=own)
+        with pytest.warns(UserWarning, match="eigenvectors= holds eigenvectors of other weights, batches or another"):
+            lyapkit.curvature_by_step(
+                layer, batch, mse_loss, readout=readout, k=2, operator=operator, eigenvectors=strange
+            )
+
+
+@pytest.mark.parametrize("cells", [True, False], ids=["recursion", "autodiff"])
+@pytest.mark.parametrize("dtype", [torch.float32, DOUBLE])
+def test_eigenvectors_of_slightly_other_weights_are_found_out(cells: bool, dtype: torch.dtype) -> None:
+    layer, readout, (inputs, targets) = recurrent()
+    layer, readout, batch = layer.to(dtype), readout.to(dtype), (inputs.to(dtype), targets.to(dtype))
+    model = layer
+    if not cells:
+        zeros = torch.zeros(7, dtype=dtype)
+        model = lyapkit.as_map(Elman().to(dtype), state=zeros[:4], input=zeros[4:])
+    options = {"readout": readout, "rng": 0}
+    own = lyapkit.hessian_spectrum(model, batch, mse_loss, k=3, eigenvectors=True, **options)
+    lyapkit.spectral_density(model, batch, mse_loss, deflate=own, probes=2, **options)
+    lyapkit.curvature_by_step(model, batch, mse_loss, k=3, eigenvectors=own, **options)
+    with torch.no_grad():
+        for parameter in readout.parameters():
+            parameter *= 1 + (1e-4 if dtype == DOUBLE else 1e-2)
+    with pytest.raises(ValueError, match="deflate has eigenvectors of other weights"):
+        lyapkit.spectral_density(model, batch, mse_loss, deflate=own, probes=2, **options)
+    with pytest.warns(UserWarning, match="eigenvectors= holds eigenvectors of other weights"):
+        lyapkit.curvature_by_step(model, batch, mse_loss, k=3, eigenvectors=own, **options)
+
+
+class Elman(nn.Module):
+    """A step in elementary operations, of which no derivatives are known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.recurrent, self.input = nn.Linear(4, 4), nn.Linear(3, 4)
+
+    def forward(self, state, input):
+        return torch.tanh(self.recurrent(state) + self.input(input))
+
+
+def test_eigenvectors_that_somebody_has_changed_are_refused() -> None:
+    layer, readout, batch = recurrent()
+    own = lyapkit.hessian_spectrum(layer, batch, mse_loss, readout=readout, k=3, rng=0, eigenvectors=True)
+
+    def density(spectrum):
+        return lyapkit.spectral_density(layer, batch, mse_loss, readout=readout, deflate=spectrum, probes=2, rng=0)
+
+    middle = own.copy(deep=True)
+    middle["eigenvalue"].values[1] *= 1.01
+    with pytest.raises(ValueError, match=r"other weights, batches or another loss: \|A v"):
+        density(middle)
+    twice = own.copy(deep=True)
+    twice["eigenvector"].values[:, 1] = twice["eigenvector"].values[:, 0]
+    for wrong in (twice, own.assign(eigenvector=2 * own["eigenvector"])):
+        with pytest.raises(ValueError, match="the eigenvectors of deflate are not orthonormal"):
+            density(wrong)
+    with pytest.raises(ValueError, match=r"must have the dims parameter and rank.*\.isel\(rank=\[0\]\)"):
+        density(own.isel(rank=0))
+    np.testing.assert_allclose(density(own.isel(rank=[0])).deflated_eigenvalue, own.eigenvalue[:1])
+    for key in ("parameters", "operator"):
+        settings = json.loads(own.attrs["config_json"])
+        del settings[key]
+        with pytest.raises(ValueError, match=f"deflate does not say which {key} it is of"):
+            density(own.assign_attrs(config_json=json.dumps(settings)))
 
 
 # -- maps that change -----------------------------------------------------------------------------------------------

@@ -128,7 +128,14 @@ def test_the_stable_rate_of_a_spectrum() -> None:
     assert math.isinf(found([-8.0, -2.0, -1.0], k=1, which="LA").stable_learning_rate)
     assert math.isinf(found([-8.0, -2.0, -1.0], k=3).stable_learning_rate)  # all there are, so nothing is unknown
     for values, options in (([-8.0, 2.0, 1.0], dict(k=1)), ([3.0, 2.0, -1.0], dict(k=2, which="SA"))):
-        assert "stable_learning_rate" not in found(values, **options)  # neither infinite nor 1.9, where 3 diverges
+        left_out = found(values, **options)
+        assert "stable_learning_rate" not in left_out  # neither infinite nor 1.9, where 3 diverges
+        which = options.get("which", "LM")
+        assert left_out.attrs["stable_learning_rate"] == (
+            f'left out: the largest eigenvalue is not among the {options["k"]} that which="{which}" finds; '
+            'which="LA" finds it'
+        )
+    assert math.isinf(found([0.0] * 6, k=2).stable_learning_rate)  # none of any magnitude, so none is positive
     assert float(found([3.0, 2.0, 1.0], k=3, which="SA").stable_learning_rate) == pytest.approx(3.8 / 3, rel=1e-8)
     assert float(found([-8.0, 2.0, 1.0], k=1, which="BE").stable_learning_rate) == pytest.approx(1.9, rel=1e-8)
     ds = found([2.0, 1.0], k=2)
@@ -137,7 +144,10 @@ def test_the_stable_rate_of_a_spectrum() -> None:
         "units": "1",
     }
     assert json.loads(ds.attrs["config_json"])["momentum"] == 0.9
-    assert "stable_learning_rate" not in found([2.0, 1.0], k=1, learning_rate=None, momentum=0.0)
+    assert "stable_learning_rate" not in ds.attrs
+    plain = found([2.0, 1.0], k=1, learning_rate=None, momentum=0.0)
+    assert "stable_learning_rate" not in plain
+    assert "stable_learning_rate" not in plain.attrs  # nobody asked
 
 
 @pytest.mark.parametrize(

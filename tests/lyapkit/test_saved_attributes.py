@@ -13,6 +13,7 @@ import xarray as xr
 
 import lyapkit
 import sample_results
+from lyapkit.results.attributes import DECODED, RESERVED
 
 RESULTS = {"Dataset": sample_results.annihilating(), "DataTree": sample_results.tree()}
 
@@ -56,6 +57,10 @@ REFUSED = {
     "an array of objects": (np.array([None]), "(ndarray)", "write [str(part)"),
     "a null character": ("a\0b", "(str)", "take the null characters out"),
     "a long value": ({"a": "b" * 500}, "... (dict)", "json.dumps"),
+    "bytes": (b"a", "is b'a' (bytes)", "write value.decode()"),
+    "a single row": (np.array([[1, 2]]), "(ndarray)", "write value[0]"),
+    "a single row of a list": ([[1.5, 2.0]], "(list)", "write value[0]"),
+    "masked numbers": (np.ma.array([1, 2], mask=[0, 1]), "(MaskedArray)", "write value.filled(...)"),
 }
 
 
@@ -125,6 +130,8 @@ def test_attributes_that_netcdf_holds_come_back(tmp_path, name: str) -> None:
     [
         (lambda ds: ds.assign_attrs({3: "a"}), ValueError, "the name of the attribute 3 must be a text"),
         (lambda ds: ds.assign_attrs({"": "a"}), ValueError, "the name of the attribute '' must be a text, not empty"),
+        (lambda ds: ds.assign_attrs({"a\0": "a"}), ValueError, "the name of the attribute .* without null characters"),
+        (lambda ds: ds.rename({"step": "a\0"}), ValueError, "the name of the variable .* without .*null characters"),
         (
             lambda ds: ds.rename(lyapunov_exponent="a/b"),
             ValueError,
@@ -142,12 +149,44 @@ def test_attributes_that_netcdf_holds_come_back(tmp_path, name: str) -> None:
             r"the variable 'pair' holds \(0, 1\).* split it with \.reset_index\('pair'\)",
         ),
     ],
-    ids=["a number", "empty", "slash", "a path", "None", "pairs"],
+    ids=["a number", "empty", "null", "null in a variable", "slash", "a path", "None", "pairs"],
 )
 def test_names_and_variables_that_netcdf_cannot_hold_are_named(tmp_path, change, error, message: str) -> None:
     with pytest.raises(error, match=message):
         lyapkit.save(change(annihilating()), tmp_path / "x.nc")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", sorted(RESERVED))
+@pytest.mark.parametrize("part", [None, "unit", "lyapunov_exponent"])
+def test_names_that_files_use_themselves_are_refused(tmp_path, name: str, part: str | None) -> None:
+    result = annihilating()
+    (result if part is None else result[part]).attrs[name] = "a"
+    with pytest.raises(ValueError, match=f"the name of the attribute '{name}'.* is one that netCDF uses itself"):
+        lyapkit.save(result, tmp_path / "x.nc")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [*((name, 2.0) for name in sorted(DECODED)), ("units", "days since 2000-01-01")],
+)
+@pytest.mark.parametrize("part", ["step", "lyapunov_exponent"])
+def test_attributes_by_which_readers_change_numbers_are_refused(tmp_path, name: str, value, part: str) -> None:
+    result = annihilating()
+    result[part].attrs[name] = value
+    with pytest.raises(ValueError, match=rf"the attribute '{name}' of the variable '{part}' is one by which readers"):
+        lyapkit.save(result, tmp_path / "x.nc")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_units_of_time_and_encodings_change_no_numbers(tmp_path) -> None:
+    result = annihilating()
+    result["step"].attrs["units"] = "seconds"
+    result["lyapunov_exponent"].encoding = {"dtype": "int16", "scale_factor": 0.1}
+    result["step"].encoding = {"dtype": "int8"}
+    assert lyapkit.load(lyapkit.save(result, tmp_path / "x.nc")).identical(result)
+    assert result["step"].encoding == {"dtype": "int8"}  # the result itself is left alone
 
 
 def test_the_remedy_for_pairs_works(tmp_path) -> None:
@@ -160,7 +199,7 @@ def test_the_remedy_for_pairs_works(tmp_path) -> None:
     ("name", "better"),
     [
         ("x.csv", "x.nc"), ("x.h5", "x.nc"), ("x.nc4", "x.nc"), ("x", "x.nc"), ("run_0.5", "run_0.5.nc"),
-        ("x.nc.gz", "x.nc"), ("x.CSV", "x.nc"), ("x.zarr", "x.nc"), (".nc", ".nc.nc"),
+        ("x.nc.gz", "x.nc"), ("x.CSV", "x.nc"), ("x.zarr", "x.nc"), (".nc", "result.nc"), ("x.nc ", "x.nc"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("make", [annihilating, tree])

@@ -94,9 +94,9 @@ def unlike(map: RecurrentMap, states: Tensor, inputs: Tensor | None, found: Tens
     away = (found - expected).abs().nan_to_num(nan=torch.inf)
     size = torch.maximum(torch.maximum(found.abs(), expected.abs()), states.abs()).amax(dim=0)
     eps = torch.finfo(states.dtype).eps
-    other = away > eps**0.5 * size
+    other: Tensor = away > eps**0.5 * size
     if not bool(other.any()):
-        return other.any(dim=-1)
+        return torch.zeros_like(other[..., 0])
     eps = max(eps, _eps_inside(map, states, inputs))
     other &= away > eps**0.5 * size
     here, spread = map.step(states, inputs), torch.zeros_like(away)
@@ -104,7 +104,8 @@ def unlike(map: RecurrentMap, states: Tensor, inputs: Tensor | None, found: Tens
     for _ in range(TRIES):
         noise = torch.randn(states.shape, generator=generator, dtype=torch.float64, device="cpu").to(states)
         spread = torch.maximum(spread, (map.step(states * (1 + NUDGE * eps * noise), inputs) - here).abs())
-    return (other & ~(away <= 2 * spread)).any(dim=-1)
+    other &= ~(away <= 2 * spread)
+    return other.any(dim=-1)
 
 
 def _eps_inside(map: RecurrentMap, states: Tensor, inputs: Tensor | None) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -112,8 +113,8 @@ def couples_samples(network: Any, inputs: Any) -> bool:
             if size < 2 or any(leaf.shape[place] != size for leaf in whole):
                 continue
             try:
-                alone = again(lambda leaf, d=dim, n=size: leaf.narrow(d, n - n // 2, n // 2), dim, size)
-                turned = again(lambda leaf, d=dim: leaf.flip(d), dim, size)
+                alone = again(partial(torch.narrow, dim=dim, start=size - size // 2, length=size // 2), dim, size)
+                turned = again(partial(torch.flip, dims=(dim,)), dim, size)
             except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
                 continue
             part = [leaf.narrow(place, size - size // 2, size // 2) for leaf in whole]

@@ -71,8 +71,8 @@ def run(arguments: Sequence[str]) -> int:
     from lyapkit import save
     from wcrnn_models.cli.main import DIVERGED, SUCCESS, USER_ERROR
     from wcrnn_models.files import check_result_file
+    from wcrnn_models.run_files import ANALYSIS_FOLDER
     from wcrnn_models.sweeps import analyze_sweep, collect, grid, run_name, sweep
-    from wcrnn_models.sweeps.analyze import ANALYSIS_FOLDER
     from wcrnn_models.sweeps.layout import read_result
     from wcrnn_models.sweeps.table import Row, render
 

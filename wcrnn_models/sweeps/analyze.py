@@ -13,17 +13,14 @@ import xarray as xr
 
 from lyapkit import load, save
 from wcrnn_models.analysis import analyze_checkpoint
-from wcrnn_models.checkpoints import CHECKPOINT_FOLDER
 from wcrnn_models.errors import UserError
 from wcrnn_models.files import check_result_file, sha256
+from wcrnn_models.run_files import ANALYSIS_FOLDER, CHECKPOINT_FOLDER
 from wcrnn_models.sweeps.assemble import By, assemble, concatenate
-from wcrnn_models.sweeps.pools import make_pool
+from wcrnn_models.sweeps.choose_pool import make_pool
 from wcrnn_models.sweeps.results import chosen_runs, shared_provenance
 from wcrnn_models.sweeps.worker import Outcome, RunStatus, failure
 from wcrnn_models.training.config import TrainConfig
-
-ANALYSIS_FOLDER = "analyses"
-"""Folder of a run directory with one file for each analysed checkpoint."""
 
 Which = Literal["all", "ends", "first"]
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wcrnn_models.cells import WCRNN
-from wcrnn_models.residuals import DiagonalResidual, ProductResidual, Residual, RotationResidual, ScalarResidual
+from wcrnn_models.models.residuals import DiagonalResidual, ProductResidual, Residual, RotationResidual, ScalarResidual
+from wcrnn_models.models.wcrnn import WCRNN
 from wcrnn_models.training.adjoint.kernel import STEPS_AT_ONCE, Backward, Kernel
 
 _COMPUTE_CAPABILITY = 8, 0

@@ -13,7 +13,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from wcrnn_models.residuals import DiagonalResidual, ProductResidual, Residual, RotationResidual, ScalarResidual
+from wcrnn_models.models.residuals import DiagonalResidual, ProductResidual, Residual, RotationResidual, ScalarResidual
 
 Bound = Callable[[], object]
 """A product with its buffers; calling it fills the target."""

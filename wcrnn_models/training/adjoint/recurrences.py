@@ -17,7 +17,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from wcrnn_models.cells import WCRNN
+from wcrnn_models.models.wcrnn import WCRNN
 from wcrnn_models.training.adjoint.products import Bound, DenseProduct, stacked_product
 
 _sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input  # gradient, v -> gradient v (1 - v)

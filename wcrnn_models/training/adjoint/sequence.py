@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from wcrnn_models.cells import WCRNN
+from wcrnn_models.models.wcrnn import WCRNN
 from wcrnn_models.training.adjoint.kernel import STEPS_AT_ONCE, Backward, Kernel
 from wcrnn_models.training.adjoint.products import Bound
 from wcrnn_models.training.adjoint.recurrences import Recurrence, recurrence

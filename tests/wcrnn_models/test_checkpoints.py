@@ -11,7 +11,6 @@ from wcrnn_models import TrainConfig, UserError, checkpoints, list_checkpoints, 
 from wcrnn_models.files import sha256
 from wcrnn_models.training import saved as saved_networks
 from wcrnn_models.training.build import build_model
-from wcrnn_models.training.config import LATER_FIELDS
 
 CONFIG = TrainConfig(hidden_size=6, residual="rotation", phi="random", seed=4, dtype="float64")
 
@@ -262,15 +261,6 @@ def test_a_damaged_dense_residual_is_named(dense_network, change, message):
     rewrite_weights(dense_network[0], change)
     with pytest.raises(UserError, match=message):
         load_checkpoint(dense_network[0])
-
-
-def test_a_checkpoint_of_the_first_version_is_read(saved):
-    """It has none of the fields that were added later."""
-    path, model = saved
-    rewrite_metadata(path, lambda values: [values["config"].pop(name) for name in LATER_FIELDS])
-    loaded = load_checkpoint(path)
-    assert loaded.config == CONFIG
-    assert torch.equal(loaded.model.readout.bias, model.readout.bias)
 
 
 def replace_once(monkeypatch, directory, function):

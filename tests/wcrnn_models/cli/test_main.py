@@ -83,7 +83,7 @@ def test_divergence_has_its_own_exit_code(tmp_path, capsys):
     [
         (["trian"], f"unknown command 'trian'. Did you mean 'train'? Known commands: {', '.join(COMMANDS)}"),
         (["train", "DIR", "--coupling", "-1"], "coupling must be at least 0, got -1.0"),
-        (["train", "DIR", "--residual", "rotation"], "a rotation needs phi"),
+        (["train", "DIR", "--residual", "rotation"], "residual 'rotation' needs phi"),
         (["train", "DIR", "--task", "smnist"], "run `wcrnn data fetch mnist`"),
         (["train", "DIR", "--device", "nonsense"], "device 'nonsense' cannot be used"),
         (["train", "DIR", "--device", "meta"], "device 'meta' cannot be used"),

@@ -76,7 +76,7 @@ def test_a_preset_can_be_trained(tmp_path):
         ("add100", {"gama": 0.1}, "the configuration has no field 'gama'"),
         ("add100", {"cupling": 0.1}, "no field 'cupling'. Did you mean 'coupling'"),
         ("add100", {"coupling": -1.0}, "coupling must be at least 0"),
-        ("smnist", {"length": 3}, "length does not go with smnist"),
+        ("smnist", {"length": 3}, "length does not go with task 'smnist'"),
     ],
     ids=["near", "unknown", "field", "typo", "value", "combination"],
 )
@@ -100,12 +100,12 @@ def test_schedule_fields_are_checked():
         ({"save_at": [1, 2]}, r"save_at must be a tuple of integers, got \[1, 2\]"),
         ({"save_at": (1.5,)}, "save_at must be a tuple of integers"),
         ({"save_at": (True,)}, "save_at must be a tuple of integers"),
-        ({"save_at": (3, -1)}, "save_at must hold iterations >= 0, got -1"),
-        ({"probe_every": 0}, "probe_every must be an integer of at least 1, got 0"),
-        ({"probe_every": 2.5}, "probe_every must be an integer of at least 1, got 2.5"),
-        ({"divergence_loss": 0.0}, "divergence_loss must be a finite number greater than 0, got 0.0"),
-        ({"divergence_loss": math.inf}, "divergence_loss must be a finite number greater than 0, got inf"),
-        ({"divergence_loss": "1"}, "divergence_loss must be a finite number greater than 0, got '1'"),
+        ({"save_at": (3, -1)}, "save_at must hold numbers of at least 0, got -1"),
+        ({"probe_every": 0}, "probe_every must be at least 1, got 0"),
+        ({"probe_every": 2.5}, "probe_every must be an integer, got 2.5"),
+        ({"divergence_loss": 0.0}, "divergence_loss must be greater than 0, got 0.0"),
+        ({"divergence_loss": math.inf}, "divergence_loss must be finite, got inf"),
+        ({"divergence_loss": "1"}, "divergence_loss must be a number, got '1'"),
     ):
         with pytest.raises(UserError, match=message):
             TrainConfig(**change)

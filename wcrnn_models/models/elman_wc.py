@@ -7,6 +7,7 @@ import copy
 import torch
 from torch import nn
 
+from wcrnn_models.models.equations import Equation
 from wcrnn_models.models.wcrnn import WCRNN
 
 
@@ -38,7 +39,7 @@ def plain_rnn(network: WCRNN) -> tuple[nn.RNN, nn.Linear]:
         >>> torch.allclose(readout(layer(inputs)[0][-1]), network(inputs))
         True
     """
-    if network.form != "B" or network.nonlinearity != "tanh":
+    if network.equation != Equation(total=True):
         raise ValueError(
             f"only a WCRNN of form 'B' with tanh is an Elman network, got form {network.form!r} and nonlinearity "
             f"{network.nonlinearity!r}"

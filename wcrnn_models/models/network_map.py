@@ -84,8 +84,7 @@ class WCRNNMap(NetworkMap):
     @property
     def predicted_gradient_rate(self) -> float | None:
         """Eq. (15): log |largest eigenvalue of R|, to O(gamma); None for nonlinear residuals, and subclasses."""
-        linear = self.network.form == "linear" or self.network.nonlinearity == "identity"
-        if type(self.network) is not WCRNN or not linear:
+        if type(self.network) is not WCRNN or not self.network.equation.is_linear:
             return None
         return float(self.network.residual.log_magnitudes()[0])
 

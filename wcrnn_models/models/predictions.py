@@ -205,7 +205,7 @@ def _of_residual(network: WCRNN) -> Predictions:
     coupling = _exact(network.coupling).expand(network.hidden_size)
     reach = _norm(coupling.unsqueeze(-1) * _exact(network.recurrent.weight))
     lower, upper = bounds(torch.linalg.svdvals(matrix), reach)
-    if network.form != "linear" and network.nonlinearity == "tanh":
+    if not network.equation.is_linear:
         lower = torch.full_like(lower, -torch.inf)  # tanh' of the residual may be anything down to 0
     tolerance = network.hidden_size * torch.finfo(network.readout.weight.dtype).eps
     radius = float(np.exp(exponents[0]))

@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from wcrnn_models.errors import suggestion
+from wcrnn_models.models.equations import FORMS, Equation, equation
 from wcrnn_models.models.network import RecurrentNetwork, affine, check_sizes, floating_type
 from wcrnn_models.models.residuals import Residual, ResidualSpec, dense
 from wcrnn_models.models.residuals.base import check_fits, rounded
 from wcrnn_models.names import Form, Nonlinearity
 from wcrnn_models.randomness import RandomSource, as_generator
 
-_FORMS = get_args(Form)
 _NONLINEARITIES = get_args(Nonlinearity)
 
 
@@ -81,8 +81,8 @@ class WCRNN(RecurrentNetwork):
     ) -> None:
         super().__init__()
         check_sizes(input_size=input_size, hidden_size=hidden_size, output_size=output_size)
-        if form not in _FORMS:
-            raise ValueError(f"form must be one of {', '.join(_FORMS)}, got {form!r}")
+        if form not in FORMS:
+            raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
         if nonlinearity not in _NONLINEARITIES:
             known = ", ".join(_NONLINEARITIES)
             raise ValueError(
@@ -100,6 +100,11 @@ class WCRNN(RecurrentNetwork):
         self.readout = affine(hidden_size, output_size, generator, dtype)
         self.to(device)
 
+    @property
+    def equation(self) -> Equation:
+        """The equation of the form and the nonlinearity."""
+        return equation(self.form, self.nonlinearity)
+
     def extra_repr(self) -> str:
         """The sizes, form, nonlinearity and coupling, for ``print(model)``."""
         coupling = f"{self.coupling.item():g}" if self.coupling.ndim == 0 else f"{self.hidden_size} values"
@@ -110,26 +115,14 @@ class WCRNN(RecurrentNetwork):
         return functional.linear(inputs, self.input.weight, self.input.bias + self.recurrent.bias)
 
     def _update(self, state: Tensor, projected: Tensor) -> Tensor:
-        """x_{t+1}, shape (..., N), from x_t and the projected input."""
-        return self._advance(state, self._driven(state, projected))
+        """Return x_{t+1}, shape (..., N), from x_t and the projected input."""
+        return self.equation.advance(self.residual(state), self._driven(state, projected), self.coupling)
 
     def _driven(self, state: Tensor, projected_input: Tensor) -> Tensor:
         """u_t = W_xx x_t + (b_xx + W_sx s_t + b_sx), shape (..., N)."""
         if state.ndim == 2:  # one fused operation where PyTorch has one
             return torch.addmm(projected_input, state, self.recurrent.weight.t())
         return projected_input + functional.linear(state, self.recurrent.weight)
-
-    def _advance(self, state: Tensor, drive: Tensor) -> Tensor:
-        """x_{t+1} from x_t and u_t, shape (..., N)."""
-        carried: Tensor = self.residual(state)
-        if self.form == "B":
-            return self._sigma(torch.addcmul(carried, self.coupling, drive))
-        if self.form == "A":
-            carried = self._sigma(carried)
-        return torch.addcmul(carried, self.coupling, self._sigma(drive))
-
-    def _sigma(self, value: Tensor) -> Tensor:
-        return torch.tanh(value) if self.nonlinearity == "tanh" else value
 
 
 def _built(residual: ResidualSpec | Residual | Tensor, size: int, dtype: torch.dtype) -> Residual:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from wcrnn_models import WCRNN, TrainConfig, residuals, train
+from wcrnn_models.models.equations import Equation
 from wcrnn_models.training.adjoint import EnsembleForward, function
 from wcrnn_models.training.adjoint.fused import FusedKernel, fused_kernel_fits, shared_memory
 from wcrnn_models.training.adjoint.sequence import SequenceKernel
@@ -208,8 +209,13 @@ def test_the_kernels_are_chosen_where_they_fit(monkeypatch, gpu, units, residual
         is_cuda, dtype, device = True, torch.float32, "cuda"
 
     weight = Weight([0.0] * units)
-    model = SimpleNamespace(recurrent=SimpleNamespace(weight=weight), residual=residual.build(units))
+    model = SimpleNamespace(
+        recurrent=SimpleNamespace(weight=weight), residual=residual.build(units), equation=Equation(drive=True)
+    )
     assert fused_kernel_fits([model]) == fits
+    model.equation = Equation(drive=True, total=True)
+    assert not fused_kernel_fits([model])
+    model.equation = Equation(total=True)
     monkeypatch.setattr("wcrnn_models.training.adjoint.fused.find_spec", lambda name: None)
     assert not fused_kernel_fits([model])
     monkeypatch.undo()

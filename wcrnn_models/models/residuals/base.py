@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -16,24 +17,53 @@ class Residual(nn.Module, ABC):
 
     Its numbers are buffers: they move and are cast with the network, are saved in its ``state_dict``, and are
     not trained. `forward` is out of place, so it works under `torch.func` and can be differentiated twice.
+
+    A subclass needs no more than `forward` and `size`. One whose R has a simple structure says so by `diagonal`,
+    `rotation_entries` or `chain`; derivatives and training kernels then multiply by fewer numbers.
+
+    Attributes:
+        size: N.
     """
 
     size: int
 
     @abstractmethod
     def forward(self, state: Tensor) -> Tensor:
-        """R x for every state x: shape (..., N) to (..., N)."""
+        """Return R x for every state x: shape (..., N) to (..., N)."""
 
-    @abstractmethod
+    def diagonal(self) -> Tensor | None:
+        """Return the entries of R if it acts on every unit alone, shape () or (N,), else None."""
+        return None
+
+    def rotation_entries(self) -> tuple[Tensor, Tensor] | None:
+        """Return a and b, shape (N/2,), if R consists of blocks [[a_i, -b_i], [b_i, a_i]] on its diagonal, else None.
+
+        Such a block multiplies the units 2i and 2i + 1, as a complex number, by a_i + j b_i.
+        """
+        return None
+
+    def chain(self) -> tuple[Residual, ...]:
+        """Return R_1, ..., R_k with R = R_1 ... R_k; the residual itself if it is no product."""
+        return (self,)
+
     def eigenvalues(self) -> Tensor:
-        """The eigenvalues of R with multiplicity, complex128, shape (N,), in no particular order."""
+        """Return the eigenvalues of R with multiplicity, complex128, shape (N,), in no particular order."""
+        if (entries := self.diagonal()) is not None:
+            return entries.to(torch.complex128).expand(self.size).clone()
+        if (blocks := self.rotation_entries()) is not None:
+            upper = torch.complex(*(part.to(torch.float64) for part in blocks))
+            return torch.stack((upper, upper.conj()), dim=-1).flatten()
+        eigenvalues: Tensor = torch.linalg.eigvals(copy.deepcopy(self).double().matrix())
+        return eigenvalues
 
-    @abstractmethod
     def matrix(self) -> Tensor:
-        """R as a dense matrix, shape (N, N), in the type of the buffers."""
+        """Return R as a dense matrix, shape (N, N), in the type of the buffers: row i of R^T is R e_i."""
+        buffer = next(self.buffers())
+        transposed: Tensor = self(torch.eye(self.size, dtype=buffer.dtype, device=buffer.device))
+        return transposed.T.contiguous()
 
     def log_magnitudes(self) -> Tensor:
-        """log|eigenvalue| of R, float64, shape (N,), sorted descending; -inf for a zero eigenvalue.
+        """Return log|eigenvalue| of R, float64, shape (N,), sorted descending; -inf for a zero eigenvalue.
 
         By eq. (13) they are the Lyapunov exponents, in nats per step, in the limit of weak coupling when R is
         normal or, more generally, diagonalisable.

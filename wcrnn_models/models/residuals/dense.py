@@ -22,11 +22,6 @@ class DenseResidual(Residual):
         """R x: shape (..., N) to (..., N)."""
         return torch.nn.functional.linear(state, self.weight)
 
-    def eigenvalues(self) -> Tensor:
-        """Computed in float64 from the entries, complex128, shape (N,)."""
-        eigenvalues: Tensor = torch.linalg.eigvals(self.weight.to(torch.float64))
-        return eigenvalues
-
     def matrix(self) -> Tensor:
         """A copy of R, shape (N, N)."""
         return self.weight.clone()

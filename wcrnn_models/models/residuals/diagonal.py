@@ -23,13 +23,9 @@ class ScalarResidual(Residual):
         """R x = r x: shape (..., N) to (..., N)."""
         return self.r * state
 
-    def eigenvalues(self) -> Tensor:
-        """N times r, complex128, shape (N,)."""
-        return self.r.to(torch.complex128).repeat(self.size)
-
-    def matrix(self) -> Tensor:
-        """R = r I, shape (N, N)."""
-        return self.r * torch.eye(self.size, dtype=self.r.dtype, device=self.r.device)
+    def diagonal(self) -> Tensor:
+        """Return r, shape ()."""
+        return self.r
 
 
 class DiagonalResidual(Residual):
@@ -46,13 +42,9 @@ class DiagonalResidual(Residual):
         """(R x)_i = r_i x_i: shape (..., N) to (..., N)."""
         return self.r * state
 
-    def eigenvalues(self) -> Tensor:
-        """The r_i, complex128, shape (N,)."""
-        return self.r.to(torch.complex128)
-
-    def matrix(self) -> Tensor:
-        """R = diag(r), shape (N, N)."""
-        return torch.diag(self.r)
+    def diagonal(self) -> Tensor:
+        """Return r, shape (N,)."""
+        return self.r
 
 
 def scalar(r: float) -> ResidualSpec:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
-import torch
 from torch import Tensor, nn
 
 from wcrnn_models.models.residuals.base import Residual, ResidualSpec
@@ -12,8 +9,6 @@ from wcrnn_models.models.residuals.base import Residual, ResidualSpec
 
 class ProductResidual(Residual):
     """R = R_1 R_2 ... R_k: the last factor acts first. Each keeps its own fast product."""
-
-    factors: nn.ModuleList
 
     def __init__(self, factors: list[Residual]) -> None:
         super().__init__()
@@ -26,16 +21,10 @@ class ProductResidual(Residual):
             state = factor(state)
         return state
 
-    def eigenvalues(self) -> Tensor:
-        """Computed in float64 from the product, complex128, shape (N,)."""
-        eigenvalues: Tensor = torch.linalg.eigvals(copy.deepcopy(self).double().matrix())
-        return eigenvalues
-
-    def matrix(self) -> Tensor:
-        """R, shape (N, N): row i of R^T is R e_i."""
-        buffer = next(self.buffers())
-        transposed: Tensor = self(torch.eye(self.size, dtype=buffer.dtype, device=buffer.device))
-        return transposed.T
+    def chain(self) -> tuple[Residual, ...]:
+        """Return the factors, those of a factor that is a product among them."""
+        parts = (factor.chain() for factor in self.factors if isinstance(factor, Residual))
+        return tuple(factor for part in parts for factor in part)
 
 
 def product(*factors: ResidualSpec) -> ResidualSpec:

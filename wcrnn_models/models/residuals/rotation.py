@@ -36,21 +36,9 @@ class RotationResidual(Residual):
         rotated_second = self.scaled_sine * first + self.scaled_cosine * second
         return torch.stack((rotated_first, rotated_second), dim=-1).flatten(-2)
 
-    def eigenvalues(self) -> Tensor:
-        """The pairs r exp(j phi_i), r exp(-j phi_i), complex128, shape (N,)."""
-        upper = torch.complex(self.scaled_cosine.to(torch.float64), self.scaled_sine.to(torch.float64))
-        return torch.stack((upper, upper.conj()), dim=-1).flatten()
-
-    def matrix(self) -> Tensor:
-        """R as a dense block-diagonal matrix, shape (N, N)."""
-        first = torch.arange(0, self.size, 2, device=self.scaled_cosine.device)
-        second = first + 1
-        matrix = self.scaled_cosine.new_zeros(self.size, self.size)
-        matrix[first, first] = self.scaled_cosine
-        matrix[first, second] = -self.scaled_sine
-        matrix[second, first] = self.scaled_sine
-        matrix[second, second] = self.scaled_cosine
-        return matrix
+    def rotation_entries(self) -> tuple[Tensor, Tensor]:
+        """Return r cos(phi) and r sin(phi)."""
+        return self.scaled_cosine, self.scaled_sine
 
 
 def rotation(phi: float | Tensor | Literal["random"], r: float = 1.0, rng: RandomSource = None) -> ResidualSpec:

@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from wcrnn_models.cli.main import SUCCESS
+
 SUMMARY = "measure exponents, gradients and curvature of checkpoints"
 
 Operator = Literal["hessian", "ggn", "residual"]
@@ -74,7 +76,6 @@ def run(arguments: Sequence[str]) -> int:
 
     from lyapkit import save
     from wcrnn_models.analysis import analyze_checkpoint, training_curve
-    from wcrnn_models.cli.main import SUCCESS
     from wcrnn_models.errors import UserError
     from wcrnn_models.files import check_result_file
     from wcrnn_models.run_files import HISTORY_FILE

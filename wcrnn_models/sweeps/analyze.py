@@ -9,6 +9,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import torch
 import xarray as xr
 
 from lyapkit import load, save
@@ -104,8 +105,6 @@ def analyze_sweep(
 
 def analyze(job: AnalysisJob) -> list[Outcome]:
     """What a process does: the checkpoints of a job one after the other, with one thread."""
-    import torch
-
     torch.set_num_threads(1)
     outcomes = []
     for name, file in job.checkpoints.items():

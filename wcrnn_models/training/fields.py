@@ -57,6 +57,10 @@ class Rule:
     per_network: bool = False
     counts_at_default: bool = True
 
+    def missed(self, values: Mapping[str, Any]) -> Choice | None:
+        """Return the first choice that other values have not made, None if the field goes with them."""
+        return next((choice for choice in self.goes_with if values[choice.field] not in choice.values), None)
+
 
 @dataclass(frozen=True)
 class Field:
@@ -102,12 +106,11 @@ def check_fields(values: Mapping[str, object], described: Mapping[str, Field]) -
         _check_value(name, values[name], field)
     for name, field in described.items():
         rule = field.rule
-        for choice in rule.goes_with:
-            if values[name] != field.default and (found := values[choice.field]) not in choice.values:
-                why = choice.why and f", {choice.why}"
-                raise UserError(
-                    f"{name} does not go with {choice.field} {found!r}{why}; leave it out, or use {choice.values[0]!r}"
-                )
+        if values[name] != field.default and (choice := rule.missed(values)):
+            other, why = values[choice.field], choice.why and f", {choice.why}"
+            raise UserError(
+                f"{name} does not go with {choice.field} {other!r}{why}; leave it out, or use {choice.values[0]!r}"
+            )
         if rule.needed_by is not None and values[name] is None:
             other, value = rule.needed_by
             if values[other] == value:

@@ -38,12 +38,12 @@ class ResidualUpdate(Pointwise):
     def linearise(self, preactivation: Tensor, state: Tensor) -> tuple[Derivatives, SecondDerivatives]:
         """Apply the chain rule to the `Equation`; derivatives that are zero throughout are left out."""
         drive, carried = self._arguments(preactivation, state)
-        total_slope, total_bend = 1.0, None
+        total = drive  # is not looked at where it does not saturate
         if self.equation.total:
             total = replace(self.equation, total=False).advance(carried, drive, self.coupling)
-            total_slope, total_bend = _slopes(total)
-        drive_slope, drive_bend = _slopes(drive) if self.equation.drive else (1.0, None)
-        carried_slope, carried_bend = _slopes(carried) if self.equation.carried else (1.0, None)
+        total_slope, total_bend = _slopes(self.equation.total, total)
+        drive_slope, drive_bend = _slopes(self.equation.drive, drive)
+        carried_slope, carried_bend = _slopes(self.equation.carried, carried)
         inner = self.coupling * drive_slope, self.scale * carried_slope  # of the sum, by u and by z
         second: Derivatives = {}
         if total_bend is not None:
@@ -61,8 +61,10 @@ class ResidualUpdate(Pointwise):
         return preactivation[..., 0, :], self.scale * carried
 
 
-def _slopes(value: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the first and the second derivative of tanh."""
+def _slopes(saturates: bool, value: Tensor) -> tuple[Tensor | float, Tensor | None]:
+    """Return the first and the second derivative of tanh, or those of the identity, 1 and None for 0."""
+    if not saturates:
+        return 1.0, None
     squashed = torch.tanh(value)
     slope = 1 - squashed**2
     return slope, -2 * squashed * slope

@@ -7,7 +7,7 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from wcrnn_models.errors import UserError, suggestion
 from wcrnn_models.files import sha256
@@ -261,12 +261,13 @@ class TrainConfig:
         """
         if not isinstance(values, Mapping):
             raise UserError(f"the configuration must be a JSON object, got {type(values).__name__}")
-        names = described_fields(cls)
+        names = described_fields(TrainConfig)
         if unknown := [str(key) for key in values if key not in names]:
             raise UserError(f"the configuration has no field {unknown[0]!r}.{suggestion(unknown[0], names)}")
         if missing := [name for name in names if name not in values]:
             raise UserError(f"the configuration lacks the field(s) {', '.join(missing)}; add them")
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        given: dict[str, Any] = {name: tuple(it) if isinstance(it, list) else it for name, it in values.items()}
+        return cls(**given)
 
 
 def _check_together(config: TrainConfig) -> None:

@@ -25,7 +25,7 @@ def draw(data: Mapping[str, xr.DataTree]) -> Figure:
     """A panel for each class of Fig. 2: largest, mean and smallest exponent at every checkpoint.
 
     Weyl's inequality bounds every exponent by the coupling and the norm of W_xx, whatever the input
-    (`wcrnn_models.predictions.bounds`); the bounds widen as W_xx is trained. log r is where eq. (13) expects all
+    (`wcrnn_models.models.predictions.bounds`); the bounds widen as W_xx is trained. log r is where eq. (13) expects all
     exponents. The view holds the bounds at all checkpoints; where they are so wide that exponents could not be told
     apart, those before training, and the panel says from which iteration on they are beyond the axis. Networks that
     ended at chance are dotted and pale.

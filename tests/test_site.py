@@ -18,6 +18,7 @@ from types import FunctionType, ModuleType
 import pytest
 import tyro
 
+import wcrnn_models
 from wcrnn_models.cli import sweep as sweep_command
 from wcrnn_models.cli.main import main
 
@@ -202,7 +203,7 @@ def public_names() -> list[str]:
         module = importlib.import_module(package)
         names += [f"{package}.{name}" for name in module.__all__ if not _is_module(f"{package}.{name}")]
     for package in ("residuals", "baselines", "tasks", "plots"):
-        module = importlib.import_module(f"wcrnn_models.{package}")
+        module = getattr(wcrnn_models, package)
         names += [f"wcrnn_models.{package}.{name}" for name in module.__all__]
     return names
 

@@ -9,21 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from wcrnn_models import baselines as baselines
     from wcrnn_models import plots as plots
-    from wcrnn_models import residuals as residuals
     from wcrnn_models import tasks as tasks
     from wcrnn_models.analysis import analyze_checkpoint as analyze_checkpoint
-    from wcrnn_models.cells import WCRNN as WCRNN
-    from wcrnn_models.checkpoints import LoadedCheckpoint as LoadedCheckpoint
     from wcrnn_models.checkpoints import list_checkpoints as list_checkpoints
-    from wcrnn_models.checkpoints import load_checkpoint as load_checkpoint
-    from wcrnn_models.checkpoints import save_checkpoint as save_checkpoint
-    from wcrnn_models.elman_wc import plain_rnn as plain_rnn
     from wcrnn_models.errors import UserError as UserError
-    from wcrnn_models.network import RecurrentNetwork as RecurrentNetwork
-    from wcrnn_models.predictions import Predictions as Predictions
-    from wcrnn_models.predictions import predict as predict
+    from wcrnn_models.models import baselines as baselines
+    from wcrnn_models.models import residuals as residuals
+    from wcrnn_models.models.elman_wc import plain_rnn as plain_rnn
+    from wcrnn_models.models.network import RecurrentNetwork as RecurrentNetwork
+    from wcrnn_models.models.predictions import Predictions as Predictions
+    from wcrnn_models.models.predictions import predict as predict
+    from wcrnn_models.models.wcrnn import WCRNN as WCRNN
     from wcrnn_models.sweeps import analyze_sweep as analyze_sweep
     from wcrnn_models.sweeps import collect as collect
     from wcrnn_models.sweeps import collect_analyses as collect_analyses
@@ -33,21 +30,24 @@ if TYPE_CHECKING:
     from wcrnn_models.training.ensemble import train_ensemble as train_ensemble
     from wcrnn_models.training.presets import preset as preset
     from wcrnn_models.training.result import TrainResult as TrainResult
+    from wcrnn_models.training.saved import LoadedCheckpoint as LoadedCheckpoint
+    from wcrnn_models.training.saved import load_checkpoint as load_checkpoint
+    from wcrnn_models.training.saved import save_checkpoint as save_checkpoint
     from wcrnn_models.training.stability import stable_rate as stable_rate
     from wcrnn_models.training.trainer import train as train
 
 _HOMES = {
     "analyze_checkpoint": "analysis",
-    "WCRNN": "cells",
-    "LoadedCheckpoint": "checkpoints",
+    "WCRNN": "models.wcrnn",
+    "LoadedCheckpoint": "training.saved",
     "list_checkpoints": "checkpoints",
-    "load_checkpoint": "checkpoints",
-    "save_checkpoint": "checkpoints",
-    "plain_rnn": "elman_wc",
+    "load_checkpoint": "training.saved",
+    "save_checkpoint": "training.saved",
+    "plain_rnn": "models.elman_wc",
     "UserError": "errors",
-    "RecurrentNetwork": "network",
-    "Predictions": "predictions",
-    "predict": "predictions",
+    "RecurrentNetwork": "models.network",
+    "Predictions": "models.predictions",
+    "predict": "models.predictions",
     "analyze_sweep": "sweeps",
     "collect": "sweeps",
     "collect_analyses": "sweeps",
@@ -60,7 +60,7 @@ _HOMES = {
     "stable_rate": "training.stability",
     "train": "training.trainer",
 }
-_SUBPACKAGES = ("baselines", "plots", "residuals", "tasks")
+_ROOMS = {"baselines": "models.baselines", "plots": "plots", "residuals": "models.residuals", "tasks": "tasks"}
 
 __all__ = [
     "WCRNN",
@@ -93,8 +93,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name in _SUBPACKAGES:
-        return import_module(f"{__name__}.{name}")
+    if name in _ROOMS:
+        return import_module(f"{__name__}.{_ROOMS[name]}")
     if name in _HOMES:
         return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

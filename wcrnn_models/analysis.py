@@ -18,11 +18,11 @@ from lyapkit.curvature.parameters import ParameterChoice
 from lyapkit.curvature.problem import Operator
 from lyapkit.lyapunov.uncertainty import MeanGrowth
 from lyapkit.results import provenance
-from wcrnn_models.checkpoints import LoadedCheckpoint, load_checkpoint
 from wcrnn_models.errors import UserError
-from wcrnn_models.predictions import predict
+from wcrnn_models.models.predictions import predict
 from wcrnn_models.training.build import build_task
 from wcrnn_models.training.result import TrainResult
+from wcrnn_models.training.saved import LoadedCheckpoint, load_checkpoint
 
 
 def analyze_checkpoint(

@@ -1,4 +1,4 @@
-"""Checkpoints: weights in ``NAME.safetensors``, the rest in ``NAME.json``; loading executes nothing.
+"""Checkpoint files: weights in ``NAME.safetensors``, the rest in ``NAME.json``; reading executes nothing.
 
 The JSON file is written last and holds the SHA-256 of the weights, so a pair is either complete or refused.
 """
@@ -9,92 +9,75 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import safetensors
 import safetensors.torch
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from wcrnn_models.errors import UserError
 from wcrnn_models.files import read_json, sha256, write_atomically
-from wcrnn_models.network import RecurrentNetwork
-from wcrnn_models.training.build import build_model
-from wcrnn_models.training.config import TrainConfig
-from wcrnn_models.training.result import CONFIG_FILE, HISTORY_FILE
+from wcrnn_models.run_files import CHECKPOINT_FOLDER, CONFIG_FILE, HISTORY_FILE
 from wcrnn_models.values import is_finite, is_integer
 
 FORMAT_VERSION = 1
-CHECKPOINT_FOLDER = "checkpoints"
-"""Folder of a run directory that holds its checkpoints."""
 
 _ATTEMPTS = 20  # to list and read checkpoints that a running training replaces
-_LAST_DIGITS = 1e-15  # relative, of float64: sin and cos, which a rotation needs, differ that much between machines
 _PAUSE = 0.05  # seconds between them
 _FIELDS = ("format_version", "iteration", "test_metric", "metric_name", "weights_sha256", "config")
-
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class LoadedCheckpoint:
-    """A network with its history.
+class CheckpointFile:
+    """The content of a checkpoint.
 
     Attributes:
-        model: The network, on the CPU.
-        config: The configuration it was trained with.
-        iteration: Training iterations it has seen.
-        metadata: The content of the JSON file, ``test_metric`` and ``metric_name`` among it.
+        path: The ``.safetensors`` file.
+        weights: Tensors by name, on the CPU.
+        metadata: The content of the JSON file, ``iteration`` and ``config`` among it.
         sha256: SHA-256 of the ``.safetensors`` file.
     """
 
-    model: RecurrentNetwork
-    config: TrainConfig
-    iteration: int
+    path: Path
+    weights: dict[str, Tensor]
     metadata: Mapping[str, Any]
     sha256: str
 
 
-def save_checkpoint(
-    path: str | Path,
-    model: RecurrentNetwork,
-    config: TrainConfig,
+def write_checkpoint(
+    stem: Path,
+    weights: Mapping[str, Tensor],
+    config: Mapping[str, Any],
     *,
     iteration: int,
     test_metric: float | None = None,
     metric_name: str | None = None,
 ) -> Path:
-    """Write ``path.safetensors`` and ``path.json``.
+    """Write ``stem.safetensors`` and ``stem.json``.
 
     Args:
-        path: Name without suffix; an existing pair of that name is replaced.
-        model: The network that ``config`` describes.
-        config: Its configuration.
-        iteration: Training iterations it has seen.
+        stem: Name without suffix; an existing pair of that name is replaced.
+        weights: Tensors by name, contiguous and on the CPU.
+        config: The configuration, as JSON can hold it.
+        iteration: Training iterations that the network has seen.
         test_metric: Its metric on the test set, if known.
         metric_name: What that metric is.
 
     Returns:
         The path of the ``.safetensors`` file.
-
-    Raises:
-        UserError: If the weights do not have the shapes that ``config`` asks for, or the residual or the coupling
-            are not those of ``config``. (A dense residual, which has no recipe, is kept as it is.)
     """
-    stem = Path(path)
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    _check_fit(stem, weights, build_model(config, matrix=_own_matrix(stem, weights, config)))
-    content = safetensors.torch.save(weights)
+    content = safetensors.torch.save(dict(weights))
     metadata = {
         "format_version": FORMAT_VERSION,
         "iteration": iteration,
         "test_metric": test_metric,
         "metric_name": metric_name,
         "weights_sha256": sha256(content),
-        "config": asdict(config),
+        "config": config,
     }
     stem.parent.mkdir(parents=True, exist_ok=True)
     weights_path = _with_suffix(stem, ".safetensors")
@@ -103,25 +86,36 @@ def save_checkpoint(
     return weights_path
 
 
-def load_checkpoint(path: str | Path) -> LoadedCheckpoint:
-    """Load a checkpoint.
-
-    Args:
-        path: The ``.safetensors`` file, the ``.json`` file, or the directory of a run, whose last checkpoint
-            is taken, also while the run is going on.
+def read_checkpoint(path: Path) -> CheckpointFile:
+    """Read a checkpoint from either of its files.
 
     Raises:
-        UserError: If a file is missing, truncated, altered, of another format, or does not fit its
-            configuration; the text names the file.
+        UserError: If a file is missing, truncated, altered, or of another format; the text names the file.
     """
-    path = Path(path)
-    if path.is_dir():
-        return read_checkpoints(path, lambda found: _load(found[-1]))
-    return _load(_weights_file(path))
+    weights_path = _weights_file(path)
+    json_path = weights_path.with_suffix(".json")
+    for file in (weights_path, json_path):
+        if not file.is_file():
+            twin = json_path if file == weights_path else weights_path
+            hint = f"; {twin.name} needs it, copy both" if twin.is_file() else ""
+            raise UserError(f"there is no checkpoint file {file}{hint}")
+    metadata = _read_metadata(json_path)
+    content = weights_path.read_bytes()
+    digest = sha256(content)
+    if digest != metadata["weights_sha256"]:
+        raise UserError(
+            f"{weights_path} is not the file that {json_path.name} was written for, or is truncated: "
+            f"expected SHA-256 {metadata['weights_sha256']}, got {digest}; copy both files again"
+        )
+    try:
+        weights = safetensors.torch.load(content)
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise UserError(f"{weights_path} is not a valid safetensors file ({error}); copy it again") from error
+    return CheckpointFile(weights_path, weights, metadata, digest)
 
 
 def read_checkpoints(directory: str | Path, read: Callable[[list[Path]], T]) -> T:
-    """What ``read`` makes of the checkpoints of a directory, also while they are being replaced.
+    """Return what ``read`` makes of the checkpoints of a directory, also while they are being replaced.
 
     A running training deletes the checkpoints that are superseded; if one of them vanishes while ``read`` is at work,
     the directory is listed again.
@@ -146,37 +140,8 @@ def read_checkpoints(directory: str | Path, read: Callable[[list[Path]], T]) -> 
     raise _unsteady(directory)
 
 
-def _load(weights_path: Path) -> LoadedCheckpoint:
-    json_path = weights_path.with_suffix(".json")
-    for file in (weights_path, json_path):
-        if not file.is_file():
-            twin = json_path if file == weights_path else weights_path
-            hint = f"; {twin.name} needs it, copy both" if twin.is_file() else ""
-            raise UserError(f"there is no checkpoint file {file}{hint}")
-    metadata = _read_metadata(json_path)
-    content = weights_path.read_bytes()
-    digest = sha256(content)
-    if digest != metadata["weights_sha256"]:
-        raise UserError(
-            f"{weights_path} is not the file that {json_path.name} was written for, or is truncated: "
-            f"expected SHA-256 {metadata['weights_sha256']}, got {digest}; copy both files again"
-        )
-    try:
-        weights = safetensors.torch.load(content)
-    except (safetensors.SafetensorError, ValueError) as error:
-        raise UserError(f"{weights_path} is not a valid safetensors file ({error}); copy it again") from error
-    try:
-        config = TrainConfig.from_dict(metadata["config"])
-    except UserError as error:
-        raise UserError(f"{json_path}: {error}") from error
-    model = build_model(config, matrix=_own_matrix(weights_path, weights, config))
-    _check_fit(weights_path, weights, model)
-    model.load_state_dict(weights)
-    return LoadedCheckpoint(model, config, metadata["iteration"], metadata, digest)
-
-
 def list_checkpoints(directory: str | Path) -> list[Path]:
-    """The ``.safetensors`` files of the complete checkpoints in a run directory, sorted by iteration.
+    """Return the ``.safetensors`` files of the complete checkpoints in a run directory, sorted by iteration.
 
     Args:
         directory: A run directory, or a folder of checkpoints.
@@ -254,49 +219,6 @@ def _read_metadata(path: Path) -> dict[str, Any]:
     if name is not None and not isinstance(name, str):
         raise UserError(f"{path}: metric_name must be a string or null, got {name!r}; copy it again")
     return metadata
-
-
-def _own_matrix(path: Path, weights: Mapping[str, Tensor], config: TrainConfig) -> Tensor | None:
-    """The matrix of a dense residual, which a checkpoint carries with it; None for residuals that have a recipe."""
-    if config.model != "wcrnn" or config.residual != "dense":
-        return None
-    matrix = weights.get("residual.weight", torch.zeros(0))
-    if matrix.shape != (config.hidden_size, config.hidden_size) or not matrix.is_floating_point():
-        return torch.zeros(config.hidden_size, config.hidden_size)  # for the network beside which the misfit is named
-    if not bool(matrix.isfinite().all()):
-        raise UserError(f"the residual of {path} is not finite; copy it again")
-    return matrix
-
-
-def _check_fit(path: Path, weights: Mapping[str, Tensor], model: nn.Module) -> None:
-    if fault := misfit(weights, model):
-        raise UserError(f"the weights of {path} do not fit their configuration: it {fault}")
-
-
-def misfit(weights: Mapping[str, Tensor], model: nn.Module) -> str | None:
-    """What keeps weights from being those of a trained network, None if nothing does.
-
-    Args:
-        weights: What should be a ``state_dict`` of the network.
-        model: The untrained network; shapes, types and the buffers, which training leaves alone, must be its own.
-    """
-    expected = model.state_dict()
-    faults = [f"lacks {name}" for name in expected if name not in weights]
-    faults += [f"has the unknown {name}" for name in weights if name not in expected]
-    for name, tensor in weights.items():
-        if name in expected and (found := _signature(tensor)) != (wanted := _signature(expected[name])):
-            faults.append(f"has {name} as {found}, expected {wanted}")
-    if not faults:
-        for name, buffer in model.named_buffers():
-            wanted_values, values = (tensor.detach().cpu().double() for tensor in (buffer, weights[name]))
-            difference = float((values - wanted_values).abs().max())
-            if not difference <= _LAST_DIGITS * float(wanted_values.abs().max()):
-                faults.append(f"has another {name} than its configuration gives, by up to {difference:.2g}")
-    return "; it ".join(faults) or None
-
-
-def _signature(tensor: Tensor) -> tuple[tuple[int, ...], torch.dtype]:
-    return tuple(tensor.shape), tensor.dtype
 
 
 def _with_suffix(stem: Path, suffix: str) -> Path:

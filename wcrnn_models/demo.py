@@ -17,7 +17,7 @@ from lyapkit import plots, save
 from wcrnn_models.analysis import analyze_checkpoint, training_curve
 from wcrnn_models.checkpoints import list_checkpoints
 from wcrnn_models.files import check_result_file
-from wcrnn_models.predictions import Predictions
+from wcrnn_models.models.predictions import Predictions
 from wcrnn_models.tables import exponent_table
 from wcrnn_models.training.config import TrainConfig
 from wcrnn_models.training.trainer import train

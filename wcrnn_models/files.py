@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from wcrnn_models.errors import UserError
 
 LOCK_FILE = ".lock"
@@ -93,36 +95,21 @@ def exclusive(directory: Path) -> Iterator[None]:
         UserError: If another process, or another call in this one, holds it.
     """
     path = directory / LOCK_FILE
-    with path.open("a+") as file:
-        if not _try_lock(file.fileno()):
-            file.seek(0)
-            holder = file.read().strip()
-            raise UserError(
-                f"{directory} is in use by {'process ' + holder if holder else 'another process'}; "
-                "wait until it ends, or train into another directory"
-            )
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
-
-
-def _try_lock(descriptor: int) -> bool:
-    if sys.platform == "win32":
-        import msvcrt
-
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-    import fcntl
-
+    lock = FileLock(path)
+    holder = path.read_text().strip() if path.exists() else ""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(
+            f"{directory} is in use by {'process ' + holder if holder else 'another process'}; "
+            "wait until it ends, or train into another directory"
+        ) from None
+    try:
+        with suppress(OSError):  # Windows keeps others, us among them, from writing to a locked file
+            path.write_text(str(os.getpid()))
+        yield
+    finally:
+        lock.release()
 
 
 def _sync_directory(directory: Path) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import xarray as xr
 
 from wcrnn_models.analysis import exponent_rows
+from wcrnn_models.training.config import TrainConfig
+from wcrnn_models.training.fields import described_fields
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -58,8 +60,7 @@ def exponent_table(trees: Mapping[str, xr.DataTree]) -> str:
 
 
 def _strength(config: Mapping[str, Any]) -> str:
-    has_strength = config.get("model", "wcrnn") == "wcrnn" and config["residual"] not in ("informed", "dense")
-    return f"{config['r']:g}" if has_strength else "-"
+    return "-" if described_fields(TrainConfig)["r"].rule.missed(config) else f"{config['r']:g}"
 
 
 def _predicted(network: xr.Dataset) -> str:

@@ -13,7 +13,8 @@ from figures.compact import RECORDED, compact_dataset
 from lyapkit import load, save
 from wcrnn_models import WCRNN
 from wcrnn_models.analysis import analyze_checkpoint
-from wcrnn_models.checkpoints import CHECKPOINT_FOLDER, list_checkpoints
+from wcrnn_models.checkpoints import list_checkpoints
+from wcrnn_models.run_files import CHECKPOINT_FOLDER
 from wcrnn_models.sweeps.assemble import concatenate
 
 SAMPLES = 128

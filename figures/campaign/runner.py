@@ -16,13 +16,13 @@ from figures.campaign.records import Record, add_records, read_records
 from figures.campaign.stages import Stage
 from figures.experiments.base import commit
 from figures.measure import DATA_SET_OF, find_data_set
-from wcrnn_models.checkpoints import load_checkpoint
 from wcrnn_models.errors import UserError
 from wcrnn_models.sweeps.groups import groups
 from wcrnn_models.sweeps.layout import plan, read_result, run_name
 from wcrnn_models.sweeps.worker import Job, work
 from wcrnn_models.training.config import TrainConfig
 from wcrnn_models.training.result import TrainResult
+from wcrnn_models.training.saved import load_checkpoint
 
 WAIT_SECONDS = 20.0
 """Before trainings that other processes are at are looked at again."""

@@ -20,8 +20,8 @@ from lyapkit import lyapunov_spectrum
 from lyapkit.results import provenance
 from wcrnn_models import WCRNN, predict, residuals
 from wcrnn_models.analysis import exponent_rows
-from wcrnn_models.predictions import Predictions
-from wcrnn_models.residuals import ResidualSpec
+from wcrnn_models.models.predictions import Predictions
+from wcrnn_models.models.residuals import ResidualSpec
 
 STRENGTH = 0.8
 """Magnitude of the eigenvalues: so far below 1 that states stay small, also those of a defective residual, which are
@@ -110,7 +110,7 @@ class CouplingLaw:
       is at most |W|. Otherwise |w| |v| / |w* v|, the condition number of the eigenvalue, multiplies it; by Bauer and
       Fike (1960) an eigenvalue moves by no more than cond(V) gamma |W|, V the eigenvectors of R. Hence non-normal
       residuals deviate more, by up to that factor, and where V does not exist (a defective R) the law fails: a Jordan
-      block of size 2 is split by O(sqrt(gamma)). Weyl's bounds (`wcrnn_models.predictions.bounds`) are of the same
+      block of size 2 is split by O(sqrt(gamma)). Weyl's bounds (`predictions.bounds`) are of the same
       kind for normal residuals, at most log(1 + gamma |W| / r), but do not close for gamma -> 0 for others, since they
       know singular values only.
     - the mean over all ranks, which is the mean of log |det J_t| / N: cancellation leaves

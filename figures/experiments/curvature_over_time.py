@@ -17,7 +17,7 @@ from figures.experiments.base import describe
 from figures.protocols import STRENGTH_CLASSES, Protocol, ProtocolName
 from lyapkit import curvature_by_step
 from wcrnn_models import TrainConfig, predict
-from wcrnn_models.predictions import Predictions
+from wcrnn_models.models.predictions import Predictions
 from wcrnn_models.training.build import build_model, build_task
 
 SAMPLES: Mapping[ProtocolName, int] = MappingProxyType({"quick": 8, "cpu": 64, "paper": 1000})

@@ -13,11 +13,11 @@ from figures.experiments.base import describe, train_all
 from figures.experiments.residual_strength import SAVE_AT
 from figures.protocols import Protocol
 from lyapkit.results import provenance
-from wcrnn_models.cells import WCRNN
-from wcrnn_models.checkpoints import load_checkpoint
+from wcrnn_models.models.wcrnn import WCRNN
 from wcrnn_models.sweeps.layout import read_result, run_name
 from wcrnn_models.tasks import SequentialMNIST
 from wcrnn_models.training.config import TrainConfig
+from wcrnn_models.training.saved import load_checkpoint
 
 SAMPLE = 0
 """The digit: the first of the test set."""

@@ -9,8 +9,8 @@ import torch
 
 from wcrnn_models import TrainConfig, UserError, checkpoints, list_checkpoints, load_checkpoint, save_checkpoint
 from wcrnn_models.files import sha256
+from wcrnn_models.training import saved as saved_networks
 from wcrnn_models.training.build import build_model
-from wcrnn_models.training.config import LATER_FIELDS
 
 CONFIG = TrainConfig(hidden_size=6, residual="rotation", phi="random", seed=4, dtype="float64")
 
@@ -263,18 +263,10 @@ def test_a_damaged_dense_residual_is_named(dense_network, change, message):
         load_checkpoint(dense_network[0])
 
 
-def test_a_checkpoint_of_the_first_version_is_read(saved):
-    """It has none of the fields that were added later."""
-    path, model = saved
-    rewrite_metadata(path, lambda values: [values["config"].pop(name) for name in LATER_FIELDS])
-    loaded = load_checkpoint(path)
-    assert loaded.config == CONFIG
-    assert torch.equal(loaded.model.readout.bias, model.readout.bias)
-
-
 def replace_once(monkeypatch, directory, function):
-    """Just before the named function of the module reads anything: iteration 20 is superseded by 30."""
-    original = getattr(checkpoints, function)
+    """Just before the named function reads anything: iteration 20 is superseded by 30."""
+    module = saved_networks if function == "read_checkpoint" else checkpoints
+    original = getattr(module, function)
     replaced = []
 
     def race(file):
@@ -285,11 +277,11 @@ def replace_once(monkeypatch, directory, function):
                 (directory / "checkpoints" / f"20{suffix}").unlink()
         return original(file)
 
-    monkeypatch.setattr(checkpoints, function, race)
+    monkeypatch.setattr(module, function, race)
     return replaced
 
 
-@pytest.mark.parametrize("function", ["_read_metadata", "_load"])
+@pytest.mark.parametrize("function", ["_read_metadata", "read_checkpoint"])
 def test_a_checkpoint_that_is_superseded_meanwhile(tmp_path, monkeypatch, function):
     for iteration in (0, 20):
         save_checkpoint(tmp_path / "checkpoints" / f"{iteration}", build_model(CONFIG), CONFIG, iteration=iteration)

@@ -10,10 +10,11 @@ import pytest
 import xarray as xr
 
 from lyapkit import load
-from wcrnn_models import analysis, checkpoints
+from wcrnn_models import analysis, checkpoints, load_checkpoint, save_checkpoint
 from wcrnn_models.analysis import analyze_checkpoint
 from wcrnn_models.cli import main
 from wcrnn_models.demo import STRENGTHS, draw_overview
+from wcrnn_models.training import saved
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -182,19 +183,20 @@ def test_analyze_writes_where_the_help_says(demo, capsys) -> None:
 
 
 def supersede(monkeypatch, run, function: str) -> None:
-    """Just before the named function of `checkpoints` runs for the first time, the last one is superseded by 300."""
-    folder, original, calls = run / "checkpoints", getattr(checkpoints, function), []
+    """Just before the named function runs for the first time, the last one is superseded by 300."""
+    module = saved if function == "load_checkpoint" else checkpoints
+    folder, original, calls = run / "checkpoints", getattr(module, function), []
 
     def race(path):
         if not calls:
             calls.append(path)
-            old = checkpoints.load_checkpoint(folder / "iteration-00000250.json")
-            checkpoints.save_checkpoint(folder / "iteration-00000300", old.model, old.config, iteration=300)
+            old = load_checkpoint(folder / "iteration-00000250.json")
+            save_checkpoint(folder / "iteration-00000300", old.model, old.config, iteration=300)
             for suffix in (".json", ".safetensors"):
                 (folder / f"iteration-00000250{suffix}").unlink()
         return original(path)
 
-    monkeypatch.setattr(checkpoints, function, race)
+    monkeypatch.setattr(module, function, race)
 
 
 def test_analyze_the_leading_exponents_alone(demo, capsys) -> None:

@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from wcrnn_models.cli.main import SUCCESS
+
 SUMMARY = "measure exponents, gradients and curvature of checkpoints"
 
 Operator = Literal["hessian", "ggn", "residual"]
@@ -74,11 +76,11 @@ def run(arguments: Sequence[str]) -> int:
 
     from lyapkit import save
     from wcrnn_models.analysis import analyze_checkpoint, training_curve
-    from wcrnn_models.cli.main import SUCCESS
     from wcrnn_models.errors import UserError
     from wcrnn_models.files import check_result_file
+    from wcrnn_models.run_files import HISTORY_FILE
     from wcrnn_models.tables import ERRORS_EXPLAINED, exponent_table
-    from wcrnn_models.training.result import HISTORY_FILE, TrainResult, ended_result
+    from wcrnn_models.training.result import TrainResult, ended_result
 
     for name in ("samples", "trajectories", "k", "hessian_k", "record_every"):  # before the first long computation
         if (number := getattr(parsed, name)) is not None and number < 1:
@@ -128,7 +130,8 @@ def _default_output(path: Path) -> Path:
 
 def _copies(path: Path, folder: Path) -> dict[str, Path]:
     """The checkpoints to analyse, copied to where a training that is going on does not delete them."""
-    from wcrnn_models.checkpoints import load_checkpoint, read_checkpoints
+    from wcrnn_models.checkpoints import read_checkpoints
+    from wcrnn_models.training.saved import load_checkpoint
 
     def copy(chosen: dict[str, Path]) -> dict[str, Path]:
         for name, file in chosen.items():

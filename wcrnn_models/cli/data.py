@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from wcrnn_models.cli.main import SUCCESS
 from wcrnn_models.errors import UserError
 
 SUMMARY = "fetch the data sets, say where they are, draw their spectrum"
@@ -53,8 +54,6 @@ class Spectrum:
 
 def run(arguments: Sequence[str]) -> int:
     """Parse and act; returns the exit code."""
-    from wcrnn_models.cli.main import SUCCESS
-
     action = tyro.cli(
         Annotated[Fetch, tyro.conf.subcommand("fetch")]
         | Annotated[Where, tyro.conf.subcommand("where")]

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import tyro
 
+from wcrnn_models.cli.main import SUCCESS
+
 SUMMARY = "train, analyse and draw two small networks in about a minute"
 
 
@@ -33,7 +35,6 @@ def run(arguments: Sequence[str]) -> int:
     started = time.monotonic()
     import torch
 
-    from wcrnn_models.cli.main import SUCCESS
     from wcrnn_models.demo import run_demo
     from wcrnn_models.tables import ERRORS_EXPLAINED
 

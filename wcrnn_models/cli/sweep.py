@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from wcrnn_models.cli.main import DIVERGED, SUCCESS, USER_ERROR
 from wcrnn_models.cli.train import starting_config
 from wcrnn_models.errors import UserError
 from wcrnn_models.training.config import TrainConfig
@@ -69,10 +70,9 @@ def run(arguments: Sequence[str]) -> int:
     parsed = tyro.cli(Arguments, args=arguments, prog="wcrnn sweep", default=defaults)
     axes = _axes(parsed.over)
     from lyapkit import save
-    from wcrnn_models.cli.main import DIVERGED, SUCCESS, USER_ERROR
     from wcrnn_models.files import check_result_file
+    from wcrnn_models.run_files import ANALYSIS_FOLDER
     from wcrnn_models.sweeps import analyze_sweep, collect, grid, run_name, sweep
-    from wcrnn_models.sweeps.analyze import ANALYSIS_FOLDER
     from wcrnn_models.sweeps.layout import read_result
     from wcrnn_models.sweeps.table import Row, render
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from wcrnn_models.cli.main import DIVERGED, SUCCESS
 from wcrnn_models.errors import UserError
 from wcrnn_models.training.config import TrainConfig
 from wcrnn_models.training.networks import network_fields
@@ -59,7 +60,6 @@ def run(arguments: Sequence[str]) -> int:
     """Parse, train, and print a short table; returns the exit code."""
     defaults = Arguments(directory=tyro.MISSING, config=starting_config(arguments))
     parsed = tyro.cli(Arguments, args=arguments, prog="wcrnn train", default=defaults)
-    from wcrnn_models.cli.main import DIVERGED, SUCCESS
     from wcrnn_models.training.trainer import train
 
     if parsed.measure_rate:

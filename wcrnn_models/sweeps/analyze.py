@@ -9,21 +9,19 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import torch
 import xarray as xr
 
 from lyapkit import load, save
 from wcrnn_models.analysis import analyze_checkpoint
-from wcrnn_models.checkpoints import CHECKPOINT_FOLDER
 from wcrnn_models.errors import UserError
 from wcrnn_models.files import check_result_file, sha256
+from wcrnn_models.run_files import ANALYSIS_FOLDER, CHECKPOINT_FOLDER
 from wcrnn_models.sweeps.assemble import By, assemble, concatenate
-from wcrnn_models.sweeps.pools import make_pool
+from wcrnn_models.sweeps.choose_pool import make_pool
 from wcrnn_models.sweeps.results import chosen_runs, shared_provenance
 from wcrnn_models.sweeps.worker import Outcome, RunStatus, failure
 from wcrnn_models.training.config import TrainConfig
-
-ANALYSIS_FOLDER = "analyses"
-"""Folder of a run directory with one file for each analysed checkpoint."""
 
 Which = Literal["all", "ends", "first"]
 
@@ -107,8 +105,6 @@ def analyze_sweep(
 
 def analyze(job: AnalysisJob) -> list[Outcome]:
     """What a process does: the checkpoints of a job one after the other, with one thread."""
-    import torch
-
     torch.set_num_threads(1)
     outcomes = []
     for name, file in job.checkpoints.items():

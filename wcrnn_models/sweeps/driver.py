@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from wcrnn_models.errors import UserError
+from wcrnn_models.sweeps.choose_pool import make_pool
 from wcrnn_models.sweeps.groups import groups
 from wcrnn_models.sweeps.layout import plan, read_result
-from wcrnn_models.sweeps.pools import Pool, make_pool
+from wcrnn_models.sweeps.pools import Pool
 from wcrnn_models.sweeps.table import LiveTable, Row, State
 from wcrnn_models.sweeps.worker import Job, Outcome, complete, work
 from wcrnn_models.training.config import TrainConfig

@@ -6,16 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from wcrnn_models.training.config import TrainConfig
+from wcrnn_models.training.fields import described_fields
 
-_MAY_DIFFER = (
-    *("seed", "residual", "r", "phi", "delta_r", "residual_file", "coupling", "learning_rate", "momentum"),
-    *("gradient_clip", "epochs", "evaluate_every", "save_at", "probe_every", "divergence_loss"),
-)
 _DENSE = ("orthogonal", "dense")  # residuals apart from others, which would all be computed by matrices beside one
 
 
 def groups(configs: Mapping[str, TrainConfig], together: int) -> list[list[str]]:
-    """Names of runs that can be trained together, at most so many in a group, in the given order.
+    """Name runs that can be trained together, at most so many in a group, in the given order.
 
     Args:
         configs: Configurations by name.
@@ -26,11 +23,12 @@ def groups(configs: Mapping[str, TrainConfig], together: int) -> list[list[str]]
         >>> groups(configs, 2)
         [['a', 'c'], ['b']]
     """
+    described = described_fields(TrainConfig)
     open_groups: dict[str, list[str]] = {}
     found: list[list[str]] = []
     for name, config in configs.items():
         values = asdict(config)
-        same = [value for field, value in values.items() if field not in _MAY_DIFFER]
+        same = [value for field, value in values.items() if not described[field].rule.per_network]
         key = repr([config.residual in _DENSE, *same])
         members = open_groups.get(key)
         if members is None or len(members) == together or config.model != "wcrnn":

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from wcrnn_models.errors import UserError
 from wcrnn_models.files import write_atomically
+from wcrnn_models.run_files import CONFIG_FILE, HISTORY_FILE
 from wcrnn_models.training.config import TrainConfig
-from wcrnn_models.training.result import CONFIG_FILE, HISTORY_FILE, TrainResult
+from wcrnn_models.training.result import TrainResult
 
 _DIGITS = 16  # of the hash; two of a million runs share them with a probability of 3e-8
 

@@ -1,12 +1,10 @@
-"""Where the jobs of a sweep run: processes of this machine, or the workers of a cluster."""
+"""What runs the jobs of a sweep side by side."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
-from wcrnn_models.errors import UserError
 from wcrnn_models.sweeps.worker import Outcome
 
 
@@ -36,33 +34,3 @@ class Pool(Protocol[J_contra]):
 
     def close(self) -> None:
         """Stop everything; what is not finished goes on in the next sweep."""
-
-
-def make_pool(task: Callable[[J], list[Outcome]], workers: int | None, scheduler: str | None) -> Pool[J]:
-    """Processes of this machine, all cores by default, or the cluster of a scheduler.
-
-    Args:
-        task: What is done with a job; a function of a module, so that another process finds it.
-        workers: Processes at a time.
-        scheduler: Address of a dask.distributed scheduler.
-
-    Raises:
-        UserError: If both are given, there is no worker, or the scheduler cannot be reached.
-    """
-    from wcrnn_models.sweeps.cluster import ClusterPool
-    from wcrnn_models.sweeps.processes import ProcessPool
-
-    if workers is not None and workers < 1:
-        raise UserError(f"workers must be at least 1, got {workers}")
-    if scheduler is None:
-        return ProcessPool(workers or available_workers(), task)
-    if workers is not None:
-        raise UserError("workers does not go with scheduler, whose cluster has its own; leave one of them out")
-    return ClusterPool(scheduler, task)
-
-
-def available_workers() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

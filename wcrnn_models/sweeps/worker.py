@@ -12,11 +12,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from wcrnn_models.errors import UserError
 from wcrnn_models.sweeps.claims import claim
 from wcrnn_models.sweeps.layout import read_result
 from wcrnn_models.training.config import TrainConfig
+from wcrnn_models.training.ensemble import train_ensemble
 from wcrnn_models.training.result import ended_result
+from wcrnn_models.training.trainer import train
 
 ATTEMPTS_FILE = "attempts.jsonl"
 """One line when a process begins or goes on with a run, and one when it stops in order."""
@@ -74,8 +78,6 @@ def work(job: Job) -> list[Outcome]:
 
     Errors are reported and not raised, so that one run does not stop the others.
     """
-    import torch  # here, because the driver of a sweep does without
-
     torch.set_num_threads(1)  # more would wait for each other, and sums would depend on the machine
     outcomes, mine = [], {}
     with ExitStack() as stack:
@@ -121,9 +123,6 @@ def failure(name: str, error: BaseException) -> Outcome:
 
 
 def _train(job: Job, configs: dict[str, TrainConfig]) -> list[Outcome]:
-    from wcrnn_models.training.ensemble import train_ensemble
-    from wcrnn_models.training.trainer import train
-
     directories = [job.directory / name for name in configs]
     for directory in directories:
         previous = read_result(directory)

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wcrnn_models import residuals
-from wcrnn_models.baselines import LSTM, S4D, URLSTM, ResidualElman
-from wcrnn_models.cells import WCRNN
 from wcrnn_models.errors import UserError
-from wcrnn_models.network import RecurrentNetwork
-from wcrnn_models.residuals.base import check_fits
+from wcrnn_models.models import residuals
+from wcrnn_models.models.baselines import LSTM, S4D, URLSTM, ResidualElman
+from wcrnn_models.models.network import RecurrentNetwork
+from wcrnn_models.models.residuals.base import check_fits
+from wcrnn_models.models.wcrnn import WCRNN
 from wcrnn_models.tasks import (
     AddingProblem,
     ArrayTask,

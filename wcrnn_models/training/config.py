@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
+import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal
 
 from wcrnn_models.errors import UserError, suggestion
 from wcrnn_models.files import sha256
 from wcrnn_models.names import FloatType, Form, LossName, ModelName, Nonlinearity, ResidualName, TaskName
-from wcrnn_models.training.config_rules import check
-from wcrnn_models.training.schedule import check_schedule, tuples_for_lists
+from wcrnn_models.training.fields import Choice, Rule, check_fields, described_fields
+from wcrnn_models.values import is_number
 
-LATER_FIELDS = (
-    *("model", "form", "nonlinearity", "residual_file", "layers", "modes"),
-    *("data", "input_size", "output_size"),
-    *("save_at", "probe_every", "divergence_loss"),
-    *("loss", "validation_size"),
-)
-"""Fields that the first version did not have: a file may lack them, and a fingerprint leaves out their defaults."""
+_WCRNN = Choice("model", ("wcrnn",))
+_S4D = Choice("model", ("s4d",))
+_ARRAYS = Choice("task", ("arrays",))
+_LARGEST = {"float32": (2 - 2**-23) * 2.0**127, "float64": sys.float_info.max}
 
 
 @dataclass(frozen=True)
@@ -34,148 +33,215 @@ class TrainConfig:
     """Adding problem; sequential MNIST, or permuted; grey sequential CIFAR-10 (section 4 of the paper); or arrays of
     your own, see data."""
 
-    length: int | None = None
+    length: Annotated[
+        int | None,
+        Rule(at_least=2, goes_with=(Choice("task", ("adding",), "whose sequences have lengths of their own"),)),
+    ] = None
     """Sequence length of the adding problem, at least 2; 100 if not given (ADD100). MNIST has 784 pixels, CIFAR-10
     has 1024."""
 
-    loss: LossName | None = None
+    loss: Annotated[
+        LossName | None,
+        Rule(
+            goes_with=(Choice("task", ("adding", "arrays"), "whose classes have cross-entropy"),),
+            counts_at_default=False,
+        ),
+    ] = None
     """Adding problem, and arrays of numbers: train on and report the mean square error (mse), or its root (rms, the
     default). With rms the gradient does not shrink with the error, so that SGD at a constant rate stalls at an error
     proportional to the rate. Classes have cross-entropy."""
 
-    model: ModelName = "wcrnn"
+    model: Annotated[ModelName, Rule(counts_at_default=False)] = "wcrnn"
     """Weakly coupled residual network, or a baseline of Table 2: Elman network with identity residual (which the
     paper trains with gradient_clip), LSTM, UR-LSTM, or S4D."""
 
-    hidden_size: int = 100
+    hidden_size: Annotated[int, Rule(at_least=1)] = 100
     """Units of the network. The paper presents results for 100, and for LSTMs of 47, which are about as large. For
     S4D the features of a layer; 34 are about as large."""
 
-    form: Form = "linear"
+    form: Annotated[Form, Rule(goes_with=(_WCRNN,), counts_at_default=False)] = "linear"
     """WCRNN only: linear residual (eq. 11), type A (eq. 18) or type B (eq. 19), which is Elman_wc of Table 2."""
 
-    nonlinearity: Nonlinearity = "tanh"
+    nonlinearity: Annotated[Nonlinearity, Rule(goes_with=(_WCRNN,), counts_at_default=False)] = "tanh"
     """WCRNN only: identity is the network "no tanh" of Table 2."""
 
-    residual: ResidualName = "scalar"
+    residual: Annotated[ResidualName, Rule(goes_with=(_WCRNN,), per_network=True)] = "scalar"
     """WCRNN only: residual matrix. r times the identity; 2 x 2 rotations (eq. 16); a random diagonal (eq. 17); a
     random orthogonal matrix; rotations times a diagonal drawn as in section 4.3 (informed; the paper's network also has
     --coupling informed); or any matrix from residual_file (dense)."""
 
-    r: float = 0.995
+    r: Annotated[
+        float,
+        Rule(
+            goes_with=(
+                _WCRNN,
+                Choice(
+                    "residual", ("scalar", "rotation", "heterogeneous", "orthogonal"), "which has its own magnitudes"
+                ),
+            ),
+            in_dtype=True,
+            per_network=True,
+        ),
+    ] = 0.995
     """Residual strength: the magnitude of the eigenvalues of R, or the centre r_0 of a heterogeneous
     residual. 0.995 is the weakly subcritical network of Fig. 2; the paper's rotations have 1."""
 
-    phi: float | Literal["random"] | None = None
+    phi: Annotated[
+        float | Literal["random"] | None,
+        Rule(
+            goes_with=(_WCRNN, Choice("residual", ("rotation",))),
+            needed_by=("residual", "rotation"),
+            such_as="an angle in radians per step such as 0.2244, or 'random'",
+            per_network=True,
+        ),
+    ] = None
     """Rotation only: angle in radians per step, or "random" for angles from U(0, 2 pi). The characteristic
     frequency of sMNIST is 2 pi / 28 = 0.2244 (section 4.2)."""
 
-    delta_r: float | None = None
+    delta_r: Annotated[
+        float | None,
+        Rule(
+            at_least=0,
+            goes_with=(_WCRNN, Choice("residual", ("heterogeneous", "rotation", "orthogonal"))),
+            needed_by=("residual", "heterogeneous"),
+            such_as="the width of its interval, such as 0.04",
+            in_dtype=True,
+            per_network=True,
+        ),
+    ] = None
     """Width of the interval around r that the entries of a heterogeneous residual are drawn from (section 4.3). Given
     with a rotation or an orthogonal residual, that matrix is multiplied by such a diagonal."""
 
-    residual_file: str | None = None
+    residual_file: Annotated[
+        str | None,
+        Rule(
+            goes_with=(_WCRNN, Choice("residual", ("dense",))),
+            needed_by=("residual", "dense"),
+            such_as="a NumPy file (.npy) with the matrix",
+            per_network=True,
+            counts_at_default=False,
+        ),
+    ] = None
     """Dense only: NumPy file (.npy) with R, of hidden_size rows and columns. Checkpoints hold their own copy."""
 
-    coupling: float | Literal["informed"] = 0.01
+    coupling: Annotated[
+        float | Literal["informed"], Rule(at_least=0, goes_with=(_WCRNN,), in_dtype=True, per_network=True)
+    ] = 0.01
     """Weak coupling gamma. 0.01 as in section 4.1; [0.001, 0.1] works well (section 3). "informed" draws one for each
     unit from U(0.005, 0.05) (section 4.3)."""
 
-    layers: int | None = None
+    layers: Annotated[int | None, Rule(at_least=1, goes_with=(_S4D,), counts_at_default=False)] = None
     """S4D only: number of layers, 2 if not given."""
 
-    modes: int | None = None
+    modes: Annotated[int | None, Rule(at_least=1, goes_with=(_S4D,), counts_at_default=False)] = None
     """S4D only: complex modes per feature, 16 if not given."""
 
-    data: str | None = None
+    data: Annotated[str | None, Rule(goes_with=(_ARRAYS,), needed_by=("task", "arrays"), counts_at_default=False)] = (
+        None
+    )
     """Task arrays only: NumPy archive (.npz) with train_inputs and test_inputs, shape (count, steps, input_size),
     and train_targets and test_targets: integer labels of shape (count,), or numbers of shape (count, output_size)."""
 
-    input_size: int | None = None
+    input_size: Annotated[
+        int | None, Rule(at_least=1, goes_with=(_ARRAYS,), needed_by=("task", "arrays"), counts_at_default=False)
+    ] = None
     """Task arrays only: components of an input."""
 
-    output_size: int | None = None
+    output_size: Annotated[
+        int | None, Rule(at_least=1, goes_with=(_ARRAYS,), needed_by=("task", "arrays"), counts_at_default=False)
+    ] = None
     """Task arrays only: number of classes, or components of a target."""
 
-    learning_rate: float = 0.01
+    learning_rate: Annotated[float, Rule(above=0, in_dtype=True, per_network=True)] = 0.01
     """Step size of SGD. Chosen by trial; the paper names only 0.1 (unstable) and 0.01 (stable) for ADD100, in
     Fig. B.2."""
 
-    momentum: float = 0.9
+    momentum: Annotated[float, Rule(at_least=0, below=1, per_network=True)] = 0.9
     """Momentum of SGD (section 4)."""
 
-    batch_size: int = 128
+    batch_size: Annotated[int, Rule(at_least=1)] = 128
     """Samples in a training batch (section 4)."""
 
-    epochs: int = 150
+    epochs: Annotated[int, Rule(at_least=1, per_network=True)] = 150
     """Passes through the training data. The paper trains 150 on the adding problem and 200 on MNIST."""
 
-    iterations_per_epoch: int | None = None
+    iterations_per_epoch: Annotated[
+        int | None,
+        Rule(at_least=1, goes_with=(Choice("task", ("adding",), "where an epoch is one pass through the data"),)),
+    ] = None
     """Adding problem only: batches that make an epoch, 1000 if not given (our choice; the paper does not
     say). Otherwise an epoch is one pass through the training data."""
 
-    train_size: int | None = None
+    train_size: Annotated[
+        int | None,
+        Rule(
+            at_least=1,
+            goes_with=(
+                Choice("task", ("smnist", "psmnist", "scifar10", "arrays"), "whose batches are generated afresh"),
+            ),
+        ),
+    ] = None
     """Use a random choice of so many training samples, the same for every seed; all if not given. Not for the adding
     problem, which has no end."""
 
-    test_size: int | None = None
+    test_size: Annotated[int | None, Rule(at_least=1)] = None
     """Use a random choice of so many test samples, the same for every seed (for the adding problem, of its own for
     each). If not given, 2000 for the adding problem (our choice) and otherwise all."""
 
-    validation_size: int | None = None
+    validation_size: Annotated[int | None, Rule(at_least=1, counts_at_default=False)] = None
     """Judge by so many samples held out from training, instead of by the test set: to choose a learning rate, say,
     without a look at the test set. Where not given, no sample is held out."""
 
-    evaluate_every: int | None = None
+    evaluate_every: Annotated[int | None, Rule(at_least=1, per_network=True)] = None
     """Iterations between two evaluations on the test set, at which the run can be resumed; once an epoch if
     not given."""
 
-    seed: int = 0
+    seed: Annotated[int, Rule(at_least=0, at_most=math.inf, per_network=True)] = 0
     """Determines the initial weights, a random residual, and the data."""
 
     dtype: FloatType = "float32"
     """Floating-point type of weights and states."""
 
-    gradient_clip: float | None = None
+    gradient_clip: Annotated[float | None, Rule(above=0, per_network=True)] = None
     """Clip the norm of the gradient to this value; no clipping if not given."""
 
-    save_at: tuple[int, ...] = ()
+    save_at: Annotated[tuple[int, ...], Rule(at_least=0, per_network=True, counts_at_default=False)] = ()
     """Iterations whose weights are kept as further checkpoints, to follow how a network changes."""
 
-    probe_every: int | None = None
+    probe_every: Annotated[int | None, Rule(at_least=1, per_network=True, counts_at_default=False)] = None
     """Iterations between two further measurements of the test metric, until minimal performance is reached; only
     at evaluations if not given. They leave no checkpoint. The paper reports 200 iterations for sMNIST (Table 1), which
     is less than an epoch."""
 
-    divergence_loss: float | None = None
+    divergence_loss: Annotated[float | None, Rule(above=0, per_network=True, counts_at_default=False)] = None
     """Training loss of a batch above which the run counts as diverged and ends; if not given, only numbers that
     are not finite end it."""
 
     def __post_init__(self) -> None:
         """Check everything; change nothing."""
-        check(self)
-        check_schedule(self)
+        check_fields(vars(self), described_fields(TrainConfig))
+        _check_together(self)
 
     def to_json(self) -> str:
-        """All fields as an indented JSON object."""
+        """Return all fields as an indented JSON object."""
         return json.dumps(asdict(self), indent=2, allow_nan=False)
 
     def fingerprint(self) -> str:
-        """SHA-256 of the configuration as JSON; equal configurations have equal ones, also if 1 stands for 1.0.
+        """Return the SHA-256 of the configuration as JSON; equal ones have equal ones, also if 1 stands for 1.0.
 
-        Fields that were added later count only where they differ from their default, so that runs of an earlier version
-        keep theirs.
+        Some fields count only where they differ from their default, see `Rule`.
         """
+        described = described_fields(TrainConfig)
         values = {
             name: int(value) if isinstance(value, float) and value.is_integer() else value
             for name, value in asdict(self).items()
-            if name not in LATER_FIELDS or value != self.__dataclass_fields__[name].default
+            if described[name].rule.counts_at_default or value != described[name].default
         }
         return sha256(json.dumps(values, allow_nan=False).encode())
 
     @classmethod
     def from_json(cls, text: str | bytes) -> TrainConfig:
-        """The configuration that `to_json` wrote.
+        """Return the configuration that `to_json` wrote.
 
         Raises:
             UserError: If it is not a JSON object with exactly the fields of this class, or a value is refused.
@@ -188,18 +254,39 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, values: object) -> TrainConfig:
-        """The configuration with exactly these fields, as `dataclasses.asdict` gives them.
-
-        Fields that an earlier version did not have may be missing; they then have their default.
+        """Return the configuration with exactly these fields, as `dataclasses.asdict` or JSON gives them.
 
         Raises:
             UserError: If a field is missing or unknown, or a value is refused.
         """
         if not isinstance(values, Mapping):
             raise UserError(f"the configuration must be a JSON object, got {type(values).__name__}")
-        names = [field.name for field in fields(cls)]
+        names = described_fields(TrainConfig)
         if unknown := [str(key) for key in values if key not in names]:
             raise UserError(f"the configuration has no field {unknown[0]!r}.{suggestion(unknown[0], names)}")
-        if missing := [name for name in names if name not in values and name not in LATER_FIELDS]:
+        if missing := [name for name in names if name not in values]:
             raise UserError(f"the configuration lacks the field(s) {', '.join(missing)}; add them")
-        return cls(**tuples_for_lists(values))
+        given: dict[str, Any] = {name: tuple(it) if isinstance(it, list) else it for name, it in values.items()}
+        return cls(**given)
+
+
+def _check_together(config: TrainConfig) -> None:
+    """Refuse values that contradict each other, beside those that belong to a choice."""
+    if config.validation_size is not None and config.test_size is not None:
+        raise UserError("validation_size replaces the test set, so test_size does not go with it; leave one out")
+    if config.model == "ur-lstm" and config.hidden_size < 2:
+        raise UserError(f"a UR-LSTM needs a hidden_size of at least 2, got {config.hidden_size}")
+    if config.residual in ("rotation", "informed") and config.hidden_size % 2:
+        raise UserError(
+            f"a rotation acts on pairs of units and needs an even hidden_size, got {config.hidden_size}; "
+            f"use {config.hidden_size + 1}"
+        )
+    numbers = {name: getattr(config, name) for name, it in described_fields(TrainConfig).items() if it.rule.in_dtype}
+    if config.delta_r is not None:
+        numbers["|r| + delta_r / 2"] = abs(config.r) + config.delta_r / 2
+    for name, value in numbers.items():
+        if is_number(value) and abs(value) > _LARGEST[config.dtype]:
+            raise UserError(
+                f"{name} must not exceed {_LARGEST[config.dtype]:.9g}, the largest number of {config.dtype}, "
+                f"got {value}"
+            )

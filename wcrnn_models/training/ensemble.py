@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from wcrnn_models.cells import WCRNN
 from wcrnn_models.errors import UserError
+from wcrnn_models.models.wcrnn import WCRNN
 from wcrnn_models.training.adjoint import EnsembleForward, can_train_together
 from wcrnn_models.training.config import TrainConfig
 from wcrnn_models.training.descent import descend, gradient_norms

@@ -11,10 +11,8 @@ from typing import Any, Literal, get_args
 
 from wcrnn_models.errors import UserError
 from wcrnn_models.files import read_json
+from wcrnn_models.run_files import HISTORY_FILE
 from wcrnn_models.values import is_finite, is_integer
-
-CONFIG_FILE, HISTORY_FILE = "config.json", "history.json"
-"""Files of a run directory: the `TrainConfig`, and the `TrainResult` so far."""
 
 Status = Literal["running", "finished", "diverged"]
 

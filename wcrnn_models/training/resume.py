@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from wcrnn_models.checkpoints import misfit
 from wcrnn_models.errors import UserError
 from wcrnn_models.files import write_atomically
 from wcrnn_models.training.result import MEASURED, course_fault, is_iteration
+from wcrnn_models.training.saved import misfit
 
 _FORMAT_VERSION = 3
 

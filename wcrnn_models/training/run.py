@@ -8,19 +8,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from wcrnn_models.checkpoints import CHECKPOINT_FOLDER, list_checkpoints, save_checkpoint
+from wcrnn_models.checkpoints import list_checkpoints
 from wcrnn_models.errors import UserError
 from wcrnn_models.files import remove_partial_files, write_atomically
+from wcrnn_models.run_files import CHECKPOINT_FOLDER, HISTORY_FILE, RESUME_FILE
 from wcrnn_models.tasks import Task
 from wcrnn_models.tasks.task import Batch
 from wcrnn_models.training.adjoint import fast_forward
 from wcrnn_models.training.build import build_model, build_task
 from wcrnn_models.training.config import TrainConfig
 from wcrnn_models.training.descent import descend, gradient_norms
-from wcrnn_models.training.result import HISTORY_FILE, Status, TrainResult, refuse_missing_checkpoints
+from wcrnn_models.training.result import Status, TrainResult, refuse_missing_checkpoints
 from wcrnn_models.training.resume import Progress, RunIdentity, load_progress, save_progress
-
-RESUME_FILE = "resume.pt"
+from wcrnn_models.training.saved import save_checkpoint
 
 
 class Run:

@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from wcrnn_models.checkpoints import CHECKPOINT_FOLDER
 from wcrnn_models.errors import UserError
 from wcrnn_models.files import LOCK_FILE, exclusive, write_atomically
+from wcrnn_models.run_files import CHECKPOINT_FOLDER, CONFIG_FILE, HISTORY_FILE, RESUME_FILE
 from wcrnn_models.training.config import TrainConfig
-from wcrnn_models.training.result import CONFIG_FILE, HISTORY_FILE, TrainResult, ended_result
-from wcrnn_models.training.run import RESUME_FILE, Run
+from wcrnn_models.training.result import TrainResult, ended_result
+from wcrnn_models.training.run import Run
 from wcrnn_models.training.tensorboard import Board
 
 

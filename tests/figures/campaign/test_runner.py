@@ -66,7 +66,7 @@ def test_records_hold_what_training_alone_gives_and_the_change_of_weights(campai
     alone = train(first.config, tmp_path / "alone")
     assert first.result.iterations == alone.iterations == [0, 2, 4, 6]
     assert first.result.test_metrics == pytest.approx(alone.test_metrics, rel=1e-5)
-    from wcrnn_models.checkpoints import load_checkpoint
+    from wcrnn_models.training.saved import load_checkpoint
 
     before, after = (
         dict(load_checkpoint(tmp_path / "alone" / alone.checkpoints[role]).model.named_parameters())

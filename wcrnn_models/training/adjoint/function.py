@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wcrnn_models.cells import WCRNN
+from wcrnn_models.models.wcrnn import WCRNN
 from wcrnn_models.training.adjoint.fused import FusedKernel, fused_kernel_fits
 from wcrnn_models.training.adjoint.kernel import Kernel
 from wcrnn_models.training.adjoint.sequence import SequenceKernel

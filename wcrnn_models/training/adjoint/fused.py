@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from wcrnn_models.cells import WCRNN
-from wcrnn_models.residuals import DiagonalResidual, ProductResidual, Residual, RotationResidual, ScalarResidual
+from wcrnn_models.models.residuals import Residual
+from wcrnn_models.models.wcrnn import WCRNN
 from wcrnn_models.training.adjoint.kernel import STEPS_AT_ONCE, Backward, Kernel
 
 _COMPUTE_CAPABILITY = 8, 0
@@ -22,13 +23,15 @@ _PRECISION = "tf32x3"
 
 
 def fused_kernel_fits(networks: Sequence[WCRNN]) -> bool:
-    """Whether `FusedKernel` is the kernel to train these networks with.
+    """Return whether `FusedKernel` is the kernel to train these networks with.
 
-    They must be in float32, for whose parts tensor cores are made, on a CUDA device of compute capability 8.0 or later
-    on which their weights fit (128 units on an A100 or H100, or 64 if a residual is dense), and Triton must be
-    installed.
+    Of the drive and the total, tanh may act on one. Networks must be in float32, for whose parts tensor cores are made,
+    on a CUDA device of compute capability 8.0 or later on which their weights fit (128 units on an A100 or H100, or 64
+    if a residual is dense), and Triton must be installed.
     """
-    weight = networks[0].recurrent.weight
+    weight, equation = networks[0].recurrent.weight, networks[0].equation
+    if equation.drive and equation.total:  # there is one place for what passed through tanh
+        return False
     if not weight.is_cuda or weight.dtype != torch.float32 or torch.version.hip or find_spec("triton") is None:
         return False
     device = torch.cuda.get_device_properties(weight.device)
@@ -65,7 +68,7 @@ class FusedKernel(Kernel):
         first = networks[0]
         columns, kind = _columns(self.units), _kind([network.residual for network in networks])
         self.options: dict[str, Any] = {
-            "FORM": "identity" if first.nonlinearity == "identity" else first.form,
+            **{name.upper(): saturates for name, saturates in asdict(first.equation).items()},
             "RESIDUAL": kind,
             "COLUMNS": columns,
             "PRECISION": _PRECISION,
@@ -92,7 +95,8 @@ class FusedKernel(Kernel):
         extended[..., self.units] = 1
         extended[..., self.units + 1 : self.units + 1 + self.inputs] = signals if keep else signals[:, :0]
         extended[..., self.units + 1 + self.inputs :] = 0
-        saturates = self.options["FORM"] != "identity"
+        equation = self.networks[0].equation
+        saturates = equation.drive or equation.total
         kept = self.buffers.get("kept", self.count, steps if keep and saturates else 0, batch, self.units)
         final = weight.new_empty(self.count, batch, self.units)
         with torch.cuda.device_of(weight):  # type: ignore[no-untyped-call]  # where Triton launches
@@ -146,17 +150,12 @@ class FusedKernel(Kernel):
 
 
 def _kind(residuals: Sequence[Residual]) -> str:
-    """What applies all of them: the diagonal, the 2 x 2 blocks on the diagonal, or the whole matrix."""
-    if all(isinstance(residual, (ScalarResidual, DiagonalResidual)) for residual in residuals):
+    """Say what applies all of them: the diagonal, the 2 x 2 blocks on the diagonal, or the whole matrix."""
+    if all(residual.diagonal() is not None for residual in residuals):
         return "diagonal"
-    return "pairs" if all(map(_pairs_units, residuals)) else "dense"
-
-
-def _pairs_units(residual: nn.Module) -> bool:
-    """Whether its matrix consists of 2 x 2 blocks, as products of such matrices do."""
-    if isinstance(residual, ProductResidual):
-        return all(map(_pairs_units, residual.factors))
-    return isinstance(residual, (ScalarResidual, DiagonalResidual, RotationResidual))
+    factors = [factor for residual in residuals for factor in residual.chain()]
+    blocks = all(factor.diagonal() is not None or factor.rotation_entries() is not None for factor in factors)
+    return "pairs" if blocks else "dense"
 
 
 def _columns(units: int) -> int:

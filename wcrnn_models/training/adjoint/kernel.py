@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from wcrnn_models.cells import WCRNN
+from wcrnn_models.models.wcrnn import WCRNN
 from wcrnn_models.training.adjoint.buffers import Buffers
 
 STEPS_AT_ONCE = 16

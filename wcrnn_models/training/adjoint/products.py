@@ -13,7 +13,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from wcrnn_models.residuals import DiagonalResidual, ProductResidual, Residual, RotationResidual, ScalarResidual
+from wcrnn_models.models.residuals import Residual
 
 Bound = Callable[[], object]
 """A product with its buffers; calling it fills the target."""
@@ -43,7 +43,7 @@ class StackedProduct(ABC):
 
 
 class ElementwiseProduct(StackedProduct):
-    """R_k = r_k I or diag(r_k)."""
+    """R_k that act on every unit alone."""
 
     def __init__(self, residuals: Sequence[Residual]) -> None:
         super().__init__(residuals)
@@ -66,12 +66,13 @@ class ElementwiseProduct(StackedProduct):
 
     @staticmethod
     def _entries(residual: Residual) -> Tensor:
-        assert isinstance(residual, (ScalarResidual, DiagonalResidual))
-        return residual.r.expand(1, residual.size)
+        entries = residual.diagonal()
+        assert entries is not None
+        return entries.expand(1, residual.size)
 
 
 class RotationProduct(StackedProduct):
-    """R_k of 2 x 2 rotations: a pair of units is one complex number, its rotation a multiplication by r exp(j phi)."""
+    """R_k of scaled 2 x 2 rotations: a pair of units is one complex number, which is multiplied by another one."""
 
     def __init__(self, residuals: Sequence[Residual]) -> None:
         super().__init__(residuals)
@@ -79,7 +80,7 @@ class RotationProduct(StackedProduct):
         self.conjugate = self.factor.conj().resolve_conj()
 
     def refresh(self) -> None:
-        """Copy r exp(j phi)."""
+        """Copy the complex numbers."""
         for row, residual in zip(self.factor, self.residuals, strict=True):
             row.copy_(self._factors(residual))
         self.conjugate.copy_(self.factor.conj())
@@ -101,8 +102,9 @@ class RotationProduct(StackedProduct):
 
     @staticmethod
     def _factors(residual: Residual) -> Tensor:
-        assert isinstance(residual, RotationResidual)
-        return torch.complex(residual.scaled_cosine, residual.scaled_sine).unsqueeze(0)
+        entries = residual.rotation_entries()
+        assert entries is not None
+        return torch.complex(*entries).unsqueeze(0)
 
 
 class DenseProduct(StackedProduct):
@@ -135,7 +137,7 @@ class ChainedProduct(StackedProduct):
 
     def __init__(self, residuals: Sequence[Residual]) -> None:
         super().__init__(residuals)
-        chains = [_factors(residual) for residual in self.residuals]
+        chains = [residual.chain() for residual in self.residuals]
         self.factors = [stacked_product(position) for position in zip(*chains, strict=True)]
         self._between: dict[tuple[int, torch.Size], Tensor] = {}
 
@@ -164,20 +166,15 @@ class ChainedProduct(StackedProduct):
 
 
 def stacked_product(residuals: Sequence[Residual]) -> StackedProduct:
-    """The fastest product that fits all the residuals, which have the same size."""
-    kinds = {type(residual) for residual in residuals}
-    if kinds <= {ScalarResidual, DiagonalResidual}:
+    """Return the fastest product that fits all the residuals, which have the same size."""
+    if all(residual.diagonal() is not None for residual in residuals):
         return ElementwiseProduct(residuals)
-    if kinds == {RotationResidual}:
+    if all(residual.rotation_entries() is not None for residual in residuals):
         return RotationProduct(residuals)
-    if kinds == {ProductResidual} and len({len(_factors(residual)) for residual in residuals}) == 1:
+    lengths = {len(residual.chain()) for residual in residuals}
+    if len(lengths) == 1 and lengths != {1}:
         return ChainedProduct(residuals)
     return DenseProduct(residuals)
-
-
-def _factors(residual: Residual) -> list[Residual]:
-    assert isinstance(residual, ProductResidual)
-    return [factor for factor in residual.factors if isinstance(factor, Residual)]
 
 
 def _run(steps: tuple[Bound, ...]) -> None:

@@ -12,10 +12,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from wcrnn_models.cells import WCRNN
+from wcrnn_models.models.wcrnn import WCRNN
 from wcrnn_models.training.adjoint.kernel import STEPS_AT_ONCE, Backward, Kernel
 from wcrnn_models.training.adjoint.products import Bound
-from wcrnn_models.training.adjoint.recurrences import Recurrence, recurrence
+from wcrnn_models.training.adjoint.recurrence import Recurrence
 
 _PROGRAMS = 8
 """Lengths and batch sizes for which the operations are kept; training has two, and one for the test set."""
@@ -30,7 +30,7 @@ class SequenceKernel(Kernel):
 
     def __init__(self, networks: Sequence[WCRNN]) -> None:
         super().__init__(networks)
-        self.recurrence: Recurrence = recurrence(networks, self.width)
+        self.recurrence = Recurrence(networks, self.width)
         self._programs: dict[tuple[int, int, bool], _Program] = {}
 
     def _evolve(self, weight: Tensor, inputs: Sequence[Tensor], keep: bool) -> tuple[Tensor, Backward | None]:

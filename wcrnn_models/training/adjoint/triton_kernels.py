@@ -1,4 +1,4 @@
-"""The recurrence of eqs. (11), (18) and (19) and its transpose as one Triton kernel each, for all steps of a sequence.
+"""The recurrence of an `Equation` and its transpose as one Triton kernel each, for all steps of a sequence.
 
 A program carries `ROWS` sequences of one network. It reads the weights once and keeps them on chip, in the memory of
 its multiprocessor, and the states in registers. So a step costs no launch, and no trip to the GPU's memory except to
@@ -37,14 +37,16 @@ def forward_kernel(
     units,
     width,
     channels,
-    FORM: tl.constexpr,
+    CARRIED: tl.constexpr,
+    DRIVE: tl.constexpr,
+    TOTAL: tl.constexpr,
     RESIDUAL: tl.constexpr,
     KEEP: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """x_{T+1} from x_1 = 0. ``FORM`` is linear, A, B or identity; ``RESIDUAL`` diagonal, pairs or dense."""
+    """Compute x_{T+1} from x_1 = 0 for an `Equation`. ``RESIDUAL`` is diagonal, pairs or dense."""
     network = tl.program_id(1).to(tl.int64)
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     column = tl.arange(0, COLUMNS)
@@ -76,17 +78,15 @@ def forward_kernel(
             drive += signal[:, None] * factor[None, :]
         inputs += batch * channels
         carried = _apply(state, entries, others, residual, RESIDUAL, ROWS, COLUMNS, PRECISION)
-        if FORM == "identity":
-            state = carried + gamma[None, :] * drive
-        elif FORM == "B":
-            state = _tanh(carried + gamma[None, :] * drive)
-        else:
-            if FORM == "A":
-                carried = _tanh(carried)
+        if CARRIED:
+            carried = _tanh(carried)
+        if DRIVE:
             drive = _tanh(drive)
-            state = carried + gamma[None, :] * drive
-        if KEEP and FORM != "identity":
-            saturated = state if FORM == "B" else drive
+        state = carried + gamma[None, :] * drive
+        if TOTAL:
+            state = _tanh(state)
+        if KEEP and (DRIVE or TOTAL):
+            saturated = state if TOTAL else drive
             tl.store(kept + row[:, None] * units + column[None, :], saturated, mask=used)
             kept += batch * units
     tl.store(final + (network * batch + row[:, None]) * units + column[None, :], state, mask=used)
@@ -108,7 +108,9 @@ def backward_kernel(
     batch,
     units,
     width,
-    FORM: tl.constexpr,
+    CARRIED: tl.constexpr,
+    DRIVE: tl.constexpr,
+    TOTAL: tl.constexpr,
     RESIDUAL: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
@@ -138,18 +140,17 @@ def backward_kernel(
     drives += last * batch * units
     adjoint = tl.load(final + (network * batch + row[:, None]) * units + column[None, :], mask=used, other=0.0)
     for _ in range(steps):
-        if FORM == "identity":
-            drive = gamma[None, :] * adjoint
-        else:
+        drive = adjoint
+        if DRIVE or TOTAL:
             saturated = tl.load(kept + row[:, None] * units + column[None, :], mask=used, other=0.0)
             drive = (1.0 - saturated * saturated) * adjoint
-            if FORM == "B":
-                adjoint = drive
-            drive *= gamma[None, :]
-            if FORM == "A":
-                state = tl.load(extended + row[:, None] * width + column[None, :], mask=used, other=0.0)
-                carried = _tanh(_apply(state, entries, others, residual, RESIDUAL, ROWS, COLUMNS, PRECISION))
-                adjoint *= 1.0 - carried * carried
+        if TOTAL:
+            adjoint = drive
+        drive *= gamma[None, :]
+        if CARRIED:
+            state = tl.load(extended + row[:, None] * width + column[None, :], mask=used, other=0.0)
+            carried = _tanh(_apply(state, entries, others, residual, RESIDUAL, ROWS, COLUMNS, PRECISION))
+            adjoint *= 1.0 - carried * carried
         tl.store(drives + row[:, None] * units + column[None, :], drive, mask=used)
         carried_back = _apply(adjoint, entries, others_transposed, transposed, RESIDUAL, ROWS, COLUMNS, PRECISION)
         adjoint = carried_back + tl.dot(drive, weight, input_precision=PRECISION)

@@ -1,0 +1,106 @@
+"""The LSTM of Table 2: PyTorch's own, with 47 units about as large as a WCRNN of 100."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from lyapkit.adapters.elementary import cell_step
+from lyapkit.adapters.layers import layer_weights
+from wcrnn_models.models.network import RecurrentNetwork, affine, check_sizes, fill_uniform, floating_type
+from wcrnn_models.randomness import RandomSource, as_generator
+
+
+class LSTM(RecurrentNetwork):
+    """`torch.nn.LSTM` of one layer with an affine readout of its last hidden state h.
+
+    i, f, o = sigmoid of, and g = tanh of, an affine map of (s_t, h_t), each with its own weights; then
+
+        c_{t+1} = f c_t + i g,    h_{t+1} = o tanh(c_{t+1}).
+
+    The flat state is (h, c), of 2 H components, so an LSTM of 47 units has 94 exponents. `forward` without an initial
+    state runs PyTorch's fused layer; `step` and `states` are written out in elementary operations, which have forward
+    and second derivatives, and agree with it to rounding. Initial weights are PyTorch's, U(-1/sqrt(H), 1/sqrt(H)).
+
+    Args:
+        input_size: Components M of the input s_t.
+        hidden_size: Units H; the paper has 47, about 10,000 parameters.
+        output_size: Components O of the output.
+        rng: Where the initial weights are drawn from; None draws from PyTorch's global generator.
+        device: Where the parameters live.
+        dtype: Their floating-point type.
+
+    Raises:
+        ValueError: If a size is not positive or ``dtype`` is not floating-point.
+        TypeError: If a size is not an integer.
+
+    Example:
+        >>> import torch
+        >>> from wcrnn_models import baselines
+        >>> model = baselines.LSTM(1, 47, 10, rng=0)
+        >>> model.state_size, sum(parameter.numel() for parameter in model.parameters())
+        (94, 9880)
+    """
+
+    recurrent_parameters = ("recurrent.weight_hh_*", "recurrent.bias_hh_*")
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        output_size: int,
+        *,
+        rng: RandomSource = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        check_sizes(input_size=input_size, hidden_size=hidden_size, output_size=output_size)
+        dtype = floating_type(dtype)
+        self.input_size, self.hidden_size, self.output_size = input_size, hidden_size, output_size
+        generator = as_generator(rng)
+        self.recurrent = nn.LSTM(input_size, hidden_size, device="meta", dtype=dtype).to_empty(device="cpu")
+        fill_uniform(self.recurrent, 1 / math.sqrt(hidden_size), generator)
+        self.readout = affine(hidden_size, output_size, generator, dtype)
+        self.to(device)
+
+    @property
+    def state_size(self) -> int:
+        """2 H: hidden units and cells."""
+        return 2 * self.hidden_size
+
+    @property
+    def unit_names(self) -> list[str]:
+        """``h[0]``, ..., then ``c[0]``, ..."""
+        return [f"{part}[{unit}]" for part in "hc" for unit in range(self.hidden_size)]
+
+    def emitted(self, state: Tensor) -> Tensor:
+        """h, shape (..., H)."""
+        return state[..., : self.hidden_size]
+
+    def forward(self, inputs: Tensor, initial_state: Tensor | None = None) -> Tensor:
+        """Read out the last hidden state after all inputs; see `RecurrentNetwork.forward`.
+
+        Args:
+            inputs: s_1, ..., s_T, shape (T, B, M) or (T, M).
+            initial_state: (h, c), shape (B, 2 H) or (2 H,); zeros by default.
+
+        Returns:
+            Outputs, shape (B, O) for inputs (T, B, M), (O,) for inputs (T, M).
+
+        Raises:
+            ValueError: If a shape does not fit.
+            TypeError: If a type is not the network's.
+        """
+        state = self._initial(inputs, initial_state)
+        hidden, cell = (part.contiguous().unsqueeze(0) for part in torch.split(state, self.hidden_size, dim=-1))
+        _, (final, _) = self.recurrent(self._batched(inputs), (hidden, cell))
+        return self._read(final.squeeze(0), inputs)
+
+    def _project(self, inputs: Tensor) -> Tensor:
+        return inputs
+
+    def _update(self, state: Tensor, projected: Tensor) -> Tensor:
+        return cell_step("lstm", layer_weights(self.recurrent, 0), state, projected)

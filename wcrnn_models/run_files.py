@@ -1,0 +1,18 @@
+"""The names of the files in the directory of a run."""
+
+from __future__ import annotations
+
+CONFIG_FILE = "config.json"
+"""The `TrainConfig`."""
+
+HISTORY_FILE = "history.json"
+"""The `TrainResult` so far."""
+
+RESUME_FILE = "resume.pt"
+"""The state from which an interrupted run goes on."""
+
+CHECKPOINT_FOLDER = "checkpoints"
+"""Folder of its checkpoints."""
+
+ANALYSIS_FOLDER = "analyses"
+"""Folder with one file for each checkpoint that a sweep has analysed."""

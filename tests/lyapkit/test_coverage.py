@@ -48,7 +48,7 @@ def test_intervals_of_long_runs_cover(coverage, name: str) -> None:
 
 
 SHORT = {  # growth, its parameter, steps, share that is said to be reliable at most
-    "autoregressive, 25 correlation times": ("autoregressive", 0.95, 500, 0.15),
+    "autoregressive, 25 correlation times": ("autoregressive", 0.95, 500, 0.22),
     "autoregressive, 3 correlation times": ("autoregressive", 0.97, 100, 0.03),
     "autoregressive, 3 correlation times, longer": ("autoregressive", 0.99, 300, 0.01),
     "autoregressive, half a correlation time": ("autoregressive", 0.97, 20, 0.06),
@@ -64,6 +64,7 @@ def test_runs_that_are_too_short_say_so(coverage, name: str) -> None:
     ds = coverage.scalar_product(growth)
     row = coverage.measure(ds, 0.0)
     assert row.reliable < reliable
+    assert row.wrong < 0.05 * max(row.reliable, 0.5) + 3 * math.sqrt(0.95 * 0.05 / 600) / 2
     assert row.coverage > 0.95 - 3 * math.sqrt(0.95 * 0.05 / 600)
     assert row.false_alarms < 0.01
     told = ds.error_reliable.values[:, 0] == 1

@@ -6,8 +6,8 @@ of magnitude; an estimate that looks at a few lags, as Newey & West's, covers th
 Where growth is the same at every step and only the norm fluctuates, as in scaled orthogonal networks, residuals are
 short-lived, and errors made for random walks would be far too large. So it has to be told from the data.
 
-Errors of exponents are made by `lyapkit.lyapunov.long_run` instead. It takes the growth of each step as stationary, which
-residuals of a line are not: they are sums of growth in one case, and in the other their differences.
+Errors of exponents are made by `lyapkit.lyapunov.long_run` instead. It takes growth at successive steps as stationary.
+Residuals of a line are not: in the first case they are sums of growth.
 """
 
 from __future__ import annotations

@@ -5,6 +5,9 @@ driven networks, the residuals of a line are a random walk, and the textbook err
 of magnitude; an estimate that looks at a few lags, as Newey & West's, covers the truth in 10 % of cases instead of 95.
 Where growth is the same at every step and only the norm fluctuates, as in scaled orthogonal networks, residuals are
 short-lived, and errors made for random walks would be far too large. So it has to be told from the data.
+
+Errors of exponents are made by `lyapkit.lyapunov.long_run` instead. It takes growth at successive steps as stationary.
+Residuals of a line are not: in the first case they are sums of growth.
 """
 
 from __future__ import annotations

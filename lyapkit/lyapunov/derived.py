@@ -88,7 +88,7 @@ def spectrum_values(
     dimension, is_bound = kaplan_yorke_dimension(exponents, state_size)
     if until is None:
         by_chance = 1 - (1 - TOO_SHORT) / hidden.shape[-1]  # of as many exponents, none (Bonferroni)
-        converged = halves_agree & ((hidden <= by_chance) | torch.isneginf(exponents)).all(dim=-1)
+        converged = halves_agree & ((hidden < by_chance) | torch.isneginf(exponents)).all(dim=-1)
     else:
         converged = errors_reached(growth, until[0] * dt, until[1] == "leading")
     gone = torch.isneginf(exponents)
@@ -99,7 +99,7 @@ def spectrum_values(
         "standard_error": error.masked_fill(gone, torch.nan),
         "below_resolution": growth.unresolved.gather(-1, order).to(torch.int8).cummax(dim=-1).values,
         "error_degrees_of_freedom": torch.full_like(growth.condition, means.degrees_of_freedom),
-        "error_reliable": (hidden <= TOO_SHORT).to(torch.int8),
+        "error_reliable": (hidden < TOO_SHORT).to(torch.int8),
         "memory_timescale": memory_timescale(exponents),
         "running_exponent": (log_growth.cumsum(dim=0) / done.reshape(-1, 1, 1)).movedim(0, 1),
         "local_growth": (log_growth / window.reshape(-1, 1, 1)).movedim(0, 1),

@@ -15,7 +15,7 @@ from lyapkit.lyapunov.long_run import LongRun
 SMALLEST_SAMPLE = 4
 """Windows below which nothing is said about an error."""
 
-MOST_BATCHES = 96
+MOST_BATCHES = 128
 """Batches that a series is cut into at most: its slowest changes are what matters."""
 
 ROUNDING = 1e-12
@@ -24,9 +24,26 @@ ROUNDING = 1e-12
 TOO_SHORT = 0.5
 """Probability of being too short for its correlation time, beyond which a run is taken to be."""
 
+AT_ONCE = 4096
+"""Series that are looked at side by side, which bounds the memory."""
+
+GRADUAL = 1.5
+"""How gradually errors grow towards `TOO_SHORT`, by 1 / (1 - (h / TOO_SHORT)^1.5). Chosen by coverage, see
+benchmarks/coverage.py: runs that look long enough by chance are those whose correlation is underestimated."""
+
 NARROW = 0.75
 """Range of sums, over that of independent numbers' standard deviation, that shows that a series swings back: 1 % of
 independent series stay as narrow, and hardly any with persistent growth."""
+
+PARTS = 20
+"""Parts of a run whose sums are looked at for events; all batches, where they are fewer."""
+
+FEWEST_EVENTS = 5
+"""Equal rare events that the spread of a run has to rest on: their sum has skewness 1/sqrt(5), from which intervals of
+Student's t begin to fail (Cochran 1977, section 2.15, asks for 25; here the skewness is estimated, to 0.1)."""
+
+OUTLYING = 2.0
+"""A run's first part counts as a transient beyond so many times the largest deviation among the other parts."""
 
 TAIL = 0.025
 """Probability beyond either end of the intervals that standard errors are made for."""
@@ -37,8 +54,9 @@ class Errors(NamedTuple):
 
     Attributes:
         standard: inf where they cannot be told, NaN where the mean is not finite, shape (..., k).
-        hidden: Probability that the run is too short for its correlation time, shape (..., k); errors are told up to
-            1/2. 1 where there are fewer than `SMALLEST_SAMPLE` windows or the mean is not finite.
+        hidden: Probability that the run is too short for its correlation time, shape (..., k); errors are told below
+            1/2. 1 where there are fewer than `SMALLEST_SAMPLE` windows, where the spread of the growth rests on a few
+            events, and where the mean is not finite.
     """
 
     standard: Tensor
@@ -111,14 +129,15 @@ class MeanGrowth:
 
     @property
     def degrees_of_freedom(self) -> int:
-        """Return M/4, of Student's t for confidence intervals; 0 where nothing is known about the errors."""
+        """Return M/8, of Student's t for confidence intervals; 0 where nothing is known about the errors."""
         return degrees_of_freedom(len(self.deviation))
 
     def errors(self, *gradients: Tensor) -> Errors:
         """Return the standard errors of the means, and of smooth functions of them by the delta method.
 
         Half the 95 % interval of `LongRun`, over the quantile of Student's t with `degrees_of_freedom`. So it is the
-        interval of plus and minus that quantile times the error.
+        interval of plus and minus that quantile times the error. It grows without bound as the run becomes more likely
+        to be too short (`GRADUAL`), and the excess of a `transient` at the start is added.
 
         Args:
             gradients: Of functions with respect to the last dimension of the means, shape (..., k) each.
@@ -133,36 +152,77 @@ class MeanGrowth:
         count, freedom = len(series), self.degrees_of_freedom
         if freedom == 0:
             return Errors(torch.where(known, math.inf, math.nan).to(series), torch.ones_like(series[0]))
-        column = torch.ones(count, 1, dtype=torch.float64)
-        long_run = LongRun.of(series.reshape(count, -1).double().cpu(), column, column[:, 0])
-        width = (long_run.half_width(TAIL) / -float(stdtrit(freedom, TAIL))).reshape(series[0].shape)
+        rows = series.reshape(count, -1).double().cpu()
+        found = [LongRun.of(part) for part in torch.split(rows, AT_ONCE, dim=1)]
+        width = torch.cat([part.half_width(TAIL) for part in found]) / -float(stdtrit(freedom, TAIL))
+        hidden = torch.cat([part.hidden for part in found]).reshape(series[0].shape).to(series)
         largest = series.abs().amax(dim=0)
-        error = torch.where(largest > 0, width.to(series) / self.steps, 0)
-        steady = largest <= ROUNDING * self.steps / count
-        hidden = long_run.hidden.reshape(series[0].shape).to(series)
-        reach, narrow = _reach_of_sums(series)
-        error = torch.where(narrow, torch.minimum(error, reach / self.steps), error)
-        hidden = torch.where(steady | narrow, 0, hidden).masked_fill(~known, 1)
-        return Errors(torch.where(known, torch.where(hidden <= TOO_SHORT, error, math.inf), math.nan), hidden)
+        settled = (largest <= ROUNDING * self.steps / count) | _swings_back(series)
+        hidden = torch.where(_rests_on_few_events(series), 1, hidden)
+        hidden = torch.where(settled, 0, hidden).masked_fill(~known, 1)
+        width = width.reshape(series[0].shape).to(series) / (1 - (hidden / TOO_SHORT) ** GRADUAL).clamp(min=0)
+        error = torch.where(largest > 0, torch.hypot(width, transient(series)) / self.steps, 0)
+        return Errors(torch.where(known, torch.where(hidden < TOO_SHORT, error, math.inf), math.nan), hidden)
 
 
-def _reach_of_sums(deviation: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the range of sums of the series, and whether it is narrower than that of independent numbers, shape (...).
+def _swings_back(deviation: Tensor) -> Tensor:
+    """Return where sums of the series stay closer together than those of independent numbers, shape (...).
 
-    So it is for periodic growth, of whatever period, whose spectrum is none of those that `LongRun` tries. The range is
-    Kuiper's statistic, about 1.25 standard deviations times sqrt(M) for independent numbers.
+    So it is for periodic growth, of whatever period, whose spectrum is none of those that `LongRun` tries: it is never
+    too short. The range of the sums is Kuiper's statistic, about 1.25 standard deviations times sqrt(M) for independent
+    numbers.
 
     Args:
         deviation: Of sum 0, shape (M, ...).
     """
     sums = deviation.cumsum(dim=0)
-    reach = sums.amax(dim=0) - sums.amin(dim=0)
-    return reach, reach < NARROW * deviation.square().sum(dim=0).sqrt()
+    return sums.amax(dim=0) - sums.amin(dim=0) < NARROW * deviation.square().sum(dim=0).sqrt()
+
+
+def _parts(deviation: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the sum of the first of `PARTS` parts and those of the others, less the others' mean, (P - 1, ...)."""
+    sums = torch.stack([part.sum(dim=0) for part in torch.tensor_split(deviation, min(PARTS, len(deviation)))])
+    sizes = torch.tensor([len(part) for part in torch.tensor_split(deviation, len(sums))]).to(deviation)
+    sizes = sizes.reshape(-1, *(1,) * (deviation.ndim - 1))
+    others = sums[1:].sum(dim=0) / sizes[1:].sum()
+    return sums[0] - sizes[0] * others, sums[1:] - sizes[1:] * others
+
+
+def _rests_on_few_events(deviation: Tensor) -> Tensor:
+    """Return where the spread of the series comes from fewer than about `FEWEST_EVENTS` parts of it, shape (...).
+
+    Then nobody can tell how often such events are: the error is not known. The first part, where transients are, does
+    not count, nor does the last batch, where a period may be cut short.
+
+    Args:
+        deviation: Shape (M, ...).
+    """
+    _, others = _parts(deviation[:-1])
+    power = others.square().sum(dim=0)
+    matters = power > 1e-3 * deviation.square().sum(dim=0)  # beside what does not count
+    return matters & (others.pow(3).sum(dim=0).abs() > FEWEST_EVENTS**-0.5 * power.pow(1.5))
+
+
+def transient(deviation: Tensor) -> Tensor:
+    """Return by how much the first of `PARTS` parts of a series is off the others, if it is an outlier, else 0.
+
+    Args:
+        deviation: Shape (M, ...).
+
+    Returns:
+        The excess of the sum over the first part, shape (...).
+    """
+    first, others = _parts(deviation)
+    return torch.where(first.abs() > OUTLYING * others.abs().amax(dim=0), first.abs(), 0)
 
 
 def degrees_of_freedom(batches: int) -> int:
-    """Return the degrees of freedom that intervals from so many batches are stated with."""
-    return batches // 4 if batches >= SMALLEST_SAMPLE else 0
+    """Return the degrees of freedom that intervals from so many batches are stated with.
+
+    With an eighth of the batches, standard errors of independent growth are right on the average: so much is known of
+    the variance when its spectrum is not.
+    """
+    return max(2, batches // 8 + 1) if batches >= SMALLEST_SAMPLE else 0
 
 
 def probability_positive(mean: Tensor, error: Tensor, degrees_of_freedom: int) -> Tensor:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from lyapkit import lyapunov_spectrum, systems
+from lyapkit.lyapunov.uncertainty import MeanGrowth
 
 PAGE = Path(__file__).parents[2] / "docs" / "concepts" / "error_bars.md"
 
@@ -48,7 +49,7 @@ def test_intervals_of_long_runs_cover(coverage, name: str) -> None:
 
 
 SHORT = {  # growth, its parameter, steps, share that is said to be reliable at most
-    "autoregressive, 25 correlation times": ("autoregressive", 0.95, 500, 0.15),
+    "autoregressive, 25 correlation times": ("autoregressive", 0.95, 500, 0.22),
     "autoregressive, 3 correlation times": ("autoregressive", 0.97, 100, 0.03),
     "autoregressive, 3 correlation times, longer": ("autoregressive", 0.99, 300, 0.01),
     "autoregressive, half a correlation time": ("autoregressive", 0.97, 20, 0.06),
@@ -64,6 +65,7 @@ def test_runs_that_are_too_short_say_so(coverage, name: str) -> None:
     ds = coverage.scalar_product(growth)
     row = coverage.measure(ds, 0.0)
     assert row.reliable < reliable
+    assert row.wrong < 0.05 * max(row.reliable, 0.5) + 3 * math.sqrt(0.95 * 0.05 / 600) / 2
     assert row.coverage > 0.95 - 3 * math.sqrt(0.95 * 0.05 / 600)
     assert row.false_alarms < 0.01
     told = ds.error_reliable.values[:, 0] == 1
@@ -118,6 +120,16 @@ def test_periodic_growth_is_known_well(period: float) -> None:
     assert ds.error_reliable.item() == 1
     assert ds.standard_error.item() < 0.6 * 0.0224
     assert ds.converged.item() == 1
+
+
+@pytest.mark.parametrize(("begin", "end", "reliable"), [(0, 3, 1), (40, 43, 0), (90, 93, 0)])
+def test_a_single_event_tells_nothing_of_how_often_it_comes(begin: int, end: int, reliable: int) -> None:
+    """But at the start it is a transient, and the error contains what it adds to the mean."""
+    growth = 0.01 * torch.randn(100, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    growth[begin:end] += 1
+    found = MeanGrowth.of(growth, torch.ones(100).double()).errors()
+    assert int(found.hidden[0] < 0.5) == reliable
+    assert float(found.standard[0]) == (pytest.approx(0.03, rel=0.1) if reliable else math.inf)
 
 
 def test_the_table_in_the_documentation_has_a_row_per_system(coverage) -> None:

@@ -36,7 +36,7 @@ def covered(estimate: np.ndarray, error: np.ndarray, truth: float, freedom: int)
 def test_nominal_95_percent_intervals_cover_95_percent(products, rank: int) -> None:
     estimate, error = products.lyapunov_exponent.values[:, rank], products.standard_error.values[:, rank]
     freedom = products.attrs["error_degrees_of_freedom"]
-    assert freedom == 20  # a quarter of 80 batches of 5 steps
+    assert freedom == 13  # 1 and an eighth of 100 batches of 4 steps
     assert 0.93 <= covered(estimate, error, exact()[rank], freedom) <= 0.97
     # and their widths are right, not merely large: T Var(lambda_i) = trigamma((N - i + 1)/2) / 4
     variance = float(polygamma(1, (SIZE - rank) / 2)) / 4 / STEPS

@@ -37,25 +37,43 @@ def errors(growth: Tensor, window: Tensor | None = None) -> Tensor:
     return MeanGrowth.of(growth, window).errors().standard
 
 
-def reference(growth: np.ndarray, split: int | None = None) -> list[tuple[float, float, float]]:
+def modes(count: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Orthonormal modes of mean 0 of the second difference, their curvatures, and how many are slow."""
+    plane = scipy.linalg.null_space(np.ones((1, count)))
+    difference = 2 * np.eye(count) - np.eye(count, k=1) - np.eye(count, k=-1)
+    curvature, vectors = np.linalg.eigh(plane.T @ difference @ plane)
+    return plane @ vectors, curvature, min(count - 1, max(12, round(count / 3)))
+
+
+def reference(growth: np.ndarray, halves: bool = False) -> list[tuple[float, float, float]]:
     """Weight, variance of the sum, and degrees of freedom under each shape, by dense covariances of float64.
 
-    With a split, the sum is the difference of the means behind and before it, and each part has a mean of its own.
+    With halves, the sum is the difference of the means of the second and the first half, which have modes of their own.
     """
     count = len(growth)
-    later = np.arange(count) >= (0 if split is None else split)
-    columns = np.ones((count, 1)) if split is None else np.stack((~later, later), axis=1).astype(float)
-    contrast = np.ones(count) if split is None else later / later.sum() - ~later / (~later).sum()
+    bounds = [0, count // 2, count] if halves else [0, count]
+    contrast, slow, fast, reach = np.zeros(count), [], [], []
+    for sign, begin, end in zip((-1, 1), bounds[:-1], bounds[1:], strict=False):
+        size = end - begin
+        factor = sign / size if halves else 1.0
+        contrast[begin:end] = factor
+        vectors, curvature, few = modes(size)
+        for index in range(size - 1):
+            (slow if index < few else fast).append(np.pad(vectors[:, index], (begin, count - end)))
+            if index >= few:  # a wave of amplitude a: squares of coefficient a^2 M/2, of sum a^2 / curvature
+                reach.append(factor**2 * 2 / size / curvature[index])
+    ends = sum(share * (growth @ mode) ** 2 for share, mode in zip(reach, fast, strict=True))
     found = []
     for phi, theta, prior in zip(*SHAPES, strict=True):
         impulse = [1.0, *((phi + theta) * phi**lag for lag in range(4000))]  # of the moving average of infinite order
         covariance = scipy.linalg.toeplitz([np.dot(impulse[: 4001 - lag], impulse[lag:]) for lag in range(count)])
-        inverse = np.linalg.inv(covariance)
-        information = columns.T @ inverse @ columns
-        projected = inverse - inverse @ columns @ np.linalg.solve(information, columns.T @ inverse)
-        rest, freedom = growth @ projected @ growth, count - columns.shape[1]
-        logarithm = np.linalg.slogdet(covariance)[1] + np.linalg.slogdet(information)[1] + freedom * math.log(rest)
-        found.append((math.log(prior) - logarithm / 2, rest / freedom * (contrast @ covariance @ contrast), freedom))
+        spectrum = [mode @ covariance @ mode for mode in slow]
+        rest = sum((growth @ mode) ** 2 / variance for mode, variance in zip(slow, spectrum, strict=True))
+        logarithm = np.log(spectrum).sum() + len(slow) * math.log(rest)
+        wander = contrast @ covariance @ contrast
+        wander -= sum(share * (mode @ covariance @ mode) for share, mode in zip(reach, fast, strict=True))
+        variance = max(wander, 0) * rest / len(slow) + ends
+        found.append((math.log(prior) - logarithm / 2, variance, len(slow)))
     largest = max(weight for weight, _, _ in found)
     return [(math.exp(weight - largest), variance, freedom) for weight, variance, freedom in found]
 
@@ -71,15 +89,16 @@ def half_width(shapes: list[tuple[float, float, float]], tail: float) -> float:
 
 @pytest.mark.parametrize(("count", "phi"), [(12, 0.0), (40, 0.7), (40, -0.5)])
 def test_the_error_is_that_of_dense_covariances(count: int, phi: float) -> None:
-    """Restricted likelihood, posterior mixture and its 95 % interval, each written out in NumPy."""
+    """Likelihood, posterior mixture and its 95 % interval, each written out in NumPy."""
     growth = autoregressive(phi, count, 3)
     means = MeanGrowth.of(growth, torch.ones(count).double())
     quantile = student.isf(0.025, means.degrees_of_freedom)
     for column in range(3):
         expected = half_width(reference(growth[:, column].numpy()), 0.025) / count / quantile
         found = means.errors()
-        assert means.degrees_of_freedom == count // 4
-        if found.hidden[column] <= 0.5:
+        assert means.degrees_of_freedom == {12: 2, 40: 6}[count]
+        expected /= max(0.0, 1 - (2 * float(found.hidden[column])) ** 1.5) or math.nan
+        if found.hidden[column] < 0.5:
             assert float(found.standard[column]) == pytest.approx(expected, rel=2e-3)
         else:
             assert float(found.standard[column]) == INF
@@ -87,7 +106,7 @@ def test_the_error_is_that_of_dense_covariances(count: int, phi: float) -> None:
 
 def test_the_limit_of_half_differences_is_that_of_dense_covariances() -> None:
     growth = autoregressive(0.3, 24, 1)
-    width = half_width(reference(growth[:, 0].numpy(), split=12), FALSE_ALARM / 2)
+    width = half_width(reference(growth[:, 0].numpy(), halves=True), FALSE_ALARM / 2)
     difference, _ = compare_halves(growth.unsqueeze(-1), torch.ones(24).double())
     for scale, agrees in ((0.99, True), (1.01, False)):  # the width depends on the rest, not on the step
         step = (scale * width - float(difference)) * (torch.arange(24) >= 12).double()
@@ -96,15 +115,33 @@ def test_the_limit_of_half_differences_is_that_of_dense_covariances() -> None:
         assert verdict.tolist() == [agrees]
 
 
-@pytest.mark.parametrize("count", [5, 17, 96])
-def test_many_series_at_once_are_treated_as_one_by_one(count: int) -> None:
-    series = autoregressive(0.5, count, 2 * count + 130)
-    columns = torch.stack((torch.ones(count), torch.arange(count) / count), dim=1).double()
-    together = LongRun.of(series, columns, columns[:, 1])
-    few = LongRun.of(series[:, :3], columns, columns[:, 1])
+@pytest.mark.parametrize("phi", [0.0, 0.6, 0.95])
+def test_the_probability_of_being_too_short_rests_on_all_modes(phi: float) -> None:
+    """The posterior of all 29 modes of 30 numbers, of shapes of which 20 parts show less than 60 % of the variance."""
+    series = autoregressive(phi, 30, 1)
+    vectors, _, _ = modes(30)
+    total = hidden = 0.0
+    for persistence, echo, prior in zip(*SHAPES, strict=True):
+        impulse = [1.0, *((persistence + echo) * persistence**lag for lag in range(4000))]
+        lags = [np.dot(impulse[: 4001 - lag], impulse[lag:]) for lag in range(31)]
+        covariance = scipy.linalg.toeplitz(lags[:30])
+        spectrum = np.array([mode @ covariance @ mode for mode in vectors.T])
+        rest = ((vectors.T @ series[:, 0].numpy()) ** 2 / spectrum).sum()
+        weight = prior * np.exp(-0.5 * np.log(spectrum).sum() - 14.5 * np.log(rest / 100))
+        one, two = covariance[0, 0], covariance[:2, :2].sum()
+        visible = 20 * (one + two) / 2 / covariance.sum()  # a part has 1.5 numbers
+        total, hidden = total + weight, hidden + weight * (visible < 0.6)
+    assert float(LongRun.of(series).hidden) == pytest.approx(hidden / total, rel=1e-6)
+
+
+@pytest.mark.parametrize(("count", "halves"), [(5, False), (17, False), (128, False), (9, True), (128, True)])
+def test_many_series_at_once_are_treated_as_one_by_one(count: int, halves: bool) -> None:
+    series = autoregressive(0.5, count, 4200)
+    together, few = LongRun.of(series, halves), LongRun.of(series[:, :3], halves)
     torch.testing.assert_close(together.variance[:, :3], few.variance, rtol=1e-9, atol=0)
     torch.testing.assert_close(together.weight[:, :3], few.weight, rtol=1e-7, atol=1e-12)
     torch.testing.assert_close(together.half_width(0.01)[:3], few.half_width(0.01), rtol=1e-6, atol=0)
+    torch.testing.assert_close(errors(series)[-3:], errors(series[:, -3:]), rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize(("phi", "steps"), [(0.0, 400), (0.5, 2500), (0.8, 10000), (-0.5, 2500)])
@@ -158,12 +195,13 @@ def test_annihilated_directions_have_no_error(windows: int) -> None:
 def test_batches_have_about_as_many_steps_each() -> None:
     growth = torch.arange(1000).double().unsqueeze(-1)
     batches = Batches.of(growth, torch.ones(1000).double())
-    assert sorted(set(batches.steps.tolist())) == [11.0, 12.0]
-    assert len(batches.steps) == 1000 // 11
+    assert sorted(set(batches.steps.tolist())) == [8.0]
+    assert len(batches.steps) == 1000 // 8
+    assert sorted(set(Batches.of(growth[:990], torch.ones(990).double()).steps.tolist())) == [8.0, 9.0]
     assert float(batches.growth.sum()) == 1000 * 999 / 2
     assert float(batches.growth[0]) == sum(range(int(batches.steps[0])))
-    few = Batches.of(growth[:70], torch.ones(70).double())
-    assert torch.equal(few.growth, growth[:70])
+    few = Batches.of(growth[:128], torch.ones(128).double())
+    assert torch.equal(few.growth, growth[:128])
 
 
 def test_windows_of_unequal_length_are_joined_by_their_steps() -> None:

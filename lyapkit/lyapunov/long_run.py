@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
+from scipy.linalg import block_diag
 from scipy.special import stdtr, stdtrit
 from torch import Tensor
 
@@ -149,8 +150,8 @@ def _shapes(count: int, halves: bool) -> _Shapes:
     lengths = (count // 2, count - count // 2) if halves else (count,)
     factors = [-1 / lengths[0], 1 / lengths[-1]] if halves else [1.0]
     parts = [_modes(length) for length in lengths]
-    slow = torch.block_diag(*(modes[:, :few] for modes, _, few in parts))
-    fast = torch.block_diag(*(modes[:, few:] for modes, _, few in parts))
+    slow = torch.from_numpy(block_diag(*(modes[:, :few].numpy() for modes, _, few in parts)))
+    fast = torch.from_numpy(block_diag(*(modes[:, few:].numpy() for modes, _, few in parts)))
     fast_part = torch.cat([factor**2 * reach[few:] for factor, (_, reach, few) in zip(factors, parts, strict=True)])
     contrast = torch.tensor(factors, dtype=torch.float64).repeat_interleave(torch.tensor(lengths)).unsqueeze(-1)
     sides = torch.cat((slow, fast, contrast), dim=1)

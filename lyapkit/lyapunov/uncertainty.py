@@ -199,7 +199,7 @@ def _rests_on_few_events(deviation: Tensor) -> Tensor:
     """
     _, others = _parts(deviation[:-1])
     power = others.square().sum(dim=0)
-    matters = power > 1e-3 * deviation.square().sum(dim=0)  # beside what does not count
+    matters: Tensor = power > 1e-3 * deviation.square().sum(dim=0)  # beside what does not count
     return matters & (others.pow(3).sum(dim=0).abs() > FEWEST_EVENTS**-0.5 * power.pow(1.5))
 
 

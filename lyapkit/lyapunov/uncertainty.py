@@ -199,8 +199,9 @@ def _rests_on_few_events(deviation: Tensor) -> Tensor:
     """
     _, others = _parts(deviation[:-1])
     power = others.square().sum(dim=0)
-    matters: Tensor = power > 1e-3 * deviation.square().sum(dim=0)  # beside what does not count
-    return matters & (others.pow(3).sum(dim=0).abs() > FEWEST_EVENTS**-0.5 * power.pow(1.5))
+    matters = power > 1e-3 * deviation.square().sum(dim=0)  # beside what does not count
+    few: Tensor = others.pow(3).sum(dim=0).abs() > power.pow(1.5) / math.sqrt(FEWEST_EVENTS)
+    return matters & few
 
 
 def transient(deviation: Tensor) -> Tensor:

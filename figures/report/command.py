@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from figures.campaign.records import RECORDS
-from figures.command import command, make_directory
+from figures.command import DATA, RECORDS, command, make_directory
 from wcrnn_models.cli.main import SUCCESS
 from wcrnn_models.errors import UserError
 from wcrnn_models.files import write_atomically
 
-DATA = RECORDS.parent
 PAGE = Path(__file__).parents[2] / "docs" / "reproduction.md"
 """Of the shipped records."""
 
@@ -36,10 +34,6 @@ class Arguments:
     """The page; if not given, docs/reproduction.md for the shipped records, and reproduction.md in the folder of other
     ones."""
 
-    measure: bool = False
-    """Measure untrained networks again first, which takes minutes and needs MNIST; the result file in --data is
-    replaced."""
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
@@ -54,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Arguments) -> int:
-    from figures.report.evidence import Evidence  # PyTorch takes seconds to load
+    from figures.evidence import Evidence  # PyTorch takes seconds to load
     from figures.report.page import report
 
     shipped = arguments.records.resolve() == RECORDS.resolve()
@@ -64,17 +58,6 @@ def _run(arguments: Arguments) -> int:
     if not arguments.records.is_dir() and not shipped:
         raise UserError(f"there is no folder {arguments.records}; name that of the records with --records")
     make_directory(output.parent, "--output")
-    if arguments.measure:
-        _measure(arguments.data)
     write_atomically(output, report(Evidence(arguments.records, arguments.data)).encode())
     print(output)
     return SUCCESS
-
-
-def _measure(data: Path) -> None:
-    from figures.measure import find_data_set, measure
-    from figures.protocols import PROTOCOLS
-
-    find_data_set("mnist")
-    make_directory(data, "--data")
-    measure("untrained", PROTOCOLS["cpu"], data, data)

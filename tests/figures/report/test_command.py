@@ -4,9 +4,9 @@ import pytest
 
 from campaign_records import write_stage
 from figures.__main__ import main
+from figures.evidence import Evidence
 from figures.report import command
 from figures.report.command import DATA, PAGE
-from figures.report.evidence import Evidence
 from figures.report.page import report
 
 

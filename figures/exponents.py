@@ -68,6 +68,7 @@ def exponents_over_time(ax: Axes, heading: str, reference: Sequence[float]) -> N
     for value in reference:
         ax.axhline(value, color="0.15", linewidth=0.8, linestyle=(0, (4, 2)), zorder=3)
     ax.axhline(0.0, color="0.6", linewidth=0.8, zorder=1)
+    ax.autoscale(axis="y")
     end = ax.dataLim.x1
     if end > 1:
         ax.set(xticks=[0, int(end)], xlim=(-0.04 * end, 1.04 * end))

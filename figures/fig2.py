@@ -38,8 +38,8 @@ def draw(results: Evidence) -> Figure:
     if all(len(each) == len(STRENGTH_CLASSES) for each in lost):
         missing.panel("A", learning)
     else:
-        missing.values("A, at their own learning rates, ", "r", lost[0])
-        missing.values("A, at the common learning rate, ", "r", lost[1])
+        missing.values("A, at their own learning rates", "r", lost[0])
+        missing.values("A, at the common learning rate", "r", lost[1])
         learning.set(xlabel="training iteration", ylabel="test accuracy", ylim=(0, 1))
         _legend(figure, learning, common)
     drawn = draw_untrained(

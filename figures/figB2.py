@@ -38,6 +38,7 @@ def draw(results: Evidence) -> Figure:
         margin_label(ax, BEST_CONSTANT, "best\nconstant\nanswer")
         title(ax, rf"$\eta = {rate:g},\ \gamma = {coupling:g}$")
         ax.set(xlabel="training iteration", ylabel="test RMS")
+        ax.locator_params(axis="x", nbins=5)
         logarithmic(ax)
         show_a_decade(ax, training.test_metric, BEST_CONSTANT)
     handles, labels = legend_entries(*axes)

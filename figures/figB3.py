@@ -50,6 +50,7 @@ def draw(results: Evidence, against: Against = "r") -> Figure:
             continue
         missing.values(letter, "r", lost)
         ax.set_xlabel("training iteration")
+        ax.locator_params(axis="x", nbins=6)
         title(ax, "sMNIST" if ax is accuracy else "ADD100")
     if accuracy.lines:
         accuracy.set(ylabel="test accuracy", ylim=(0, 1))

@@ -96,6 +96,7 @@ def _legend(figure: Figure, learning: Axes, common: xr.Dataset) -> None:
         loc="lower right",
         bbox_to_anchor=(1, 1),
         borderaxespad=0.2,
+        borderpad=0.1,  # no higher than the letter
         ncols=3,
         columnspacing=1.0,
         fontsize=6,

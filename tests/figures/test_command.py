@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import xarray as xr
 
 from figures import renew, scripts
@@ -16,6 +17,7 @@ from figures.experiments import EXPERIMENTS, base
 from figures.experiments.base import describe, train_all
 from figures.scripts import NAMES, script
 from lyapkit import load, save
+from lyapkit.results import provenance
 from wcrnn_models.errors import UserError
 from wcrnn_models.tasks import SequentialMNIST
 from wcrnn_models.tasks.datasets import DATA_SETS
@@ -39,7 +41,8 @@ def tiny(monkeypatch):
         calls.append((runs, progress))
         config = TrainConfig(length=6, hidden_size=4, batch_size=2, epochs=1, iterations_per_epoch=3, test_size=9)
         train_all([config], runs, progress=False)
-        tree = xr.DataTree.from_dict({"a": xr.Dataset({"b": 1.0})})
+        origin = provenance({}, dtype=torch.float64, device=torch.device("cpu"))
+        tree = xr.DataTree.from_dict({"a": xr.Dataset({"b": 1.0}, attrs=origin)})
         tree.attrs = describe("coupling_law", 1)
         return tree
 
@@ -74,7 +77,7 @@ def test_renewed_results_are_written_where_they_are_read(tiny, tmp_path, capsys)
     tree = load(tmp_path / "data" / "coupling_law.nc")
     assert (tree.attrs["experiment"], tree.attrs["seeds"]) == ("coupling_law", 1)
     assert float(tree["a"].b) == 1.0
-    assert len(list((tmp_path / "runs").glob("*/result.json"))) == 1
+    assert len(list((tmp_path / "runs").glob("*/history.json"))) == 1
 
 
 def test_trainings_that_fail_are_named(tmp_path):

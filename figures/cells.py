@@ -9,8 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from figures.campaign.results import as_rms
-from figures.missing import NOT_MEASURED as NOT_RUN
-from figures.missing import recorded
+from figures.missing import NOT_MEASURED, recorded
 from figures.paper import ADDING_TASKS, FAIL
 from figures.style import scientific
 
@@ -28,7 +27,7 @@ def best(training: xr.Dataset, task: str) -> str:
     """
     one = recorded(training)
     if not one.sizes["seed"]:
-        return NOT_RUN
+        return NOT_MEASURED
     values = as_rms(one).best_metric.values
     if task in ADDING_TASKS:
         values = np.where(values > NOTHING_LEARNT, np.nan, values)
@@ -49,7 +48,7 @@ def iterations(training: xr.Dataset) -> str:
     """
     one = recorded(training)
     if not one.sizes["seed"]:
-        return NOT_RUN
+        return NOT_MEASURED
     text = spread(one.iterations_to_minimal_performance.values, lambda value: f"{value:.0f}")
     reached, count = int(one.reached_minimal_performance.sum()), one.sizes["seed"]
     return text if reached == count else f"{text}; reached by {reached} of {count}"
@@ -58,7 +57,7 @@ def iterations(training: xr.Dataset) -> str:
 def trained(*trainings: xr.Dataset) -> str:
     """Return the iterations of the longest training, or that there is none."""
     lengths = [int(one.iteration[-1]) for one in map(recorded, trainings) if one.sizes["seed"]]
-    return str(max(lengths)) if lengths else NOT_RUN
+    return str(max(lengths)) if lengths else NOT_MEASURED
 
 
 def spread(values: NDArray[np.float64], write: Callable[[float], str]) -> str:

@@ -40,7 +40,8 @@ def draw(results: Evidence, against: Against = "r") -> Figure:
     figure, (strength, angle) = panels(1, 2, sharey=True)
     missing = Missing()
     linear, forms = results.training("smnist_strength"), results.training("form_strength")
-    said, spread = [], {}
+    said: list[str] = []
+    spread: dict[str, xr.Dataset] = {}
     drawn = _compare(strength, _trainings(linear, forms), "r", "A", missing, against)
     if drawn:
         strength_axis(strength, np.unique(np.concatenate([each.r.values for each in drawn.values()])), against)
@@ -85,7 +86,8 @@ def _compare(
 
 
 def _last(trainings: Mapping[str, xr.Dataset]) -> int:
-    return max(set.intersection(*(set(each.iteration.values.tolist()) for each in trainings.values())))
+    shared: set[int] = set.intersection(*(set(each.iteration.values.tolist()) for each in trainings.values()))
+    return max(shared)
 
 
 def _length(trainings: Mapping[str, xr.Dataset]) -> str:

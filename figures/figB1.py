@@ -54,10 +54,11 @@ def draw(results: Evidence) -> Figure:
             ax.set(xlabel="step $t$", ylabel="" if trained else "exponent (nats per step)")
         drawn = [ax for ax in (before, after) if ax.lines]
         if drawn:
-            low, high = _range(drawn, AT_CHANCE["gid"]) or _range(drawn)
+            counted = [line for line in _lines(drawn) if line.get_gid() != AT_CHANCE["gid"]]
+            low, high = _range(counted or _lines(drawn))
             for ax in drawn:
                 ax.set_ylim(low - MARGIN * (high - low), high + MARGIN * (high - low))
-            lowest, highest = _range(drawn)
+            lowest, highest = _range(_lines(drawn))
             beyond += [task] if lowest < low or highest > high else []
     handles, labels = legend_entries(*axes)
     if handles:
@@ -97,12 +98,13 @@ def _exponents(ax: Axes, results: Evidence, stage: str, trained: bool) -> tuple[
     return kinds, absent
 
 
-def _range(axes: Sequence[Axes], without: str | None = None) -> tuple[float, float] | None:
-    """Return the least and the largest number that is drawn; lines with the tag ``without`` do not count."""
-    counted = [line for ax in axes for line in ax.lines if without is None or line.get_gid() != without]
-    if not counted:
-        return None
-    together = np.concatenate([np.asarray(line.get_ydata(), float) for line in counted])
+def _lines(axes: Sequence[Axes]) -> list[Line2D]:
+    return [line for ax in axes for line in ax.lines]
+
+
+def _range(lines: Sequence[Line2D]) -> tuple[float, float]:
+    """Return the least and the largest number that is drawn."""
+    together = np.concatenate([np.asarray(line.get_ydata(), float) for line in lines])
     return float(np.nanmin(together)), float(np.nanmax(together))
 
 

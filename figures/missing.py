@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -48,7 +49,7 @@ class Missing:
             ax.set(xticks=[], yticks=[], xlabel="", ylabel="")
             ax.minorticks_off()
             ax.spines[:].set_visible(False)
-        style = {"ha": "center", "va": "center", "color": "0.4", "fontsize": 7}
+        style: dict[str, Any] = {"ha": "center", "va": "center", "color": "0.4", "fontsize": 7}
         axes[len(axes) // 2].text(0.5, 0.5, NOT_MEASURED, transform=axes[len(axes) // 2].transAxes, **style)
 
     def values(self, panel: str, name: str, values: Sequence[float | str]) -> None:

@@ -38,7 +38,7 @@ def draw(results: Evidence) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def networks(results: Evidence) -> dict[str, Networks]:
+def networks(results: Evidence) -> Mapping[str, Networks]:
     """Return the trainings of both networks by task."""
     images = results.training("informed_images")
     adding = {
@@ -47,17 +47,17 @@ def networks(results: Evidence) -> dict[str, Networks]:
     }
     if adding["add100"].attrs["metric_name"]:
         adding["add100"].attrs["metric_name"] = "mse"
-    return {
-        task: {"homogeneous": images.sel(task=task, residual="rotation"), "heterogeneous": _informed(images, task=task)}
-        for task in ("smnist", "psmnist")
-    } | {
-        task: {"homogeneous": training.sel(residual="scalar"), "heterogeneous": _informed(training)}
-        for task, training in adding.items()
-    }
+    found: dict[str, Networks] = {}
+    for task in ("smnist", "psmnist"):
+        homogeneous = images.sel(task=task, residual="rotation")
+        found[task] = {"homogeneous": homogeneous, "heterogeneous": _informed(images, task=task)}
+    for task, training in adding.items():
+        found[task] = {"homogeneous": training.sel(residual="scalar"), "heterogeneous": _informed(training)}
+    return found
 
 
 def _informed(training: xr.Dataset, **point: str) -> xr.Dataset:
-    return training.sel(residual="informed", **point)
+    return training.sel({"residual": "informed", **point})
 
 
 def _table(tasks: Mapping[str, Networks], cells: Callable[[xr.Dataset, str, str], list[str]]) -> str:

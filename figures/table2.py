@@ -6,9 +6,9 @@ import numpy as np
 
 from figures import paper
 from figures.campaign.stages import TABLE_2
-from figures.cells import NOT_RUN, best, iterations, markdown, of_paper, trained
+from figures.cells import best, iterations, markdown, of_paper, trained
 from figures.evidence import Evidence
-from figures.missing import recorded
+from figures.missing import NOT_MEASURED, recorded
 from figures.report.nonlinear import network
 from figures.scripts import Script
 from wcrnn_models.training.build import build_model
@@ -40,7 +40,7 @@ def draw(results: Evidence) -> str:
             [
                 TITLES[name],
                 f"{parameters(name):,}",
-                f"{rate:g}" if np.isfinite(rate) else NOT_RUN,
+                f"{rate:g}" if np.isfinite(rate) else NOT_MEASURED,
                 best(training, "smnist"),
                 of_paper(paper.TABLE_2[name]["smnist"], "smnist"),
                 iterations(training),

@@ -77,7 +77,9 @@ def draw_untrained(
             missing.values(letter, over, lost[letter])
     if any(kinds):
         columns[0].set_ylabel("exponent (nats per step)")
-        margin_label(columns[-1], 0.0, "edge of\nchaos")
+        margin_label([ax for ax, kind in zip(columns, kinds, strict=True) if kind][-1], 0.0, "edge of\nchaos")
+        for ax, kind in zip(columns, kinds, strict=True):
+            ax.axis("on" if kind else "off")
     if len(lost["C"]) < len(values):
         curvature.set_ylabel(r"Hessian eigenvalue $|\lambda|$")
         logarithmic(curvature)

@@ -1,4 +1,4 @@
-"""``python -m figures NAME``: draw figures and tables from measured results, or measure the results again."""
+"""``python -m figures NAME``: draw figures and tables from what is measured."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Annotated
 import tyro
 
 from figures.campaign.command import main as measure
-from figures.command import RUNS, command, make_directory, results_directory
-from figures.protocols import PROTOCOLS, ProtocolName
+from figures.command import DATA, command, make_directory
+from figures.renew import main as renew
 from figures.report.command import main as report
 from figures.scales import Against
 from wcrnn_models.cli.main import SUCCESS
@@ -21,13 +21,11 @@ from wcrnn_models.errors import UserError, suggestion
 
 @dataclass(frozen=True)
 class Arguments:
-    """Draw the paper's figures and tables from measured results. Run it in the root of the clone.
+    """Draw the paper's figures and tables from what is measured. Run it in the root of the clone.
 
-    The results that are drawn are the shipped ones in figures/data. With --protocol they are measured first: networks
-    are trained and analysed, which takes minutes (quick), a night on two cores (cpu), or a cluster (paper). The shipped
-    results stay as they are. An interrupted measurement goes on where it stopped. The text file beside each figure says
-    what it shows, and which protocol, how many network instances and which commit the numbers come from: the commit
-    that collected them.
+    They show what is there so far of the campaign (`python -m figures measure`); panels and curves that are not
+    measured yet are left out. The text file beside each figure says what it shows, what is missing, how many trainings
+    and network instances there are, and which commits trained them.
     """
 
     names: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NAME")] = ()
@@ -37,28 +35,17 @@ class Arguments:
     """Say what there is, and stop."""
 
     output: Path = Path("figures/output")
-    """Directory of the drawn files; made if missing."""
+    """Folder of the drawn files; made if missing."""
 
-    data: Path | None = None
-    """Directory of the result files. If not given, the shipped ones in figures/data are drawn, and with --protocol
-    results are written to RUNS/data/PROTOCOL, such as runs/figures/data/quick, and drawn from there. With both options
-    results are written to the given directory; `--data figures/data` renews the shipped ones."""
-
-    protocol: ProtocolName | None = None
-    """Measure first."""
-
-    runs: Path = RUNS
-    """Directory of the trained networks. What is there is not trained again, whatever commit trained it."""
+    data: Path = DATA
+    """Folder of the results: result files, and the records of the campaign in its folder `campaign`."""
 
     caption: bool = False
-    """Also draw protocol, seeds and commits below each figure."""
+    """Also draw notes and the origin of the data below each figure."""
 
     against: Against = "r"
     """What stands for the residual strength in the figures over it (fig3, fig6, figB3): r itself; log r, the exponent
     that the paper expects; or its distance to the edge of chaos r - 1, on an axis that spreads small ones."""
-
-    workers: int | None = None
-    """Networks trained at a time; as many as there are cores if not given."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,32 +58,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 on success, 2 after a user's mistake, 130 after Ctrl-C, 141 if what reads the output has closed it.
     """
     given = sys.argv[1:] if arguments is None else list(arguments)
-    if given[:1] == ["measure"]:
-        return measure(given[1:])
-    if given[:1] == ["report"]:
-        return report(given[1:])
+    others = {"measure": measure, "renew": renew, "report": report}
+    if given and given[0] in others:
+        return others[given[0]](given[1:])
     return command("figures", Arguments, given, _run)
 
 
 def _run(arguments: Arguments) -> int:
     from figures import scripts  # PyTorch takes seconds to load: here, so that help does not, and Ctrl-C is answered
+    from figures.evidence import Evidence
 
     if arguments.list:
         for name in scripts.NAMES:
             print(f"{name:<22}{scripts.script(name).title}")
         return SUCCESS
     names = _chosen(arguments.names, scripts.NAMES)
-    if arguments.workers is not None and arguments.workers < 1:
-        raise UserError(f"workers must be at least 1, got {arguments.workers}")
     if arguments.against != "r" and not any(scripts.script(name).over_strength for name in names):
         over = ", ".join(name for name in scripts.NAMES if scripts.script(name).over_strength)
         raise UserError(f"--against {arguments.against} changes nothing of {', '.join(names)}; it is for {over}")
     make_directory(arguments.output, "--output")
-    data = results_directory(arguments.data, arguments.protocol, arguments.runs)
-    if arguments.protocol is not None:
-        _measure(names, arguments.protocol, arguments.runs, data, arguments.workers)
+    if not arguments.data.is_dir():
+        raise UserError(f"there is no folder {arguments.data}; name that of the results with --data")
+    results = Evidence(arguments.data / "campaign", arguments.data)
     for name in names:
-        for path in scripts.produce(name, arguments.output, data, caption=arguments.caption, against=arguments.against):
+        for path in scripts.produce(
+            name, arguments.output, results, caption=arguments.caption, against=arguments.against
+        ):
             print(path)
         if name == "fig1":
             _note_missing_digit()
@@ -104,7 +91,7 @@ def _run(arguments: Arguments) -> int:
 
 
 def _chosen(given: Sequence[str], known: Sequence[str]) -> Sequence[str]:
-    """The names without repeats."""
+    """Return the names without repeats."""
     if not given:
         raise UserError("name a figure or table, or all; --list says what there is")
     for name in given:
@@ -113,25 +100,9 @@ def _chosen(given: Sequence[str], known: Sequence[str]) -> Sequence[str]:
     return known if "all" in given else tuple(dict.fromkeys(given))
 
 
-def _measure(names: Sequence[str], protocol: ProtocolName, runs: Path, data: Path, workers: int | None) -> None:
-    """Measure all that the figures need; what would stop it later is looked for first."""
-    from figures.measure import find_data_sets, measure
-    from figures.scripts import script
-
-    needed = tuple(dict.fromkeys(need for name in names for need in script(name).needs))
-    make_directory(runs, "--runs")
-    make_directory(data, "--data")
-    find_data_sets(needed, PROTOCOLS[protocol])
-    try:
-        for need in needed:
-            print(measure(need, PROTOCOLS[protocol], runs, data, workers))
-    except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt("the same command goes on from what was trained") from stop
-
-
 def _note_missing_digit() -> None:
-    """Fig. 1 leaves the digit out where MNIST is not at hand, as data sets are not shipped."""
-    from figures.measure import find_data_set
+    """Say that Fig. 1 leaves the digit out where MNIST is not at hand, as data sets are not shipped."""
+    from figures.data_sets import find_data_set
 
     try:
         find_data_set("mnist")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import xarray as xr
@@ -10,8 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from figures.evidence import Evidence
+from figures.missing import nothing
 from figures.scripts import Script
-from figures.style import panels, set_caption
+from figures.style import panels
 
 NAMES = {"wcrnn-best": "WCRNN", "lstm": "LSTM", "ur-lstm": "UR-LSTM", "s4d": "S4D"}
 COLORS = {"wcrnn-best": "#0072B2", "lstm": "#D55E00", "ur-lstm": "#E69F00", "s4d": "#009E73"}
@@ -20,13 +21,15 @@ LEADING = 20  # ranks in B
 LINEAR = 1e-3  # nats per step; beyond, the scale of A is logarithmic
 
 
-def draw(data: Mapping[str, xr.DataTree]) -> Figure:
+def draw(results: Evidence) -> Figure:
     """A: whole spectra, rank over state size. B: leading exponents by rank. Dashed: log |eigenvalues of R|.
 
     Shaded is the range over seeds and trajectories, widened by the standard error of each. For S4D the dashed line is
     exact, and shows where its exponents are that were not computed.
     """
-    tree = data["architecture_spectra"]
+    tree = results.files.get("architecture_spectra")
+    if tree is None:
+        return nothing("architecture_spectra")
     figure, (whole, leading) = panels(1, 2, height=3.0)
     for name, label in NAMES.items():
         spectrum = tree[name].to_dataset()
@@ -47,7 +50,7 @@ def draw(data: Mapping[str, xr.DataTree]) -> Figure:
     missed = [label for name, label in NAMES.items() if bool((tree[name].test_error > first.attrs["target"]).any())]
     if missed:
         note += f" (not reached: {', '.join(missed)}; best shown)"
-    set_caption(figure, [tree], f"{note}; dashed: log |eigenvalues of R|; of S4D: its exact exponents")
+    figure.set_label(f"{note}; dashed: log |eigenvalues of R|; of S4D: its exact exponents")
     return figure
 
 

@@ -8,28 +8,27 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from figures.campaign.results import as_rms
+from figures.missing import NOT_MEASURED, recorded
 from figures.paper import ADDING_TASKS, FAIL
 from figures.style import scientific
-
-NOT_RUN = "not run"
 
 NOTHING_LEARNT = 0.95 * (1 / 6) ** 0.5
 """Best RMS of the adding problem from which on a network counts as failed: within 5 % of sqrt(1/6), the RMS of always
 answering 1, the mean. The paper does not say what it calls "fail"."""
 
 
-def best(training: xr.Dataset | None, network: str, task: str) -> str:
-    """Best accuracy in percent, or best RMS: mean and range over instances.
+def best(training: xr.Dataset, task: str) -> str:
+    """Return the best accuracy in percent, or best RMS: mean and range over instances.
 
     Args:
-        training: Of the task, over ``network`` and ``seed``; None if it was not run.
-        network: Which.
+        training: Of the network on the task, over ``seed``.
         task: Such as ``"smnist"`` or ``"add100"``.
     """
-    if training is None or network not in training.network.values:
-        return NOT_RUN
-    one = training.sel(network=network)
-    values = one.best_metric.values
+    one = recorded(training)
+    if not one.sizes["seed"]:
+        return NOT_MEASURED
+    values = as_rms(one).best_metric.values
     if task in ADDING_TASKS:
         values = np.where(values > NOTHING_LEARNT, np.nan, values)
         text = "fail" if np.isnan(values).all() else spread(values, scientific)
@@ -39,21 +38,30 @@ def best(training: xr.Dataset | None, network: str, task: str) -> str:
     return f"{text}; {diverged} of {one.sizes['seed']} diverged" if diverged else text
 
 
-def iterations(training: xr.Dataset | None, network: str) -> str:
-    """Iterations to minimal performance: mean and range over instances, and how many reached it if not all.
+def iterations(training: xr.Dataset) -> str:
+    """Return iterations to minimal performance: mean and range over instances, and how many reached it if not all.
 
     As in section 4.1, those of an instance that did not reach it are the iterations of its training.
+
+    Args:
+        training: Of the network on the task, over ``seed``.
     """
-    if training is None or network not in training.network.values:
-        return NOT_RUN
-    one = training.sel(network=network)
+    one = recorded(training)
+    if not one.sizes["seed"]:
+        return NOT_MEASURED
     text = spread(one.iterations_to_minimal_performance.values, lambda value: f"{value:.0f}")
     reached, count = int(one.reached_minimal_performance.sum()), one.sizes["seed"]
     return text if reached == count else f"{text}; reached by {reached} of {count}"
 
 
+def trained(*trainings: xr.Dataset) -> str:
+    """Return the iterations of the longest training, or that there is none."""
+    lengths = [int(one.iteration[-1]) for one in map(recorded, trainings) if one.sizes["seed"]]
+    return str(max(lengths)) if lengths else NOT_MEASURED
+
+
 def spread(values: NDArray[np.float64], write: Callable[[float], str]) -> str:
-    """``mean (least to largest)``, or the one value if there is one; values that are NaN count as failed."""
+    """Return ``mean (least to largest)``, or the one value if there is one; values that are NaN count as failed."""
     finite = values[np.isfinite(values)]
     if not len(finite):
         return "fail"
@@ -65,7 +73,7 @@ def spread(values: NDArray[np.float64], write: Callable[[float], str]) -> str:
 
 
 def of_paper(value: float | None, task: str) -> str:
-    """The paper's best accuracy in percent, or best RMS."""
+    """Return the paper's best accuracy in percent, or best RMS."""
     if value is None:
         return "\N{EN DASH}"
     if value == FAIL:
@@ -74,7 +82,7 @@ def of_paper(value: float | None, task: str) -> str:
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = True) -> str:
-    """A table.
+    """Return a table.
 
     Args:
         header: Titles of the columns.

@@ -9,12 +9,17 @@ from typing import TypeVar
 
 import tyro
 
-from figures.protocols import ProtocolName
 from wcrnn_models.cli.main import guard, refuse_empty
 from wcrnn_models.errors import UserError
 
 RUNS = Path("runs/figures")
 """Of trained networks, in the directory where the command is run."""
+
+DATA = Path(__file__).parent / "data"
+"""The shipped results."""
+
+RECORDS = DATA / "campaign"
+"""The shipped records of the campaign."""
 
 Arguments = TypeVar("Arguments")
 
@@ -41,25 +46,6 @@ def command(program: str, kind: type[Arguments], given: Sequence[str], run: Call
 
 def _explanation(error: Exception) -> str | None:
     return str(error) if isinstance(error, UserError | OSError) else None
-
-
-def results_directory(given: Path | None, protocol: ProtocolName | None, runs: Path = RUNS) -> Path:
-    """Where result files are: as given, else beside the runs of a protocol to measure, else the shipped ones.
-
-    The shipped results are thus replaced only where they are named.
-
-    Args:
-        given: Value of ``--data``.
-        protocol: Value of ``--protocol``.
-        runs: Value of ``--runs``.
-    """
-    if given is not None:
-        return given
-    if protocol is not None:
-        return runs / "data" / protocol
-    from figures.scripts import DATA
-
-    return DATA
 
 
 def make_directory(path: Path, option: str) -> None:

@@ -1,4 +1,4 @@
-"""Result files small enough to be shipped."""
+"""Keep of analyses what figures and the report read, so that they can be shipped."""
 
 from __future__ import annotations
 
@@ -29,13 +29,6 @@ SHOWN = 20
 
 SHOWN_BITS = 12
 """Of their mantissa that are kept: more than three digits, as they are only drawn."""
-
-
-def compact(tree: xr.DataTree) -> xr.DataTree:
-    """Without what no figure draws, gradients of the first sequences only, large arrays rounded to six digits."""
-    small = xr.DataTree.from_dict({name: compact_dataset(node.to_dataset()) for name, node in tree.children.items()})
-    small.attrs = dict(tree.attrs)
-    return small
 
 
 def compact_dataset(dataset: xr.Dataset) -> xr.Dataset:

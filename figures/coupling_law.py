@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,9 +9,11 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from figures.evidence import Evidence
+from figures.missing import nothing
 from figures.scales import positive, view
 from figures.scripts import Script
-from figures.style import notes, over_seeds, panels, set_caption
+from figures.style import notes, over_seeds, panels
 
 COLORS = {
     "scalar": "#0072B2",
@@ -25,14 +26,16 @@ ROOM = 0.2  # for the legend below the data, of the decades that they span
 MARKERS = {"scalar": "o", "rotation": "s", "orthogonal": "^", "non-normal": "D", "defective": "v"}
 
 
-def draw(data: Mapping[str, xr.DataTree]) -> Figure:
+def draw(results: Evidence) -> Figure:
     """A: largest deviation of any exponent, with Weyl's bounds. B: mean. C: mean without its first-order term.
 
     All are magnitudes in log-log, averages over network instances with their range shaded and standard errors of the
     measurement as bars. The fitted powers of gamma are in the legends of the panels, in colours of the residuals. The
     remainder in C is of second order up to the largest coupling of the fits; beyond it, higher orders may cancel it.
     """
-    tree = data["coupling_law"]
+    tree = results.files.get("coupling_law")
+    if tree is None:
+        return nothing("coupling_law")
     measured = tree["coupling_law"].to_dataset()
     figure, axes = panels(1, 3, height=3.2, sharex=True)
     quantities = (
@@ -61,7 +64,7 @@ def draw(data: Mapping[str, xr.DataTree]) -> Figure:
         f"N = {measured.attrs['units']}, |eigenvalues| {measured.attrs['strength']:g}, fits up to "
         f"$\\gamma$ = {measured.attrs['fitted_up_to']:g}; non-normal: cond(V) = {condition:.0f}"
     )
-    set_caption(figure, [tree], notes(note, over_seeds({"A\N{EN DASH}C": measured}), _cancelling(measured)))
+    figure.set_label(notes(note, over_seeds({"A\N{EN DASH}C": measured}), _cancelling(measured)))
     return figure
 
 

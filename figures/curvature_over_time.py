@@ -9,10 +9,12 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.protocols import STRENGTH_CLASSES
+from figures.evidence import Evidence
+from figures.missing import nothing
+from figures.paper import STRENGTH_CLASSES
 from figures.scales import logarithmic, positive, view
 from figures.scripts import Script
-from figures.style import band, notes, over_seeds, panels, set_caption, strength_color, title
+from figures.style import band, notes, over_seeds, panels, strength_color, title
 from lyapkit import plots
 
 SUBCRITICAL, SUPERCRITICAL = STRENGTH_CLASSES[:2], STRENGTH_CLASSES[2:]
@@ -25,7 +27,7 @@ ROOM = 12  # for the legend above the data, as a factor on the logarithmic axis
 VISIBLE = 0.01  # of the largest share; negative ones beyond it are drawn in colours of their own
 
 
-def draw(data: Mapping[str, xr.DataTree]) -> Figure:
+def draw(results: Evidence) -> Figure:
     """Above: subcritical; below: supercritical networks. A, D: curvature of every step along the leading eigenvector.
 
     It is a share of the whole measured one, also that of eq. (14) with the states and inputs of the network (crosses,
@@ -34,7 +36,9 @@ def draw(data: Mapping[str, xr.DataTree]) -> Figure:
     B, E: pairs of stretches of time, measured. C, F: the weights |lambda|^((D-s) + (D-t)) of eq. (14), which is how the
     pairs would be if every step did the same with the parameters. Both matrices of a row have one colour scale.
     """
-    tree = data["curvature_over_time"]
+    tree = results.files.get("curvature_over_time")
+    if tree is None:
+        return nothing("curvature_over_time")
     measured = tree["curvature_by_step"].to_dataset().isel(rank=0)
     figure, axes = panels(2, 3, height=2.4)
     total = predicted_share(measured)
@@ -55,7 +59,7 @@ def draw(data: Mapping[str, xr.DataTree]) -> Figure:
     matrices = "B, C, E, F: first seed, one colour scale in each row"
     sums = ", ".join(f"{float(total.sel(r=r).mean('seed')):.2f} at r = {r:g}" for r in STRENGTH_CLASSES)
     weak = f"A, D: eq. (14) sums to {sums} of the measured curvature"
-    set_caption(figure, [tree], notes(f"{measured.attrs['samples']} test samples", spread, weak, matrices))
+    figure.set_label(notes(f"{measured.attrs['samples']} test samples", spread, weak, matrices))
     return figure
 
 

@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from figures.marks import AT_CHANCE, legend_entries
-from figures.protocols import CHARACTERISTIC_FREQUENCY
+from figures.missing import recorded
+from figures.paper import CHARACTERISTIC_FREQUENCY
 from figures.report.compare import learnt
 from figures.scales import logarithmic
 from figures.style import CHARACTERISTIC_COLOR, band, direct_label
@@ -24,6 +25,9 @@ TASK_STYLES: Mapping[str, Mapping[str, Any]] = {
     "psmnist": {"linestyle": "--", "marker": "s", "markersize": 4.2},
 }
 """Lines and markers of the data sets, so that one is seen below the other."""
+
+ANGLE = r"angular frequency $\phi_0$ (radians per step)"
+"""Label of axes of angles."""
 
 OPEN = (
     "open triangles: MP not reached by every instance, so that the mean is a lower limit; "
@@ -48,12 +52,13 @@ def best_metric(ax: Axes, training: xr.Dataset, over: str, *, color: str, label:
 
     Args:
         ax: To draw on.
-        training: As `wcrnn_models.sweeps.collect` gives it, over ``seed`` and one more dimension.
+        training: As `figures.campaign.results.training_results` gives it, over ``seed`` and one more dimension.
         over: That dimension, such as ``"r"``; it is on the horizontal axis.
         color: Of line and shading.
         label: In the legend.
         line: Passed on to `matplotlib.axes.Axes.plot`.
     """
+    training = recorded(training)
     style, x = {"marker": "o", **line}, training[over].values
     band(ax, x, training.best_metric, color=color, label=label, **style)
     some = learnt(training).any("seed")
@@ -79,9 +84,10 @@ def iterations_to_minimal_performance(
         label: In the legend.
         line: Passed on to `matplotlib.axes.Axes.plot`.
     """
+    training = recorded(training)
     counted, x = training.iterations_to_minimal_performance, training[over].values
     mean, each = counted.mean("seed"), training.reached_minimal_performance == 1
-    reached = each.all("seed")
+    reached = (each | (training.status == "waiting")).all("seed")
     style = {"marker": "o", **line, "color": color}
     ax.plot(x, mean.where(reached), label=label, **style)
     if not bool(reached.all()):
@@ -121,12 +127,13 @@ def characteristic_lines(ax: Axes, highest: float) -> None:
         )
 
 
-def legend_above(ax: Axes, handlelength: float = 2.0) -> None:
-    """Draw a legend in one line above the axes, beside the letter of the panel, where it covers nothing.
+def legend_above(ax: Axes, handlelength: float = 2.0, columns: int = 4) -> None:
+    """Draw a legend above the axes, beside the letter of the panel, where it covers nothing.
 
     Args:
         ax: With labelled lines.
         handlelength: Of the lines shown, in font sizes; 4 where dashes must be seen beside markers.
+        columns: Entries in a line.
     """
     handles, labels = legend_entries(ax)
     ax.legend(
@@ -135,7 +142,7 @@ def legend_above(ax: Axes, handlelength: float = 2.0) -> None:
         loc="lower right",
         bbox_to_anchor=(1, 1),
         borderaxespad=0.2,
-        ncols=len(labels),
+        ncols=columns,
         columnspacing=1.2,
         handlelength=handlelength,
         fontsize=6,

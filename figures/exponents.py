@@ -1,50 +1,83 @@
-"""Exponents over time in narrow panels beside each other, as lines of several networks would cover each other."""
+"""Exponents over time of networks of a stage: those of Algorithm 1, or what there is instead."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-import xarray as xr
+import numpy as np
 from matplotlib.axes import Axes
 
+from figures.evidence import Evidence
+from figures.missing import instance
 from lyapkit import plots
 
-QR, SINGULAR = "lyapunov_spectrum", "variational_term"
+QR, SINGULAR, FINAL = (
+    "running exponents of Algorithm 1",
+    "log of the singular values of the variational term over t, not the exponents of Algorithm 1",
+    "exponents at the end of the sequence only, as those over time were not kept",
+)
+"""What captions say of what is drawn."""
+
+END = (0.9, 1.0)
+"""Where `FINAL` exponents are drawn, as fractions of the axis of time."""
 
 
-def measured_over_time(tree: xr.DataTree) -> str:
-    """Return the name of the child with exponents over time: those of Algorithm 1 if it has them.
-
-    The other ones are the logarithms of the singular values of the product of all Jacobians so far, over its length.
-    """
-    return QR if QR in tree.children and "running_exponent" in tree[QR] else SINGULAR
-
-
-def named_over_time(name: str, panel: str) -> str:
-    """Return what a caption says of the exponents that `measured_over_time` has found."""
-    if name == QR:
-        return f"{panel}: running exponents of Algorithm 1"
-    return f"{panel}: log of the singular values of the variational term over t, not the exponents of Algorithm 1"
-
-
-def exponents_over_time(
-    ax: Axes, measured: xr.Dataset, name: str, lines: int, reference: Sequence[float], heading: str, **style: Any
-) -> None:
-    """Draw exponents of one network over time, with lines at the edge of chaos and at what is expected.
+def draw_exponents(ax: Axes, results: Evidence, stage: str, lines: int, point: dict[str, float], **style: Any) -> str:
+    """Draw exponents of the first measured instance of a network over time.
 
     Args:
-        ax: One of the axes that `figures.style.side_by_side` makes.
-        measured: Child of a result file, selected down to one network.
-        name: Of that child, see `measured_over_time`.
-        lines: How many exponents, evenly over the ranks.
-        reference: Expected values, dashed.
-        heading: Above the axes.
+        ax: To draw on.
+        results: What there is.
+        stage: Whose network it is.
+        lines: How many exponents at most, evenly over the ranks.
+        point: Labels of the stage's dimensions other than ``seed``, and ``checkpoint``.
         style: Passed on to `matplotlib.axes.Axes.plot`.
+
+    Returns:
+        `QR`, `SINGULAR` or `FINAL`; empty where nothing has been measured.
     """
-    draw = plots.running_exponents if name == QR else plots.variational_term
-    draw(measured, ax=ax, lines=lines, reference=reference, **style)
+    spectrum = results.analysis(stage, "lyapunov_spectrum")
+    running = instance(spectrum, "running_exponent", **point)
+    if running is not None:
+        plots.running_exponents(running[["running_exponent"]].rename(shown="exponent"), ax=ax, lines=lines, **style)
+        return QR
+    term = instance(results.analysis(stage, "variational_term"), "running_exponent", **point)
+    if term is not None:
+        plots.variational_term(term, ax=ax, lines=lines, **style)
+        return SINGULAR
+    final = instance(spectrum, "lyapunov_exponent", **point)
+    if final is None:
+        return ""
+    values = final.lyapunov_exponent.isel(trajectory=0).values
+    name = style.pop("label", None)
+    for place in np.unique(np.linspace(0, len(values) - 1, lines).round().astype(int)):
+        ax.plot(END, [values[place]] * 2, transform=ax.get_yaxis_transform(), label=name, **style)
+        name = None
+    return FINAL
+
+
+def exponents_over_time(ax: Axes, heading: str, reference: Sequence[float]) -> None:
+    """Finish narrow axes of exponents over time, with lines at the edge of chaos and at what is expected.
+
+    Args:
+        ax: One of the axes that `figures.style.side_by_side` makes, with what `draw_exponents` has drawn.
+        heading: Above the axes.
+        reference: Expected values, dashed.
+    """
+    for value in reference:
+        ax.axhline(value, color="0.15", linewidth=0.8, linestyle=(0, (4, 2)), zorder=3)
     ax.axhline(0.0, color="0.6", linewidth=0.8, zorder=1)
-    end = int(measured.step[-1])
-    ax.set(xlabel="step $t$", ylabel="", xticks=[0, end], xlim=(-0.04 * end, 1.04 * end))
+    ax.autoscale(axis="y")
+    end = ax.dataLim.x1
+    if end > 1:
+        ax.set(xticks=[0, int(end)], xlim=(-0.04 * end, 1.04 * end))
+    else:
+        ax.set_xticks([])
+    ax.set(xlabel="step $t$", ylabel="")
     ax.set_title(heading, loc="right", fontsize=6)  # beside the letter of the first one
+
+
+def named(kinds: Sequence[str], panel: str) -> str:
+    """Return what a caption says of what `draw_exponents` has drawn, equal kinds once."""
+    return "; ".join(f"{panel}: {kind}" for kind in dict.fromkeys(kinds) if kind)

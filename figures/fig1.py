@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -14,8 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch
 from numpy.typing import NDArray
 
+from figures.evidence import Evidence
+from figures.missing import nothing
 from figures.scripts import Script
-from figures.style import TWO_COLUMNS, set_caption, title
+from figures.style import TWO_COLUMNS, title
 from wcrnn_models.tasks import SequentialMNIST
 from wcrnn_models.tasks.datasets import MNIST
 from wcrnn_models.tasks.download import search_directories
@@ -29,9 +31,11 @@ ROOM = 1.15
 """Of the second term's axis, for the text above its bars, in heights of them."""
 
 
-def draw(data: Mapping[str, xr.DataTree]) -> Figure:
+def draw(results: Evidence) -> Figure:
     """A: the digit. B: one step of the network. C: its input. D: states. E: the terms of one step. F: the readout."""
-    tree = data["digit"]
+    tree = results.files.get("digit")
+    if tree is None:
+        return nothing("digit")
     measured = tree["digit"].to_dataset()
     pixels = digit(int(measured.attrs["sample"]))
     figure = plt.figure(figsize=(TWO_COLUMNS, 6.2), layout="constrained")
@@ -47,7 +51,7 @@ def draw(data: Mapping[str, xr.DataTree]) -> Figure:
     _terms(measured, [axes[part] for part in "E+="])
     _classes(measured, axes["F"])
     note = f"test digit {measured.attrs['sample'] + 1} of MNIST; network after {measured.attrs['iteration']} iterations"
-    set_caption(figure, [tree], note)
+    figure.set_label(note)
     return figure
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,81 +10,97 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from figures.exponents import exponents_over_time, measured_over_time, named_over_time
-from figures.marks import learning_curve, legend_entries, margin_label, partly_at_chance
-from figures.protocols import STRENGTH_CLASSES
-from figures.scales import logarithmic
+from figures.evidence import Evidence
+from figures.marks import crossed, learning_curve, legend_entries, partly_at_chance
+from figures.missing import Missing, recorded
+from figures.paper import STRENGTH_CLASSES
 from figures.scripts import Script
-from figures.style import notes, over_seeds, panels, set_caption, side_by_side, strength_color, strength_label
-from lyapkit import plots
+from figures.style import notes, over_seeds, panels, strength_color, strength_label
+from figures.untrained_panels import draw_untrained
 
-EXPONENTS = 20  # shown, as in the paper; there they are chosen at random, here evenly over the ranks
-SLOW: dict[str, Any] = {"linestyle": (0, (4, 1.5)), "linewidth": 0.8}
+EXPONENTS = 20
+"""Shown, as in the paper; there they are chosen at random, here evenly over the ranks."""
+
+COMMON: dict[str, Any] = {"linestyle": (0, (4, 1.5)), "linewidth": 0.8}
 
 
-def draw(data: Mapping[str, xr.DataTree]) -> Figure:
+def draw(results: Evidence) -> Figure:
     """A: test accuracy over training. B: exponents over time, a column for each network. C: Hessian ranks.
 
-    D: gradient norms back in time. B, C and D are before training; in B, the grey line is the edge of chaos, and log r
-    is dashed. In C, open circles are negative eigenvalues.
+    D: gradient norms back in time. A: each network at the learning rate that suits it, and dashed all at a common one.
+    B, C and D are before training; in B, the grey line is the edge of chaos, and log r is dashed. C is of the recurrent
+    weights and their bias; open circles are negative eigenvalues.
     """
-    tree, slow = data["residual_strength"], data["smaller_learning_rate"]
     figure, (learning, exponents, curvature, gradients) = panels(2, 2)
-    training, slower = tree["training"].to_dataset(), slow["training"].to_dataset().isel(learning_rate=0)
-    crosses = _learning(training, slower, learning)
-    running = measured_over_time(tree)
-    shown = (running, "hessian_spectrum", "gradient_propagation")
-    untrained = {name: tree[name].to_dataset().isel(seed=0, checkpoint=0) for name in shown}
-    strengths = classes(untrained[running])
-    columns = side_by_side(exponents, len(strengths))
-    for r, ax in zip(strengths, columns, strict=True):
-        one, color = {name: dataset.sel(r=r) for name, dataset in untrained.items()}, strength_color(r)
-        exponents_over_time(ax, one[running], running, EXPONENTS, [np.log(r)], f"$r={r:g}$", color=color)
-        plots.hessian_spectrum(one["hessian_spectrum"], ax=curvature, color=color)
-        plots.gradient_propagation(one["gradient_propagation"], ax=gradients, color=color, lines=8)
-    columns[0].set_ylabel("exponent (nats per step)")
-    margin_label(columns[-1], 0.0, "edge of\nchaos")
-    curvature.set_ylabel(r"Hessian eigenvalue $|\lambda|$")
-    for ax in (curvature, gradients):
-        logarithmic(ax)
-    _legend(figure, learning, training, slower)
-    alike = slower.sizes["seed"] == training.sizes["seed"]
-    spread = over_seeds({"A": training} if alike else {"A, solid": training, "A, dashed": slower})
-    parts = [partly_at_chance(each, f"eta = {_rate(each):g}, r") for each in (training, slower)]
-    note = notes(spread, "A, crosses: diverged" * bool(crosses), *parts, "B\N{EN DASH}D: untrained, first seed")
-    set_caption(figure, [tree, slow], notes(note, named_over_time(running, "B")))
+    missing = Missing()
+    own, common = results.training("smnist_strength"), results.training("smnist_common_rate")
+    lost = [_learning(learning, own, True), _learning(learning, common, False)]
+    if all(len(each) == len(STRENGTH_CLASSES) for each in lost):
+        missing.panel("A", learning)
+    else:
+        missing.values("A, at their own learning rates", "r", lost[0])
+        missing.values("A, at the common learning rate", "r", lost[1])
+        learning.set(xlabel="training iteration", ylabel="test accuracy", ylim=(0, 1))
+        _legend(figure, learning, common)
+    drawn = draw_untrained(
+        (exponents, curvature, gradients),
+        results,
+        "smnist_strength",
+        "r",
+        STRENGTH_CLASSES,
+        color=strength_color,
+        heading=lambda r: f"$r={r:g}$",
+        expected=lambda r: [np.log(r)],
+        lines=EXPONENTS,
+        missing=missing,
+    )
+    chosen = own.sel(r=list(STRENGTH_CLASSES))
+    parts = [partly_at_chance(chosen, "A, own rate, r"), partly_at_chance(common, "A, common rate, r")]
+    spread = over_seeds({"A": recorded(chosen)})
+    first = "B\N{EN DASH}D: first instance"
+    figure.set_label(notes(spread, crossed(learning), *parts, own_rates(chosen), first, drawn, missing.note()))
     return figure
 
 
-def classes(dataset: xr.Dataset) -> list[float]:
-    """Return the residual strengths that are shown: those of the paper, and 1 where it was measured."""
-    return sorted({*STRENGTH_CLASSES, *{1.0}.intersection(dataset.r.values.tolist())})
+def own_rates(training: xr.Dataset) -> str:
+    """Return what a caption says of learning rates that were chosen for each residual strength."""
+    rates = {float(r): float(training.learning_rate.sel(r=r).max()) for r in training.r.values}
+    known = ", ".join(f"{rate:g} at r = {r:g}" for r, rate in rates.items() if np.isfinite(rate))
+    return f"own learning rates: {known}" if known else ""
 
 
-def _learning(training: xr.Dataset, slow: xr.Dataset, ax: Axes) -> int:
-    """Returns the number of diverged runs."""
-    crosses = 0
-    for r in classes(training):
-        crosses += learning_curve(ax, training.sel(r=r), strength_color(r), strength_label(r))
-        if r in slow.r.values:
-            crosses += learning_curve(ax, slow.sel(r=r), strength_color(r), **SLOW)
-    ax.set(xlabel="training iteration", ylabel="test accuracy", ylim=(0, 1))
-    return crosses
+def _learning(ax: Axes, training: xr.Dataset, own: bool) -> list[float]:
+    """Return the residual strengths of which nothing is there."""
+    lost = []
+    for r in STRENGTH_CLASSES:
+        label, line = (strength_label(r), {}) if own else (None, COMMON)
+        if not learning_curve(ax, training.sel(r=r), strength_color(r), label, **line):
+            lost.append(r)
+    return lost
 
 
-def _rate(training: xr.Dataset) -> float:
-    return float(json.loads(training.attrs["config_json"])["learning_rate"])
-
-
-def _legend(figure: Figure, learning: Axes, training: xr.Dataset, slow: xr.Dataset) -> None:
+def _legend(figure: Figure, learning: Axes, common: xr.Dataset) -> None:
     """Colours above the figure, as they hold for all panels; lines of A in it, where no data are."""
     handles, labels = legend_entries(learning)
-    count = len(classes(training))
-    figure.legend(handles[:count], labels[:count], loc="outside upper center", ncols=count, fontsize=6)
-    lines = [Line2D([], [], color="0.15"), Line2D([], [], color="0.15", **SLOW), *handles[count:]]
-    rates = [rf"$\eta={_rate(each):g}$" for each in (training, slow)]
-    names = [*rates, *(f"{label}, any $\\eta$" for label in labels[count:])]
-    learning.legend(lines, names, loc="upper left", ncols=3, fontsize=6)
+    named = [place for place, label in enumerate(labels) if "$r=" in label]
+    strengths = [(handles[place], labels[place]) for place in named]
+    if strengths:
+        figure.legend(*zip(*strengths, strict=True), loc="outside upper center", ncols=len(strengths), fontsize=6)
+    rest = [(handles[place], labels[place]) for place in range(len(labels)) if place not in named]
+    lines = [Line2D([], [], color="0.15"), Line2D([], [], color="0.15", **COMMON)]
+    rate = float(common.learning_rate.max())
+    names = ["own learning rate", rf"common, $\eta={rate:g}$" if np.isfinite(rate) else "common rate"]
+    learning.legend(
+        [*lines, *(handle for handle, _ in rest)],
+        [*names, *(label for _, label in rest)],
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
+        borderaxespad=0.2,
+        borderpad=0.1,  # no higher than the letter
+        ncols=3,
+        columnspacing=1.0,
+        fontsize=6,
+    )
 
 
-SCRIPT = Script("learning and dynamics on sMNIST against r", ("residual_strength", "smaller_learning_rate"), draw)
+SCRIPT = Script("learning and dynamics on sMNIST against r", ("smnist_strength", "smnist_common_rate"), draw)

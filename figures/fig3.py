@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from figures.campaign.results import as_rms
 from figures.efficiency import (
+    ACCURACIES,
+    ACCURACY_TICKS,
     OPEN,
-    TASK_NAMES,
     TASK_STYLES,
     best_metric,
     counted,
@@ -22,100 +23,123 @@ from figures.efficiency import (
     iterations_to_minimal_performance,
     legend_above,
 )
+from figures.evidence import Evidence
 from figures.marks import BEST_CONSTANT
-from figures.protocols import PROTOCOLS
+from figures.missing import Missing, recorded
 from figures.scales import Against, abscissa, logarithmic, over_strength, positive, show_a_decade, strength_axis, view
 from figures.scripts import Script
-from figures.style import TASK_COLORS, direct_label, notes, over_seeds, panels, set_caption
-from wcrnn_models.training import presets
+from figures.style import TASK_COLORS, direct_label, notes, over_seeds, panels
+from wcrnn_models.tasks import AddingProblem, SequentialMNIST
 
-Curves = Mapping[str, tuple[xr.Dataset, dict[str, str]]]
-"""Trainings and how their lines look, by the name in the legend."""
 
-LENGTHS = PROTOCOLS["paper"].lengths
-LENGTH_COLORS = {
-    length: to_hex(mpl.colormaps["plasma"](0.85 * index / (len(LENGTHS) - 1))) for index, length in enumerate(LENGTHS)
-}
+@dataclass(frozen=True)
+class Curve:
+    """Trainings against r.
 
+    Attributes:
+        name: In the legend.
+        stage: Where they are.
+        style: How their lines look.
+    """
+
+    name: str
+    stage: str
+    style: Mapping[str, Any]
+
+
+ADDING = (
+    Curve("ADD100", "add100_strength", {"color": "#0d0887"}),
+    Curve("ADD200", "add200_strength", {"color": "#cc4778", "linestyle": "--", "marker": "s", "markersize": 4.2}),
+)
+IMAGES = (
+    Curve("sMNIST", "smnist_strength", {"color": TASK_COLORS["smnist"], **TASK_STYLES["smnist"]}),
+    Curve(
+        "sMNIST, common rate",
+        "smnist_common_rate",
+        {"color": "#56B4E9", "linestyle": ":", "marker": "D", "markersize": 3.2},
+    ),
+    Curve("psMNIST", "psmnist_strength", {"color": TASK_COLORS["psmnist"], **TASK_STYLES["psmnist"]}),
+)
 
 HIGHEST = 2 * BEST_CONSTANT
 """Best RMS up to which A shows points; those of networks that are worse before and after training are beyond it."""
 
 
-def draw(data: Mapping[str, xr.DataTree], against: Against = "r") -> Figure:
+def draw(results: Evidence, against: Against = "r") -> Figure:
     """A: best RMS on the adding problem. B: iterations to MP there. C, D: accuracy and iterations on the data sets."""
-    adding = data["adding_strength"]
-    sweeps = {
-        length: adding[f"training_{length}"].to_dataset()
-        for length in LENGTHS
-        if f"training_{length}" in adding.children
-    }
-    digits = {
-        "smnist": data["residual_strength"]["training"].to_dataset(),
-        "psmnist": data["psmnist_strength"]["training"].to_dataset(),
-    }
     figure, (error, error_efficiency, accuracy, accuracy_efficiency) = panels(2, 2)
-    lengths = {f"ADD{length}": (training, {"color": LENGTH_COLORS[length]}) for length, training in sweeps.items()}
-    _pair(error, error_efficiency, lengths, against)
-    error.set(ylabel="best test RMS")
-    logarithmic(error)
-    target = presets.PROTOCOLS["add100"].minimal_performance
-    direct_label(error, target, "MP")
-    beyond = _limit(error, sweeps, target, against)
-    tasks = {
-        TASK_NAMES[task]: (training, {"color": TASK_COLORS[task], **TASK_STYLES[task]})
-        for task, training in digits.items()
-    }
-    _pair(accuracy, accuracy_efficiency, tasks, against)
-    accuracy.set(ylabel="best test accuracy", ylim=(0, 1))
-    direct_label(accuracy, presets.PROTOCOLS["smnist"].minimal_performance, "MP")
-    note = _note(lengths | tasks, [length for length in LENGTHS if length not in sweeps])
-    set_caption(figure, data.values(), notes(note, beyond))
+    missing = Missing()
+    sweeps = _pair(error, error_efficiency, "A, B", ADDING, results, against, missing)
+    beyond = ""
+    if sweeps:
+        error.set(ylabel="best test RMS")
+        logarithmic(error)
+        target = AddingProblem.minimal_performance**0.5  # in terms of the mean square that is trained
+        direct_label(error, target, "MP")
+        beyond = _limit(error, sweeps, target, against)
+    digits = _pair(accuracy, accuracy_efficiency, "C, D", IMAGES, results, against, missing)
+    if digits:
+        accuracy.set(ylabel="best test accuracy", ylim=ACCURACIES, yticks=ACCURACY_TICKS)
+        direct_label(accuracy, SequentialMNIST.minimal_performance, "MP")
+    drawn = {curve.name: training for curve, training in [*sweeps, *digits]}
+    lengths = ", ".join(f"{name} {counted(int(training.iteration[-1]))}" for name, training in drawn.items())
+    square = "MP of the adding problem: a mean square of 0.05, which is what is trained" if sweeps else ""
+    figure.set_label(notes(lengths, over_seeds(drawn), square, beyond, OPEN, missing.note()))
     return figure
 
 
-def _pair(best: Axes, efficiency: Axes, curves: Curves, against: Against) -> None:
-    strengths = np.unique(np.concatenate([training.r.values for training, _ in curves.values()]))
-    for label, (training, style) in curves.items():
+def _pair(
+    best: Axes,
+    efficiency: Axes,
+    letters: str,
+    curves: Sequence[Curve],
+    results: Evidence,
+    against: Against,
+    missing: Missing,
+) -> list[tuple[Curve, xr.Dataset]]:
+    """Draw both panels; return what there was to draw."""
+    found = [(curve, recorded(as_rms(results.training(curve.stage)))) for curve in curves]
+    there = [(curve, training) for curve, training in found if training.status.size]
+    if not there:
+        missing.panel(letters, best)
+        missing.panel("", efficiency)
+        return []
+    for curve, training in found:
+        if not training.status.size:
+            missing(f"{letters}, {curve.name}")
+    for curve, training in there:
         over = over_strength(training, against)
-        best_metric(best, over, "r", label=label, **style)
-        iterations_to_minimal_performance(efficiency, over, "r", label=label, **style)
+        best_metric(best, over, "r", label=curve.name, **curve.style)
+        iterations_to_minimal_performance(efficiency, over, "r", label=curve.name, **curve.style)
+    strengths = np.unique(np.concatenate([training.r.values for _, training in there]))
     for ax in (best, efficiency):
         ax.margins(x=0.09)  # so that a label at the end of a line does not touch the last point
         strength_axis(ax, strengths, against)
-    show_a_decade(efficiency, *(each.iterations_to_minimal_performance for each, _ in curves.values()))
-    legend_above(best, handlelength=4)
+    show_a_decade(efficiency, *(training.iterations_to_minimal_performance for _, training in there))
+    legend_above(best, handlelength=3, columns=2)
     explain_limits(efficiency)
+    return there
 
 
-def _limit(ax: Axes, sweeps: Mapping[int, xr.Dataset], target: float, against: Against) -> str:
+def _limit(ax: Axes, sweeps: Sequence[tuple[Curve, xr.Dataset]], target: float, against: Against) -> str:
     """Show RMS up to `HIGHEST`, with the numbers of those beyond it; returns what the caption says of them."""
-    every = np.concatenate([sweep.best_metric.values.ravel() for sweep in sweeps.values()])
-    shown = positive(every)
+    shown = positive(*(training.best_metric for _, training in sweeps))
     view(ax, 0.8 * min(target, *shown), HIGHEST)
     names = []
-    for length, sweep in sweeps.items():
-        mean = sweep.best_metric.mean("seed")
-        for r in sweep.r.values[(mean > HIGHEST).values]:
-            place = (abscissa(r, against), HIGHEST)
-            text, color = f"{float(mean.sel(r=r)):.3g}", LENGTH_COLORS[length]
+    for curve, training in sweeps:
+        mean = training.best_metric.mean("seed")
+        for r in training.r.values[(mean > HIGHEST).values]:
+            place, color = (abscissa(r, against), HIGHEST), curve.style["color"]
             ax.plot(*place, marker="^", color=color, markerfacecolor="white", clip_on=False)
             style: dict[str, Any] = {"ha": "center", "va": "top", "color": color, "fontsize": 6}
-            ax.annotate(text, place, (0, -4), textcoords="offset points", **style)
-            names.append(f"ADD{length} at r = {r:g}")
+            ax.annotate(f"{float(mean.sel(r=r)):.3g}", place, (0, -4), textcoords="offset points", **style)
+            names.append(f"{curve.name} at r = {r:g}")
     return f"A, beyond the axis: {', '.join(names)}" if names else ""
-
-
-def _note(curves: Curves, missing: list[int]) -> str:
-    parts = [f"{label} {counted(int(training.iteration[-1]))}" for label, (training, _) in curves.items()]
-    absent = f"not measured: {', '.join(f'ADD{length}' for length in missing)}" if missing else ""
-    spread = over_seeds({label: training for label, (training, _) in curves.items()})
-    return notes(", ".join(parts), absent, spread, OPEN)
 
 
 SCRIPT = Script(
     "performance and learning efficiency against r",
-    ("adding_strength", "residual_strength", "psmnist_strength"),
+    tuple(curve.stage for curve in (*ADDING, *IMAGES)),
     draw,
     over_strength=True,
 )

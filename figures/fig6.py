@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,14 +13,17 @@ from matplotlib.figure import Figure
 from figures.efficiency import (
     ACCURACIES,
     ACCURACY_TICKS,
+    ANGLE,
     best_metric,
     characteristic_lines,
     counted,
     legend_above,
 )
+from figures.evidence import Evidence
+from figures.missing import Missing, recorded
 from figures.scales import Against, over_strength, strength_axis
 from figures.scripts import Script
-from figures.style import notes, over_seeds, panels, set_caption
+from figures.style import notes, over_seeds, panels
 
 COLORS = {"linear": "#4d4d4d", "A": "#0072B2", "B": "#D55E00"}
 STYLES: Mapping[str, Mapping[str, Any]] = {
@@ -31,42 +35,69 @@ STYLES: Mapping[str, Mapping[str, Any]] = {
 LABELS = {"linear": "linear", "A": "type A", "B": "type B"}
 
 
-def draw(data: Mapping[str, xr.DataTree], against: Against = "r") -> Figure:
+def draw(results: Evidence, against: Against = "r") -> Figure:
     """Best test accuracy; A: against r, the largest eigenvalue of the residual, B: against the angle of rotations."""
-    nonlinear = data["nonlinear_residuals"]
     figure, (strength, angle) = panels(1, 2, sharey=True)
-    linear = data["residual_strength"]["training"].to_dataset()
-    forms = nonlinear["training_strength"].to_dataset()
-    strength_note = _compare(strength, over_strength(linear, against), over_strength(forms, against), "r")
-    spread = {"linear in A": linear, "types A and B in A": forms}
-    strength.set(ylabel="best test accuracy", ylim=ACCURACIES, yticks=ACCURACY_TICKS)
-    strength_axis(strength, [*linear.r.values, *forms.r.values], against)
-    legend_above(strength, handlelength=2.6)
-    linear = data["rotations"]["training"].to_dataset().sel(task="smnist")
-    forms = nonlinear["training_angle"].to_dataset()
-    angle_note = _compare(angle, linear, forms, "phi")
-    spread |= {"linear in B": linear, "types A and B in B": forms}
-    angle.set_xlabel(r"angular frequency $\phi_0$ (radians per step)")
-    characteristic_lines(angle, float(linear.phi.max()))
-    note = rf"A: {strength_note}. B: {angle_note}; $\phi_c = 2\pi/28$, thin lines: its harmonics"
-    set_caption(figure, data.values(), notes(note, over_seeds(spread)))
+    missing = Missing()
+    linear, forms = results.training("smnist_strength"), results.training("form_strength")
+    said: list[str] = []
+    spread: dict[str, xr.Dataset] = {}
+    drawn = _compare(strength, _trainings(linear, forms), "r", "A", missing, against)
+    if drawn:
+        strength_axis(strength, np.unique(np.concatenate([each.r.values for each in drawn.values()])), against)
+        legend_above(strength, handlelength=2.6)
+        strength.set(ylabel="best test accuracy", ylim=ACCURACIES, yticks=ACCURACY_TICKS)
+        said.append(f"A: {_length(drawn)}")
+    spread |= {f"{LABELS[form]} in A": each for form, each in drawn.items()}
+    linear, forms = results.training("rotations").sel(task="smnist"), results.training("form_angle")
+    drawn = _compare(angle, _trainings(linear, forms), "phi", "B", missing)
+    if drawn:
+        angle.set(xlabel=ANGLE, ylim=ACCURACIES, yticks=ACCURACY_TICKS)
+        characteristic_lines(angle, max(float(each.phi.max()) for each in drawn.values()))
+        said.append(rf"B: {_length(drawn)}; $\phi_c = 2\pi/28$, thin lines: its harmonics")
+    spread |= {f"{LABELS[form]} in B": each for form, each in drawn.items()}
+    figure.set_label(notes(*said, over_seeds(spread), missing.note()))
     return figure
 
 
-def _compare(ax: Axes, linear: xr.Dataset, nonlinear: xr.Dataset, over: str) -> str:
-    """Draw the best accuracy up to the last iteration at which all were evaluated; returns what the caption says."""
-    trainings = {"linear": linear} | {str(form): nonlinear.sel(form=form) for form in nonlinear.form.values}
-    last = max(set(linear.iteration.values) & set(nonlinear.iteration.values))
-    for form, training in trainings.items():
+def _trainings(linear: xr.Dataset, forms: xr.Dataset) -> dict[str, xr.Dataset]:
+    found = {"linear": linear} | {str(form): forms.sel(form=form) for form in forms.form.values}
+    return {form: recorded(training) for form, training in found.items()}
+
+
+def _compare(
+    ax: Axes, trainings: Mapping[str, xr.Dataset], over: str, letter: str, missing: Missing, against: Against = "r"
+) -> dict[str, xr.Dataset]:
+    """Draw the best accuracy up to the last iteration at which all were evaluated; return what there was to draw."""
+    there = {form: training for form, training in trainings.items() if training.status.size}
+    if not there:
+        missing.panel(letter, ax)
+        return {}
+    for form in trainings:
+        if form not in there:
+            missing(f"{letter}, {LABELS[form]}")
+    last = _last(there)
+    for form, training in there.items():
         best = training.test_metric.sel(iteration=slice(None, last)).max("iteration")
-        best_metric(ax, training.assign(best_metric=best), over, color=COLORS[form], label=LABELS[form], **STYLES[form])
-    ends = {int(linear.iteration[-1]), int(nonlinear.iteration[-1])}
-    return f"first {counted(last)}, as the longer trainings have up to {max(ends)}" if len(ends) > 1 else counted(last)
+        shown = training.assign(best_metric=best)
+        shown = over_strength(shown, against) if over == "r" else shown
+        best_metric(ax, shown, over, color=COLORS[form], label=LABELS[form], **STYLES[form])
+    return there
+
+
+def _last(trainings: Mapping[str, xr.Dataset]) -> int:
+    shared: set[int] = set.intersection(*(set(each.iteration.values.tolist()) for each in trainings.values()))
+    return max(shared)
+
+
+def _length(trainings: Mapping[str, xr.Dataset]) -> str:
+    last, longest = _last(trainings), max(int(each.iteration[-1]) for each in trainings.values())
+    return counted(last) if last == longest else f"first {counted(last)}, as the longer trainings have up to {longest}"
 
 
 SCRIPT = Script(
     "residuals of types A and B beside linear ones",
-    ("nonlinear_residuals", "residual_strength", "rotations"),
+    ("form_strength", "form_angle", "smnist_strength", "rotations"),
     draw,
     over_strength=True,
 )

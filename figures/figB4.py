@@ -1,4 +1,4 @@
-"""Fig. B.4: rotations on sMNIST: learning, gradients over time, longer training, and random orthonormal residuals."""
+"""Fig. B.4: rotations on sMNIST: learning, gradients over time, best accuracy, and random orthonormal residuals."""
 
 from __future__ import annotations
 
@@ -15,18 +15,26 @@ from matplotlib.figure import Figure
 from figures.efficiency import (
     ACCURACIES,
     ACCURACY_TICKS,
+    ANGLE,
     best_metric,
     characteristic_lines,
     counted,
     legend_above,
 )
-from figures.marks import learning_curve, legend_entries
-from figures.protocols import CHARACTERISTIC_FREQUENCY
+from figures.evidence import Evidence
+from figures.marks import crossed, learning_curve, legend_entries
+from figures.missing import Missing, instance, recorded
+from figures.paper import CHARACTERISTIC_FREQUENCY
 from figures.scripts import Script
-from figures.style import TASK_COLORS, notes, over_seeds, panels, set_caption, title
+from figures.style import TASK_COLORS, notes, over_seeds, panels, title
 from lyapkit import plots
 
-ORTHONORMAL_COLORS = {"random orthogonal": "#D55E00", "rotations, random angles": "#0072B2"}
+ORTHONORMAL = {
+    "orthogonal": ("random orthogonal", "#D55E00"),
+    "rotation": ("rotations, random angles", "#0072B2"),
+}
+"""Names and colours by the residual."""
+
 GRADIENT_ANGLES = 4  # in panel B, evenly chosen, so that they can be told apart
 BAR_LABELS = 14  # at most, of the colour bar
 INSET_STEPS = 4 * 28  # periods of the characteristic frequency
@@ -34,31 +42,63 @@ LONG_EPOCHS = 200
 """Of panel C in the paper."""
 
 
-def draw(data: Mapping[str, xr.DataTree]) -> Figure:
+def draw(results: Evidence) -> Figure:
     """A: accuracy over training for each angle. B: gradient norms before training; inset: their last steps.
 
     C: best accuracy against the angle. D: accuracy over training for random orthonormal residuals.
     """
-    rotations, orthonormal = data["rotations"], data["orthonormal"]
-    training = rotations["training"].to_dataset().sel(task="smnist")
     figure, (learning, gradients, accuracy, random) = panels(2, 2)
+    missing = Missing()
+    training = results.training("rotations").sel(task="smnist")
     shades = [to_hex(shade) for shade in mpl.colormaps["viridis"](np.linspace(0, 0.95, training.sizes["phi"]))]
-    colors = dict(zip(training.phi.values, shades, strict=True))
-    for phi, color in colors.items():
-        learning_curve(learning, training.sel(phi=phi), color, linewidth=0.8)
-    learning.legend(*legend_entries(learning), loc="upper left", fontsize=6)
-    untrained = rotations["gradient_propagation"].to_dataset().isel(seed=0, task=0, checkpoint=0)
-    shown = _gradients(gradients, untrained, colors)
-    learning.set(xlabel="training iteration", ylabel="test accuracy", ylim=(0, 1))
-    _colour_bar(figure, [learning, gradients], colors)
-    long_note = _longer(accuracy, rotations, training)
-    networks = orthonormal["training_smnist"].to_dataset()
-    _random(random, networks)
-    angles = ", ".join(f"{phi / CHARACTERISTIC_FREQUENCY:.3g}" for phi in shown)
-    gradients_note = rf"B: untrained, first seed, one digit, $\phi_0 / \phi_c$ = {angles}"
-    spread = over_seeds({"A, C": training, "D": networks})
-    note = notes(f"A: {counted(int(training.iteration[-1]))}", gradients_note, long_note, spread)
-    set_caption(figure, data.values(), note)
+    colors = dict(zip(training.phi.values.tolist(), shades, strict=True))
+    lost = [
+        phi
+        for phi, color in colors.items()
+        if not learning_curve(learning, training.sel(phi=phi), color, linewidth=0.8)
+    ]
+    shown: list[float] = []
+    said = []
+    if len(lost) == len(colors):
+        missing.panel("A", learning)
+        missing.panel("C", accuracy)
+    else:
+        missing.values("A, C", "phi", lost)
+        learning.set(xlabel="training iteration", ylabel="test accuracy", ylim=(0, 1))
+        handles, labels = legend_entries(learning)
+        if handles:
+            learning.legend(handles, labels, loc="upper left", fontsize=6)
+        length = counted(int(training.iteration[-1]))
+        said = [f"A: {length}", f"C: {length} as in A, where the paper has {LONG_EPOCHS} epochs"]
+        _best(accuracy, training)
+    found = results.analysis("rotations", "gradient_propagation")
+    untrained = {
+        phi: one
+        for phi in colors
+        if (one := instance(found, "gradient_norm", task="smnist", phi=phi, checkpoint=0)) is not None
+    }
+    if untrained:
+        shown = _gradients(gradients, untrained, colors)
+        angles = ", ".join(f"{phi / CHARACTERISTIC_FREQUENCY:.3g}" for phi in shown)
+        said.insert(1, rf"B: untrained, first instance, one digit, $\phi_0 / \phi_c$ = {angles}")
+    else:
+        missing.panel("B", gradients)
+    if learning.lines or gradients.lines:
+        _colour_bar(figure, [learning, gradients], colors)
+    networks = results.training("orthonormal")
+    absent = [
+        name
+        for residual, (name, color) in ORTHONORMAL.items()
+        if not learning_curve(random, networks.sel(residual=residual), color, name)
+    ]
+    if len(absent) == len(ORTHONORMAL):
+        missing.panel("D", random)
+    else:
+        missing.values("D", "residual", absent)
+        random.set(xlabel="training iteration", ylabel="test accuracy", ylim=(0, 1))
+        legend_above(random)
+    spread = over_seeds({"A, C": recorded(training), "D": recorded(networks)})
+    figure.set_label(notes(*said, spread, crossed(learning, random), missing.note()))
     return figure
 
 
@@ -72,17 +112,18 @@ def _colour_bar(figure: Figure, axes: list[Axes], colors: Mapping[float, str]) -
     bar.ax.tick_params(which="both", length=0)
 
 
-def _gradients(ax: Axes, untrained: xr.Dataset, colors: Mapping[float, str]) -> list[float]:
-    """Norms over time of some angles, and in an inset above them the last periods, where the oscillation shows.
+def _gradients(ax: Axes, untrained: Mapping[float, xr.Dataset], colors: Mapping[float, str]) -> list[float]:
+    """Draw norms over time of some angles, and in an inset the last periods, where the oscillation shows.
 
     Returns:
         The angles.
     """
-    chosen = np.unique(np.linspace(0, untrained.sizes["phi"] - 1, GRADIENT_ANGLES).round().astype(int))
-    shown: list[float] = untrained.phi.values[chosen].tolist()
+    angles = list(untrained)
+    chosen = np.unique(np.linspace(0, len(angles) - 1, GRADIENT_ANGLES).round().astype(int))
+    shown = [angles[place] for place in chosen]
     inset = ax.inset_axes((0.3, 0.64, 0.7, 0.3))
     for phi in shown:
-        norms = untrained.sel(phi=phi)
+        norms = untrained[phi]
         plots.gradient_propagation(norms, ax=ax, color=colors[phi], lines=1)
         plots.gradient_propagation(norms.isel(step=slice(-INSET_STEPS, None)), ax=inset, color=colors[phi], lines=1)
     low, high = ax.dataLim.intervaly
@@ -94,23 +135,10 @@ def _gradients(ax: Axes, untrained: xr.Dataset, colors: Mapping[float, str]) -> 
     return shown
 
 
-def _longer(ax: Axes, rotations: xr.DataTree, training: xr.Dataset) -> str:
-    """Best accuracy against the angle; returns what the caption says of the length of the trainings."""
-    has_longer = "training_long" in rotations.children
-    drawn = rotations["training_long"].to_dataset() if has_longer else training
-    best_metric(ax, drawn, "phi", color=TASK_COLORS["smnist"], label="sMNIST")
-    characteristic_lines(ax, float(drawn.phi.max()))
-    ax.set(xlabel=r"angular frequency $\phi_0$ (radians per step)", ylabel="best test accuracy")
-    ax.set(ylim=ACCURACIES, yticks=ACCURACY_TICKS)
-    legend_above(ax)
-    length = counted(int(drawn.iteration[-1]))
-    return f"C: {length}" if has_longer else f"C: {length} as in A, where the paper has {LONG_EPOCHS} epochs"
-
-
-def _random(ax: Axes, training: xr.Dataset) -> None:
-    for network in training.network.values:
-        learning_curve(ax, training.sel(network=network), ORTHONORMAL_COLORS[str(network)], str(network))
-    ax.set(xlabel="training iteration", ylabel="test accuracy", ylim=(0, 1))
+def _best(ax: Axes, training: xr.Dataset) -> None:
+    best_metric(ax, training, "phi", color=TASK_COLORS["smnist"], label="sMNIST")
+    characteristic_lines(ax, float(training.phi.max()))
+    ax.set(xlabel=ANGLE, ylabel="best test accuracy", ylim=ACCURACIES, yticks=ACCURACY_TICKS)
     legend_above(ax)
 
 

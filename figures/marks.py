@@ -11,6 +11,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from figures.missing import recorded
 from figures.report.compare import learnt
 from figures.style import band
 
@@ -31,43 +32,56 @@ CHANCE_NAME = "ended at chance"
 
 
 def ended_at_chance(training: xr.Dataset) -> xr.DataArray:
-    """Return which trainings ended without having learnt anything that lasted.
+    """Return which trainings ended without having learnt anything that lasted; False for those that have not ended.
 
     Their last recorded test metric is no better than what `figures.report.compare.learnt` asks of the best one, or
     their last training loss exceeds `LOSS_LOST`.
 
     Args:
-        training: As `wcrnn_models.sweeps.collect` gives it.
+        training: As `figures.campaign.results.training_results` gives it.
     """
     lasting = learnt(training.assign(best_metric=_last(training.test_metric)))
-    found: xr.DataArray = ~lasting | (_last(training.train_loss) > LOSS_LOST)
+    lost = ~lasting | (_last(training.train_loss) > LOSS_LOST)
+    found: xr.DataArray = lost & (training.status != "waiting")
     return found
 
 
 def _last(values: xr.DataArray) -> xr.DataArray:
-    """Return the last number of every run that is not NaN."""
+    """Return the last number of every run that is not NaN; NaN where there is none."""
+    if not values.sizes["iteration"]:
+        return values.sum("iteration") * np.nan
     number = xr.DataArray(np.arange(values.sizes["iteration"]), dims="iteration")
     place = (number * values.notnull()).astype(int)
     return values.isel(iteration=place.max("iteration")).drop_vars("iteration")
 
 
-def learning_curve(ax: Axes, training: xr.Dataset, color: str, label: str | None = None, **line: Any) -> int:
+def learning_curve(ax: Axes, training: xr.Dataset, color: str, label: str | None = None, **line: Any) -> bool:
     """Draw the test metric over training, mean and range over seeds, and a cross where a run diverged.
 
     Args:
         ax: To draw on.
-        training: As `wcrnn_models.sweeps.collect` gives it, selected down to the dimensions ``seed`` and ``iteration``.
-            If all of them ended at chance, the line looks like `AT_CHANCE`.
+        training: As `figures.campaign.results.training_results` gives it, selected down to the dimensions ``seed`` and
+            ``iteration``. If all of them ended at chance, the line looks like `AT_CHANCE`.
         color: Of everything.
         label: In the legend.
         line: Passed on to `matplotlib.axes.Axes.plot`.
 
     Returns:
-        How many crosses.
+        Whether any training has ended, so that there was something to draw.
     """
+    training = recorded(training)
+    if not training.sizes["seed"]:
+        return False
+    training = training.dropna("iteration", how="all", subset=["test_metric"])
     style = {**line, **(AT_CHANCE if bool(ended_at_chance(training).all()) else {})}
     band(ax, training.iteration.values, training.test_metric, color=color, label=label, **style)
-    return mark_diverged(ax, training, color)
+    mark_diverged(ax, training, color)
+    return True
+
+
+def crossed(*axes: Axes) -> str:
+    """Return what a caption says of crosses, if there are any."""
+    return "crosses: diverged" if any(line.get_marker() == CROSS["marker"] for ax in axes for line in ax.lines) else ""
 
 
 def partly_at_chance(training: xr.Dataset, name: str) -> str:
@@ -78,11 +92,12 @@ def partly_at_chance(training: xr.Dataset, name: str) -> str:
         name: Of that dimension, as it is written before its values.
     """
     (over,) = (str(dim) for dim in training.test_metric.dims if dim not in ("seed", "iteration"))
-    lost, seeds = ended_at_chance(training).sum("seed"), training.sizes["seed"]
+    lost = ended_at_chance(training).sum("seed")
+    ended = (training.status != "waiting").sum("seed")
     parts = [
-        f"{int(lost.sel({over: value}))} of {seeds} at {name} = {value:g}"
+        f"{int(lost.sel({over: value}))} of {int(ended.sel({over: value}))} at {name} = {value:g}"
         for value in training[over].values
-        if 0 < int(lost.sel({over: value})) < seeds
+        if 0 < int(lost.sel({over: value})) < int(ended.sel({over: value}))
     ]
     return f"{CHANCE_NAME}: {', '.join(parts)}" if parts else ""
 
@@ -104,22 +119,18 @@ def legend_entries(*axes: Axes) -> tuple[list[Artist], list[str]]:
     return list(handles.values()), list(handles)
 
 
-def mark_diverged(ax: Axes, training: xr.Dataset, color: str) -> int:
-    """A cross at the last evaluation of every diverged run.
+def mark_diverged(ax: Axes, training: xr.Dataset, color: str) -> None:
+    """Draw a cross at the last evaluation of every diverged run.
 
     Args:
         ax: To draw on.
-        training: As `wcrnn_models.sweeps.collect` gives it, selected down to the dimensions ``seed`` and ``iteration``.
+        training: As for `learning_curve`.
         color: Of the runs' line.
-
-    Returns:
-        How many crosses.
     """
     ended = training.isel(seed=np.flatnonzero(training.status.values == "diverged"))
     for metric in ended.test_metric.transpose("seed", "iteration"):
         last = metric.dropna("iteration")[-1]
         ax.plot([float(last.iteration)], [float(last)], **CROSS, color=color)
-    return int(ended.sizes["seed"])
 
 
 def margin_label(ax: Axes, value: float, text: str, *, color: str = "0.15") -> None:

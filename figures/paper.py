@@ -5,6 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+CHARACTERISTIC_FREQUENCY = 0.2243994752564138
+"""phi_c = 2 pi / 28 of sMNIST, in radians per step."""
+
+STRENGTH_CLASSES = (0.95, 0.995, 1.0025, 1.01)
+"""Strongly and weakly subcritical, critical and strongly supercritical networks, as in the legend of Fig. 2."""
+
 IMAGE_TASKS = ("smnist", "psmnist", "scifar10")
 ADDING_TASKS = ("add100", "add200", "add400", "add800")
 TASKS = IMAGE_TASKS + ADDING_TASKS

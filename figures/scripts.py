@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import matplotlib.pyplot as plt
-import numpy as np
-import xarray as xr
 from matplotlib.figure import Figure
 
-from figures.protocols import PROTOCOLS
+from figures.evidence import Evidence
 from figures.scales import Against
-from figures.style import STYLE, draw_caption, figure_caption, wrapped, write
-from lyapkit import load
-from wcrnn_models.errors import UserError
+from figures.style import STYLE, draw_caption, wrapped, write
 from wcrnn_models.files import write_atomically
-
-DATA = Path(__file__).parent / "data"
-"""The measured results that are shipped."""
 
 NAMES = (
     *("fig1", "fig2", "fig3", "fig4", "fig5", "fig6", "figB1", "figB2", "figB3", "figB4", "table1", "table2"),
-    *("training_exponents", "coupling_law", "architecture_spectra", "curvature_over_time"),
+    *("training_exponents", "coupling_law", "architecture_spectra", "curvature_over_time", "reproduction"),
 )
 """Of the scripts, in the order of the paper; those that it does not have come last."""
 
@@ -38,8 +30,9 @@ class Script:
 
     Attributes:
         title: In a line.
-        needs: Result files by the name of their experiment.
-        draw: Makes the figure, or for a table its text in Markdown, from them.
+        needs: Stages of the campaign, and result files beside it, that it draws.
+        draw: Makes the figure, or for a table its text in Markdown, from the results that there are. The label of a
+            figure is what a reader must know beside it.
         kind: Which of both.
         over_strength: Whether ``draw`` also takes what stands for the residual strength, see `figures.scales.Against`.
     """
@@ -52,121 +45,64 @@ class Script:
 
 
 def script(name: str) -> Script:
-    """The script of that name."""
+    """Return the script of that name."""
     found: Script = importlib.import_module(f"figures.{name}").SCRIPT
     return found
 
 
-def read(names: Sequence[str], folder: Path = DATA) -> dict[str, xr.DataTree]:
-    """Result files by experiment.
-
-    Raises:
-        UserError: If one is missing, damaged, of another experiment, or does not say where it comes from.
-    """
-    for name in names:
-        if not (folder / f"{name}.nc").is_file():
-            raise UserError(f"{folder / name}.nc does not exist; {_remedy(name, folder)}")
-    return {name: _read(name, folder) for name in names}
-
-
-def _read(name: str, folder: Path) -> xr.DataTree:
-    path = folder / f"{name}.nc"
-    try:
-        tree = load(path)
-    except ValueError as error:
-        raise UserError(f"{error}; {_remedy(name, folder)}") from error
-    if not isinstance(tree, xr.DataTree) or tree.attrs.get("experiment") != name:
-        raise UserError(f"{path} holds no results of the experiment {name}; {_remedy(name, folder)}")
-    protocol, seeds, commit = (tree.attrs.get(each) for each in ("protocol", "seeds", "commit"))
-    for attribute, value, right, expected in (
-        ("protocol", protocol, isinstance(protocol, str) and protocol in PROTOCOLS, f"one of {', '.join(PROTOCOLS)}"),
-        ("seeds", seeds, isinstance(seeds, int | np.integer) and seeds > 0, "a positive integer"),
-        ("commit", commit, isinstance(commit, str) and commit != "", "a text"),
-    ):
-        if not right:
-            raise UserError(
-                f"the attribute {attribute} of {path} must be {expected}, got {value!r}; {_remedy(name, folder)}"
-            )
-    return tree
-
-
-def _remedy(experiment: str, folder: Path) -> str:
-    """The command that measures a result file; the shipped ones are not replaced."""
-    figure = next((name for name in NAMES if experiment in script(name).needs), None)
-    if figure is None:
-        return f"measure it with python -m figures report --measure --data {folder}"
-    command = f"python -m figures {figure}"
-    place = "" if folder.resolve() == DATA.resolve() else f" --data {folder}"
-    return f"measure it with {command}{place} --protocol quick, cpu or paper"
-
-
-INCOMPLETE = (LookupError, AttributeError, ValueError)
-"""What xarray raises where a group, a variable, a coordinate or a dimension is missing."""
-
-
-@contextmanager
-def complete(what: str, names: Sequence[str], folder: Path) -> Iterator[None]:
-    """While results are drawn: what is missing in them is the fault of the files.
-
-    Args:
-        what: Is made of them.
-        names: Their experiments.
-        folder: Where they are.
-
-    Raises:
-        UserError: From one of `INCOMPLETE`.
-    """
-    try:
-        yield
-    except UserError:
-        raise
-    except INCOMPLETE as error:
-        files = " or ".join(str(folder / f"{name}.nc") for name in names)
-        reason = f"{type(error).__name__}: {error}"
-        raise UserError(f"{files} does not hold what {what} draws ({reason}); {_remedy(names[0], folder)}") from error
-
-
-def produce(name: str, output: Path, data: Path = DATA, *, caption: bool = False, against: Against = "r") -> list[Path]:
-    """Draw a figure, or write a table, from result files.
+def drawn(name: str, results: Evidence, against: Against = "r") -> Figure | str:
+    """Return the figure, in the style of the paper, or the text of the table.
 
     Args:
         name: One of `NAMES`.
-        output: Directory, made if missing.
-        data: Directory of the result files.
-        caption: Whether the protocol, seeds and commits of the data are drawn below a figure too.
+        results: What there is; what is missing is left out.
         against: What stands for the residual strength in figures over it; others are as they are.
+    """
+    chosen = script(name)
+    with plt.style.context(STYLE):
+        return chosen.draw(results, against) if chosen.over_strength else chosen.draw(results)
+
+
+def produce(name: str, output: Path, results: Evidence, *, caption: bool = False, against: Against = "r") -> list[Path]:
+    """Draw a figure, or write a table.
+
+    Args:
+        name: One of `NAMES`.
+        output: Folder, made if missing.
+        results: What there is; what is missing is left out.
+        caption: Whether the notes and the origin of the data are drawn below a figure too.
+        against: As for `drawn`.
 
     Returns:
         The files written: PDF, PNG and explanation of a figure, Markdown of a table.
-
-    Raises:
-        UserError: If a result file is missing, damaged or incomplete.
     """
-    chosen = script(name)
-    trees = read(chosen.needs, data)
     output.mkdir(parents=True, exist_ok=True)
+    made, origin = drawn(name, results, against), origins(name, results)
+    if not isinstance(made, Figure):
+        return [_write(output / f"{name}.md", f"{made}\n{origin}\n")]
+    text = explanation(name, made, origin)
     with plt.style.context(STYLE):
-        with complete(name, chosen.needs, data):
-            made = chosen.draw(trees, against) if chosen.over_strength else chosen.draw(trees)
-        if isinstance(made, Figure):
-            text = explanation(name, made)
-            if caption:
-                draw_caption(made)
-            written = write(made, output / name)
-            return [*written, _write(output / f"{name}.txt", text)]
-    return [_write(output / f"{name}.md", made)]
+        if caption:
+            draw_caption(made, f"{made.get_label()}. {origin}")
+        return [*write(made, output / name), _write(output / f"{name}.txt", text)]
 
 
-def explanation(name: str, figure: Figure) -> str:
-    """Return what the text file beside a figure says: title, what its panels show, and where the data come from.
+def origins(name: str, results: Evidence) -> str:
+    """Return where the data of a figure or table come from, and how much of them is there."""
+    return f"Data: {'; '.join(map(results.origin, script(name).needs))}."
+
+
+def explanation(name: str, figure: Figure, origin: str) -> str:
+    """Return what the text file beside a figure says: title, what its panels show, notes, and the origin of the data.
 
     Args:
         name: One of `NAMES`.
         figure: As its script has drawn it.
+        origin: What `origins` returns.
     """
     chosen = script(name)
-    parts = [f"{name}: {chosen.title}", inspect.getdoc(chosen.draw) or "", wrapped(figure_caption(figure), 120)]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    parts = [f"{name}: {chosen.title}", inspect.getdoc(chosen.draw) or "", str(figure.get_label()), origin]
+    return "\n\n".join([*parts[:2], *(wrapped(part, 120) for part in parts[2:] if part)]) + "\n"
 
 
 def _write(path: Path, text: str) -> Path:

@@ -6,7 +6,7 @@ import math
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -119,37 +119,10 @@ def side_by_side(ax: Axes, count: int) -> list[Axes]:
     return narrow
 
 
-def set_caption(figure: Figure, data: Iterable[xr.DataTree], note: str = "") -> None:
-    """Record which protocol, how many seeds and which commit a figure's data come from, without drawing it.
-
-    Args:
-        figure: To which it belongs; `figure_caption` returns the text.
-        data: Result files that it draws.
-        note: What else the reader must know, such as the number of epochs.
-    """
-    figure.set_label(caption(data, note))
-
-
-def figure_caption(figure: Figure) -> str:
-    """Return what `set_caption` has recorded, in one line."""
-    return str(figure.get_label())
-
-
-def draw_caption(figure: Figure) -> None:
-    """Write what `set_caption` has recorded below the figure."""
-    lines = wrapped(figure_caption(figure), int(_CHARACTERS * figure.get_figwidth()))
+def draw_caption(figure: Figure, text: str) -> None:
+    """Write a text below the figure, in lines that fit."""
+    lines = wrapped(text, int(_CHARACTERS * figure.get_figwidth()))
     figure.supxlabel(lines, x=0.995, ha="right", fontsize=CAPTION_SIZE, color="0.15")
-
-
-def caption(data: Iterable[xr.DataTree], note: str = "") -> str:
-    """Return the text of a caption in one line; files of the same origin are named together."""
-    origins: dict[str, list[str]] = {}
-    for tree in data:
-        count = int(tree.attrs["seeds"])
-        origin = f"protocol {tree.attrs['protocol']}, {count} seed{'s' * (count != 1)}, commit {tree.attrs['commit']}"
-        origins.setdefault(origin, []).append(tree.attrs["experiment"])
-    parts = [f"{', '.join(names)}: {origin}" for origin, names in origins.items()]
-    return ". ".join(parts) + (f". {note}" if note else "")
 
 
 def notes(*parts: str) -> str:

@@ -1,4 +1,4 @@
-"""Lyapunov exponents over training on sMNIST, within their rigorous bounds."""
+"""Lyapunov exponents over training on sMNIST, beside their rigorous bounds before training."""
 
 from __future__ import annotations
 
@@ -10,100 +10,76 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from figures.evidence import Evidence
 from figures.marks import AT_CHANCE, ended_at_chance, legend_entries, margin_label
-from figures.protocols import STRENGTH_CLASSES
+from figures.missing import Missing, instance
+from figures.paper import STRENGTH_CLASSES
+from figures.report.dynamics import exponent_bounds
 from figures.scripts import Script
-from figures.style import notes, panels, set_caption, strength_color, strength_label, title
+from figures.style import notes, panels, strength_color, strength_label, title
 
-INSTANCES = ("seed", "trajectory")
-WIDEST = 10.0
-"""All bounds are in view if none is farther from log r than this times the farthest exponent."""
+STAGE = "smnist_strength"
 MARKERS = {"largest": "^", "mean": "o", "smallest": "v"}
+LINEAR = 100
+"""Iteration up to which the axis is linear: the first at which checkpoints are kept."""
 
 
-def draw(data: Mapping[str, xr.DataTree]) -> Figure:
+def draw(results: Evidence) -> Figure:
     """A panel for each class of Fig. 2: largest, mean and smallest exponent at every checkpoint.
 
-    Weyl's inequality bounds every exponent by the coupling and the norm of W_xx, whatever the input
-    (`wcrnn_models.models.predictions.bounds`); the bounds widen as W_xx is trained. log r is where eq. (13) expects all
-    exponents. The view holds the bounds at all checkpoints; where they are so wide that exponents could not be told
-    apart, those before training, and the panel says from which iteration on they are beyond the axis. Networks that
-    ended at chance are dotted and pale.
+    Lines are the first instance, whose checkpoints over training were analysed; open markers are the other instances,
+    before and after training. Weyl's inequality bounds every exponent by the coupling and the norm of W_xx, whatever
+    the input (`wcrnn_models.models.predictions.bounds`): grey is the interval of the untrained network of the first
+    instance; it widens as W_xx is trained. log r is where eq. (13) expects all exponents. Networks that ended at chance are
+    dotted and pale.
     """
-    tree = data["residual_strength"]
-    training, spectrum, network = (tree[name].to_dataset() for name in ("training", "lyapunov_spectrum", "network"))
     figure, axes = panels(2, 2, sharex=True)
-    for r, ax in zip(STRENGTH_CLASSES, axes, strict=True):
-        lost = bool(ended_at_chance(training.sel(r=r, seed=spectrum.seed)).all())
-        reach = _exponents(spectrum.sel(r=r), ax, strength_color(r), AT_CHANCE if lost else {})
-        _bounds(network.sel(r=r), ax, float(np.log(r)), reach)
+    missing = Missing()
+    training, found = results.training(STAGE), results.analysis(STAGE, "lyapunov_spectrum")
+    configs = {(config.seed, config.r): config for config in results.configs(STAGE)}
+    for letter, r, ax in zip("ABCD", STRENGTH_CLASSES, axes, strict=True):
+        first = instance(found, "lyapunov_exponent", r=r)
+        if found is None or first is None:
+            missing.panel(letter, ax)
+            continue
+        lost = ended_at_chance(training.sel(r=r))
+        for seed in found.seed.values:
+            one = found.sel(r=r, seed=seed).isel(trajectory=0).lyapunov_exponent.dropna("checkpoint", how="all")
+            whole = seed == first.seed
+            _exponents(one, ax, strength_color(r), AT_CHANCE if lost.sel(seed=seed) else {}, whole)
+        low, high = exponent_bounds(configs[int(first.seed), r])
+        ax.axhspan(low, high, color="0.9", linewidth=0, zorder=0, label="Weyl's bounds, untrained")
+        ax.axhline(np.log(r), color="0.15", linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
+        margin_label(ax, float(np.log(r)), r"$\log r$")
+        ax.axhline(0, color="0.6", linewidth=0.6, zorder=0.5)
+        ax.set_xscale("symlog", linthresh=LINEAR)
+        ax.set_xlim(-0.1 * LINEAR, float(found.checkpoint.max()) * 1.6)  # so that points at 0 are whole
         title(ax, strength_label(r))
     for ax in axes[::2]:
-        ax.set_ylabel("exponent (nats per step)")
+        ax.set_ylabel("exponent (nats per step)" if ax.lines else "")
     for ax in axes[2:]:
-        linear = int(spectrum.checkpoint[spectrum.checkpoint > 0].min())
-        ax.set_xlabel(f"training iteration (linear up to {linear}, logarithmic beyond)")
+        ax.set_xlabel(f"training iteration (linear up to {LINEAR}, logarithmic beyond)" if ax.lines else "")
     handles, labels = legend_entries(*axes)
-    figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), fontsize=6)
-    seeds = "first seed" if spectrum.sizes["seed"] == 1 else f"means over {spectrum.sizes['seed']} seeds"
-    shading = "shaded along lines: one standard error, for the mean exponent an upper limit of it"
-    ended = bool(spectrum.lyapunov_exponent.isel(exponent=0).isnull().any())
-    set_caption(figure, [tree], notes(seeds, shading, "lines end where a run diverged" * ended))
+    if handles:
+        figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), fontsize=6)
+    figure.set_label(notes("one test sequence", missing.note()))
     return figure
 
 
-def _exponents(spectrum: xr.Dataset, ax: Axes, color: str, look: Mapping[str, Any]) -> float:
-    """Draw averages over instances, whose errors are independent.
-
-    Returns:
-        How far they and their errors are from log r, at most.
-    """
-    reach = 0.0
-    count = spectrum.sizes["seed"] * spectrum.sizes["trajectory"]
-    exponent = spectrum.lyapunov_exponent.mean(INSTANCES)
-    error = np.sqrt((spectrum.standard_error**2).sum(INSTANCES)) / count
+def _exponents(exponent: xr.DataArray, ax: Axes, color: str, look: Mapping[str, Any], whole: bool) -> None:
+    """Draw one instance: with lines and in the legend, or open markers alone."""
     shown = {
-        "largest": (exponent.isel(exponent=0), error.isel(exponent=0)),
-        "mean": (exponent.mean("exponent"), error.mean("exponent")),
-        "smallest": (exponent.isel(exponent=-1), error.isel(exponent=-1)),
+        "largest": exponent.isel(exponent=0),
+        "mean": exponent.mean("exponent"),
+        "smallest": exponent.isel(exponent=-1),
     }
-    for name, (value, uncertainty) in shown.items():
-        style: dict[str, Any] = {
-            "color": color,
-            "marker": MARKERS[name],
-            "markersize": 3,
-            "linestyle": "--" if name == "mean" else "-",
-            **look,
-        }
-        ax.plot(spectrum.checkpoint, value, label=f"{name} exponent", **style)
-        low, high = value - uncertainty, value + uncertainty
-        ax.fill_between(spectrum.checkpoint, low, high, color=color, alpha=0.25, linewidth=0)
-        reach = max(reach, *(float(abs(edge - np.log(spectrum.r)).max()) for edge in (low, high)))
-    linear = float(spectrum.checkpoint[spectrum.checkpoint > 0].min())
-    ax.set_xscale("symlog", linthresh=linear)
-    ax.set_xlim(-0.1 * linear, float(spectrum.checkpoint.max()) * 1.6)  # so that points at 0 are whole
-    return reach
+    for name, value in shown.items():
+        style: dict[str, Any] = {"color": color, "marker": MARKERS[name], "markersize": 3}
+        if whole:
+            style |= {"label": f"{name} exponent", "linestyle": "--" if name == "mean" else "-", **look}
+        else:
+            style |= {"linestyle": "", "markerfacecolor": "none", "markeredgewidth": 0.7}
+        ax.plot(exponent.checkpoint, value, **style)
 
 
-def _bounds(network: xr.Dataset, ax: Axes, center: float, exponents: float) -> None:
-    low = network.exponent_lower_bound.isel(exponent=-1).min("seed")
-    high = network.exponent_upper_bound.isel(exponent=0).max("seed")
-    farthest = np.maximum(high - center, center - low)  # infinite where a Jacobian may be singular; NaN after its run
-    all_of_them = float(farthest.max())
-    reach = max(exponents, all_of_them if all_of_them < WIDEST * exponents else float(farthest[0]))
-    bottom, top = center - 1.2 * reach, center + 1.2 * reach
-    ax.set_ylim(bottom, top)
-    low = low.clip(min=center - 10 * reach)
-    ax.fill_between(network.checkpoint, low, high, color="0.9", linewidth=0, zorder=0, label="Weyl's bounds")
-    for edge in (low, high):
-        ax.plot(network.checkpoint, edge, color="0.5", linewidth=0.8, marker="_", markersize=6, zorder=1)
-    beyond = network.checkpoint[((low < bottom) | (high > top)).values]
-    if beyond.size:
-        text = f"bounds beyond the axis from iteration {int(beyond[0])}"
-        ax.annotate(text, (0.98, 0.97), xycoords="axes fraction", ha="right", va="top", color="0.15", fontsize=6)
-    ax.axhline(center, color="0.15", linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
-    margin_label(ax, center, r"$\log r$")
-    ax.axhline(0, color="0.6", linewidth=0.6, zorder=0.5)
-
-
-SCRIPT = Script("exponents over training and their rigorous bounds", ("residual_strength",), draw)
+SCRIPT = Script("exponents over training and their rigorous bounds", (STAGE,), draw)

@@ -1,12 +1,11 @@
 """Result files of sweeps with random but known numbers, and what tests of figures read off the axes."""
 
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 
 import numpy as np
 import xarray as xr
 from matplotlib.collections import LineCollection
-
-from figures.style import figure_caption
 
 LEARNT = {"accuracy": (0.3, 0.9), "rms": (0.1, 0.35)}
 """Ranges of test metrics that are better than chance."""
@@ -36,7 +35,7 @@ def training(
 def result(experiment: str, children: Mapping[str, xr.Dataset], seeds: int = 2) -> xr.DataTree:
     """A result file with these children."""
     tree = xr.DataTree.from_dict(dict(children))
-    tree.attrs = {"experiment": experiment, "protocol": "cpu", "seeds": seeds, "commit": "0123456789"}
+    tree.attrs = {"experiment": experiment, "seeds": seeds, "commit": "0123456789"}
     return tree
 
 
@@ -62,5 +61,10 @@ def named(ax, label: str):
 
 
 def footnote(figure) -> str:
-    """What the text file beside the figure says of the data."""
-    return figure_caption(figure)
+    """What the text file beside the figure notes."""
+    return figure.get_label()
+
+
+def files(**trees: xr.DataTree) -> SimpleNamespace:
+    """Results that hold nothing but result files."""
+    return SimpleNamespace(files=trees)

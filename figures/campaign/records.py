@@ -15,9 +15,6 @@ from wcrnn_models.files import read_json, write_atomically
 from wcrnn_models.training.config import TrainConfig
 from wcrnn_models.training.result import MEASURED, TrainResult
 
-RECORDS = Path(__file__).parents[1] / "data" / "campaign"
-"""The shipped records."""
-
 VERSION = 1
 """Of the files; others are refused, never overwritten."""
 

@@ -11,7 +11,7 @@ import xarray as xr
 from figures.campaign.analyses import read_analyses, results_file
 from figures.campaign.rates import Rates
 from figures.campaign.records import Record
-from figures.campaign.stages import Stage
+from figures.campaign.stage import Stage
 from wcrnn_models.sweeps.assemble import assemble
 from wcrnn_models.sweeps.layout import run_name
 from wcrnn_models.sweeps.results import run_dataset, shared_provenance
@@ -59,6 +59,14 @@ def training_results(stage: Stage, records: Mapping[str, Sequence[Record]]) -> x
     return assemble(parts, configs, stage.by, stage.dimensions).assign_attrs(
         shared_provenance(configs) | {"analysis": "stage", "stage": stage.name, "metric_name": metric}
     )
+
+
+def as_rms(training: xr.Dataset) -> xr.Dataset:
+    """Return trainings with root mean squares as test metrics where they were mean squares; others as they are."""
+    if training.attrs["metric_name"] != "mse":
+        return training
+    roots = {name: np.sqrt(training[name]) for name in ("best_metric", "test_metric")}
+    return training.assign(roots).assign_attrs(metric_name="rms")
 
 
 def analysis_results(stage: Stage, records: Mapping[str, Sequence[Record]], folder: Path) -> dict[str, xr.Dataset]:

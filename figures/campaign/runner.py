@@ -13,9 +13,9 @@ from torch import Tensor
 from figures.campaign.analyses import analyse, results_file
 from figures.campaign.rates import Rates
 from figures.campaign.records import Record, add_records, read_records
-from figures.campaign.stages import Stage
+from figures.campaign.stage import Stage
+from figures.data_sets import DATA_SET_OF, find_data_set
 from figures.experiments.base import commit
-from figures.measure import DATA_SET_OF, find_data_set
 from wcrnn_models.errors import UserError
 from wcrnn_models.sweeps.groups import groups
 from wcrnn_models.sweeps.layout import plan, read_result, run_name

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import product
-from typing import Any, Literal
 
 from figures.campaign.analyses import Analysis, curvature, exponents, gradients, singular_values
-from figures.campaign.rates import Rates
-from figures.protocols import CHARACTERISTIC_FREQUENCY
+from figures.campaign.stage import (
+    INFORMED,
+    TESTED,
+    Stage,
+    adding_networks,
+    adds,
+    heterogeneous,
+    image,
+    rate_pilot,
+    rotation,
+)
+from figures.paper import STRENGTH_CLASSES
 from wcrnn_models.names import LossName
-from wcrnn_models.sweeps.assemble import By
 from wcrnn_models.training.config import TrainConfig
 from wcrnn_models.training.networks import network_fields
-from wcrnn_models.training.presets import preset
 
 SEEDS = (0, 1, 2)
 STRENGTHS = (0.95, 0.97, 0.98, 0.99, 0.995, 1.0, 1.0025, 1.01)
 FEWER_STRENGTHS = (0.95, 0.98, 0.995, 1.0, 1.0025, 1.01)
-CLASSES = (0.95, 0.995, 1.0025, 1.01)
-"""Residual strengths r; the last are the four classes of Fig. 2."""
+"""Residual strengths r."""
 
 IMAGE_RATES = (2e-5, 2e-4, 2e-3, 2e-2, 2e-1)
 FEWER_IMAGE_RATES = (2e-3, 2e-2, 2e-1)
@@ -28,19 +32,12 @@ COMMON_RATE = 0.02
 """Of sMNIST where all networks have the same; it learned best at r = 0.995 of 0.02, 0.1, 0.5 and 2."""
 
 ADDING_RATES = (0.01, 0.03, 0.1)
-ADDING_RATE = 0.01
-"""Of the adding problem where all networks have the same: the stable one of Fig. B.2."""
-
-ADDING_LOSS: LossName = "mse"
-"""Of the adding problem in all stages after the one that compares both."""
-
 ANGLES = tuple(step / 2 for step in range(9))
 FORM_ANGLES = (0.5, 1.0, 1.5, 2.0, 2.5)
 """Angular frequencies phi_0 of rotations, in multiples of the characteristic frequency."""
 
 WIDTHS = (0.0, 0.04, 0.06, 0.08, 0.12)
-CENTRE = 0.96
-"""Widths delta_r and centre r_0 of heterogeneous residuals (Fig. 5)."""
+"""Widths delta_r of heterogeneous residuals (Fig. 5)."""
 
 EDGE, EDGE_WIDTHS = 0.99, (0.0, 0.01, 0.04)
 """The same near the edge of chaos."""
@@ -55,83 +52,13 @@ COUPLINGS = (1e-4, 1e-3, 1e-2, 1e-1, 3e-1)
 SIZES = (50, 100, 200)
 BATCHES = (64, 128, 256)
 
-INFORMED = {"residual": "informed", "coupling": "informed"}
-NETWORKS = ("homogeneous", "informed")
-
 SAVED = (100, 300, 1000)
 """Iterations whose checkpoints are kept, to follow exponents and curvature over training."""
-
-TESTED, EVERY = 2000, 50
-"""Test samples, a random choice, and iterations between evaluations on images."""
-
-HELD_OUT = 5000
-"""Training images that learning rates are judged by."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Trainings that belong together.
-
-    Attributes:
-        name: Name of its records, without a suffix.
-        about: One line that says what it is for.
-        configs: Returns the trainings, given the learning rates that earlier stages have found.
-        dimensions: Fields of `TrainConfig` in which the trainings differ.
-        needs: Stages that must be complete before, because they choose learning rates.
-        analyses: Returns what is measured of the networks of a training.
-        by: Whether the trainings are a full grid over the dimensions; if not, results have one dimension ``run``.
-    """
-
-    name: str
-    about: str
-    configs: Callable[[Rates], Sequence[TrainConfig]]
-    dimensions: tuple[str, ...]
-    needs: tuple[str, ...] = ()
-    analyses: Callable[[TrainConfig], tuple[Analysis, ...]] = lambda config: ()
-    by: By = "grid"
-
-
-def image(task: Literal["smnist", "psmnist"], *, epochs: int, learning_rate: float, **fields: Any) -> TrainConfig:
-    """Return the configuration of a network on images, judged by a random choice of the test set."""
-    judged = {} if "validation_size" in fields else {"test_size": TESTED}
-    return preset(
-        task, **{"learning_rate": learning_rate, "epochs": epochs, "evaluate_every": EVERY, **judged, **fields}
-    )
-
-
-def rate_pilot(*, learning_rate: float, **fields: Any) -> TrainConfig:
-    """Return a training of one epoch of sMNIST that is judged by held-out training images."""
-    return image(
-        "smnist", epochs=1, learning_rate=learning_rate, validation_size=HELD_OUT, evaluate_every=1000, **fields
-    )
-
-
-def adds(length: int, *, epochs: int, **fields: Any) -> TrainConfig:
-    """Return the configuration of a network on the adding problem, with epochs of 1,000 iterations."""
-    fixed = {"iterations_per_epoch": 1000, "evaluate_every": 250, "loss": ADDING_LOSS, "learning_rate": ADDING_RATE}
-    return preset(f"add{length}", **{**fixed, "epochs": epochs, **fields})
-
-
-def adding_networks(loss: LossName, seed: int, **fields: Any) -> list[TrainConfig]:
-    """Return the homogeneous and the informed network of Table 1 on ADD100."""
-    homogeneous = adds(100, epochs=25, loss=loss, r=0.995, seed=seed, **fields)
-    informed = adds(100, epochs=25, loss=loss, seed=seed, **INFORMED, **fields)
-    return [homogeneous, informed]
-
-
-def rotation(multiple: float) -> dict[str, Any]:
-    """Return the fields of a homogeneous rotation."""
-    return {"residual": "rotation", "phi": multiple * CHARACTERISTIC_FREQUENCY, "r": 1.0}
-
-
-def heterogeneous(width: float, centre: float = CENTRE) -> dict[str, Any]:
-    """Return the fields of a heterogeneous residual."""
-    return {"residual": "heterogeneous", "r": centre, "delta_r": width}
 
 
 def strength_analyses(config: TrainConfig) -> tuple[Analysis, ...]:
     """Return what is measured of networks on sMNIST against r: most of the four classes of Fig. 2."""
-    if config.r not in CLASSES:
+    if config.r not in STRENGTH_CLASSES:
         return (exponents("ends"),)
     if config.seed > 0:
         return exponents("ends"), gradients("ends"), curvature("hessian_recurrent", "ends", k=20)
@@ -148,7 +75,7 @@ def strength_analyses(config: TrainConfig) -> tuple[Analysis, ...]:
 
 def exponents_of_classes(config: TrainConfig) -> tuple[Analysis, ...]:
     """Return the exponents before and after training of the four classes of Fig. 2."""
-    return (exponents("ends"),) if config.r in CLASSES else ()
+    return (exponents("ends"),) if config.r in STRENGTH_CLASSES else ()
 
 
 def heterogeneity_analyses(config: TrainConfig) -> tuple[Analysis, ...]:
@@ -197,7 +124,8 @@ STAGES = (
         "smnist_common_rate",
         "sMNIST against r, all networks at one learning rate",
         lambda rates: [
-            image("smnist", epochs=2, r=r, seed=seed, learning_rate=COMMON_RATE) for seed, r in product(SEEDS, CLASSES)
+            image("smnist", epochs=2, r=r, seed=seed, learning_rate=COMMON_RATE)
+            for seed, r in product(SEEDS, STRENGTH_CLASSES)
         ],
         ("seed", "r"),
     ),

@@ -13,7 +13,6 @@ import xarray as xr
 from torch import Tensor
 
 from figures.experiments.base import describe, train_all
-from figures.protocols import Protocol, ProtocolName
 from lyapkit import lyapunov_spectrum
 from wcrnn_models import LoadedCheckpoint, TrainConfig, list_checkpoints, load_checkpoint, predict
 from wcrnn_models.sweeps.layout import run_name
@@ -53,18 +52,12 @@ class Effort:
     trajectories: int
 
 
-EFFORTS: Mapping[ProtocolName, Effort] = MappingProxyType(
-    {
-        "quick": Effort(20, seeds=1, iterations=500, every=50, steps=300, trajectories=1),
-        "cpu": Effort(20, seeds=2, iterations=1500, every=50, steps=1000, trajectories=2),
-        "paper": Effort(50, seeds=5, iterations=20000, every=100, steps=4000, trajectories=4),
-    }
-)
+EFFORT = Effort(20, seeds=2, iterations=1500, every=50, steps=1000, trajectories=2)
+"""An hour on two cores."""
 
 
-def configs(name: str, protocol: Protocol) -> list[TrainConfig]:
-    """The trainings of a network, one for each seed, with the checkpoints among which to choose."""
-    effort = EFFORTS[protocol.name]
+def configs(name: str, effort: Effort) -> list[TrainConfig]:
+    """Return the trainings of a network, one for each seed, with the checkpoints among which to choose."""
     return [
         TrainConfig(
             task="adding",
@@ -82,53 +75,39 @@ def configs(name: str, protocol: Protocol) -> list[TrainConfig]:
     ]
 
 
-@dataclass(frozen=True)
-class ArchitectureSpectra:
-    """Conditional Lyapunov exponents of a WCRNN, an LSTM, a UR-LSTM and S4D at the same test error.
+def measure(runs: Path, *, progress: bool, effort: Effort = EFFORT) -> xr.DataTree:
+    """Measure conditional Lyapunov exponents of a WCRNN, an LSTM, a UR-LSTM and S4D at the same test error.
 
     Each is trained on the adding problem and taken at its first checkpoint whose test error is at most `TARGET`, or at
     its best one where none is. Exponents are a property of long times, while a sequence of the task has few steps; so
     the network reads test sequences one after the other, without a reset in between. Of S4D, whose state has thousands
     of components, the leading exponents are computed; all of them are known exactly, since no input changes them.
 
-    Attributes:
-        name: Of the result file.
-        about: In a line.
+    Args:
+        runs: Folder of the trainings; those that are there are not repeated.
+        progress: Whether to show a table of the runs and bars.
+        effort: How much is trained and followed.
+
+    Returns:
+        A tree with a child for each network of `LEARNING_RATES`, over ``seed``: what `lyapunov_spectrum` gives,
+        ``test_error``, ``iteration``, ``state_size``, ``learning_rate`` and, but for gated networks,
+        ``predicted_exponent`` of every ``predicted_rank``, which is log |eigenvalue of R| or exact for S4D. Every
+        child has the attributes ``length`` and ``target``.
+
+    Raises:
+        UserError: If a run failed.
     """
-
-    name: str = "architecture_spectra"
-    about: str = "spectra of WCRNN, LSTM, UR-LSTM and S4D at the same error of the adding problem"
-
-    def measure(self, protocol: Protocol, runs: Path, *, workers: int | None, progress: bool) -> xr.DataTree:
-        """Train what has not been, and analyse one network after the other.
-
-        Args:
-            protocol: Its `Effort` is used.
-            runs: Directory of a sweep; experiments may share it.
-            workers: Processes that train at a time; all cores by default.
-            progress: Whether to show a table of the runs and bars.
-
-        Returns:
-            A tree with a child for each network of `LEARNING_RATES`, over ``seed``: what `lyapunov_spectrum` gives,
-            ``test_error``, ``iteration``, ``state_size``, ``learning_rate`` and, but for gated networks,
-            ``predicted_exponent`` of every ``predicted_rank``, which is log |eigenvalue of R| or exact for S4D. Every
-            child has the attributes ``length`` and ``target``.
-
-        Raises:
-            UserError: If a run failed.
-        """
-        effort = EFFORTS[protocol.name]
-        trainings = {name: configs(name, protocol) for name in LEARNING_RATES}
-        train_all([each for one in trainings.values() for each in one], runs, workers=workers, progress=progress)
-        children = {}
-        for name, of_seed in trainings.items():
-            found = [_analysed(chosen(runs / run_name(config)), effort, progress) for config in of_seed]
-            seeds = xr.Variable("seed", [config.seed for config in of_seed])
-            joined = xr.concat(found, seeds, combine_attrs="drop_conflicts")
-            children[name] = joined.assign_attrs(length=effort.length, target=TARGET)
-        tree = xr.DataTree.from_dict(children)
-        tree.attrs = describe(self.name, protocol, effort.seeds)
-        return tree
+    trainings = {name: configs(name, effort) for name in LEARNING_RATES}
+    train_all([each for one in trainings.values() for each in one], runs, progress=progress)
+    children = {}
+    for name, of_seed in trainings.items():
+        found = [_analysed(chosen(runs / run_name(config)), effort, progress) for config in of_seed]
+        seeds = xr.Variable("seed", [config.seed for config in of_seed])
+        joined = xr.concat(found, seeds, combine_attrs="drop_conflicts")
+        children[name] = joined.assign_attrs(length=effort.length, target=TARGET)
+    tree = xr.DataTree.from_dict(children)
+    tree.attrs = describe("architecture_spectra", effort.seeds)
+    return tree
 
 
 def chosen(run: Path) -> LoadedCheckpoint:
@@ -182,6 +161,3 @@ def _analysed(checkpoint: LoadedCheckpoint, effort: Effort, progress: bool) -> x
         found["predicted_exponent"] = ("predicted_rank", predictions.exponents)
         found = found.assign_coords(predicted_rank=np.arange(1, predictions.exponents.size + 1))
     return found
-
-
-ARCHITECTURE_SPECTRA = ArchitectureSpectra()

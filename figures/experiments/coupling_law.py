@@ -15,7 +15,6 @@ from scipy.stats import linregress
 from torch import Tensor
 
 from figures.experiments.base import describe
-from figures.protocols import Protocol, ProtocolName
 from lyapkit import lyapunov_spectrum
 from lyapkit.results import provenance
 from wcrnn_models import WCRNN, predict, residuals
@@ -61,13 +60,8 @@ class Effort:
     fewest: int
 
 
-EFFORTS: Mapping[ProtocolName, Effort] = MappingProxyType(
-    {
-        "quick": Effort(1, 20, 7, steps=8, fewest=1000),
-        "cpu": Effort(3, 100, 7, steps=30, fewest=4000),
-        "paper": Effort(10, 100, 13, steps=60, fewest=10000),
-    }
-)
+EFFORT = Effort(3, 100, 7, steps=30, fewest=4000)
+"""Hours on one core."""
 
 
 def non_normal(size: int, seed: int) -> ResidualSpec:
@@ -98,9 +92,8 @@ RESIDUALS: Mapping[str, Callable[[int, int], ResidualSpec]] = MappingProxyType(
 """By name, for N units and a seed. The first three are normal."""
 
 
-@dataclass(frozen=True)
-class CouplingLaw:
-    """Deviations of Lyapunov exponents from log |eigenvalues of R|, without any training.
+def measure(runs: Path, *, progress: bool, effort: Effort = EFFORT) -> xr.DataTree:
+    """Measure deviations of Lyapunov exponents from log |eigenvalues of R|, without any training.
 
     By eq. (12) the variational term is that of the residual up to O(gamma), so the exponents should deviate from eq.
     (13) by O(gamma). Measured are, on inputs uniform in [0, 1] as in the first component of the adding problem,
@@ -118,44 +111,35 @@ class CouplingLaw:
     - what remains of the mean without that term, which should be O(gamma^2).
 
     Each is fitted by a power of gamma, a line in log-log, for gamma up to `FITTED`.
+
+    Args:
+        runs: Not used.
+        progress: Whether to show a bar for each spectrum.
+        effort: How much is simulated.
+
+    Returns:
+        A tree with one child of the same name, over ``residual``, ``seed``, ``coupling``: ``largest_deviation``,
+        ``mean_deviation`` and their errors, ``first_order_mean``, ``largest_bound``, ``lyapunov_exponent``,
+        ``standard_error`` and ``residual_log_magnitude`` by ``exponent``; and over ``residual``, ``seed``, ``law``
+        the fitted ``slope`` with ``slope_error``, and ``eigenvector_condition`` of the residual.
     """
-
-    name: str = "coupling_law"
-    about: str = "exponents minus log |eigenvalues of R| against the coupling, untrained networks"
-
-    def measure(self, protocol: Protocol, runs: Path, *, workers: int | None, progress: bool) -> xr.DataTree:
-        """Simulate one network after the other; nothing is trained or kept.
-
-        Args:
-            protocol: Its `Effort` is used.
-            runs: Not used.
-            workers: Not used.
-            progress: Whether to show a bar for each spectrum.
-
-        Returns:
-            A tree with one child of the same name, over ``residual``, ``seed``, ``coupling``: ``largest_deviation``,
-            ``mean_deviation`` and their errors, ``first_order_mean``, ``largest_bound``, ``lyapunov_exponent``,
-            ``standard_error`` and ``residual_log_magnitude`` by ``exponent``; and over ``residual``, ``seed``, ``law``
-            the fitted ``slope`` with ``slope_error``, and ``eigenvector_condition`` of the residual.
-        """
-        effort = EFFORTS[protocol.name]
-        couplings = np.geomspace(WEAKEST, STRONGEST, effort.couplings)
-        of_residual = []
-        for name in RESIDUALS:
-            instances = []
-            for seed in range(effort.instances):
-                runs_of_one = [_spectrum(name, gamma, seed, effort, progress) for gamma in couplings]
-                instance = _with_slopes(xr.concat(runs_of_one, xr.Variable("coupling", couplings)))
-                instances.append(instance.assign(eigenvector_condition=eigenvector_condition(name, seed, effort.units)))
-            of_residual.append(xr.concat(instances, xr.Variable("seed", np.arange(effort.instances))))
-        dataset = xr.concat(of_residual, xr.Variable("residual", list(RESIDUALS)))
-        dataset.coupling.attrs = {"long_name": "coupling", "units": "1"}
-        settings = {"units": effort.units, "strength": STRENGTH, "fitted_up_to": FITTED}
-        origin = provenance(settings, dtype=torch.float64, device=torch.device("cpu"))
-        dataset.attrs = {"analysis": self.name, **origin, **settings}
-        tree = xr.DataTree.from_dict({self.name: dataset})
-        tree.attrs = describe(self.name, protocol, effort.instances)
-        return tree
+    couplings = np.geomspace(WEAKEST, STRONGEST, effort.couplings)
+    of_residual = []
+    for name in RESIDUALS:
+        instances = []
+        for seed in range(effort.instances):
+            runs_of_one = [_spectrum(name, gamma, seed, effort, progress) for gamma in couplings]
+            instance = _with_slopes(xr.concat(runs_of_one, xr.Variable("coupling", couplings)))
+            instances.append(instance.assign(eigenvector_condition=eigenvector_condition(name, seed, effort.units)))
+        of_residual.append(xr.concat(instances, xr.Variable("seed", np.arange(effort.instances))))
+    dataset = xr.concat(of_residual, xr.Variable("residual", list(RESIDUALS)))
+    dataset.coupling.attrs = {"long_name": "coupling", "units": "1"}
+    settings = {"units": effort.units, "strength": STRENGTH, "fitted_up_to": FITTED}
+    origin = provenance(settings, dtype=torch.float64, device=torch.device("cpu"))
+    dataset.attrs = {"analysis": "coupling_law", **origin, **settings}
+    tree = xr.DataTree.from_dict({"coupling_law": dataset})
+    tree.attrs = describe("coupling_law", effort.instances)
+    return tree
 
 
 def build(name: str, gamma: float, seed: int, units: int) -> WCRNN:
@@ -250,6 +234,3 @@ def power_law(gamma: NDArray[np.float64], deviation: NDArray[np.float64]) -> tup
     """The slope of log |deviation| against log gamma by least squares, and its standard error."""
     fit = linregress(np.log(gamma), np.log(np.abs(deviation)))
     return float(fit.slope), float(fit.stderr)
-
-
-COUPLING_LAW = CouplingLaw()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -14,22 +12,25 @@ from numpy.typing import NDArray
 from torch.nn.functional import mse_loss, one_hot
 
 from figures.experiments.base import describe
-from figures.protocols import STRENGTH_CLASSES, Protocol, ProtocolName
+from figures.paper import STRENGTH_CLASSES
 from lyapkit import curvature_by_step
 from wcrnn_models import TrainConfig, predict
 from wcrnn_models.models.predictions import Predictions
 from wcrnn_models.training.build import build_model, build_task
+from wcrnn_models.training.presets import preset
 
-SAMPLES: Mapping[ProtocolName, int] = MappingProxyType({"quick": 8, "cpu": 64, "paper": 1000})
-"""Test samples of the loss."""
+SAMPLES, SEEDS = 64, (0,)
+"""Test samples of the loss, and network instances; minutes on one core."""
+
+RATE = 0.02
+"""Learning rate of the configurations; nothing is trained."""
 
 RECURRENT = ("recurrent.weight", "recurrent.bias", "input.weight", "input.bias")
 """Parameters that act at every step. With the readout's, a leading eigenvector can be the readout's alone."""
 
 
-@dataclass(frozen=True)
-class CurvatureOverTime:
-    """Curvature by time step along the leading eigenvector, and between pairs of steps, beside the weight of eq. (14).
+def measure(runs: Path, *, progress: bool, samples: int = SAMPLES, seeds: Sequence[int] = SEEDS) -> xr.DataTree:
+    """Measure curvature by step along the leading eigenvector, and between pairs of steps, beside that of eq. (14).
 
     The curvature is that of the generalised Gauss-Newton matrix, of which eq. (14) speaks, in the recurrent parameters.
     The loss is the squared difference from one-hot targets, whose own curvature is constant: that of the cross-entropy,
@@ -39,43 +40,34 @@ class CurvatureOverTime:
     is what a step does with the parameters, tanh'(u_t) times the state and the input. It vanishes where units
     saturate, as they do in the later part of supercritical runs, and where pixels are black and states are small.
 
-    Attributes:
-        name: Of the result file.
-        about: In a line.
+    Nothing is trained or kept.
+
+    Args:
+        runs: Not used.
+        progress: Whether to show a bar for each network.
+        samples: Test samples of the loss.
+        seeds: Network instances.
+
+    Returns:
+        A tree with the child ``curvature_by_step``: what `lyapkit.curvature_by_step` gives, over ``seed`` and ``r``,
+        with ``step_weight`` (r, step) and ``pair_weight`` (r, bin, other_bin), see `weights`.
+
+    Raises:
+        UserError: If the data set is missing or has fewer test samples.
     """
-
-    name: str = "curvature_over_time"
-    about: str = "leading curvature by time step on sMNIST, untrained, for the four classes of Fig. 2"
-
-    def measure(self, protocol: Protocol, runs: Path, *, workers: int | None, progress: bool) -> xr.DataTree:
-        """Analyse one network after the other; nothing is trained or kept.
-
-        Args:
-            protocol: Its seeds and `SAMPLES` are used.
-            runs: Not used.
-            workers: Not used.
-            progress: Whether to show a bar for each network.
-
-        Returns:
-            A tree with the child ``curvature_by_step``: what `lyapkit.curvature_by_step` gives, over ``seed`` and
-            ``r``, with ``step_weight`` (r, step) and ``pair_weight`` (r, bin, other_bin), see `weights`.
-
-        Raises:
-            UserError: If the data set is missing or has fewer test samples.
-        """
-        by_seed = []
-        for seed in protocol.seeds:
-            configs = [protocol.images("smnist", r=r, seed=seed, test_size=None) for r in STRENGTH_CLASSES]
-            each = [by_step(config, SAMPLES[protocol.name], progress=progress) for config in configs]
-            by_seed.append(xr.concat(each, xr.Variable("r", list(STRENGTH_CLASSES)), combine_attrs="drop_conflicts"))
-        dataset = xr.concat(by_seed, xr.Variable("seed", list(protocol.seeds)), combine_attrs="drop_conflicts")
-        tree = xr.DataTree.from_dict({"curvature_by_step": dataset.assign_attrs(samples=SAMPLES[protocol.name])})
-        tree.attrs = describe(self.name, protocol, len(protocol.seeds))
-        return tree
+    by_seed = []
+    for seed in seeds:
+        configs = [preset("smnist", learning_rate=RATE, r=r, seed=seed, test_size=None) for r in STRENGTH_CLASSES]
+        each = [by_step(config, samples, progress=progress) for config in configs]
+        by_seed.append(xr.concat(each, xr.Variable("r", list(STRENGTH_CLASSES)), combine_attrs="drop_conflicts"))
+    dataset = xr.concat(by_seed, xr.Variable("seed", list(seeds)), combine_attrs="drop_conflicts")
+    tree = xr.DataTree.from_dict({"curvature_by_step": dataset.assign_attrs(samples=samples)})
+    tree.attrs = describe("curvature_over_time", len(seeds))
+    return tree
 
 
 def by_step(config: TrainConfig, samples: int, *, progress: bool = False) -> xr.Dataset:
-    """The curvature of the untrained network of a configuration on the first test samples, in float64."""
+    """Return the curvature of the untrained network of a configuration on the first test samples, in float64."""
     network, task = build_model(config), build_task(config)
     predictions = predict(network)
     assert predictions is not None
@@ -119,6 +111,3 @@ def weights(
     of_step /= of_step.sum()
     of_bin = np.add.reduceat(of_step, np.asarray(first) - 1)
     return of_step, np.outer(of_bin, of_bin)
-
-
-CURVATURE_OVER_TIME = CurvatureOverTime()

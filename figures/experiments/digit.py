@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +10,12 @@ import torch
 import xarray as xr
 
 from figures.experiments.base import describe, train_all
-from figures.experiments.residual_strength import SAVE_AT
-from figures.protocols import Protocol
 from lyapkit.results import provenance
 from wcrnn_models.models.wcrnn import WCRNN
 from wcrnn_models.sweeps.layout import read_result, run_name
 from wcrnn_models.tasks import SequentialMNIST
 from wcrnn_models.training.config import TrainConfig
+from wcrnn_models.training.presets import preset
 from wcrnn_models.training.saved import load_checkpoint
 
 SAMPLE = 0
@@ -29,61 +28,46 @@ FROM_STEP = 14 * 28
 """The step that is looked at is the first of the brightest pixel from here on, the middle of the image."""
 
 
-@dataclass(frozen=True)
-class Digit:
-    """States, terms of eq. (11) and class probabilities of a weakly subcritical network.
+CONFIG = preset("smnist", r=0.995, learning_rate=0.02, epochs=2, test_size=2000, evaluate_every=50)
+"""Of the network, a weakly subcritical one."""
 
-    The network is one of those of the experiment ``residual_strength``: r = 0.995, the first seed. The digit itself
-    is not part of the result, only its number in the test set.
+
+def measure(runs: Path, *, progress: bool, config: TrainConfig = CONFIG) -> xr.DataTree:
+    """Measure states, terms of eq. (11) and class probabilities of a network that is shown a digit.
+
+    The digit itself is not part of the result, only its number in the test set.
+
+    Args:
+        runs: Folder of the trainings; the network is not trained again where it is there.
+        progress: Whether to show a table of the run.
+        config: Of the network.
+
+    Returns:
+        A tree with the child ``digit``, what `pass_through` gives.
+
+    Raises:
+        UserError: If the training failed, or MNIST is missing.
     """
-
-    name: str = "digit"
-    about: str = "one digit going through a trained network"
-
-    def config(self, protocol: Protocol) -> TrainConfig:
-        """Of the network."""
-        return protocol.images("smnist", r=0.995, seed=protocol.seeds[0], save_at=SAVE_AT[protocol.name])
-
-    def trainings(self, protocol: Protocol) -> list[TrainConfig]:
-        """What it trains."""
-        return [self.config(protocol)]
-
-    def measure(self, protocol: Protocol, runs: Path, *, workers: int | None, progress: bool) -> xr.DataTree:
-        """Train the network if it has not been, and show it the digit.
-
-        Args:
-            protocol: How much to train.
-            runs: Directory of a sweep; experiments may share it.
-            workers: Processes at a time; all cores by default.
-            progress: Whether to show a table of the runs.
-
-        Returns:
-            A tree with the child ``digit``, what `pass_through` gives, and the attributes of an `Experiment`.
-
-        Raises:
-            UserError: If the training failed, or MNIST is missing.
-        """
-        config = self.config(protocol)
-        train_all([config], runs, workers=workers, progress=progress)
-        run = runs / run_name(config)
-        result = read_result(run)
-        assert result is not None  # it has ended
-        checkpoint = load_checkpoint(run / result.checkpoints["final"])
-        assert isinstance(checkpoint.model, WCRNN)
-        inputs, labels = SequentialMNIST(dtype=torch.float64).test_samples(torch.tensor([SAMPLE]))
-        dataset = pass_through(checkpoint.model.double(), inputs[:, 0], FROM_STEP)
-        dataset.attrs = provenance(
-            asdict(config), dtype=torch.float64, device=torch.device("cpu"), checkpoint_sha256=checkpoint.sha256
-        )
-        dataset.attrs |= {"sample": SAMPLE, "label": int(labels[0]), "iteration": checkpoint.iteration}
-        tree = xr.DataTree.from_dict({"digit": dataset})
-        tree.attrs = describe(self.name, protocol, 1)
-        return tree
+    train_all([config], runs, progress=progress)
+    run = runs / run_name(config)
+    result = read_result(run)
+    assert result is not None  # it has ended
+    checkpoint = load_checkpoint(run / result.checkpoints["final"])
+    assert isinstance(checkpoint.model, WCRNN)
+    inputs, labels = SequentialMNIST(dtype=torch.float64).test_samples(torch.tensor([SAMPLE]))
+    dataset = pass_through(checkpoint.model.double(), inputs[:, 0], FROM_STEP)
+    dataset.attrs = provenance(
+        asdict(config), dtype=torch.float64, device=torch.device("cpu"), checkpoint_sha256=checkpoint.sha256
+    )
+    dataset.attrs |= {"sample": SAMPLE, "label": int(labels[0]), "iteration": checkpoint.iteration}
+    tree = xr.DataTree.from_dict({"digit": dataset})
+    tree.attrs = describe("digit", 1)
+    return tree
 
 
 @torch.no_grad()
 def pass_through(model: WCRNN, inputs: torch.Tensor, from_step: int) -> xr.Dataset:
-    """What a network does with one sequence.
+    """Return what a network does with one sequence.
 
     Args:
         model: A network with a linear residual, eq. (11), of classes.
@@ -118,6 +102,3 @@ def pass_through(model: WCRNN, inputs: torch.Tensor, from_step: int) -> xr.Datas
             "class": ("class", np.arange(len(probability)), {"long_name": "class"}),
         },
     )
-
-
-DIGIT = Digit()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from figures.experiments.base import describe
 from figures.experiments.curvature_over_time import RECURRENT, by_step
-from figures.protocols import CHARACTERISTIC_FREQUENCY, STRENGTH_CLASSES, Protocol, ProtocolName
+from figures.paper import CHARACTERISTIC_FREQUENCY, STRENGTH_CLASSES
 from lyapkit import as_map, curvature_by_step, gradient_propagation, hessian_spectrum
 from lyapkit.results import provenance
 from wcrnn_models import WCRNN
@@ -52,85 +51,66 @@ class Effort:
     spectrum: int
 
 
-EFFORTS: Mapping[ProtocolName, Effort] = MappingProxyType(
-    {
-        "quick": Effort(4, 2, 2, 500),
-        "cpu": Effort(16, 8, 24, 10_000),
-        "paper": Effort(1000, 1000, 1000, 10_000),
-    }
-)
+EFFORT = Effort(samples=16, images=8, subset=24, spectrum=10_000)
+"""Minutes on one core."""
 
 
-@dataclass(frozen=True)
-class Untrained:
-    """Eqs. (6), (9), (10) and (14), the gradient against gamma, phases of gradients, spectra of data, Hessian samples.
+def measure(runs: Path, *, progress: bool, effort: Effort = EFFORT) -> xr.DataTree:
+    """Measure three instances one after the other; nothing is trained or kept.
 
-    Attributes:
-        name: Of the result file.
-        about: In a line.
+    Args:
+        runs: Not used.
+        progress: Whether to say what is being measured.
+        effort: How much is looked at.
+
+    Returns:
+        A tree with the children ``descent``, ``layers``, ``propagation``, ``weak_coupling``, ``gradients``,
+        ``phases``, ``samples`` and ``spectra``: what the functions of this module of these names give, over ``seed``
+        or ``subset`` and what the networks differ in.
+
+    Raises:
+        UserError: If the data set is missing.
     """
-
-    name: str = "untrained"
-    about: str = "equations of the paper and spectra of its data, measured without any training"
-
-    def measure(self, protocol: Protocol, runs: Path, *, workers: int | None, progress: bool) -> xr.DataTree:
-        """Measure three instances one after the other; nothing is trained or kept.
-
-        Args:
-            protocol: `EFFORTS` of its name are used.
-            runs: Not used.
-            workers: Not used.
-            progress: Whether to say what is being measured.
-
-        Returns:
-            A tree with the children ``descent``, ``layers``, ``propagation``, ``weak_coupling``, ``gradients``,
-            ``phases``, ``samples`` and ``spectra``: what the functions of this module of these names give, over
-            ``seed`` or ``subset`` and what the networks differ in.
-
-        Raises:
-            UserError: If the data set is missing.
-        """
-        effort = EFFORTS[protocol.name]
-        strengths = ("r", STRENGTH_CLASSES)
-        grids: dict[str, tuple[Callable[..., xr.Dataset], Sequence[tuple[str, Sequence[object]]]]] = {
-            "descent": (lambda seed, r: descent(_adding(seed, r), effort.samples), (("seed", SEEDS), strengths)),
-            "layers": (lambda seed, r: layers(_adding(seed, r), effort.samples), (("seed", SEEDS), strengths)),
-            "propagation": (
-                lambda seed, r: propagation(_adding(seed, r), effort.samples),
-                (("seed", SEEDS), strengths),
+    strengths = ("r", STRENGTH_CLASSES)
+    grids: dict[str, tuple[Callable[..., xr.Dataset], Sequence[tuple[str, Sequence[object]]]]] = {
+        "descent": (lambda seed, r: descent(_adding(seed, r), effort.samples), (("seed", SEEDS), strengths)),
+        "layers": (lambda seed, r: layers(_adding(seed, r), effort.samples), (("seed", SEEDS), strengths)),
+        "propagation": (
+            lambda seed, r: propagation(_adding(seed, r), effort.samples),
+            (("seed", SEEDS), strengths),
+        ),
+        "weak_coupling": (
+            lambda seed, r: weak_coupling(_image(seed=seed, r=r), effort.images),
+            (("seed", SEEDS), strengths),
+        ),
+        "gradients": (
+            lambda seed, coupling: gradients(_adding(seed, 0.995, coupling=coupling), effort.samples),
+            (("seed", SEEDS), ("coupling", COUPLINGS)),
+        ),
+        "phases": (
+            lambda seed, multiple: phases(
+                _image(seed=seed, r=1.0, residual="rotation", phi=multiple * CHARACTERISTIC_FREQUENCY),
+                effort.images,
             ),
-            "weak_coupling": (
-                lambda seed, r: weak_coupling(_image(seed=seed, r=r), effort.images),
-                (("seed", SEEDS), strengths),
-            ),
-            "gradients": (
-                lambda seed, coupling: gradients(_adding(seed, 0.995, coupling=coupling), effort.samples),
-                (("seed", SEEDS), ("coupling", COUPLINGS)),
-            ),
-            "phases": (
-                lambda seed, multiple: phases(
-                    _image(seed=seed, r=1.0, residual="rotation", phi=multiple * CHARACTERISTIC_FREQUENCY),
-                    effort.images,
-                ),
-                (("seed", SEEDS), ("multiple", ANGLES)),
-            ),
-            "samples": (
-                lambda subset, r: samples(_image(seed=0, r=r), effort.subset, subset),
-                (("subset", SEEDS), strengths),
-            ),
-            "spectra": (
-                lambda task, subset: spectrum(task, effort.spectrum, subset),
-                (("task", ("smnist", "psmnist")), ("subset", SEEDS)),
-            ),
-        }
-        children = {}
-        for name, (measured, axes) in grids.items():
-            if progress:
-                print(f"{self.name}: {name}", flush=True)
-            children[name] = _over(measured, axes, {}).assign_attrs(_attributes(name, effort))
-        tree = xr.DataTree.from_dict(children)
-        tree.attrs = describe(self.name, protocol, len(SEEDS))
-        return tree
+            (("seed", SEEDS), ("multiple", ANGLES)),
+        ),
+        "samples": (
+            lambda subset, r: samples(_image(seed=0, r=r), effort.subset, subset),
+            (("subset", SEEDS), strengths),
+        ),
+        "spectra": (
+            lambda task, subset: spectrum(task, effort.spectrum, subset),
+            (("task", ("smnist", "psmnist")), ("subset", SEEDS)),
+        ),
+    }
+    children = {}
+    for name, (measured, axes) in grids.items():
+        if progress:
+            print(f"untrained: {name}", flush=True)
+        children[name] = _over(measured, axes, {}).assign_attrs(_attributes(name, effort))
+    tree = xr.DataTree.from_dict(children)
+    tree.attrs = describe("untrained", len(SEEDS))
+    return tree
 
 
 def descent(config: TrainConfig, count: int) -> xr.Dataset:
@@ -318,6 +298,3 @@ def _over(
     (name, values), *others = axes
     parts = [_over(measured, others, {**point, name: value}) for value in values]
     return xr.concat(parts, xr.Variable((name,), list(values)))
-
-
-UNTRAINED = Untrained()

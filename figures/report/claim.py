@@ -8,7 +8,7 @@ from typing import Literal
 
 from numpy.typing import ArrayLike
 
-from figures.report.evidence import Evidence
+from figures.evidence import Evidence
 from figures.report.intervals import FEWEST, Estimate, Unit, estimate, instances_needed
 
 Verdict = Literal["reproduced", "partly", "not reproduced", "open"]

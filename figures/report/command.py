@@ -1,28 +1,34 @@
-"""``python -m figures report``: write the reproduction report from the records and result files."""
+"""``python -m figures report``: write the reproduction report, and a figure of it, from records and result files."""
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from figures.campaign.records import RECORDS
-from figures.command import command, make_directory
+from figures.command import DATA, RECORDS, command, make_directory
 from wcrnn_models.cli.main import SUCCESS
 from wcrnn_models.errors import UserError
 from wcrnn_models.files import write_atomically
 
-DATA = RECORDS.parent
 PAGE = Path(__file__).parents[2] / "docs" / "reproduction.md"
-"""Of the shipped records."""
+"""Of the shipped records; its figure lies beside it."""
+
+COUNT = re.compile(r"\d+ claims:\s\d+\sreproduced(?:,\s\d+\s[a-z\s]+)*\.")
+"""Of verdicts, in the page and in README."""
+
+README = PAGE.parents[1] / "README.md"
+"""Has the count of verdicts."""
 
 
 @dataclass(frozen=True)
 class Arguments:
     """Write the reproduction report: every claim of the paper with a verdict. Run it in the root of the clone.
 
-    It judges what is recorded so far, and says what would settle what is open. Nothing is trained; see
+    A figure of the main results is written beside it; with the shipped page, the count of verdicts in README.md too. It
+    judges what is recorded so far, and says what would settle what is open. Nothing is trained; see
     `python -m figures measure` for that.
     """
 
@@ -35,10 +41,6 @@ class Arguments:
     output: Path | None = None
     """The page; if not given, docs/reproduction.md for the shipped records, and reproduction.md in the folder of other
     ones."""
-
-    measure: bool = False
-    """Measure untrained networks again first, which takes minutes and needs MNIST; the result file in --data is
-    replaced."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,8 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Arguments) -> int:
-    from figures.report.evidence import Evidence  # PyTorch takes seconds to load
+    from figures.evidence import Evidence  # PyTorch takes seconds to load
     from figures.report.page import report
+    from figures.report.picture import picture
 
     shipped = arguments.records.resolve() == RECORDS.resolve()
     output = arguments.output or (PAGE if shipped else arguments.records / PAGE.name)
@@ -64,17 +67,19 @@ def _run(arguments: Arguments) -> int:
     if not arguments.records.is_dir() and not shipped:
         raise UserError(f"there is no folder {arguments.records}; name that of the records with --records")
     make_directory(output.parent, "--output")
-    if arguments.measure:
-        _measure(arguments.data)
-    write_atomically(output, report(Evidence(arguments.records, arguments.data)).encode())
+    evidence = Evidence(arguments.records, arguments.data)
+    page, (image, _) = report(evidence), picture(evidence)
+    write_atomically(output, page.encode())
+    write_atomically(output.with_suffix(".png"), image)
     print(output)
+    print(output.with_suffix(".png"))
+    if output.resolve() == PAGE.resolve():
+        write_atomically(README, COUNT.sub(count(page), README.read_text(encoding="utf-8"), count=1).encode())
     return SUCCESS
 
 
-def _measure(data: Path) -> None:
-    from figures.measure import find_data_set, measure
-    from figures.protocols import PROTOCOLS
-
-    find_data_set("mnist")
-    make_directory(data, "--data")
-    measure("untrained", PROTOCOLS["cpu"], data, data)
+def count(page: str) -> str:
+    """Return the sentence of a page, or of README, that counts the verdicts, in one line."""
+    found = COUNT.search(page)
+    assert found is not None
+    return " ".join(found[0].split())

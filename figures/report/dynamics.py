@@ -8,10 +8,10 @@ from itertools import pairwise
 import numpy as np
 import xarray as xr
 
-from figures.protocols import STRENGTH_CLASSES
+from figures.evidence import Evidence
+from figures.paper import STRENGTH_CLASSES
 from figures.report.claim import NOT_TOLD_APART, Check, Claim, above, below, missing, within
 from figures.report.compare import why_undecided
-from figures.report.evidence import Evidence
 from figures.report.intervals import FACTOR, NUMBER, RATE, estimate
 from wcrnn_models import predict
 from wcrnn_models.training.build import build_model
@@ -75,7 +75,7 @@ def untrained_bounds(evidence: Evidence) -> list[Check]:
                 values = first.sel(seed=seed, r=r).values
                 if not np.isfinite(values).all():
                     continue
-                lower, upper = _bounds(configs[int(seed), float(r)])
+                lower, upper = exponent_bounds(configs[int(seed), float(r)])
                 room.append(min(float(values.min() - lower), float(upper - values.max())))
                 measured += [values.min() - np.log(r), values.max() - np.log(r)]
             if not room:
@@ -89,7 +89,8 @@ def untrained_bounds(evidence: Evidence) -> list[Check]:
     return checks
 
 
-def _bounds(config: TrainConfig) -> tuple[float, float]:
+def exponent_bounds(config: TrainConfig) -> tuple[float, float]:
+    """Return the least and the largest exponent that an untrained network can have, whatever its input."""
     predictions = predict(build_model(config))
     assert predictions is not None
     return float(predictions.lower_bounds.min()), float(predictions.upper_bounds.max())
@@ -332,7 +333,7 @@ CLAIMS = (
         (),
         non_normal,
         ("coupling_law",),
-        beyond="three instances of untrained networks: `python -m figures coupling_law --protocol cpu --data "
-        "figures/data`. How such networks learn is not studied in the paper.",
+        beyond="three instances of untrained networks: `python -m figures renew coupling_law`. How such networks learn "
+        "is not studied in the paper.",
     ),
 )

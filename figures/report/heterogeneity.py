@@ -9,6 +9,7 @@ import xarray as xr
 
 from figures import paper
 from figures.cells import of_paper
+from figures.evidence import Evidence
 from figures.report.claim import Check, Claim, above, below, missing, within
 from figures.report.compare import (
     DIVERGED,
@@ -22,7 +23,6 @@ from figures.report.compare import (
     written_best,
     written_iterations,
 )
-from figures.report.evidence import Evidence
 from figures.report.intervals import FACTOR, NUMBER, POINTS, RATE
 
 MODERATE, STRONG = (0.04, 0.06), (0.12,)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from figures.evidence import Evidence
 from figures.report.claim import WAITING, Check, Claim, above, below, missing
 from figures.report.compare import (
     blow_up,
@@ -18,7 +19,6 @@ from figures.report.compare import (
     why_undecided,
     written_iterations,
 )
-from figures.report.evidence import Evidence
 from figures.report.intervals import FACTOR, NUMBER, PERCENT
 
 NEAR = 0.01

@@ -9,6 +9,7 @@ import xarray as xr
 
 from figures import paper
 from figures.cells import of_paper
+from figures.evidence import Evidence
 from figures.report.claim import Check, Claim, above, missing
 from figures.report.compare import (
     efficiency,
@@ -20,7 +21,6 @@ from figures.report.compare import (
     written_best,
     written_iterations,
 )
-from figures.report.evidence import Evidence
 from figures.report.heterogeneity import ON_PAR_POINTS
 from figures.report.intervals import NUMBER, POINTS
 from figures.report.learning import NEAR, some

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 
 from figures.campaign.stages import STAGES
 from figures.cells import NOTHING_LEARNT, markdown
+from figures.evidence import Evidence
 from figures.report import dynamics, heterogeneity, learning, nonlinear, protocol, rotations, theory
 from figures.report.claim import TOO_FEW, VERDICTS, WAITING, Check, Claim, Judgement, judge
 from figures.report.compare import ACCURACY_LEARNT, DIVERGED, LEARNT_NOTHING
-from figures.report.evidence import Evidence
 from figures.report.intervals import FEWEST, LEVEL
 from figures.report.readings import READINGS
 from wcrnn_models.tasks import AddingProblem, SequentialMNIST
@@ -195,7 +195,7 @@ def _settle(judgement: Judgement, evidence: Evidence) -> str:
         if any(check.reason == TOO_FEW for check in unsettled):
             parts.append(f"at least {FEWEST} instances")
     missing_files = [name for name in claim.files if name not in evidence.files]
-    parts += [f"the result file `{name}`, see `python -m figures report --measure`" for name in missing_files]
+    parts += [f"the result file `{name}`: `python -m figures renew {name}`" for name in missing_files]
     if claim.beyond:
         parts.append(claim.beyond)
     return ("; ".join(parts) or "nothing that is planned").rstrip(".") + "."
@@ -212,7 +212,7 @@ def _origins(claim: Claim, evidence: Evidence) -> Iterator[str]:
     for name in claim.files:
         if name in evidence.files:
             attributes = evidence.files[name].attrs
-            yield f"`{name}`, protocol {attributes['protocol']}, commit {attributes['commit']}."
+            yield f"`{name}`, commit {attributes['commit']}."
 
 
 def _campaign(evidence: Evidence) -> str:

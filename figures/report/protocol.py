@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from figures.evidence import Evidence
 from figures.report.claim import Check, Claim, above, below, missing, within
 from figures.report.compare import blow_up, goodness, why_undecided, written_best
-from figures.report.evidence import Evidence
 from figures.report.intervals import FACTOR, PERCENT, POINTS
 from figures.report.theory import measured
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from figures.campaign.analyses import SAMPLES
+from figures.campaign.stage import ADDING_LOSS, ADDING_RATE, CENTRE, HELD_OUT, TESTED
 from figures.campaign.stages import (
-    ADDING_LOSS,
-    ADDING_RATE,
     ADDING_RATES,
-    CENTRE,
     COMMON_RATE,
     FEWER_IMAGE_RATES,
-    HELD_OUT,
     IMAGE_RATES,
-    TESTED,
 )
 
 

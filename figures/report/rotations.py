@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from figures.protocols import CHARACTERISTIC_FREQUENCY
+from figures.evidence import Evidence
+from figures.paper import CHARACTERISTIC_FREQUENCY
 from figures.report.claim import Check, Claim, above, below, missing, within
 from figures.report.compare import NEITHER_REACHED, efficiency, held_out_best, performance, why_undecided
-from figures.report.evidence import Evidence
 from figures.report.intervals import FACTOR, NUMBER, POINTS
 from figures.report.theory import measured
 

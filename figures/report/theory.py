@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from figures.protocols import STRENGTH_CLASSES
+from figures.evidence import Evidence
+from figures.paper import STRENGTH_CLASSES
 from figures.report.claim import Check, Claim, above, below, missing, within
-from figures.report.evidence import Evidence
 from figures.report.intervals import FACTOR, NUMBER, RATE, estimate
 
 EXACT = 1e-6

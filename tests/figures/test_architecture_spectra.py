@@ -9,23 +9,19 @@ import torch
 import xarray as xr
 
 from figures import architecture_spectra as figure
-from figures.experiments import EXPERIMENTS
 from figures.experiments import architecture_spectra as experiment
-from figures.experiments.architecture_spectra import ARCHITECTURE_SPECTRA, EFFORTS, LEARNING_RATES, Effort, configs
-from figures.protocols import PROTOCOLS
-from training_results import footnote
+from figures.experiments.architecture_spectra import EFFORT, LEARNING_RATES, Effort, configs, measure
+from training_results import files, footnote
 from wcrnn_models import TrainConfig, save_checkpoint
 from wcrnn_models.training.build import build_model, build_task
 
 CONFIG = TrainConfig(task="adding", length=10, hidden_size=4, test_size=30)
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_configs_keep_every_evaluation_and_differ_in_the_seed_only(protocol: str) -> None:
-    assert EXPERIMENTS["architecture_spectra"] is ARCHITECTURE_SPECTRA
-    effort = EFFORTS[PROTOCOLS[protocol].name]
+@pytest.mark.parametrize("effort", [EFFORT, Effort(50, 5, 20_000, 100, steps=4000, trajectories=4)])
+def test_configs_keep_every_evaluation_and_differ_in_the_seed_only(effort: Effort) -> None:
     for name, rate in LEARNING_RATES.items():
-        made = configs(name, PROTOCOLS[protocol])
+        made = configs(name, effort)
         assert [config.seed for config in made] == list(range(effort.seeds))
         for config in made:
             assert config.learning_rate == rate
@@ -57,9 +53,9 @@ def test_drive_is_test_sequences_one_after_the_other() -> None:
 
 
 @pytest.mark.slow
-def test_measured_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(experiment, "EFFORTS", {"quick": Effort(4, 1, 4, 2, steps=40, trajectories=2)})
-    tree = ARCHITECTURE_SPECTRA.measure(PROTOCOLS["quick"], tmp_path, workers=1, progress=False)
+def test_measured_end_to_end(tmp_path: Path) -> None:
+    tree = measure(tmp_path, progress=False, effort=Effort(4, 1, 4, 2, steps=40, trajectories=2))
+    assert (tree.attrs["experiment"], tree.attrs["seeds"]) == ("architecture_spectra", 1)
     assert list(tree.children) == list(LEARNING_RATES)
     sizes = {name: int(node.state_size[0]) for name, node in tree.children.items()}
     assert sizes == {"wcrnn-best": 100, "lstm": 94, "ur-lstm": 94, "s4d": 2210}
@@ -69,7 +65,7 @@ def test_measured_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     wcrnn = tree["wcrnn-best"].to_dataset()
     predicted = wcrnn.predicted_exponent.rename(predicted_rank="exponent")
     assert float(abs(wcrnn.lyapunov_exponent - predicted).max()) < 0.06  # coupling below 0.05, |W| about 1.2
-    drawn = figure.draw({"architecture_spectra": tree})
+    drawn = figure.draw(files(architecture_spectra=tree))
     assert "not reached: WCRNN" in footnote(drawn)
     plt.close(drawn)
 
@@ -101,12 +97,12 @@ def synthetic() -> xr.DataTree:
             "s4d": node(300, 10, 0.195, 0.3, True),
         }
     )
-    tree.attrs = {"experiment": "architecture_spectra", "protocol": "cpu", "seeds": 2, "commit": "0123456789"}
+    tree.attrs = {"experiment": "architecture_spectra", "seeds": 2, "commit": "0123456789"}
     return tree
 
 
 def test_drawn_are_means_ranges_and_fractions() -> None:
-    drawn = figure.draw({"architecture_spectra": synthetic()})
+    drawn = figure.draw(files(architecture_spectra=synthetic()))
     whole, leading = drawn.axes
     lines = {line.get_label(): line for line in whole.lines}
     s4d = lines["S4D, 10 of N = 300"]

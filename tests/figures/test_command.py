@@ -1,24 +1,23 @@
-"""The command ``python -m figures``: what it writes where, and its errors."""
+"""The commands ``python -m figures`` and ``python -m figures renew``: what they write where, and their errors."""
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 import xarray as xr
 
-import figures.measure
-from figures import scripts, style
+from figures import renew, scripts
 from figures.__main__ import main
-from figures.command import make_directory, results_directory
+from figures.command import DATA, make_directory
+from figures.data_sets import DATA_SET_OF
 from figures.experiments import EXPERIMENTS, base
-from figures.experiments.base import Experiment, Training
-from figures.measure import DATA_SET_OF, find_data_sets
-from figures.protocols import PROTOCOLS
-from figures.scripts import DATA, NAMES, produce, script
+from figures.experiments.base import describe, train_all
+from figures.scripts import NAMES, script
 from lyapkit import load, save
+from lyapkit.results import provenance
 from wcrnn_models.errors import UserError
 from wcrnn_models.tasks import SequentialMNIST
 from wcrnn_models.tasks.datasets import DATA_SETS
@@ -35,27 +34,20 @@ def no_mnist(tmp_path, monkeypatch):
 
 @pytest.fixture
 def tiny(monkeypatch):
-    """One figure, fig2, of one small experiment."""
+    """One experiment, which trains a small network; returns the calls."""
+    calls = []
 
-    def draw(data):
-        figure, (ax,) = style.panels(1, 1)
-        ax.plot(data["tiny"]["training"].best_metric.mean("seed"))
-        return figure
+    def measure(runs, *, progress):
+        calls.append((runs, progress))
+        config = TrainConfig(length=6, hidden_size=4, batch_size=2, epochs=1, iterations_per_epoch=3, test_size=9)
+        train_all([config], runs, progress=False)
+        origin = provenance({}, dtype=torch.float64, device=torch.device("cpu"))
+        tree = xr.DataTree.from_dict({"a": xr.Dataset({"b": 1.0}, attrs=origin)})
+        tree.attrs = describe("coupling_law", 1)
+        return tree
 
-    config = TrainConfig(length=6, hidden_size=4, batch_size=2, epochs=1, iterations_per_epoch=3, test_size=9)
-    experiment = Experiment("tiny", "a small one", lambda protocol: [config], ("seed", "r"))
-    monkeypatch.setattr("figures.measure.EXPERIMENTS", {"tiny": experiment})
-    monkeypatch.setattr("figures.scripts.script", lambda name: scripts.Script("tiny", ("tiny",), draw))
-
-
-@pytest.fixture
-def unmeasured(monkeypatch):
-    """Nothing may be measured."""
-
-    def measure(name, *_):
-        raise AssertionError(f"{name} was measured")
-
-    monkeypatch.setattr("figures.measure.measure", measure)
+    monkeypatch.setattr("figures.experiments.EXPERIMENTS", {**EXPERIMENTS, "coupling_law": measure})
+    return calls
 
 
 def in_one_line(capsys, program="figures"):
@@ -77,30 +69,50 @@ def test_the_list_has_every_script(capsys):
     assert all(script(name).title in line for name, line in zip(NAMES, lines, strict=True))
 
 
-def test_only_results_that_are_named_are_replaced():
-    assert results_directory(None, None) == DATA
-    assert results_directory(None, "quick") == Path("runs/figures/data/quick")
-    assert results_directory(None, "cpu", Path("elsewhere")) == Path("elsewhere/data/cpu")
-    assert results_directory(Path("mine"), None) == results_directory(Path("mine"), "paper") == Path("mine")
+def test_renewed_results_are_written_where_they_are_read(tiny, tmp_path, capsys):
+    folders = ["--data", str(tmp_path / "data"), "--runs", str(tmp_path / "runs")]
+    assert main(["renew", "coupling_law", "coupling_law", *folders]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "data" / "coupling_law.nc")
+    assert tiny == [(tmp_path / "runs", True)]
+    tree = load(tmp_path / "data" / "coupling_law.nc")
+    assert (tree.attrs["experiment"], tree.attrs["seeds"]) == ("coupling_law", 1)
+    assert float(tree["a"].b) == 1.0
+    assert len(list((tmp_path / "runs").glob("*/history.json"))) == 1
 
 
-@pytest.mark.parametrize("given", [None, "mine"])
-def test_a_protocol_measures_first(given, tiny, tmp_path, capsys):
-    folders = ["--runs", tmp_path / "runs", "--output", tmp_path / "out", "--workers", "1"]
-    folders += [] if given is None else ["--data", tmp_path / given]
-    data = tmp_path / "runs/data/quick" if given is None else tmp_path / given
-    assert main(["fig2", "--protocol", "quick", *map(str, folders)]) == 0
-    printed = capsys.readouterr().out.splitlines()
-    drawn = [tmp_path / f"out/fig2.{suffix}" for suffix in ("pdf", "png", "txt")]
-    assert printed == [str(path) for path in (data / "tiny.nc", *drawn)]
-    assert json.loads(load(data / "tiny.nc")["training"].attrs["config_json"])["length"] == 6
-    assert main(["fig2", "--data", str(data), "--output", str(tmp_path / "out")]) == 0  # and without measuring
+def test_trainings_that_fail_are_named(tmp_path):
+    missing = TrainConfig(residual="dense", residual_file=str(tmp_path / "missing.npy"))
+    with pytest.raises(UserError, match=r"1 of 1 runs failed, such as \w+: .*missing\.npy"):
+        train_all([missing], tmp_path / "runs", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "name a result file: untrained, coupling_law,"),
+        (["couplings_law"], "there is no result file 'couplings_law'. Did you mean 'coupling_law'?"),
+        (["coupling_law", "digit"], "run `wcrnn data fetch mnist`"),
+        (["coupling_law", "--data", __file__], "(it is a file); name another with --data"),
+        (["coupling_law", "--runs", f"{__file__}/a"], "(Not a directory); name another with --runs"),
+    ],
+)
+def test_mistakes_are_one_line_before_anything_is_measured(
+    arguments, message, no_mnist, tiny, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["renew", *arguments]) == 2
+    assert message in in_one_line(capsys, "figures renew")
+    assert tiny == []
+
+
+def test_images_are_looked_for_where_they_are_needed():
+    assert set(EXPERIMENTS) - {"coupling_law", "architecture_spectra"} == renew.NEED_MNIST
 
 
 def test_drawing_reads_the_shipped_results(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["figB2"]) == 0
-    written = [f"figures/output/figB2.{suffix}" for suffix in ("pdf", "png", "txt")]
+    assert main(["fig4"]) == 0
+    written = [f"figures/output/fig4.{suffix}" for suffix in ("pdf", "png", "txt")]
     assert capsys.readouterr().out.split() == written
 
 
@@ -120,7 +132,7 @@ def test_captions_are_drawn_and_axes_changed_on_request_only(tmp_path, capsys):
 def test_what_commands_write_in_the_clone_is_ignored_by_git():
     if not (CLONE / ".git").exists():
         pytest.skip("this is no clone")
-    written = ["figures/output/fig1.pdf", "runs/figures/data/quick/digit.nc"]
+    written = ["figures/output/fig1.pdf", "runs/figures/campaign/a"]
     done = subprocess.run(["git", "-C", str(CLONE), "check-ignore", *written], capture_output=True, text=True)
     assert done.stdout.split() == written
 
@@ -152,16 +164,6 @@ def test_measured_results_do_not_make_a_clone_dirty(tmp_path, monkeypatch):
         file.write_text("old")
 
 
-def copied(folder, *names, **attributes):
-    """Shipped results with other attributes."""
-    folder.mkdir(exist_ok=True)
-    for name in names:
-        tree = load(DATA / f"{name}.nc")
-        tree.attrs |= attributes
-        save(tree, folder / f"{name}.nc")
-    return folder
-
-
 # -- mistakes -----------------------------------------------------------------------------------------------------
 
 
@@ -172,96 +174,55 @@ def copied(folder, *names, **attributes):
         (["fig22"], "there is no figure 'fig22'. Did you mean 'fig2'?"),
         (["figb4"], "there is no figure 'figb4'. Did you mean 'figB4'?"),
         (["FIG1"], "there is no figure 'FIG1'. Did you mean 'fig1'?"),
-        (["fig2", "--workers", "0"], "workers must be at least 1, got 0"),
-        (
-            ["fig2", "--data", "nowhere"],
-            "measure it with python -m figures fig2 --data nowhere --protocol quick",
-        ),
+        (["fig2", "--data", "nowhere"], "there is no folder nowhere; name that of the results with --data"),
         (["fig2", "table1", "--against", "log-r"], "changes nothing of fig2, table1; it is for fig3, fig6, figB3"),
         (["fig2", "--output", __file__], f"directory {__file__} (it is a file); name another with --output"),
         (["fig2", "--output", ""], "an argument is empty"),
         (["fig2", "--output="], "the value of --output is empty"),
-        (["fig2", "--protocol", "quick", "--data", __file__], "(it is a file); name another with --data"),
-        (["fig2", "--protocol", "quick", "--runs", f"{__file__}/a"], "(Not a directory); name another with --runs"),
-        (["fig2", "--protocol", "quick"], "run `wcrnn data fetch mnist`"),
-        (["coupling_law", "curvature_over_time", "--protocol", "quick"], "run `wcrnn data fetch mnist`"),
     ],
 )
-def test_mistakes_are_one_line_before_anything_is_measured(
-    arguments, message, no_mnist, unmeasured, capsys, tmp_path, monkeypatch
-):
+def test_mistakes_are_one_line_before_anything_is_drawn(arguments, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2
     assert message in in_one_line(capsys)
 
 
 def test_the_parser_explains(capsys):
-    assert main(["--protocol", "fast"]) == 2
-    assert "quick" in capsys.readouterr().err
-    assert main(["--help"]) == 0
-    assert "runs/figures/data" in capsys.readouterr().out
-
-
-def without_group(tree):
-    other = xr.DataTree.from_dict({"other": tree["training"].to_dataset()})
-    other.attrs = tree.attrs
-    return other
-
-
-def without_variables(tree):
-    names = ["best_metric", "test_metric", "iterations_to_minimal_performance"]
-    tree["training"] = xr.DataTree(tree["training"].to_dataset().drop_vars(names))
-    return tree
+    assert main(["--against", "x"]) == 2
+    assert "distance" in capsys.readouterr().err
+    for program in ([], ["renew"], ["report"], ["measure"]):
+        assert main([*program, "--help"]) == 0
+        assert "Run it in the root of the clone" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"protocol": "bogus"}, "the attribute protocol of FILE must be one of quick, cpu, paper, got 'bogus'"),
-        ({"protocol": None}, "the attribute protocol of FILE must be one of quick, cpu, paper, got None"),
-        ({"seeds": -5}, "the attribute seeds of FILE must be a positive integer, got "),
-        ({"seeds": "two"}, "the attribute seeds of FILE must be a positive integer, got 'two'"),
-        ({"seeds": None}, "the attribute seeds of FILE must be a positive integer, got None"),
-        ({"commit": None}, "the attribute commit of FILE must be a text, got None"),
-        ({"commit": 3}, "the attribute commit of FILE must be a text, got "),
-        ({"experiment": "digit"}, "FILE holds no results of the experiment learning_rates"),
-        (without_group, "FILE does not hold what WHAT draws (KeyError: "),
-        (without_variables, "FILE does not hold what WHAT draws ("),
+        ({"seeds": -5}, "FILE does not say how many instances it has and which commit made it"),
+        ({"seeds": "two"}, "FILE does not say how many instances"),
+        ({"seeds": None}, "FILE does not say how many instances"),
+        ({"commit": None}, "FILE does not say how many instances"),
+        ({"commit": 3}, "FILE does not say how many instances"),
+        ({"experiment": "untrained"}, "FILE holds no results of the experiment digit"),
         (None, "FILE is not a result file"),
     ],
 )
 def test_results_that_are_not_those_of_their_name_are_one_line(change, message, tmp_path, capsys):
-    """Those of Fig. B.2, damaged."""
-    path = tmp_path / "learning_rates.nc"
+    path = tmp_path / "digit.nc"
     if change is None:
         path.write_bytes((DATA / path.name).read_bytes()[:5000])
     else:
         tree = load(DATA / path.name)
-        if callable(change):
-            tree = change(tree)
-        else:
-            tree.attrs = {name: value for name, value in (tree.attrs | change).items() if value is not None}
+        tree.attrs = {name: value for name, value in (tree.attrs | change).items() if value is not None}
         save(tree, path)
-    assert main(["figB2", "--output", str(tmp_path / "out"), "--data", str(tmp_path)]) == 2
+    assert main(["fig1", "--output", str(tmp_path / "out"), "--data", str(tmp_path)]) == 2
     line = in_one_line(capsys)
-    assert line.startswith(f"error: {message.replace('FILE', str(path)).replace('WHAT', 'figB2')}")
-    assert line.endswith(f"; measure it with python -m figures figB2 --data {tmp_path} --protocol quick, cpu or paper")
-
-
-def test_incomplete_results_keep_the_reason(tmp_path):
-    save(without_group(load(DATA / "learning_rates.nc")), tmp_path / "learning_rates.nc")
-    with pytest.raises(UserError, match="does not hold what figB2 draws") as caught:
-        produce("figB2", tmp_path, tmp_path)
-    assert isinstance(caught.value.__cause__, KeyError)
-
-
-def test_the_remedy_for_shipped_results_does_not_replace_them():
-    assert scripts._remedy("untrained", DATA) == f"measure it with python -m figures report --measure --data {DATA}"
-    assert scripts._remedy("digit", DATA) == "measure it with python -m figures fig1 --protocol quick, cpu or paper"
+    assert line.startswith(f"error: {message.replace('FILE', str(path))}")
+    assert line.endswith(f"; measure it again with python -m figures renew digit --data {tmp_path}")
 
 
 def test_faults_of_the_program_keep_their_traceback(tmp_path, monkeypatch):
-    def draw(_):
+    def draw(results):
         raise TypeError("a fault")
 
     monkeypatch.setattr("figures.scripts.script", lambda name: scripts.Script("t", (), draw))
@@ -285,38 +246,16 @@ def test_a_directory_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
 # -- data sets ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
-@pytest.mark.parametrize("protocol", ["quick", "cpu"])
-def test_data_sets_that_are_needed_are_looked_for(name, protocol, monkeypatch):
-    """Those of every training; and of what measures without trainings as it says itself."""
-    found = set()
-    monkeypatch.setattr(figures.measure, "find_data_set", found.add)
-    find_data_sets([name], PROTOCOLS[protocol])
-    others = {
-        "curvature_over_time": {"mnist"},
-        "coupling_law": set(),
-        "architecture_spectra": set(),
-        "untrained": {"mnist"},
-    }
-    if isinstance(experiment := EXPERIMENTS[name], Training):
-        tasks = {config.task for config in experiment.trainings(PROTOCOLS[protocol])}
-        assert found == {"mnist" for task in tasks if "mnist" in task} | {
-            "cifar10" for task in tasks if "cifar" in task
-        }
-    else:
-        assert found == others[name]
-
-
 def test_every_data_set_belongs_to_a_task():
     assert set(DATA_SET_OF.values()) == set(DATA_SETS)
 
 
 def test_fig1_says_when_it_has_no_digit(no_mnist, tmp_path, capsys):
-    assert main(["fig1", "figB2", "--output", str(tmp_path)]) == 0
+    assert main(["fig1", "table2", "--output", str(tmp_path)]) == 0
     (note,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("figures: ")]
     assert note.startswith("figures: note: fig1 is drawn without its digit: the MNIST file train-images-idx3-ubyte.gz")
     assert "wcrnn data fetch mnist" in note
-    assert main(["figB2", "--output", str(tmp_path)]) == 0
+    assert main(["table2", "--output", str(tmp_path)]) == 0
     assert capsys.readouterr().err == ""
 
 
@@ -334,13 +273,6 @@ def test_fig1_says_nothing_where_mnist_is_found(tmp_path, capsys):
 
 def interrupt(*_, **__):
     raise KeyboardInterrupt
-
-
-def test_an_interrupted_measurement_goes_on(tiny, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("figures.measure.measure", interrupt)
-    folders = ["--runs", str(tmp_path / "runs"), "--output", str(tmp_path / "out")]
-    assert main(["fig2", "--protocol", "quick", *folders]) == 130
-    assert in_one_line(capsys) == "interrupted; the same command goes on from what was trained"
 
 
 def test_interrupted_drawing_promises_nothing(tmp_path, monkeypatch, capsys):

@@ -9,29 +9,22 @@ import torch
 import xarray as xr
 
 from figures import coupling_law as figure
-from figures.experiments import EXPERIMENTS
 from figures.experiments import coupling_law as experiment
-from figures.experiments.coupling_law import COUPLING_LAW, EFFORTS, RESIDUALS, STRENGTH, Effort
-from figures.protocols import PROTOCOLS
+from figures.experiments.coupling_law import EFFORT, RESIDUALS, STRENGTH, Effort, measure
 from lyapkit.results import provenance
-from training_results import footnote
+from training_results import files, footnote
 
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> xr.DataTree:
-    small = {"quick": Effort(2, 6, 3, steps=0.25, fewest=250)}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment, "EFFORTS", small)
         patch.setattr(experiment, "WEAKEST", 1e-3)
-        return COUPLING_LAW.measure(PROTOCOLS["quick"], tmp_path_factory.mktemp("runs"), workers=1, progress=False)
+        small = Effort(2, 6, 3, steps=0.25, fewest=250)
+        return measure(tmp_path_factory.mktemp("runs"), progress=False, effort=small)
 
 
-def test_efforts() -> None:
-    assert set(EFFORTS) == set(PROTOCOLS)
-    assert [EFFORTS[name].instances for name in ("quick", "cpu", "paper")] == [1, 3, 10]
-    assert (EFFORTS["paper"].units, EFFORTS["cpu"].units) == (100, 100)
-    assert all(effort.units % 2 == 0 for effort in EFFORTS.values())  # Jordan blocks and rotations are of size 2
-    assert EXPERIMENTS["coupling_law"] is COUPLING_LAW
+def test_three_instances_are_measured_of_blocks_of_two_units() -> None:
+    assert (EFFORT.instances, EFFORT.units) == (3, 100)  # Jordan blocks and rotations are of size 2
 
 
 @pytest.mark.parametrize("name", RESIDUALS)
@@ -129,13 +122,13 @@ def synthetic(instances: int) -> xr.DataTree:
         | {"units": 6, "strength": 0.8, "fitted_up_to": 0.01},
     )
     tree = xr.DataTree.from_dict({"coupling_law": dataset})
-    tree.attrs = {"experiment": "coupling_law", "protocol": "cpu", "seeds": instances, "commit": "0123456789"}
+    tree.attrs = {"experiment": "coupling_law", "seeds": instances, "commit": "0123456789"}
     return tree
 
 
 @pytest.mark.parametrize("instances", [1, 3])
 def test_drawn_are_the_averages_with_errors_and_ranges(instances: int) -> None:
-    drawn = figure.draw({"coupling_law": synthetic(instances)})
+    drawn = figure.draw(files(coupling_law=synthetic(instances)))
     largest, mean, remainder = drawn.axes
     gamma = np.geomspace(1e-4, 0.1, 4)
     factor = np.mean(1 + np.arange(instances))
@@ -161,7 +154,7 @@ def test_drawn_are_the_averages_with_errors_and_ranges(instances: int) -> None:
 
 
 def test_legends_do_not_cover_the_data() -> None:
-    drawn = figure.draw({"coupling_law": synthetic(1)})
+    drawn = figure.draw(files(coupling_law=synthetic(1)))
     drawn.canvas.draw()
     for ax in drawn.axes:
         legend = ax.get_legend().get_window_extent()
@@ -189,7 +182,7 @@ def test_powers_are_written_to_the_first_digit_of_their_error(slope: float, erro
 def test_powers_of_one_panel_have_equally_many_digits() -> None:
     tree = synthetic(1)
     tree["coupling_law"].slope_error[2, 0, 1] = 0.00002
-    drawn = figure.draw({"coupling_law": tree})
+    drawn = figure.draw(files(coupling_law=tree))
     slopes = [[text.get_text() for text in ax.get_legend().get_texts()] for ax in drawn.axes]
     even = ["1.00000 $\\pm$ 0.02000"] * 5
     even[2] = "1.00000 $\\pm$ 0.00002"
@@ -202,15 +195,15 @@ def test_the_caption_explains_where_the_remainder_shrinks() -> None:
     dataset = tree["coupling_law"].to_dataset()
     dataset["first_order_mean"][4, 0, -1] = dataset.mean_deviation[4, 0, -1] - 1e-9
     tree["coupling_law"] = xr.DataTree(dataset)
-    drawn = figure.draw({"coupling_law": tree})
+    drawn = figure.draw(files(coupling_law=tree))
     caption = footnote(drawn)
     assert "C, defective: where it falls, terms of second and third order nearly cancel each other" in caption
     plt.close(drawn)
 
 
 def test_of_the_defective_network_second_and_third_order_cancel_at_the_strongest_coupling() -> None:
-    """The mean of log |det(1 + gamma A)| / N in powers of gamma, A = R^-1 D_t W, for the network of protocol quick."""
-    gamma, units = experiment.STRONGEST, EFFORTS["quick"].units
+    """The mean of log |det(1 + gamma A)| / N in powers of gamma, A = R^-1 D_t W, for the shipped network."""
+    gamma, units = experiment.STRONGEST, 20
     network = experiment.build("defective", gamma, 0, units)
     inputs = torch.from_numpy(np.random.default_rng(0).random((1000, 1)))
     with torch.no_grad():

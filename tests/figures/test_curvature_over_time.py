@@ -9,21 +9,16 @@ import torch
 import xarray as xr
 
 from figures import curvature_over_time as figure
-from figures.experiments import EXPERIMENTS
-from figures.experiments.curvature_over_time import CURVATURE_OVER_TIME, SAMPLES, by_step, weights
-from figures.protocols import PROTOCOLS, STRENGTH_CLASSES
-from figures.scripts import read
-from training_results import footnote
+from figures.command import DATA
+from figures.evidence import read_file
+from figures.experiments.curvature_over_time import by_step, measure, weights
+from figures.paper import STRENGTH_CLASSES
+from training_results import files, footnote
 from wcrnn_models import TrainConfig, predict
 from wcrnn_models.errors import UserError
 from wcrnn_models.training.build import build_model, build_task
 
 CONFIG = TrainConfig(task="adding", length=12, hidden_size=6, r=0.9, coupling=0.05, test_size=20)
-
-
-def test_protocols() -> None:
-    assert dict(SAMPLES) == {"quick": 8, "cpu": 64, "paper": 1000}
-    assert EXPERIMENTS["curvature_over_time"] is CURVATURE_OVER_TIME
 
 
 def test_curvature_is_that_of_the_explicit_gauss_newton_matrix() -> None:
@@ -59,7 +54,7 @@ def test_weights_are_powers_of_the_residual() -> None:
 def test_missing_data_are_named_with_the_remedy(tmp_path, monkeypatch):
     monkeypatch.setenv("WCRNN_DATA_DIR", str(tmp_path))
     with pytest.raises(UserError, match="wcrnn data fetch mnist"):
-        CURVATURE_OVER_TIME.measure(PROTOCOLS["quick"], tmp_path, workers=1, progress=False)
+        measure(tmp_path, progress=False, samples=8)
 
 
 def synthetic(seeds: int) -> xr.DataTree:
@@ -67,14 +62,14 @@ def synthetic(seeds: int) -> xr.DataTree:
     dataset = one.expand_dims(seed=range(seeds), r=list(STRENGTH_CLASSES)).copy(deep=True)
     dataset["step_curvature"] = dataset.step_curvature * (1 + 0.5 * dataset.seed)
     tree = xr.DataTree.from_dict({"curvature_by_step": dataset.assign_attrs(samples=10)})
-    tree.attrs = {"experiment": "curvature_over_time", "protocol": "cpu", "seeds": seeds, "commit": "0123456789"}
+    tree.attrs = {"experiment": "curvature_over_time", "seeds": seeds, "commit": "0123456789"}
     return tree
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_drawn_are_shares_weights_and_matrices(seeds: int) -> None:
     tree = synthetic(seeds)
-    drawn = figure.draw({"curvature_over_time": tree})
+    drawn = figure.draw(files(curvature_over_time=tree))
     found = tree["curvature_by_step"].to_dataset().isel(seed=0, r=0, rank=0)
     share = (found.step_curvature / found.curvature).values
     weak = found.weak_coupling_curvature
@@ -113,12 +108,12 @@ def test_drawn_are_shares_weights_and_matrices(seeds: int) -> None:
 
 def test_what_eq_14_gives_of_the_shipped_curvature_is_not_hidden() -> None:
     """Near the edge of chaos it is a quarter or less: the term of order gamma grows with the number of steps."""
-    data = read(figure.SCRIPT.needs)
-    drawn = figure.draw(data)
+    tree = read_file("curvature_over_time", DATA)
+    drawn = figure.draw(files(curvature_over_time=tree))
     labels = [line.get_label() for ax in (drawn.axes[0], drawn.axes[3]) for line in ax.lines]
     expected = ["$r=0.95$ (0.97)", "$r=0.995$ (0.17)", "$r=1.0025$ (0.24)", "$r=1.01$ (0.65)"]
     assert [label for label in labels if label.startswith("$r=")] == expected
-    measured = data["curvature_over_time"]["curvature_by_step"].to_dataset().isel(rank=0, seed=0)
+    measured = tree["curvature_by_step"].to_dataset().isel(rank=0, seed=0)
     for ax, r in ((drawn.axes[0], 0.995), (drawn.axes[3], 1.01)):
         crosses, one = ax.lines[5], measured.sel(r=r)
         steps = (one.last_step - one.first_step + 1).values[:-1]
@@ -131,7 +126,7 @@ def test_what_eq_14_gives_of_the_shipped_curvature_is_not_hidden() -> None:
 def test_negative_shares_are_drawn_in_colours_of_their_own() -> None:
     tree = synthetic(1)
     tree["curvature_by_step"].step_to_step_curvature[:, 1, :, 0, 1] *= -1  # of the subcritical network that is shown
-    drawn = figure.draw({"curvature_over_time": tree})
+    drawn = figure.draw(files(curvature_over_time=tree))
     for ax, names in zip((drawn.axes[1], drawn.axes[4]), ("RdBu_r", "magma_r"), strict=True):
         image = ax.collections[0]
         assert image.get_cmap().name == names

@@ -129,3 +129,21 @@ def test_a_legend_above_covers_nothing(ax):
 )
 def test_numbers_of_iterations_are_grouped(number, text):
     assert counted(number) == text
+
+
+def test_points_and_instances_without_a_record_are_left_out(ax):
+    sweep = training({"seed": [0, 1], "r": R})
+    sweep.status[:, 2], sweep.status[1, 1] = "waiting", "waiting"
+    for name in ("best_metric", "iterations_to_minimal_performance", "reached_minimal_performance"):
+        sweep[name][:] = sweep[name].where(sweep.status != "waiting")
+    best_metric(ax, sweep, "r", color="#0072B2", label="x")
+    (line,) = ax.lines
+    assert drawn(line) == (
+        R[:2],
+        [pytest.approx(float(sweep.best_metric[:, 0].mean())), float(sweep.best_metric[0, 1])],
+    )
+    iterations_to_minimal_performance(ax, sweep, "r", color="#0072B2", label="x")
+    counts = sweep.iterations_to_minimal_performance
+    assert drawn(ax.lines[1]) == (R[:2], [float(counts[:, 0].mean()), float(counts[0, 1])])
+    explain_limits(ax)
+    assert ax.get_legend() is None

@@ -12,12 +12,10 @@ import xarray as xr
 
 from artists import drawn
 from figures import fig1
-from figures.experiments.digit import DIGIT, FROM_STEP, Digit, pass_through
-from figures.experiments.residual_strength import trained
+from figures.experiments.digit import CONFIG, FROM_STEP, measure, pass_through
 from figures.fig1 import MISSING, SCRIPT
-from figures.protocols import PROTOCOLS
 from figures.style import STYLE, write
-from training_results import footnote, result
+from training_results import files, footnote, result
 from wcrnn_models import WCRNN, residuals, train
 from wcrnn_models.errors import UserError
 from wcrnn_models.sweeps.layout import run_name
@@ -66,7 +64,7 @@ def data():
         {"step": np.arange(1, 786), "unit": units, "class": np.arange(10)},
         {"sample": 0, "label": 7, "iteration": 938},
     )
-    return {"digit": result("digit", {"digit": dataset}, seeds=1)}
+    return files(digit=result("digit", {"digit": dataset}, seeds=1))
 
 
 def axes(figure):
@@ -80,7 +78,7 @@ def heights(ax):
 
 def test_states_terms_and_probabilities_are_drawn(data, no_mnist):
     figure = SCRIPT.draw(data)
-    measured, ax = data["digit"]["digit"].to_dataset(), axes(figure)
+    measured, ax = data.files["digit"]["digit"].to_dataset(), axes(figure)
     for line, unit in zip(ax["D"].lines, measured.unit.values, strict=False):
         assert drawn(line) == (list(range(1, 786)), measured.state.sel(unit=unit).values.tolist())
         assert line.get_label() == str(unit)
@@ -172,19 +170,12 @@ def test_states_and_terms_are_those_of_the_equation():
     assert found.step.values.tolist() == list(range(1, 22))
 
 
-@dataclasses.dataclass(frozen=True)
-class Small(Digit):
-    def config(self, protocol):
-        return TrainConfig(
-            task="smnist", hidden_size=4, batch_size=2, train_size=4, test_size=3, epochs=1, learning_rate=0.01
-        )
-
-
 def test_the_trained_network_is_shown_the_first_test_digit(small_mnist, tmp_path):
-    experiment, quick = Small(), PROTOCOLS["quick"]
-    config = experiment.config(quick)
+    config = TrainConfig(
+        task="smnist", hidden_size=4, batch_size=2, train_size=4, test_size=3, epochs=1, learning_rate=0.01
+    )
     train(config, tmp_path / "runs" / run_name(config))  # here, where the small files count as MNIST
-    tree = experiment.measure(quick, tmp_path / "runs", workers=1, progress=False)
+    tree = measure(tmp_path / "runs", progress=False, config=config)
     found = tree["digit"].to_dataset()
     assert (found.attrs["sample"], found.attrs["label"], found.attrs["iteration"]) == (0, 7, 2)
     assert (tree.attrs["experiment"], tree.attrs["seeds"]) == ("digit", 1)
@@ -196,22 +187,26 @@ def test_the_trained_network_is_shown_the_first_test_digit(small_mnist, tmp_path
     assert len(found.attrs["checkpoint_sha256"]) == 64
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
-def test_the_network_is_one_of_those_of_other_figures(protocol):
-    assert DIGIT.trainings(protocol) == [DIGIT.config(protocol)]
-    assert DIGIT.config(protocol) in trained(protocol)
-    assert (DIGIT.config(protocol).r, DIGIT.config(protocol).seed) == (0.995, 0)
+def test_the_network_is_weakly_subcritical():
+    assert (CONFIG.task, CONFIG.residual, CONFIG.r, CONFIG.seed) == ("smnist", "scalar", 0.995, 0)
+
+
+def test_without_the_file_nothing_is_drawn_and_said():
+    figure = SCRIPT.draw(files())
+    assert footnote(figure) == "not measured yet: all, for want of digit.nc"
+    assert [text.get_text() for text in figure.axes[0].texts] == ["not measured yet"]
+    plt.close(figure)
 
 
 def test_the_terms_have_one_scale_or_say_how_it_differs(data, no_mnist):
-    data["digit"]["digit"].coupled_term[:] = [-0.01, 0.01, 0.005]
+    data.files["digit"]["digit"].coupled_term[:] = [-0.01, 0.01, 0.005]
     figure = SCRIPT.draw(data)
     first, second, last = axes(figure)["E"]
     assert first.get_ylim() == last.get_ylim()
     height, small = np.ptp(first.get_ylim()), np.ptp(second.get_ylim())
     assert [text.get_text() for text in second.texts] == [f"axis {height / small:.0f} times finer"]
     assert height / small > 50
-    measured = data["digit"]["digit"].to_dataset()
+    measured = data.files["digit"]["digit"].to_dataset()
     for ax, name in ((first, "residual_term"), (second, "coupled_term"), (last, "next_state")):
         low, high = ax.get_ylim()
         assert low < min(0, float(measured[name].min()))

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from figures.marks import (
+    crossed,
     ended_at_chance,
     learning_curve,
     legend_entries,
@@ -24,15 +25,17 @@ def test_a_cross_is_at_the_last_evaluation_of_every_diverged_run(ax):
     sweep = training({"seed": [0, 1, 2]}, (0, 50, 100))
     sweep.test_metric[:] = [[1.0, 2.0, np.nan], [3.0, 4.0, 5.0], [6.0, np.nan, np.nan]]
     sweep.status[:] = ["diverged", "finished", "diverged"]
-    assert mark_diverged(ax, sweep, "red") == 2
+    mark_diverged(ax, sweep, "red")
+    assert crossed(ax) == "crosses: diverged"
     assert [(line.get_xdata(), line.get_ydata()) for line in ax.lines] == [([50.0], [2.0]), ([0.0], [6.0])]
     assert {(line.get_marker(), line.get_color()) for line in ax.lines} == {("x", "red")}
     assert min(line.get_zorder() for line in ax.lines) > ax.plot([0], [0])[0].get_zorder()  # lines do not cover them
 
 
 def test_finished_runs_have_no_cross(ax):
-    assert mark_diverged(ax, training({"seed": [0, 1]}), "red") == 0
+    mark_diverged(ax, training({"seed": [0, 1]}), "red")
     assert not ax.lines
+    assert crossed(ax) == ""
 
 
 def test_labels_are_in_the_margin_at_the_height_of_their_value(ax):
@@ -64,10 +67,10 @@ def test_chance_is_that_of_the_report_at_the_end_of_training_or_a_loss_above_a_t
 def test_learning_curves_of_networks_that_all_ended_at_chance_are_marked(ax):
     sweep = training({"seed": [0, 1]})
     sweep.test_metric[0, -1] = 0.1
-    assert learning_curve(ax, sweep, "blue", "one", linewidth=2.0) == 0
+    assert learning_curve(ax, sweep, "blue", "one", linewidth=2.0)
     sweep.test_metric[1, -1] = 0.1
     sweep.status[1] = "diverged"
-    assert learning_curve(ax, sweep, "red", "other", linewidth=2.0) == 1
+    assert learning_curve(ax, sweep, "red", "other", linewidth=2.0)
     kept, lost, cross = ax.lines
     for line in (kept, lost):
         np.testing.assert_array_equal(line.get_xdata(), sweep.iteration)
@@ -79,3 +82,24 @@ def test_learning_curves_of_networks_that_all_ended_at_chance_are_marked(ax):
     assert names == ["one", "other", "ended at chance"]
     assert [handle.get_color() for handle in handles] == ["blue", "red", "0.15"]
     assert [handle.get_linestyle() for handle in handles] == ["-", "-", "--"]  # dots are dashes of length one
+
+
+def test_trainings_that_wait_are_neither_drawn_nor_at_chance(ax):
+    sweep = training({"seed": [0, 1, 2]})
+    sweep.status[1:] = "waiting"
+    for name in ("test_metric", "train_loss", "best_metric"):
+        sweep[name][1:] = np.nan
+    assert ended_at_chance(sweep).values.tolist() == [False] * 3
+    assert learning_curve(ax, sweep, "blue")
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), sweep.test_metric[0])
+    assert len(ax.collections) == 0  # one network has no range
+    sweep.test_metric[0, -1] = 0.1
+    assert learning_curve(ax, sweep, "blue")
+    assert ax.lines[1].get_gid() == "at chance"
+    assert partly_at_chance(sweep.expand_dims(r=[1.0]), "r") == ""
+    sweep.status[:] = "waiting"
+    assert not learning_curve(ax, sweep, "blue")
+    assert len(ax.lines) == 2
+    empty = sweep.isel(iteration=[])
+    assert ended_at_chance(empty).values.tolist() == [False] * 3
+    assert not learning_curve(ax, empty, "blue")

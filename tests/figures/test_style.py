@@ -23,25 +23,18 @@ def test_notes_leave_out_what_is_empty():
     assert style.notes("", "") == ""
 
 
-def result():
-    tree = xr.DataTree()
-    tree.attrs = {"experiment": "some", "protocol": "cpu", "seeds": 1, "commit": "0123456789"}
-    return tree
-
-
 @pytest.mark.parametrize("width", [style.ONE_COLUMN, style.TWO_COLUMNS])
 def test_captions_are_broken_between_parts_and_stay_within_the_figure(width):
     parts = [f"a part that says something of panel {letter}, $x ; y$" for letter in "ABCDEFGH"]
     with plt.style.context(STYLE):
         figure, _ = style.panels(1, 1, width=width)
-        style.set_caption(figure, [result()], style.notes(*parts))
-        style.draw_caption(figure)
+        style.draw_caption(figure, style.notes(*parts))
         figure.canvas.draw()
     (text,) = [each for each in figure.texts if each.get_text() == figure.get_supxlabel()]
     assert text.get_fontsize() >= 6
     lines = text.get_text().split("\n")
     assert len(lines) > 1
-    assert " ".join(lines) == style.caption([result()], style.notes(*parts))
+    assert " ".join(lines) == style.notes(*parts)
     extent = text.get_window_extent()
     assert extent.x0 > 0
     assert extent.x1 < figure.bbox.x1

@@ -5,7 +5,9 @@ import pytest
 
 from figures.campaign.analyses import Analysis, analyse, curvature, exponents, gradients, read_analyses, results_file
 from figures.campaign.runner import Campaign
-from figures.campaign.stages import CLASSES, STAGES, Stage, strength_analyses
+from figures.campaign.stage import Stage
+from figures.campaign.stages import STAGES, strength_analyses
+from figures.paper import STRENGTH_CLASSES
 from lyapkit import load
 from wcrnn_models.analysis import analyze_checkpoint
 from wcrnn_models.sweeps.layout import run_name
@@ -63,11 +65,11 @@ def test_recurrent_curvature_is_that_of_the_recurrent_weights_and_their_bias():
     assert curvature("name", "first", k=2, recurrent=False).options["parameters"] is None
 
 
-@pytest.mark.parametrize("r", [*CLASSES, 0.98])
+@pytest.mark.parametrize("r", [*STRENGTH_CLASSES, 0.98])
 def test_the_classes_of_fig_2_are_analysed_in_full(r):
     names = [each.name for each in strength_analyses(TrainConfig(task="smnist", r=r))]
     expected = ["lyapunov_spectrum"]
-    if r in CLASSES:
+    if r in STRENGTH_CLASSES:
         expected += ["variational_term", "gradient_propagation", "hessian_all", "hessian_recurrent"]
         expected += ["ggn_recurrent", "residual_recurrent"]
     assert names == expected

@@ -6,7 +6,8 @@ from campaign_records import ended, write_analysis, write_stage
 from figures.campaign.analyses import exponents
 from figures.campaign.records import read_records
 from figures.campaign.results import analysis_results, training_results
-from figures.campaign.stages import STAGES, Stage
+from figures.campaign.stage import Stage
+from figures.campaign.stages import STAGES
 
 WEIGHTS = {"recurrent.weight": (1.0, 2.0, 3.0)}
 

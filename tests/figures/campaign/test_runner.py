@@ -11,7 +11,7 @@ import torch
 
 from figures.campaign.records import read_records
 from figures.campaign.runner import Campaign
-from figures.campaign.stages import Stage
+from figures.campaign.stage import Stage
 from figures.campaign.status import iterations, status
 from wcrnn_models.sweeps.claims import claim
 from wcrnn_models.sweeps.layout import plan, run_name

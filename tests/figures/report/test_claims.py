@@ -6,9 +6,9 @@ import xarray as xr
 
 from campaign_records import write_analysis, write_stage
 from figures.campaign.stages import STAGES
-from figures.protocols import CHARACTERISTIC_FREQUENCY
+from figures.evidence import Evidence
+from figures.paper import CHARACTERISTIC_FREQUENCY
 from figures.report.claim import judge
-from figures.report.evidence import Evidence
 from figures.report.page import CLAIMS, report
 
 BY_TITLE = {claim.title: claim for claim in CLAIMS}

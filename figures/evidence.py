@@ -1,4 +1,4 @@
-"""What the claims are judged by: records and analyses of the campaign, and result files of untrained networks."""
+"""Read what figures draw and claims are judged by: records and analyses of the campaign, and result files beside it."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import xarray as xr
 
 from figures.campaign.results import analysis_results, planned, training_results
 from figures.campaign.runner import Campaign
-from figures.campaign.stages import STAGES, Stage
+from figures.campaign.stage import Stage
+from figures.campaign.stages import STAGES
 from figures.campaign.status import seconds, speeds
-from figures.scripts import read
+from lyapkit import load
 from wcrnn_models.errors import UserError
 from wcrnn_models.training.config import TrainConfig
 
-FILES = ("untrained", "coupling_law")
-"""Result files of untrained networks."""
+FILES = ("untrained", "coupling_law", "curvature_over_time", "architecture_spectra", "digit")
+"""Result files beside the campaign; `python -m figures renew` measures them."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ class Evidence:
         self._records = campaign.read()
         self._waiting = campaign.left(self._records)
         self._speeds = speeds(record for stage in self._records.values() for record in stage)
-        self.files = read([name for name in FILES if (self.data / f"{name}.nc").is_file()], self.data)
+        there = [name for name in FILES if (self.data / f"{name}.nc").is_file()]
+        self.files = {name: read_file(name, self.data) for name in there}
 
     def training(self, stage: str) -> xr.Dataset:
         """Return the trainings of a stage, see `training_results`."""
@@ -81,6 +84,19 @@ class Evidence:
                 raise UserError(f"an analysis of the stage {stage} in {self.records} is damaged: {error}") from error
         return self._analyses[stage].get(name)
 
+    def origin(self, name: str) -> str:
+        """Return what a caption says of a stage or a result file: how much is there, and which commits made it."""
+        if name not in self._stages:
+            return f"{name}: {_origin(self.files[name])}" if name in self.files else f"{name}: not measured"
+        planned, records = self.configs(name), self._records[name]
+        there = [record for record in records if record.config in set(planned)]
+        if not there:
+            return f"{name}: not measured"
+        commits = ", ".join(dict.fromkeys(record.commit for record in there))
+        instances = len({record.config.seed for record in there})
+        plural = "s" if "," in commits else ""
+        return f"{name}: {len(there)} of {len(planned)} trainings, {_seeds(instances)}, commit{plural} {commits}"
+
     def configs(self, stage: str) -> list[TrainConfig]:
         """Return the trainings of a stage."""
         return list(planned(self._stages[stage], self._records).values())
@@ -95,3 +111,32 @@ class Evidence:
     def hours(self, config: TrainConfig) -> float:
         """Return the estimated hours of a training on one thread."""
         return seconds(config, self._speeds) / 3600
+
+
+def read_file(name: str, folder: Path) -> xr.DataTree:
+    """Return a result file.
+
+    Raises:
+        UserError: If it is missing, damaged, of another experiment, or does not say where it comes from.
+    """
+    path, remedy = folder / f"{name}.nc", f"measure it again with python -m figures renew {name} --data {folder}"
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; {remedy}")
+    try:
+        tree = load(path)
+    except ValueError as error:
+        raise UserError(f"{error}; {remedy}") from error
+    if not isinstance(tree, xr.DataTree) or tree.attrs.get("experiment") != name:
+        raise UserError(f"{path} holds no results of the experiment {name}; {remedy}")
+    seeds, commit = tree.attrs.get("seeds"), tree.attrs.get("commit")
+    if not isinstance(seeds, int | np.integer) or seeds < 1 or not isinstance(commit, str) or not commit:
+        raise UserError(f"{path} does not say how many instances it has and which commit made it; {remedy}")
+    return tree
+
+
+def _origin(tree: xr.DataTree) -> str:
+    return f"{_seeds(int(tree.attrs['seeds']))}, commit {tree.attrs['commit']}"
+
+
+def _seeds(count: int) -> str:
+    return f"{count} instance{'s' * (count != 1)}"

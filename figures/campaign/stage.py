@@ -1,0 +1,94 @@
+"""What a stage is, and the configurations of its networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from figures.campaign.analyses import Analysis
+from figures.campaign.rates import Rates
+from figures.paper import CHARACTERISTIC_FREQUENCY
+from wcrnn_models.names import LossName
+from wcrnn_models.sweeps.assemble import By
+from wcrnn_models.training.config import TrainConfig
+from wcrnn_models.training.presets import preset
+
+ADDING_RATE = 0.01
+"""Of the adding problem where all networks have the same: the stable one of Fig. B.2."""
+
+ADDING_LOSS: LossName = "mse"
+"""Of the adding problem in all stages after the one that compares both."""
+
+CENTRE = 0.96
+"""Centre r_0 of heterogeneous residuals (Fig. 5)."""
+
+INFORMED = {"residual": "informed", "coupling": "informed"}
+"""Fields of informed heterogeneous networks (Table 1)."""
+
+TESTED, EVERY = 2000, 50
+"""Test samples, a random choice, and iterations between evaluations on images."""
+
+HELD_OUT = 5000
+"""Training images that learning rates are judged by."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Trainings that belong together.
+
+    Attributes:
+        name: Name of its records, without a suffix.
+        about: One line that says what it is for.
+        configs: Returns the trainings, given the learning rates that earlier stages have found.
+        dimensions: Fields of `TrainConfig` in which the trainings differ.
+        needs: Stages that must be complete before, because they choose learning rates.
+        analyses: Returns what is measured of the networks of a training.
+        by: Whether the trainings are a full grid over the dimensions; if not, results have one dimension ``run``.
+    """
+
+    name: str
+    about: str
+    configs: Callable[[Rates], Sequence[TrainConfig]]
+    dimensions: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+    analyses: Callable[[TrainConfig], tuple[Analysis, ...]] = lambda config: ()
+    by: By = "grid"
+
+
+def image(task: Literal["smnist", "psmnist"], *, epochs: int, learning_rate: float, **fields: Any) -> TrainConfig:
+    """Return the configuration of a network on images, judged by a random choice of the test set."""
+    judged = {} if "validation_size" in fields else {"test_size": TESTED}
+    return preset(
+        task, **{"learning_rate": learning_rate, "epochs": epochs, "evaluate_every": EVERY, **judged, **fields}
+    )
+
+
+def rate_pilot(*, learning_rate: float, **fields: Any) -> TrainConfig:
+    """Return a training of one epoch of sMNIST that is judged by held-out training images."""
+    return image(
+        "smnist", epochs=1, learning_rate=learning_rate, validation_size=HELD_OUT, evaluate_every=1000, **fields
+    )
+
+
+def adds(length: int, *, epochs: int, **fields: Any) -> TrainConfig:
+    """Return the configuration of a network on the adding problem, with epochs of 1,000 iterations."""
+    fixed = {"iterations_per_epoch": 1000, "evaluate_every": 250, "loss": ADDING_LOSS, "learning_rate": ADDING_RATE}
+    return preset(f"add{length}", **{**fixed, "epochs": epochs, **fields})
+
+
+def adding_networks(loss: LossName, seed: int, **fields: Any) -> list[TrainConfig]:
+    """Return the homogeneous and the informed network of Table 1 on ADD100."""
+    homogeneous = adds(100, epochs=25, loss=loss, r=0.995, seed=seed, **fields)
+    informed = adds(100, epochs=25, loss=loss, seed=seed, **INFORMED, **fields)
+    return [homogeneous, informed]
+
+
+def rotation(multiple: float) -> dict[str, Any]:
+    """Return the fields of a homogeneous rotation."""
+    return {"residual": "rotation", "phi": multiple * CHARACTERISTIC_FREQUENCY, "r": 1.0}
+
+
+def heterogeneous(width: float, centre: float = CENTRE) -> dict[str, Any]:
+    """Return the fields of a heterogeneous residual."""
+    return {"residual": "heterogeneous", "r": centre, "delta_r": width}

@@ -30,8 +30,8 @@ def draw(results: Evidence) -> Figure:
     Lines are the first instance, whose checkpoints over training were analysed; open markers are the other instances,
     before and after training. Weyl's inequality bounds every exponent by the coupling and the norm of W_xx, whatever
     the input (`wcrnn_models.models.predictions.bounds`): grey is the interval of the untrained network of the first
-    instance; it widens as W_xx is trained. log r is where eq. (13) expects all exponents. Networks that ended at chance are
-    dotted and pale.
+    instance; it widens as W_xx is trained. log r is where eq. (13) expects all exponents. Networks that ended at chance
+    are dotted and pale.
     """
     figure, axes = panels(2, 2, sharex=True)
     missing = Missing()

@@ -14,7 +14,7 @@ from lyapkit.double import InDouble, in_double
 from lyapkit.hooks import backward_hooks
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents import ReverseTangents, TangentStrategy
-from lyapkit.visited import Visit
+from lyapkit.visited import Suspicion, Visit
 
 DIRECTIONS = 2
 
@@ -162,6 +162,45 @@ def measure_derivatives(
                     raise
         compared, pulled = found or _compared(map, points, tangents, backwards, nullcontext)
     return _verdict(map, points, compared, pulled, refusal)
+
+
+def suspicion(map: RecurrentMap, tangents: TangentStrategy) -> Suspicion | None:
+    """Return a quick look at derivatives: one direction, one difference; `measure_derivatives` judges what it finds.
+
+    Args:
+        map: The map.
+        tangents: How tangents are carried.
+
+    Returns:
+        A function that gives the largest deviation of a component, relative to the component, where it is more than a
+        difference explains, else 0. None where every state would take calls of its own.
+    """
+    if getattr(map, "batching", "native") == "loop" or isinstance(tangents, ReverseTangents):
+        return None
+
+    @torch.no_grad()
+    def look(states: Tensor, inputs: Tensor | None, after: Tensor) -> Tensor:
+        typical = states.abs().nan_to_num(posinf=0.0).amax(dim=0)
+        generator = torch.Generator(device="cpu").manual_seed(1)
+        sign = torch.randint(0, 2, typical.shape, generator=generator, device="cpu").to(states) * 2 - 1
+        direction = (sign * torch.where(typical > 0, typical, 1.0)).expand_as(states)
+        score = torch.zeros(len(states), dtype=states.dtype, device=states.device)
+        rows = torch.arange(len(states), device=states.device)
+        double = states.dtype == torch.float64
+        for h in (1e-5, -1e-6) if double else (1e-2, -3e-3):  # a kink beside a state is rarely within both
+            at, driven = states[rows], None if inputs is None else inputs[rows]
+            exact = tangents.push(map, at, driven, direction[rows].unsqueeze(-1)).squeeze(-1)
+            difference = (map.step(at + h * direction[rows], driven) - after[rows]) / h
+            noise = 64 * torch.finfo(states.dtype).eps * after[rows].abs() / abs(h)
+            size = torch.maximum(exact.abs(), difference.abs()) + noise
+            off = ((exact - difference).abs() / torch.where(size > 0, size, 1.0)).nan_to_num().amax(dim=-1)
+            score = torch.zeros_like(score).index_copy(0, rows, off * (off > (1e-2 if double else 0.3)))
+            rows = score.nonzero().flatten()
+            if not len(rows):
+                break
+        return score
+
+    return look
 
 
 def _in_double(map: RecurrentMap, points: _Points) -> tuple[Tensor | None, InDouble]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lyapkit.arguments import check_flag
-from lyapkit.derivatives import Derivatives, measure_derivatives
+from lyapkit.derivatives import Derivatives, measure_derivatives, suspicion
 from lyapkit.drive import Drive
 from lyapkit.purity import HIDDEN_STATE, RANDOM_NUMBERS, ModuleWatch
 from lyapkit.recurrent_map import RecurrentMap
@@ -69,6 +69,7 @@ class Probe:
                 after = map.step(state, input)
             drive.visited.take(state[None], None if input is None else input[None], after, drive.offset)
             self._measured().refuse_wrong()
+            drive.visited.suspicion = suspicion(map, tangents)
 
     def after_run(self) -> dict[str, object]:
         """Look at the map at some of the states of the run.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,12 @@ MOST_STEPS, LEAST_STEPS, NUMBERS = 48, 6, 20_000
 
 PER_STEP = 3
 """Trajectories of a step that are kept."""
+
+SUSPECTS = 8
+"""Further states that are kept because their derivatives look most wrong."""
+
+Suspicion = Callable[[Tensor, Tensor | None, Tensor], Tensor]
+"""From states (P, N), inputs (P, M) or None, and states after the step (P, N) to how wrong derivatives look, (P,)."""
 
 
 @dataclass(frozen=True)
@@ -37,21 +44,28 @@ class Visit:
 
 
 class Visited:
-    """Keep the first state, the last one, and some that are spread evenly over what lies between.
+    """Keep the first state, the last one, some that are spread evenly over what lies between, and the most suspicious.
 
     A step t is kept where t times the golden ratio, modulo 1, is among the smallest. These steps are spread evenly over
     the run, however long it turns out to be, and are the same ones when the run is done again.
+
+    Attributes:
+        suspicion: Looks at every step of up to `PER_STEP` trajectories, for what happens at few steps only; None keeps
+            no suspects.
     """
 
     def __init__(self) -> None:
+        self.suspicion: Suspicion | None = None
         self._kept: dict[int, Visit] = {}
+        self._suspects: list[tuple[float, Visit]] = []
         self._last: Visit | None = None
 
     @property
     def visits(self) -> list[Visit]:
         """What has been kept, in the order of the steps."""
         last = [] if self._last is None else [self._last]
-        return sorted({visit.step: visit for visit in (*self._kept.values(), *last)}.values(), key=lambda one: one.step)
+        even = {visit.step: visit for visit in (*self._kept.values(), *last)}.values()
+        return sorted((*even, *(visit for _, visit in self._suspects)), key=lambda one: one.step)
 
     def take(
         self, states: Tensor, inputs: Tensor | None, after: Tensor, done: int, active: Tensor | None = None
@@ -76,6 +90,42 @@ class Visited:
                 del self._kept[max(self._kept, key=lambda step: (step - 1) * GOLDEN % 1)]
         if self._last is None or done + length >= self._last.step:
             self._last = _visit(states, inputs, after, done, length - 1, active)
+        if self.suspicion is not None:
+            self._suspect(self.suspicion, states, inputs, torch.cat((states[1:], after.unsqueeze(0))), done, active)
+
+    def _suspect(
+        self,
+        suspicion: Suspicion,
+        states: Tensor,
+        inputs: Tensor | None,
+        after: Tensor,
+        done: int,
+        active: Tensor | None,
+    ) -> None:
+        """Keep the steps whose derivatives look most wrong of these and of those before."""
+        length, batch = states.shape[:2]
+        count = min(PER_STEP, batch)
+        step = torch.arange(length, device=states.device).repeat_interleave(count)
+        trajectory = (step + done + torch.arange(count, device=states.device).repeat(length) * (batch // count)) % batch
+        if active is not None:
+            does = active[step, trajectory]
+            step, trajectory = step[does], trajectory[does]
+        if not len(step):
+            return
+        given = None if inputs is None else inputs[step, trajectory]
+        score = suspicion(states[step, trajectory], given, after[step, trajectory])
+        worst = score.topk(min(SUSPECTS, len(score)))
+        for place in worst.indices[worst.values > 0].tolist():
+            at, which = int(step[place]), trajectory[place].reshape(1)
+            visit = Visit(
+                done + at + 1,
+                which,
+                states[at, which].detach(),
+                None if inputs is None else inputs[at, which].detach(),
+                after[at, which].detach(),
+            )
+            self._suspects.append((float(score[place]), visit))
+        self._suspects = sorted(self._suspects, key=lambda pair: -pair[0])[:SUSPECTS]
 
 
 def _visit(states: Tensor, inputs: Tensor | None, after: Tensor, done: int, index: int, active: Tensor | None) -> Visit:

@@ -18,6 +18,7 @@ from lyapkit import RecurrentMap, as_map
 from lyapkit.cell_derivatives import AffineCell, Place, Pointwise
 from lyapkit.curvature import recurrent_jacobian, recurrent_trajectory
 from lyapkit.curvature.operators import WeightedLoss
+from lyapkit.curvature.parameters import choose_parameters
 from lyapkit.curvature.recurrent_products import RecurrentProducts, recurrent_products
 from lyapkit.curvature.recurrent_trajectory import Trajectory
 from lyapkit.unrolled import UnrolledNetwork
@@ -57,7 +58,8 @@ def batches(sizes=(4, 2), steps=9) -> list[tuple[torch.Tensor, torch.Tensor]]:
 def objective_of(network: UnrolledNetwork, loss=cross_entropy, data=None) -> WeightedLoss:
     data = batches() if data is None else data
     weights = [len(targets) / sum(len(t) for _, t in data) for _, targets in data]
-    return WeightedLoss(network, dict(network.named_parameters()), data, weights, loss)
+    parameters = choose_parameters(dict(network.named_parameters()), None)
+    return WeightedLoss(network, parameters, data, weights, loss)
 
 
 def assert_products_agree(objective: WeightedLoss, operators=OPERATORS, columns: int = 3, **options) -> None:

@@ -1,4 +1,4 @@
-"""Read what figures draw and claims are judged by: records and analyses of the campaign, and result files beside it."""
+"""Read the results behind figures and claims: records and analyses of the campaign, and separate result files."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from wcrnn_models.errors import UserError
 from wcrnn_models.training.config import TrainConfig
 
 FILES = ("untrained", "coupling_law", "curvature_over_time", "architecture_spectra", "digit")
-"""Result files beside the campaign; `python -m figures renew` measures them."""
+"""Result files that are not part of the campaign; `python -m figures renew` measures them."""
 
 
 @dataclass(frozen=True)
 class Left:
-    """What is left of a stage.
+    """The trainings of a stage that are left to do, and their cost.
 
     Attributes:
-        trainings: Without a record.
-        of: Trainings of the stage.
-        hours: For those that are left, on one thread, without analyses.
-        instance_hours: For all trainings of one network instance.
+        trainings: Number of trainings without a record.
+        of: Number of trainings of the stage.
+        hours: Hours for the trainings that are left, on one thread, without analyses.
+        instance_hours: Hours for all trainings of one network instance.
     """
 
     trainings: int
@@ -41,12 +41,12 @@ class Left:
 
 @dataclass
 class Evidence:
-    """Results by stage and by file, each read once.
+    """Results by stage and by file; each is read once.
 
     Attributes:
         records: Folder of the records of the campaign.
-        data: Folder of the result files; those that are missing count as not measured.
-        files: Result files by name, those that are there.
+        data: Folder of the result files; missing files count as not measured.
+        files: Result files that exist, by name.
     """
 
     records: Path
@@ -76,7 +76,7 @@ class Evidence:
         return self._trainings[stage]
 
     def analysis(self, stage: str, name: str) -> xr.Dataset | None:
-        """Return an analysis of a stage, see `analysis_results`; None where it is there for no network."""
+        """Return an analysis of a stage, see `analysis_results`; None if no network has it."""
         if stage not in self._analyses:
             try:
                 self._analyses[stage] = analysis_results(self._stages[stage], self._records, self.records)
@@ -85,7 +85,7 @@ class Evidence:
         return self._analyses[stage].get(name)
 
     def origin(self, name: str) -> str:
-        """Return what a caption says of a stage or a result file: how much is there, and which commits made it."""
+        """Return the caption of a stage or a result file: how much of it is measured, and which commits made it."""
         if name not in self._stages:
             return f"{name}: {_origin(self.files[name])}" if name in self.files else f"{name}: not measured"
         planned, records = self.configs(name), self._records[name]
@@ -98,11 +98,11 @@ class Evidence:
         return f"{name}: {len(there)} of {len(planned)} trainings, {_seeds(instances)}, commit{plural} {commits}"
 
     def configs(self, stage: str) -> list[TrainConfig]:
-        """Return the trainings of a stage."""
+        """Return the configurations of the trainings of a stage."""
         return list(planned(self._stages[stage], self._records).values())
 
     def left(self, stage: str) -> Left:
-        """Return what is left of a stage."""
+        """Return the trainings of a stage that are left, and their cost."""
         waiting, configs = self._waiting[stage], self.configs(stage)
         total = sum(self.hours(config) for config in configs)
         instances = len({config.seed for config in configs})
@@ -117,7 +117,7 @@ def read_file(name: str, folder: Path) -> xr.DataTree:
     """Return a result file.
 
     Raises:
-        UserError: If it is missing, damaged, of another experiment, or does not say where it comes from.
+        UserError: If it is missing, damaged, of another experiment, or does not state its commit and instances.
     """
     path, remedy = folder / f"{name}.nc", f"measure it again with python -m figures renew {name} --data {folder}"
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""Leave out what is not measured yet, and say so beside the figure."""
+"""Leave out results that are not measured yet, and list them in the text beside the figure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOT_MEASURED = "not measured yet"
 
 
 class Missing:
-    """What a figure leaves out.
+    """A list of the results that a figure leaves out.
 
     Example:
         >>> missing = Missing()
@@ -29,7 +29,7 @@ class Missing:
         self._parts: list[str] = []
 
     def __call__(self, what: str) -> None:
-        """Remember something that is left out.
+        """Add a result that is left out.
 
         Args:
             what: The panel, or the panel and the curve.
@@ -37,11 +37,11 @@ class Missing:
         self._parts.append(what)
 
     def panel(self, what: str, *axes: Axes) -> None:
-        """Leave a panel empty but for its letter, and remember it.
+        """Leave a panel empty except for its letter, and add it.
 
         Args:
-            what: The panel; empty where it has been remembered already.
-            axes: Those of the panel, side by side; the first has the letter.
+            what: The panel; empty if it has been added already.
+            axes: The axes of the panel, side by side; the first has the letter.
         """
         if what:
             self(what)
@@ -53,26 +53,26 @@ class Missing:
         axes[len(axes) // 2].text(0.5, 0.5, NOT_MEASURED, transform=axes[len(axes) // 2].transAxes, **style)
 
     def values(self, panel: str, name: str, values: Sequence[float | str]) -> None:
-        """Remember values of a quantity whose curves are left out; nothing where there are none.
+        """Add values of a quantity whose curves are left out; do nothing if there are none.
 
         Args:
-            panel: Where they would be.
-            name: Of the quantity.
-            values: Of it.
+            panel: The panel that would show the curves.
+            name: Name of the quantity.
+            values: Values of the quantity.
         """
         if values:
             self(f"{panel}, {name} = {', '.join(v if isinstance(v, str) else f'{v:g}' for v in values)}")
 
     def note(self) -> str:
-        """Return what the text beside the figure says."""
+        """Return the note for the text beside the figure; empty if nothing is left out."""
         return f"{NOT_MEASURED}: {'; '.join(self._parts)}" if self._parts else ""
 
 
 def nothing(name: str) -> Figure:
-    """Return an empty figure where there is nothing to draw.
+    """Return an empty figure, for when there is nothing to draw.
 
     Args:
-        name: Of the result file that is missing.
+        name: Name of the missing result file.
     """
     figure, missing = plt.figure(figsize=(4, 1), layout="constrained"), Missing()
     missing.panel(f"all, for want of {name}.nc", figure.add_subplot())
@@ -81,10 +81,10 @@ def nothing(name: str) -> Figure:
 
 
 def recorded(training: xr.Dataset) -> xr.Dataset:
-    """Return trainings without network instances, and points of other dimensions, of which none has ended.
+    """Return trainings, less network instances and points of other dimensions at which none has ended.
 
     Args:
-        training: As `figures.campaign.results.training_results` gives it, or a part of it.
+        training: The result of `figures.campaign.results.training_results`, or a part of it.
     """
     there = training.status != "waiting"
     others = {dim: [other for other in there.dims if other != dim] for dim in there.dims}
@@ -92,11 +92,11 @@ def recorded(training: xr.Dataset) -> xr.Dataset:
 
 
 def instance(found: xr.Dataset | None, variable: str, **point: float | str) -> xr.Dataset | None:
-    """Return the first network instance of which a variable has been measured; None where there is none.
+    """Return the first network instance with a measured variable; None if there is none.
 
     Args:
-        found: An analysis over ``seed``, as `figures.campaign.results.analysis_results` gives it.
-        variable: Which has to be there.
+        found: An analysis over ``seed``, from `figures.campaign.results.analysis_results`.
+        variable: Name of the variable.
         point: Labels of the other dimensions.
     """
     if found is None or variable not in found or any(value not in found[name].values for name, value in point.items()):
@@ -108,7 +108,7 @@ def instance(found: xr.Dataset | None, variable: str, **point: float | str) -> x
 
 
 def last_checkpoint(found: xr.Dataset | None, variable: str, **point: float | str) -> int | None:
-    """Return the last training iteration, after the first, at which some instance was analysed; None without one."""
+    """Return the last training iteration, above 0, at which some instance was analysed; None if there is none."""
     if found is None or variable not in found or any(value not in found[name].values for name, value in point.items()):
         return None
     there = found[variable].sel(point).notnull()

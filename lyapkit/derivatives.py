@@ -1,4 +1,4 @@
-"""The derivatives of a map where a run has been: are they those of the step?"""
+"""Check the derivatives of a map against finite differences, at states of a run."""
 
 from __future__ import annotations
 
@@ -24,24 +24,25 @@ IF_MEANT = (
 )
 
 FAR_FROM_ZERO = 0.01
-"""Components that vary by less than this share of their size are moved by as much as they vary, too."""
+"""Components that vary by less than this share of their size are also tested with moves as small as they vary."""
 
 SAME_STEP = 1e-2
-"""Relative difference between a step and the same step in float64 that rounding may explain."""
+"""Largest relative difference between a step and the same step in float64 that rounding may explain."""
 
 COARSE_ROUNDING = 64 * torch.finfo(torch.float32).eps
-"""Rounding of a step, relative to the size of its components, that only a type coarser than float32 explains."""
+"""Rounding of a step, relative to its components, beyond which it must compute in a type coarser than float32."""
 
 
 @dataclass(frozen=True)
 class Derivatives:
-    """What a look at the derivatives of a map has found.
+    """The outcome of a check of the derivatives of a map.
 
     Attributes:
-        error: the largest relative deviation of a component from a finite difference, -1 where none could be had.
-        step: where it was found, from 1.
-        refusal: why the map is to be refused; empty where it is not.
-        unsaid: no component could be judged.
+        error: The largest relative deviation of a component from a finite difference; -1 if no component could be
+            judged.
+        step: The step where it was found, counted from 1.
+        refusal: The reason to refuse the map; empty if there is none.
+        unsaid: True if no component could be judged.
     """
 
     error: float
@@ -59,14 +60,14 @@ class Derivatives:
             raise ValueError(self.refusal)
 
     def provenance(self) -> dict[str, object]:
-        """As attributes of a result."""
+        """Return the outcome as attributes of a result."""
         known = "unchecked" if self.unsaid else "surrogate" if self.refusal else "checked"
         return {"derivative_error": self.error, "derivative_error_step": self.step, "derivatives": known}
 
 
 @dataclass(frozen=True)
 class _Points:
-    """P states of a run, and what a component's size is there."""
+    """P states of a run, and the typical size of each component."""
 
     steps: list[int]
     trajectories: list[int]
@@ -92,7 +93,7 @@ class _Points:
         )
 
     def part(self, count: int) -> _Points:
-        """Some of them, evenly spread, with the first and the last."""
+        """Return at most so many of the points, evenly spread, with the first and the last."""
         if len(self.steps) <= count:
             return self
         rows = sorted({round(index * (len(self.steps) - 1) / (count - 1)) for index in range(count)})
@@ -116,16 +117,16 @@ class _Points:
 def measure_derivatives(
     map: RecurrentMap, visits: Sequence[Visit], tangents: TangentStrategy, *, backwards: bool = False
 ) -> Derivatives:
-    """Hold the derivatives of a step against finite differences at states of a run.
+    """Compare the derivatives of a step with finite differences at states of a run.
 
-    Both are computed in double precision where the map allows it: all operations of the step are then carried out in
-    float64, whatever it closes over.
+    Both are computed in double precision if the map allows it: all operations of the step are then done in float64,
+    including those on weights that the step closes over.
 
     Args:
-        map: the map.
-        visits: the states.
-        tangents: how tangents are carried.
-        backwards: also hold the derivative backwards against the one forwards.
+        map: The map.
+        visits: The states.
+        tangents: How tangents are carried.
+        backwards: Also compare the backward derivative with the forward one.
 
     Raises:
         ValueError: If the derivative of the first step is not finite.
@@ -165,15 +166,16 @@ def measure_derivatives(
 
 
 def suspicion(map: RecurrentMap, tangents: TangentStrategy) -> Suspicion | None:
-    """Return a quick look at derivatives: one direction, one difference; `measure_derivatives` judges what it finds.
+    """Return a quick test of derivatives by one direction; `measure_derivatives` judges the states that it suspects.
 
     Args:
         map: The map.
         tangents: How tangents are carried.
 
     Returns:
-        A function that gives the largest deviation of a component, relative to the component, where it is more than a
-        difference explains, else 0. None where every state would take calls of its own.
+        A function that gives the largest deviation of a component, relative to the component, if it is more than the
+        error of a finite difference explains, else 0. None if the map steps one state per call, or if tangents are
+        computed in reverse mode: the test would then be too slow.
     """
     if getattr(map, "batching", "native") == "loop" or isinstance(tangents, ReverseTangents):
         return None
@@ -204,7 +206,7 @@ def suspicion(map: RecurrentMap, tangents: TangentStrategy) -> Suspicion | None:
 
 
 def _in_double(map: RecurrentMap, points: _Points) -> tuple[Tensor | None, InDouble]:
-    """The step in double precision, or None where the map cannot be had in it."""
+    """Return the step in double precision, or None if the map does not work in it."""
     with in_double() as mode:
         try:
             after = map.step(points.states, points.inputs)
@@ -221,7 +223,7 @@ def _compared(
     backwards: bool,
     context: Callable[[], AbstractContextManager[object]],
 ) -> tuple[Comparison, bool]:
-    """The comparison, and whether the derivative backwards is that forwards."""
+    """Return the comparison, and True if the backward derivative agrees with the forward one."""
     states, inputs = points.states, points.inputs
     generator = torch.Generator(device="cpu").manual_seed(0)  # fixed directions: the look itself is deterministic
 
@@ -261,8 +263,8 @@ def _same_backwards(
 ) -> bool:
     """Check on pairs of vectors that u . (J v) = (J^T u) . v, with every component of about the same weight.
 
-    The differences look at the derivative that carries tangents forwards; a map with derivative formulas of its own
-    may have another one backwards.
+    Finite differences test only the derivative that carries tangents forwards. A map with its own derivative formulas
+    may have another derivative backwards.
     """
     double = points.states.dtype == torch.float64
     typical = pushed.abs().nan_to_num(posinf=0.0).amax(dim=(0, 2))  # (N,)

@@ -1,4 +1,4 @@
-"""Steps of a run done again, among other states: do they give what the run went on with?"""
+"""Repeat steps of a run, among other states, and check that they give the same results as in the run."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ COUPLED = (
 )
 
 TRIES = 8
-"""Steps from states that are moved by no more than rounding, which show whether rounding explains a difference."""
+"""How many times states are moved by about rounding and stepped, to see if rounding explains a difference."""
 
 NUDGE = 64
-"""How far they are moved, in units of eps."""
+"""How far these states are moved, in units of eps."""
 
 MOST_CALLS = 12
-"""Steps that are done again where each state takes a call of its own."""
+"""How many visits are repeated at most if the map steps one state per call."""
 
 
 def refuse_other_steps(map: RecurrentMap, visits: Sequence[Visit]) -> None:
-    """Do some of the steps of a run again, all of them at once.
+    """Repeat some steps of a run in one call, and refuse a map that gives other results than in the run.
 
-    A step that is a function of its state and input gives the same state again, whenever it is done, and whatever other
-    trajectories are beside it.
+    A step that is a function of its state and input always gives the same next state, whenever it is done, and whatever
+    other trajectories are in the batch.
 
     Args:
         map: The map.
-        visits: What the run went through.
+        visits: States that the run went through.
 
     Raises:
-        ValueError: If a step changes its arguments, draws random numbers or gives another state than it did.
+        ValueError: If a step changes its arguments, draws random numbers or gives another state than in the run.
     """
     if getattr(map, "batching", "native") == "loop":
         visits = visits[:: -(-len(visits) // MOST_CALLS)]
@@ -80,16 +80,16 @@ def refuse_other_steps(map: RecurrentMap, visits: Sequence[Visit]) -> None:
 def unlike(map: RecurrentMap, states: Tensor, inputs: Tensor | None, found: Tensor, expected: Tensor) -> Tensor:
     """Return which of two results of the same steps differ by more than rounding, shape (P,).
 
-    That is, by more than the root of eps of the size of a component, and by more than the step itself varies between
-    states that differ by rounding, as it does where it jumps. Where the step computes in a coarser type inside, its
-    rounding is meant.
+    Results differ if a component differs by more than sqrt(eps) times its size, and by more than the step varies
+    between states that differ by rounding. The second condition matters where the step jumps. If the step computes in a
+    coarser type inside, eps is that of the coarser type.
 
     Args:
         map: The map.
-        states: Before the steps, shape (P, N).
-        inputs: Shape (P, M), or None.
-        found: After the steps, shape (P, N).
-        expected: The same, got in another way.
+        states: States before the steps, shape (P, N).
+        inputs: Inputs of the steps, shape (P, M), or None.
+        found: States after the steps, shape (P, N).
+        expected: States after the same steps, computed in another way, shape (P, N).
     """
     away = (found - expected).abs().nan_to_num(nan=torch.inf)
     size = torch.maximum(torch.maximum(found.abs(), expected.abs()), states.abs()).amax(dim=0)
@@ -109,7 +109,7 @@ def unlike(map: RecurrentMap, states: Tensor, inputs: Tensor | None, found: Tens
 
 
 def _eps_inside(map: RecurrentMap, states: Tensor, inputs: Tensor | None) -> float:
-    """Return eps of the coarsest type that a step computes in, as far as it can be told, or 0."""
+    """Return eps of the coarsest type that a step computes in, as far as this can be detected, else 0."""
     with in_double() as mode:
         try:
             map.step(states.double(), None if inputs is None else inputs.double())

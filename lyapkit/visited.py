@@ -1,4 +1,4 @@
-"""Some of the states of a run, kept while it goes, to look at the map there again."""
+"""Keep some of the states of a run, so that the map can be checked at them afterwards."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import torch
 from torch import Tensor
 
 GOLDEN = 0.6180339887498949
-"""Multiples of this number modulo 1 fill the unit interval evenly, and keep step with no period of the inputs."""
+"""Multiples of this number modulo 1 fill the unit interval evenly, and do not repeat with any period of the inputs."""
 
 MOST_STEPS, LEAST_STEPS, NUMBERS = 48, 6, 20_000
-"""How many steps are kept: so many that their states hold about ``NUMBERS`` numbers."""
+"""Bounds on how many steps are kept; between them, so many that their states hold about ``NUMBERS`` numbers."""
 
 PER_STEP = 3
-"""Trajectories of a step that are kept."""
+"""How many trajectories of a step are kept."""
 
 SUSPECTS = 8
-"""Further states that are kept because their derivatives look most wrong."""
+"""How many further states are kept because their derivatives look most wrong."""
 
 Suspicion = Callable[[Tensor, Tensor | None, Tensor], Tensor]
-"""From states (P, N), inputs (P, M) or None, and states after the step (P, N) to how wrong derivatives look, (P,)."""
+"""A function of states (P, N), inputs (P, M) or None, and next states (P, N): how wrong derivatives look, (P,)."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Visit:
     """States that a run went through at one step.
 
     Attributes:
-        step: the step that starts there, counted from 1.
-        trajectories: which ones, shape (p,).
-        states: shape (p, N).
-        inputs: of the step, shape (p, M), or None.
+        step: Number of the step that starts at these states, counted from 1.
+        trajectories: Indices of the trajectories, shape (p,).
+        states: States before the step, shape (p, N).
+        inputs: Inputs of the step, shape (p, M), or None.
         after: States after the step, shape (p, N).
     """
 
@@ -44,14 +44,14 @@ class Visit:
 
 
 class Visited:
-    """Keep the first state, the last one, some that are spread evenly over what lies between, and the most suspicious.
+    """Keep the first and last states of a run, some that are spread evenly between them, and the most suspicious ones.
 
-    A step t is kept where t times the golden ratio, modulo 1, is among the smallest. These steps are spread evenly over
-    the run, however long it turns out to be, and are the same ones when the run is done again.
+    Step t is kept if (t - 1) times the golden ratio, modulo 1, is among the smallest. These steps are spread evenly
+    over the run, however long it turns out to be. The same steps are kept when the run is repeated.
 
     Attributes:
-        suspicion: Looks at every step of up to `PER_STEP` trajectories, for what happens at few steps only; None keeps
-            no suspects.
+        suspicion: Scores every step of up to `PER_STEP` trajectories, to find derivatives that are wrong at a few steps
+            only. With None, no suspects are kept.
     """
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class Visited:
 
     @property
     def visits(self) -> list[Visit]:
-        """What has been kept, in the order of the steps."""
+        """Return the states that have been kept, in the order of the steps."""
         last = [] if self._last is None else [self._last]
         even = {visit.step: visit for visit in (*self._kept.values(), *last)}.values()
         return sorted((*even, *(visit for _, visit in self._suspects)), key=lambda one: one.step)
@@ -73,11 +73,11 @@ class Visited:
         """Look through consecutive states of a run.
 
         Args:
-            states: shape (L, B, N).
-            inputs: shape (L, B, M), or None.
-            after: The state after the last of them, shape (B, N).
-            done: steps done before the first of them.
-            active: which trajectories do each step, shape (L, B); None when all do.
+            states: States before each step, shape (L, B, N).
+            inputs: Inputs of each step, shape (L, B, M), or None.
+            after: The state after the last of these steps, shape (B, N).
+            done: Number of steps done before the first of these steps.
+            active: True where a trajectory does the step, shape (L, B); None when all do.
         """
         length, batch, size = states.shape
         room = max(LEAST_STEPS, min(MOST_STEPS, NUMBERS // max(1, size * min(batch, PER_STEP))))
@@ -102,7 +102,7 @@ class Visited:
         done: int,
         active: Tensor | None,
     ) -> None:
-        """Keep the steps whose derivatives look most wrong of these and of those before."""
+        """Keep the steps whose derivatives look most wrong, among these steps and earlier ones."""
         length, batch = states.shape[:2]
         count = min(PER_STEP, batch)
         step = torch.arange(length, device=states.device).repeat_interleave(count)

@@ -1,4 +1,4 @@
-"""How far a sum of autocorrelated numbers may be from its expectation, from the numbers themselves."""
+"""Estimate from autocorrelated numbers how far their sum may be from its expectation."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ PERSISTENCES = (0.0, 0.2, 0.4, 0.6, 0.75, 0.87, 0.94, 0.98)
 """Coefficients phi of the autoregression that are tried."""
 
 ECHOES = (-1.0, -0.96, -0.88, -0.75, -0.55, -0.3, 0.0, 0.3, 0.6, 1.0)
-"""Coefficients theta of the moving average that are tried; -1 are numbers whose sums do not wander at all."""
+"""Coefficients theta of the moving average that are tried; with -1, sums do not wander at all."""
 
 STILL = 0.15
-"""Prior probability that sums do not wander: so it is for growth that is a difference of a function of the state."""
+"""Prior probability that sums do not wander, as when growth is a difference of a function of the state."""
 
 BAND = 3
 FEWEST = 12
-"""The slowest third of the modes says how far the sum wanders, or the slowest 12 where that are more."""
+"""The slowest third of the modes shows how far the sum wanders, or the slowest 12 if a third is fewer."""
 
 PIECES = 20
 """A run is long enough where its 20 parts, taken as independent, show most of the variance of its sum."""
 
 VISIBLE = 0.6
-"""What is "most" in `PIECES`: this share. Growth of correlation exp(-|t|/tau) has it in runs of 33 tau."""
+"""The share that `PIECES` calls "most". Growth with correlation exp(-|t|/tau) reaches it in runs of 33 tau."""
 
 BISECTIONS = 13
-"""Halvings of the logarithmic bracket of a quantile: to less than 1e-3 of its value."""
+"""How many times the logarithmic bracket of a quantile is halved: to less than 1e-3 of its value."""
 
 SMALLEST_LOG, LARGEST_LOG, FINENESS = -8, 8, 2000
 """Range of log t in which tails of Student's t distribution are tabulated, and points per unit."""
@@ -39,25 +39,26 @@ SMALLEST_LOG, LARGEST_LOG, FINENESS = -8, 8, 2000
 
 @dataclass(frozen=True)
 class LongRun:
-    r"""What a series says of the deviation of its sum: a mixture of Student's t distributions.
+    r"""The distribution of the deviation of a sum, from its series: a mixture of Student's t distributions.
 
-    Sums of a stationary series over stretches that are long against its correlation time have correlations between
-    neighbours only (Tiao 1972); over shorter ones, they decay about exponentially. Both are
+    Take sums of a stationary series over stretches. If stretches are long against its correlation time, only
+    neighbouring sums are correlated (Tiao 1972). If stretches are shorter, correlations decay about exponentially. One
+    model covers both:
 
-    .. math:: u_j = \phi\, u_{j-1} + e_j + \theta\, e_{j-1},
+    .. math:: u_j = \phi\, u_{j-1} + e_j + \theta\, e_{j-1}.
 
-    of which :math:`\theta = -1` are differences of a stationary series, whose sum does not grow with its length. Which
-    :math:`\phi`, :math:`\theta` and variance of e hold is uncertain: all of a grid are weighted by a prior and by
-    the likelihood of the series' slow modes, and the variance of e is integrated out. Slow modes, because only there
-    the spectrum has to be of this form, whatever rings or alternates faster (Müller & Watson 2008, 2018). What fast
-    modes add to the sum, through its two ends, is taken as measured.
+    With :math:`\theta = -1` the series is a difference of a stationary series, and its sum does not grow with its
+    length. :math:`\phi`, :math:`\theta` and the variance of e are unknown. All pairs of a grid are weighted by a prior
+    and by the likelihood of the series' slow modes; the variance of e is integrated out. The likelihood uses slow modes
+    because only there must the spectrum have this form, whatever rings or alternates faster (Müller & Watson 2008,
+    2018). Fast modes add to the sum through its two ends; this part is taken as measured.
 
     Attributes:
-        weight: Posterior probability of each spectral shape, shape (G, n).
+        weight: Posterior probability of each spectral shape (pair phi, theta), shape (G, n).
         variance: Variance of the sum under each shape, shape (G, n).
         freedom: Degrees of freedom of each component.
-        hidden: Posterior probability that the run is too short for its correlation time, shape (n,). It rests on all
-            modes: slow ones alone tell a long correlation time too late.
+        hidden: Posterior probability that the run is too short for its correlation time, shape (n,). It uses all modes,
+            because slow modes alone detect a long correlation time too late.
     """
 
     weight: Tensor
@@ -67,12 +68,12 @@ class LongRun:
 
     @classmethod
     def of(cls, series: Tensor, halves: bool = False) -> LongRun:
-        """Weigh the spectral shapes.
+        """Compute the probability of each spectral shape, and the variance of the sum under it.
 
         Args:
-            series: Numbers in their order, of which only deviations from the mean count, shape (M, n), M >= 4.
-            halves: Whether the "sum" is the second half's mean minus the first's, and deviations are those from the
-                mean of each half; M >= 8.
+            series: Numbers in their order, shape (M, n), M >= 4. Only their deviations from the mean count.
+            halves: With True, the "sum" is the second half's mean minus the first's, and deviations are from the mean
+                of each half; M >= 8.
         """
         shapes = _shapes(len(series), halves)
         size = series.abs().amax(dim=0)
@@ -116,7 +117,7 @@ class _Shapes:
         slow_part: Variance of the sum that the slow modes explain, shape (G,).
         fast_part: Variance of the sum per squared coefficient of each fast mode.
         visible: Share of the variance of the sum that `PIECES` parts show, at most 1, shape (G,).
-        log_prior: Shape (G,).
+        log_prior: Logarithms of the prior probabilities, shape (G,).
     """
 
     modes: Tensor
@@ -128,7 +129,7 @@ class _Shapes:
     log_prior: Tensor
 
     def posterior(self, power: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the probability of each shape, and sums of squares in units of its spectrum, shape (G, n) each.
+        """Return the probability of each shape, and the sum of squares in units of its spectrum, shape (G, n) each.
 
         Args:
             power: Squared coefficients of the first modes.
@@ -173,9 +174,9 @@ def _shapes(count: int, halves: bool) -> _Shapes:
 def _modes(count: int) -> tuple[Tensor, Tensor, int]:
     """Return modes of a series, what each adds to the sum through its ends, and how many are slow.
 
-    The modes are those of the second difference among series of mean 0, with zeros beyond both ends. Their coefficients
-    are exactly uncorrelated under every moving average of two terms, and ends of the series, where sums begin and stop
-    to cancel, weigh little in the slow ones.
+    The modes are the eigenvectors of the second difference among series of mean 0, with zeros beyond both ends. Their
+    coefficients are exactly uncorrelated under every moving average of two terms. The ends of the series, where terms
+    of a sum do not cancel, weigh little in the slow modes.
 
     Returns:
         Modes of ascending frequency omega, shape (M, M - 1); variance of the sum per squared coefficient,
@@ -203,8 +204,8 @@ def _visible(covariance: Tensor) -> Tensor:
 def _prior() -> Tensor:
     """Return prior probabilities of the shapes, shape (G,).
 
-    Values of phi near 1 are less likely, by a density (1 - phi)^(1/2). Values of theta are alike, and `STILL` is set
-    aside for theta = -1. Chosen by coverage, see benchmarks/coverage.py.
+    The density of phi is proportional to (1 - phi)^(1/2), so that values near 1 are less likely. The density of theta
+    is uniform, and theta = -1 has the extra probability `STILL`. Chosen by coverage, see benchmarks/coverage.py.
     """
     phi, theta = _float(PERSISTENCES), _float(ECHOES)
     row = _cells(phi) * (1 - phi).sqrt()
@@ -221,7 +222,7 @@ def _tails(freedom: int) -> Tensor:
 
 
 def _cells(points: Tensor) -> Tensor:
-    """Return the length of the neighbourhood of each of ascending points."""
+    """Return the length of the interval that is nearest to each of ascending points."""
     bounds = torch.cat((points[:1], (points[1:] + points[:-1]) / 2, points[-1:]))
     return bounds.diff()
 

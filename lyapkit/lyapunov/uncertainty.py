@@ -1,4 +1,4 @@
-"""Standard errors of exponents that respect autocorrelation, and of what is derived from them."""
+"""Estimate standard errors of exponents, and of functions of exponents, from autocorrelated growth."""
 
 from __future__ import annotations
 
@@ -13,37 +13,38 @@ from torch import Tensor
 from lyapkit.lyapunov.long_run import LongRun
 
 SMALLEST_SAMPLE = 4
-"""Windows below which nothing is said about an error."""
+"""With fewer windows, the error is unknown."""
 
 MOST_BATCHES = 128
-"""Batches that a series is cut into at most: its slowest changes are what matters."""
+"""Largest number of batches that a series is cut into; only its slowest changes matter."""
 
 ROUNDING = 1e-12
-"""Differences of this size between rates in nats per step are rounding."""
+"""Differences of up to this size between rates in nats per step are rounding."""
 
 TOO_SHORT = 0.5
-"""Probability of being too short for its correlation time, beyond which a run is taken to be."""
+"""A run counts as too short for its correlation time if the probability of this is at least so large."""
 
 AT_ONCE = 4096
-"""Series that are looked at side by side, which bounds the memory."""
+"""Number of series that are processed together, which bounds the memory."""
 
 GRADUAL = 1.5
 """How gradually errors grow towards `TOO_SHORT`, by 1 / (1 - (h / TOO_SHORT)^1.5). Chosen by coverage, see
 benchmarks/coverage.py: runs that look long enough by chance are those whose correlation is underestimated."""
 
 NARROW = 0.75
-"""Range of sums, over that of independent numbers' standard deviation, that shows that a series swings back: 1 % of
-independent series stay as narrow, and hardly any with persistent growth."""
+"""A series swings back if the range of its partial sums is below this, in units of the standard deviation of a sum of
+independent numbers. Of independent series, 1 % stay as narrow; of series with persistent growth, hardly any."""
 
 PARTS = 20
-"""Parts of a run whose sums are looked at for events; all batches, where they are fewer."""
+"""Number of parts of a run whose sums are searched for events; all batches if there are fewer."""
 
 FEWEST_EVENTS = 5
-"""Equal rare events that the spread of a run has to rest on: their sum has skewness 1/sqrt(5), from which intervals of
-Student's t begin to fail (Cochran 1977, section 2.15, asks for 25; here the skewness is estimated, to 0.1)."""
+"""Fewest equal rare events that the spread of a run may come from. The sum of five has skewness 1/sqrt(5), beyond which
+intervals of Student's t begin to fail. (Cochran 1977, section 2.15, asks for 25; here the skewness is estimated, to
+0.1.)"""
 
 OUTLYING = 2.0
-"""A run's first part counts as a transient beyond so many times the largest deviation among the other parts."""
+"""A run's first part is a transient if it deviates by more than so many times the largest deviation of other parts."""
 
 TAIL = 0.025
 """Probability beyond either end of the intervals that standard errors are made for."""
@@ -53,10 +54,10 @@ class Errors(NamedTuple):
     """Standard errors, and whether there was enough to estimate them from.
 
     Attributes:
-        standard: inf where they cannot be told, NaN where the mean is not finite, shape (..., k).
-        hidden: Probability that the run is too short for its correlation time, shape (..., k); errors are told below
-            1/2. 1 where there are fewer than `SMALLEST_SAMPLE` windows, where the spread of the growth rests on a few
-            events, and where the mean is not finite.
+        standard: Standard errors, shape (..., k); inf where they are unknown, NaN where the mean is not finite.
+        hidden: Probability that the run is too short for its correlation time, shape (..., k). Errors are known where
+            it is below 1/2. It is 1 where there are fewer than `SMALLEST_SAMPLE` windows, where the spread of the
+            growth comes from a few events, and where the mean is not finite.
     """
 
     standard: Tensor
@@ -69,7 +70,7 @@ class Batches:
 
     Attributes:
         growth: Log growth of each batch, shape (M, ...).
-        steps: In each batch, shape (M,).
+        steps: Number of steps in each batch, shape (M,).
     """
 
     growth: Tensor
@@ -101,12 +102,12 @@ class Batches:
 
 @dataclass(frozen=True)
 class MeanGrowth:
-    """The growth per step over a run, and how far it may be from that over an infinite one.
+    """The growth per step over a run, and how far it may be from that over an infinite run.
 
     Attributes:
         mean: Growth per step, shape (...).
         deviation: Growth of each batch minus its steps times the mean, shape (M, ...); 0 where the mean is infinite.
-        steps: In all batches together.
+        steps: Number of steps in all batches together.
     """
 
     mean: Tensor
@@ -129,18 +130,19 @@ class MeanGrowth:
 
     @property
     def degrees_of_freedom(self) -> int:
-        """Return M/8, of Student's t for confidence intervals; 0 where nothing is known about the errors."""
+        """Return the degrees of freedom of confidence intervals, about M/8; 0 if the errors are unknown."""
         return degrees_of_freedom(len(self.deviation))
 
     def errors(self, *gradients: Tensor) -> Errors:
         """Return the standard errors of the means, and of smooth functions of them by the delta method.
 
-        Half the 95 % interval of `LongRun`, over the quantile of Student's t with `degrees_of_freedom`. So it is the
-        interval of plus and minus that quantile times the error. It grows without bound as the run becomes more likely
-        to be too short (`GRADUAL`), and the excess of a `transient` at the start is added.
+        The error is half the width of the 95 % interval of `LongRun`, divided by the quantile of Student's t with
+        `degrees_of_freedom`. So the interval is plus and minus this quantile times the error. The error grows without
+        bound as the run becomes more likely to be too short (`GRADUAL`). The excess of a `transient` at the start is
+        added.
 
         Args:
-            gradients: Of functions with respect to the last dimension of the means, shape (..., k) each.
+            gradients: Gradients of the functions with respect to the last dimension of the means, shape (..., k) each.
 
         Returns:
             Errors of the means, followed by those of the functions, shape (..., k + number of functions).
@@ -166,21 +168,21 @@ class MeanGrowth:
 
 
 def _swings_back(deviation: Tensor) -> Tensor:
-    """Return where sums of the series stay closer together than those of independent numbers, shape (...).
+    """Return where partial sums of the series stay closer together than those of independent numbers, shape (...).
 
-    So it is for periodic growth, of whatever period, whose spectrum is none of those that `LongRun` tries: it is never
-    too short. The range of the sums is Kuiper's statistic, about 1.25 standard deviations times sqrt(M) for independent
-    numbers.
+    This is so for periodic growth of any period. Its spectrum is none of those that `LongRun` tries, and a run of it is
+    never too short. The range of the partial sums is Kuiper's statistic, about 1.25 standard deviations times sqrt(M)
+    for independent numbers.
 
     Args:
-        deviation: Of sum 0, shape (M, ...).
+        deviation: Series of sum 0, shape (M, ...).
     """
     sums = deviation.cumsum(dim=0)
     return sums.amax(dim=0) - sums.amin(dim=0) < NARROW * deviation.square().sum(dim=0).sqrt()
 
 
 def _parts(deviation: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the sum of the first of `PARTS` parts and those of the others, less the others' mean, (P - 1, ...)."""
+    """Return the sum of the first of `PARTS` parts, and those of the others, (P - 1, ...), less the others' mean."""
     sums = torch.stack([part.sum(dim=0) for part in torch.tensor_split(deviation, min(PARTS, len(deviation)))])
     sizes = torch.tensor([len(part) for part in torch.tensor_split(deviation, len(sums))]).to(deviation)
     sizes = sizes.reshape(-1, *(1,) * (deviation.ndim - 1))
@@ -191,11 +193,11 @@ def _parts(deviation: Tensor) -> tuple[Tensor, Tensor]:
 def _rests_on_few_events(deviation: Tensor) -> Tensor:
     """Return where the spread of the series comes from fewer than about `FEWEST_EVENTS` parts of it, shape (...).
 
-    Then nobody can tell how often such events are: the error is not known. The first part, where transients are, does
-    not count, nor does the last batch, where a period may be cut short.
+    Then nobody can tell how often such events happen, and the error is unknown. The first part does not count, because
+    it may be a transient. The last batch does not count, because it may cut a period short.
 
     Args:
-        deviation: Shape (M, ...).
+        deviation: Series of sum 0, shape (M, ...).
     """
     _, others = _parts(deviation[:-1])
     power = others.square().sum(dim=0)
@@ -205,10 +207,10 @@ def _rests_on_few_events(deviation: Tensor) -> Tensor:
 
 
 def transient(deviation: Tensor) -> Tensor:
-    """Return by how much the first of `PARTS` parts of a series is off the others, if it is an outlier, else 0.
+    """Return by how much the first of `PARTS` parts of a series differs from the others, if it is an outlier, else 0.
 
     Args:
-        deviation: Shape (M, ...).
+        deviation: Series of sum 0, shape (M, ...).
 
     Returns:
         The excess of the sum over the first part, shape (...).
@@ -220,8 +222,14 @@ def transient(deviation: Tensor) -> Tensor:
 def degrees_of_freedom(batches: int) -> int:
     """Return the degrees of freedom that intervals from so many batches are stated with.
 
-    With an eighth of the batches, standard errors of independent growth are right on the average: so much is known of
-    the variance when its spectrum is not.
+    With an eighth of the batches, standard errors of independent growth are right on average: this is how well the
+    variance is known when the spectrum is not.
+
+    Args:
+        batches: Number of batches.
+
+    Returns:
+        The degrees of freedom; 0 if there are too few batches to know the errors.
     """
     return max(2, batches // 8 + 1) if batches >= SMALLEST_SAMPLE else 0
 
@@ -232,13 +240,12 @@ def probability_positive(mean: Tensor, error: Tensor, degrees_of_freedom: int) -
     P(lambda > 0) = F_t(lambda / error) with Student's t distribution: the posterior under a flat prior.
 
     Args:
-        mean: Shape (B,).
-        error: Its standard error, shape (B,); 0 makes the answer 0, 1/2 or 1, and inf makes it 1/2. For a mean of -inf
-            it is 0, whatever the error.
-        degrees_of_freedom: Of the errors; 0 where they are not known.
+        mean: Estimate of the exponent, shape (B,). For -inf the result is 0, whatever the error.
+        error: Its standard error, shape (B,). For 0 the result is 0, 1/2 or 1; for inf it is 1/2.
+        degrees_of_freedom: Degrees of freedom of the errors; 0 if they are unknown.
 
     Returns:
-        Shape (B,).
+        The probability, shape (B,).
     """
     certain = (mean.sign() + 1) / 2
     known = torch.isfinite(error) & (error > 0)

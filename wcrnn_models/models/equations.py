@@ -1,6 +1,6 @@
-"""One step of a WCRNN, eqs. (11), (18) and (19), written once: the places where sigma acts.
+"""Define one step of a WCRNN, eqs. (11), (18) and (19), by the places where sigma acts.
 
-Steps, derivatives and training kernels are made of an `Equation`; another form is another line of `FORMS`.
+Steps, derivatives and training kernels are built from an `Equation`. To add a form, add a line to `FORMS`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from wcrnn_models.names import Form, Nonlinearity
 
 @dataclass(frozen=True)
 class Equation:
-    """x' = sigma_t(sigma_c(q) + gamma sigma_d(u)), where q = R x is carried on and u is the drive.
+    """The equation x' = sigma_t(sigma_c(q) + gamma sigma_d(u)), where q = R x is carried on and u is the drive.
 
-    Each of the three is tanh or the identity.
+    Each of sigma_t, sigma_c and sigma_d is tanh or the identity.
 
     Attributes:
-        carried: Whether sigma_c is tanh.
-        drive: Whether sigma_d is.
-        total: Whether sigma_t is.
+        carried: True if sigma_c is tanh.
+        drive: True if sigma_d is tanh.
+        total: True if sigma_t is tanh.
     """
 
     carried: bool = False
@@ -33,7 +33,7 @@ class Equation:
 
     @property
     def is_linear(self) -> bool:
-        """Whether the state is carried on by R alone, so that x' = R x + g(u)."""
+        """Return True if R alone carries the state on, so that x' = R x + gamma sigma_d(u)."""
         return not (self.carried or self.total)
 
     def advance(self, carried: Tensor, drive: Tensor, coupling: Tensor) -> Tensor:
@@ -54,5 +54,5 @@ FORMS: Mapping[Form, Equation] = MappingProxyType(
 
 
 def equation(form: Form, nonlinearity: Nonlinearity) -> Equation:
-    """Return the equation of a form; without a nonlinearity, all forms are one."""
+    """Return the equation of a form; without a nonlinearity, all forms are the same."""
     return Equation() if nonlinearity == "identity" else FORMS[form]

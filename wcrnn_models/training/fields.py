@@ -1,4 +1,4 @@
-"""What the fields of a configuration may hold, and what they belong to: read from their annotations."""
+"""Read from annotations which values the fields of a configuration may have, and check them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from wcrnn_models.values import is_finite, is_integer, is_number
 
 @dataclass(frozen=True)
 class Choice:
-    """Values of another field that a field goes with; beside others it must have its default.
+    """Values of another field that a field goes with; with other values, the field must keep its default.
 
     Attributes:
         field: The other field.
-        values: Its values.
-        why: A clause on the remaining ones, for the message.
+        values: Values of the other field that the field goes with.
+        why: A clause that explains why it does not go with the rest, for the message.
     """
 
     field: str
@@ -30,20 +30,20 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """What the type of a field does not say.
+    """Rules for the value of a field that its type does not express.
 
     Attributes:
-        at_least: The smallest number; of a tuple, of its entries.
-        at_most: The largest number; no memory holds more than the default.
-        above: Numbers must be greater.
-        below: Numbers must be less.
-        goes_with: The choices that it belongs to.
-        needed_by: The field and its value that demand a value here.
-        such_as: What to give then; the option of the command line by default.
-        in_dtype: Whether the type of the network has to hold the number.
-        per_network: Whether networks that are trained together may differ in it.
-        counts_at_default: Whether the default counts in a fingerprint. A field that is added later does without, so
-            that earlier configurations keep theirs.
+        at_least: The smallest number allowed; for a tuple, the smallest entry.
+        at_most: The largest integer allowed; no memory holds more than the default.
+        above: Numbers must be greater than this.
+        below: Numbers must be less than this.
+        goes_with: Choices of other fields that the field goes with.
+        needed_by: Another field and its value that require a value of this field.
+        such_as: Example of a value to give then, for the message; the option of the command line by default.
+        in_dtype: True if the floating-point type of the network must be able to hold the number.
+        per_network: True if networks that are trained together may differ in the field.
+        counts_at_default: True if the field counts in a fingerprint when it has its default. Set False for fields that
+            are added later, so that earlier configurations keep their fingerprint.
     """
 
     at_least: float = -math.inf
@@ -58,18 +58,18 @@ class Rule:
     counts_at_default: bool = True
 
     def missed(self, values: Mapping[str, Any]) -> Choice | None:
-        """Return the first choice that other values have not made, None if the field goes with them."""
+        """Return the first choice that the values of other fields do not meet; None if they meet all."""
         return next((choice for choice in self.goes_with if values[choice.field] not in choice.values), None)
 
 
 @dataclass(frozen=True)
 class Field:
-    """A field as its declaration describes it.
+    """A field, as its declaration describes it.
 
     Attributes:
-        kinds: What its type consists of.
+        kinds: The types that its annotation joins.
         default: Its default.
-        rule: What the type does not say.
+        rule: Rules that the type does not express.
     """
 
     kinds: tuple[Any, ...]
@@ -78,13 +78,13 @@ class Field:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The texts that it may be, if only some are known."""
+        """Return the strings that the field allows; empty if it is not limited to some."""
         return tuple(name for kind in self.kinds if get_origin(kind) is Literal for name in get_args(kind))
 
 
 @cache
 def described_fields(config: type) -> dict[str, Field]:
-    """Return the fields of a dataclass by name; their types are annotated with a `Rule` where they need one."""
+    """Return the fields of a dataclass by name; a type may be annotated with a `Rule`."""
     hints = get_type_hints(config, include_extras=True)
     found = {}
     for field in fields(config):
@@ -97,7 +97,7 @@ def described_fields(config: type) -> dict[str, Field]:
 
 
 def check_fields(values: Mapping[str, object], described: Mapping[str, Field]) -> None:
-    """Check each value, and which fields go with the values of others.
+    """Check each value, and check that it goes with the values of other fields.
 
     Raises:
         UserError: If a value is of the wrong type, out of range or unknown, missing, or does not go with another.

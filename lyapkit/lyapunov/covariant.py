@@ -81,7 +81,7 @@ def covariant_vectors(
             every sequence. What is averaged or maximised over the window takes every step.
         dt: duration of a step; rates are divided by it and their units say so.
         rng: generator or seed of the random starts; settled vectors do not depend on it.
-        check: probe the map once before the run, and repeat its first step afterwards.
+        check: probe the map before the run; afterwards, repeat steps and check derivatives all over it.
         progress: show a progress bar.
 
     Returns:

@@ -80,7 +80,7 @@ def variational_term(
         record_every: steps between recorded singular values; the last step is always recorded. With a horizon the first
             is H. The last step of each sequence is recorded, too.
         dt: duration of a step; finite-time exponents are divided by it.
-        check: probe the map once before the run, and repeat its first step afterwards.
+        check: probe the map before the run; afterwards, repeat steps and check derivatives all over it.
         progress: show a progress bar.
 
     Returns:

@@ -63,11 +63,11 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
 how many iterations make an epoch of the adding problem. Ours has 1000; to follow the paper on ADD800, where it counts
 up to 410,000 iterations, ``iterations_per_epoch`` must be at least 2734.
 
-The paper names a root-mean-square loss of the adding problem, but its numbers are mean squares: at its learning rate
-0.01, three homogeneous networks trained on mean squares reach 0.05 on ADD100 after 13,300 to 14,750 iterations, and
-three trained on root mean squares after 21,700 to 22,800, where the paper's Table 1 has 9,298; of three informed ones,
-all reach it with mean squares and one with root mean squares, which stall near the learning rate, far above the 2e-5 of
-that table. So mean squares are the protocol; ``loss="rms"`` is the other reading."""
+The paper names a root-mean-square loss of the adding problem, but its numbers are mean squares. At the
+learning rate 0.01 of Fig. B.2, three homogeneous networks trained on mean squares reach 0.05 on ADD100 after 13,300 to
+14,750 iterations, and three trained on root mean squares after 21,700 to 22,800; the paper's Table 1 has 9,298. All of
+three informed networks reach it with mean squares, and one of three with root mean squares, which stall near the
+learning rate, far above the 2e-5 of that table. So mean squares are the protocol; ``loss="rms"`` is the other reading."""
 
 
 def preset(name: str, *, learning_rate: float, **changes: Any) -> TrainConfig:

@@ -20,6 +20,9 @@ PER_STEP = 3
 SUSPECTS = 8
 """How many further states are kept because their derivatives look most wrong."""
 
+TOGETHER = 256
+"""States that are screened together at least, where a run hands over its steps one by one."""
+
 Suspicion = Callable[[Tensor, Tensor | None, Tensor], Tensor]
 """A function of states (P, N), inputs (P, M) or None, and next states (P, N): how wrong derivatives look, (P,)."""
 
@@ -57,12 +60,14 @@ class Visited:
     def __init__(self) -> None:
         self.suspicion: Suspicion | None = None
         self._kept: dict[int, Visit] = {}
+        self._gathered: list[_Part] = []
         self._suspects: list[tuple[float, Visit]] = []
         self._last: Visit | None = None
 
     @property
     def visits(self) -> list[Visit]:
         """Return the states that have been kept, in the order of the steps."""
+        self._screen()
         last = [] if self._last is None else [self._last]
         even = {visit.step: visit for visit in (*self._kept.values(), *last)}.values()
         return sorted((*even, *(visit for _, visit in self._suspects)), key=lambda one: one.step)
@@ -91,18 +96,12 @@ class Visited:
         if self._last is None or done + length >= self._last.step:
             self._last = _visit(states, inputs, after, done, length - 1, active)
         if self.suspicion is not None:
-            self._suspect(self.suspicion, states, inputs, torch.cat((states[1:], after.unsqueeze(0))), done, active)
+            self._gather(states, inputs, torch.cat((states[1:], after.unsqueeze(0))), done, active)
+            if sum(len(part.states) for part in self._gathered) >= TOGETHER:
+                self._screen()
 
-    def _suspect(
-        self,
-        suspicion: Suspicion,
-        states: Tensor,
-        inputs: Tensor | None,
-        after: Tensor,
-        done: int,
-        active: Tensor | None,
-    ) -> None:
-        """Keep the steps whose derivatives look most wrong, among these steps and earlier ones."""
+    def _gather(self, states: Tensor, inputs: Tensor | None, after: Tensor, done: int, active: Tensor | None) -> None:
+        """Collect some trajectories of every step, to be screened together."""
         length, batch = states.shape[:2]
         count = min(PER_STEP, batch)
         step = torch.arange(length, device=states.device).repeat_interleave(count)
@@ -110,22 +109,40 @@ class Visited:
         if active is not None:
             does = active[step, trajectory]
             step, trajectory = step[does], trajectory[does]
-        if not len(step):
+        if len(step):
+            given = None if inputs is None else inputs[step, trajectory].detach()
+            here, following = states[step, trajectory].detach(), after[step, trajectory].detach()
+            self._gathered.append(_Part(step + done + 1, trajectory, here, given, following))
+
+    def _screen(self) -> None:
+        """Keep the steps whose derivatives look most wrong, among those gathered and earlier ones."""
+        if self.suspicion is None or not self._gathered:
             return
-        given = None if inputs is None else inputs[step, trajectory]
-        score = suspicion(states[step, trajectory], given, after[step, trajectory])
+        parts, self._gathered = self._gathered, []
+        step, trajectory, states, after = (
+            torch.cat([getattr(part, name) for part in parts]) for name in ("step", "trajectory", "states", "after")
+        )
+        given = [part.inputs for part in parts if part.inputs is not None]
+        inputs = torch.cat(given) if given else None
+        score = self.suspicion(states, inputs, after)
         worst = score.topk(min(SUSPECTS, len(score)))
-        for place in worst.indices[worst.values > 0].tolist():
-            at, which = int(step[place]), trajectory[place].reshape(1)
-            visit = Visit(
-                done + at + 1,
-                which,
-                states[at, which].detach(),
-                None if inputs is None else inputs[at, which].detach(),
-                after[at, which].detach(),
-            )
-            self._suspects.append((float(score[place]), visit))
+        for row in worst.indices[worst.values > 0].tolist():
+            one = slice(row, row + 1)
+            driven = None if inputs is None else inputs[one].clone()
+            visit = Visit(int(step[row]), trajectory[one], states[one].clone(), driven, after[one].clone())
+            self._suspects.append((float(score[row]), visit))
         self._suspects = sorted(self._suspects, key=lambda pair: -pair[0])[:SUSPECTS]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """States to be screened, one for each row: numbers of steps from 1, trajectories, before and after the step."""
+
+    step: Tensor
+    trajectory: Tensor
+    states: Tensor
+    inputs: Tensor | None
+    after: Tensor
 
 
 def _visit(states: Tensor, inputs: Tensor | None, after: Tensor, done: int, index: int, active: Tensor | None) -> Visit:

@@ -101,6 +101,7 @@ def test_the_most_suspicious_states_are_kept():
     states = torch.arange(40.0).reshape(40, 1, 1)
     visited.take(states[:20], None, states[20], 0)
     visited.take(states[20:], None, torch.full((1, 1), 40.0), 20)
+    assert len(visited.visits) > SUSPECTS  # screens the rest
     suspects = [visit for _, visit in visited._suspects]
     assert len(suspects) == SUSPECTS
     assert sorted(visit.states.item() for visit in suspects) == list(range(40 - SUSPECTS, 40))

@@ -67,7 +67,8 @@ The paper names a root-mean-square loss of the adding problem, but its numbers a
 learning rate 0.01 of Fig. B.2, three homogeneous networks trained on mean squares reach 0.05 on ADD100 after 13,300 to
 14,750 iterations, and three trained on root mean squares after 21,700 to 22,800; the paper's Table 1 has 9,298. All of
 three informed networks reach it with mean squares, and one of three with root mean squares, which stall near the
-learning rate, far above the 2e-5 of that table. So mean squares are the protocol; ``loss="rms"`` is the other reading."""
+learning rate, far above the 2e-5 of that table. So mean squares are the protocol; ``loss="rms"`` is the other
+reading."""
 
 
 def preset(name: str, *, learning_rate: float, **changes: Any) -> TrainConfig:

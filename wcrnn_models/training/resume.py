@@ -115,6 +115,9 @@ def _restore(state: dict[str, Any], model: nn.Module, optimizer: torch.optim.Opt
         buffer = values.get("momentum_buffer")
         if buffer is not None and (buffer.shape, buffer.dtype) != (parameter.shape, parameter.dtype):
             raise ValueError("a momentum does not have the shape of its parameter")
+    moving = [each for group in optimizer.param_groups if group["momentum"] for each in group["params"]]
+    if state["iterations"][-1] and any("momentum_buffer" not in optimizer.state[each] for each in moving):
+        raise ValueError("the optimizer lacks momenta")
 
 
 def _same(found: object, wanted: str | int) -> bool:

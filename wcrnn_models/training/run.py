@@ -127,9 +127,9 @@ class Run:
             norm: Of the gradient.
         """
         if self.config.gradient_clip is not None:
-            torch.nn.utils.clip_grads_with_norm_(
-                self.model.parameters(), self.config.gradient_clip, torch.tensor(norm, device=self.device)
-            )
+            parameters = list(self.model.parameters())
+            same = torch.tensor(norm, dtype=parameters[0].dtype, device=self.device)
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.config.gradient_clip, same)
 
     def advance(self, loss: float, norm: float) -> None:
         """Count an iteration whose step of SGD has been done, and do what is due after it.

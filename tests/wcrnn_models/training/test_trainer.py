@@ -467,6 +467,7 @@ DAMAGES = {
                 "the optimizer has another lr",
             ),
             ("momentum", lambda state: momentum(state).update(momentum_buffer=torch.ones(3)), "shape of its parameter"),
+            ("no momenta", lambda state: state["optimizer"].update(state={}), "the optimizer lacks momenta"),
             (
                 "no tensor",
                 lambda state: momentum(state).update(momentum_buffer=7),

@@ -98,7 +98,8 @@ def _legend(figure: Figure, learning: Axes, common: xr.Dataset) -> None:
         borderaxespad=0.2,
         borderpad=0.1,  # no higher than the letter
         ncols=3,
-        columnspacing=1.0,
+        columnspacing=0.8,
+        handlelength=1.6,
         fontsize=6,
     )
 

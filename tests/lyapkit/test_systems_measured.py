@@ -33,7 +33,7 @@ def measurements(table):
 def test_every_exponent_is_within_its_uncertainty(table, measurements) -> None:
     for found, bound in zip(measurements, table.largest_z(measurements), strict=True):
         if found.system.tolerance is None:
-            assert 4 < bound < 6
+            assert 4 < bound < 7  # of t with 17 degrees of freedom, beyond the 5 of a normal variable
             assert (np.abs(found.z) < bound).all(), (found.system.name, found.z)
         else:
             assert (np.abs(found.deviation) <= found.system.tolerance).all(), (found.system.name, found.deviation)

@@ -8,10 +8,16 @@ from pathlib import Path
 from sphinx.ext import autosummary
 from sphinx_gallery.sorting import ExplicitOrder
 
+import wcrnn_models
+
 # before matplotlib and PyTorch are imported: no display; one thread, so that pages show the same numbers everywhere
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
+
+# rooms whose public names are shorter than where they lie; Sphinx imports what it documents by its name
+sys.modules["wcrnn_models.residuals"] = wcrnn_models.residuals
+sys.modules["wcrnn_models.baselines"] = wcrnn_models.baselines
 
 project = "lyapkit"
 author = "the lyapkit developers"

@@ -1,5 +1,8 @@
 """Derivatives that are wrong at very few steps of a run."""
 
+import json
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -92,7 +95,11 @@ def test_kinks_and_jumps_are_no_wrong_derivatives():
     weight = torch.randn(30, 30, generator=generator, dtype=torch.float64) * (2 / 30) ** 0.5
     for nonlinearity in (torch.relu, torch.abs, lambda x: x.clamp(-0.5, 0.5), lambda x: x - torch.floor(x)):
         map = as_map(lambda x, f=nonlinearity: f(x @ weight.T), state=torch.rand(30, dtype=torch.float64))
-        lyapunov_spectrum(map, steps=2000, k=3, rng=0, transient=5)
+        checked, unchecked = (
+            lyapunov_spectrum(map, steps=2000, k=3, rng=0, transient=5, check=check) for check in (True, False)
+        )
+        assert json.loads(checked.attrs["config_json"])["derivatives"] == "checked"
+        np.testing.assert_array_equal(checked.lyapunov_exponent, unchecked.lyapunov_exponent)
 
 
 def test_the_most_suspicious_states_are_kept():

@@ -8,7 +8,7 @@ from operator import mul
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -159,9 +159,11 @@ def test_any_composition(program: list[tuple[int, int, int]], batch: int) -> Non
     map = callable_map(step)
     state, _ = example(map, batch, 7)
     if isinstance(choose_strategy(map, state, None), ForwardTangents):
-        # where all derivatives cancel, only rounding is left to compare, and the map is run by forward mode
-        assume(float(jacobians(map, state, None).abs().max()) > 1e-9)
-        traced = trace_step(map, state, None, 6, torch.float64, ForwardTangents())
+        try:
+            traced = trace_step(map, state, None, 6, torch.float64, ForwardTangents())
+        except Untraceable:  # only where all derivatives cancel, so that nothing but rounding is left to compare
+            assert float(jacobians(map, state, None).abs().max()) < 1e-12
+            return
         frame = torch.randn(batch, 6, 6, dtype=torch.float64)
         assert torch.equal(traced.step(state), map.step(state))
         exact = jacobians(map, state, None) @ frame

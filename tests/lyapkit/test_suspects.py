@@ -57,9 +57,9 @@ def test_a_derivative_that_is_wrong_at_a_few_steps_is_refused(width, steps, driv
 
 @pytest.mark.parametrize("analysis", [variational_term, covariant_vectors])
 def test_every_analysis_refuses_it(analysis):
-    state = torch.tensor([0.12], dtype=torch.float64)
+    state = torch.tensor([0.1234567], dtype=torch.float64)
     with pytest.raises(ValueError, match="disagrees with a finite difference"):
-        analysis(as_map(Logistic(1e-2, False), state=state), steps=200)
+        analysis(as_map(Logistic(1e-3, False), state=state), steps=2000)
 
 
 def test_one_step_of_one_trajectory_is_found():
@@ -79,10 +79,10 @@ def test_one_step_of_one_trajectory_is_found():
 
 
 def test_gradients_refuse_it():
-    layer = Logistic(1e-2, True)
-    state = torch.tensor([0.12], dtype=torch.float64)
+    layer = Logistic(1e-3, True)
+    state = torch.tensor([0.1234567], dtype=torch.float64)
     map = as_map(layer, state=state, input=torch.zeros(1).double(), order="input_first")
-    inputs, targets = torch.zeros(200, 1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
+    inputs, targets = torch.zeros(2000, 1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
     with pytest.raises(ValueError, match="disagrees with a finite difference"):
         gradient_propagation(
             map, inputs, targets, nn.functional.mse_loss, readout=nn.Identity(), initial_state=state.unsqueeze(0)

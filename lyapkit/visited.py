@@ -60,7 +60,6 @@ class Visited:
     def __init__(self) -> None:
         self.suspicion: Suspicion | None = None
         self._kept: dict[int, Visit] = {}
-        self._seen = 0  # steps of the run so far
         self._gathered: list[_Part] = []
         self._suspects: list[tuple[float, Visit]] = []
         self._last: Visit | None = None
@@ -72,6 +71,10 @@ class Visited:
         last = [] if self._last is None else [self._last]
         even = {visit.step: visit for visit in (*self._kept.values(), *last)}.values()
         return sorted((*even, *(visit for _, visit in self._suspects)), key=lambda one: one.step)
+
+    def forget_suspects(self) -> None:
+        """Forget the states that looked wrong: those of a run that is done again, by another way, are not its own."""
+        self._gathered, self._suspects = [], []
 
     def take(
         self, states: Tensor, inputs: Tensor | None, after: Tensor, done: int, active: Tensor | None = None
@@ -86,9 +89,6 @@ class Visited:
             active: True where a trajectory does the step, shape (L, B); None when all do.
         """
         length, batch, size = states.shape
-        if done < self._seen:  # the run is done again
-            self._gathered, self._suspects = [], []
-        self._seen = done + length
         room = max(LEAST_STEPS, min(MOST_STEPS, NUMBERS // max(1, size * min(batch, PER_STEP))))
         priority = torch.arange(done, done + length, dtype=torch.float64, device="cpu").mul_(GOLDEN).frac_()
         # beyond the largest that is kept a step need not be looked at, once there are enough

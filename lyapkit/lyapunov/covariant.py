@@ -136,6 +136,7 @@ def covariant_vectors(
     window = drive.steps - drive.transient - settle
 
     def follow(strategy: TangentStrategy) -> CovariantVectors:
+        drive.visited.forget_suspects()
         with progress_bar(drive.steps + window, "covariant vectors", progress) as bar:
             return ginelli(
                 map,

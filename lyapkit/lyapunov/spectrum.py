@@ -191,6 +191,7 @@ def lyapunov_spectrum(
         return bool((settled | torch.isneginf(growth.log_growth).any(dim=0).all(dim=-1)).all())
 
     def grow(strategy: TangentStrategy) -> Growth:
+        drive.visited.forget_suspects()
         rule = IntervalRule.automatic(frame_dtype, k) if interval is None else IntervalRule(interval)
         with progress_bar(drive.steps, "Lyapunov spectrum", progress) as bar:
             return grow_until(

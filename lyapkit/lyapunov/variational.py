@@ -123,6 +123,7 @@ def variational_term(
     at = sorted({*range(horizon or record_every, drive.steps, record_every), drive.steps, *last.tolist()})
 
     def follow(strategy: TangentStrategy) -> list[tuple[Tensor, Tensor]]:
+        drive.visited.forget_suspects()
         recorded: list[tuple[Tensor, Tensor]] = []
         finite: list[tuple[int, Tensor]] = []
         batch, size = drive.state.shape

@@ -17,10 +17,10 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from lyapkit import as_map
-from lyapkit.curvature import recurrent_jacobian
-from lyapkit.curvature.operators import WeightedLoss
-from lyapkit.curvature.recurrent_products import recurrent_products
-from lyapkit.unrolled import UnrolledNetwork
+from lyapkit.curvature.products.operators import WeightedLoss
+from lyapkit.curvature.recurrent import jacobian as recurrent_jacobian
+from lyapkit.curvature.recurrent.products import recurrent_products
+from lyapkit.losses.unrolled import UnrolledNetwork
 from wcrnn_models import WCRNN, residuals
 
 CLASSES = 10

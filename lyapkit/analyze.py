@@ -10,19 +10,19 @@ import xarray as xr
 from torch import Tensor
 
 from lyapkit.adapters import as_map
-from lyapkit.adapters.closed_loop import with_feedback
-from lyapkit.arguments import check_integer, check_k, check_positive
+from lyapkit.checks.arguments import check_integer, check_k, check_positive
+from lyapkit.checks.named_arguments import named_arguments
+from lyapkit.checks.progress import progress_bar
 from lyapkit.curvature import hessian_spectrum
 from lyapkit.curvature.learning_rate import check_momentum
 from lyapkit.curvature.parameters import ParameterChoice
 from lyapkit.curvature.problem import Operator, check_operator, parameter_count
 from lyapkit.gradients import gradient_propagation
+from lyapkit.losses.scalar_loss import check_loss_callable
+from lyapkit.losses.unrolled import resolve_readout
 from lyapkit.lyapunov import lyapunov_spectrum, variational_term
-from lyapkit.named_arguments import named_arguments
-from lyapkit.progress import progress_bar
-from lyapkit.scalar_loss import check_loss_callable
-from lyapkit.sequences import as_tensor, lies_batch_first, time_first
-from lyapkit.unrolled import resolve_readout
+from lyapkit.trajectories.closed_loop import with_feedback
+from lyapkit.trajectories.sequences import as_tensor, lies_batch_first, time_first
 
 ANALYSES = ("lyapunov_spectrum", "variational_term", "gradient_propagation", "hessian_spectrum")
 

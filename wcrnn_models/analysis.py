@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lyapkit import analyze, as_map
 from lyapkit.analyze import ANALYSES
-from lyapkit.arguments import check_integer
+from lyapkit.checks.arguments import check_integer
 from lyapkit.curvature.parameters import ParameterChoice
 from lyapkit.curvature.problem import Operator
 from lyapkit.lyapunov.uncertainty import MeanGrowth

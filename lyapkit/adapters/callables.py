@@ -13,8 +13,8 @@ from torch.utils import _pytree as pytree
 from lyapkit.adapters.argument_order import Order, argument_names, names_contradict_state_first
 from lyapkit.adapters.leaves import Leaf, check_leaf, find_leaves, structure_in_words, to_real
 from lyapkit.adapters.one_step import one_step
-from lyapkit.arguments import refuse_contexts
-from lyapkit.purity import HIDDEN_STATE, RANDOM_NUMBERS, ModuleWatch
+from lyapkit.checks.arguments import refuse_contexts
+from lyapkit.checks.purity import HIDDEN_STATE, RANDOM_NUMBERS, ModuleWatch
 from lyapkit.recurrent_map import RecurrentMap
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 from lyapkit.adapters.elementary import CellKind, CellWeights
-from lyapkit.adapters.plain import refuse_changed
 from lyapkit.adapters.stacked import Layer, StackedCells
+from lyapkit.adapters.unchanged import refuse_changed
 
 
 def cell_map(cell: nn.RNNCellBase) -> StackedCells:

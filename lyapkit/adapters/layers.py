@@ -8,8 +8,8 @@ from typing import cast
 from torch import Tensor, nn
 
 from lyapkit.adapters.elementary import CellKind, CellWeights
-from lyapkit.adapters.plain import refuse_changed
 from lyapkit.adapters.stacked import Layer, StackedCells
+from lyapkit.adapters.unchanged import refuse_changed
 
 
 def layer_map(module: nn.RNNBase) -> StackedCells:

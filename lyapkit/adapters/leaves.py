@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from lyapkit.arguments import check_precision
+from lyapkit.checks.arguments import check_precision
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from lyapkit.adapters.callables import CallableMap
 from lyapkit.adapters.cells import cell_map
 from lyapkit.adapters.layers import layer_map
 from lyapkit.adapters.one_step import one_step
-from lyapkit.arguments import check_precision
-from lyapkit.compiled import uncompiled
-from lyapkit.named_arguments import named_arguments
+from lyapkit.checks.arguments import check_precision
+from lyapkit.checks.compiled import uncompiled
+from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.recurrent_map import RecurrentMap
 
 ModuleType = TypeVar("ModuleType", bound=nn.Module)

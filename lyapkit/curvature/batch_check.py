@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.autograd import grad
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from lyapkit.curvature.batch_join import UnjoinedError, batch_dims, couples_samples, joined_batches
-from lyapkit.curvature.batch_weights import WeightedBatches, refuse_ignored
-from lyapkit.curvature.operators import WeightedLoss
-from lyapkit.scalar_loss import scalar_loss
-from lyapkit.unrolled import UnrolledNetwork
+from lyapkit.curvature.products.operators import WeightedLoss
+from lyapkit.losses.batch_weights import WeightedBatches, refuse_ignored
+from lyapkit.losses.joined_batches import UnjoinedError, batch_dims, couples_samples, joined_batches
+from lyapkit.losses.scalar_loss import scalar_loss
+from lyapkit.losses.unrolled import UnrolledNetwork
 
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 3e-4}
 """Relative deviation below which two losses, or their slopes, count as equal: that to which eigenvalues converge."""

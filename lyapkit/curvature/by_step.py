@@ -15,31 +15,31 @@ import xarray as xr
 from torch import Tensor, nn
 
 from lyapkit.adapters import as_map
-from lyapkit.arguments import check_integer, inference_tensors_explained
 from lyapkit.cell_derivatives import AffineCell
-from lyapkit.compiled import uncompiled
+from lyapkit.checks.arguments import check_integer, inference_tensors_explained
+from lyapkit.checks.compiled import uncompiled
+from lyapkit.checks.named_arguments import named_arguments
+from lyapkit.checks.progress import progress_bar
 from lyapkit.curvature.batch_check import check_weights
-from lyapkit.curvature.batch_weights import Reduction, weighted_batches
-from lyapkit.curvature.batches import Batch
-from lyapkit.curvature.by_step_autodiff import step_sums_by_autodiff
-from lyapkit.curvature.by_step_sums import StepSums, step_sums
-from lyapkit.curvature.differences import Products
+from lyapkit.curvature.earlier_eigenvectors import eigenvectors_of, operator_of, strangers
 from lyapkit.curvature.layout import laid_out
 from lyapkit.curvature.loss_check import check_loss
-from lyapkit.curvature.operators import BlockProduct, WeightedLoss
 from lyapkit.curvature.parameters import ParameterChoice, choose_parameters, names_and_shapes
 from lyapkit.curvature.problem import check_operator, measured_gradient, refuse_unusable
-from lyapkit.curvature.recurrent_head import Head, Operator
-from lyapkit.curvature.recurrent_layout import ParameterLayout
-from lyapkit.curvature.recurrent_products import MEMORY_BUDGET, recurrent_products
-from lyapkit.curvature.recurrent_sweeps import Workspace
-from lyapkit.curvature.recurrent_trajectory import Trajectory
+from lyapkit.curvature.products.difference_check import Products
+from lyapkit.curvature.products.operators import BlockProduct, WeightedLoss
+from lyapkit.curvature.quadratic_forms.autodiff import step_sums_by_autodiff
+from lyapkit.curvature.quadratic_forms.recursion import StepSums, step_sums
+from lyapkit.curvature.recurrent.head import Head, Operator
+from lyapkit.curvature.recurrent.layout import ParameterLayout
+from lyapkit.curvature.recurrent.products import MEMORY_BUDGET, recurrent_products
+from lyapkit.curvature.recurrent.sweeps import Workspace
+from lyapkit.curvature.recurrent.trajectory import Trajectory
 from lyapkit.curvature.spectrum import hessian_spectrum
-from lyapkit.curvature.start import eigenvectors_of, operator_of, strangers
-from lyapkit.named_arguments import named_arguments
-from lyapkit.progress import progress_bar
+from lyapkit.losses.batch_weights import Reduction, weighted_batches
+from lyapkit.losses.batches import Batch
+from lyapkit.losses.unrolled import UnrolledNetwork, check_sequence, resolve_readout
 from lyapkit.results import make_dataset, provenance
-from lyapkit.unrolled import UnrolledNetwork, check_sequence, resolve_readout
 
 MOST_BINS = 28
 """Bins by default: the rows of an image, where a sequence of 784 pixels is one (section 4 of the paper)."""

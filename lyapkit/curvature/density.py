@@ -12,19 +12,25 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from lyapkit.arguments import check_integer
-from lyapkit.curvature.batch_weights import Reduction
-from lyapkit.curvature.batches import Batch
-from lyapkit.curvature.distribution import axis, cumulative_band, gaussian, probe_error, smoothed
-from lyapkit.curvature.eigenpairs import BLOCK_SIZE, RESOLUTION, TOLERANCE, default_basis_size, leading_eigenpairs
+from lyapkit.checks.arguments import check_integer
+from lyapkit.checks.named_arguments import named_arguments
+from lyapkit.checks.progress import progress_bar
+from lyapkit.checks.randomness import make_generator
+from lyapkit.curvature.earlier_eigenvectors import eigenpairs_of, strangers
+from lyapkit.curvature.krylov.distribution import axis, cumulative_band, gaussian, probe_error, smoothed
+from lyapkit.curvature.krylov.eigenpairs import (
+    BLOCK_SIZE,
+    RESOLUTION,
+    TOLERANCE,
+    default_basis_size,
+    leading_eigenpairs,
+)
+from lyapkit.curvature.krylov.quadrature import Quadrature, lanczos_quadrature
 from lyapkit.curvature.parameters import ParameterChoice
 from lyapkit.curvature.problem import CurvatureProblem, Operator, curvature_problem
-from lyapkit.curvature.quadrature import Quadrature, lanczos_quadrature
-from lyapkit.curvature.recurrent_products import MEMORY_BUDGET
-from lyapkit.curvature.start import eigenpairs_of, strangers
-from lyapkit.named_arguments import named_arguments
-from lyapkit.progress import progress_bar
-from lyapkit.randomness import make_generator
+from lyapkit.curvature.recurrent.products import MEMORY_BUDGET
+from lyapkit.losses.batch_weights import Reduction
+from lyapkit.losses.batches import Batch
 from lyapkit.results import make_dataset, provenance
 
 Scale = Literal["linear", "log"]

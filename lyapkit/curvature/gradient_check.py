@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from lyapkit.curvature.operators import WeightedLoss
-from lyapkit.curvature.recurrent_check import SEQUENCES, unrolled_form
-from lyapkit.derivatives import COARSE_ROUNDING, SAME_STEP, Derivatives
-from lyapkit.differences import PRECISION, Precision, compare
-from lyapkit.double import in_double
+from lyapkit.checks.double import in_double
+from lyapkit.checks.finite_differences import PRECISION, Precision, compare
+from lyapkit.curvature.products.operators import WeightedLoss
+from lyapkit.curvature.recurrent.check import SEQUENCES, unrolled_form
+from lyapkit.tangents.derivative_check import COARSE_ROUNDING, SAME_STEP, Derivatives
 
 GROUPS = 4
 """The parameters are moved in so many groups, one after the other."""

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from lyapkit.adapters import as_map
-from lyapkit.arguments import check_flag
-from lyapkit.curvature.batches import Batch
+from lyapkit.checks.arguments import check_flag
+from lyapkit.losses.batches import Batch
+from lyapkit.losses.unrolled import UnrolledNetwork, check_sequence
 from lyapkit.recurrent_map import RecurrentMap
-from lyapkit.sequences import check_lengths, fill_padding, lies_batch_first, refuse_parts, time_first
-from lyapkit.unrolled import UnrolledNetwork, check_sequence
+from lyapkit.trajectories.sequences import check_lengths, fill_padding, lies_batch_first, refuse_parts, time_first
 
 Network = Callable[[Any], Any]
 

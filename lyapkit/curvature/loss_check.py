@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from lyapkit.curvature.operators import WeightedLoss
-from lyapkit.purity import ModuleWatch
-from lyapkit.scalar_loss import scalar_loss
-from lyapkit.unrolled import UnrolledNetwork
+from lyapkit.checks.purity import ModuleWatch
+from lyapkit.curvature.products.operators import WeightedLoss
+from lyapkit.losses.scalar_loss import scalar_loss
+from lyapkit.losses.unrolled import UnrolledNetwork
 
 TRAPS = {
     "CudnnRnn": "a cuDNN recurrent layer, which has no second derivatives; only torch.nn.RNN, GRU, LSTM and their "

@@ -13,23 +13,23 @@ from torch import Tensor, nn
 
 from lyapkit.adapters import as_map
 from lyapkit.adapters.unfused import unfused
-from lyapkit.arguments import check_flag, check_integer, inference_tensors_explained, refuse_contexts
-from lyapkit.compiled import compiled_parts_named, uncompiled
+from lyapkit.checks.arguments import check_flag, check_integer, inference_tensors_explained, refuse_contexts
+from lyapkit.checks.compiled import compiled_parts_named, uncompiled
+from lyapkit.checks.hooks import refuse_tensor_hooks
 from lyapkit.curvature.batch_check import check_weights
-from lyapkit.curvature.batch_weights import Reduction, weighted_batches
-from lyapkit.curvature.batches import Batch
-from lyapkit.curvature.differences import check_products
 from lyapkit.curvature.gradient_check import measure_gradient
 from lyapkit.curvature.layout import laid_out
 from lyapkit.curvature.loss_check import check_loss
-from lyapkit.curvature.operators import BlockProduct, WeightedLoss
 from lyapkit.curvature.parameters import ParameterChoice, choose_parameters, names_and_shapes
-from lyapkit.curvature.prepared import PreparedProducts
-from lyapkit.curvature.recurrent_products import MEMORY_BUDGET, recurrent_products
-from lyapkit.hooks import refuse_tensor_hooks
+from lyapkit.curvature.products.difference_check import check_products
+from lyapkit.curvature.products.operators import BlockProduct, WeightedLoss
+from lyapkit.curvature.products.prepared import PreparedProducts
+from lyapkit.curvature.recurrent.products import MEMORY_BUDGET, recurrent_products
+from lyapkit.losses.batch_weights import Reduction, weighted_batches
+from lyapkit.losses.batches import Batch
+from lyapkit.losses.scalar_loss import check_loss_callable
+from lyapkit.losses.unrolled import UnrolledNetwork, resolve_readout
 from lyapkit.recurrent_map import RecurrentMap
-from lyapkit.scalar_loss import check_loss_callable
-from lyapkit.unrolled import UnrolledNetwork, resolve_readout
 
 Operator = Literal["hessian", "ggn", "residual"]
 OPERATORS = ("hessian", "ggn", "residual")

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lyapkit.curvature.batch_weights import Reduction
-from lyapkit.curvature.batches import Batch
+from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.curvature.parameters import ParameterChoice
 from lyapkit.curvature.problem import Operator, curvature_problem
-from lyapkit.curvature.recurrent_products import MEMORY_BUDGET
-from lyapkit.named_arguments import named_arguments
+from lyapkit.curvature.recurrent.products import MEMORY_BUDGET
+from lyapkit.losses.batch_weights import Reduction
+from lyapkit.losses.batches import Batch
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator

@@ -11,20 +11,26 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from lyapkit.arguments import check_flag, check_integer, check_positive
-from lyapkit.curvature.batch_weights import Reduction
-from lyapkit.curvature.batches import Batch
-from lyapkit.curvature.eigenpairs import BLOCK_SIZE, RESOLUTION, TOLERANCE, default_basis_size, leading_eigenpairs
-from lyapkit.curvature.goal import residual_limits
+from lyapkit.checks.arguments import check_flag, check_integer, check_positive
+from lyapkit.checks.named_arguments import named_arguments
+from lyapkit.checks.progress import progress_bar
+from lyapkit.checks.randomness import make_generator
+from lyapkit.curvature.earlier_eigenvectors import start_vectors
+from lyapkit.curvature.krylov.convergence import residual_limits
+from lyapkit.curvature.krylov.eigenpairs import (
+    BLOCK_SIZE,
+    RESOLUTION,
+    TOLERANCE,
+    default_basis_size,
+    leading_eigenpairs,
+)
+from lyapkit.curvature.krylov.selection import WHICH, Which
 from lyapkit.curvature.learning_rate import check_momentum, effective_learning_rates, stable_learning_rate
 from lyapkit.curvature.parameters import ParameterChoice
 from lyapkit.curvature.problem import Operator, curvature_problem, parameter_count
-from lyapkit.curvature.recurrent_products import MEMORY_BUDGET
-from lyapkit.curvature.start import start_vectors
-from lyapkit.curvature.wanted import WHICH, Which
-from lyapkit.named_arguments import named_arguments
-from lyapkit.progress import progress_bar
-from lyapkit.randomness import make_generator
+from lyapkit.curvature.recurrent.products import MEMORY_BUDGET
+from lyapkit.losses.batch_weights import Reduction
+from lyapkit.losses.batches import Batch
 from lyapkit.results import make_dataset, provenance
 
 

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lyapkit.drive import Drive
 from lyapkit.gradients.scaled import Scaled
 from lyapkit.recurrent_map import RecurrentMap
+from lyapkit.trajectories.drive import Drive
 
 
 @dataclass(frozen=True)

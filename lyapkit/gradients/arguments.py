@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from lyapkit.arguments import check_integer
+from lyapkit.checks.arguments import check_integer
 from lyapkit.recurrent_map import RecurrentMap
 
 

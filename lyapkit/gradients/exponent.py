@@ -7,14 +7,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from lyapkit.drive import Drive
-from lyapkit.lyapunov.carrying import step_bytes
 from lyapkit.lyapunov.decomposition import Refill, random_refill, refill_seed
 from lyapkit.lyapunov.interval import IntervalRule, replayable_steps
 from lyapkit.lyapunov.qr import initial_frame, qr_growth
 from lyapkit.lyapunov.uncertainty import MeanGrowth
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents import TangentStrategy, traced_where_it_pays
+from lyapkit.tangents.carrying import step_bytes
+from lyapkit.trajectories.drive import Drive
 
 
 def leading_exponent(

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lyapkit.losses.scalar_loss import scalar_loss
+from lyapkit.losses.unrolled import UnrolledNetwork
 from lyapkit.recurrent_map import RecurrentMap
-from lyapkit.scalar_loss import scalar_loss
-from lyapkit.unrolled import UnrolledNetwork
 
 Loss = Callable[[Any, Any], Tensor]
 Readout = Callable[[Tensor], Tensor]
@@ -195,7 +195,7 @@ def checked_loss(loss: Loss, outputs: Any, targets: Any) -> Tensor:
     """Return the loss in the graph, without dimensions.
 
     Raises:
-        TypeError: If `lyapkit.scalar_loss.scalar_loss` refuses it.
+        TypeError: If `lyapkit.losses.scalar_loss.scalar_loss` refuses it.
         ValueError: If that refuses it, or the loss is not differentiable.
     """
     value = scalar_loss(loss, outputs, targets)

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from lyapkit.gradients.adjoint import StepGradient
 from lyapkit.gradients.loss import TrajectoryLoss
 from lyapkit.gradients.scaled import Scaled
+from lyapkit.losses.unrolled import UnrolledNetwork
 from lyapkit.recurrent_map import RecurrentMap
-from lyapkit.unrolled import UnrolledNetwork
 
 
 def trained_parameters(map: RecurrentMap, readout: Callable[[Tensor], Tensor]) -> dict[str, nn.Parameter]:

@@ -11,27 +11,27 @@ import xarray as xr
 from torch import Tensor
 
 from lyapkit.adapters import as_map
-from lyapkit.adapters.closed_loop import with_feedback
-from lyapkit.arguments import check_flag, check_interval, inference_tensors_explained
-from lyapkit.compiled import uncompiled
-from lyapkit.drive import Drive, prepare_drive
+from lyapkit.checks.arguments import check_flag, check_interval, inference_tensors_explained
+from lyapkit.checks.compiled import uncompiled
+from lyapkit.checks.hooks import refuse_tensor_hooks
+from lyapkit.checks.named_arguments import named_arguments
+from lyapkit.checks.progress import progress_bar
+from lyapkit.checks.randomness import make_generator
 from lyapkit.gradients.adjoint import StepGradient, adjoint_sweep
 from lyapkit.gradients.arguments import check_norms, check_window, norm_label, predicted_rate
 from lyapkit.gradients.exponent import leading_exponent
 from lyapkit.gradients.loss import Loss, LossOnEvery, LossOnLast, TrajectoryLoss, outputs_of
 from lyapkit.gradients.parameters import ParameterGradients, trained_parameters
 from lyapkit.gradients.rate import growth_rates
-from lyapkit.gradients.trajectory import checkpointed
-from lyapkit.hooks import refuse_tensor_hooks
-from lyapkit.named_arguments import named_arguments
-from lyapkit.probe import probed_tangents
-from lyapkit.progress import progress_bar
-from lyapkit.randomness import make_generator
+from lyapkit.losses.scalar_loss import check_loss_callable
+from lyapkit.losses.unrolled import resolve_readout
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.results import make_dataset, provenance
-from lyapkit.scalar_loss import check_loss_callable
-from lyapkit.sequences import lies_batch_first
-from lyapkit.unrolled import resolve_readout
+from lyapkit.tangents.probe import probed_tangents
+from lyapkit.trajectories.checkpointed import checkpointed
+from lyapkit.trajectories.closed_loop import with_feedback
+from lyapkit.trajectories.drive import Drive, prepare_drive
+from lyapkit.trajectories.sequences import lies_batch_first
 
 
 @named_arguments()

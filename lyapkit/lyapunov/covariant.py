@@ -12,18 +12,18 @@ import xarray as xr
 from torch import Tensor
 
 from lyapkit.adapters import as_map
-from lyapkit.adapters.closed_loop import with_feedback
-from lyapkit.arguments import check_dt, check_integer, check_interval, check_k, time_unit
-from lyapkit.drive import Drive, prepare_drive
-from lyapkit.kinks import KinkWatch
+from lyapkit.checks.arguments import check_dt, check_integer, check_interval, check_k, time_unit
+from lyapkit.checks.kinks import KinkWatch
+from lyapkit.checks.named_arguments import named_arguments
+from lyapkit.checks.progress import progress_bar
+from lyapkit.checks.randomness import make_generator
 from lyapkit.lyapunov.angles import consecutive_angles, participation_ratio, splitting_angles
 from lyapkit.lyapunov.ginelli import CovariantVectors, ginelli
-from lyapkit.named_arguments import named_arguments
-from lyapkit.probe import probed_tangents
-from lyapkit.progress import progress_bar
-from lyapkit.randomness import make_generator
 from lyapkit.results import make_dataset, provenance
 from lyapkit.tangents import TangentStrategy, traced_where_it_pays, with_fallback
+from lyapkit.tangents.probe import probed_tangents
+from lyapkit.trajectories.closed_loop import with_feedback
+from lyapkit.trajectories.drive import Drive, prepare_drive
 
 
 @named_arguments()

@@ -12,8 +12,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from lyapkit.adapters import as_map
-from lyapkit.adapters.closed_loop import with_feedback
-from lyapkit.arguments import (
+from lyapkit.checks.arguments import (
     check_dt,
     check_flag,
     check_interval,
@@ -21,7 +20,8 @@ from lyapkit.arguments import (
     check_k,
     inference_tensors_explained,
 )
-from lyapkit.drive import Drive, prepare_drive
+from lyapkit.checks.named_arguments import named_arguments
+from lyapkit.checks.randomness import make_generator
 from lyapkit.lyapunov.decomposition import (
     AGREEMENT,
     Decomposition,
@@ -35,13 +35,13 @@ from lyapkit.lyapunov.decomposition import (
 )
 from lyapkit.lyapunov.one_step import Effort
 from lyapkit.lyapunov.qr import initial_frame
-from lyapkit.named_arguments import named_arguments
-from lyapkit.probe import probed_tangents
-from lyapkit.randomness import make_generator
 from lyapkit.recurrent_map import RecurrentMap
-from lyapkit.sequences import fill_padding, lies_batch_first, time_first
 from lyapkit.tangents import choose_recorded_push
+from lyapkit.tangents.probe import probed_tangents
 from lyapkit.tangents.recorded import Push
+from lyapkit.trajectories.closed_loop import with_feedback
+from lyapkit.trajectories.drive import Drive, prepare_drive
+from lyapkit.trajectories.sequences import fill_padding, lies_batch_first, time_first
 
 
 @named_arguments()

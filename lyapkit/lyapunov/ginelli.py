@@ -23,8 +23,6 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from lyapkit.drive import Drive, Stretch, held_at_the_end
-from lyapkit.lyapunov.carrying import pushed_frames
 from lyapkit.lyapunov.decomposition import (
     AGREEMENT,
     Decomposition,
@@ -39,6 +37,8 @@ from lyapkit.lyapunov.decomposition import (
 from lyapkit.lyapunov.one_step import Effort
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents import TangentStrategy
+from lyapkit.tangents.carrying import pushed_frames
+from lyapkit.trajectories.drive import Drive, Stretch, held_at_the_end
 
 
 @dataclass(frozen=True)

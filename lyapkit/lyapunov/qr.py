@@ -18,14 +18,14 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from lyapkit.drive import Drive, Stretch
-from lyapkit.lyapunov.carrying import Carry, carried_stretches, jacobian_of, step_bytes
 from lyapkit.lyapunov.decomposition import Decomposition, Refill, behind, decompose, decompose_sound, settle, suspicion
 from lyapkit.lyapunov.interval import IntervalRule, replayable_steps
 from lyapkit.lyapunov.one_step import Effort
 from lyapkit.lyapunov.steadiness import Repetition
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents import TangentStrategy
+from lyapkit.tangents.carrying import Carry, carried_stretches, jacobian_of, step_bytes
+from lyapkit.trajectories.drive import Drive, Stretch
 
 CERTIFIED_WINDOWS = 16
 CERTIFIED_EVERY = 8

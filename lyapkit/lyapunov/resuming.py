@@ -10,7 +10,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from lyapkit.fingerprint import Fingerprint, difference, fingerprint, tolerance
+from lyapkit.checks.fingerprint import Fingerprint, difference, fingerprint, tolerance
 from lyapkit.lyapunov.qr import Growth
 from lyapkit.recurrent_map import RecurrentMap
 

@@ -14,23 +14,23 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from lyapkit.adapters import as_map
-from lyapkit.adapters.closed_loop import with_feedback
-from lyapkit.arguments import check_dt, check_interval, check_interval_of_run, check_k, time_unit
-from lyapkit.drive import prepare_drive
-from lyapkit.fingerprint import fingerprint
+from lyapkit.checks.arguments import check_dt, check_interval, check_interval_of_run, check_k, time_unit
+from lyapkit.checks.fingerprint import fingerprint
+from lyapkit.checks.named_arguments import named_arguments
+from lyapkit.checks.progress import progress_bar
+from lyapkit.checks.randomness import make_generator
 from lyapkit.lyapunov.decomposition import random_refill, refill_seed
-from lyapkit.lyapunov.derived import spectrum_values, values_of_lengths
 from lyapkit.lyapunov.interval import IntervalRule
 from lyapkit.lyapunov.qr import Growth, initial_frame
 from lyapkit.lyapunov.resuming import growth_of
+from lyapkit.lyapunov.spectrum_values import spectrum_values, values_of_lengths
 from lyapkit.lyapunov.stopping import errors_reached, grow_until
-from lyapkit.named_arguments import named_arguments
-from lyapkit.probe import probed_tangents
-from lyapkit.progress import progress_bar
-from lyapkit.randomness import make_generator
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.results import make_dataset, provenance
 from lyapkit.tangents import TangentStrategy, traced_where_it_pays, with_fallback
+from lyapkit.tangents.probe import probed_tangents
+from lyapkit.trajectories.closed_loop import with_feedback
+from lyapkit.trajectories.drive import prepare_drive
 
 
 @named_arguments()
@@ -72,7 +72,7 @@ def lyapunov_spectrum(
     many times faster. Along the run it is held against the map itself, at every step, and its tangents against forward
     mode; where it cannot be traced or differs, the whole run is done without. ``tangents`` and
     ``tangents_not_traced_because`` in the attribute ``config_json`` say which way was gone;
-    ``lyapkit.tangents.traced.WORTH_TRACING`` is the number of steps.
+    ``lyapkit.tangents.tracing.traced.WORTH_TRACING`` is the number of steps.
 
     Args:
         model: anything `lyapkit.as_map` takes.

@@ -7,8 +7,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lyapkit.drive import Drive
-from lyapkit.lyapunov.carrying import step_bytes
 from lyapkit.lyapunov.decomposition import Refill
 from lyapkit.lyapunov.interval import IntervalRule, replayable_steps
 from lyapkit.lyapunov.long_run import LongRun
@@ -16,6 +14,8 @@ from lyapkit.lyapunov.qr import Growth, qr_growth
 from lyapkit.lyapunov.uncertainty import AT_ONCE, ROUNDING, SMALLEST_SAMPLE, Batches, MeanGrowth, transient
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents import TangentStrategy
+from lyapkit.tangents.carrying import step_bytes
+from lyapkit.trajectories.drive import Drive
 
 FIRST_BLOCK = 1024
 """Counted steps before the first look at the errors; each further block doubles the run, so that the bias of stopping

@@ -11,18 +11,18 @@ import xarray as xr
 from torch import Tensor
 
 from lyapkit.adapters import as_map
-from lyapkit.adapters.closed_loop import with_feedback
-from lyapkit.arguments import check_dt, check_interval, check_k, time_unit
-from lyapkit.drive import held_at_the_end, prepare_drive
-from lyapkit.lyapunov.carrying import pushed_frames
+from lyapkit.checks.arguments import check_dt, check_interval, check_k, time_unit
+from lyapkit.checks.named_arguments import named_arguments
+from lyapkit.checks.progress import progress_bar
 from lyapkit.lyapunov.graded import GradedProduct
 from lyapkit.lyapunov.sliding import SlidingProduct
 from lyapkit.lyapunov.steadiness import RepeatedProduct
-from lyapkit.named_arguments import named_arguments
-from lyapkit.probe import probed_tangents
-from lyapkit.progress import progress_bar
 from lyapkit.results import make_dataset, provenance
 from lyapkit.tangents import TangentStrategy, traced_where_it_pays, with_fallback
+from lyapkit.tangents.carrying import pushed_frames
+from lyapkit.tangents.probe import probed_tangents
+from lyapkit.trajectories.closed_loop import with_feedback
+from lyapkit.trajectories.drive import held_at_the_end, prepare_drive
 
 
 @named_arguments()

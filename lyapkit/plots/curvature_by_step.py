@@ -7,7 +7,7 @@ from typing import Any
 import xarray as xr
 from matplotlib.axes import Axes
 
-from lyapkit.named_arguments import named_arguments
+from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.plots._labels import LINE, axes_or_new, check_count, one_result, with_defaults
 
 

@@ -9,7 +9,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from lyapkit.named_arguments import named_arguments
+from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.plots._labels import LINE, axes_or_new, one_result, with_defaults
 
 OPERATORS = {"hessian": "Hessian", "ggn": "Gauss-Newton", "residual": "residual"}

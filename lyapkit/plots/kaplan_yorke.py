@@ -9,7 +9,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from lyapkit.named_arguments import named_arguments
+from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.plots._labels import LINE, axes_or_new, check_trajectory, one_result, with_defaults
 
 

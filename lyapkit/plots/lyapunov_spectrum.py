@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.markers import CARETDOWN
 from matplotlib.ticker import MaxNLocator
 
-from lyapkit.named_arguments import named_arguments
+from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.plots._labels import ERRORBAR, axes_or_new, check_trajectory, label, next_color, one_result, with_defaults
 
 ANNIHILATED = "-inf: annihilated"

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.markers import TICKUP
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from lyapkit.named_arguments import named_arguments
+from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.plots._labels import LINE, axes_or_new, dataset_of, one_result, with_defaults
 
 

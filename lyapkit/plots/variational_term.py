@@ -10,7 +10,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from lyapkit.named_arguments import named_arguments
+from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.plots._labels import LINE, one_result
 from lyapkit.plots._running import draw_running
 

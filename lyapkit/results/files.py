@@ -12,7 +12,7 @@ from typing import Any
 import h5py
 import xarray as xr
 
-from lyapkit.named_arguments import named_arguments
+from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.results.attributes import storable
 
 SUFFIX = ".nc"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lyapkit.named_arguments import named_arguments
+from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.systems.flows import lorenz, lorenz96, rossler
 from lyapkit.systems.gated import gru_without_recurrence, lstm_without_recurrence
 from lyapkit.systems.kinds import checked_kinds

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from lyapkit.adapters import as_map
-from lyapkit.arguments import check_dt
-from lyapkit.named_arguments import named_arguments
+from lyapkit.checks.arguments import check_dt
+from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.systems.kinds import checked_kinds
 from lyapkit.systems.reference import ReferenceSystem
 

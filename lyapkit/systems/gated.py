@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lyapkit.adapters import as_map
-from lyapkit.named_arguments import named_arguments
+from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.systems.kinds import checked_kinds
 from lyapkit.systems.reference import ReferenceSystem
 

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from torch import Tensor
 
-from lyapkit.arguments import check_flag, check_integer
+from lyapkit.checks.arguments import check_flag, check_integer
 
 P = ParamSpec("P")
 R = TypeVar("R")

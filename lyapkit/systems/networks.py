@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from lyapkit.adapters import as_map
-from lyapkit.arguments import check_fraction
-from lyapkit.named_arguments import named_arguments
+from lyapkit.checks.arguments import check_fraction
+from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.systems.kinds import checked_kinds
 from lyapkit.systems.mean_field import tanh_mean_field

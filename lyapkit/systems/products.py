@@ -8,8 +8,8 @@ import torch
 from scipy.special import digamma
 from torch import Tensor
 
-from lyapkit.arguments import check_interval, check_positive
-from lyapkit.named_arguments import named_arguments
+from lyapkit.checks.arguments import check_interval, check_positive
+from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.systems.kinds import checked_kinds
 from lyapkit.systems.linear import rotation

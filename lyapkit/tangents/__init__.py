@@ -5,9 +5,9 @@ from lyapkit.tangents.recorded import choose_recorded_push as choose_recorded_pu
 from lyapkit.tangents.reverse import ReverseTangents as ReverseTangents
 from lyapkit.tangents.strategy import TangentStrategy as TangentStrategy
 from lyapkit.tangents.strategy import choose_strategy as choose_strategy
-from lyapkit.tangents.traced import TracedTangents as TracedTangents
-from lyapkit.tangents.traced import traced_where_it_pays as traced_where_it_pays
-from lyapkit.tangents.traced import with_fallback as with_fallback
+from lyapkit.tangents.tracing.traced import TracedTangents as TracedTangents
+from lyapkit.tangents.tracing.traced import traced_where_it_pays as traced_where_it_pays
+from lyapkit.tangents.tracing.traced import with_fallback as with_fallback
 
 __all__ = [
     "ForwardTangents",

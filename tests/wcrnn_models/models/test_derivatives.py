@@ -10,9 +10,9 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from conformance import check_cells
 from lyapkit import as_map, curvature_by_step, hessian_spectrum
-from lyapkit.curvature.operators import WeightedLoss
-from lyapkit.curvature.recurrent_products import recurrent_products
-from lyapkit.unrolled import UnrolledNetwork
+from lyapkit.curvature.products.operators import WeightedLoss
+from lyapkit.curvature.recurrent.products import recurrent_products
+from lyapkit.losses.unrolled import UnrolledNetwork
 from wcrnn_models import WCRNN, residuals
 from wcrnn_models.models.predictions import carried_back
 

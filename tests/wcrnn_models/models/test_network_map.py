@@ -6,7 +6,7 @@ from torch.nn.functional import mse_loss
 
 from conformance import check_map
 from lyapkit import as_map, hessian_spectrum
-from lyapkit.unrolled import UnrolledNetwork
+from lyapkit.losses.unrolled import UnrolledNetwork
 from wcrnn_models import WCRNN, residuals
 
 RESIDUALS = {

@@ -1,0 +1,31 @@
+"""Progress bars: off by default, and silent where the output is neither a terminal nor a notebook."""
+
+from __future__ import annotations
+
+import sys
+
+from tqdm.auto import tqdm
+
+from lyapkit.checks.arguments import check_flag
+
+
+def progress_bar(total: int | None, description: str, progress: bool) -> tqdm:
+    """Return a tqdm bar, or one that draws nothing.
+
+    Args:
+        total: Number of steps, or None when it is not known.
+        description: What is being computed.
+        progress: Draw it; even then nothing is drawn into files and pipes.
+
+    Raises:
+        TypeError: If ``progress`` is not a boolean.
+    """
+    is_drawn = check_flag("progress", progress)
+    quiet_in_files = None if is_drawn and not _in_notebook() else not is_drawn
+    return tqdm(total=total, desc=description, disable=quiet_in_files, leave=False)
+
+
+def _in_notebook() -> bool:
+    """Return True in a Jupyter kernel, whose output is no terminal and is read by people all the same."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return shell is not None and "IPKernelApp" in shell.config

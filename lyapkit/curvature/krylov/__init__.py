@@ -1,0 +1,1 @@
+"""Krylov methods: eigenpairs by block Lanczos, and distributions of eigenvalues by quadrature."""

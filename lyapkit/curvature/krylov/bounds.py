@@ -1,0 +1,72 @@
+"""How far computed eigenvalues can be from true ones."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from lyapkit.curvature.krylov.selection import Interval
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Ritz values that their residuals do not tell apart.
+
+    Attributes:
+        low: the smallest.
+        high: the largest.
+        radius: Frobenius norm of their residuals; as many eigenvalues as there are lie that close, one to each.
+        size: how many.
+    """
+
+    low: float
+    high: float
+    radius: float
+    size: int
+
+    def meets(self, other: _Group) -> bool:
+        return self.high + self.radius >= other.low - other.radius
+
+    def joined(self, other: _Group) -> _Group:
+        return _Group(self.low, other.high, math.hypot(self.radius, other.radius), self.size + other.size)
+
+
+def error_bounds(values: np.ndarray, residuals: np.ndarray, rest: Interval | None) -> np.ndarray:
+    """A bound on |lambda - theta| for every Ritz value theta of an orthonormal set of Ritz vectors.
+
+    A true eigenvalue lies within the residual r of theta. Where the rest of the spectrum is farther away than that, the
+    bound is quadratic: r^2 / gap for one value (Kato & Temple), and |R|^2 / (gap - |R|) for a group whose residual
+    intervals meet, with their residuals R (Kahan; Li & Li 2005). The gap is that to the intervals of the other groups
+    and to where the eigenvalues that were not computed lie.
+
+    Args:
+        values: shape (k,), in any order.
+        residuals: |A y - theta y|, shape (k,).
+        rest: where all eigenvalues lie that are not among these; None when there are none.
+
+    Returns:
+        Bounds, shape (k,); they hold as far as none of the eigenvalues asked for was missed.
+    """
+    ascending = values.argsort(kind="stable")
+    groups: list[_Group] = []
+    for index in ascending:
+        group = _Group(float(values[index]), float(values[index]), float(residuals[index]), 1)
+        while groups and groups[-1].meets(group):
+            group = groups.pop().joined(group)
+        groups.append(group)
+    bounds: list[float] = []
+    for position, group in enumerate(groups):
+        gap = math.inf
+        if position > 0:
+            gap = group.low - groups[position - 1].high - groups[position - 1].radius
+        if position < len(groups) - 1:
+            gap = min(gap, groups[position + 1].low - groups[position + 1].radius - group.high)
+        if rest is not None:
+            gap = min(gap, max(group.low - rest.high, rest.low - group.high))
+        room = gap if group.size == 1 else gap - group.radius
+        bounds += [min(group.radius, group.radius**2 / room) if room > 0 else group.radius] * group.size
+    found = np.empty(len(values))
+    found[ascending] = bounds
+    return found

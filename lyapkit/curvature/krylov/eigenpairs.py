@@ -1,0 +1,197 @@
+"""The k most wanted eigenpairs of a symmetric operator, each as often as it should appear and none by mistake.
+
+A Krylov space from b random vectors contains min(b, m) copies of an eigenvalue of multiplicity m. Where b copies of one
+were found, there may be more: the wanted pairs are then locked, and further runs from random vectors orthogonal to them
+look for what is left, until nothing is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from lyapkit.curvature.krylov.bounds import error_bounds
+from lyapkit.curvature.krylov.convergence import Goal
+from lyapkit.curvature.krylov.lanczos import BlockLanczos, RitzPairs, finite
+from lyapkit.curvature.krylov.selection import Interval, Which, interval, order
+from lyapkit.curvature.products.operators import BlockProduct
+
+BLOCK_SIZE = 4
+"""Vectors multiplied at once. Larger blocks make a product cheaper and need more of them; between 2 and 8 the two
+nearly balance. Chosen by measurement, see benchmarks/curvature.py."""
+TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
+"""On residuals relative to their eigenvalues, by the type of the model."""
+RESOLUTION = {torch.float64: 1e-10, torch.float32: 1e-5}
+"""Of residuals relative to the largest eigenvalue, below which none has to be: well above the rounding of a product."""
+BASIS_BYTES = 2**27
+"""128 MiB, which a basis may take by default even where fewer vectors would do."""
+
+
+@dataclass(frozen=True)
+class Eigenpairs:
+    """k eigenpairs, the most wanted first.
+
+    Attributes:
+        values: shape (k,).
+        vectors: orthonormal columns, shape (P, k).
+        residuals: |A v - lambda v|, recomputed with the operator, shape (k,).
+        error_bounds: on |lambda - true eigenvalue|, shape (k,).
+        largest: magnitude of the largest Ritz value that was met, wanted or not.
+        products: how many products were used, the k of the recomputation included.
+        complete: whether the search for further eigenvalues came to its end.
+        method: "lanczos", or "dense" where the whole matrix was computed.
+    """
+
+    values: Tensor
+    vectors: Tensor
+    residuals: Tensor
+    error_bounds: Tensor
+    largest: float
+    products: int
+    complete: bool
+    method: Literal["lanczos", "dense"]
+
+
+def leading_eigenpairs(
+    product: BlockProduct,
+    size: int,
+    k: int,
+    *,
+    which: Which,
+    tolerance: float,
+    resolution: float,
+    max_products: int,
+    block_size: int,
+    basis_size: int,
+    generator: torch.Generator,
+    device: torch.device,
+    start: Tensor | None = None,
+) -> Eigenpairs:
+    """The k most wanted eigenpairs.
+
+    Where k is half of the dimensions or more, the whole matrix takes no more products than a search, which needs 2k.
+
+    Args:
+        product: A X for a block with orthonormal columns, (P, b) -> (P, b), float64.
+        size: P.
+        k: number of pairs, at most P.
+        which: see `lyapkit.curvature.krylov.selection.order`.
+        tolerance: on each residual, relative to its eigenvalue.
+        resolution: no residual needs to be below this times the largest |eigenvalue|.
+        max_products: stop after so many products, at least 2k, converged or not.
+        block_size: b, how many vectors are multiplied at once.
+        basis_size: at most how many vectors of length P are kept (and k locked ones); at least k + 2b.
+        generator: draws the start vectors.
+        device: where the vectors live.
+        start: approximate eigenvectors, columns, shape (P, any).
+
+    Raises:
+        FloatingPointError: a product is not finite.
+    """
+    if size <= 2 * k:
+        return _rayleigh_ritz(product, torch.eye(size, dtype=torch.float64, device=device), k, which)
+    budget = max_products - k  # k are kept for the residuals
+    locked = torch.empty(0, size, dtype=torch.float64, device=device)
+    values = torch.empty(0, dtype=torch.float64)
+    suspects = torch.empty(0, dtype=torch.float64)
+    used, largest, complete = 0, 0.0, False
+    while not complete and used < budget:
+        front = torch.randn(block_size, size, generator=generator, dtype=torch.float64).to(device)
+        if start is not None and locked.shape[0] == 0:
+            front = _towards(start, front, generator)
+        goal = Goal(which, k, tolerance, resolution, values, suspects, largest)
+        run = BlockLanczos(product, front, locked, basis_size)
+        pairs, chosen, spent, done = _search(run, goal, budget - used)
+        used += spent
+        largest = max(largest, float(pairs.values.abs().max()))
+        locked = torch.cat((locked, run.vectors(pairs.weights[:, chosen])))
+        values = torch.cat((values, pairs.values[chosen]))
+        copies = min(block_size, run.room)
+        del run  # with its basis, before the next run has one
+        if not done:
+            break
+        suspects = goal.suspects(pairs, chosen, values, copies)
+        complete = locked.shape[0] == size or (values.numel() >= k and (chosen.numel() == 0 or suspects.numel() == 0))
+    best = order(values, which)[:k]
+    found = _rayleigh_ritz(product, locked[best.to(device)], k, which, largest)
+    return replace(found, products=used + found.products, complete=complete, method="lanczos")
+
+
+def default_basis_size(size: int, k: int, block_size: int) -> int:
+    """2k + 8b vectors, or as many as 128 MiB hold.
+
+    The former suffice where the wanted eigenvalues are far from the others. Where they are not, every restart forgets
+    what took products to find; memory is taken only as the basis grows.
+
+    Args:
+        size: number of parameters P.
+        k: number of pairs.
+        block_size: b.
+    """
+    return max(2 * k + 8 * block_size, min(size, BASIS_BYTES // (8 * size)))
+
+
+def _search(run: BlockLanczos, goal: Goal, budget: int) -> tuple[RitzPairs, Tensor, int, bool]:
+    """Run until the goal is met or the budget spent: pairs, which to take, the products, and whether it was met.
+
+    A run from b vectors is exhausted with D of them, the sum of min(b, m) over all eigenspaces. Any n > D - min(b, m)
+    hold n - D + min(b, m) vectors of an eigenspace by the count of dimensions alone: these are exact while more wanted
+    ones are not seen yet. The block that is then pending is smaller than the first and the last of the run; it is
+    multiplied as well.
+    """
+    used = judged = 0
+    ends = False
+    while True:
+        used += run.expand(budget - used)
+        full = run.count + run.pending > run.capacity
+        over = run.pending == 0 or used >= budget
+        due = run.count >= (1 if goal.is_check else goal.k) and run.count >= judged + max(1, judged // 50)
+        if not (full or over or due):
+            continue
+        pairs = run.ritz()
+        chosen, done = goal.judge(pairs, run.room)
+        judged = run.count
+        if done and not ends and 0 < run.pending < run.width:
+            ends, done, due = True, False, False
+        if over or done:
+            return pairs, chosen, used, done
+        if full:
+            taken = 0 if goal.is_check else goal.k
+            keep = min(taken + (run.capacity - taken) // 2, run.capacity - run.pending)
+            kept = order(pairs.values, goal.which)[:keep]
+            run.restart(pairs.weights[:, kept], pairs.values[kept])
+            judged = 0
+
+
+def _towards(start: Tensor, random: Tensor, generator: torch.Generator) -> Tensor:
+    """Start vectors, rows: random combinations of given columns, with a tenth of a random vector each."""
+    mix = torch.randn(start.shape[1], random.shape[0], generator=generator, dtype=torch.float64).to(start)
+    rows = (start @ mix).T
+    new: Tensor = random / torch.linalg.vector_norm(random, dim=1, keepdim=True)
+    old: Tensor = rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    return old + 0.1 * new
+
+
+def _rayleigh_ritz(product: BlockProduct, rows: Tensor, k: int, which: Which, largest: float = 0.0) -> Eigenpairs:
+    """The k most wanted pairs in the span of orthonormal rows, by one product of all, and their true residuals."""
+    count, size = rows.shape
+    images = finite(product(rows.T)).T
+    projected = (rows @ images.T).cpu()
+    values, weights = torch.linalg.eigh((projected + projected.T) / 2)
+    best = order(values, which)
+    values, weights = values[best], weights[:, best]
+    turn = weights.T.to(rows)
+    rows, images = turn @ rows, turn @ images
+    residuals = torch.linalg.vector_norm(images - values.to(rows)[:, None] * rows, dim=1).cpu()
+    rest = None
+    if count < size:  # the least wanted values are themselves known to their residuals only
+        known, slack = interval(values, which), float(residuals[-2:].max())
+        rest = Interval(known.low - slack, known.high + slack)
+    bounds = torch.from_numpy(error_bounds(values.numpy(), residuals.numpy(), rest))
+    # the operator is symmetric; what its products are not is their rounding
+    largest = max(largest, float(values.abs().max()))
+    bounds += float(torch.linalg.vector_norm(projected - projected.T)) + 1e-14 * largest
+    return Eigenpairs(values[:k], rows[:k].T, residuals[:k], bounds[:k], largest, count, True, "dense")

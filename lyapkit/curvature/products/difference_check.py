@@ -1,0 +1,180 @@
+"""One look at products of curvature before a long run: do they agree with finite differences of first derivatives?"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Protocol, TypeVar
+
+import torch
+from torch import Tensor
+from torch.autograd import grad
+
+from lyapkit.curvature.products.operators import BlockProduct, WeightedLoss
+
+_Found = TypeVar("_Found")
+
+ACCEPTED = 1e-2
+"""Relative deviation from a difference that its own error may explain. Wrong derivatives are off by far more."""
+SURE = 0.05
+"""Differences with neighbouring steps that agree to this much are held to be right where a product is off by twice
+that."""
+
+
+class Products(Protocol):
+    """The three operators of eq. (7)."""
+
+    def hessian(self) -> BlockProduct:
+        """The map V -> H V."""
+
+    def ggn(self) -> BlockProduct:
+        """The map V -> J^T H_L J V."""
+
+    def residual(self) -> BlockProduct:
+        """The map V -> (H - J^T H_L J) V."""
+
+
+def check_products(objective: WeightedLoss, products: Products, operator: str) -> float:
+    """Compare products along one direction with central differences.
+
+    H v is compared with differences of the gradient, and v'Gv, where the Gauss-Newton matrix G is part of the operator,
+    with differences of the outputs and of the loss's gradient with respect to them: first derivatives only. Steps
+    of several lengths are tried, since the error of a difference has parts that grow and parts that shrink with it.
+
+    Args:
+        objective: the loss.
+        products: its products.
+        operator: "hessian", "ggn" or "residual".
+
+    Returns:
+        The relative deviation found, of the best step.
+
+    Raises:
+        ValueError: the products are wrong.
+        RuntimeError: the model cannot be differentiated twice.
+    """
+    generator = torch.Generator().manual_seed(0)  # fixed directions: the look itself is deterministic
+    # two, so that blocks are looked at and not only single columns
+    pair = torch.randn(objective.size, 2, generator=generator, dtype=torch.float64).to(objective.tensors[0].device)
+    pair = pair / torch.linalg.vector_norm(pair, dim=0)
+    try:
+        hessian = products.hessian() if operator == "hessian" else None
+        ggn = None if operator == "hessian" else products.ggn()
+        residual = products.residual() if operator == "residual" else None
+        found = []
+        if ggn is not None:
+            found.append(_compare(objective, pair, _form(ggn), _squared_change))
+        if hessian is not None:
+            found.append(_compare(objective, pair, _first(hessian), _slope_change))
+        if residual is not None and ggn is not None:
+            found.append(
+                _compare(objective, pair, lambda block: _first(residual)(block) + _first(ggn)(block), _slope_change)
+            )
+    except RuntimeError as error:
+        if not any(part in str(error) for part in ("is not implemented", "once_differentiable")):
+            raise
+        raise RuntimeError(
+            f"the model cannot be differentiated twice ({error}); write the operation out in elementary ones."
+        ) from error
+    return max(found)
+
+
+def _first(product: BlockProduct) -> BlockProduct:
+    return lambda block: product(block)[:, 0]
+
+
+def _form(product: BlockProduct) -> BlockProduct:
+    return lambda block: (block[:, 0] @ product(block)[:, 0]).reshape(1)
+
+
+def _compare(
+    objective: WeightedLoss,
+    pair: Tensor,
+    product: BlockProduct,
+    difference: Callable[[WeightedLoss, Tensor, float], tuple[Tensor, Tensor, float]],
+) -> float:
+    """The relative deviation of a product from the first difference that it agrees with."""
+    epsilon = torch.finfo(objective.tensors[0].dtype).eps
+    size = 1 + max(float(tensor.detach().abs().max()) for tensor in objective.tensors)
+    length = (epsilon * size) ** (1 / 3)  # for one parameter; for all of them together more
+    differences, errors = [], []
+    for step in (length * objective.size**0.25, length, length / 10, length / 100):
+        direction, found, noise = difference(objective, pair[:, 0], step)
+        exact = product(torch.stack((direction, pair[:, 1]), dim=1))
+        scale = max(float(exact.norm()), float(found.norm()))
+        error = float((exact - found).norm())
+        if error <= ACCEPTED * scale + noise:
+            return error / scale if scale > 0 else 0.0
+        differences.append(found)
+        errors.append(error / scale)
+    neighbours = pairwise(differences)
+    if min(errors) > 2 * SURE and any(float((a - b).norm()) <= SURE * float(a.norm()) for a, b in neighbours):
+        raise ValueError(
+            f"the products of curvature differ from finite differences of the gradient by a relative "
+            f"{min(errors):.3g}: "
+            "something in model or loss has wrong second derivatives, as a custom backward or a detach may have, or "
+            "kinks in which the curvature sits. Write it out in elementary operations; if it is meant to be so, pass "
+            "check=False."
+        )
+    warnings.warn(
+        f"products of curvature could not be checked: they differ by a relative {min(errors):.3g} from finite "
+        "differences of the gradient, but these differ from one another as well (rounding, kinks, or a loss that is "
+        "too sensitive to the parameters). In float64 more can be said; check=False leaves it out.",
+        stacklevel=2,
+    )
+    return min(errors)
+
+
+def _slope_change(objective: WeightedLoss, direction: Tensor, step: float) -> tuple[Tensor, Tensor, float]:
+    """The direction as it was rounded, the difference of gradients along it, and how much of that is rounding."""
+    ahead, behind, rounded = _both_sides(objective, direction, step, objective.gradient)
+    epsilon = torch.finfo(objective.tensors[0].dtype).eps
+    return rounded, (ahead - behind) / (2 * step), 10 * epsilon * float(ahead.norm()) / step
+
+
+def _squared_change(objective: WeightedLoss, direction: Tensor, step: float) -> tuple[Tensor, Tensor, float]:
+    """The same for v'J^T H_L J v, with s = J v and H_L s as differences."""
+    epsilon = torch.finfo(objective.tensors[0].dtype).eps
+    outputs = objective.outputs()
+    ahead, behind, rounded = _both_sides(objective, direction, step, objective.outputs)
+    total, noise = 0.0, 0.0
+    for (_, targets), weight, here, high, low in zip(
+        objective.batches, objective.weights, outputs, ahead, behind, strict=True
+    ):
+        change = (high.double() - low.double()) / (2 * step)
+        largest = float(change.abs().max())
+        if largest == 0:
+            continue
+        length = epsilon ** (1 / 3) * (1 + float(here.abs().max())) / largest
+        slopes = []
+        for sign in (1, -1):
+            seen = (here + sign * length * change.to(here)).requires_grad_()
+            with torch.enable_grad():
+                (slope,) = grad(objective.loss(seen, targets), seen, materialize_grads=True)
+            slopes.append(slope.double())
+        bend = (slopes[0] - slopes[1]) / (2 * length)
+        total += weight * float((change * bend).sum())
+        noise += weight * float(here.double().norm() * bend.norm() / step + change.norm() * slopes[0].norm() / length)
+    return rounded, torch.tensor([total], dtype=torch.float64).to(rounded), 10 * epsilon * noise
+
+
+def _both_sides(
+    objective: WeightedLoss, direction: Tensor, step: float, evaluate: Callable[[], _Found]
+) -> tuple[_Found, _Found, Tensor]:
+    """Something at the parameters a step ahead and behind, and the direction as the parameters' type rounded it."""
+    here = [tensor.detach().clone() for tensor in objective.tensors]
+    sizes = [tensor.numel() for tensor in here]
+    found, points = [], []
+    try:
+        for sign in (1, -1):
+            parts = torch.split(sign * step * direction, sizes)
+            for tensor, centre, part in zip(objective.tensors, here, parts, strict=True):
+                # through .data: graphs that hold the parameters take no notice, and find them as they were
+                tensor.data.copy_(centre.double() + part.reshape(centre.shape))
+            points.append(torch.cat([tensor.detach().reshape(-1).double() for tensor in objective.tensors]))
+            found.append(evaluate())
+    finally:
+        for tensor, centre in zip(objective.tensors, here, strict=True):
+            tensor.data.copy_(centre)
+    return found[0], found[1], (points[0] - points[1]) / (2 * step)

@@ -1,0 +1,182 @@
+"""Curvature operators of a loss: products of the Hessian, its Gauss-Newton part and the rest with blocks of vectors.
+
+Eq. (7) of Dubinin & Effenberger (2024), after Schraudolph (2002):
+
+    H = J^T H_L J + sum_n (dL/df_n) Hess(f_n),
+
+the generalised Gauss-Newton (GGN) matrix, with J the Jacobian of the network's outputs with respect to its
+parameters and H_L the Hessian of the loss with respect to the outputs, and a residual term.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import grad
+
+from lyapkit.curvature.products.cotangents import grad_columns
+
+BlockProduct: TypeAlias = Callable[[Tensor], Tensor]
+"""A linear map applied to the columns of a float64 matrix, (P, b) -> (P, b)."""
+
+_Term: TypeAlias = Callable[[Sequence[Tensor]], Sequence[Tensor]]
+"""One batch's product: stacks (b, *shape) in, stacks out, one for every parameter."""
+
+
+@dataclass(frozen=True)
+class WeightedLoss:
+    """A loss over batches: sum_b w_b loss(network(inputs_b), targets_b).
+
+    Attributes:
+        network: from inputs to outputs.
+        parameters: the tensors the curvature is taken with respect to, by name.
+        batches: (inputs, targets) pairs.
+        weights: one per batch.
+        loss: ``loss(outputs, targets)``, a scalar.
+        columns: how many columns of a block are differentiated together; memory grows with it.
+    """
+
+    network: Callable[[Any], Any]
+    parameters: Mapping[str, nn.Parameter]
+    batches: Sequence[tuple[Any, Any]]
+    weights: Sequence[float]
+    loss: Callable[[Any, Any], Tensor]
+    columns: int = 8
+
+    @property
+    def size(self) -> int:
+        """Number of parameters P."""
+        return sum(parameter.numel() for parameter in self.parameters.values())
+
+    @property
+    def tensors(self) -> list[nn.Parameter]:
+        """The parameters in order."""
+        return list(self.parameters.values())
+
+    def gradient(self) -> Tensor:
+        """Return the gradient, shape (P,), float64.
+
+        Raises:
+            ValueError: If network or loss cannot take one of the later batches, which the message names.
+        """
+        total = self._zeros()
+        with torch.enable_grad():
+            for number, ((inputs, targets), weight) in enumerate(self._terms(), start=1):
+                try:
+                    part = _flatten(self._gradient(self.network(inputs), targets, create_graph=False))
+                except torch.OutOfMemoryError:
+                    raise
+                except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+                    if number == 1:
+                        raise
+                    raise ValueError(
+                        f"batch {number} of {len(self.batches)} cannot be taken, while those before it can: {error} "
+                        "Give batches whose inputs and targets have the types and shapes of the first."
+                    ) from error
+                total += weight * part
+        return total
+
+    @torch.no_grad()
+    def outputs(self) -> list[Tensor]:
+        """The network's outputs for every batch, without derivatives.
+
+        Raises:
+            TypeError: they are not tensors.
+        """
+        return [_tensor(self.network(inputs)) for inputs, _ in self.batches]
+
+    def hessian(self) -> BlockProduct:
+        """The map V -> H V by double backward, (P, b) -> (P, b).
+
+        The parameters do not change while it is in use. With a single batch the graph of its gradient is therefore
+        built once and kept, which needs no more memory at the peak than one product does; with several batches it is
+        built anew for every block.
+        """
+        return self._product(self._hessian_term)
+
+    def ggn(self) -> BlockProduct:
+        """The map V -> J^T H_L J V, (P, b) -> (P, b), with J V as the derivative of the linear map u -> J^T u.
+
+        The graphs are kept or built anew as for `hessian`.
+
+        Raises:
+            TypeError: the network's outputs are not one tensor.
+        """
+        return self._product(self._ggn_term)
+
+    def residual(self) -> BlockProduct:
+        """The map V -> (H - J^T H_L J) V, (P, b) -> (P, b)."""
+        hessian, ggn = self.hessian(), self.ggn()
+        return lambda block: hessian(block) - ggn(block)
+
+    def _hessian_term(self, outputs: Any, targets: Any) -> _Term:
+        gradients = self._gradient(outputs, targets, create_graph=True)
+        return lambda tangents: grad_columns(gradients, self.tensors, tangents, at_once=self.columns)
+
+    def _ggn_term(self, outputs: Any, targets: Any) -> _Term:
+        outputs = _tensor(outputs)
+        cotangent = torch.zeros_like(outputs, requires_grad=True)
+        pulled = grad(outputs, self.tensors, cotangent, create_graph=True, materialize_grads=True)
+        seen = outputs.detach().requires_grad_()
+        (slope,) = grad(self.loss(seen, targets), seen, create_graph=True, materialize_grads=True)
+
+        def term(tangents: Sequence[Tensor]) -> Sequence[Tensor]:
+            pushed = grad_columns(pulled, [cotangent], tangents, at_once=self.columns)
+            curved = grad_columns([slope], [seen], pushed, at_once=self.columns)
+            return grad_columns([outputs], self.tensors, curved, at_once=self.columns)
+
+        return term
+
+    def _product(self, prepare: Callable[[Any, Any], _Term]) -> BlockProduct:
+        """The weighted sum of the batches' terms; that of a single batch is prepared once."""
+        kept = None
+        if len(self.batches) == 1:
+            ((inputs, targets),) = self.batches
+            with torch.enable_grad():
+                kept = prepare(self.network(inputs), targets)
+
+        def product(block: Tensor) -> Tensor:
+            total = self._zeros(block.shape[1])
+            tangents = self._split(block)
+            with torch.enable_grad():
+                for (inputs, targets), weight in self._terms():
+                    term = prepare(self.network(inputs), targets) if kept is None else kept
+                    parts = term(tangents)
+                    total += (
+                        weight
+                        * torch.cat([part.detach().reshape(block.shape[1], -1).double() for part in parts], dim=1).T
+                    )
+            return total
+
+        return product
+
+    def _gradient(self, outputs: Any, targets: Any, *, create_graph: bool) -> tuple[Tensor, ...]:
+        return grad(self.loss(outputs, targets), self.tensors, create_graph=create_graph, materialize_grads=True)
+
+    def _terms(self) -> Iterator[tuple[tuple[Any, Any], float]]:
+        return zip(self.batches, self.weights, strict=True)
+
+    def _zeros(self, *columns: int) -> Tensor:
+        return torch.zeros(self.size, *columns, dtype=torch.float64, device=self.tensors[0].device)
+
+    def _split(self, block: Tensor) -> list[Tensor]:
+        """The columns as stacks of tensors shaped like the parameters, (P, b) -> [(b, *shape), ...]."""
+        parts = torch.split(block.T, [tensor.numel() for tensor in self.tensors], dim=1)
+        return [part.reshape(-1, *tensor.shape).to(tensor) for part, tensor in zip(parts, self.tensors, strict=True)]
+
+
+def _flatten(parts: Sequence[Tensor]) -> Tensor:
+    return torch.cat([part.detach().reshape(-1).double() for part in parts])
+
+
+def _tensor(outputs: Any) -> Tensor:
+    if not isinstance(outputs, Tensor):
+        raise TypeError(
+            "the Gauss-Newton matrix, and with it the residual, is defined for a model that returns one tensor, got "
+            f"{type(outputs).__name__}; return the tensor, or take the Hessian."
+        )
+    return outputs

@@ -1,0 +1,1 @@
+"""Quadratic forms of curvature, resolved by time step."""

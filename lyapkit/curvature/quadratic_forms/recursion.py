@@ -1,0 +1,234 @@
+"""Quadratic forms of curvature resolved by time step: one vector, its uses at different steps kept apart.
+
+The parameters act at every step. With a copy theta_t of them for each step and the readout's parameters apart, the
+Hessian becomes a matrix of blocks H_st, and for one vector v of the shared parameters
+
+    v'Hv = sum_st v'H_st v,
+
+where the readout is one more "step". Row s of the block matrix times v on the steps of one bin is what the sweeps of a
+product pass by at step s; nothing but inner products is added to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lyapkit.curvature.recurrent.head import Head, Operator
+from lyapkit.curvature.recurrent.layout import ParameterLayout
+from lyapkit.curvature.recurrent.segment import LinearisedLayer, by_gate
+from lyapkit.curvature.recurrent.sweeps import Sweeps, Workspace
+from lyapkit.curvature.recurrent.trajectory import Trajectory
+
+
+@dataclass(frozen=True)
+class StepSums:
+    """The quadratic form of one vector.
+
+    Attributes:
+        rows: v'H_sb v summed over the steps of bin b, by step s and bin b, shape (T+1, bins+1), float64; the last row
+            and column are the readout's parameters.
+        layers: contribution of every unrolled layer to the residual part, which they sum to, shape (T+1,); the last is
+            the readout's. Zero for "ggn".
+        layers_by_state: the part of it that is quadratic in the changes of earlier states, as eq. (9) writes it.
+    """
+
+    rows: Tensor
+    layers: Tensor
+    layers_by_state: Tensor
+
+    def __add__(self, other: StepSums) -> StepSums:
+        """The sum over batches of the same number of steps."""
+        return StepSums(
+            self.rows + other.rows, self.layers + other.layers, self.layers_by_state + other.layers_by_state
+        )
+
+
+def step_sums(
+    trajectory: Trajectory,
+    head: Head,
+    layout: ParameterLayout,
+    vector: Tensor,
+    bins: Tensor,
+    operator: Operator,
+    workspace: Workspace,
+    *,
+    budget: int,
+    coupled: bool = True,
+) -> StepSums:
+    """The quadratic form of one vector along one batch.
+
+    Args:
+        trajectory: of the batch; the gradient has been carried back along it unless the operator is "ggn".
+        head: the loss after its last step.
+        layout: of the parameters.
+        vector: v, shape (P,), float64.
+        bins: the bin of every step, shape (T,), from 0.
+        operator: which curvature.
+        workspace: buffers.
+        budget: bytes for what need not be recomputed within the call.
+        coupled: False for the weak-coupling form, eq. (14) of Dubinin & Effenberger (2024), in which the states depend
+            on earlier ones through the residual alone; for "ggn".
+    """
+    assert coupled or operator == "ggn", "the weak-coupling form is that of the Gauss-Newton matrix"
+    sweeps = _StepSweeps(
+        trajectory,
+        layout.to_cells(vector.unsqueeze(1)),
+        bins,
+        workspace,
+        second_order=operator != "ggn",
+        budget=budget,
+        coupled=coupled,
+    )
+    end = at_the_end(head, operator, sweeps.forward(), vector[layout.rows_of(head.parameters)])
+    sweeps.backward(end.cotangent)
+    return StepSums(
+        torch.cat((sweeps.rows, end.row)),
+        torch.cat((sweeps.layers, end.layer)),
+        torch.cat((sweeps.layers_by_state, end.layer_by_state)),
+    )
+
+
+@dataclass(frozen=True)
+class End:
+    """What the readout and the loss make of the tangents.
+
+    Attributes:
+        cotangent: of x_T, shape (B, b, N).
+        row: the readout's row of `StepSums.rows`, shape (1, b).
+        layer: its part of the residual, shape (1,).
+        layer_by_state: likewise.
+    """
+
+    cotangent: Tensor
+    row: Tensor
+    layer: Tensor
+    layer_by_state: Tensor
+
+
+def at_the_end(head: Head, operator: Operator, state: Tensor, own: Tensor) -> End:
+    """Apply the curvature of readout and loss.
+
+    Args:
+        head: readout and loss.
+        operator: which curvature.
+        state: dx_T of the probes, shape (B, b, N); the last one is that of the readout's parameters.
+        own: the vector's part for the readout's parameters, shape (P,), float64.
+    """
+    readout = own.new_zeros(len(own), state.shape[1])
+    readout[:, -1] = own
+    cotangent, rest = head.product(operator)(state, readout)
+    row = own.unsqueeze(0) @ rest
+    layer, layer_by_state = own.new_zeros(1), own.new_zeros(1)
+    if operator != "ggn":
+        residual, whole = head.product("residual"), state.sum(dim=1, keepdim=True)
+        for parameters, into in ((own, layer), (torch.zeros_like(own), layer_by_state)):
+            of_state, of_own = residual(whole, parameters.unsqueeze(1))
+            into += (whole * of_state).sum().double() + parameters @ of_own[:, 0]
+    return End(cotangent, row, layer, layer_by_state)
+
+
+def probe_count(bins: Tensor) -> int:
+    """One probe for every bin and one for the readout."""
+    return int(bins.max()) + 2
+
+
+class _StepSweeps(Sweeps):
+    """Sweeps with a probe for every bin, which moves the parameters on its steps alone, and one for the readout."""
+
+    def __init__(
+        self,
+        trajectory: Trajectory,
+        changes: Sequence[Tensor],
+        bins: Tensor,
+        workspace: Workspace,
+        *,
+        second_order: bool,
+        budget: int,
+        coupled: bool,
+    ) -> None:
+        probes = probe_count(bins)
+        super().__init__(trajectory, probes, workspace, second_order=second_order, budget=budget, coupled=coupled)
+        self._changes = [change.squeeze(0) for change in changes]  # (rows, H+M+1)
+        active = torch.nn.functional.one_hot(bins, probes).to(changes[0])  # (T, b); no step drives the readout's probe
+        self._active = [active[segment].view(-1, 1, probes, 1) for segment in trajectory.segments]
+        steps = len(bins)
+        self.rows = bins.new_zeros(steps, probes, dtype=torch.float64)
+        self.layers = bins.new_zeros(steps, dtype=torch.float64)
+        self.layers_by_state = torch.zeros_like(self.layers)
+        self._emitted_by_state = torch.empty(0)  # by the layer below, while a segment is gone through upwards
+
+    def drive(self, position: int, index: int, layer: LinearisedLayer, out: Tensor) -> None:
+        """On the steps of the probe's bin."""
+        rows = layer.cell.trained_rows
+        out[..., rows:] = 0
+        torch.mul(self._direct(position, layer), self._active[index], out=out[..., :rows])
+
+    def pull(self, position: int, index: int, layer: LinearisedLayer, out: Tensor) -> None:
+        """On the steps of the probe's bin."""
+        torch.mul(self._pulled(position, layer, out.shape[-1]), self._active[index], out=out)
+
+    def after_forward(
+        self,
+        position: int,
+        index: int,
+        layer: LinearisedLayer,
+        moved: Tensor,
+        states: Sequence[Tensor],
+        below: Tensor | None,
+    ) -> None:
+        """The change of the inputs (h_{t-1}, s_t) under the given alpha_t, and all that is quadratic at the layer."""
+        steps, units = self.trajectory.segments[index], layer.cell.units
+        inputs = [states[0][:-1]] if below is None else [states[0][:-1], below]
+        pulled = self._pulled(position, layer, sum(part.shape[-1] for part in inputs))
+        mixed = torch.zeros_like(self.rows[steps])
+        weights = torch.split(pulled, [part.shape[-1] for part in inputs], dim=-1)
+        for part, weight in zip(inputs, weights, strict=True):
+            mixed += torch.einsum("sbpn,sbn->sp", part, weight.squeeze(2)).double()
+        self.rows[steps] += mixed
+        # all probes together move the parameters at every step
+        whole = [*by_gate(moved, units).unbind(-2), *(state[:-1] for state in states)]
+        whole = [part.sum(dim=2) for part in whole]  # (S, B, H) each
+        self.layers[steps] += _quadratic(layer, whole) + 2 * mixed.sum(dim=1)
+        # what earlier states alone change: the parameters stay, here and in the layers below
+        direct = torch.zeros_like(moved[:, :, 0])  # (S, B, G*H)
+        direct[..., : layer.cell.trained_rows] = self._direct(position, layer).squeeze(2)
+        if below is not None:
+            direct += (below.sum(dim=2) - self._emitted_by_state) @ layer.cell.weight[:, units:-1].T
+        of_parameters = by_gate(direct, units).unbind(-2)
+        by_state = [part - of_parameters[i] if i < len(of_parameters) else part for i, part in enumerate(whole)]
+        self.layers_by_state[steps] += _quadratic(layer, by_state)
+        slopes = [(i, plane) for (component, i), plane in layer.first.items() if component == 0]
+        self._emitted_by_state = torch.stack([_per_sequence(plane) * by_state[i] for i, plane in slopes]).sum(dim=0)
+
+    def after_backward(self, position: int, index: int, layer: LinearisedLayer, dual: Tensor) -> None:
+        """The change of alpha_t under the given inputs."""
+        direct = self._direct(position, layer).squeeze(2)
+        part = torch.einsum("sbpn,sbn->sp", dual[..., : layer.cell.trained_rows], direct)
+        self.rows[self.trajectory.segments[index]] += part.double()
+
+    def _direct(self, position: int, layer: LinearisedLayer) -> Tensor:
+        """The direct effect dW h_{t-1} + dU s_t + db on a_t, shape (S, B, 1, rows)."""
+        return (layer.augmented @ self._changes[position].T).unsqueeze(2)
+
+    def _pulled(self, position: int, layer: LinearisedLayer, width: int) -> Tensor:
+        """(dW, dU)^T alpha_t, shape (S, B, 1, width)."""
+        assert layer.dual is not None, "asked for with second order only"
+        return layer.dual[..., : layer.cell.trained_rows] @ self._changes[position][:, :width]
+
+
+def _quadratic(layer: LinearisedLayer, arguments: Sequence[Tensor]) -> Tensor:
+    """Second derivatives of phi, weighted with dL/dx_t, in the given direction twice, by step, (S,)."""
+    total = arguments[0].new_zeros(arguments[0].shape[0], dtype=torch.float64)
+    for (i, j), plane in layer.second.items():
+        product = _per_sequence(plane) * arguments[i] * arguments[j]
+        total += (1 if i == j else 2) * product.sum(dim=(1, 2)).double()
+    return total
+
+
+def _per_sequence(plane: Tensor) -> Tensor:
+    """A derivative (S, B, 1, H) as (S, B, H); constants as they are."""
+    return plane.squeeze(2) if plane.ndim == 4 else plane

@@ -1,0 +1,1 @@
+"""Products of curvature operators with blocks of vectors, by recursion through time."""

@@ -1,0 +1,77 @@
+"""One look at a network before the recursions through time are used for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lyapkit.adapters import as_map
+from lyapkit.curvature.products.operators import BlockProduct, WeightedLoss
+from lyapkit.losses.unrolled import UnrolledNetwork
+
+STEPS, SEQUENCES = 4, 4
+"""How much of a batch is looked at: enough steps that states, weights and layers have acted on one another."""
+
+
+def unrolled_form(network: Callable[[Any], Any], inputs: Any) -> UnrolledNetwork | None:
+    """The map and the readout that a network consists of.
+
+    Args:
+        network: an `UnrolledNetwork`, or a module that runs its registered map from the initial state and applies its
+            own readout to the last output. A module that does anything else is found out on the first inputs.
+        inputs: what it takes.
+
+    Returns:
+        Map and readout, or None where the network is not of that form.
+    """
+    if isinstance(network, UnrolledNetwork):
+        return network
+    if not (isinstance(network, nn.Module) and isinstance(inputs, Tensor) and inputs.ndim == 3):
+        return None
+    try:
+        map = as_map(network)
+    except (TypeError, ValueError):
+        return None
+    if map.readout is None or map.input_size != inputs.shape[-1]:
+        return None
+    unrolled = UnrolledNetwork(map, map.readout)
+    with torch.no_grad():
+        own, found = network(inputs[:STEPS, :SEQUENCES]), unrolled(inputs[:STEPS, :SEQUENCES])
+    same = isinstance(own, Tensor) and own.shape == found.shape and torch.allclose(own, found, rtol=1e-4, atol=1e-6)
+    return unrolled if same else None
+
+
+def short_objective(network: UnrolledNetwork, inputs: Tensor, parameters: Mapping[str, nn.Parameter]) -> WeightedLoss:
+    """A loss with curvature of its own on the first steps of a few sequences."""
+    return WeightedLoss(network, parameters, [(inputs[:STEPS, :SEQUENCES], None)], [1.0], _square)
+
+
+def check_against_autodiff(objective: WeightedLoss, product: BlockProduct) -> None:
+    """Compare a Hessian product by recursion with double backward.
+
+    Args:
+        objective: what `short_objective` makes.
+        product: the recursion's Hessian product of the same loss.
+
+    Raises:
+        ValueError: they differ.
+    """
+    generator = torch.Generator().manual_seed(0)
+    first = objective.tensors[0]
+    block = torch.randn(objective.size, 1, generator=generator, dtype=torch.float64).to(first.device)
+    expected, found = objective.hessian()(block), product(block)
+    error, size = float((expected - found).norm()), float(expected.norm())
+    # where the curvature is zero, both are rounding
+    noise = 10 * torch.finfo(first.dtype).eps * float(objective.gradient().norm()) * float(block.norm())
+    if not error <= (1e-8 if first.dtype == torch.float64 else 1e-3) * size + noise:
+        raise ValueError(
+            "the map's cell_derivatives disagree with its step: a product of the Hessian differs from automatic "
+            f"differentiation by {error:.3g} of {size:.3g}. Correct them, or return None there to do without."
+        )
+
+
+def _square(outputs: Tensor, targets: Any) -> Tensor:
+    return 0.5 * (outputs * outputs).sum()

@@ -1,0 +1,104 @@
+"""A recurrent map with its readout, run over a sequence: from inputs to what a loss reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import cast
+
+from torch import Tensor, nn
+
+from lyapkit.checks.arguments import check_floating
+from lyapkit.checks.compiled import uncompiled
+from lyapkit.checks.purity import refuse_training_mode
+from lyapkit.recurrent_map import RecurrentMap
+
+_MISFITS = ("cannot be multiplied", "must match the size", "size mismatch", "same dtype", "expected scalar type")
+"""What PyTorch says where a readout is for other features or another type."""
+
+
+def resolve_readout(map: RecurrentMap, readout: Callable[[Tensor], Tensor] | None) -> Callable[[Tensor], Tensor]:
+    """Return the given readout, or the model's own, as it was before it was compiled.
+
+    Raises:
+        TypeError: there is neither, or the given one cannot be called.
+        ValueError: a module in it is in training mode whose result depends on chance or on the batch.
+    """
+    chosen = uncompiled(map.readout if readout is None else readout)
+    if chosen is None:
+        raise TypeError(
+            "the model has no readout of its own; give one with readout=, a callable from the network's output "
+            "to what the loss reads (torch.nn.Identity() reads the output itself)."
+        )
+    if not callable(chosen):
+        raise TypeError(f"readout must be callable, got {type(chosen).__name__}.")
+    if isinstance(chosen, nn.Module):
+        refuse_training_mode(chosen, "readout")
+    return cast(Callable[[Tensor], Tensor], chosen)
+
+
+class UnrolledNetwork:
+    """Run a map from its initial state over a sequence and read the last state out, with derivatives.
+
+    Args:
+        map: the map, stepped with elementary operations.
+        readout: from the map's output to what the loss reads.
+    """
+
+    def __init__(self, map: RecurrentMap, readout: Callable[[Tensor], Tensor]) -> None:
+        self.map = map
+        self.readout = readout
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Inputs (T, B, M) to outputs (B, O)."""
+        check_sequence(self.map, inputs)
+        state = self.map.initial_state(inputs.shape[1])
+        for input in inputs.unbind(0):
+            state = self.map.step(state, input)
+        return self.read(state)
+
+    def read(self, state: Tensor) -> Tensor:
+        """States (B, N) to outputs (B, O).
+
+        Raises:
+            ValueError: the readout is for another number of features, or computes in another type.
+        """
+        emitted = self.map.output(state)
+        try:
+            return self.readout(emitted)
+        except RuntimeError as error:
+            if not any(part in str(error) for part in _MISFITS):
+                raise
+            features = emitted.shape[-1]
+            raise ValueError(
+                f"readout cannot take the network's output of shape {tuple(emitted.shape)} and {emitted.dtype}: "
+                f"{error}. Give one that takes {features} features, such as torch.nn.Linear({features}, ..., "
+                f"dtype={emitted.dtype})."
+            ) from error
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Yield the parameters of the map, and of the readout under the prefix ``readout.``, by all names they have."""
+        yield from self.map.parameters()
+        if isinstance(self.readout, nn.Module):
+            for name, parameter in self.readout.named_parameters(remove_duplicate=False):
+                yield f"readout.{name}", parameter
+
+
+def check_sequence(map: RecurrentMap, inputs: Tensor) -> None:
+    """Refuse anything but (T, B, M) of the map's dtype and device.
+
+    Raises:
+        TypeError: If the map takes no inputs, or they are not a tensor of floating-point numbers.
+        ValueError: If they differ in shape, dtype or device, which the message names.
+    """
+    if not map.input_size:
+        raise TypeError("the map is autonomous; a loss over (inputs, targets) needs a map with inputs.")
+    if not isinstance(inputs, Tensor):
+        raise TypeError(f"inputs must be a tensor, got {type(inputs).__name__}; convert with torch.as_tensor.")
+    check_floating("inputs", inputs.dtype, map.dtype)
+    if inputs.ndim != 3 or inputs.shape[-1] != map.input_size or inputs.shape[0] < 1:
+        raise ValueError(f"inputs must have shape (T, B, {map.input_size}), time first, got {tuple(inputs.shape)}.")
+    if inputs.dtype != map.dtype or inputs.device != map.device:
+        raise ValueError(
+            f"inputs are {inputs.dtype} on {inputs.device}, the map computes in {map.dtype} on {map.device}; convert "
+            "one of them with .to()."
+        )

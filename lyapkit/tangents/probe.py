@@ -1,0 +1,157 @@
+"""Looks at a map before a run and after it: is it what it claims to be, and are its derivatives right?"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lyapkit.checks.arguments import check_flag
+from lyapkit.checks.purity import HIDDEN_STATE, RANDOM_NUMBERS, ModuleWatch
+from lyapkit.recurrent_map import RecurrentMap
+from lyapkit.tangents import TangentStrategy, choose_strategy
+from lyapkit.tangents.derivative_check import Derivatives, measure_derivatives, suspicion
+from lyapkit.trajectories.drive import Drive
+from lyapkit.trajectories.repeated_steps import COUPLED, refuse_other_steps, unlike
+
+
+def probed_tangents(
+    map: RecurrentMap, drive: Drive, check: bool = True, *, backwards: bool = False
+) -> tuple[TangentStrategy, Probe]:
+    """Choose how tangents are carried, and check first that the map can be analysed at all.
+
+    Args:
+        map: the map.
+        drive: what it will be run on.
+        check: probe the map; without it, only the strategy is chosen, and derivatives are measured after the run.
+        backwards: also hold the derivative backwards against the one forwards.
+
+    Returns:
+        The strategy, and the probe, which looks at the map again when the run is over.
+
+    Raises:
+        TypeError: If a step does not return a tensor, or ``check`` is not a boolean.
+        ValueError: If the map is not differentiable or fails one of the checks; the message says which and what to do.
+    """
+    state, input = drive.state.detach(), drive.input_at(0)
+    input = None if input is None else input.detach()
+    if check_flag("check", check):
+        probe_step(map, state, input)
+    tangents = choose_strategy(map, state, input)
+    return tangents, Probe(map, drive, tangents, check, backwards)
+
+
+class Probe:
+    """Hold the derivatives of a map against finite differences where a run begins, and where it has been.
+
+    Args:
+        map: the map.
+        drive: what it is run on.
+        tangents: how tangents are carried.
+        check: refuse wrong derivatives, here and after the run.
+        backwards: look at derivatives backwards, too.
+
+    Raises:
+        ValueError: If the derivative of the first step is not finite or wrong.
+    """
+
+    def __init__(
+        self, map: RecurrentMap, drive: Drive, tangents: TangentStrategy, check: bool, backwards: bool
+    ) -> None:
+        self._map, self._drive, self._tangents = map, drive, tangents
+        self._check, self._backwards = check, backwards
+        if check:
+            state, input = drive.state.detach(), drive.input_at(0)
+            input = None if input is None else input.detach()
+            direction = torch.randn(state.shape, generator=torch.Generator("cpu").manual_seed(0), device="cpu")
+            if not torch.isfinite(tangents.push(map, state, input, direction.to(state).unsqueeze(-1))).all():
+                raise ValueError("the derivative of the first step is not finite; check the map at its initial state.")
+            with torch.no_grad():
+                after = map.step(state, input)
+            drive.visited.take(state[None], None if input is None else input[None], after, drive.offset)
+            self._measured().refuse_wrong()
+            drive.visited.suspicion = suspicion(map, tangents)
+
+    def after_run(self) -> dict[str, object]:
+        """Look at the map at some of the states of the run.
+
+        Returns:
+            What was found, for the provenance of a result: ``derivative_error``, the largest relative deviation of a
+            component from a finite difference, at the step ``derivative_error_step`` (-1 and 0 where no difference
+            could be had); and ``derivatives``, which are "checked", "surrogate" where they deviate, or "unchecked".
+
+        Raises:
+            ValueError: If the map is another one by now, or where it is not alone in its batch, or its derivatives are
+                wrong; only with ``check``.
+        """
+        if self._check:
+            refuse_other_steps(self._map, self._drive.visited.visits)
+            measured = self._measured()
+            measured.refuse_wrong()
+            return measured.provenance()
+        random_state = torch.get_rng_state()
+        try:
+            return self._measured().provenance()
+        except Exception:  # whatever a map does that nobody has looked at
+            return {"derivative_error": -1.0, "derivative_error_step": 0, "derivatives": "unchecked"}
+        finally:
+            torch.set_rng_state(random_state)
+
+    def _measured(self) -> Derivatives:
+        return measure_derivatives(self._map, self._drive.visited.visits, self._tangents, backwards=self._backwards)
+
+
+def probe_step(map: RecurrentMap, state: Tensor, input: Tensor | None) -> None:
+    """Check that a step is pure, well shaped, finite, deterministic and takes every trajectory by itself.
+
+    Raises:
+        TypeError: a step does not return a tensor.
+        ValueError: the map fails one of the checks; the message says which and what to do.
+    """
+    random_state = torch.get_rng_state()
+    given_state, given_input = state.clone(), None if input is None else input.clone()
+    with torch.no_grad():
+        with ModuleWatch(map) as watch:
+            after = map.step(given_state, given_input)
+        watch.refuse_changes()
+        if not isinstance(after, Tensor):
+            raise TypeError(f"the map must return its next state as one tensor, got {type(after).__name__}.")
+        if not torch.equal(given_state, state):
+            raise ValueError("the map changes its state argument in place; return a new tensor instead.")
+        if given_input is not None and input is not None and not torch.equal(given_input, input):
+            raise ValueError("the map changes its input argument in place; leave it as it is.")
+        again = map.step(state.clone(), None if input is None else input.clone())
+    if after.shape != state.shape or after.dtype != state.dtype:
+        raise ValueError(
+            f"the map must return a state of shape {tuple(state.shape)} and {state.dtype}, got {tuple(after.shape)} "
+            f"and {after.dtype}."
+        )
+    if not torch.isfinite(after).all():
+        raise ValueError("the first step gives a state that is not finite; check weights, inputs and state.")
+    if not torch.equal(torch.get_rng_state(), random_state):
+        raise ValueError(RANDOM_NUMBERS)
+    if not torch.equal(after, again):
+        raise ValueError(HIDDEN_STATE)
+    _probe_elsewhere(map, state, input, after)
+
+
+@torch.no_grad()
+def _probe_elsewhere(map: RecurrentMap, state: Tensor, input: Tensor | None, after: Tensor) -> None:
+    """Check that trajectories do not see each other, and that a step from somewhere else leaves no trace.
+
+    The second finds hidden states that rest at the given state, as one does that starts at zero there.
+    """
+    first = state[:1]
+    pair = torch.cat((first, first + 0.01 * (1 + first.abs().amax())))
+    drive = None if input is None else input[:1].repeat(2, 1)
+    try:
+        together = map.step(pair, drive)
+        alone = torch.cat([map.step(pair[i : i + 1], None if drive is None else drive[i : i + 1]) for i in range(2)])
+    except RuntimeError as error:
+        raise ValueError(
+            f"the map takes {state.shape[0]} states at once, but not one or two: {error}. A step must take states with "
+            "any leading dimensions, and keep nothing between calls. If the map is meant to be so, pass check=False."
+        ) from error
+    if not torch.equal(after, map.step(state.clone(), input)):
+        raise ValueError(HIDDEN_STATE)
+    if bool(unlike(map, pair, drive, together, alone).any()):
+        raise ValueError(COUPLED)

@@ -1,0 +1,1 @@
+"""Trace one step with its tangents into straight-line operations."""

@@ -1,0 +1,98 @@
+"""A traced step held against the map it stands for, along a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lyapkit.recurrent_map import RecurrentMap
+from lyapkit.tangents.strategy import TangentStrategy
+from lyapkit.tangents.tracing.traced_step import TracedStep
+from lyapkit.trajectories.drive import Stretch
+
+AGREEMENT = {torch.float64: 1e-10, torch.float32: 1e-3}
+"""Relative difference from the strategy it stands for that a traced step may show when it is tried."""
+
+STEP_AGREEMENT = {torch.float64: 1e-10, torch.float32: 1e-4}
+"""Difference of a state from the map's own, evaluated for many states at once, relative to 1 + its size."""
+
+STEPS_PER_CHECK = 256
+"""Along a run the traced tangents are held against forward mode at one random step in so many."""
+
+
+class TracingFailed(Exception):
+    """A traced step that turned out not to be the map's along the trajectory; the message says where."""
+
+
+def confirm(
+    traced: TracedStep,
+    map: RecurrentMap,
+    plain: TangentStrategy,
+    stretch: Stretch,
+    factors: Sequence[tuple[Tensor, ...]],
+    active: Tensor | None,
+) -> None:
+    """Hold a stretch of a run against the map itself: every step, and the tangents at one of every 256 steps.
+
+    A map that can only be evaluated for one state at a time is evaluated at one of every 128.
+
+    What a step does at other states than the ones it was tried at may not have been traced: a branch that depends on
+    values, a counter.
+
+    Args:
+        traced: what has run.
+        map: the map.
+        plain: the strategy that the traced step stands for.
+        stretch: the states it went through.
+        factors: what its tangents are computed from, for each step.
+        active: which trajectories did each step, shape (L, B), or None for all.
+
+    Raises:
+        TracingFailed: a state or a tangent differs.
+    """
+    length = stretch.states.shape[0]
+    whole = getattr(map, "batching", "native") != "loop"
+    _confirm_steps(
+        map, stretch, active, slice(None) if whole else sorted({*range(0, length, STEPS_PER_CHECK // 2), length - 1})
+    )
+    generator = torch.Generator().manual_seed(stretch.start)
+    bounds = range(0, length, STEPS_PER_CHECK)
+    chosen = {int(torch.randint(low, min(low + STEPS_PER_CHECK, length), (), generator=generator)) for low in bounds}
+    if stretch.start == 0:
+        chosen |= {0, length - 1}
+    steps = sorted(chosen)
+    mixture = torch.randn(traced.k, 1, generator=generator, dtype=torch.float64)
+    mixture = mixture.to(stretch.states.device)
+    frame = traced.trial_frame
+    found = [traced.carry(frame.to(traced.dtype), factors[step : step + 1]).double() @ mixture for step in steps]
+    direction = (frame @ mixture).to(map.dtype).expand(len(steps), -1, -1, -1)
+    inputs = None if stretch.inputs is None else stretch.inputs[steps]
+    expected = plain.push(map, stretch.states[steps], inputs, direction).double()
+    for step, one, other in zip(steps, found, expected, strict=True):
+        if not agree(traced, map.dtype, one, other):
+            raise TracingFailed(f"the traced tangents differ from forward mode at step {stretch.start + step + 1}")
+
+
+def _confirm_steps(map: RecurrentMap, stretch: Stretch, active: Tensor | None, where: slice | list[int]) -> None:
+    states, inputs = stretch.states, stretch.inputs
+    with torch.no_grad():
+        again = map.step(states[where], None if inputs is None else inputs[where])
+    if isinstance(where, slice) and torch.equal(again[:-1], states[1:]) and torch.equal(again[-1], stretch.after):
+        return
+    after = torch.cat((states[1:], stretch.after[None]))[where]
+    room = STEP_AGREEMENT[map.dtype] * (1 + after.abs().amax(dim=-1, keepdim=True))
+    wrong = ~((again - after).abs() <= room).all(dim=-1)  # (L, B)
+    if active is not None:
+        wrong &= active[where]
+    if bool(wrong.any()):
+        step = int(torch.arange(states.shape[0])[where][int(wrong.any(dim=-1).nonzero()[0])])
+        raise TracingFailed(f"the traced step differs from the map's at step {stretch.start + step + 1}")
+
+
+def agree(traced: TracedStep, dtype: torch.dtype, found: Tensor, expected: Tensor) -> bool:
+    """Whether tangents (B, N, k) of a traced step are those of the strategy, for a map that computes in a dtype."""
+    single = torch.float32 in (dtype, traced.dtype) or traced.mixed
+    size = torch.linalg.vector_norm(expected, dim=-2).amax()
+    return bool(((found - expected).abs() <= AGREEMENT[torch.float32 if single else torch.float64] * size).all())

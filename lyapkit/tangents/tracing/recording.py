@@ -1,0 +1,73 @@
+"""The operations of a step and its tangent map, as PyTorch's tracer records them, or a reason why it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._guards import TracingContext, tracing
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.func import jvp, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from lyapkit.recurrent_map import RecurrentMap
+from lyapkit.tangents.tracing.step_graph import changes_values
+
+
+class Untraceable(Exception):
+    """A step that cannot be written as straight-line operations; the message says why."""
+
+
+class _RefuseChangingShapes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Shapes that depend on values would be taken for constants."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if torch.Tag.dynamic_output_shape in func.tags:
+            raise Untraceable(f"the shape of a tensor depends on values ({func})")
+        return func(*args, **(kwargs or {}))
+
+
+class _RefuseReading(TorchFunctionMode):
+    """Values that leave the tensors unseen by the tracer would be taken for constants."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in ("tolist", "numpy", "__array__", "__dlpack__"):
+            raise Untraceable(f"the step reads values out of tensors ({func.__name__})")
+        return func(*args, **(kwargs or {}))
+
+
+def record(map: RecurrentMap, example: tuple[Tensor, ...]) -> torch.fx.GraphModule:
+    """The operations that lead from (state, tangents, input) to the next state and its tangents.
+
+    Args:
+        map: the map.
+        example: states (B, N), tangents in rows (k, B, N) and, for a driven map, inputs (B, M).
+
+    Raises:
+        Untraceable: the step reads values out of tensors, depends on their layout, or changes tensors in place.
+    """
+
+    def both(state: Tensor, rows: Tensor, input: Tensor | None) -> Any:
+        def along(row: Tensor) -> Any:
+            return jvp(lambda x: map.step(x, input), (state,), (row,))
+
+        return vmap(along, out_dims=(None, 0))(rows)  # type: ignore[arg-type]  # the state is the same along all rows
+
+    function: Callable[..., Any]
+    if len(example) == 2:
+        function = lambda state, rows: both(state, rows, None)  # noqa: E731
+    else:
+        function = both
+    one_mode = tracing(TracingContext(FakeTensorMode()))  # or the tracer makes a new mode for every operation
+    with one_mode, _RefuseChangingShapes(), _RefuseReading():  # type: ignore[no-untyped-call]
+        traced = make_fx(function)(*example)
+    for node in traced.graph.nodes:
+        if node.target is torch.ops.aten.as_strided.default:
+            raise Untraceable("the step depends on how a tensor lies in memory (as_strided)")
+        if changes_values(node):
+            raise Untraceable(f"the step changes tensors in place ({node.target})")
+    return traced

@@ -1,0 +1,53 @@
+"""A trajectory of which only a state every so many steps is kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lyapkit.recurrent_map import RecurrentMap
+from lyapkit.trajectories.drive import Drive, run
+
+
+@dataclass(frozen=True)
+class Checkpointed:
+    """A run in segments, each of which can be done again from its first state, to the same bits.
+
+    Attributes:
+        parts: the segments, with x at the start of each.
+        final: x_T, shape (B, N).
+    """
+
+    parts: list[Drive]
+    final: Tensor
+
+
+def checkpointed(
+    map: RecurrentMap,
+    drive: Drive,
+    *,
+    segment: int | None = None,
+    on_states: Callable[[Tensor], object] = lambda states: None,
+) -> Checkpointed:
+    """Run a map along a drive, keeping about sqrt(T) of the T states.
+
+    Args:
+        map: the map.
+        drive: initial states and inputs.
+        segment: steps between kept states; sqrt(T) by default, which keeps as many states as a segment has steps.
+        on_states: called with the states *after* the steps of each segment, shape (L, B, N), in order.
+
+    Raises:
+        FloatingPointError: a state is not finite; the message names step and trajectory.
+    """
+    segment = math.isqrt(drive.steps - 1) + 1 if segment is None else segment
+    parts, state = list[Drive](), drive.state
+    for stretch in run(map, drive, segment):
+        parts.append(drive.part(stretch.start, stretch.states.shape[0], state))
+        state = stretch.after
+        on_states(torch.cat((stretch.states[1:], state[None])))
+    return Checkpointed(parts, state)

@@ -1,0 +1,135 @@
+"""A driven map whose outputs are fed back as its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lyapkit.checks.arguments import check_fraction
+from lyapkit.recurrent_map import RecurrentMap
+
+
+class ClosedLoop(RecurrentMap):
+    """x_{t+1} = f(x_t, a s_t + (1 - a) g(x_t)), with feedback g and teacher forcing a.
+
+    With a = 0 the network runs freely, as a trained generator or reservoir does, and the map is autonomous; in
+    between, the given inputs pull it towards them (Hess et al. 2023 call this generalised teacher forcing). The
+    Jacobian holds the way through the feedback: the exponents are those of the closed loop.
+
+    Args:
+        open_loop: the driven map f.
+        feedback: g, from the map's `output` (..., O) to an input (..., M).
+        teacher_forcing: a in [0, 1].
+
+    Raises:
+        TypeError: the map is autonomous, so that nothing can be fed back, the feedback cannot be called, or a is not a
+            number.
+        ValueError: a is outside [0, 1], or the feedback cannot read outputs of this shape and type, or returns another
+            than an input has.
+    """
+
+    def __init__(
+        self, open_loop: RecurrentMap, feedback: Callable[[Tensor], Tensor], teacher_forcing: float = 0.0
+    ) -> None:
+        if not open_loop.input_size:
+            raise TypeError("the map is autonomous: it has no input that outputs could be fed back to.")
+        if not callable(feedback):
+            raise TypeError(f"feedback must be callable, got {type(feedback).__name__}.")
+        self.open_loop = open_loop
+        self.feedback = feedback
+        self.teacher_forcing = check_fraction("teacher_forcing", teacher_forcing)
+        with torch.no_grad():
+            output = open_loop.output(open_loop.initial_state(2))
+            try:
+                fed = feedback(output)
+            except RuntimeError as error:
+                raise ValueError(
+                    f"feedback cannot read the map's outputs, {tuple(output.shape)} of {output.dtype} for two states: "
+                    f"{error}"
+                ) from error
+        if not isinstance(fed, Tensor) or fed.shape != (2, open_loop.input_size) or fed.dtype != open_loop.dtype:
+            found = f"{tuple(fed.shape)} of {fed.dtype}" if isinstance(fed, Tensor) else type(fed).__name__
+            raise ValueError(
+                f"feedback must return inputs of shape (..., {open_loop.input_size}) of {open_loop.dtype}; for two "
+                f"states it returned {found}."
+            )
+
+    @property
+    def state_size(self) -> int:
+        """That of the open loop."""
+        return self.open_loop.state_size
+
+    @property
+    def input_size(self) -> int:
+        """0 when it runs freely, else that of the open loop."""
+        return self.open_loop.input_size if self.teacher_forcing > 0 else 0
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the open loop."""
+        return self.open_loop.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """That of the open loop."""
+        return self.open_loop.device
+
+    @property
+    def unit_names(self) -> Sequence[str]:
+        """Those of the open loop."""
+        return self.open_loop.unit_names
+
+    @property
+    def batch_first(self) -> bool:
+        """That of the open loop."""
+        return self.open_loop.batch_first
+
+    @property
+    def batching(self) -> str:
+        """That of the open loop."""
+        return getattr(self.open_loop, "batching", "native")
+
+    def initial_state(self, batch: int) -> Tensor:
+        """That of the open loop."""
+        return self.open_loop.initial_state(batch)
+
+    def step(self, state: Tensor, input: Tensor | None = None) -> Tensor:
+        """A step of the open loop under the mixed input."""
+        fed = self.feedback(self.open_loop.output(state))
+        if input is not None:
+            fed = self.teacher_forcing * input + (1 - self.teacher_forcing) * fed
+        return self.open_loop.step(state, fed)
+
+    def output(self, state: Tensor) -> Tensor:
+        """That of the open loop."""
+        return self.open_loop.output(state)
+
+    @property
+    def readout(self) -> Callable[[Tensor], Tensor] | None:
+        """That of the open loop."""
+        return self.open_loop.readout
+
+    def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Those of the open loop, and of the feedback under the prefix ``feedback.``."""
+        yield from self.open_loop.parameters()
+        if isinstance(self.feedback, nn.Module):
+            for name, parameter in self.feedback.named_parameters(remove_duplicate=False):
+                yield f"feedback.{name}", parameter
+
+
+def with_feedback(
+    map: RecurrentMap, feedback: Callable[[Tensor], Tensor] | None, teacher_forcing: float
+) -> RecurrentMap:
+    """The map, with its loop closed where a feedback is given.
+
+    Raises:
+        TypeError: teacher forcing without feedback.
+        ValueError: see `ClosedLoop`.
+    """
+    if feedback is not None:
+        return ClosedLoop(map, feedback, teacher_forcing)
+    if teacher_forcing:
+        raise TypeError("teacher_forcing mixes given inputs with fed-back ones; it needs feedback=.")
+    return map

@@ -1,0 +1,158 @@
+"""Sequences as they are given, brought to one layout: time first, padded, with their lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
+
+from lyapkit.checks.arguments import check_flag
+from lyapkit.recurrent_map import RecurrentMap
+
+
+def lies_batch_first(map: RecurrentMap, batch_first: bool | None) -> bool:
+    """Return whether sequences lie (B, T, M): as it is said, or else as the map's module takes them.
+
+    Raises:
+        TypeError: If ``batch_first`` is neither a boolean nor None.
+    """
+    return map.batch_first if batch_first is None else check_flag("batch_first", batch_first)
+
+
+def time_first(inputs: Any, lengths: Any, batch_first: bool) -> tuple[Any, Any]:
+    """Return inputs time first, (T, M) or (T, B, M), and the lengths of padded sequences.
+
+    Args:
+        inputs: A tensor or an array, (T, M), (T, B, M) or with ``batch_first`` (B, T, M); or a PackedSequence, whose
+            sequences come back in their original order. The graph of tensors is kept.
+        lengths: As given; None where there are none. A PackedSequence has its own.
+        batch_first: The layout of three-dimensional inputs.
+
+    Raises:
+        TypeError: If inputs are a list of tensors, or neither, or a PackedSequence comes with lengths.
+    """
+    if isinstance(inputs, PackedSequence):
+        if lengths is not None:
+            raise TypeError("a PackedSequence has its own lengths; leave lengths= out.")
+        return pad_packed_sequence(inputs)
+    refuse_parts(inputs, batch_first)
+    inputs = as_tensor("inputs", inputs)
+    return (inputs.transpose(0, 1) if batch_first and inputs.ndim == 3 else inputs), lengths
+
+
+def refuse_parts(parts: Any, batch_first: bool) -> None:
+    """Refuse a list of tensors, which may be the steps of a batch as well as its sequences.
+
+    Args:
+        parts: What was given as inputs.
+        batch_first: The layout that was asked for.
+
+    Raises:
+        TypeError: If it is such a list; the message says how to make one tensor of it.
+    """
+    if not (isinstance(parts, list | tuple) and any(isinstance(part, Tensor | np.ndarray) for part in parts)):
+        return
+    shapes = list(dict.fromkeys(tuple(getattr(part, "shape", ())) for part in parts))
+    option = ", batch_first=True" if batch_first else ""
+    if len(shapes) > 1:
+        remedy = (
+            f"Pad sequences of unequal length, inputs=torch.nn.utils.rnn.pad_sequence(sequences{option}), and say how "
+            "long they are, lengths=[len(sequence) for sequence in sequences]."
+        )
+    else:
+        sequences, steps = (0, 1) if batch_first else (1, 0)
+        remedy = f"Use torch.stack(sequences, dim={sequences}) for sequences (T, M), or dim={steps} for steps (B, M)."
+    shown = ", ".join(str(shape) for shape in shapes[:3])
+    raise TypeError(
+        f"inputs must be one tensor, got a {type(parts).__name__} of {len(parts)} of shape {shown}. {remedy}"
+    )
+
+
+def check_lengths(lengths: Any, inputs: Tensor, transient: int = 0) -> Tensor:
+    """Return the lengths of padded sequences, shape (B,), int64, on the device of the inputs.
+
+    Args:
+        lengths: As given.
+        inputs: The sequences, shape (T, B, M).
+        transient: Steps of each sequence that do not count.
+
+    Raises:
+        TypeError: If they are not integers.
+        ValueError: If there is not one for each sequence, or one is not between the transient and T.
+    """
+    lengths = as_tensor("lengths", lengths)
+    assert isinstance(lengths, Tensor), "what as_tensor returns"
+    steps, batch = inputs.shape[:2]
+    if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
+        raise TypeError(f"lengths must be integers, one for each sequence, got {lengths.dtype}.")
+    if lengths.shape != (batch,):
+        raise ValueError(
+            f"lengths must have one entry for each of {batch} sequences, got shape {tuple(lengths.shape)}."
+        )
+    wrong = (lengths <= transient) | (lengths > steps)
+    if bool(wrong.any()):
+        which = int(wrong.nonzero()[0])
+        raise ValueError(
+            f"lengths must lie between {transient + 1}, one step after the transient, and the {steps} steps of the "
+            f"inputs; sequence {which} has {int(lengths[which])}."
+        )
+    return lengths.to(device=inputs.device, dtype=torch.int64)
+
+
+def fill_padding(inputs: Tensor, lengths: Tensor) -> Tensor:
+    """Return inputs (T, B, M) whose padding is the last input of each sequence, so that nothing depends on it."""
+    steps = torch.arange(inputs.shape[0], device=inputs.device).unsqueeze(1)
+    last = inputs[lengths - 1, torch.arange(inputs.shape[1], device=inputs.device)]  # (B, M)
+    return torch.where((steps < lengths).unsqueeze(-1), inputs, last)
+
+
+FLAT = (
+    "a flat state holds what all layers keep, in the order of as_map(model).unit_names: of (layers, B, H) states, "
+    "h.movedim(0, 1).flatten(1) for an RNN or a GRU, torch.stack((h, c), 1).permute(2, 0, 1, 3).flatten(1) for an "
+    "LSTM, and torch.cat((h[0], c[0]), -1) for one of a single layer"
+)
+"""The way from the states of PyTorch's layers to flat ones."""
+
+
+def as_tensor(name: str, value: Any) -> Tensor:
+    """Return a dense tensor of a tensor, an array or nested numbers.
+
+    Args:
+        name: The argument's name, for messages.
+        value: What was given.
+
+    Raises:
+        TypeError: If it is none of these.
+    """
+    if isinstance(value, Tensor):
+        if value.layout != torch.strided:
+            raise TypeError(f"{name} must be a dense tensor, got layout {value.layout}; convert with .to_dense().")
+        return value
+    if isinstance(value, list | tuple) and any(isinstance(part, Tensor) for part in value):
+        remedy = "use torch.stack"
+        if name == "initial_state":
+            remedy = f"flat states are wanted, (N,) or (B, N); {FLAT}"
+        raise TypeError(f"{name} must be one tensor, got a {type(value).__name__} of tensors; {remedy}.")
+    if isinstance(value, str | dict):
+        flat = "; flat states are wanted, (N,) or (B, N)" if name == "initial_state" else ""
+        if isinstance(value, str):
+            flat += "; make tokens of a text and embed them" if name == "inputs" else ""
+        raise TypeError(f"{name} must be a tensor or an array, got {type(value).__name__}{flat}.")
+    try:
+        if hasattr(value, "__array__"):  # a copy: PyTorch takes no read-only, reversed or byte-swapped arrays
+            array = np.array(value)
+            if array.dtype.kind not in "biufc":
+                raise TypeError(f"numbers are wanted, not {array.dtype}")
+            return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C", copy=False))
+        return torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).rstrip(".")
+        if isinstance(value, Iterable) and not isinstance(value, list | tuple) and not hasattr(value, "__array__"):
+            reason = "take one sequence or batch out of it, such as next(iter(loader))"
+        elif "str" in reason:
+            reason = "make tokens of texts and embed them"
+        raise TypeError(f"{name} must be a tensor or an array, got {type(value).__name__}: {reason}.") from error

@@ -59,47 +59,47 @@ def analyze(
     """Lyapunov spectrum, variational term, gradient propagation and Hessian spectrum of one network.
 
     Args:
-        model: anything `lyapkit.as_map` takes.
+        model: Anything `lyapkit.as_map` takes.
         inputs: (T, B, M), a tensor or an array, or a PackedSequence; None with ``steps``.
-        targets: as ``loss`` reads them for a batch of B.
+        targets: As ``loss`` reads them for a batch of B.
         loss: ``loss(outputs, targets)``, a scalar averaged over the batch (or summed, if its own ``reduction`` says
             so), on the outputs of the last step.
-        readout: from the map's output to what ``loss`` reads; the model's own by default.
-        include: which analyses to do.
-        k: number of leading exponents; all by default.
-        hessian_k: number of Hessian eigenvalues; 20 by default, or as many as there are parameters.
+        readout: From the map's output to what ``loss`` reads; the model's own by default.
+        include: Which analyses to do.
+        k: Number of leading exponents; all by default.
+        hessian_k: Number of Hessian eigenvalues; 20 by default, or as many as there are parameters.
         hessian_tolerance: ``tolerance`` of `hessian_spectrum`.
-        operator: whose eigenvalues: ``"hessian"``, or one of its parts, ``"ggn"`` and ``"residual"``; as for
+        operator: Whose eigenvalues: ``"hessian"``, or one of its parts, ``"ggn"`` and ``"residual"``; as for
             `lyapkit.hessian_spectrum`.
-        parameters: with respect to which parameters: names, globs such as ``"*weight_hh*"``, one of either, or a
+        parameters: With respect to which parameters: names, globs such as ``"*weight_hh*"``, one of either, or a
             predicate ``(name, tensor) -> bool``; all that require gradients by default. The leading eigenvectors of all
             may be those of the readout alone.
-        initial_state: flat states (N,) or (B, N); the map's own by default. Not for the Hessian.
-        lengths: steps of each of B sequences of unequal length, (B,) integers. Each is read out at its own last step,
+        initial_state: Flat states (N,) or (B, N); the map's own by default. Not for the Hessian.
+        lengths: Steps of each of B sequences of unequal length, (B,) integers. Each is read out at its own last step,
             and what lies behind it in the inputs is padding (any numbers), which changes nothing.
-        batch_first: inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
-        feedback: closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
+        batch_first: Inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
+        feedback: Closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
             and takes ``steps`` instead of ``inputs``.
-        teacher_forcing: with ``feedback``, how much of the given inputs is mixed in: a s_t + (1 - a) feedback.
-        steps: number of steps of an autonomous map. Not for the Hessian.
-        trajectories: how many of the B sequences the Lyapunov spectrum and the variational term follow (the first
+        teacher_forcing: With ``feedback``, how much of the given inputs is mixed in: a s_t + (1 - a) feedback.
+        steps: Number of steps of an autonomous map. Not for the Hessian.
+        trajectories: How many of the B sequences the Lyapunov spectrum and the variational term follow (the first
             ones); all by default. Gradients and Hessian use all B.
-        record_every: steps between recorded singular values of the variational term.
-        transient: leading steps that the Lyapunov spectrum does not count.
-        learning_rate: eta of the effective learning rates; left out by default.
-        momentum: b of the largest stable learning rate, which comes with them.
-        rng: generator or seed.
-        check: probe the map and the loss first.
-        progress: show progress bars: one that says which analysis is running, and below it that analysis' own.
+        record_every: Steps between recorded singular values of the variational term.
+        transient: Leading steps that the Lyapunov spectrum does not count.
+        learning_rate: Eta of the effective learning rates; left out by default.
+        momentum: B of the largest stable learning rate, which comes with them.
+        rng: Generator or seed.
+        check: Probe the map and the loss first.
+        progress: Show progress bars: one that says which analysis is running, and below it that analysis' own.
 
     Returns:
         A DataTree with one child per analysis, named after it; each child is what the function of that name returns.
 
     Raises:
-        TypeError: inputs do not have three dimensions, the Hessian is asked for of an autonomous map or from another
+        TypeError: If inputs do not have three dimensions, the Hessian is asked for of an autonomous map or from another
             initial state, or a part of the arguments is of the wrong kind.
-        ValueError: an unknown analysis, or arguments that one of the analyses refuses.
-        FloatingPointError: a trajectory overflows.
+        ValueError: If an analysis is unknown, or one of them refuses its arguments.
+        FloatingPointError: If a trajectory overflows.
 
     Example:
         >>> import lyapkit, torch

@@ -34,7 +34,7 @@ class Pointwise(ABC):
     Attributes:
         preactivations: G.
         components: C.
-        linear_residual: whether x' = (a fixed linear map of x) + g(a), with the map outside of the trained weights, as
+        linear_residual: Whether x' = (a fixed linear map of x) + g(a), with the map outside of the trained weights, as
             in eq. (11) of Dubinin & Effenberger (2024).
     """
 
@@ -47,11 +47,11 @@ class Pointwise(ABC):
         """The update.
 
         Args:
-            preactivation: a, shape (..., G, H).
-            state: x, shape (..., C, H).
+            preactivation: A, shape (..., G, H).
+            state: X, shape (..., C, H).
 
         Returns:
-            x', shape (..., C, H).
+            X', shape (..., C, H).
         """
 
     @abstractmethod
@@ -59,8 +59,8 @@ class Pointwise(ABC):
         """The derivatives at a point.
 
         Args:
-            preactivation: a, shape (..., G, H).
-            state: x, shape (..., C, H).
+            preactivation: A, shape (..., G, H).
+            state: X, shape (..., C, H).
 
         Returns:
             d phi_c / d (argument i), by (c, i); and a function from weights l of the components, shape (..., C, H), to
@@ -73,9 +73,9 @@ class Place:
     """Where a parameter sits in the matrix [W, U, b] of a cell.
 
     Attributes:
-        parameter: the parameter; a vector fills one column.
-        rows: the matrix' row for each of the parameter's, shape (rows of the parameter,).
-        start: the matrix' column of the parameter's first.
+        parameter: The parameter; a vector fills one column.
+        rows: The matrix' row for each of the parameter's, shape (rows of the parameter,).
+        start: The matrix' column of the parameter's first.
     """
 
     parameter: nn.Parameter
@@ -93,11 +93,11 @@ class AffineCell:
     """One layer of a map: x_t = phi([W, U, b] (h_{t-1}, s_t, 1), x_{t-1}).
 
     Attributes:
-        pointwise: phi.
+        pointwise: Phi.
         units: H; the layer's flat state is its C components one after the other, (C*H,).
         weight: [W, U, b] with the current values, shape (G*H, H+M+1), preactivation after preactivation.
-        places: where the parameters sit. Several may share entries (two biases), which then hold their sum.
-        recurrent_rows: the rows of W that are not zero throughout.
+        places: Where the parameters sit. Several may share entries (two biases), which then hold their sum.
+        recurrent_rows: The rows of W that are not zero throughout.
     """
 
     pointwise: Pointwise

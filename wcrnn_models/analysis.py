@@ -71,7 +71,7 @@ def analyze_checkpoint(
         the ``seed`` of the subset, the number of samples it was drawn ``of``, and their ``indices`` from 0.
 
     Raises:
-        UserError: The checkpoint or the data of its task are missing or damaged, or a number is out of range.
+        UserError: If the checkpoint or the data of its task are missing or damaged, or a number is out of range.
     """
     checkpoint = load_checkpoint(path)
     task = build_task(checkpoint.config)

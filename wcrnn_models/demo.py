@@ -81,7 +81,7 @@ def run_demo(directory: Path, *, epochs: int = 10, progress: bool = False) -> De
         progress: Whether to show progress bars.
 
     Raises:
-        UserError: The directory holds other runs under the same names, or something else under that of the file.
+        UserError: If the directory holds other runs under the same names, or something else under that of the file.
     """
     nodes: dict[str, xr.Dataset] = {}
     trees: dict[str, xr.DataTree] = {}

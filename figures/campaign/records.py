@@ -70,7 +70,7 @@ def add_records(folder: Path, stage: str, new: Sequence[Record]) -> None:
     Several processes may add to the same file. A crash leaves the old file or the new one.
 
     Raises:
-        UserError: As `read_records`, and if the folder cannot be written.
+        UserError: If `read_records` refuses a file, or the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / f"{stage}.lock"):

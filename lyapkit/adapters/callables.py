@@ -30,16 +30,16 @@ class CallableMap(RecurrentMap):
 
     Args:
         function: ``f(state)`` or ``f(state, input)``, returning a state of the same structure.
-        state: example state, any pytree of floating-point or complex tensors of one precision and device.
-        input: example input, a floating-point or complex tensor of any shape; None for an autonomous map.
-        order: which argument comes first, ``"state_first"`` or ``"input_first"``. By default the state; names of the
+        state: Example state, any pytree of floating-point or complex tensors of one precision and device.
+        input: Example input, a floating-point or complex tensor of any shape; None for an autonomous map.
+        order: Which argument comes first, ``"state_first"`` or ``"input_first"``. By default the state; names of the
             arguments that contradict this are refused then.
 
     Raises:
-        TypeError: a leaf is neither floating point nor complex, the callable cannot be called with these arguments, or
-            it returns something else than a state.
-        ValueError: the arguments' names say that the input comes first, and ``order`` says nothing; leaves disagree in
-            dtype or device or are not finite, the returned state in structure, shape or dtype; the callable fails on
+        TypeError: If a leaf is neither floating point nor complex, the callable cannot be called with these arguments,
+            or it returns something else than a state.
+        ValueError: If the arguments' names say that the input comes first, and ``order`` says nothing; leaves disagree
+            in dtype or device or are not finite, the returned state in structure, shape or dtype; the callable fails on
             the examples; or it is not a map: it draws random numbers or keeps a state of its own.
     """
 

@@ -13,7 +13,7 @@ def cell_map(cell: nn.RNNCellBase) -> StackedCells:
     """The map of a built-in cell; the state of an `nn.LSTMCell` is (h, c).
 
     Raises:
-        ValueError: the cell has a ``forward`` of its own or hooks.
+        ValueError: If the cell has a ``forward`` of its own or hooks.
     """
     refuse_changed(cell, _kind(cell)[1])
     return stepped_from_weights(cell)

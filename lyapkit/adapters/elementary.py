@@ -38,10 +38,10 @@ def cell_step(kind: CellKind, weights: CellWeights, state: Tensor, input: Tensor
     """One step of a built-in cell on its flat state.
 
     Args:
-        kind: which cell.
-        weights: its weights.
-        state: shape (..., S); S = H for RNN and GRU, S = P + H for an LSTM, whose state is (h, c).
-        input: shape (..., M).
+        kind: Which cell.
+        weights: Its weights.
+        state: Shape (..., S); S = H for RNN and GRU, S = P + H for an LSTM, whose state is (h, c).
+        input: Shape (..., M).
 
     Returns:
         The next state, shape (..., S).

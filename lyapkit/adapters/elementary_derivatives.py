@@ -140,8 +140,8 @@ def stacked_derivatives(kind: CellKind, layers: Sequence[CellWeights]) -> list[A
     """The layers of a stack of built-in cells, from the input upwards.
 
     Args:
-        kind: which cell.
-        layers: the weights of every layer.
+        kind: Which cell.
+        layers: The weights of every layer.
 
     Returns:
         One `AffineCell` per layer; None for cells with a projection, which emit another number of units than they have,

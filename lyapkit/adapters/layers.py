@@ -16,7 +16,7 @@ def layer_map(module: nn.RNNBase) -> StackedCells:
     """The map of a built-in layer; the state is (h, c) of every layer.
 
     Raises:
-        ValueError: the module is bidirectional (its backward half reads the future, so the pair is not a
+        ValueError: If the module is bidirectional (its backward half reads the future, so the pair is not a
             recurrent map), its dropout is active, or it has a ``forward`` of its own or hooks.
     """
     refuse_changed(module, next(builtin for builtin in (nn.LSTM, nn.GRU, nn.RNN) if isinstance(module, builtin)))

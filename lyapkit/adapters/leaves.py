@@ -19,9 +19,9 @@ class Leaf:
     """One tensor of a pytree. Complex numbers are carried as pairs (re, im), next to each other.
 
     Attributes:
-        path: where it is in the pytree, as PyTorch writes it.
-        name: the same as a label: ``h`` for a key or field, ``state0`` for a position, ``x`` for a bare tensor.
-        example: the tensor that describes it.
+        path: Where it is in the pytree, as PyTorch writes it.
+        name: The same as a label: ``h`` for a key or field, ``state0`` for a position, ``x`` for a bare tensor.
+        example: The tensor that describes it.
     """
 
     path: str
@@ -67,9 +67,9 @@ def find_leaves(example: Any) -> tuple[list[Leaf], pytree.TreeSpec]:
     """The leaves of an example state and its structure.
 
     Raises:
-        TypeError: a leaf is not a floating-point or complex tensor.
-        ValueError: there are none, or they disagree in (real) dtype or device, or hold numbers that are not finite or
-            in half precision.
+        TypeError: If a leaf is not a floating-point or complex tensor.
+        ValueError: If there are no leaves, or they disagree in (real) dtype or device, or hold numbers that are not
+            finite or in half precision.
     """
     paths, structure = pytree.tree_flatten_with_path(example)
     if not paths:
@@ -113,7 +113,7 @@ def check_leaf(name: str, leaf: Any) -> None:
     """A tensor of floating-point or complex numbers.
 
     Raises:
-        TypeError: it is not.
+        TypeError: If it is not a tensor of real or complex floating-point numbers.
     """
     if not isinstance(leaf, Tensor):
         raise TypeError(

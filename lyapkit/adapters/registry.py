@@ -32,11 +32,11 @@ def register_adapter(module_type: type[ModuleType], adapter: Callable[[ModuleTyp
     The adapter of the closest base class is used; registering a type again replaces its adapter.
 
     Args:
-        module_type: a subclass of `torch.nn.Module`.
-        adapter: makes the map of such a module.
+        module_type: A subclass of `torch.nn.Module`.
+        adapter: Makes the map of such a module.
 
     Raises:
-        TypeError: ``module_type`` is not a module type, or ``adapter`` cannot be called.
+        TypeError: If ``module_type`` is not a module type, or ``adapter`` cannot be called.
     """
     if not (isinstance(module_type, type) and issubclass(module_type, nn.Module)):
         raise TypeError(f"register_adapter needs a subclass of torch.nn.Module, got {module_type!r}.")
@@ -50,7 +50,7 @@ def as_map(obj: object, *, state: Any = None, input: Tensor | None = None, order
     """Make a `RecurrentMap` of a PyTorch module or a callable.
 
     Args:
-        obj: one of
+        obj: One of
 
             - `nn.RNNCell`, `nn.GRUCell`, `nn.LSTMCell`, `nn.RNN`, `nn.GRU`, `nn.LSTM` (any number of
               layers and any ``proj_size``): the state is (h, c) of every layer. Inputs lie as the module's own
@@ -59,11 +59,11 @@ def as_map(obj: object, *, state: Any = None, input: Tensor | None = None, order
             - any callable ``f(x)`` or ``f(x, s)``, on one unbatched state. The *state comes first* unless ``order``
               says otherwise; PyTorch's own cells take the input first;
             - a `RecurrentMap`, which is returned as it is.
-        state: example state of a callable, any pytree of floating-point or complex tensors; trajectories start there
+        state: Example state of a callable, any pytree of floating-point or complex tensors; trajectories start there
             unless an analysis is given another initial state.
-        input: example input of a driven callable, a floating-point or complex tensor; None when autonomous. Only its
+        input: Example input of a driven callable, a floating-point or complex tensor; None when autonomous. Only its
             shape and dtype matter.
-        order: how a driven callable is called: ``"state_first"``, f(x, s), or ``"input_first"``, f(s, x). By default
+        order: How a driven callable is called: ``"state_first"``, f(x, s), or ``"input_first"``, f(s, x). By default
             the state comes first, and a callable whose names say the opposite, such as ``forward(self, x, h)`` or
             ``step(input, hidden)``, is refused until one of the two is given.
 
@@ -80,9 +80,9 @@ def as_map(obj: object, *, state: Any = None, input: Tensor | None = None, order
     components, and ``torch.view_as_complex(x.unflatten(-1, (-1, 2)))`` takes them back, in a readout for instance.
 
     Raises:
-        TypeError: ``obj`` is none of these, ``state``/``input`` are given for a module that needs none, or a callable
-            cannot be called with them.
-        ValueError: the names of a callable's arguments contradict their order; the map is not well defined
+        TypeError: If ``obj`` is none of these, ``state``/``input`` are given for a module that needs none, or a
+            callable cannot be called with them.
+        ValueError: If the names of a callable's arguments contradict their order; the map is not well defined
             (bidirectional, active dropout or batch norm, random numbers, a hidden state, hooks, another ``forward``
             than the built-in one, returned shape differs), the example state is not finite, or numbers are in half
             precision or on the meta device.

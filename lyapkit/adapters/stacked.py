@@ -19,9 +19,9 @@ class Layer:
     """One layer of a stack: where its weights are and how large its parts are.
 
     Attributes:
-        weights: reads the module's *current* weights, so that a map follows training.
-        emitted_size: units passed to the next layer (H, or P with a projection).
-        cell_size: memory cells of an LSTM (H), else 0.
+        weights: Reads the module's *current* weights, so that a map follows training.
+        emitted_size: Units passed to the next layer (H, or P with a projection).
+        cell_size: Memory cells of an LSTM (H), else 0.
     """
 
     weights: Callable[[], CellWeights]
@@ -38,9 +38,9 @@ class StackedCells(RecurrentMap):
     """Built-in cells, stacked; the flat state is (h, c) of layer 0, then (h, c) of layer 1, ...
 
     Args:
-        module: the PyTorch module that owns the weights.
-        kind: which cell.
-        layers: from the input upwards.
+        module: The PyTorch module that owns the weights.
+        kind: Which cell.
+        layers: From the input upwards.
         input_size: M.
     """
 

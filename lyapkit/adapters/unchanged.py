@@ -19,8 +19,8 @@ def refuse_changed(module: nn.Module, builtin: type[nn.Module]) -> None:
     """Refuse a module that computes something else than its built-in class.
 
     Args:
-        module: the module.
-        builtin: the built-in class whose equations would be used.
+        module: The module.
+        builtin: The built-in class whose equations would be used.
 
     Raises:
         ValueError: If its class overrides ``forward``, it has forward hooks, or one of its weights is a plain tensor.

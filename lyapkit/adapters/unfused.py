@@ -23,7 +23,7 @@ def unfused(model: nn.Module) -> Iterator[None]:
     equal the module's own to rounding.
 
     Args:
-        model: the model; its modules' ``forward`` is replaced and put back.
+        model: The model; its modules' ``forward`` is replaced and put back.
     """
     replaced: list[nn.Module] = []
     try:

@@ -16,7 +16,7 @@ def check_integer(name: str, value: Any, expected: str = "an integer") -> int:
     """An integer, Python's or NumPy's, as an int.
 
     Raises:
-        TypeError: anything else, booleans among it.
+        TypeError: If it is anything else, such as a boolean.
     """
     try:
         if isinstance(value, bool):
@@ -30,8 +30,8 @@ def refuse_contexts(dtype: torch.dtype, device: torch.device) -> None:
     """Refuse contexts in which a step has no derivatives, or coarse ones.
 
     Args:
-        dtype: type that the map or model computes in; float64 is what `torch.autocast` leaves alone.
-        device: where it computes.
+        dtype: Type that the map or model computes in; float64 is what `torch.autocast` leaves alone.
+        device: Where it computes.
 
     Raises:
         RuntimeError: If inference mode or autocast is on, or the default device is meta.
@@ -75,7 +75,7 @@ def check_precision(dtype: torch.dtype, device: torch.device) -> None:
     """What a map computes in: single or double precision, on a device that holds numbers.
 
     Raises:
-        ValueError: half precision, or the meta device.
+        ValueError: If the type is half precision, or the device is meta.
     """
     if dtype not in (torch.float32, torch.float64):
         raise ValueError(
@@ -115,8 +115,8 @@ def check_k(k: int | None, size: int) -> int:
     """The number of leading exponents, N by default.
 
     Raises:
-        TypeError: not an integer.
-        ValueError: outside 1..N.
+        TypeError: If it is not an integer.
+        ValueError: If it is outside 1..N.
     """
     if k is None:
         return size
@@ -130,8 +130,8 @@ def check_interval(interval: int, name: str = "qr_interval") -> int:
     """A number of steps of at least 1.
 
     Raises:
-        TypeError: not an integer.
-        ValueError: below 1.
+        TypeError: If it is not an integer.
+        ValueError: If it is below 1.
     """
     interval = check_integer(name, interval, "an integer of at least 1")
     if interval < 1:
@@ -143,8 +143,8 @@ def check_interval_of_run(interval: int, steps: int) -> int:
     """A ``qr_interval`` that fits into a run.
 
     Raises:
-        TypeError: not an integer.
-        ValueError: below 1 or above the number of steps.
+        TypeError: If it is not an integer.
+        ValueError: If it is below 1 or above the number of steps.
     """
     interval = check_interval(interval)
     if interval > steps:
@@ -158,7 +158,7 @@ def check_flag(name: str, value: Any) -> bool:
     """A switch: true or false and nothing else, so that ``"no"`` is not taken for true.
 
     Raises:
-        TypeError: neither.
+        TypeError: If it is neither.
     """
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False, got {value!r}.")
@@ -169,8 +169,8 @@ def check_fraction(name: str, value: Any) -> float:
     """A number between 0 and 1.
 
     Raises:
-        TypeError: not a number.
-        ValueError: outside [0, 1].
+        TypeError: If it is not a number.
+        ValueError: If it is outside [0, 1].
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {value!r}.")
@@ -183,8 +183,8 @@ def check_positive(name: str, value: Any) -> float:
     """A positive number.
 
     Raises:
-        TypeError: not a number.
-        ValueError: not positive and finite.
+        TypeError: If it is not a number.
+        ValueError: If it is not positive and finite.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a positive number or None, got {value!r}.")
@@ -198,8 +198,8 @@ def check_dt(dt: float) -> float:
     """The duration of a step.
 
     Raises:
-        TypeError: not a number, or a boolean.
-        ValueError: not positive and finite.
+        TypeError: If it is a boolean or not a number.
+        ValueError: If it is not positive and finite.
     """
     try:
         if isinstance(dt, bool):

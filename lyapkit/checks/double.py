@@ -25,8 +25,8 @@ class InDouble(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Carry out every operation in float64 or complex128: weights, constants and conversions to other types too.
 
     Attributes:
-        coarse: the types in half precision or less that were asked for.
-        needed: something was not in double precision by itself.
+        coarse: The types in half precision or less that were asked for.
+        needed: Something was not in double precision by itself.
     """
 
     def __init__(self) -> None:

@@ -27,8 +27,8 @@ def fingerprint(map: RecurrentMap, state: Tensor) -> Fingerprint:
     another readout or another name, does not. Where a step fails or is not finite, there is nothing to compare.
 
     Args:
-        map: the map.
-        state: one more state, such as one of a trajectory, where the map is known to be defined; shape (N,).
+        map: The map.
+        state: One more state, such as one of a trajectory, where the map is known to be defined; shape (N,).
 
     Returns:
         For each state the two combinations and the largest magnitude of a component, as JSON has it, or None.

@@ -21,9 +21,9 @@ class Precision:
     """What finite differences can resolve in a type.
 
     Attributes:
-        lengths: h, relative to the size of each component, descending.
-        tolerance: relative deviation that the error of a difference may explain.
-        loose: the same for the longest h of a step that is rounded more coarsely inside than its type.
+        lengths: H, relative to the size of each component, descending.
+        tolerance: Relative deviation that the error of a difference may explain.
+        loose: The same for the longest h of a step that is rounded more coarsely inside than its type.
     """
 
     lengths: tuple[float, ...]
@@ -43,10 +43,10 @@ class Comparison:
 
     Attributes:
         exact: J v, shape (D, P, N).
-        difference: the difference that comes closest to it.
-        deviation: relative, shape (D, P, N); 0 where nothing can be said.
-        right: which agree.
-        wrong: which do not. Where neither holds, nothing can be said.
+        difference: The difference that comes closest to it.
+        deviation: Relative, shape (D, P, N); 0 where nothing can be said.
+        right: Which agree.
+        wrong: Which do not. Where neither holds, nothing can be said.
     """
 
     exact: Tensor
@@ -76,11 +76,11 @@ def compare(
     """Compare J v with finite differences.
 
     Args:
-        step: f, from states (..., P, N) to the next ones.
-        push: from states (P, N) and tangents (P, N, D) to J times the tangents.
-        states: x, shape (P, N).
-        directions: v, shape (D, P, N), each component of the size that it has in the map.
-        precision: lengths and tolerance; those of the type by default.
+        step: F, from states (..., P, N) to the next ones.
+        push: From states (P, N) and tangents (P, N, D) to J times the tangents.
+        states: X, shape (P, N).
+        directions: V, shape (D, P, N), each component of the size that it has in the map.
+        precision: Lengths and tolerance; those of the type by default.
     """
     precision = PRECISION[states.dtype] if precision is None else precision
     info = torch.finfo(states.dtype)

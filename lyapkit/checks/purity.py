@@ -56,10 +56,10 @@ class ModuleWatch:
     """Notes the modules called while the context is open, also those that a closure hides, and their buffers.
 
     Args:
-        function: what is watched; when it is a module, its parts are called by their names in messages.
+        function: What is watched; when it is a module, its parts are called by their names in messages.
 
     Raises:
-        ValueError: a module in training mode is called whose result depends on chance or on the batch.
+        ValueError: If a module in training mode is called whose result depends on chance or on the batch.
     """
 
     def __init__(self, function: object) -> None:
@@ -101,7 +101,7 @@ class ModuleWatch:
         """Refuse a step that changes buffers, after giving them their values back.
 
         Raises:
-            ValueError: the message names module and buffer.
+            ValueError: If a buffer has changed; the message names module and buffer.
         """
         changed = []
         for module, buffers in self._buffers.items():
@@ -126,11 +126,11 @@ def refuse_training_mode(module: nn.Module, name: str) -> None:
     """Refuse dropout, batch norm and the like in training mode, without calling anything.
 
     Args:
-        module: what is looked through.
-        name: what it is to the user, for messages.
+        module: What is looked through.
+        name: What it is to the user, for messages.
 
     Raises:
-        ValueError: the message names the module.
+        ValueError: If such a module is in training mode; the message names it.
     """
     for path, part in module.named_modules():
         if part.training and _depends_on_mode(part):

@@ -93,30 +93,30 @@ def curvature_by_step(
     them do the contributions sum to the whole. Both are returned.
 
     Args:
-        model: anything `lyapkit.as_map` takes, as for `lyapkit.hessian_spectrum` with a ``readout``.
-        batches: one ``(inputs, targets)`` pair or an iterable of them, inputs (T, B, M) with one T for all.
+        model: Anything `lyapkit.as_map` takes, as for `lyapkit.hessian_spectrum` with a ``readout``.
+        batches: One ``(inputs, targets)`` pair or an iterable of them, inputs (T, B, M) with one T for all.
         loss: ``loss(outputs, targets)``, a scalar.
-        k: number of leading eigenvectors.
+        k: Number of leading eigenvectors.
         operator: A: ``"hessian"``, ``"ggn"`` (generalised Gauss-Newton) or ``"residual"`` (their difference).
-        eigenvectors: result of `lyapkit.hessian_spectrum` with ``eigenvectors=True`` for the same parameters; computed
+        eigenvectors: Result of `lyapkit.hessian_spectrum` with ``eigenvectors=True`` for the same parameters; computed
             first by default. Its operator may be another one: then v'Av is that part of its eigenvalue. Where they are
             no eigenvectors here, as those of other weights or batches are not, a warning says so.
-        bins: stretches of about equal length for the matrix between steps; 28, or T if that is less, by default. Time
+        bins: Stretches of about equal length for the matrix between steps; 28, or T if that is less, by default. Time
             and memory grow with it.
-        readout: from the map's output to what ``loss`` reads; the model's own by default.
-        parameters: the parameters to include: names, globs such as ``"*weight_hh*"``, one of either, or a predicate
+        readout: From the map's output to what ``loss`` reads; the model's own by default.
+        parameters: The parameters to include: names, globs such as ``"*weight_hh*"``, one of either, or a predicate
             ``(name, tensor) -> bool``. Globs and predicates choose among those that require gradients, which are all
             included by default. The result names those that were chosen.
-        reduction: as for `lyapkit.hessian_spectrum`.
-        batch_weight: likewise.
-        lengths: likewise.
-        batch_first: likewise.
-        tolerance: likewise, where eigenvectors are computed.
-        max_products: likewise.
-        memory_budget: bytes that may be used to keep what would else be recomputed.
-        rng: generator or seed of the eigensolver's start vectors.
-        check: look at the loss and at the map's derivatives first.
-        progress: show progress bars.
+        reduction: As for `lyapkit.hessian_spectrum`.
+        batch_weight: Likewise.
+        lengths: Likewise.
+        batch_first: Likewise.
+        tolerance: Likewise, where eigenvectors are computed.
+        max_products: Likewise.
+        memory_budget: Bytes that may be used to keep what would else be recomputed.
+        rng: Generator or seed of the eigensolver's start vectors.
+        check: Look at the loss and at the map's derivatives first.
+        progress: Show progress bars.
 
     Returns:
         A Dataset over ``rank`` with
@@ -131,10 +131,10 @@ def curvature_by_step(
           the residual term along v, and ``layer_state_curvature``, the part of eq. (9).
 
     Raises:
-        TypeError: no readout where one is needed, or arguments of the wrong kind.
-        ValueError: arguments out of range, sequences of different lengths, eigenvectors of other parameters, or a map
-            whose derivatives are not those of its step.
-        FloatingPointError: derivatives overflow.
+        TypeError: If a readout is missing, or an argument is of the wrong kind.
+        ValueError: If an argument is out of range, sequences differ in length, eigenvectors belong to other parameters,
+            or the map's derivatives are not those of its step.
+        FloatingPointError: If derivatives overflow.
 
     Example:
         >>> import lyapkit, torch

@@ -80,35 +80,35 @@ def spectral_density(
     The smoothed density has the error of the probes only, and depends on the kernel.
 
     Args:
-        model: as for `lyapkit.hessian_spectrum`.
-        batches: likewise.
-        loss: likewise.
-        operator: likewise.
-        probes: number of random vectors v.
-        order: number of Lanczos steps m for each.
-        deflate: number of leading eigenvectors to take out first, or a result of `lyapkit.hessian_spectrum` for the
+        model: As for `lyapkit.hessian_spectrum`.
+        batches: Likewise.
+        loss: Likewise.
+        operator: Likewise.
+        probes: Number of random vectors v.
+        order: Number of Lanczos steps m for each.
+        deflate: Number of leading eigenvectors to take out first, or a result of `lyapkit.hessian_spectrum` for the
             same operator with eigenvectors: the rest of the spectrum is resolved so much better, and these are counted
             exactly.
         scale: ``"linear"``, or ``"log"`` for a signed logarithmic axis, u = asinh(lambda / 2t) / ln 10, which resolves
             the eigenvalues near zero: decades beyond the threshold t, linear within it.
-        kernel_width: standard deviation of the Gaussian kernel: in units of the eigenvalues, by default the range of
+        kernel_width: Standard deviation of the Gaussian kernel: in units of the eigenvalues, by default the range of
             the spectrum / ``order``; on the logarithmic scale in decades, 0.1 by default.
-        linear_threshold: t, with ``scale="log"``; 1e-4 of the largest magnitude by default.
-        points: number of grid points, from four kernel widths below the spectrum to as many above; by default 1,000, or
+        linear_threshold: T, with ``scale="log"``; 1e-4 of the largest magnitude by default.
+        points: Number of grid points, from four kernel widths below the spectrum to as many above; by default 1,000, or
             five for each kernel width if that is more, but at most 100,000.
-        confidence: of the band of the cumulative distribution, at each point by itself.
-        readout: as for `lyapkit.hessian_spectrum`.
-        parameters: likewise.
-        reduction: likewise.
-        batch_weight: likewise.
-        lengths: likewise.
-        batch_first: likewise.
-        block_size: probes followed at once; memory is ``block_size`` x ``order`` vectors of the length of all
+        confidence: Of the band of the cumulative distribution, at each point by itself.
+        readout: As for `lyapkit.hessian_spectrum`.
+        parameters: Likewise.
+        reduction: Likewise.
+        batch_weight: Likewise.
+        lengths: Likewise.
+        batch_first: Likewise.
+        block_size: Probes followed at once; memory is ``block_size`` x ``order`` vectors of the length of all
             parameters in float64, and what a product of so many columns needs.
-        rng: generator or seed of the probes.
-        memory_budget: as for `lyapkit.hessian_spectrum`.
-        check: likewise.
-        progress: show a progress bar (products).
+        rng: Generator or seed of the probes.
+        memory_budget: As for `lyapkit.hessian_spectrum`.
+        check: Likewise.
+        progress: Show a progress bar (products).
 
     Returns:
         A Dataset with
@@ -126,10 +126,11 @@ def spectral_density(
         ``parameter_count``, ``products`` and ``gradient_equivalents``.
 
     Raises:
-        TypeError: see `lyapkit.hessian_spectrum`.
-        ValueError: likewise, and arguments out of range or eigenvectors of another operator.
-        FloatingPointError: a product is not finite.
-        RuntimeError: the model cannot be differentiated twice.
+        TypeError: If an argument is of the wrong kind; see `lyapkit.hessian_spectrum`.
+        ValueError: If an argument is out of range or eigenvectors belong to another operator; see
+            `lyapkit.hessian_spectrum`.
+        FloatingPointError: If a product is not finite.
+        RuntimeError: If the model cannot be differentiated twice.
 
     Example:
         >>> import lyapkit, torch

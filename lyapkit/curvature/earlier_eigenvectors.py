@@ -23,16 +23,16 @@ def start_vectors(start: xr.Dataset | Tensor, problem: CurvatureProblem) -> Tens
     """Columns to begin with.
 
     Args:
-        start: a result of `lyapkit.hessian_spectrum` with eigenvectors, of the same parameters, or columns
+        start: A result of `lyapkit.hessian_spectrum` with eigenvectors, of the same parameters, or columns
             (parameter, any).
-        problem: what they are for.
+        problem: What they are for.
 
     Returns:
         Shape (P, any), float64, without columns of zeros.
 
     Raises:
-        TypeError: neither a Dataset nor a tensor.
-        ValueError: no eigenvectors, or not of these parameters, or not finite, or all zero.
+        TypeError: If it is neither a Dataset nor a tensor.
+        ValueError: If it holds no eigenvectors, or they belong to other parameters, are not finite, or are all zero.
     """
     if isinstance(start, xr.Dataset):
         columns = eigenvectors_of(start, problem.objective.parameters, "start")
@@ -55,13 +55,14 @@ def eigenpairs_of(spectrum: xr.Dataset, problem: CurvatureProblem, name: str) ->
     """Orthonormal eigenvectors, columns (P, k), and eigenvalues (k,) of an earlier result for the same operator.
 
     Args:
-        spectrum: a result of `lyapkit.hessian_spectrum` with eigenvectors.
-        problem: what they are for.
-        name: of the argument, in messages.
+        spectrum: A result of `lyapkit.hessian_spectrum` with eigenvectors.
+        problem: What they are for.
+        name: Of the argument, in messages.
 
     Raises:
-        TypeError: not a Dataset.
-        ValueError: no eigenvectors, or not of this operator and these parameters, or not orthonormal.
+        TypeError: If it is not a Dataset.
+        ValueError: If it holds no eigenvectors, or they belong to another operator or other parameters, or are not
+            orthonormal.
     """
     if not isinstance(spectrum, xr.Dataset):
         raise TypeError(f"{name} must be a result of hessian_spectrum, got {type(spectrum).__name__}.")

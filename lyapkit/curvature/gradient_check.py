@@ -32,7 +32,7 @@ def measure_gradient(objective: WeightedLoss) -> Derivatives:
     given one is looked at by itself, as a function of the outputs.
 
     Args:
-        objective: the loss.
+        objective: The loss.
     """
     inputs, targets = objective.batches[0]
     unrolled = unrolled_form(objective.network, inputs)

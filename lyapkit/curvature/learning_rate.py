@@ -16,9 +16,9 @@ def effective_learning_rates(eigenvalues: np.ndarray, radii: np.ndarray, eta: fl
     the pole, nothing is known about the rate: it is infinite there, and so are the ends of its interval.
 
     Args:
-        eigenvalues: lambda, shape (k,).
-        radii: lambda lies within so much of the value, shape (k,).
-        eta: the learning rate.
+        eigenvalues: Lambda, shape (k,).
+        radii: Lambda lies within so much of the value, shape (k,).
+        eta: The learning rate.
 
     Returns:
         ``effective_learning_rate``, ``effective_learning_rate_low``, ``effective_learning_rate_high`` and
@@ -47,7 +47,7 @@ def stable_learning_rate(eigenvalues: np.ndarray, momentum: float) -> float:
 
     Args:
         eigenvalues: The lambda that were found, shape (k,).
-        momentum: b, from 0 to below 1.
+        momentum: B, from 0 to below 1.
 
     Returns:
         The rate, infinite where no eigenvalue is positive.
@@ -61,7 +61,7 @@ def check_momentum(momentum: Any, learning_rate: float | None) -> float:
     """Return the momentum as a number from 0 to below 1.
 
     Args:
-        momentum: b.
+        momentum: B.
         learning_rate: The rate it goes with.
 
     Raises:

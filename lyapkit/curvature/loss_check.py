@@ -33,15 +33,15 @@ def check_loss(objective: WeightedLoss, check: bool, known: Collection[Tensor] |
     """Refuse what is not a scalar, differentiable and, with ``check``, deterministic loss.
 
     Args:
-        objective: the loss; its first batch is looked at, and with ``check`` the gradient over all of them.
-        check: compute the gradient twice.
+        objective: The loss; its first batch is looked at, and with ``check`` the gradient over all of them.
+        check: Compute the gradient twice.
         known: All parameters of the model; a warning names what else the loss depends on. None where the user has
             named the parameters, and so left out the others.
 
     Raises:
-        TypeError: outputs or loss are of the wrong kind.
-        ValueError: the message says what is wrong and what to do.
-        FloatingPointError: the gradient is not finite.
+        TypeError: If outputs or loss are of the wrong kind.
+        ValueError: If the loss cannot be used; the message says what is wrong and what to do.
+        FloatingPointError: If the gradient is not finite.
     """
     inputs, targets = objective.batches[0]
     random_state = torch.get_rng_state()
@@ -73,7 +73,7 @@ def _value(loss: Any, outputs: Any, targets: Any) -> Tensor:
 
     Raises:
         TypeError: If the loss cannot take the tuple that built-in recurrent layers return.
-        ValueError: As `scalar_loss`.
+        ValueError: If `scalar_loss` refuses the value.
     """
     try:
         value = scalar_loss(loss, outputs, targets)

@@ -43,30 +43,30 @@ def curvature_operator(
     parameters must not change while the operator is in use.
 
     Args:
-        model: as for `lyapkit.hessian_spectrum`.
-        batches: likewise.
-        loss: likewise.
-        operator: likewise.
-        readout: likewise.
-        parameters: likewise.
-        reduction: likewise.
-        batch_weight: likewise.
-        lengths: likewise.
-        batch_first: likewise.
-        block_size: columns of a matrix differentiated together where there is no recursion through time; memory grows
+        model: As for `lyapkit.hessian_spectrum`.
+        batches: Likewise.
+        loss: Likewise.
+        operator: Likewise.
+        readout: Likewise.
+        parameters: Likewise.
+        reduction: Likewise.
+        batch_weight: Likewise.
+        lengths: Likewise.
+        batch_first: Likewise.
+        block_size: Columns of a matrix differentiated together where there is no recursion through time; memory grows
             with it.
-        memory_budget: as for `lyapkit.hessian_spectrum`.
-        check: likewise.
+        memory_budget: As for `lyapkit.hessian_spectrum`.
+        check: Likewise.
 
     Returns:
         A symmetric operator of shape (P, P), whose products with complex vectors raise a TypeError. Products with the
         columns of a matrix cost far less than one by one.
 
     Raises:
-        TypeError: see `lyapkit.hessian_spectrum`.
-        ValueError: likewise.
-        FloatingPointError: likewise.
-        RuntimeError: likewise.
+        TypeError: If an argument is of the wrong kind; see `lyapkit.hessian_spectrum`.
+        ValueError: If likewise.
+        FloatingPointError: If likewise.
+        RuntimeError: If likewise.
 
     Example:
         >>> import lyapkit, torch, numpy

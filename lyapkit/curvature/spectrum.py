@@ -69,19 +69,19 @@ def hessian_spectrum(
     products: it is computed and diagonalised. Products are those of `lyapkit.curvature_operator`.
 
     Args:
-        model: a module whose ``forward`` maps inputs to what ``loss`` reads; or, with ``readout``, anything
+        model: A module whose ``forward`` maps inputs to what ``loss`` reads; or, with ``readout``, anything
             `lyapkit.as_map` takes, which is then run over inputs (T, B, M) and read out at the last step.
         batches: One ``(inputs, targets)`` pair or an iterable of them, such as a data loader, which is read once.
             Inputs and targets may be tuples or mappings; they are handed on as one argument each. A tuple of two pairs
             could be one batch or two: write ``[(inputs, targets)]`` for one, and a list for two.
         loss: ``loss(outputs, targets)``, a scalar.
-        k: number of eigenvalues.
+        k: Number of eigenvalues.
         operator: ``"hessian"``, ``"ggn"`` (generalised Gauss-Newton) or ``"residual"`` (their difference, to which what
             the loss itself reads of the parameters belongs, such as a weight decay).
         which: ``"LM"`` largest magnitude, ``"LA"`` largest, ``"SA"`` smallest, ``"BE"`` half from either end (the odd
             one from the upper).
-        readout: see ``model``; its parameters, when it is a module, are analysed too, under ``readout.``.
-        parameters: the parameters to include: names, globs such as ``"*weight_hh*"``, one of either, or a predicate
+        readout: See ``model``; its parameters, when it is a module, are analysed too, under ``readout.``.
+        parameters: The parameters to include: names, globs such as ``"*weight_hh*"``, one of either, or a predicate
             ``(name, tensor) -> bool``. Globs and predicates choose among those that require gradients, which are all
             included by default. The result names those that were chosen. A tensor with several names, as weights tied
             between map and readout have, is one parameter: any of them chooses it, and it comes once, under its first.
@@ -95,33 +95,33 @@ def hessian_spectrum(
             respected. For other losses it is ``targets.numel()`` (of the inputs, where targets are None), and the loss
             of two batches together is held against their weighted sum. Losses that fail, such as root-mean-square and
             contrastive ones, depend on their batch as a whole: give all data as one batch, or weights.
-        lengths: with ``readout``, steps of each of B sequences of unequal length, (B,) integers; a list of them for
+        lengths: With ``readout``, steps of each of B sequences of unequal length, (B,) integers; a list of them for
             several batches. Each sequence is read out at its own last step, and what lies behind it is padding (any
             numbers), which changes nothing. PackedSequences have their own.
-        batch_first: inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says. A
+        batch_first: Inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says. A
             model without ``readout`` is called itself, with inputs as it takes them.
-        learning_rate: eta, for the effective learning rates 1/(1 - eta lambda) of eq. (6) and the largest stable one;
+        learning_rate: Eta, for the effective learning rates 1/(1 - eta lambda) of eq. (6) and the largest stable one;
             left out by default.
-        momentum: b of stochastic gradient descent, for the largest stable learning rate.
-        tolerance: on the residual |H v - lambda v| relative to |lambda|; 1e-6 for float64 and 1e-3 for float32 models
+        momentum: B of stochastic gradient descent, for the largest stable learning rate.
+        tolerance: On the residual |H v - lambda v| relative to |lambda|; 1e-6 for float64 and 1e-3 for float32 models
             by default. No residual has to be below 1e-10 (float32: 1e-5) of the largest |lambda|, and all are taken to
             1e-3 at least, since with less, eigenvalues of nearly equal magnitude could be taken for one another.
-        max_products: give up after so many products; the result is then flagged and a warning says so.
-        block_size: vectors multiplied at once. Memory of a product grows with it, and so, where there is no recursion
+        max_products: Give up after so many products; the result is then flagged and a warning says so.
+        block_size: Vectors multiplied at once. Memory of a product grows with it, and so, where there is no recursion
             through time, does its speed.
-        basis_size: at most how many vectors of the length of all parameters are kept, in float64; by default
+        basis_size: At most how many vectors of the length of all parameters are kept, in float64; by default
             2 ``k`` + 8 ``block_size``, or as many as 128 MiB hold, which saves products where eigenvalues are close.
-        start: eigenvectors to begin with, for spectra along a training: an earlier result with ``eigenvector`` of the
+        start: Eigenvectors to begin with, for spectra along a training: an earlier result with ``eigenvector`` of the
             same parameters in the same order, or columns (parameter, any). New directions are looked for as well.
-        eigenvectors: also return them.
-        rng: generator or seed of the start vectors.
-        memory_budget: bytes that may be used to keep what a recursion through time would else recompute. The gradient
+        eigenvectors: Also return them.
+        rng: Generator or seed of the start vectors.
+        memory_budget: Bytes that may be used to keep what a recursion through time would else recompute. The gradient
             that products are compared with is taken by automatic differentiation, one batch at a time: where a batch
             of long sequences needs too much memory for that, give it as several.
-        check: first compute the gradient twice, and compare a product with finite differences of the gradient, to
+        check: First compute the gradient twice, and compare a product with finite differences of the gradient, to
             refuse what is not deterministic or has wrong second derivatives; and compare the loss of two batches
             together with that of each.
-        progress: show a progress bar (products).
+        progress: Show a progress bar (products).
 
     Returns:
         A Dataset over ``rank`` (by magnitude) with
@@ -150,12 +150,12 @@ def hessian_spectrum(
         whether they could be checked.
 
     Raises:
-        TypeError: no readout where one is needed, or batches that are not pairs.
-        ValueError: arguments out of range, unknown names, start vectors of other parameters, or a loss that is not a
-            finite scalar, not deterministic, or whose second derivatives are wrong or missing; or that broadcasts
-            outputs against targets, or whose value on several batches is not that of all of them.
-        FloatingPointError: a product is not finite.
-        RuntimeError: the model cannot be differentiated twice.
+        TypeError: If a readout is missing, or batches are not pairs.
+        ValueError: If an argument is out of range, a name is unknown, start vectors belong to other parameters, or the
+            loss is not a finite scalar, is not deterministic, has wrong or missing second derivatives, broadcasts
+            outputs against targets, or differs between several batches and all of them together.
+        FloatingPointError: If a product is not finite.
+        RuntimeError: If the model cannot be differentiated twice.
 
     Example:
         >>> import lyapkit, torch

@@ -68,7 +68,7 @@ def predicted_rate(map: RecurrentMap) -> float | None:
     """What the map predicts.
 
     Raises:
-        ValueError: not a number.
+        ValueError: If it is not a number.
     """
     rate = map.predicted_gradient_rate
     if rate is None:

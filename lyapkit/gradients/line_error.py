@@ -36,8 +36,8 @@ def line_error(x: Tensor, residual: Tensor) -> Tensor:
     - Newey & West (1987) with 4 (n/100)^(2/9) lags, where residuals oscillate: an autoregression predicts them.
 
     Args:
-        x: n >= 3 positions, shape (n,), taken as evenly spaced by the autoregressions.
-        residual: shape (R, n).
+        x: N >= 3 positions, shape (n,), taken as evenly spaced by the autoregressions.
+        residual: Shape (R, n).
 
     Returns:
         Shape (R,).

@@ -39,16 +39,16 @@ class LossOnLast(TrajectoryLoss):
     """L = loss(readout(output(x_T)), targets).
 
     Args:
-        map: the map, for its output.
-        readout: from the output to what the loss reads.
-        loss: a scalar.
-        targets: handed to the loss.
+        map: The map, for its output.
+        readout: From the output to what the loss reads.
+        loss: A scalar.
+        targets: Handed to the loss.
         final: x_T, shape (B, N).
-        last: the last step of each trajectory, shape (B,).
-        check: compute the loss twice.
+        last: The last step of each trajectory, shape (B,).
+        check: Compute the loss twice.
 
     Raises:
-        ValueError: the loss is not a finite scalar, not differentiable, or not deterministic.
+        ValueError: If the loss is not a finite scalar, not differentiable, or not deterministic.
     """
 
     def __init__(
@@ -99,19 +99,19 @@ class LossOnEvery(TrajectoryLoss):
     Outputs and their derivatives are kept, states are not; so the readout must read every state by itself.
 
     Args:
-        map: the map, for its output.
-        readout: from the output of one step or of several to what the loss reads.
-        loss: a scalar.
-        targets: handed to the loss.
-        outputs: of all steps, shape (T, B, O).
+        map: The map, for its output.
+        readout: From the output of one step or of several to what the loss reads.
+        loss: A scalar.
+        targets: Handed to the loss.
+        outputs: Of all steps, shape (T, B, O).
         final: x_T, shape (B, N).
-        last: the last step of each trajectory, shape (B,). Behind it the outputs are those of the last step, and the
+        last: The last step of each trajectory, shape (B,). Behind it the outputs are those of the last step, and the
             loss must not depend on them.
-        batch_first: hand the outputs to the loss as (B, T, O).
-        check: compute the loss twice, and the last output by itself.
+        batch_first: Hand the outputs to the loss as (B, T, O).
+        check: Compute the loss twice, and the last output by itself.
 
     Raises:
-        ValueError: the loss is not a finite scalar, not differentiable, or not deterministic; or it reads outputs
+        ValueError: If the loss is not a finite scalar, not differentiable, or not deterministic; or it reads outputs
             behind the end of a sequence; or the readout mixes steps.
     """
 
@@ -208,8 +208,8 @@ def outputs_of(map: RecurrentMap, readout: Readout, states: Tensor) -> Tensor:
     """What the readout gives for states (L, B, N), without derivatives, shape (L, B, O).
 
     Raises:
-        TypeError: not a tensor.
-        ValueError: not one output for each step.
+        TypeError: If it is not a tensor.
+        ValueError: If there is not one output for each step.
     """
     with torch.no_grad():
         read = UnrolledNetwork(map, readout).read(states)

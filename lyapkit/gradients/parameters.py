@@ -18,7 +18,7 @@ def trained_parameters(map: RecurrentMap, readout: Callable[[Tensor], Tensor]) -
     """Return the parameters of map and readout that require gradients, each once, by its first name.
 
     Raises:
-        ValueError: there are none.
+        ValueError: If there are none.
     """
     by_identity: dict[int, tuple[str, nn.Parameter]] = {}
     for name, parameter in UnrolledNetwork(map, readout).named_parameters():
@@ -36,12 +36,12 @@ class ParameterGradients:
     """Norms of the contributions of every step, and of their sum, the gradient of the loss.
 
     Args:
-        parameters: the tensors, P of them.
-        loss: for what they contribute in the readout.
+        parameters: The tensors, P of them.
+        loss: For what they contribute in the readout.
         steps: T.
 
     Attributes:
-        log_norm: log 2-norm of the contribution of step t, shape (P, T).
+        log_norm: Log 2-norm of the contribution of step t, shape (P, T).
     """
 
     def __init__(self, parameters: dict[str, nn.Parameter], loss: TrajectoryLoss, steps: int) -> None:

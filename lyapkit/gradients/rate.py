@@ -23,10 +23,10 @@ class GrowthRate(NamedTuple):
     """A line log |dL/dx_t| = offset + rate (T - t).
 
     Attributes:
-        rate: per step *back in time*, shape (...).
-        error: standard error of the rate, shape (...).
-        offset: the line's value at t = T, shape (...); -inf where there are no points.
-        steps: number of points the line rests on, shape (...).
+        rate: Per step *back in time*, shape (...).
+        error: Standard error of the rate, shape (...).
+        offset: The line's value at t = T, shape (...); -inf where there are no points.
+        steps: Number of points the line rests on, shape (...).
     """
 
     rate: Tensor
@@ -63,8 +63,8 @@ def growth_rate(log_norm: Tensor, window: tuple[int, int] | None = None) -> Grow
     operations (measured: 784 steps, transients of 2 nats over 5 and 20 steps, white and autocorrelated residuals).
 
     Args:
-        log_norm: log norms at t = 1, ..., T, shape (..., T); steps where they are -inf are left out.
-        window: steps back in time (start, stop) that are used, start <= T - t < stop; all by default.
+        log_norm: Log norms at t = 1, ..., T, shape (..., T); steps where they are -inf are left out.
+        window: Steps back in time (start, stop) that are used, start <= T - t < stop; all by default.
 
     Returns:
         The line; its error is that of `line_error`. A gradient that is zero at all steps of the window but one has the

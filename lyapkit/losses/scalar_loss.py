@@ -15,7 +15,7 @@ def check_loss_callable(loss: object) -> None:
     """Refuse the name of a loss.
 
     Raises:
-        TypeError: it cannot be called.
+        TypeError: If it cannot be called.
     """
     if not callable(loss):
         found = repr(loss) if loss is None or isinstance(loss, str) else type(loss).__name__
@@ -29,13 +29,13 @@ def scalar_loss(loss: Callable[[Any, Any], Tensor], outputs: Any, targets: Any) 
 
     Args:
         loss: ``loss(outputs, targets)``.
-        outputs: as the loss reads them.
-        targets: likewise.
+        outputs: As the loss reads them.
+        targets: Likewise.
 
     Raises:
-        TypeError: the loss cannot take outputs and targets of these kinds.
-        ValueError: it cannot take their shapes or types, or returns something else than one finite real number; or one
-            of PyTorch's own losses would broadcast them against each other.
+        TypeError: If the loss cannot take outputs and targets of these kinds.
+        ValueError: If it cannot take their shapes or types, or returns something else than one finite real number; or
+            one of PyTorch's own losses would broadcast them against each other.
     """
     known = standard_loss(loss)
     if known is not None:

@@ -20,8 +20,8 @@ def resolve_readout(map: RecurrentMap, readout: Callable[[Tensor], Tensor] | Non
     """Return the given readout, or the model's own, as it was before it was compiled.
 
     Raises:
-        TypeError: there is neither, or the given one cannot be called.
-        ValueError: a module in it is in training mode whose result depends on chance or on the batch.
+        TypeError: If neither is given, or the given one cannot be called.
+        ValueError: If a module in it is in training mode whose result depends on chance or on the batch.
     """
     chosen = uncompiled(map.readout if readout is None else readout)
     if chosen is None:
@@ -40,8 +40,8 @@ class UnrolledNetwork:
     """Run a map from its initial state over a sequence and read the last state out, with derivatives.
 
     Args:
-        map: the map, stepped with elementary operations.
-        readout: from the map's output to what the loss reads.
+        map: The map, stepped with elementary operations.
+        readout: From the map's output to what the loss reads.
     """
 
     def __init__(self, map: RecurrentMap, readout: Callable[[Tensor], Tensor]) -> None:
@@ -60,7 +60,7 @@ class UnrolledNetwork:
         """States (B, N) to outputs (B, O).
 
         Raises:
-            ValueError: the readout is for another number of features, or computes in another type.
+            ValueError: If the readout is for another number of features, or computes in another type.
         """
         emitted = self.map.output(state)
         try:

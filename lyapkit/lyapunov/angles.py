@@ -15,7 +15,7 @@ def splitting_angles(coordinates: Tensor) -> Tensor:
     that of A B^{-1} over the identity, whose smallest angle to those axes has the tangent 1 / |A B^{-1}|_2.
 
     Args:
-        coordinates: upper triangular, shape (..., k, k).
+        coordinates: Upper triangular, shape (..., k, k).
 
     Returns:
         Radians in [0, pi/2], shape (..., k - 1).
@@ -36,7 +36,7 @@ def consecutive_angles(vectors: Tensor) -> Tensor:
     """Angle between each vector and the next, as lines: radians in [0, pi/2].
 
     Args:
-        vectors: unit vectors in columns, shape (..., N, k).
+        vectors: Unit vectors in columns, shape (..., N, k).
 
     Returns:
         Shape (..., k - 1).

@@ -12,7 +12,7 @@ def kaplan_yorke_dimension(exponents: Tensor, state_size: int) -> tuple[Tensor, 
     Kaplan & Yorke (1979). D = 0 when lambda_1 < 0, and N when the sum over the full spectrum is not negative.
 
     Args:
-        exponents: sorted descending, shape (B, k).
+        exponents: Sorted descending, shape (B, k).
         state_size: N.
 
     Returns:
@@ -46,7 +46,7 @@ def kaplan_yorke_gradient(exponents: Tensor, state_size: int) -> Tensor:
     dimension is 0, N or only a lower bound.
 
     Args:
-        exponents: sorted descending, shape (B, k).
+        exponents: Sorted descending, shape (B, k).
         state_size: N.
     """
     k = exponents.shape[-1]

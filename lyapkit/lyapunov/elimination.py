@@ -37,7 +37,7 @@ class Elimination:
 
     Attributes:
         lower: L, shape (m, r); 1 at the pivots' rows. Entries are at most 1 in magnitude.
-        log_pivot: log |p|, shape (r,).
+        log_pivot: Log |p|, shape (r,).
         upper: U, shape (r, n), with the signs of p; 1 at the pivots' columns, and at most 1 elsewhere if columns were
             chosen freely.
         columns: Columns of the pivots, in their order.

@@ -32,9 +32,9 @@ class GradedProduct:
     """V = U diag(exp(log_scale)) T for B products at once.
 
     Attributes:
-        u: orthonormal, shape (B, N, N).
-        log_scale: descending up to the sorting of the last step, -inf where the product is singular; (B, N).
-        t: well conditioned, shape (B, N, N).
+        u: Orthonormal, shape (B, N, N).
+        log_scale: Descending up to the sorting of the last step, -inf where the product is singular; (B, N).
+        t: Well conditioned, shape (B, N, N).
         resolved: Singular values, in their order, of which float64 can tell how small they are, shape (B,).
         effort: What the run may still spend on steps in doubt.
     """

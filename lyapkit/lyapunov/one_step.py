@@ -20,7 +20,7 @@ class FrameGrowth:
 
     Attributes:
         frame: Orthonormal columns that survive, in their order, shape (N, r).
-        log_growth: log |R_ii|, shape (k,); -inf for those that do not survive.
+        log_growth: Log |R_ii|, shape (k,); -inf for those that do not survive.
         unresolved: Directions of which float64 cannot tell how much is left, if anything, shape (k,).
     """
 

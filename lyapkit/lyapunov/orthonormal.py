@@ -26,8 +26,8 @@ def orthonormalise(frame: Tensor, expected_bound: float) -> tuple[Tensor, Tensor
     by one, and Householder otherwise.
 
     Args:
-        frame: shape (B, N, k).
-        expected_bound: about what max |R_ii| / min |R_ii| of the frames with columns of length one will be.
+        frame: Shape (B, N, k).
+        expected_bound: About what max |R_ii| / min |R_ii| of the frames with columns of length one will be.
 
     Returns:
         Q, shape (B, N, k), and R, upper triangular, shape (B, k, k).
@@ -51,7 +51,7 @@ def cholesky_qr(frame: Tensor, passes: int) -> tuple[Tensor, Tensor] | None:
     2014) brings it to rounding for condition numbers up to 1e7.
 
     Args:
-        frame: shape (B, N, k), float64.
+        frame: Shape (B, N, k), float64.
         passes: 1 or 2.
 
     Returns:
@@ -79,7 +79,7 @@ def gram_schmidt(frame: Tensor) -> tuple[Tensor, Tensor]:
     others entirely, and R_ii as accurate as Householder's.
 
     Args:
-        frame: shape (B, N, k).
+        frame: Shape (B, N, k).
 
     Returns:
         Q, shape (B, N, k), and R with a positive diagonal, shape (B, k, k).

@@ -33,12 +33,12 @@ def growth_of(
     """The growth that a Dataset of `lyapunov_spectrum` holds, in the order of its frame.
 
     Args:
-        ds: an earlier result for the same map.
-        map: the map.
-        dt: duration of a step in the continued run.
-        k: number of exponents asked for; None for those of the Dataset.
-        frame_dtype: type of the frame asked for; None for that of the Dataset.
-        check: compare what the map does at a few states with what the map of the Dataset did there.
+        ds: An earlier result for the same map.
+        map: The map.
+        dt: Duration of a step in the continued run.
+        k: Number of exponents asked for; None for those of the Dataset.
+        frame_dtype: Type of the frame asked for; None for that of the Dataset.
+        check: Compare what the map does at a few states with what the map of the Dataset did there.
 
     Raises:
         ValueError: If the Dataset is another analysis' or another map's result, has another dt, k or type of frame, is

@@ -26,11 +26,11 @@ def values_of_lengths(
     what they were and its local growth is 0.
 
     Args:
-        growth: windows W, trajectories B, directions k.
+        growth: Windows W, trajectories B, directions k.
         state_size: N.
-        dt: duration of a step.
-        transient: steps before the first window.
-        lengths: steps of each sequence, those of the transient among them, shape (B,).
+        dt: Duration of a step.
+        transient: Steps before the first window.
+        lengths: Steps of each sequence, those of the transient among them, shape (B,).
 
     Returns:
         As `spectrum_values`; the degrees of freedom are the fewest of any sequence that has standard errors.
@@ -67,10 +67,10 @@ def spectrum_values(
     """The variables of a `lyapunov_spectrum` Dataset.
 
     Args:
-        growth: windows W, trajectories B, directions k.
+        growth: Windows W, trajectories B, directions k.
         state_size: N.
-        dt: duration of a step.
-        until: target standard error and the exponents it is for, when there was a stop rule.
+        dt: Duration of a step.
+        until: Target standard error and the exponents it is for, when there was a stop rule.
 
     Returns:
         Tensors by variable name, and the degrees of freedom of the standard errors.

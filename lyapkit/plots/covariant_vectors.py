@@ -30,17 +30,18 @@ def covariant_vectors(
 
     Args:
         ds: Result of `lyapkit.covariant_vectors`.
-        ax: axes to draw on; a new figure by default.
-        trajectory: which trajectory; all of them together by default.
-        split: number of leading vectors; by default that of positive exponents, and 1 when none or all are positive.
-        bins: number of bins between 0 and pi/2.
-        line: passed on to `matplotlib.axes.Axes.plot`, such as ``color`` or ``label``.
+        ax: Axes to draw on; a new figure by default.
+        trajectory: Which trajectory; all of them together by default.
+        split: Number of leading vectors; by default that of positive exponents, and 1 when none or all are positive.
+        bins: Number of bins between 0 and pi/2.
+        line: Passed on to `matplotlib.axes.Axes.plot`, such as ``color`` or ``label``.
 
     Returns:
         The axes; the density integrates to 1 over angles in radians.
 
     Raises:
-        ValueError: ``ds`` is another analysis' result, has no such trajectory or split, or ``bins`` is below 1.
+        ValueError: If ``ds`` is the result of another analysis, has no such trajectory or split, or ``bins`` is below
+            1.
 
     Example:
         >>> import lyapkit

@@ -19,17 +19,17 @@ def curvature_by_step(
 
     Args:
         ds: Result of `lyapkit.curvature_by_step`.
-        ax: axes to draw on; a new figure by default.
-        ranks: at most how many eigenvectors, the leading ones.
-        relative: as shares of v'Av, so that eigenvectors of different curvature can be compared; shares of one
+        ax: Axes to draw on; a new figure by default.
+        ranks: At most how many eigenvectors, the leading ones.
+        relative: As shares of v'Av, so that eigenvectors of different curvature can be compared; shares of one
             eigenvector sum to 1 with that of the readout, which is named in the legend.
-        line: passed on to `matplotlib.axes.Axes.plot`.
+        line: Passed on to `matplotlib.axes.Axes.plot`.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: ``ds`` is another analysis' result, or ``ranks`` is below 1.
+        ValueError: If ``ds`` is the result of another analysis, or ``ranks`` is below 1.
     """
     ds = one_result(ds, "curvature_by_step", "step_curvature", "rank", "step")
     ranks = check_count("ranks", ranks)

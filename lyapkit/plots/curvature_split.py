@@ -30,17 +30,17 @@ def curvature_split(
     """Eigenvalues by rank of the Hessian and of the two parts it is the sum of, eq. (7), side by side.
 
     Args:
-        hessian: result of `lyapkit.hessian_spectrum` with ``operator="hessian"``.
-        ggn: with ``operator="ggn"``.
-        residual: with ``operator="residual"``.
-        axes: three axes to draw on; a new figure with a common vertical axis by default.
-        line: passed on to `matplotlib.axes.Axes.plot`, such as ``color``.
+        hessian: Result of `lyapkit.hessian_spectrum` with ``operator="hessian"``.
+        ggn: With ``operator="ggn"``.
+        residual: With ``operator="residual"``.
+        axes: Three axes to draw on; a new figure with a common vertical axis by default.
+        line: Passed on to `matplotlib.axes.Axes.plot`, such as ``color``.
 
     Returns:
         The three axes, with markers and bars as in `lyapkit.plots.hessian_spectrum`.
 
     Raises:
-        ValueError: a result is of another analysis or operator, or there are not three axes.
+        ValueError: If a result is of another analysis or operator, or there are not three axes.
 
     Example:
         >>> import lyapkit, torch

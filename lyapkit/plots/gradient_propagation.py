@@ -40,18 +40,19 @@ def gradient_propagation(
 
     Args:
         ds: Result of `lyapkit.gradient_propagation`.
-        ax: axes to draw on; a new figure by default.
-        norm: which norm, by its coordinate or as a number.
-        lines: at most how many trajectories, the first ones.
-        slopes: draw this trajectory alone, and its fitted line, labelled with rate and error. From the end of that line
+        ax: Axes to draw on; a new figure by default.
+        norm: Which norm, by its coordinate or as a number.
+        lines: At most how many trajectories, the first ones.
+        slopes: Draw this trajectory alone, and its fitted line, labelled with rate and error. From the end of that line
             start those of the leading exponent and of the predicted rate, as far as ``ds`` has them.
-        line: passed on to `matplotlib.axes.Axes.plot`; a ``label`` is given to the first line only.
+        line: Passed on to `matplotlib.axes.Axes.plot`; a ``label`` is given to the first line only.
 
     Returns:
         The axes; the vertical axis is logarithmic. Norms that are zero or outside the range of float64 are not drawn.
 
     Raises:
-        ValueError: ``ds`` is another analysis' result, has no such norm or trajectory, or ``lines`` is below 1.
+        ValueError: If ``ds`` is the result of another analysis, has no such norm or trajectory, or ``lines`` is below
+            1.
     """
     ds = one_result(ds, "gradient_propagation", "gradient_norm", "norm", "trajectory", "step")
     norm = f"{norm:g}" if isinstance(norm, int | float) else norm

@@ -21,8 +21,8 @@ def hessian_spectrum(ds: xr.Dataset | xr.DataTree, *, ax: Axes | None = None, **
 
     Args:
         ds: Result of `lyapkit.hessian_spectrum`.
-        ax: axes to draw on; a new figure by default.
-        line: passed on to `matplotlib.axes.Axes.plot`, such as ``color``, ``label`` or ``marker``.
+        ax: Axes to draw on; a new figure by default.
+        line: Passed on to `matplotlib.axes.Axes.plot`, such as ``color``, ``label`` or ``marker``.
 
     Returns:
         The axes; the vertical axis is logarithmic. Filled markers are positive eigenvalues, open ones negative, as the
@@ -30,7 +30,7 @@ def hessian_spectrum(ds: xr.Dataset | xr.DataTree, *, ax: Axes | None = None, **
         Eigenvalues of exactly zero are not drawn.
 
     Raises:
-        ValueError: ``ds`` is another analysis' result.
+        ValueError: If ``ds`` is the result of another analysis.
 
     Example:
         >>> import lyapkit, torch

@@ -23,9 +23,9 @@ def kaplan_yorke(ds: xr.Dataset | xr.DataTree, *, ax: Axes | None = None, trajec
 
     Args:
         ds: Result of `lyapkit.lyapunov_spectrum`.
-        ax: axes to draw on; a new figure by default.
-        trajectory: which trajectory.
-        line: passed on to `matplotlib.axes.Axes.plot`, such as ``color`` or ``label``.
+        ax: Axes to draw on; a new figure by default.
+        trajectory: Which trajectory.
+        line: Passed on to `matplotlib.axes.Axes.plot`, such as ``color`` or ``label``.
 
     Returns:
         The axes, with the dimension marked and written, as a lower bound without a mark where the computed exponents
@@ -33,7 +33,7 @@ def kaplan_yorke(ds: xr.Dataset | xr.DataTree, *, ax: Axes | None = None, trajec
         the view ends as far below as the highest sum is above; ``ax.autoscale()`` shows all.
 
     Raises:
-        ValueError: ``ds`` is another analysis' result, or has no such trajectory.
+        ValueError: If ``ds`` is the result of another analysis, or has no such trajectory.
 
     Example:
         >>> import lyapkit

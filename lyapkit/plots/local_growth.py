@@ -31,11 +31,11 @@ def local_growth(
 
     Args:
         ds: Result of `lyapkit.lyapunov_spectrum`.
-        ax: axes to draw on; a new figure by default.
-        trajectory: which trajectory; all of them together by default.
-        exponents: which exponents, by rank from 1; several get a legend.
-        bins: number of bins over the range of all rates drawn.
-        line: passed on to `matplotlib.axes.Axes.plot`; a ``label`` is given to the first distribution only, instead of
+        ax: Axes to draw on; a new figure by default.
+        trajectory: Which trajectory; all of them together by default.
+        exponents: Which exponents, by rank from 1; several get a legend.
+        bins: Number of bins over the range of all rates drawn.
+        line: Passed on to `matplotlib.axes.Axes.plot`; a ``label`` is given to the first distribution only, instead of
             the ranks.
 
     Returns:
@@ -43,7 +43,8 @@ def local_growth(
         the trajectories drawn. Annihilated directions (-inf) are not drawn.
 
     Raises:
-        ValueError: ``ds`` is another analysis' result, has no such trajectory or exponent, or ``bins`` is below 1.
+        ValueError: If ``ds`` is the result of another analysis, has no such trajectory or exponent, or ``bins`` is
+            below 1.
 
     Example:
         >>> import lyapkit

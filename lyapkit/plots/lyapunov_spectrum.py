@@ -31,18 +31,19 @@ def lyapunov_spectrum(
 
     Args:
         ds: Result of `lyapkit.lyapunov_spectrum`.
-        ax: axes to draw on; a new figure by default.
-        trajectory: which trajectory.
-        fraction_axis: draw against i/N, rank divided by state size, so that networks of different sizes compare.
-        band: shade exponent plus and minus standard error instead of drawing bars, for many exponents.
-        line: passed on to `matplotlib.axes.Axes.errorbar`, such as ``color`` or ``label``.
+        ax: Axes to draw on; a new figure by default.
+        trajectory: Which trajectory.
+        fraction_axis: Draw against i/N, rank divided by state size, so that networks of different sizes compare.
+        band: Shade exponent plus and minus standard error instead of drawing bars, for many exponents.
+        line: Passed on to `matplotlib.axes.Axes.errorbar`, such as ``color`` or ``label``.
 
     Returns:
         The axes. Annihilated directions (-inf) are triangles at the lower edge, which the legend then explains;
         unknown errors (inf) are not drawn.
 
     Raises:
-        ValueError: ``ds`` is another analysis' result, has no such trajectory, or does not say N for ``fraction_axis``.
+        ValueError: If ``ds`` is the result of another analysis, has no such trajectory, or does not say N for
+            ``fraction_axis``.
 
     Example:
         >>> import lyapkit

@@ -23,9 +23,9 @@ def spectral_density(
 
     Args:
         ds: Result of `lyapkit.spectral_density`.
-        ax: axes to draw on; a new figure by default.
-        cumulative: draw the cumulative distribution instead.
-        line: passed on to `matplotlib.axes.Axes.plot`, such as ``color`` or ``label``.
+        ax: Axes to draw on; a new figure by default.
+        cumulative: Draw the cumulative distribution instead.
+        line: Passed on to `matplotlib.axes.Axes.plot`, such as ``color`` or ``label``.
 
     Returns:
         The axes. A density is drawn on a logarithmic vertical axis, which ends a tenth below the height of a single
@@ -34,7 +34,7 @@ def spectral_density(
         signed logarithmic.
 
     Raises:
-        ValueError: ``ds`` is another analysis' result.
+        ValueError: If ``ds`` is the result of another analysis.
 
     Example:
         >>> import lyapkit, torch

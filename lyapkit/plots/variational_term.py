@@ -30,18 +30,18 @@ def variational_term(
 
     Args:
         ds: Result of `lyapkit.variational_term`.
-        ax: axes to draw on; a new figure by default.
-        trajectory: which trajectory.
-        lines: at most how many exponents, evenly spread over the ranks with first and last included.
-        reference: values to mark by dashed lines, such as log |eigenvalues of the residual|; equal ones once.
-        reference_label: written beside the first reference line.
-        line: passed on to `matplotlib.axes.Axes.plot`; a ``label`` is given to the first line only.
+        ax: Axes to draw on; a new figure by default.
+        trajectory: Which trajectory.
+        lines: At most how many exponents, evenly spread over the ranks with first and last included.
+        reference: Values to mark by dashed lines, such as log |eigenvalues of the residual|; equal ones once.
+        reference_label: Written beside the first reference line.
+        line: Passed on to `matplotlib.axes.Axes.plot`; a ``label`` is given to the first line only.
 
     Returns:
         The axes. Values of -inf are not drawn.
 
     Raises:
-        ValueError: ``ds`` is another analysis' result, has no such trajectory, or ``lines`` is below 1.
+        ValueError: If ``ds`` is the result of another analysis, has no such trajectory, or ``lines`` is below 1.
     """
     ds = one_result(ds, "variational_term", "running_exponent", "trajectory", "step", "exponent")
     return draw_running(ds, ax, trajectory, lines, reference, reference_label, line)

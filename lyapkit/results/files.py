@@ -144,7 +144,7 @@ def _refuse_full_disk(size: int, directory: Path) -> None:
     """Say beforehand that a file will not fit: HDF5 ends the whole process where it meets a full disk.
 
     Raises:
-        OSError: there is not room for twice the numbers and the bookkeeping of a file.
+        OSError: If there is not room for twice the numbers and the bookkeeping of a file.
     """
     free, needed = shutil.disk_usage(directory).free, 2 * size + BOOKKEEPING_BYTES
     if free < needed:

@@ -18,11 +18,11 @@ def provenance(
     """Attributes of every result.
 
     Args:
-        config: the analysis' own settings; stored as one JSON string, since netCDF attributes hold neither
+        config: The analysis' own settings; stored as one JSON string, since netCDF attributes hold neither
             dictionaries nor booleans.
-        dtype: type the model computes in.
-        device: device it computes on.
-        checkpoint_sha256: digest of the analysed weights file; empty when the model came from memory.
+        dtype: Type the model computes in.
+        device: Device it computes on.
+        checkpoint_sha256: Digest of the analysed weights file; empty when the model came from memory.
 
     Returns:
         ``created_at`` (UTC, ISO 8601), versions, dtype, device, ``config_json``, ``checkpoint_sha256``,

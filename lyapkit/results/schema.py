@@ -34,8 +34,8 @@ class Variable:
     """How one result variable is labelled.
 
     Attributes:
-        dims: its dimensions.
-        long_name: what it is, as an axis label.
+        dims: Its dimensions.
+        long_name: What it is, as an axis label.
         units: CF-like; ``{time}`` is filled with the time unit in use.
         undefined: True where values may be NaN, as the error of an exponent of -inf is.
     """
@@ -187,11 +187,11 @@ def make_dataset(
     """Label the values of one analysis.
 
     Args:
-        analysis: a key of `SCHEMA`.
-        values: arrays by variable name; only names of the schema.
-        coordinates: one coordinate for every dimension in use.
-        attributes: provenance.
-        time_unit: what ``{time}`` stands for.
+        analysis: A key of `SCHEMA`.
+        values: Arrays by variable name; only names of the schema.
+        coordinates: One coordinate for every dimension in use.
+        attributes: Provenance.
+        time_unit: What ``{time}`` stands for.
 
     Returns:
         The Dataset; every variable has ``long_name`` and ``units``, every dimension a coordinate.

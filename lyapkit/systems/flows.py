@@ -48,12 +48,12 @@ def runge_kutta_step(field: Callable[[Tensor], Tensor], dt: float) -> Callable[[
     The step is a map of its own, whose exponents differ from the flow's by O(dt^4).
 
     Args:
-        field: from a state (N,) to its time derivative (N,).
-        dt: duration of the step.
+        field: From a state (N,) to its time derivative (N,).
+        dt: Duration of the step.
 
     Raises:
-        TypeError: the field cannot be called, or the duration is not a number.
-        ValueError: the duration is not positive and finite.
+        TypeError: If the field cannot be called, or the duration is not a number.
+        ValueError: If the duration is not positive and finite.
 
     Example:
         >>> import torch
@@ -84,11 +84,11 @@ def lorenz(sigma: float = 10.0, rho: float = 28.0, beta: float = 8 / 3, dt: floa
     Args:
         sigma: Prandtl number.
         rho: Rayleigh number over its critical value.
-        beta: geometric factor.
-        dt: duration of a step, at most 0.01, where the step's exponents are the flow's within the tolerances given.
+        beta: Geometric factor.
+        dt: Duration of a step, at most 0.01, where the step's exponents are the flow's within the tolerances given.
 
     Raises:
-        ValueError: parameters whose exponents are not known here, or a longer step.
+        ValueError: If the exponents for these parameters are not known here, or the step is longer.
 
     Example:
         >>> from lyapkit import systems
@@ -129,10 +129,10 @@ def rossler(dt: float = 0.02) -> ReferenceSystem:
     """Roessler's flow x' = -y - z, y' = x + y/5, z' = 1/5 + z (x - 5.7).
 
     Args:
-        dt: duration of a step, at most 0.02.
+        dt: Duration of a step, at most 0.02.
 
     Raises:
-        ValueError: a longer step.
+        ValueError: If the step is longer.
 
     Example:
         >>> from lyapkit import systems
@@ -166,10 +166,10 @@ def lorenz96(size: int = 6, dt: float = 0.02) -> ReferenceSystem:
 
     Args:
         size: N, 6 or 8.
-        dt: duration of a step, at most 0.02.
+        dt: Duration of a step, at most 0.02.
 
     Raises:
-        ValueError: a size whose exponents are not known here, or a longer step.
+        ValueError: If the exponents for this size are not known here, or the step is longer.
 
     Example:
         >>> from lyapkit import systems

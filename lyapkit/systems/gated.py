@@ -26,7 +26,7 @@ def gru_without_recurrence(input_size: int = 3, size: int = 4, seed: int = 0) ->
     Args:
         input_size: M.
         size: N, hidden units.
-        seed: of weights and inputs.
+        seed: Of weights and inputs.
 
     Example:
         >>> from lyapkit import systems
@@ -60,7 +60,7 @@ def lstm_without_recurrence(input_size: int = 3, size: int = 4, seed: int = 0) -
     Args:
         input_size: M.
         size: N, hidden units.
-        seed: of weights and inputs.
+        seed: Of weights and inputs.
 
     Example:
         >>> from lyapkit import systems

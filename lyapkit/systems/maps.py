@@ -19,7 +19,7 @@ def henon(a: float = 1.4, b: float = 0.3) -> ReferenceSystem:
     """The Hénon map (x, y) -> (1 - a x^2 + y, b x); the exponents sum to log |b| exactly.
 
     Raises:
-        ValueError: other parameters than the classical ones, whose exponents are the only ones known here.
+        ValueError: If the parameters are not the classical ones; exponents of others are not known here.
 
     Example:
         >>> from lyapkit import systems
@@ -76,10 +76,10 @@ def kaplan_yorke_map(contraction: float = 0.2) -> ReferenceSystem:
         u' = 4 u (1 - u),     y' = alpha y + 1 - 2 u'.
 
     Args:
-        contraction: alpha, of magnitude below 1.
+        contraction: Alpha, of magnitude below 1.
 
     Raises:
-        ValueError: contraction is 0 or at least 1 in magnitude.
+        ValueError: If contraction is 0 or at least 1 in magnitude.
 
     Example:
         >>> from lyapkit import systems

@@ -18,9 +18,9 @@ class MeanField:
     """What the theory says of x' = J tanh x + input, with J_ij ~ N(0, g^2/N) and N to infinity.
 
     Attributes:
-        variance: q of each component of the state.
+        variance: Q of each component of the state.
         leading_exponent: lambda_1, in nats per step.
-        mean_exponent: of all N exponents.
+        mean_exponent: Of all N exponents.
     """
 
     variance: float
@@ -43,12 +43,12 @@ def tanh_mean_field(gain: float, input_variance: float = 0.0) -> MeanField:
     which converges exponentially for such integrands.
 
     Args:
-        gain: g.
+        gain: G.
         input_variance: sigma^2 of an input drawn anew for each component at each step.
 
     Raises:
-        ValueError: the gain is outside 0 to 1,000 or the input variance outside 0 to 1,000,000, which the quadrature is
-            made for.
+        ValueError: If the gain is outside 0 to 1,000 or the input variance outside 0 to 1,000,000, which the quadrature
+            is made for.
 
     Example:
         >>> from lyapkit.systems import tanh_mean_field

@@ -24,12 +24,12 @@ def tanh_network(weight: Tensor, rate: float = 1.0, driven: bool = False) -> Rec
 
     Args:
         weight: J, shape (N, N).
-        rate: d, between 0 and 1.
-        driven: take an input of N components; autonomous otherwise.
+        rate: D, between 0 and 1.
+        driven: Take an input of N components; autonomous otherwise.
 
     Raises:
-        TypeError: the rate is not a number.
-        ValueError: it is outside [0, 1].
+        TypeError: If the rate is not a number.
+        ValueError: If it is outside [0, 1].
 
     Example:
         >>> import torch
@@ -57,14 +57,14 @@ def random_network(gain: float = 3.0, input_variance: float = 0.0, size: int = 5
     variance of 1/4, measured at N = 100, 200 and 400 on 4 to 16 networks each. The uncertainty given is 5/N.
 
     Args:
-        gain: g.
+        gain: G.
         input_variance: sigma^2 of the input, drawn anew for each unit at each step.
         size: N.
-        seed: of weights and inputs.
+        seed: Of weights and inputs.
 
     Raises:
-        ValueError: the network would be at rest, g <= 1 without input (see `resting_network`), or it is close to that
-            (g below 2 without input), where finite networks are far from the theory.
+        ValueError: If the network would be at rest, g <= 1 without input (see `resting_network`), or it is close to
+            that (g below 2 without input), where finite networks are far from the theory.
 
     Example:
         >>> from lyapkit import systems
@@ -105,7 +105,7 @@ def leaky_random_network(size: int = 512, seed: int = 0) -> ReferenceSystem:
 
     Args:
         size: N.
-        seed: of the weights.
+        seed: Of the weights.
 
     Example:
         >>> from lyapkit import systems
@@ -166,9 +166,9 @@ def resting_network(size: int = 8, gain: float = 0.9, rate: float = 0.5, seed: i
 
     Args:
         size: N.
-        gain: g, of J_ij ~ N(0, g^2/N).
-        rate: d.
-        seed: of the weights.
+        gain: G, of J_ij ~ N(0, g^2/N).
+        rate: D.
+        seed: Of the weights.
 
     Example:
         >>> from lyapkit import systems

@@ -22,10 +22,10 @@ def skew_tent(cut: float = 0.3) -> ReferenceSystem:
     tent map, which collapses in binary arithmetic.)
 
     Args:
-        cut: a, between 0 and 1 and not 1/2.
+        cut: A, between 0 and 1 and not 1/2.
 
     Raises:
-        ValueError: any other cut.
+        ValueError: If the cut is another.
 
     Example:
         >>> from lyapkit import systems
@@ -56,10 +56,10 @@ def skew_baker(cut: float = 0.3) -> ReferenceSystem:
     Areas are kept at every step, and the exponents are plus and minus -a log a - (1 - a) log(1 - a) exactly.
 
     Args:
-        cut: a, between 0 and 1 and not 1/2.
+        cut: A, between 0 and 1 and not 1/2.
 
     Raises:
-        ValueError: any other cut.
+        ValueError: If the cut is another.
 
     Example:
         >>> from lyapkit import systems

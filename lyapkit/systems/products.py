@@ -21,11 +21,11 @@ class MatrixProduct(RecurrentMap):
 
     Args:
         size: N.
-        dtype: of states and matrices.
+        dtype: Of states and matrices.
 
     Raises:
-        TypeError: the size is not an integer.
-        ValueError: it is below 1.
+        TypeError: If the size is not an integer.
+        ValueError: If it is below 1.
     """
 
     def __init__(self, size: int, dtype: torch.dtype = torch.float64) -> None:
@@ -97,7 +97,7 @@ def gaussian_product(size: int = 5, variance: float | None = None, seed: int = 0
     Args:
         size: N.
         variance: s^2 of each entry; 1/N by default.
-        seed: of the matrices.
+        seed: Of the matrices.
 
     Raises:
         ValueError: If the variance is not positive.
@@ -132,7 +132,7 @@ def triangular_product(means: tuple[float, ...] = (0.5, 0.0, -0.5, -1.0), seed: 
 
     Args:
         means: m_i, the exponents.
-        seed: of the matrices.
+        seed: Of the matrices.
 
     Example:
         >>> from lyapkit import systems

@@ -18,28 +18,28 @@ class ReferenceSystem:
     """A map with known exponents, and the run that measures them.
 
     Attributes:
-        name: what it is called.
-        map: the map, in float64, starting in its attractor's basin.
-        exponents: the leading ones that are known (all N of most systems), descending, in nats per step, or per unit
+        name: What it is called.
+        map: The map, in float64, starting in its attractor's basin.
+        exponents: The leading ones that are known (all N of most systems), descending, in nats per step, or per unit
             time where ``dt`` is given.
-        uncertainty: standard error of each exponent, or the allowance for a finite network where the value holds for an
+        uncertainty: Standard error of each exponent, or the allowance for a finite network where the value holds for an
             infinite one; 0 where the value is exact.
-        source: where the values come from.
-        note: what has to be known about the map, such as why it is written in other variables than usual.
-        inputs: inputs of a driven map, (T, M) or (T, B, M).
-        dt: duration of a step.
-        steps: of an autonomous map in a run, those of ``transient`` included.
-        transient: first steps of a run, which are not counted.
-        trajectories: of an autonomous map in a run.
-        spread: standard deviation of the initial states of a run about the map's own.
-        tolerance: largest deviation where nothing is left to chance, such as rounding; None where a run has a
+        source: Where the values come from.
+        note: What has to be known about the map, such as why it is written in other variables than usual.
+        inputs: Inputs of a driven map, (T, M) or (T, B, M).
+        dt: Duration of a step.
+        steps: Of an autonomous map in a run, those of ``transient`` included.
+        transient: First steps of a run, which are not counted.
+        trajectories: Of an autonomous map in a run.
+        spread: Standard deviation of the initial states of a run about the map's own.
+        tolerance: Largest deviation where nothing is left to chance, such as rounding; None where a run has a
             standard error.
-        exponent_sum: sum of all N exponents where it is known exactly, in the units of ``exponents``.
-        sum_tolerance: largest deviation of that sum in a run: rounding, or what the Runge-Kutta step adds.
+        exponent_sum: Sum of all N exponents where it is known exactly, in the units of ``exponents``.
+        sum_tolerance: Largest deviation of that sum in a run: rounding, or what the Runge-Kutta step adds.
 
     Raises:
-        ValueError: exponents are not as many as uncertainties, not descending or NaN, an uncertainty is negative or not
-            finite, or inputs are missing or not wanted.
+        ValueError: If exponents are not as many as uncertainties, not descending or NaN, an uncertainty is negative or
+            not finite, or inputs are missing or not wanted.
 
     Example:
         >>> import lyapkit
@@ -92,7 +92,7 @@ class ReferenceSystem:
         """Arguments of `lyapkit.lyapunov_spectrum` for a run that tells the exponents to about one per cent.
 
         Args:
-            seed: of the initial states and of the frame.
+            seed: Of the initial states and of the frame.
         """
         known = len(self.exponents)
         arguments: dict[str, Any] = {

@@ -45,7 +45,7 @@ def standard_map(kick: float = 10.0) -> ReferenceSystem:
     Areas are kept at every step. The leading exponent is near log(K/2) for strong kicks.
 
     Raises:
-        ValueError: another kick strength than K = 10, whose exponents are the only ones known here. (At small K chaotic
+        ValueError: If the kick strength is not K = 10; exponents of others are not known here. (At small K chaotic
             trajectories stick to islands, and no run is long enough.)
 
     Example:
@@ -85,10 +85,10 @@ def coupled_ring(size: int = 6, coupling: float = 0.2) -> ReferenceSystem:
 
     Args:
         size: N, at least 3.
-        coupling: eps, between 0 and 1/2.
+        coupling: Eps, between 0 and 1/2.
 
     Raises:
-        ValueError: size or coupling is out of range.
+        ValueError: If size or coupling is out of range.
 
     Example:
         >>> from lyapkit import systems

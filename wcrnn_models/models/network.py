@@ -174,8 +174,8 @@ def check_sizes(**sizes: int) -> None:
     """Refuse sizes that are not positive.
 
     Raises:
-        TypeError: One is not an integer.
-        ValueError: One is below 1; the text names it.
+        TypeError: If one is not an integer.
+        ValueError: If one is below 1; the text names it.
     """
     for name, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, int):
@@ -188,7 +188,7 @@ def floating_type(dtype: torch.dtype | None) -> torch.dtype:
     """The type of a network's numbers: PyTorch's default if none is given.
 
     Raises:
-        ValueError: It is not a floating-point type.
+        ValueError: If it is not a floating-point type.
     """
     dtype = torch.get_default_dtype() if dtype is None else dtype
     if not dtype.is_floating_point:

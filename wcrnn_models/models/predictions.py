@@ -24,7 +24,7 @@ class Predictions:
     """Exponents, their bounds, and how gradients and curvature are distributed over time.
 
     Attributes:
-        exponents: log |eigenvalues of R|, which eq. (13) predicts the Lyapunov exponents to be in the limit of weak
+        exponents: Log |eigenvalues of R|, which eq. (13) predicts the Lyapunov exponents to be in the limit of weak
             coupling, in nats per step, descending, shape (N,). Exact for `S4D`, whose memory is linear.
         lower_bounds: No exponent of that rank of a full spectrum lies below, for any input and any number of steps,
             see `bounds`.

@@ -55,7 +55,7 @@ class _InertUnpickler(pickle.Unpickler):
         """The stand-in of a name.
 
         Raises:
-            UserError: There is none.
+            UserError: If there is no such class.
         """
         if (module, name) not in _STANDINS:
             raise UserError(f"it asks for {module}.{name}, which is code and not data; nothing was executed")
@@ -65,7 +65,7 @@ class _InertUnpickler(pickle.Unpickler):
         """Refuse references to objects outside of the file.
 
         Raises:
-            UserError: Always.
+            UserError: If it is called: there is no such thing in data.
         """
         raise UserError(f"it refers to the object {pid!r} outside of the file")
 

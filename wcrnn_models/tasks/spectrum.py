@@ -87,7 +87,7 @@ def characteristic_frequency(task: Task, samples: int = 10_000) -> float:
         samples: How many.
 
     Raises:
-        UserError: As `power_spectrum`.
+        UserError: If `power_spectrum` refuses the sequences.
     """
     return float(power_spectrum(task, samples).attrs["characteristic_frequency"])
 

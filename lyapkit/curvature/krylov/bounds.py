@@ -15,10 +15,10 @@ class _Group:
     """Ritz values that their residuals do not tell apart.
 
     Attributes:
-        low: the smallest.
-        high: the largest.
+        low: The smallest.
+        high: The largest.
         radius: Frobenius norm of their residuals; as many eigenvalues as there are lie that close, one to each.
-        size: how many.
+        size: How many.
     """
 
     low: float
@@ -42,9 +42,9 @@ def error_bounds(values: np.ndarray, residuals: np.ndarray, rest: Interval | Non
     and to where the eigenvalues that were not computed lie.
 
     Args:
-        values: shape (k,), in any order.
+        values: Shape (k,), in any order.
         residuals: |A y - theta y|, shape (k,).
-        rest: where all eigenvalues lie that are not among these; None when there are none.
+        rest: Where all eigenvalues lie that are not among these; None when there are none.
 
     Returns:
         Bounds, shape (k,); they hold as far as none of the eigenvalues asked for was missed.

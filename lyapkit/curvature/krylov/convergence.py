@@ -21,10 +21,10 @@ def residual_limits(values: Tensor, largest: float, tolerance: float, resolution
     """What a residual may be at most for its eigenvalue to count as converged.
 
     Args:
-        values: eigenvalues.
-        largest: the largest magnitude of all.
-        tolerance: relative to each.
-        resolution: relative to the largest.
+        values: Eigenvalues.
+        largest: The largest magnitude of all.
+        tolerance: Relative to each.
+        resolution: Relative to the largest.
     """
     return torch.clamp(tolerance * values.abs(), min=resolution * largest)
 
@@ -34,13 +34,13 @@ class Goal:
     """What a run looks for: the k most wanted pairs, or, once k are known, what should be among them and is not.
 
     Attributes:
-        which: which eigenvalues are wanted.
-        k: how many.
-        tolerance: on residuals, relative to the eigenvalue.
-        resolution: and to the largest one.
-        known: the eigenvalues locked so far.
-        copied: those of them that may have more copies.
-        largest: the largest magnitude of a Ritz value so far.
+        which: Which eigenvalues are wanted.
+        k: How many.
+        tolerance: On residuals, relative to the eigenvalue.
+        resolution: And to the largest one.
+        known: The eigenvalues locked so far.
+        copied: Those of them that may have more copies.
+        largest: The largest magnitude of a Ritz value so far.
     """
 
     which: Which
@@ -75,10 +75,10 @@ class Goal:
         """Eigenvalues of which a run from so many vectors found as many copies, and which are not merely the last.
 
         Args:
-            pairs: of the run; values are copies where their residual intervals meet.
-            chosen: those of them that were taken.
-            values: those of all runs.
-            copies: the number of vectors.
+            pairs: Of the run; values are copies where their residual intervals meet.
+            chosen: Those of them that were taken.
+            values: Those of all runs.
+            copies: The number of vectors.
         """
         found, residuals, scale = pairs.values[chosen], pairs.residuals[chosen], self._scale(pairs)
         reach = residuals + residuals[:, None] + 0.1 * self.resolution * scale

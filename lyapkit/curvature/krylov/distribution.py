@@ -55,9 +55,9 @@ def cumulated(quadrature: Quadrature, grid: Tensor, exact: Tensor) -> tuple[Tens
     j - 1 and of the first j + 1 weights (Chebyshev, Markov and Stieltjes).
 
     Args:
-        quadrature: nodes and weights of p start vectors.
-        grid: shape (g,).
-        exact: whether the quadrature is the measure itself, shape (p,).
+        quadrature: Nodes and weights of p start vectors.
+        grid: Shape (g,).
+        exact: Whether the quadrature is the measure itself, shape (p,).
 
     Returns:
         Shape (p, g) each.
@@ -76,10 +76,10 @@ def smoothed(quadrature: Quadrature, grid: Tensor, position: Callable[[Tensor], 
     """Moments of a Gaussian kernel under the measure: sum_i w_i phi(x - theta_i)^r for r = 1, 2, averaged over starts.
 
     Args:
-        quadrature: nodes and weights of p start vectors.
-        grid: positions x, shape (g,).
-        position: from eigenvalues to positions.
-        width: standard deviation of the kernel phi.
+        quadrature: Nodes and weights of p start vectors.
+        grid: Positions x, shape (g,).
+        position: From eigenvalues to positions.
+        width: Standard deviation of the kernel phi.
 
     Returns:
         Shape (2, g).

@@ -35,13 +35,13 @@ class Eigenpairs:
     """k eigenpairs, the most wanted first.
 
     Attributes:
-        values: shape (k,).
-        vectors: orthonormal columns, shape (P, k).
+        values: Shape (k,).
+        vectors: Orthonormal columns, shape (P, k).
         residuals: |A v - lambda v|, recomputed with the operator, shape (k,).
-        error_bounds: on |lambda - true eigenvalue|, shape (k,).
-        largest: magnitude of the largest Ritz value that was met, wanted or not.
-        products: how many products were used, the k of the recomputation included.
-        complete: whether the search for further eigenvalues came to its end.
+        error_bounds: On |lambda - true eigenvalue|, shape (k,).
+        largest: Magnitude of the largest Ritz value that was met, wanted or not.
+        products: How many products were used, the k of the recomputation included.
+        complete: Whether the search for further eigenvalues came to its end.
         method: "lanczos", or "dense" where the whole matrix was computed.
     """
 
@@ -77,19 +77,19 @@ def leading_eigenpairs(
     Args:
         product: A X for a block with orthonormal columns, (P, b) -> (P, b), float64.
         size: P.
-        k: number of pairs, at most P.
-        which: see `lyapkit.curvature.krylov.selection.order`.
-        tolerance: on each residual, relative to its eigenvalue.
-        resolution: no residual needs to be below this times the largest |eigenvalue|.
-        max_products: stop after so many products, at least 2k, converged or not.
-        block_size: b, how many vectors are multiplied at once.
-        basis_size: at most how many vectors of length P are kept (and k locked ones); at least k + 2b.
-        generator: draws the start vectors.
-        device: where the vectors live.
-        start: approximate eigenvectors, columns, shape (P, any).
+        k: Number of pairs, at most P.
+        which: See `lyapkit.curvature.krylov.selection.order`.
+        tolerance: On each residual, relative to its eigenvalue.
+        resolution: No residual needs to be below this times the largest |eigenvalue|.
+        max_products: Stop after so many products, at least 2k, converged or not.
+        block_size: B, how many vectors are multiplied at once.
+        basis_size: At most how many vectors of length P are kept (and k locked ones); at least k + 2b.
+        generator: Draws the start vectors.
+        device: Where the vectors live.
+        start: Approximate eigenvectors, columns, shape (P, any).
 
     Raises:
-        FloatingPointError: a product is not finite.
+        FloatingPointError: If a product is not finite.
     """
     if size <= 2 * k:
         return _rayleigh_ritz(product, torch.eye(size, dtype=torch.float64, device=device), k, which)
@@ -127,9 +127,9 @@ def default_basis_size(size: int, k: int, block_size: int) -> int:
     what took products to find; memory is taken only as the basis grows.
 
     Args:
-        size: number of parameters P.
-        k: number of pairs.
-        block_size: b.
+        size: Number of parameters P.
+        k: Number of pairs.
+        block_size: B.
     """
     return max(2 * k + 8 * block_size, min(size, BASIS_BYTES // (8 * size)))
 

@@ -27,10 +27,10 @@ class RitzPairs:
 
     Attributes:
         values: Ritz values, ascending, shape (n,).
-        weights: their vectors in the basis, columns, shape (n, n).
+        weights: Their vectors in the basis, columns, shape (n, n).
         residuals: |A y - theta y| for each, shape (n,).
-        depth: blocks multiplied so far.
-        exhausted: whether the basis spans an invariant subspace, which makes all pairs exact.
+        depth: Blocks multiplied so far.
+        exhausted: Whether the basis spans an invariant subspace, which makes all pairs exact.
     """
 
     values: Tensor
@@ -45,13 +45,13 @@ class BlockLanczos:
 
     Args:
         product: A X for a block with orthonormal columns, (P, b) -> (P, b), float64.
-        start: start vectors, rows, shape (b, P); made orthonormal here.
-        known: orthonormal rows, shape (l, P), that the run stays orthogonal to.
-        capacity: largest number of basis vectors; at least that of the start vectors.
+        start: Start vectors, rows, shape (b, P); made orthonormal here.
+        known: Orthonormal rows, shape (l, P), that the run stays orthogonal to.
+        capacity: Largest number of basis vectors; at least that of the start vectors.
 
     Attributes:
-        count: number of basis vectors n.
-        width: number of start vectors, at most that of the dimensions.
+        count: Number of basis vectors n.
+        width: Number of start vectors, at most that of the dimensions.
     """
 
     def __init__(self, product: BlockProduct, start: Tensor, known: Tensor, capacity: int) -> None:
@@ -82,7 +82,7 @@ class BlockLanczos:
             The number of products. After less than the whole block the run cannot go on.
 
         Raises:
-            FloatingPointError: a product is not finite.
+            FloatingPointError: If a product is not finite.
         """
         block = self._front[: min(most, self.pending)]
         width, old = block.shape[0], self.count
@@ -117,8 +117,8 @@ class BlockLanczos:
         """Keep some Ritz vectors as the basis, and go on with the pending block.
 
         Args:
-            weights: those of the Ritz vectors to keep, columns.
-            values: their Ritz values.
+            weights: Those of the Ritz vectors to keep, columns.
+            values: Their Ritz values.
         """
         kept = weights.shape[1]
         combine = weights.T.to(self._basis)
@@ -151,7 +151,7 @@ def finite(images: Tensor) -> Tensor:
     """The same, looked at.
 
     Raises:
-        FloatingPointError: a product is not finite.
+        FloatingPointError: If a product is not finite.
     """
     if not bool(torch.isfinite(images).all()):
         raise FloatingPointError(

@@ -22,9 +22,9 @@ class Quadrature:
     """Nodes and weights of every start vector.
 
     Attributes:
-        nodes: ascending, shape (p, m).
-        weights: not negative, with sum 1, shape (p, m).
-        steps: nodes that count, shape (p,): fewer than m where a start vector has parts of fewer eigenvectors only. The
+        nodes: Ascending, shape (p, m).
+        weights: Not negative, with sum 1, shape (p, m).
+        steps: Nodes that count, shape (p,): fewer than m where a start vector has parts of fewer eigenvectors only. The
             measure is then exact, and the nodes that fill up have the weight 0.
     """
 
@@ -38,12 +38,12 @@ def lanczos_quadrature(product: BlockProduct, starts: Tensor, order: int, known:
 
     Args:
         product: A X, (P, p) -> (P, p), float64.
-        starts: unit vectors, rows, shape (p, P), orthogonal to the known ones.
-        order: number of steps m.
-        known: orthonormal rows, shape (l, P), to whose complement A is restricted.
+        starts: Unit vectors, rows, shape (p, P), orthogonal to the known ones.
+        order: Number of steps m.
+        known: Orthonormal rows, shape (l, P), to whose complement A is restricted.
 
     Raises:
-        FloatingPointError: a product is not finite.
+        FloatingPointError: If a product is not finite.
     """
     probes, size = starts.shape
     bases = starts.new_zeros(probes, order, size)

@@ -18,8 +18,8 @@ class Interval:
     """What lies outside is asked for, what lies inside is not.
 
     Attributes:
-        low: wanted below; -inf when nothing is.
-        high: wanted above; inf when nothing is.
+        low: Wanted below; -inf when nothing is.
+        high: Wanted above; inf when nothing is.
     """
 
     low: float
@@ -34,7 +34,7 @@ def order(values: Tensor, which: Which) -> Tensor:
     """Positions of the values, the most wanted first.
 
     Args:
-        values: shape (n,).
+        values: Shape (n,).
         which: "LM" largest magnitude, "LA" largest, "SA" smallest, "BE" both ends in turn, the largest first.
     """
     if which == "LM":
@@ -52,8 +52,8 @@ def interval(wanted: Tensor, which: Which) -> Interval:
     """Where the eigenvalues that were left out lie.
 
     Args:
-        wanted: the values that were taken, the most wanted first.
-        which: see `order`.
+        wanted: The values that were taken, the most wanted first.
+        which: See `order`.
     """
     if which == "LM":
         least = float(wanted.abs().min())

@@ -31,14 +31,14 @@ def step_sums_by_autodiff(
     Tangents of all steps are kept: T*B*N numbers for every bin.
 
     Args:
-        map: the map.
-        inputs: shape (T, B, M).
-        head: the loss after the last step.
-        parameters: in the order of the vector; those that a step does not depend on count as constants there.
-        vector: v, shape (P,), float64.
-        own: positions of the readout's parameters in it.
-        bins: the bin of every step, shape (T,), from 0.
-        operator: which curvature.
+        map: The map.
+        inputs: Shape (T, B, M).
+        head: The loss after the last step.
+        parameters: In the order of the vector; those that a step does not depend on count as constants there.
+        vector: V, shape (P,), float64.
+        own: Positions of the readout's parameters in it.
+        bins: The bin of every step, shape (T,), from 0.
+        operator: Which curvature.
     """
     sweep = _Sweep(map, inputs, parameters, vector, bins)
     end = at_the_end(head, operator, sweep.forward().transpose(0, 1), vector[own])

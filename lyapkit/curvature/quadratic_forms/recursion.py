@@ -31,9 +31,9 @@ class StepSums:
     Attributes:
         rows: v'H_sb v summed over the steps of bin b, by step s and bin b, shape (T+1, bins+1), float64; the last row
             and column are the readout's parameters.
-        layers: contribution of every unrolled layer to the residual part, which they sum to, shape (T+1,); the last is
+        layers: Contribution of every unrolled layer to the residual part, which they sum to, shape (T+1,); the last is
             the readout's. Zero for "ggn".
-        layers_by_state: the part of it that is quadratic in the changes of earlier states, as eq. (9) writes it.
+        layers_by_state: The part of it that is quadratic in the changes of earlier states, as eq. (9) writes it.
     """
 
     rows: Tensor
@@ -62,14 +62,14 @@ def step_sums(
     """The quadratic form of one vector along one batch.
 
     Args:
-        trajectory: of the batch; the gradient has been carried back along it unless the operator is "ggn".
-        head: the loss after its last step.
-        layout: of the parameters.
-        vector: v, shape (P,), float64.
-        bins: the bin of every step, shape (T,), from 0.
-        operator: which curvature.
-        workspace: buffers.
-        budget: bytes for what need not be recomputed within the call.
+        trajectory: Of the batch; the gradient has been carried back along it unless the operator is "ggn".
+        head: The loss after its last step.
+        layout: Of the parameters.
+        vector: V, shape (P,), float64.
+        bins: The bin of every step, shape (T,), from 0.
+        operator: Which curvature.
+        workspace: Buffers.
+        budget: Bytes for what need not be recomputed within the call.
         coupled: False for the weak-coupling form, eq. (14) of Dubinin & Effenberger (2024), in which the states depend
             on earlier ones through the residual alone; for "ggn".
     """
@@ -97,10 +97,10 @@ class End:
     """What the readout and the loss make of the tangents.
 
     Attributes:
-        cotangent: of x_T, shape (B, b, N).
-        row: the readout's row of `StepSums.rows`, shape (1, b).
-        layer: its part of the residual, shape (1,).
-        layer_by_state: likewise.
+        cotangent: Of x_T, shape (B, b, N).
+        row: The readout's row of `StepSums.rows`, shape (1, b).
+        layer: Its part of the residual, shape (1,).
+        layer_by_state: Likewise.
     """
 
     cotangent: Tensor
@@ -113,10 +113,10 @@ def at_the_end(head: Head, operator: Operator, state: Tensor, own: Tensor) -> En
     """Apply the curvature of readout and loss.
 
     Args:
-        head: readout and loss.
-        operator: which curvature.
+        head: Readout and loss.
+        operator: Which curvature.
         state: dx_T of the probes, shape (B, b, N); the last one is that of the readout's parameters.
-        own: the vector's part for the readout's parameters, shape (P,), float64.
+        own: The vector's part for the readout's parameters, shape (P,), float64.
     """
     readout = own.new_zeros(len(own), state.shape[1])
     readout[:, -1] = own

@@ -20,9 +20,9 @@ def unrolled_form(network: Callable[[Any], Any], inputs: Any) -> UnrolledNetwork
     """The map and the readout that a network consists of.
 
     Args:
-        network: an `UnrolledNetwork`, or a module that runs its registered map from the initial state and applies its
+        network: An `UnrolledNetwork`, or a module that runs its registered map from the initial state and applies its
             own readout to the last output. A module that does anything else is found out on the first inputs.
-        inputs: what it takes.
+        inputs: What it takes.
 
     Returns:
         Map and readout, or None where the network is not of that form.
@@ -53,11 +53,11 @@ def check_against_autodiff(objective: WeightedLoss, product: BlockProduct) -> No
     """Compare a Hessian product by recursion with double backward.
 
     Args:
-        objective: what `short_objective` makes.
-        product: the recursion's Hessian product of the same loss.
+        objective: What `short_objective` makes.
+        product: The recursion's Hessian product of the same loss.
 
     Raises:
-        ValueError: they differ.
+        ValueError: If they differ.
     """
     generator = torch.Generator().manual_seed(0)
     first = objective.tensors[0]

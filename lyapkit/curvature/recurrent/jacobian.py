@@ -57,9 +57,9 @@ class OutputJacobian:
     """J with respect to the layers' weights, for outputs of one batch; the readout's part stays implicit.
 
     Args:
-        head: the readout and the loss.
-        trajectory: of the batch.
-        workspace: buffers.
+        head: The readout and the loss.
+        trajectory: Of the batch.
+        workspace: Buffers.
     """
 
     def __init__(self, head: Head, trajectory: Trajectory, workspace: Workspace) -> None:

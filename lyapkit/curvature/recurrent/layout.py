@@ -14,8 +14,8 @@ class ParameterLayout:
     """Where the parameters are in a flat vector, and where the layers have them.
 
     Args:
-        parameters: by name, in the order of the flat vector.
-        cells: the layers. Parameters that no layer has, such as those of a readout, are left to the caller.
+        parameters: By name, in the order of the flat vector.
+        cells: The layers. Parameters that no layer has, such as those of a readout, are left to the caller.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], cells: Sequence[AffineCell]) -> None:

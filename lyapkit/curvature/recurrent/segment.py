@@ -31,10 +31,10 @@ class LinearisedLayer:
     """One layer over the S steps of a segment: all that products of curvature with vectors need of first order.
 
     Attributes:
-        cell: the layer.
+        cell: The layer.
         augmented: (h_{t-1}, s_t, 1), shape (S, B, H+M+1).
-        first: derivatives of phi, each (S, B, 1, H), or broadcastable to (B, 1, H) where constant.
-        second: its second derivatives, weighted with the adjoint dL/dx_t, likewise; empty without second order.
+        first: Derivatives of phi, each (S, B, 1, H), or broadcastable to (B, 1, H) where constant.
+        second: Its second derivatives, weighted with the adjoint dL/dx_t, likewise; empty without second order.
         dual: dL/da_t, shape (S, B, 1, G*H); None without second order.
     """
 
@@ -69,8 +69,8 @@ def run(cell: AffineCell, start: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor
     """The layer's own trajectory.
 
     Args:
-        cell: the layer.
-        start: state before the segment, shape (B, C, H).
+        cell: The layer.
+        start: State before the segment, shape (B, C, H).
         inputs: s_t, shape (S, B, M).
 
     Returns:
@@ -102,10 +102,10 @@ def tangent(
     """Carry tangents forwards.
 
     Args:
-        cell: the layer.
-        first: derivatives of phi.
+        cell: The layer.
+        first: Derivatives of phi.
         drive: dW h_{t-1} + dU s_t + db + U ds_t, shape (S, B, b, G*H); becomes da_t.
-        states: for every component, shape (S+1, B, b, H), entry 0 given; entry t becomes dx_t.
+        states: For every component, shape (S+1, B, b, H), entry 0 given; entry t becomes dx_t.
         coupled: False leaves W out in the trained rows, as eqs. (12) and (14) of Dubinin & Effenberger (2024) do.
     """
     steps, batch, probes, size = drive.shape
@@ -140,15 +140,15 @@ def adjoint(
     """Carry cotangents backwards.
 
     Args:
-        cell: the layer.
-        first: derivatives of phi.
-        cotangent: of the state after the segment, for every component (B, b, H); used up.
-        dual: filled with the cotangents alpha_t of a_t, shape (S, B, b, G*H).
-        sources: added to the cotangents of phi's arguments, by argument, shape (S, B, b, H) each.
-        pulled: added to the cotangent of h_{t-1}, shape (S, B, b, >= H); overwritten.
-        external: added to the cotangent of h_t, shape (S, B, b, H).
-        record: filled with the cotangents of x_t, shape (S, B, C, H), for a single probe.
-        coupled: as in `tangent`.
+        cell: The layer.
+        first: Derivatives of phi.
+        cotangent: Of the state after the segment, for every component (B, b, H); used up.
+        dual: Filled with the cotangents alpha_t of a_t, shape (S, B, b, G*H).
+        sources: Added to the cotangents of phi's arguments, by argument, shape (S, B, b, H) each.
+        pulled: Added to the cotangent of h_{t-1}, shape (S, B, b, >= H); overwritten.
+        external: Added to the cotangent of h_t, shape (S, B, b, H).
+        record: Filled with the cotangents of x_t, shape (S, B, C, H), for a single probe.
+        coupled: As in `tangent`.
 
     Returns:
         The cotangent of the state before the segment, for every component (B, b, H).

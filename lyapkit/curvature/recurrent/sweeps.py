@@ -19,7 +19,7 @@ class Workspace:
     """Named buffers that are allocated once and used again: fresh memory costs more time than the arithmetic on it.
 
     Args:
-        like: a tensor of the type and on the device of the buffers.
+        like: A tensor of the type and on the device of the buffers.
     """
 
     def __init__(self, like: Tensor) -> None:
@@ -39,12 +39,12 @@ class Sweeps(ABC):
     """The sweeps; what drives the tangents and what becomes of tangents and cotangents is the subclass' business.
 
     Args:
-        trajectory: the trajectory; with second order, the gradient has been carried back along it.
-        probes: b.
-        workspace: buffers.
-        second_order: whether cotangents have sources, as they have for the Hessian and not for the Gauss-Newton matrix.
-        budget: bytes for the sources of the last segments; those of the others are recomputed on the way back.
-        coupled: as in `lyapkit.curvature.recurrent.segment.tangent`.
+        trajectory: The trajectory; with second order, the gradient has been carried back along it.
+        probes: B.
+        workspace: Buffers.
+        second_order: Whether cotangents have sources, as they have for the Hessian and not for the Gauss-Newton matrix.
+        budget: Bytes for the sources of the last segments; those of the others are recomputed on the way back.
+        coupled: As in `lyapkit.curvature.recurrent.segment.tangent`.
     """
 
     def __init__(
@@ -90,9 +90,9 @@ class Sweeps(ABC):
         """Use the tangents of a segment, with second order only.
 
         Args:
-            position: which layer.
-            index: which segment.
-            layer: the layer along it.
+            position: Which layer.
+            index: Which segment.
+            layer: The layer along it.
             moved: da_t, shape (S, B, b, G*H).
             states: dx_t for every component, before the segment and along it, shape (S+1, B, b, H).
             below: ds_t, shape (S, B, b, M), or None for the first layer.
@@ -133,7 +133,7 @@ class Sweeps(ABC):
         """Carry cotangents of x_T back to the start.
 
         Args:
-            cotangent: flat, shape (B, b, N).
+            cotangent: Flat, shape (B, b, N).
         """
         carry_back(
             self.trajectory,
@@ -226,12 +226,12 @@ def carry_back(
     """Carry cotangents of x_T back through all layers and segments.
 
     Args:
-        trajectory: the trajectory.
-        cotangent: flat, shape (B, b, N).
-        workspace: buffers.
-        use: called as ``use(position of the layer, index of the segment, layer, cotangents of a_t (S, B, b, G*H))``.
-        sourced: from a segment to every layer's sources of the cotangents, if there are any.
-        coupled: as in `lyapkit.curvature.recurrent.segment.tangent`.
+        trajectory: The trajectory.
+        cotangent: Flat, shape (B, b, N).
+        workspace: Buffers.
+        use: Called as ``use(position of the layer, index of the segment, layer, cotangents of a_t (S, B, b, G*H))``.
+        sourced: From a segment to every layer's sources of the cotangents, if there are any.
+        coupled: As in `lyapkit.curvature.recurrent.segment.tangent`.
     """
     cells, probes = trajectory.cells, cotangent.shape[1]
     parts = iter(torch.split(cotangent, [cell.units for cell in cells for _ in range(cell.pointwise.components)], -1))

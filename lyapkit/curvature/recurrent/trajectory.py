@@ -25,10 +25,10 @@ class Trajectory:
     there is memory to keep it: nothing of it changes while the parameters stay as they are.
 
     Args:
-        cells: the layers, from the input upwards.
-        initial: flat initial states, shape (B, N).
-        inputs: shape (T, B, M).
-        rows_at_once: steps times sequences of a segment; `ROWS_AT_ONCE` by default.
+        cells: The layers, from the input upwards.
+        initial: Flat initial states, shape (B, N).
+        inputs: Shape (T, B, M).
+        rows_at_once: Steps times sequences of a segment; `ROWS_AT_ONCE` by default.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Trajectory:
 
         Args:
             gradient: dL/dx_T, flat, shape (B, N).
-            budget: bytes that may be used to keep segments.
+            budget: Bytes that may be used to keep segments.
 
         Returns:
             The bytes used.
@@ -96,7 +96,7 @@ class Trajectory:
         """Keep segments without second order.
 
         Args:
-            budget: bytes that may be used.
+            budget: Bytes that may be used.
 
         Returns:
             The bytes used.

@@ -28,7 +28,7 @@ def informed(rng: RandomSource = None) -> ResidualSpec:
         rng: Where the numbers are drawn from when the residual is built.
 
     Raises:
-        ValueError: When it is built, if N is odd.
+        ValueError: If N is odd; raised when the residual is built.
 
     Example:
         >>> from wcrnn_models import WCRNN, residuals

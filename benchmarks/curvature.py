@@ -36,7 +36,7 @@ NETWORKS = {"RNN": lambda: nn.RNN(2, 24), "GRU": lambda: nn.GRU(2, 14), "LSTM": 
 
 
 def trained(kind: str) -> tuple[nn.Module, tuple[torch.Tensor, torch.Tensor]]:
-    """A network after 150 steps on the signs of two sums."""
+    """Return a network after 150 steps on the signs of two sums."""
     torch.manual_seed(0)
     model = LastStep(NETWORKS[kind](), 3).double()
     inputs = torch.randn(20, 64, 2).double()

@@ -39,7 +39,7 @@ class Layer(nn.Module):
 
 
 def make(kind: str, units: int) -> tuple[nn.Module, UnrolledNetwork]:
-    """The model as a user has it, and the network that is stepped by elementary operations."""
+    """Return the model as a user has it, and the network that is stepped by elementary operations."""
     if kind in ("scalar", "rotation"):
         residual = residuals.scalar(0.995) if kind == "scalar" else residuals.rotation(0.2244)
         model = WCRNN(1, units, CLASSES, residual=residual, rng=0)

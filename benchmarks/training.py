@@ -47,14 +47,14 @@ class Sizes:
     form: Form = "linear"
 
     def data(self) -> tuple[Tensor, Tensor]:
-        """A batch of random pixels and labels."""
+        """Return a batch of random pixels and labels."""
         generator = torch.Generator().manual_seed(0)
         inputs = torch.rand(self.steps, self.batch, self.inputs, generator=generator)
         labels = torch.randint(0, self.outputs, (self.batch,), generator=generator)
         return inputs.to(self.device), labels.to(self.device)
 
     def network(self, residual: str, seed: int = 0) -> WCRNN:
-        """An untrained network."""
+        """Return an untrained network."""
         sizes = self.inputs, self.units, self.outputs
         return WCRNN(*sizes, residual=RESIDUALS[residual](), form=self.form, rng=seed).to(self.device)
 
@@ -174,14 +174,14 @@ def serve(barrier: Any, repeats: Any, make: Callable[..., Callable[[], Any]], ar
 
 
 def difference(sizes: Sizes, residual: str, iterations: int = 5) -> float:
-    """The largest relative difference of the losses of ours and the plain loop, from the same weights."""
+    """Return the largest relative difference of the losses of ours and the plain loop, from the same weights."""
     slow, fast = plain(sizes, residual), ours(sizes, residual)
     pairs = [(slow()[0], fast()[0]) for _ in range(iterations)]
     return max(abs(one - other) / one for one, other in pairs)
 
 
 def measure(contenders: dict[str, Here | Processes], rounds: int, repeats: int) -> dict[str, float]:
-    """The best rate of every contender."""
+    """Return the best rate of every contender."""
     best = dict.fromkeys(contenders, 0.0)
     for _ in range(rounds):
         for name, contender in contenders.items():
@@ -190,7 +190,7 @@ def measure(contenders: dict[str, Here | Processes], rounds: int, repeats: int) 
 
 
 def networks(sizes: Sizes, residual: str, cores: int) -> dict[str, Here | Processes]:
-    """The plain loop and ours, alone and as ensembles."""
+    """Return the plain loop and ours, alone and as ensembles."""
     if sizes.device != "cpu":
         return {
             "plain step loop": Here(plain(sizes, residual), sizes, 1),

@@ -150,5 +150,5 @@ def legend_above(ax: Axes, handlelength: float = 2.0, columns: int = 4) -> None:
 
 
 def counted(iterations: int) -> str:
-    """A number of iterations for captions, such as ``12 000 iterations``."""
+    """Return a number of iterations for captions, such as ``12 000 iterations``."""
     return f"{iterations:,} iterations".replace(",", "\N{NARROW NO-BREAK SPACE}")

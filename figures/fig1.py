@@ -56,7 +56,7 @@ def draw(results: Evidence) -> Figure:
 
 
 def digit(sample: int) -> NDArray[np.float64] | None:
-    """The pixels of a test digit, between 0 and 1, shape (784,); None where MNIST is not at hand.
+    """Return the pixels of a test digit, between 0 and 1, shape (784,); None where MNIST is not at hand.
 
     Args:
         sample: Its number, from 0.

@@ -70,7 +70,7 @@ def strength_label(r: float) -> str:
 def panels(
     rows: int, columns: int, *, width: float = TWO_COLUMNS, height: float = 2.3, **kwargs: Any
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with lettered axes.
+    """Return a figure with lettered axes.
 
     Args:
         rows: Of axes.
@@ -228,7 +228,7 @@ def write(figure: Figure, path: Path) -> list[Path]:
 
 
 def scientific(value: float, digits: int = 2) -> str:
-    """A number as the paper's tables write it, such as 2.0e-5 as ``2.0 · 10⁻⁵``."""
+    """Return a number as the paper's tables write it, such as 2.0e-5 as ``2.0 · 10⁻⁵``."""
     if not math.isfinite(value):
         return "fail"
     exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])  # after rounding, which may carry into the next power

@@ -1,4 +1,4 @@
-"""lyapkit: how recurrent networks behave.
+"""Analyses of recurrent networks in PyTorch.
 
 Lyapunov spectra, the variational term, gradient propagation and Hessian spectra of any PyTorch recurrent map,
 as labelled xarray results.

@@ -111,7 +111,7 @@ def analyze_checkpoint(
 
 
 def training_curve(result: TrainResult) -> xr.Dataset:
-    """The test metric over training iterations as a Dataset, for the same file as the analyses."""
+    """Return the test metric over training iterations as a Dataset, for the same file as the analyses."""
     return xr.Dataset(
         {
             "test_metric": xr.Variable(
@@ -132,7 +132,7 @@ def training_curve(result: TrainResult) -> xr.Dataset:
 
 
 def exponent_rows(tree: xr.DataTree) -> list[tuple[str, float, float]]:
-    """The leading, the mean and the last exponent of an analysed checkpoint, each with its standard error.
+    """Return the leading, the mean and the last exponent of an analysed checkpoint, each with its standard error.
 
     Exponents are averaged over the trajectories, whose errors are independent. The error of the mean over the
     spectrum is that of the sum of the local growth, since the exponents of one trajectory are correlated.

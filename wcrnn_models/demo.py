@@ -48,7 +48,7 @@ class DemoResult:
 
 
 def demo_config(r: float, *, epochs: int = 10) -> TrainConfig:
-    """The adding problem of 40 steps for 64 units.
+    """Return the adding problem of 40 steps for 64 units.
 
     Length, learning rate and clipping were chosen by trial so that the near-critical network clearly learns within
     seconds on one core and the subcritical one, whose memory is ten times shorter than a sequence, cannot.
@@ -171,7 +171,7 @@ def draw_prediction(gradients: xr.Dataset, predictions: Predictions, ax: Axes) -
 
 
 def learning_curve(training: xr.Dataset, ax: Axes, **line: Any) -> Axes:
-    """The test metric over training iterations.
+    """Return the test metric over training iterations.
 
     Args:
         training: What `training_curve` returns.

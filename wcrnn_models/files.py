@@ -47,7 +47,7 @@ def remove_partial_files(directory: Path) -> None:
 
 
 def read_json(path: Path, remedy: str) -> Any:
-    """The content of a JSON file.
+    """Return the content of a JSON file.
 
     Raises:
         UserError: If it is not valid JSON; the text ends with the remedy.

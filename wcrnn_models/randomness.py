@@ -9,7 +9,7 @@ RandomSource = torch.Generator | int | None
 
 
 def as_generator(rng: RandomSource) -> torch.Generator:
-    """The generator to draw from.
+    """Return the generator to draw from.
 
     Args:
         rng: A CPU generator, which is advanced; a seed, which gives a new generator; or None for PyTorch's

@@ -111,7 +111,7 @@ def measure(runs: Path, *, progress: bool, effort: Effort = EFFORT) -> xr.DataTr
 
 
 def chosen(run: Path) -> LoadedCheckpoint:
-    """The first checkpoint of a run whose test error is at most `TARGET`; the best one where there is none."""
+    """Return the first checkpoint of a run whose test error is at most `TARGET`; the best one where there is none."""
     measured = [
         each for each in map(load_checkpoint, list_checkpoints(run)) if each.metadata["test_metric"] is not None
     ]

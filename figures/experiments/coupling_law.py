@@ -143,7 +143,7 @@ def measure(runs: Path, *, progress: bool, effort: Effort = EFFORT) -> xr.DataTr
 
 
 def build(name: str, gamma: float, seed: int, units: int) -> WCRNN:
-    """The untrained network; its weights do not depend on gamma."""
+    """Return the untrained network; its weights do not depend on gamma."""
     residual = RESIDUALS[name](units, seed)
     return WCRNN(1, units, 1, residual=residual, coupling=gamma, rng=seed, dtype=torch.float64)
 
@@ -183,7 +183,7 @@ def _spectrum(name: str, gamma: float, seed: int, effort: Effort, progress: bool
 
 @torch.no_grad()
 def first_order_mean(network: WCRNN, inputs: Tensor, transient: int) -> float:
-    """The first-order term gamma tr(R^-1 <D_t> W) / N of the mean deviation, <> the average over a trajectory.
+    """Return the first-order term gamma tr(R^-1 <D_t> W) / N of the mean deviation, <> the average over a trajectory.
 
     Args:
         network: Linear form, one coupling.
@@ -231,6 +231,6 @@ def _with_slopes(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def power_law(gamma: NDArray[np.float64], deviation: NDArray[np.float64]) -> tuple[float, float]:
-    """The slope of log |deviation| against log gamma by least squares, and its standard error."""
+    """Return the slope of log |deviation| against log gamma by least squares, and its standard error."""
     fit = linregress(np.log(gamma), np.log(np.abs(deviation)))
     return float(fit.slope), float(fit.stderr)

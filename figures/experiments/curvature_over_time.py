@@ -95,7 +95,7 @@ def by_step(config: TrainConfig, samples: int, *, progress: bool = False) -> xr.
 def weights(
     predictions: Predictions, first: NDArray[np.int64], last: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The weights of eq. (14), which sum to 1.
+    """Return the weights of eq. (14), which sum to 1.
 
     Args:
         predictions: For the network.

@@ -90,17 +90,17 @@ class CallableMap(RecurrentMap):
         return [name for leaf in self._leaves for name in leaf.component_names]
 
     def initial_state(self, batch: int) -> Tensor:
-        """The example state, repeated."""
+        """Return the example state, repeated."""
         return torch.cat([to_real(leaf.example) for leaf in self._leaves]).repeat(batch, 1)
 
     def step(self, state: Tensor, input: Tensor | None = None) -> Tensor:
-        """The callable on the unflattened state, flattened again."""
+        """Apply the callable to the unflattened state, and flatten the result."""
         leading = state.shape[:-1]
         if not leading:
             return self._single(state, input)
         states = state.reshape(-1, self.state_size)
         inputs = None if input is None else input.reshape(-1, self.input_size)
-        if states.shape[0] == 1:  # spared the overhead of vmap, which is that of many small steps
+        if states.shape[0] == 1:  # without the overhead of vmap, which costs as much as many small steps
             after = self._single(states[0], None if inputs is None else inputs[0])
         elif self.batching == "vmap":
             after = self._batched(states, inputs)
@@ -112,7 +112,7 @@ class CallableMap(RecurrentMap):
         return after.reshape(*leading, self.state_size)
 
     def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """The parameters of the callable when it is a module."""
+        """Yield the parameters of the callable where it is a module."""
         if isinstance(self._function, nn.Module):
             return self._function.named_parameters(remove_duplicate=False)
         return iter(())
@@ -159,7 +159,7 @@ class CallableMap(RecurrentMap):
         return torch.cat([to_real(tensor) for tensor in after])
 
     def _arguments(self, state: Any, input: Any) -> list[Any]:
-        """State and input in the order in which the callable takes them."""
+        """Return state and input in the order in which the callable takes them."""
         return [input, state] if self._input_first else [state, input]
 
     @torch.no_grad()
@@ -183,7 +183,7 @@ class CallableMap(RecurrentMap):
         )
 
     def _first(self, state: Tensor, input: Tensor | None) -> Tensor:
-        """Return the state after the examples; what the call raises is named with their shapes, or their order."""
+        """Return the state after the examples; explain an error with their shapes and their order."""
         return self._single(state, input, self._explained)
 
     def _explained(self, *arguments: Any) -> Any:
@@ -210,14 +210,14 @@ class CallableMap(RecurrentMap):
             raise ValueError(f"{called} raised {type(error).__name__}: {error}; {remedy}.{self._one_step()}") from error
 
     def _one_step(self) -> str:
-        """Return the recipe for modules that take a whole sequence; nothing for autonomous maps."""
+        """Return the recipe for modules that take a whole sequence; an empty text for autonomous maps."""
         if self._input is None:
             return ""
         whole = self._structure.is_leaf() and self._leaves[0].example.ndim == 1 and self._input.example.ndim == 1
         return f" {one_step(self.state_size, self.input_size) if whole else one_step()}"
 
     def _probe(self) -> str:
-        """Call once as it is, twice under vmap, and once again as it is; returns which batching works."""
+        """Call the function as it is, twice under vmap, and as it is again; return which batching works."""
         state = self.initial_state(1)[0]
         input = None if self._input is None else to_real(self._input.example)
         with torch.no_grad():
@@ -227,7 +227,7 @@ class CallableMap(RecurrentMap):
             watch.refuse_changes()
             for what, now, then in (("state", given[0], state), ("input", given[1], input)):
                 if now is not None and then is not None and not torch.allclose(now, then, 0, 0, equal_nan=True):
-                    raise ValueError(f"the callable changes its {what} in place; leave it as it is, and return anew.")
+                    raise ValueError(f"the callable changes its {what} in place; leave it unchanged and return a new tensor.")
             batching = "vmap"
             try:
                 self._batched(state.expand(2, -1), None if input is None else input.expand(2, -1))
@@ -235,7 +235,7 @@ class CallableMap(RecurrentMap):
                 batching = "loop"
             try:
                 same = torch.allclose(self._single(state, input), before, rtol=0, atol=0, equal_nan=True)
-            except RuntimeError as error:  # what vmap's trace has left behind cannot be used outside of it
+            except RuntimeError as error:  # tensors left by vmap's trace cannot be used outside of it
                 raise ValueError(HIDDEN_STATE) from error
         if not same:
             raise ValueError(HIDDEN_STATE)

@@ -10,7 +10,7 @@ from lyapkit.adapters.unchanged import refuse_changed
 
 
 def cell_map(cell: nn.RNNCellBase) -> StackedCells:
-    """The map of a built-in cell; the state of an `nn.LSTMCell` is (h, c).
+    """Return the map of a built-in cell; the state of an `nn.LSTMCell` is (h, c).
 
     Raises:
         ValueError: If the cell has a ``forward`` of its own or hooks.
@@ -20,7 +20,7 @@ def cell_map(cell: nn.RNNCellBase) -> StackedCells:
 
 
 def stepped_from_weights(cell: nn.RNNCellBase) -> StackedCells:
-    """Make the map that the current weights of a cell describe, whatever else it does when it is called."""
+    """Make the map of a cell's current weights, whatever else the cell does when it is called."""
     kind, _ = _kind(cell)
 
     def weights() -> CellWeights:

@@ -35,7 +35,7 @@ class CellWeights:
 
 
 def cell_step(kind: CellKind, weights: CellWeights, state: Tensor, input: Tensor) -> Tensor:
-    """One step of a built-in cell on its flat state.
+    """Compute one step of a built-in cell on its flat state.
 
     Args:
         kind: Which cell.

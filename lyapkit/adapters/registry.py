@@ -33,7 +33,7 @@ def register_adapter(module_type: type[ModuleType], adapter: Callable[[ModuleTyp
 
     Args:
         module_type: A subclass of `torch.nn.Module`.
-        adapter: Makes the map of such a module.
+        adapter: Function that makes the map of such a module.
 
     Raises:
         TypeError: If ``module_type`` is not a module type, or ``adapter`` cannot be called.
@@ -74,9 +74,9 @@ def as_map(obj: object, *, state: Any = None, input: Tensor | None = None, order
     Returns:
         The map. It reads the module's current weights at every step.
 
-    Complex numbers, as in diagonal recurrences x' = Lambda x + B s (LRU, S4D), are pairs of real components of the flat
+    Complex numbers, as in diagonal recurrences :math:`x' = \Lambda x + B s` (LRU, S4D), are pairs of real components of the flat
     state, (re, im) next to each other: every factor lambda_i gives log |lambda_i| twice. Flat states, inputs and
-    outputs are real accordingly: ``torch.view_as_real(z).flatten(-2)`` of complex ones (..., n) gives the 2 n
+    outputs are therefore real: ``torch.view_as_real(z).flatten(-2)`` of complex ones (..., n) gives the 2 n
     components, and ``torch.view_as_complex(x.unflatten(-1, (-1, 2)))`` takes them back, in a readout for instance.
 
     Raises:
@@ -122,7 +122,7 @@ def as_map(obj: object, *, state: Any = None, input: Tensor | None = None, order
 
 
 def _adapter(module: nn.Module) -> Callable[[Any], RecurrentMap] | None:
-    """The adapter of the closest base class."""
+    """Return the adapter of the closest base class."""
     return next((_ADAPTERS[base] for base in type(module).__mro__ if base in _ADAPTERS), None)
 
 
@@ -167,7 +167,7 @@ def _unknown(obj: object) -> str:
             f"input=torch.zeros(M, ...) when it is driven. {one_step()}"
         )
     if isinstance(getattr(obj, "map", None), RecurrentMap):
-        return f"{type(obj).__name__} is no map, but has one: pass its .map."
+        return f"{type(obj).__name__} is not a map, but has one: pass its .map."
     if isinstance(obj, Mapping | str | PathLike):
         return (
             f"cannot make a recurrent map of {type(obj).__name__}: weights alone are no network; make the module, load "

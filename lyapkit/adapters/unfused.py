@@ -23,7 +23,7 @@ def unfused(model: nn.Module) -> Iterator[None]:
     equal the module's own to rounding.
 
     Args:
-        model: The model; its modules' ``forward`` is replaced and put back.
+        model: The model. The ``forward`` of its modules is replaced, and restored at the end.
     """
     replaced: list[nn.Module] = []
     try:
@@ -115,16 +115,16 @@ def _layer_forward(module: nn.RNNBase) -> Callable[..., Any]:
 
 
 def _packed_like(packed: PackedSequence, sequence: Tensor) -> PackedSequence:
-    """Outputs (T, B, S) in the order in which the inputs were packed."""
+    """Pack outputs (T, B, S) in the order in which the inputs were packed."""
     if packed.sorted_indices is not None:
         sequence = sequence[:, packed.sorted_indices]
-    sizes = packed.batch_sizes.tolist()  # of sequences that go on at each step, the longest first
+    sizes = packed.batch_sizes.tolist()  # sequences that go on at each step, the longest first
     data = torch.cat([sequence[step, :size] for step, size in enumerate(sizes)])
     return PackedSequence(data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
 
 
 def _initial(hx: Any, sequence: Tensor, rows: int, emitted: int, cells: int, batched: bool) -> Tensor:
-    """Initial flat states, shape (layers * directions, B, S)."""
+    """Return the initial flat states, shape (layers * directions, B, S)."""
     if hx is None:
         return sequence.new_zeros(rows, sequence.shape[1], emitted + cells)
     parts = tuple(hx) if cells else (hx,)

@@ -13,7 +13,7 @@ import torch
 
 
 def check_integer(name: str, value: Any, expected: str = "an integer") -> int:
-    """An integer, Python's or NumPy's, as an int.
+    """Return an integer, Python's or NumPy's, as an int.
 
     Raises:
         TypeError: If it is anything else, such as a boolean.
@@ -27,18 +27,18 @@ def check_integer(name: str, value: Any, expected: str = "an integer") -> int:
 
 
 def refuse_contexts(dtype: torch.dtype, device: torch.device) -> None:
-    """Refuse contexts in which a step has no derivatives, or coarse ones.
+    """Refuse contexts in which a step has no derivatives, or only coarse ones.
 
     Args:
-        dtype: Type that the map or model computes in; float64 is what `torch.autocast` leaves alone.
-        device: Where it computes.
+        dtype: Type that the map or model computes in; `torch.autocast` leaves float64 unchanged.
+        device: Device on which it computes.
 
     Raises:
         RuntimeError: If inference mode or autocast is on, or the default device is meta.
     """
     if torch.is_inference_mode_enabled():
         raise RuntimeError(
-            "torch.inference_mode() is on, which rules derivatives out; call the analysis outside of it."
+            "torch.inference_mode() is on, so there are no derivatives; call the analysis outside of it."
         )
     if torch.get_default_device().type == "meta":
         raise RuntimeError(
@@ -55,7 +55,7 @@ def refuse_contexts(dtype: torch.dtype, device: torch.device) -> None:
 
 @contextmanager
 def inference_tensors_explained() -> Iterator[None]:
-    """Say what is to be done about tensors that were made in inference mode and cannot be differentiated through.
+    """Explain how to replace tensors that were made in inference mode, which cannot be differentiated through.
 
     Raises:
         ValueError: If PyTorch complains of such a tensor while the context is open.
@@ -72,7 +72,7 @@ def inference_tensors_explained() -> Iterator[None]:
 
 
 def check_precision(dtype: torch.dtype, device: torch.device) -> None:
-    """What a map computes in: single or double precision, on a device that holds numbers.
+    """Check that a map computes in single or double precision, on a device that holds numbers.
 
     Raises:
         ValueError: If the type is half precision, or the device is meta.
@@ -87,7 +87,7 @@ def check_precision(dtype: torch.dtype, device: torch.device) -> None:
 
 
 def check_floating(name: str, found: torch.dtype, wanted: torch.dtype) -> None:
-    """Refuse sequences and states that are not of floating-point numbers.
+    """Refuse sequences and states of other than floating-point numbers.
 
     Raises:
         TypeError: If they are complex, integers or truth values; each has its own remedy.
@@ -112,7 +112,7 @@ EMBED = (
 
 
 def check_k(k: int | None, size: int) -> int:
-    """The number of leading exponents, N by default.
+    """Return the number of leading exponents, N by default.
 
     Raises:
         TypeError: If it is not an integer.
@@ -127,7 +127,7 @@ def check_k(k: int | None, size: int) -> int:
 
 
 def check_interval(interval: int, name: str = "qr_interval") -> int:
-    """A number of steps of at least 1.
+    """Check that a number of steps is at least 1, and return it as an int.
 
     Raises:
         TypeError: If it is not an integer.
@@ -140,7 +140,7 @@ def check_interval(interval: int, name: str = "qr_interval") -> int:
 
 
 def check_interval_of_run(interval: int, steps: int) -> int:
-    """A ``qr_interval`` that fits into a run.
+    """Check that a ``qr_interval`` fits into a run, and return it.
 
     Raises:
         TypeError: If it is not an integer.
@@ -155,7 +155,7 @@ def check_interval_of_run(interval: int, steps: int) -> int:
 
 
 def check_flag(name: str, value: Any) -> bool:
-    """A switch: true or false and nothing else, so that ``"no"`` is not taken for true.
+    """Check that a switch is True or False and nothing else, so that ``"no"`` does not count as true.
 
     Raises:
         TypeError: If it is neither.
@@ -166,7 +166,7 @@ def check_flag(name: str, value: Any) -> bool:
 
 
 def check_fraction(name: str, value: Any) -> float:
-    """A number between 0 and 1.
+    """Check that a number lies between 0 and 1, and return it as a float.
 
     Raises:
         TypeError: If it is not a number.
@@ -180,7 +180,7 @@ def check_fraction(name: str, value: Any) -> float:
 
 
 def check_positive(name: str, value: Any) -> float:
-    """A positive number.
+    """Check that a number is positive and finite, and return it as a float.
 
     Raises:
         TypeError: If it is not a number.
@@ -195,7 +195,7 @@ def check_positive(name: str, value: Any) -> float:
 
 
 def check_dt(dt: float) -> float:
-    """The duration of a step.
+    """Check the duration of a step, and return it as a float.
 
     Raises:
         TypeError: If it is a boolean or not a number.
@@ -213,5 +213,5 @@ def check_dt(dt: float) -> float:
 
 
 def time_unit(dt: float) -> str:
-    """What rates are counted in: steps, or units of time once a step has a duration."""
+    """Name the unit in which rates are counted: steps, or units of time where a step has a duration."""
     return "step" if dt == 1.0 else "unit time"

@@ -1,4 +1,4 @@
-"""What a map must not do, seen while it is called once: use layers in training mode, change buffers."""
+"""Checks of a map while it is called once: it must not use layers in training mode, nor change buffers."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ class _Buffer:
 
 
 class ModuleWatch:
-    """Notes the modules called while the context is open, also those that a closure hides, and their buffers.
+    """Record of the modules called while the context is open, also those that a closure hides, and of their buffers.
 
     Args:
-        function: What is watched; when it is a module, its parts are called by their names in messages.
+        function: The watched function; messages call the parts of a module by their names.
 
     Raises:
         ValueError: If a module in training mode is called whose result depends on chance or on the batch.
@@ -71,7 +71,7 @@ class ModuleWatch:
     def __enter__(self) -> ModuleWatch:
         with ExitStack() as stack:
             stack.enter_context(warnings.catch_warnings())
-            # of compiled modules, for which the hook is called once more than for others
+            # of compiled modules, whose hook is called once more than that of others
             warnings.filterwarnings("ignore", message=r"Using `torch.compile\(module\)` when there are global hooks")
             stack.callback(register_module_forward_pre_hook(self._note).remove)
             self._stack = stack.pop_all()
@@ -98,7 +98,7 @@ class ModuleWatch:
             )
 
     def refuse_changes(self) -> None:
-        """Refuse a step that changes buffers, after giving them their values back.
+        """Refuse a step that changes buffers, after restoring their values.
 
         Raises:
             ValueError: If a buffer has changed; the message names module and buffer.
@@ -126,8 +126,8 @@ def refuse_training_mode(module: nn.Module, name: str) -> None:
     """Refuse dropout, batch norm and the like in training mode, without calling anything.
 
     Args:
-        module: What is looked through.
-        name: What it is to the user, for messages.
+        module: The module to look through.
+        name: The user's word for it, for messages.
 
     Raises:
         ValueError: If such a module is in training mode; the message names it.

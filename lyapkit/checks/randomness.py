@@ -1,4 +1,4 @@
-"""One `rng` argument everywhere, no global seeding."""
+"""The one `rng` argument of all functions; nothing is seeded globally."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from lyapkit.checks.arguments import check_integer
 
 
 def make_generator(rng: torch.Generator | int | None) -> torch.Generator:
-    """A CPU generator from what users pass as ``rng``.
+    """Return a CPU generator from the argument ``rng``.
 
     Args:
         rng: A generator (used as it is, and advanced), a seed, or None for fresh entropy. The seed is found in

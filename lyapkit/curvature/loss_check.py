@@ -1,4 +1,4 @@
-"""One look at a loss before its curvature is taken: a scalar, finite, deterministic, and twice differentiable."""
+"""A check of a loss before its curvature is taken: a scalar, finite, deterministic, and twice differentiable."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ TRAPS = {
     "ScaledDotProduct": "a fused attention kernel, which has no second derivatives; call the analysis under "
     "torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)",
 }
-"""What is known to lack right second derivatives, by a part of the name of its node in the graph."""
+"""Operations known to lack correct second derivatives, by a part of the name of their node in the graph."""
 
 
 def check_loss(objective: WeightedLoss, check: bool, known: Collection[Tensor] | None) -> None:
-    """Refuse what is not a scalar, differentiable and, with ``check``, deterministic loss.
+    """Refuse a loss that is not a scalar, not differentiable or, with ``check``, not deterministic.
 
     Args:
-        objective: The loss; its first batch is looked at, and with ``check`` the gradient over all of them.
-        check: Compute the gradient twice.
-        known: All parameters of the model; a warning names what else the loss depends on. None where the user has
-            named the parameters, and so left out the others.
+        objective: The loss. Its first batch is checked, and with ``check`` the gradient over all batches.
+        check: Whether to compute the gradient twice.
+        known: All parameters of the model; a warning names other tensors that the loss depends on. None where the user
+            has named the parameters, and so left out the others.
 
     Raises:
         TypeError: If outputs or loss are of the wrong kind.
@@ -89,7 +89,7 @@ def _value(loss: Any, outputs: Any, targets: Any) -> Tensor:
 
 
 def _warn_of_broadcast(loss: Any, outputs: Any, targets: Any, value: Tensor) -> None:
-    """Warn of a loss that is another one, and only one, where outputs and targets have either of their shapes."""
+    """Warn of a loss whose value changes, and only then, when outputs and targets are given the shape of either."""
     if not (isinstance(outputs, Tensor) and isinstance(targets, Tensor)):
         return
     if outputs.shape == targets.shape:
@@ -102,7 +102,7 @@ def _warn_of_broadcast(loss: Any, outputs: Any, targets: Any, value: Tensor) -> 
             paired = scalar_loss(loss, outputs, targets.reshape(outputs.shape))
             same = scalar_loss(loss, outputs.reshape(targets.shape), targets)
     except (TypeError, ValueError):
-        return  # the loss takes its parts in these shapes only, as those of classes do
+        return  # the loss takes only these shapes, as losses of classes do
     if torch.allclose(paired, same, rtol=1e-5, atol=0.0) and not torch.allclose(paired, value, rtol=1e-5, atol=0.0):
         warnings.warn(
             f"the loss of outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)} is {value.item():.6g}, and "
@@ -113,7 +113,7 @@ def _warn_of_broadcast(loss: Any, outputs: Any, targets: Any, value: Tensor) -> 
 
 
 def _warn_of_misaligned(loss: Any, outputs: Tensor, targets: Tensor, value: Tensor) -> None:
-    """Warn of one target for each sample that is compared along another dim of the outputs, as where B = C."""
+    """Warn where one target for each sample is compared along another dim of the outputs, as can happen for B = C."""
     if outputs.ndim <= targets.ndim or not targets.ndim or outputs.shape[: targets.ndim] != targets.shape:
         return
     if outputs.shape[outputs.ndim - targets.ndim :] != targets.shape or targets.numel() == 1:
@@ -126,7 +126,7 @@ def _warn_of_misaligned(loss: Any, outputs: Tensor, targets: Tensor, value: Tens
                 scalar_loss(loss, outputs, by_sample),
             )
     except (TypeError, ValueError):
-        return  # the loss takes its parts in these shapes only, as those of classes do
+        return  # the loss takes only these shapes, as losses of classes do
     if torch.allclose(found, value, rtol=1e-5, atol=0.0) and not torch.allclose(wanted, value, rtol=1e-5, atol=0.0):
         warnings.warn(
             f"the loss broadcasts targets {tuple(targets.shape)} along the last dims of outputs "
@@ -138,7 +138,7 @@ def _warn_of_misaligned(loss: Any, outputs: Tensor, targets: Tensor, value: Tens
 
 
 def _outputs(network: Any, inputs: Any, dtype: torch.dtype, check: bool) -> Any:
-    """What the network returns; where it refuses inputs of another type than its parameters', both are named."""
+    """Return the outputs of the network; where it refuses inputs of another type than its parameters', name both."""
     with ModuleWatch(network) if check else nullcontext() as watch:
         try:
             outputs = network(inputs)
@@ -170,7 +170,7 @@ def _leaves_without_traps(value: Tensor) -> list[Tensor]:
     """Walk the graph of a loss, and return the tensors that it begins with.
 
     Raises:
-        ValueError: If it goes through what has no right second derivatives; the message says what to do instead.
+        ValueError: If it contains an operation without correct second derivatives; the message says what to do.
     """
     seen = set()
     leaves: list[Tensor] = []
@@ -190,7 +190,7 @@ def _leaves_without_traps(value: Tensor) -> list[Tensor]:
 
 
 def _warn_of_hidden(leaves: Sequence[Tensor], known: Collection[Tensor], data: Any) -> None:
-    """Warn of tensors that require gradients and are no parameters of the model, such as those in a function."""
+    """Warn of tensors that require gradients and are not parameters of the model, such as those in a function."""
     expected = {id(tensor) for tensor in [*known, *tree_leaves(data)]}
     hidden = [leaf for leaf in leaves if id(leaf) not in expected]
     if hidden:

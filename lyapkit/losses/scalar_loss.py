@@ -1,4 +1,4 @@
-"""The loss as the analyses need it: a callable that gives one finite real number."""
+"""The loss that analyses need: a callable that returns one finite real number."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lyapkit.losses.standard_losses import standard_loss
 
 
 def check_loss_callable(loss: object) -> None:
-    """Refuse the name of a loss.
+    """Refuse a loss that cannot be called, such as its name.
 
     Raises:
         TypeError: If it cannot be called.
@@ -25,12 +25,12 @@ def check_loss_callable(loss: object) -> None:
 
 
 def scalar_loss(loss: Callable[[Any, Any], Tensor], outputs: Any, targets: Any) -> Tensor:
-    """The loss of outputs and targets, in the graph; what it cannot read is named with the shapes that did not fit.
+    """Compute the loss of outputs and targets, in the graph; an error names the shapes that do not fit.
 
     Args:
         loss: ``loss(outputs, targets)``.
-        outputs: As the loss reads them.
-        targets: Likewise.
+        outputs: Outputs for the loss.
+        targets: Targets for the loss.
 
     Raises:
         TypeError: If the loss cannot take outputs and targets of these kinds.

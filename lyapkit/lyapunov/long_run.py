@@ -12,10 +12,10 @@ from scipy.special import stdtr, stdtrit
 from torch import Tensor
 
 PERSISTENCES = (0.0, 0.2, 0.4, 0.6, 0.75, 0.87, 0.94, 0.98)
-"""Coefficients phi of the autoregression that are tried."""
+"""Coefficients :math:`\phi` of the autoregression that are tried."""
 
 ECHOES = (-1.0, -0.96, -0.88, -0.75, -0.55, -0.3, 0.0, 0.3, 0.6, 1.0)
-"""Coefficients theta of the moving average that are tried; with -1, sums do not wander at all."""
+"""Coefficients :math:`\theta` of the moving average that are tried; with -1, sums do not wander at all."""
 
 STILL = 0.15
 """Prior probability that sums do not wander, as when growth is a difference of a function of the state."""
@@ -31,7 +31,7 @@ VISIBLE = 0.6
 """The share that `PIECES` calls "most". Growth with correlation exp(-|t|/tau) reaches it in runs of 33 tau."""
 
 BISECTIONS = 13
-"""How many times the logarithmic bracket of a quantile is halved: to less than 1e-3 of its value."""
+"""Number of times that the logarithmic bracket of a quantile is halved: to less than 1e-3 of its value."""
 
 SMALLEST_LOG, LARGEST_LOG, FINENESS = -8, 8, 2000
 """Range of log t in which tails of Student's t distribution are tabulated, and points per unit."""

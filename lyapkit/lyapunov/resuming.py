@@ -30,7 +30,7 @@ NEEDED = (
 def growth_of(
     ds: xr.Dataset, map: RecurrentMap, dt: float, k: int | None, frame_dtype: torch.dtype | None, check: bool
 ) -> Growth:
-    """The growth that a Dataset of `lyapunov_spectrum` holds, in the order of its frame.
+    """Return the growth that a Dataset of `lyapunov_spectrum` holds, in the order of its frame.
 
     Args:
         ds: An earlier result for the same map.

@@ -20,7 +20,7 @@ from lyapkit.lyapunov.uncertainty import TOO_SHORT, MeanGrowth, probability_posi
 def values_of_lengths(
     growth: Growth, state_size: int, dt: float, transient: int, lengths: Tensor
 ) -> tuple[dict[str, Tensor], int]:
-    """The variables of a `lyapunov_spectrum` Dataset of sequences that end at different steps.
+    """Return the variables of a `lyapunov_spectrum` Dataset of sequences that end at different steps.
 
     Each sequence is evaluated by itself, on the windows it takes part in. Behind its end, its running exponents stay
     what they were and its local growth is 0.
@@ -64,7 +64,7 @@ def values_of_lengths(
 def spectrum_values(
     growth: Growth, state_size: int, dt: float, until: tuple[float, str] | None
 ) -> tuple[dict[str, Tensor], int]:
-    """The variables of a `lyapunov_spectrum` Dataset.
+    """Return the variables of a `lyapunov_spectrum` Dataset.
 
     Args:
         growth: Windows W, trajectories B, directions k.

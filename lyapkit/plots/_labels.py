@@ -56,7 +56,7 @@ def with_defaults(line: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:
 
 
 def next_color(ax: Axes) -> Any:
-    """The next colour of the axes' cycle, for several lines that share it."""
+    """Return the next colour of the axes' cycle, for several lines that share it."""
     (line,) = ax.plot([], [])
     line.remove()
     return line.get_color()

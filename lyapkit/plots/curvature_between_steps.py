@@ -17,7 +17,7 @@ from lyapkit.plots._labels import MESH, axes_or_new, one_result
 def curvature_between_steps(
     ds: xr.Dataset | xr.DataTree, *, ax: Axes | None = None, rank: int = 1, weak_coupling: bool = False, **image: Any
 ) -> Axes:
-    """The matrix of curvature between time steps along one eigenvector.
+    """Return the matrix of curvature between time steps along one eigenvector.
 
     Args:
         ds: Result of `lyapkit.curvature_by_step`.

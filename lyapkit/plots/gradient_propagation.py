@@ -98,7 +98,7 @@ def _draw_slopes(ax: Axes, ds: xr.Dataset) -> None:
 
 
 def _with_error(value: float, error: float | None) -> str:
-    """A value with the digits that its error leaves, such as -0.0513(6); five decimals without an error."""
+    """Return a value with the digits that its error leaves, such as -0.0513(6); five decimals without an error."""
     if error is None or not np.isfinite(error):
         text = f"{value:.5f}"
     else:

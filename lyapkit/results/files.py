@@ -132,7 +132,7 @@ def _other_suffix(result: xr.Dataset | xr.DataTree, path: Path) -> str:
 
 
 def _checksums(dataset: xr.Dataset) -> dict[str, dict[str, bool]]:
-    """The encoding by which HDF5 notices numbers that have changed in the file (Fletcher 32)."""
+    """Return the encoding by which HDF5 notices numbers that have changed in the file (Fletcher 32)."""
     return {
         str(name): {"fletcher32": True}
         for name, variable in dataset.variables.items()

@@ -16,7 +16,7 @@ from lyapkit.systems.reference import ReferenceSystem
 @named_arguments()
 @checked_kinds
 def henon(a: float = 1.4, b: float = 0.3) -> ReferenceSystem:
-    """The Hénon map (x, y) -> (1 - a x^2 + y, b x); the exponents sum to log |b| exactly.
+    """Return the Hénon map (x, y) -> (1 - a x^2 + y, b x); the exponents sum to log |b| exactly.
 
     Raises:
         ValueError: If the parameters are not the classical ones; exponents of others are not known here.
@@ -47,7 +47,7 @@ def henon(a: float = 1.4, b: float = 0.3) -> ReferenceSystem:
 @named_arguments()
 @checked_kinds
 def logistic() -> ReferenceSystem:
-    """The logistic map x -> 4 x (1 - x), conjugate to the tent map: log 2 exactly.
+    """Return the logistic map x -> 4 x (1 - x), conjugate to the tent map: log 2 exactly.
 
     Example:
         >>> from lyapkit import systems
@@ -68,7 +68,7 @@ def logistic() -> ReferenceSystem:
 @named_arguments()
 @checked_kinds
 def kaplan_yorke_map(contraction: float = 0.2) -> ReferenceSystem:
-    r"""The Kaplan-Yorke map (x, y) -> (2 x mod 1, alpha y + cos 4 pi x): log 2 and log |alpha| exactly.
+    r"""Return the Kaplan-Yorke map (x, y) -> (2 x mod 1, alpha y + cos 4 pi x): log 2 and log |alpha| exactly.
 
     In binary arithmetic the doubling loses one digit at each step and ends in 0 after 53. The map is therefore stepped
     in u = sin^2(pi x), for which 2 x mod 1 is the logistic map and cos 4 pi x = 1 - 2 u':
@@ -76,7 +76,7 @@ def kaplan_yorke_map(contraction: float = 0.2) -> ReferenceSystem:
         u' = 4 u (1 - u),     y' = alpha y + 1 - 2 u'.
 
     Args:
-        contraction: Alpha, of magnitude below 1.
+        contraction: alpha, of magnitude below 1.
 
     Raises:
         ValueError: If contraction is 0 or at least 1 in magnitude.

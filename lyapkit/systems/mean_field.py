@@ -43,7 +43,7 @@ def tanh_mean_field(gain: float, input_variance: float = 0.0) -> MeanField:
     which converges exponentially for such integrands.
 
     Args:
-        gain: G.
+        gain: g.
         input_variance: sigma^2 of an input drawn anew for each component at each step.
 
     Raises:

@@ -20,11 +20,11 @@ from lyapkit.systems.reference import ReferenceSystem
 @named_arguments()
 @checked_kinds
 def tanh_network(weight: Tensor, rate: float = 1.0, driven: bool = False) -> RecurrentMap:
-    """The map x' = (1 - d) x + d (J tanh x + input).
+    """Return the map x' = (1 - d) x + d (J tanh x + input).
 
     Args:
         weight: J, shape (N, N).
-        rate: D, between 0 and 1.
+        rate: d, between 0 and 1.
         driven: Take an input of N components; autonomous otherwise.
 
     Raises:
@@ -51,13 +51,13 @@ def tanh_network(weight: Tensor, rate: float = 1.0, driven: bool = False) -> Rec
 @named_arguments()
 @checked_kinds
 def random_network(gain: float = 3.0, input_variance: float = 0.0, size: int = 512, seed: int = 0) -> ReferenceSystem:
-    """A large random network x' = J tanh x + input, J_ij ~ N(0, g^2/N), against `tanh_mean_field`.
+    """Return a large random network x' = J tanh x + input, J_ij ~ N(0, g^2/N), against `tanh_mean_field`.
 
     A finite network falls short of the theory: by 2.7/N for g = 3, 4.4/N for g = 5 and 1.5/N for g = 3/2 with an input
     variance of 1/4, measured at N = 100, 200 and 400 on 4 to 16 networks each. The uncertainty given is 5/N.
 
     Args:
-        gain: G.
+        gain: g.
         input_variance: sigma^2 of the input, drawn anew for each unit at each step.
         size: N.
         seed: Of weights and inputs.
@@ -101,7 +101,7 @@ def random_network(gain: float = 3.0, input_variance: float = 0.0, size: int = 5
 @named_arguments()
 @checked_kinds
 def leaky_random_network(size: int = 512, seed: int = 0) -> ReferenceSystem:
-    """A large leaky random network, x' = x/2 + (J tanh x)/2 with g = 3; exponents are per unit time, two steps.
+    """Return a large leaky random network, x' = x/2 + (J tanh x)/2 with g = 3; exponents are per unit time, two steps.
 
     Args:
         size: N.
@@ -131,7 +131,7 @@ def leaky_random_network(size: int = 512, seed: int = 0) -> ReferenceSystem:
 @named_arguments()
 @checked_kinds
 def small_network() -> ReferenceSystem:
-    """The chaotic network x' = J tanh x with N = 64, g = 3 and weights that anyone can draw again.
+    """Return the chaotic network x' = J tanh x with N = 64, g = 3 and weights that anyone can draw again.
 
     ``J = 3 * numpy.random.RandomState(0).randn(64, 64) / 8``; the start is the next ``randn(64)``.
 
@@ -166,8 +166,8 @@ def resting_network(size: int = 8, gain: float = 0.9, rate: float = 0.5, seed: i
 
     Args:
         size: N.
-        gain: G, of J_ij ~ N(0, g^2/N).
-        rate: D.
+        gain: g, of J_ij ~ N(0, g^2/N).
+        rate: d.
         seed: Of the weights.
 
     Example:

@@ -58,7 +58,7 @@ class MatrixProduct(RecurrentMap):
         return [f"x[{unit}]" for unit in range(self._size)]
 
     def step(self, state: Tensor, input: Tensor | None = None) -> Tensor:
-        """A x, for input A of shape (..., N^2)."""
+        """Return a x, for input A of shape (..., N^2)."""
         assert input is not None, "a product is driven by its matrices"
         matrix = input.reshape(*input.shape[:-1], self._size, self._size)
         return (matrix @ state.unsqueeze(-1)).squeeze(-1)
@@ -92,7 +92,7 @@ def gaussian_product_exponents(size: int, variance: float) -> list[float]:
 @named_arguments()
 @checked_kinds
 def gaussian_product(size: int = 5, variance: float | None = None, seed: int = 0) -> ReferenceSystem:
-    """A product of i.i.d. real Gaussian matrices, whose exponents are `gaussian_product_exponents`.
+    """Return a product of i.i.d. real Gaussian matrices, whose exponents are `gaussian_product_exponents`.
 
     Args:
         size: N.
@@ -125,7 +125,7 @@ def gaussian_product(size: int = 5, variance: float | None = None, seed: int = 0
 @named_arguments()
 @checked_kinds
 def triangular_product(means: tuple[float, ...] = (0.5, 0.0, -0.5, -1.0), seed: int = 0) -> ReferenceSystem:
-    """A product of i.i.d. upper triangular matrices in a rotated basis: E log |diagonal|, in descending order.
+    """Return a product of i.i.d. upper triangular matrices in a rotated basis: E log |diagonal|, in descending order.
 
     A_t = U T_t U', where T_t has log-normal entries of log-mean m_i and log-deviation 0.3 on its diagonal, in the order
     given, and normal ones above it.

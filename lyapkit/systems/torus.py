@@ -40,7 +40,7 @@ def cat_map() -> ReferenceSystem:
 @named_arguments()
 @checked_kinds
 def standard_map(kick: float = 10.0) -> ReferenceSystem:
-    """The standard map of Chirikov: p' = p + K sin q, q' = q + p', both mod 2 pi.
+    """Return the standard map of Chirikov: p' = p + K sin q, q' = q + p', both mod 2 pi.
 
     Areas are kept at every step. The leading exponent is near log(K/2) for strong kicks.
 

@@ -129,7 +129,7 @@ def _default_output(path: Path) -> Path:
 
 
 def _copies(path: Path, folder: Path) -> dict[str, Path]:
-    """The checkpoints to analyse, copied to where a training that is going on does not delete them."""
+    """Return the checkpoints to analyse, copied to where a training that is going on does not delete them."""
     from wcrnn_models.checkpoints import read_checkpoints
     from wcrnn_models.training.saved import load_checkpoint
 

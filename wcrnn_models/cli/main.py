@@ -103,7 +103,7 @@ def refuse_empty(arguments: Sequence[str]) -> None:
 
 
 def _explanation(error: Exception) -> str | None:
-    """The message for what a user can mend; None for a fault of the program, which needs its traceback."""
+    """Return the message for what a user can mend; None for a fault of the program, which needs its traceback."""
     text = str(error)
     if isinstance(error, (UserError, OSError, ArithmeticError)):
         return text

@@ -101,7 +101,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _axes(given: Sequence[str]) -> dict[str, list[Any]]:
-    """The axes of a grid from texts such as ``r=0.95,1.0``."""
+    """Return the axes of a grid from texts such as ``r=0.95,1.0``."""
     axes: dict[str, list[Any]] = {}
     for text in given:
         name, sign, values = text.partition("=")

@@ -70,7 +70,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def starting_config(arguments: Sequence[str]) -> TrainConfig:
-    """The configuration that a preset and a network among the arguments start from."""
+    """Return the configuration that a preset and a network among the arguments start from."""
     reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     reader.add_argument("--preset")
     reader.add_argument("--network")
@@ -88,7 +88,7 @@ def starting_config(arguments: Sequence[str]) -> TrainConfig:
 
 
 def _compared_rate(config: TrainConfig) -> str:
-    """The largest stable learning rate beside that of the configuration."""
+    """Return the largest stable learning rate beside that of the configuration."""
     from wcrnn_models.training.stability import stable_rate
 
     stable = stable_rate(config)
@@ -102,7 +102,7 @@ def _compared_rate(config: TrainConfig) -> str:
 
 
 def report(result: TrainResult, directory: Path) -> str:
-    """The outcome of a run as a short table with the next command."""
+    """Return the outcome of a run as a short table with the next command."""
     best = final = "none"
     if result.best_metric is not None:
         best = f"{result.best_metric:.4g} at iteration {result.best_iteration}"

@@ -20,8 +20,8 @@ class ResidualUpdate(Pointwise):
 
     Args:
         equation: Where tanh acts.
-        coupling: Gamma, shape () or (N,).
-        scale: R, shape () or (N,); None when z is R x.
+        coupling: gamma, shape () or (N,).
+        scale: r, shape () or (N,); None when z is R x.
     """
 
     def __init__(self, equation: Equation, coupling: Tensor, scale: Tensor | None) -> None:

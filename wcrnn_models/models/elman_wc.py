@@ -12,7 +12,7 @@ from wcrnn_models.models.wcrnn import WCRNN
 
 
 def plain_rnn(network: WCRNN) -> tuple[nn.RNN, nn.Linear]:
-    """The weights of a network of type B, eq. (19), in PyTorch's own Elman network and readout.
+    """Return the weights of a network of type B, eq. (19), in PyTorch's own Elman network and readout.
 
     sigma(R x + gamma (W_xx x + b_xx + W_sx s + b_sx)) is sigma(W_hh x + b_hh + W_ih s + b_ih) with
 

@@ -51,7 +51,7 @@ class RecurrentNetwork(nn.Module, ABC):
 
     @abstractmethod
     def _project(self, inputs: Tensor) -> Tensor:
-        """The part of a step that the input alone determines, shape (..., M) to (..., P)."""
+        """Return the part of a step that the input alone determines, shape (..., M) to (..., P)."""
 
     @abstractmethod
     def _update(self, state: Tensor, projected: Tensor) -> Tensor:
@@ -117,21 +117,21 @@ class RecurrentNetwork(nn.Module, ABC):
         return states.squeeze(1) if inputs.ndim == 2 else states
 
     def extra_repr(self) -> str:
-        """The sizes, for ``print(model)``."""
+        """Return the sizes, for ``print(model)``."""
         return f"input_size={self.input_size}, hidden_size={self.hidden_size}, output_size={self.output_size}"
 
     def _read(self, emitted: Tensor, inputs: Tensor) -> Tensor:
-        """The outputs for emitted states (B, H), without the batch dimension where the inputs have none."""
+        """Return the outputs for emitted states (B, H), without the batch dimension where the inputs have none."""
         output: Tensor = self.readout(emitted)
         return output.squeeze(0) if inputs.ndim == 2 else output
 
     def _prepare(self, inputs: Tensor, initial_state: Tensor | None) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The initial state, shape (B, N), and the projected input of every step, each (B, P)."""
+        """Return the initial state, shape (B, N), and the projected input of every step, each (B, P)."""
         state = self._initial(inputs, initial_state)
         return state, self._project(self._batched(inputs)).unbind()
 
     def _initial(self, inputs: Tensor, initial_state: Tensor | None) -> Tensor:
-        """The initial state, shape (B, N), after everything has been checked."""
+        """Return the initial state, shape (B, N), after everything has been checked."""
         self._check("inputs", inputs, self.input_size)
         if inputs.ndim not in (2, 3) or len(inputs) == 0:
             raise ValueError(
@@ -185,7 +185,7 @@ def check_sizes(**sizes: int) -> None:
 
 
 def floating_type(dtype: torch.dtype | None) -> torch.dtype:
-    """The type of a network's numbers: PyTorch's default if none is given.
+    """Return the type of a network's numbers: PyTorch's default if none is given.
 
     Raises:
         ValueError: If it is not a floating-point type.

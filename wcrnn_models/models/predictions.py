@@ -91,7 +91,7 @@ class Predictions:
 
     @classmethod
     def from_dataset(cls, ds: xr.Dataset) -> Predictions:
-        """The predictions that `to_dataset` wrote, also after a file was read.
+        """Return the predictions that `to_dataset` wrote, also after a file was read.
 
         Args:
             ds: A Dataset with its variables and attribute, others may be among them.
@@ -108,7 +108,7 @@ class Predictions:
 
 
 def predict(network: RecurrentNetwork) -> Predictions | None:
-    """The predictions for a network with its present weights, computed in float64.
+    """Return the predictions for a network with its present weights, computed in float64.
 
     Args:
         network: Any network.
@@ -220,5 +220,5 @@ def _exact(tensor: Tensor) -> Tensor:
 
 
 def _norm(matrix: Tensor) -> float:
-    """The spectral norm."""
+    """Return the spectral norm."""
     return float(torch.linalg.matrix_norm(matrix, ord=2))

@@ -39,10 +39,10 @@ class WCRNN(RecurrentNetwork):
         output_size: Components O of the output.
         residual: R, as a `ResidualSpec` (such as ``residuals.scalar(0.995)``), a `Residual` (which is
             copied), or a matrix of shape (N, N).
-        coupling: Gamma >= 0, one number (default 0.01, section 4.1) or one per unit (section 4.3), which has
+        coupling: gamma >= 0, one number (default 0.01, section 4.1) or one per unit (section 4.3), which has
             shape (N,).
         form: Which of the three equations.
-        nonlinearity: Sigma; ``"identity"`` is the network "no tanh" of Table 2.
+        nonlinearity: sigma; ``"identity"`` is the network "no tanh" of Table 2.
         rng: Where the initial weights are drawn from; None draws from PyTorch's global generator.
         device: Where parameters and buffers live.
         dtype: Their floating-point type. Give it here rather than calling ``.double()`` later: buffers such
@@ -53,7 +53,7 @@ class WCRNN(RecurrentNetwork):
         input: The affine map M -> N with W_sx and b_sx.
         readout: The affine map N -> O.
         residual: R.
-        coupling: Gamma, shape () or (N,).
+        coupling: gamma, shape () or (N,).
         recurrent_parameters: The names of W_xx and b_xx, for ``parameters=`` of lyapkit's analyses of curvature.
 
     Raises:
@@ -106,7 +106,7 @@ class WCRNN(RecurrentNetwork):
         return equation(self.form, self.nonlinearity)
 
     def extra_repr(self) -> str:
-        """The sizes, form, nonlinearity and coupling, for ``print(model)``."""
+        """Return the sizes, form, nonlinearity and coupling, for ``print(model)``."""
         coupling = f"{self.coupling.item():g}" if self.coupling.ndim == 0 else f"{self.hidden_size} values"
         return f"{super().extra_repr()}, form={self.form!r}, nonlinearity={self.nonlinearity!r}, coupling={coupling}"
 

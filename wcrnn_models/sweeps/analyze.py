@@ -135,7 +135,7 @@ def _analyze(file: Path, options: Mapping[str, Any]) -> None:
 
 
 def _written_for(path: Path) -> tuple[str, str] | None:
-    """The options and the checkpoint of a file; None if it is missing, damaged, or of something else."""
+    """Return the options and the checkpoint of a file; None if it is missing, damaged, or of something else."""
     try:
         attributes = load(path).attrs
         return attributes["options_json"], attributes["checkpoint_sha256"]
@@ -182,7 +182,7 @@ def collect_analyses(
 
 
 def _by_iteration(run: Path, analysis: str) -> dict[int, xr.Dataset]:
-    """The analyses of a run by training iteration."""
+    """Return the analyses of a run by training iteration."""
     found = {}
     for path in sorted((run / ANALYSIS_FOLDER).glob("*.nc")):
         tree = load(path)

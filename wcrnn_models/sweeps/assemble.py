@@ -92,7 +92,7 @@ def concatenate(parts: list[xr.Dataset], dimension: xr.Variable) -> xr.Dataset:
 
 
 def _labels(name: str, configs: Mapping[str, TrainConfig]) -> dict[str, Any]:
-    """The value of a field for every run: numbers where all are, else text."""
+    """Return the value of a field for every run: numbers where all are, else text."""
     values = {run: asdict(config)[name] for run, config in configs.items()}
     return values if all(map(is_number, values.values())) else {run: str(value) for run, value in values.items()}
 

@@ -67,7 +67,7 @@ class ClusterPool(Generic[J]):
         self._running[self._client.submit(self.task, job, key=key, pure=False)] = job
 
     def outcomes(self, seconds: float) -> list[Outcome]:
-        """A job whose workers died several times counts as killed."""
+        """Return a job whose workers died several times counts as killed."""
         if not self._running:
             return []
         if self._client.status not in ("running", "connecting"):

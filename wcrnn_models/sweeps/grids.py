@@ -16,7 +16,7 @@ MAX_RUNS = 100_000
 
 
 def grid(base: TrainConfig, **axes: Iterable[Any]) -> list[TrainConfig]:
-    """The configurations of a full grid, the last axis running fastest.
+    """Return the configurations of a full grid, the last axis running fastest.
 
     Args:
         base: Everything that does not vary.

@@ -16,7 +16,7 @@ _DIGITS = 16  # of the hash; two of a million runs share them with a probability
 
 
 def run_name(config: TrainConfig) -> str:
-    """The name of the directory of a configuration; equal configurations have equal ones.
+    """Return the name of the directory of a configuration; equal configurations have equal ones.
 
     Example:
         >>> run_name(TrainConfig(r=1)) == run_name(TrainConfig(r=1.0)) != run_name(TrainConfig(r=0.9))
@@ -60,7 +60,7 @@ def plan(configs: Iterable[TrainConfig], directory: Path) -> dict[str, TrainConf
 
 
 def read_runs(directory: str | Path) -> dict[str, TrainConfig]:
-    """The configurations of a sweep by the names of their directories, sorted by name.
+    """Return the configurations of a sweep by the names of their directories, sorted by name.
 
     Args:
         directory: The directory of the sweep.
@@ -93,7 +93,7 @@ def read_result(run: Path) -> TrainResult | None:
 
 
 def varying(configs: Iterable[TrainConfig]) -> list[str]:
-    """The fields in which some configurations differ, ``seed`` first and the others in their order."""
+    """Return the fields in which some configurations differ, ``seed`` first and the others in their order."""
     rows = [asdict(config) for config in configs]
     names = [name for name in rows[0] if any(row[name] != rows[0][name] for row in rows)] if rows else []
     return sorted(names, key=lambda name: name != "seed")

@@ -44,7 +44,7 @@ class ProcessPool(Generic[J]):
         self._running[ours] = process, job
 
     def outcomes(self, seconds: float) -> list[Outcome]:
-        """A process that ends without a word was killed, by a user or by a system without memory."""
+        """Return a process that ends without a word was killed, by a user or by a system without memory."""
         found = []
         for ours in wait(list(self._running), seconds):
             assert isinstance(ours, Connection)

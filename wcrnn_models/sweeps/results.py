@@ -28,7 +28,7 @@ def collect(
     by: By = "grid",
     unfinished: Unfinished = "refuse",
 ) -> xr.Dataset:
-    """The results of a sweep over the fields in which its configurations differ, such as (seed, r).
+    """Return the results of a sweep over the fields in which its configurations differ, such as (seed, r).
 
     Args:
         directory: The directory of a sweep.
@@ -70,7 +70,7 @@ def collect(
 
 
 def chosen_runs(directory: Path, configs: Iterable[TrainConfig] | None) -> dict[str, TrainConfig]:
-    """The runs of a sweep, or those of the given configurations, by name.
+    """Return the runs of a sweep, or those of the given configurations, by name.
 
     Raises:
         UserError: If there is no such sweep, or one of the configurations is not in it.
@@ -97,7 +97,7 @@ def shared_provenance(configs: Mapping[str, TrainConfig]) -> dict[str, object]:
 
 
 def _common_iterations(results: Mapping[str, TrainResult | None]) -> list[int]:
-    """The iterations of the run that has the most evaluations; those of the others are the first of them."""
+    """Return the iterations of the run that has the most evaluations; those of the others are the first of them."""
     courses = {name: result.iterations for name, result in results.items() if result is not None}
     longest = max(courses.values(), key=len, default=[])
     for name, iterations in courses.items():

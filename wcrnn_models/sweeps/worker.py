@@ -103,7 +103,7 @@ def work(job: Job) -> list[Outcome]:
 
 
 def complete(run: Path) -> Outcome | None:
-    """The outcome of a run that has ended, from its directory; None if it has not.
+    """Return the outcome of a run that has ended, from its directory; None if it has not.
 
     Raises:
         UserError: If its history is damaged, or a checkpoint that it names is missing.
@@ -115,7 +115,7 @@ def complete(run: Path) -> Outcome | None:
 
 
 def failure(name: str, error: BaseException) -> Outcome:
-    """The outcome of a run that raised an error."""
+    """Return the outcome of a run that raised an error."""
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, (UserError, OSError)):
         return Outcome(name, "failed", text)

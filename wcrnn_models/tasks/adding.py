@@ -97,11 +97,11 @@ class AddingProblem(Task):
         return zip(torch.split(inputs, 500, dim=1), torch.split(targets, 500), strict=True)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The error of a batch, shape (); the gradient of its root is 0 where the error is 0."""
+        """Return the error of a batch, shape (); the gradient of its root is 0 where the error is 0."""
         return self._error.loss(outputs, targets)
 
     def metric(self, outputs: Tensor, targets: Tensor) -> float:
-        """The error over all samples."""
+        """Return the error over all samples."""
         return self._error.metric(outputs, targets)
 
     def _judged(self) -> Batch:

@@ -107,7 +107,7 @@ class ArrayTask(FiniteTask):
 
     @classmethod
     def from_file(cls, path: str | Path, *, input_size: int, output_size: int, **options: Any) -> ArrayTask:
-        """The task of the arrays in a NumPy archive (.npz), which is read without executing anything.
+        """Return the task of the arrays in a NumPy archive (.npz), which is read without executing anything.
 
         Args:
             path: The file, with the arrays `ARRAYS`.
@@ -139,16 +139,16 @@ class ArrayTask(FiniteTask):
         return _batch(self._test, chosen)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The mean cross-entropy for classes, the error that ``loss`` names for values, shape ()."""
+        """Return the mean cross-entropy for classes, the error that ``loss`` names for values, shape ()."""
         return self._measure.loss(outputs, targets)
 
     def metric(self, outputs: Tensor, targets: Tensor) -> float:
-        """The accuracy for classes, the error that ``loss`` names for values."""
+        """Return the accuracy for classes, the error that ``loss`` names for values."""
         return self._measure.metric(outputs, targets)
 
 
 def _read(path: Path) -> list[NDArray[Any]]:
-    """The four arrays of a file."""
+    """Return the four arrays of a file."""
     if not path.is_file():
         raise UserError(f"there is no file {path}; name a NumPy archive (.npz) with {', '.join(ARRAYS)}")
     try:
@@ -173,7 +173,7 @@ def _batch(samples: tuple[Tensor, Tensor], chosen: Tensor) -> Batch:
 
 
 def _array(name: str, values: NDArray[Any] | Tensor) -> NDArray[Any]:
-    """The array of a task, not empty and of a real type."""
+    """Return the array of a task, not empty and of a real type."""
     array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
     if array.dtype.kind not in "fiub":
         raise UserError(f"{name} must be an array of real numbers, got type {array.dtype}")

@@ -79,7 +79,7 @@ def grey(planes: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _pictures(name: str) -> Images:
-    """The grey values and labels of one of the original files."""
+    """Return the grey values and labels of one of the original files."""
     path = find_file("cifar10", name)
     try:
         values = read_inert_pickle(path.read_bytes())

@@ -51,7 +51,7 @@ def search_directories(name: str) -> list[Path]:
 
 
 def find_file(name: str, file: str) -> Path:
-    """The first file of that name in `search_directories`, with its checksums verified.
+    """Return the first file of that name in `search_directories`, with its checksums verified.
 
     Args:
         name: Of the data set.

@@ -44,7 +44,7 @@ class FiniteTask(Task):
 
     @abstractmethod
     def train_samples(self, chosen: Tensor) -> Batch:
-        """The training samples of the given numbers, int64, shape (B,): inputs (T, B, M) and targets."""
+        """Return the training samples of the given numbers, int64, shape (B,): inputs (T, B, M) and targets."""
 
     def train_batch(self, iteration: int) -> Batch:
         """Inputs (T, B, M) and targets, determined by the seed and the iteration."""

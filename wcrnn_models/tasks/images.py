@@ -74,11 +74,11 @@ class ImageTask(FiniteTask):
         return self._sequences(self.test_pixels[chosen]), self.test_labels[chosen]
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The mean cross-entropy of a batch, shape ()."""
+        """Return the mean cross-entropy of a batch, shape ()."""
         return cross_entropy(outputs, targets)
 
     def metric(self, outputs: Tensor, targets: Tensor) -> float:
-        """The fraction of samples whose largest output is that of the label."""
+        """Return the fraction of samples whose largest output is that of the label."""
         return accuracy(outputs, targets)
 
     def _sequences(self, pixels: Tensor) -> Tensor:

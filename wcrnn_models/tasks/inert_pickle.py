@@ -52,7 +52,7 @@ class _InertUnpickler(pickle.Unpickler):
     """Gives the stand-ins, and nothing else, for names."""
 
     def find_class(self, module: str, name: str) -> type:
-        """The stand-in of a name.
+        """Return the stand-in of a name.
 
         Raises:
             UserError: If there is no such class.
@@ -71,7 +71,7 @@ class _InertUnpickler(pickle.Unpickler):
 
 
 def read_inert_pickle(content: bytes) -> Any:
-    """The values of a pickle: numbers, byte strings, lists, tuples and dictionaries; arrays as uint8 arrays.
+    """Return the values of a pickle: numbers, byte strings, lists, tuples and dictionaries; arrays as uint8 arrays.
 
     Strings of Python 2 are given as `bytes`.
 

@@ -19,7 +19,7 @@ PERMUTATION_SEED = 0
 
 
 def pixel_permutation(seed: int = PERMUTATION_SEED) -> Tensor:
-    """The order in which psMNIST presents the 784 pixels, int64, shape (784,).
+    """Return the order in which psMNIST presents the 784 pixels, int64, shape (784,).
 
     It sorts raw numbers of the PCG64 generator, whose stream NumPy keeps the same in all versions, so a seed
     means the same task everywhere.

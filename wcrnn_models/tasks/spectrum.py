@@ -15,7 +15,7 @@ from wcrnn_models.tasks.task import Task
 
 
 def power_spectrum(task: Task, samples: int = 10_000) -> xr.Dataset:
-    """The power spectrum of training inputs, averaged over samples, and the frequency where it peaks.
+    """Return the power spectrum of training inputs, averaged over samples, and the frequency where it peaks.
 
         P(phi_k) = mean over samples of sum over components of |sum_t s_t exp(-i phi_k t)|^2 / T,  phi_k = 2 pi k / T
 

@@ -37,7 +37,7 @@ _WEIGHTS, _RESIDUAL, _DIAGONAL, _COUPLING = 2, 3, 4, 5  # streams of random numb
 
 
 def build_model(config: TrainConfig, *, matrix: Tensor | None = None) -> RecurrentNetwork:
-    """The untrained network of a configuration, determined by its seed. Needs no data.
+    """Return the untrained network of a configuration, determined by its seed. Needs no data.
 
     Args:
         config: Which network.
@@ -70,7 +70,7 @@ def build_model(config: TrainConfig, *, matrix: Tensor | None = None) -> Recurre
 
 
 def build_task(config: TrainConfig) -> Task:
-    """The task of a configuration, with its data.
+    """Return the task of a configuration, with its data.
 
     Raises:
         UserError: If data are missing or damaged, or fewer than the configuration asks for.
@@ -147,7 +147,7 @@ def _residual(config: TrainConfig, matrix: Tensor | None) -> residuals.ResidualS
 
 
 def _read_matrix(config: TrainConfig) -> Tensor:
-    """The matrix of a dense residual, float64, shape (N, N); nothing in the file is executed."""
+    """Return the matrix of a dense residual, float64, shape (N, N); nothing in the file is executed."""
     assert config.residual_file is not None  # checked by TrainConfig
     path = Path(config.residual_file)
     if not path.is_file():

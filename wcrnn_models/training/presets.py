@@ -72,7 +72,7 @@ reading."""
 
 
 def preset(name: str, *, learning_rate: float, **changes: Any) -> TrainConfig:
-    """The configuration of the paper's protocol for a task.
+    """Return the configuration of the paper's protocol for a task.
 
     Args:
         name: One of `PROTOCOLS`.

@@ -67,7 +67,7 @@ class TrainResult:
 
     @classmethod
     def read(cls, path: Path) -> TrainResult:
-        """The result that `to_json` wrote to a file.
+        """Return the result that `to_json` wrote to a file.
 
         Raises:
             UserError: If the file is not such a result.
@@ -94,7 +94,7 @@ class TrainResult:
 
 
 def ended_result(directory: Path) -> TrainResult | None:
-    """The result of a run that has ended, None if there is none or the run goes on.
+    """Return the result of a run that has ended, None if there is none or the run goes on.
 
     Args:
         directory: The directory of the run.

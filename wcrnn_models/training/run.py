@@ -107,12 +107,12 @@ class Run:
         self.advance(value, norm)
 
     def batch(self) -> Batch:
-        """The batch of the present iteration."""
+        """Return the batch of the present iteration."""
         inputs, targets = self.task.train_batch(self.iteration)
         return inputs.to(self.device), targets.to(self.device)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The training loss of a batch."""
+        """Return the training loss of a batch."""
         return self.task.loss(outputs, targets)
 
     def is_sound(self, loss: float) -> bool:

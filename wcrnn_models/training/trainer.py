@@ -114,7 +114,7 @@ def open_run(config: TrainConfig, directory: Path, device: torch.device) -> Iter
 
 
 def usable(device: torch.device | str) -> torch.device:
-    """The device, after a number has really been put there and read back, which "meta" cannot do.
+    """Return the device, after a number has really been put there and read back, which "meta" cannot do.
 
     Raises:
         UserError: If that fails.

@@ -50,7 +50,7 @@ class DiagonalLayer(nn.Module):
         Args:
             real: Real parts of the modes, shape (..., H P).
             imaginary: Their imaginary parts.
-            features: U, shape (..., H).
+            features: u, shape (..., H).
 
         Returns:
             The new parts, and u'.

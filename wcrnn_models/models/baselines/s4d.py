@@ -98,7 +98,7 @@ class S4D(RecurrentNetwork):
         return names + [f"h[{feature}]" for feature in range(self.hidden_size)]
 
     def emitted(self, state: Tensor) -> Tensor:
-        """The features after the last layer, shape (..., H)."""
+        """Return the features after the last layer, shape (..., H)."""
         return state[..., -self.hidden_size :]
 
     def forward(self, inputs: Tensor, initial_state: Tensor | None = None) -> Tensor:
@@ -126,13 +126,13 @@ class S4D(RecurrentNetwork):
         return self._read(last.convolve_last(features), inputs)
 
     def exponents(self) -> Tensor:
-        """The Lyapunov exponents, which no input changes: float64, shape (N,), nats per step, descending."""
+        """Return the Lyapunov exponents, which no input changes: float64, shape (N,), nats per step, descending."""
         rates = torch.cat([layer.rates().flatten().repeat(2) for layer in self._stack()])
         emitted = rates.new_full((self.hidden_size,), -torch.inf)
         return torch.cat((rates, emitted)).sort(descending=True).values
 
     def extra_repr(self) -> str:
-        """The sizes, for ``print(model)``."""
+        """Return the sizes, for ``print(model)``."""
         return f"{super().extra_repr()}, modes={self.modes}"
 
     def _project(self, inputs: Tensor) -> Tensor:

@@ -92,7 +92,7 @@ class URLSTM(RecurrentNetwork):
         return state[..., : self.hidden_size]
 
     def _project(self, inputs: Tensor) -> Tensor:
-        """The part of z from the input with all biases, shape (..., 4 H), in the order f, r, u, o."""
+        """Return the part of z from the input with all biases, shape (..., 4 H), in the order f, r, u, o."""
         biases = torch.cat((self.forget_bias, -self.forget_bias, self.bias))
         return functional.linear(inputs, self.input.weight, biases)
 

@@ -84,7 +84,7 @@ class ResidualSpec:
     construct: Callable[[int], Residual]
 
     def build(self, size: int, *, dtype: torch.dtype | None = None) -> Residual:
-        """The residual for N = ``size`` units.
+        """Return the residual for N = ``size`` units.
 
         The numbers are computed in float64 and then rounded to ``dtype`` (default: PyTorch's default type).
 
@@ -97,7 +97,7 @@ class ResidualSpec:
 
 
 def rounded(residual: Residual, dtype: torch.dtype) -> Residual:
-    """The residual with its numbers rounded to ``dtype``, in place.
+    """Return the residual with its numbers rounded to ``dtype``, in place.
 
     Raises:
         ValueError: If one of them is too large for it.

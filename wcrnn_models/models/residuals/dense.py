@@ -23,7 +23,7 @@ class DenseResidual(Residual):
         return torch.nn.functional.linear(state, self.weight)
 
     def matrix(self) -> Tensor:
-        """A copy of R, shape (N, N)."""
+        """Return a copy of R, shape (N, N)."""
         return self.weight.clone()
 
 

@@ -40,7 +40,7 @@ def orthogonal(r: float = 1.0, rng: RandomSource = None) -> ResidualSpec:
 
 
 def haar(size: int, rng: RandomSource) -> Tensor:
-    """An orthogonal matrix from the Haar measure of O(N), float64, shape (N, N).
+    """Return an orthogonal matrix from the Haar measure of O(N), float64, shape (N, N).
 
     The Q of the QR decomposition of a Gaussian matrix is Haar distributed if the diagonal of the triangular factor is
     made positive; LAPACK's own signs are not uniform (Mezzadri, Notices of the AMS 54, 592, 2007).

@@ -85,7 +85,7 @@ def rotation(phi: float | Tensor | Literal["random"], r: float = 1.0, rng: Rando
 
 
 def pairs(size: int) -> int:
-    """The number of 2 x 2 blocks of N = ``size`` units.
+    """Return the number of 2 x 2 blocks of N = ``size`` units.
 
     Raises:
         ValueError: If ``size`` is odd.

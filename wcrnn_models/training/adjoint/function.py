@@ -78,7 +78,7 @@ class EnsembleForward:
         return list(torch.baddbmm(bias.unsqueeze(1), states, weight.transpose(1, 2)).unbind())
 
     def _kernel(self) -> Kernel:
-        """The kernel, a new one if the networks have been moved or cast or have got another residual."""
+        """Return the kernel, a new one if the networks have been moved or cast or have got another residual."""
         weight = self.networks[0].recurrent.weight
         present = weight.dtype, weight.device, *(network.residual for network in self.networks)
         if present != self._made_for:
@@ -103,7 +103,7 @@ class EnsembleForward:
 
 
 def fast_forward(network: nn.Module) -> Callable[[Tensor], Tensor]:
-    """The forward pass to train a network with: by a kernel where there is one, else the network itself.
+    """Return the forward pass to train a network with: by a kernel where there is one, else the network itself.
 
     Args:
         network: Any network.

@@ -159,5 +159,5 @@ def _kind(residuals: Sequence[Residual]) -> str:
 
 
 def _columns(units: int) -> int:
-    """A power of two, and at least the 16 that tensor cores take."""
+    """Return a power of two, and at least the 16 that tensor cores take."""
     return max(16, 1 << (units - 1).bit_length())

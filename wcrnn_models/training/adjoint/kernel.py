@@ -43,7 +43,7 @@ class Kernel(ABC):
         self._kept: tuple[int, Backward | None] = 0, None  # the number of the last forward pass, and its transpose
 
     def forward(self, weight: Tensor, inputs: Sequence[Tensor], *, keep: bool) -> tuple[Tensor, int]:
-        """The final states from zero initial states.
+        """Return the final states from zero initial states.
 
         Args:
             weight: (W_xx, b_xx + b_sx, W_sx, 0) of every network, shape (K, N, E).

@@ -159,7 +159,7 @@ class ChainedProduct(StackedProduct):
         return partial(_run, tuple(steps))
 
     def bind_adjoint(self, source: Tensor, target: Tensor) -> Bound:
-        """The transposes in the opposite order, all but the first in place."""
+        """Return the transposes in the opposite order, all but the first in place."""
         first, *others = self.factors
         steps = first.bind_adjoint(source, target), *(factor.bind_adjoint(target, target) for factor in others)
         return partial(_run, steps)

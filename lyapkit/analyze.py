@@ -56,7 +56,7 @@ def analyze(
     check: bool = True,
     progress: bool = False,
 ) -> xr.DataTree:
-    """Compute Lyapunov spectrum, variational term, gradient propagation and Hessian spectrum of one network.
+    r"""Compute Lyapunov spectrum, variational term, gradient propagation and Hessian spectrum of one network.
 
     Args:
         model: Anything `lyapkit.as_map` takes.
@@ -69,8 +69,8 @@ def analyze(
         k: Number of leading exponents; all by default.
         hessian_k: Number of Hessian eigenvalues; 20 by default, or as many as there are parameters.
         hessian_tolerance: ``tolerance`` of `hessian_spectrum`.
-        operator: Operator whose eigenvalues are computed: ``"hessian"``, or one of its parts, ``"ggn"`` and ``"residual"``; as for
-            `lyapkit.hessian_spectrum`.
+        operator: Operator whose eigenvalues are computed: ``"hessian"``, or one of its parts, ``"ggn"`` and
+            ``"residual"``; as for `lyapkit.hessian_spectrum`.
         parameters: The parameters of the Hessian: names, globs such as ``"*weight_hh*"``, one of either, or a
             predicate ``(name, tensor) -> bool``; all that require gradients by default. The leading eigenvectors of all
             parameters may involve the readout alone.
@@ -78,8 +78,8 @@ def analyze(
         lengths: Steps of each of B sequences of unequal length, (B,) integers. Each is read out at its own last step;
             later inputs are padding (any numbers), which changes nothing.
         batch_first: Inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
-        feedback: Function from the map's output to its next input, such as a readout, to close the loop. The map then runs freely
-            and takes ``steps`` instead of ``inputs``.
+        feedback: Function from the map's output to its next input, such as a readout, to close the loop. The map then
+            runs freely and takes ``steps`` instead of ``inputs``.
         teacher_forcing: Share a of the given inputs with ``feedback``; the input is a s_t + (1 - a) feedback.
         steps: Number of steps of an autonomous map. Not for the Hessian.
         trajectories: Number of sequences that the Lyapunov spectrum and the variational term follow, the first of the

@@ -1,12 +1,13 @@
-"""Derivatives that a recurrent map may declare: affine preactivations followed by a pointwise update.
+r"""Derivatives that a recurrent map may declare: affine preactivations followed by a pointwise update.
 
 Nearly every recurrent cell, built-in or residual, has the form
 
-    .. math:: a_t = W h_{t-1} + U s_t + b, \qquad x_t = \varphi(a_t, x_{t-1}),
+.. math:: a_t = W h_{t-1} + U s_t + b, \qquad x_t = \varphi(a_t, x_{t-1}),
 
-where :math:`\varphi` acts on each unit by itself: unit i of x_t depends on the preactivations and the previous state of unit i
-only. The derivatives of the affine part are known once and for all; a cell therefore registers phi with its first and
-second derivatives, and the recursions of tangents and adjoints through time are written once (`lyapkit.curvature`).
+where :math:`\varphi` acts on each unit by itself: unit i of x_t depends on the preactivations and the previous state of
+unit i only. The derivatives of the affine part are known once and for all; a cell therefore registers phi with its
+first and second derivatives, and the recursions of tangents and adjoints through time are written once
+(`lyapkit.curvature`).
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ class Place:
 
 @dataclass(frozen=True)
 class AffineCell:
-    """One layer of a map: x_t = phi([W, U, b] (h_{t-1}, s_t, 1), x_{t-1}).
+    r"""One layer of a map: x_t = phi([W, U, b] (h_{t-1}, s_t, 1), x_{t-1}).
 
     Attributes:
         pointwise: The pointwise update :math:`\varphi`.

@@ -52,7 +52,7 @@ class Gru(Pointwise):
         return ((1 - update) * candidate + update * state[..., 0, :]).unsqueeze(-2)
 
     def linearise(self, preactivation: Tensor, state: Tensor) -> tuple[Derivatives, SecondDerivatives]:
-        """Return the derivatives; with m = a_0 + r a_3: n_i = n' m_i, n_ij = n'' m_i m_j + n' m_ij, times z or 1 - z."""
+        """Return the derivatives; m = a_0 + r a_3: n_i = n' m_i, n_ij = n'' m_i m_j + n' m_ij, times z or 1 - z."""
         reset, update, candidate = _gru_gates(preactivation)
         recurrent = preactivation[..., 3, :]
         reset_slope, update_slope, slope = reset * (1 - reset), update * (1 - update), 1 - candidate**2  # r', z', n'

@@ -47,7 +47,7 @@ def register_adapter(module_type: type[ModuleType], adapter: Callable[[ModuleTyp
 
 @named_arguments()
 def as_map(obj: object, *, state: Any = None, input: Tensor | None = None, order: Order | None = None) -> RecurrentMap:
-    """Make a `RecurrentMap` of a PyTorch module or a callable.
+    r"""Make a `RecurrentMap` of a PyTorch module or a callable.
 
     Args:
         obj: One of
@@ -74,8 +74,9 @@ def as_map(obj: object, *, state: Any = None, input: Tensor | None = None, order
     Returns:
         The map. It reads the module's current weights at every step.
 
-    Complex numbers, as in diagonal recurrences :math:`x' = \Lambda x + B s` (LRU, S4D), are pairs of real components of the flat
-    state, (re, im) next to each other: every factor lambda_i gives log |lambda_i| twice. Flat states, inputs and
+    Complex numbers, as in diagonal recurrences :math:`x' = \Lambda x + B s` (LRU, S4D), are pairs of real components of
+    the flat state, (re, im) next to each other: every factor lambda_i gives log |lambda_i| twice. Flat states, inputs
+    and
     outputs are therefore real: ``torch.view_as_real(z).flatten(-2)`` of complex ones (..., n) gives the 2 n
     components, and ``torch.view_as_complex(x.unflatten(-1, (-1, 2)))`` takes them back, in a readout for instance.
 

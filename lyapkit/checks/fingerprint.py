@@ -14,7 +14,8 @@ SCALES = (0.1, 1.0, 1.0, 10.0)
 
 ROUNDING = {"float64": 1e-10, "float32": 4e-6}
 """Relative difference that machines, devices and types may make between images, over the square root of N. Between a
-float32 network and its float64 copy, 1e-8 to 1e-7 was measured for 10 to 1,500 units, and 1.2e-6 for 1,000 saturated."""
+float32 network and its float64 copy, 1e-8 to 1e-7 was measured for 10 to 1,500 units, and 1.2e-6 for 1,000 saturated
+units."""
 
 Fingerprint = list[list[float] | None]
 

@@ -78,8 +78,8 @@ def _warn_of_unchecked(reduction: str, obstacle: str) -> None:
     if reduction == "sum":
         remedy = "their losses are added, which is wrong for means. Give batches whose outputs have one length"
     warnings.warn(
-        f"it could not be checked that the batches, with these weights, have the loss of all data ({obstacle}): {remedy}, "
-        "or check=False where that is right.",
+        f"it could not be checked that the batches, with these weights, have the loss of all data ({obstacle}): "
+        f"{remedy}, or check=False where that is right.",
         stacklevel=2,
     )
 
@@ -128,7 +128,7 @@ def _compare(
             return
         wrong.append((whole, dims))
     if not wrong:
-        raise UnjoinedError("the loss cannot be taken of outputs or targets of two batches together.")
+        raise UnjoinedError("the loss cannot be taken of outputs or targets of two batches together")
     whole, dims = wrong[0]
     if data.reduction == "mean":
         remedy = "say what a batch counts with batch_weight=, from its targets, or give all data as one batch"

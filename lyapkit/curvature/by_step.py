@@ -69,12 +69,12 @@ def curvature_by_step(
     check: bool = True,
     progress: bool = False,
 ) -> xr.Dataset:
-    """Resolve the leading curvature of a loss on the last step by the time step at which the parameters act.
+    r"""Resolve the leading curvature of a loss on the last step by the time step at which the parameters act.
 
     The recurrent parameters are used at every step t = 1, ..., T. With a copy of them for each step, and the readout's
     parameters r as a last one, the Hessian A splits into blocks A_st, and along an eigenvector v
 
-        .. math:: \lambda = v^\top A v = \sum_{s, t \in \{1, \dots, T, r\}} v^\top A_{st} v
+    .. math:: \lambda = v^\top A v = \sum_{s, t \in \{1, \dots, T, r\}} v^\top A_{st} v
 
     exactly. Large entries far from the diagonal show that distant uses of the weights interact. For the generalised
     Gauss-Newton matrix this is the double sum of eqs. (7) and (8) of Dubinin & Effenberger (2024).
@@ -98,7 +98,8 @@ def curvature_by_step(
         batches: One ``(inputs, targets)`` pair or an iterable of them, inputs (T, B, M) with one T for all.
         loss: ``loss(outputs, targets)``, a scalar.
         k: Number of leading eigenvectors.
-        operator: The matrix A: ``"hessian"``, ``"ggn"`` (generalised Gauss-Newton) or ``"residual"`` (their difference).
+        operator: The matrix A: ``"hessian"``, ``"ggn"`` (generalised Gauss-Newton) or ``"residual"`` (their
+            difference).
         eigenvectors: Result of `lyapkit.hessian_spectrum` with ``eigenvectors=True`` for the same parameters; computed
             first by default. Its operator may be another one; then v'Av is that part of its eigenvalue. A
             warning says where they are not eigenvectors here, because they belong to other weights or batches.
@@ -283,7 +284,7 @@ class _Run:
     def _batch(
         self, inputs: Tensor, targets: Any, weight: float, vectors: Tensor, update: Callable[[], object]
     ) -> tuple[list[StepSums], list[StepSums]]:
-        """Compute for every vector the exact sums, and where the map has a linear residual those by the residual alone."""
+        """Compute the exact sums for every vector, and those by the residual alone where the map has a linear one."""
         map, objective, operator = self._network.map, self._objective, self._operator
         state = map.initial_state(inputs.shape[1])
         if self.cells is None:

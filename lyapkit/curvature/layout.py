@@ -21,7 +21,7 @@ Network = Callable[[Any], Any]
 
 
 class EndingMap(RecurrentMap):
-    """A driven map with one more input component: it steps where that is 1, and rests at the end of a sequence where it is 0.
+    """A driven map with one more input: it steps where that is 1, and rests at its sequence's end where it is 0.
 
     Args:
         map: The map.

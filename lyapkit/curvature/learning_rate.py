@@ -10,7 +10,7 @@ import numpy as np
 
 
 def effective_learning_rates(eigenvalues: np.ndarray, radii: np.ndarray, eta: float) -> dict[str, np.ndarray]:
-    """Compute 1/(1 - eta lambda), with the interval it lies in when lambda is known to a radius.
+    r"""Compute 1/(1 - eta lambda), with the interval it lies in when lambda is known to a radius.
 
     The function has a pole at :math:`\eta\lambda = 1` and is monotonic on either side. Where the interval of lambda
     contains the pole, nothing is known about the rate: it is reported as infinite, and so are the ends of its interval.
@@ -40,7 +40,7 @@ def effective_learning_rates(eigenvalues: np.ndarray, radii: np.ndarray, eta: fl
 
 
 def stable_learning_rate(eigenvalues: np.ndarray, momentum: float) -> float:
-    """Compute 2(1 + b)/lambda_max, the largest rate at which gradient descent with momentum b stays at a minimum.
+    r"""Compute 2(1 + b)/lambda_max, the largest rate at which gradient descent with momentum b stays at a minimum.
 
     Along an eigenvector the distance to the minimum obeys, with heavy-ball momentum b,
 

@@ -19,10 +19,10 @@ def choose_parameters(available: Mapping[str, nn.Parameter], choice: ParameterCh
     """Return the chosen parameters by name, or all that require gradients.
 
     A text that is a name stands for that parameter; any other text stands for all names that match it by
-    `fnmatch.fnmatchcase`. Names keep their order. Parameters that a glob or a predicate chooses come in the order of the
-    model, each once. Globs and predicates choose among the parameters that require gradients. A frozen parameter that is
-    named is refused, and so is a glob that matches frozen ones only. A tensor with several names, such as tied weights,
-    is chosen by each of them, and comes once, under its first name.
+    `fnmatch.fnmatchcase`. Names keep their order. Parameters that a glob or a predicate chooses come in the order of
+    the model, each once. Globs and predicates choose among the parameters that require gradients. A frozen parameter
+    that is named is refused, and so is a glob that matches frozen ones only. A tensor with several names, such as tied
+    weights, is chosen by each of them, and comes once, under its first name.
 
     Args:
         available: The parameters there are, by all their names.

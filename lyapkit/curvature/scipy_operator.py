@@ -76,7 +76,7 @@ def curvature_operator(
         >>> (hessian @ numpy.eye(2)).round(6).tolist()  # 2 X'X / n
         [[4.0, 0.0], [0.0, 1.0]]
     """
-    from scipy.sparse.linalg import LinearOperator  # changes the filters of warnings, which an import of lyapkit must not do
+    from scipy.sparse.linalg import LinearOperator  # changes warning filters, which import lyapkit must not
 
     problem = curvature_problem(
         model,

@@ -62,7 +62,7 @@ def hessian_spectrum(
     check: bool = True,
     progress: bool = False,
 ) -> xr.Dataset:
-    """Compute leading eigenvalues of the Hessian of a loss, or of its two parts in eq. (7).
+    r"""Compute leading eigenvalues of the Hessian of a loss, or of its two parts in eq. (7).
 
     Block Lanczos with thick restarts, in float64 with full reorthogonalisation: multiple eigenvalues appear as often as
     they should, and ghosts never. Where ``k`` is at least half the number of parameters, the whole matrix takes fewer
@@ -76,8 +76,8 @@ def hessian_spectrum(
             could be one batch or two: write ``[(inputs, targets)]`` for one, and a list for two.
         loss: ``loss(outputs, targets)``, a scalar.
         k: Number of eigenvalues.
-        operator: ``"hessian"``, ``"ggn"`` (generalised Gauss-Newton) or ``"residual"`` (their difference, which includes
-            terms that the loss itself computes from the parameters, such as a weight decay).
+        operator: ``"hessian"``, ``"ggn"`` (generalised Gauss-Newton) or ``"residual"`` (their difference, which
+            includes terms that the loss itself computes from the parameters, such as a weight decay).
         which: ``"LM"`` largest magnitude, ``"LA"`` largest, ``"SA"`` smallest, ``"BE"`` half from either end (the odd
             one from the upper).
         readout: See ``model``; its parameters, when it is a module, are analysed too, under ``readout.``.
@@ -101,8 +101,8 @@ def hessian_spectrum(
             which changes nothing. PackedSequences have their own lengths.
         batch_first: Whether inputs have shape (B, T, M) instead of (T, B, M); by default the module's own
             ``batch_first``. A model without ``readout`` is called itself, with its inputs unchanged.
-        learning_rate: Rate :math:`\eta` for the effective learning rates :math:`1 / (1 - \eta\lambda)` of eq. (6) and for
-            the largest stable one; left out by default.
+        learning_rate: Rate :math:`\eta` for the effective learning rates :math:`1 / (1 - \eta\lambda)` of eq. (6) and
+            for the largest stable one; left out by default.
         momentum: Momentum b of stochastic gradient descent, for the largest stable learning rate.
         tolerance: Limit of the residual |H v - lambda v| relative to |lambda|; by default 1e-6 for float64 and 1e-3 for
             float32 models. No residual has to be below 1e-10 (float32: 1e-5) of the largest |lambda|. The limit is at
@@ -119,9 +119,9 @@ def hessian_spectrum(
         memory_budget: Bytes that may hold intermediate results of a recursion through time, which are recomputed
             otherwise. Products are compared with gradients by automatic differentiation, one batch at a time: where a
             batch of long sequences needs too much memory for that, give it as several batches.
-        check: Whether to refuse losses that are not deterministic or have wrong second derivatives: compute the gradient
-            twice, compare a product with finite differences of the gradient, and compare the loss of two batches
-            together with the sum of their losses.
+        check: Whether to refuse losses that are not deterministic or have wrong second derivatives: compute the
+            gradient twice, compare a product with finite differences of the gradient, and compare the loss of two
+            batches together with the sum of their losses.
         progress: Whether to show a progress bar (of products).
 
     Returns:

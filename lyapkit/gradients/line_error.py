@@ -26,7 +26,8 @@ FEW = 12
 def line_error(x: Tensor, residual: Tensor) -> Tensor:
     """Estimate the standard error of the least-squares slope.
 
-    It is the largest of three estimates, each of which covers where another fails (measured coverage of intervals of 1.96
+    It is the largest of three estimates, each of which covers where another fails (measured coverage of intervals of
+    1.96
     errors, 125 to 1,000 points: 90 to 99 % for white, autoregressive and random-walk residuals, and random walks under
     noise):
 

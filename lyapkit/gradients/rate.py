@@ -11,8 +11,8 @@ from torch import Tensor
 from lyapkit.gradients.line_error import line_error
 
 TUNING = 1.345
-"""Number of standard deviations beyond which residuals are weighted down, which keeps 95 % of the efficiency of least squares
-on Gaussian ones (Huber 1964; Holland & Welsch 1977)."""
+"""Number of standard deviations beyond which residuals are weighted down, which keeps 95 % of the efficiency of least
+squares on Gaussian ones (Huber 1964; Holland & Welsch 1977)."""
 
 ITERATIONS = 50
 ROWS_AT_ONCE = 2**19
@@ -20,7 +20,7 @@ ROWS_AT_ONCE = 2**19
 
 
 class GrowthRate(NamedTuple):
-    """A line, :math:`\log |dL/dx_t| = \text{offset} + \text{rate} \cdot (T - t)`.
+    r"""A line, :math:`\log |dL/dx_t| = \text{offset} + \text{rate} \cdot (T - t)`.
 
     Attributes:
         rate: Rate per step *back in time*, shape (...).
@@ -67,9 +67,9 @@ def growth_rate(log_norm: Tensor, window: tuple[int, int] | None = None) -> Grow
         window: Steps back in time (start, stop) that are used, start <= T - t < stop; all by default.
 
     Returns:
-        The line; `line_error` computes its error. A gradient that is zero at all steps of the window but one has the rate
-        -inf and the error NaN. Two steps tell no error: it is inf. One step does not even tell the rate, which is then
-        reported as 0, with the error inf.
+        The line; `line_error` computes its error. A gradient that is zero at all steps of the window but one has the
+        rate -inf and the error NaN. Two steps tell no error: it is inf. One step does not even tell the rate, which is
+        then reported as 0, with the error inf.
     """
     total = log_norm.shape[-1]
     start, stop = (0, total) if window is None else window
@@ -109,7 +109,7 @@ def _huber(back: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor
     The fit is by reweighted least squares; the scale is the median absolute residual of each round. To first order, the
     error of the slope is that of least squares on the clipped residuals, divided by that share.
     """
-    floor = 8 * torch.finfo(values.dtype).eps * (1 + values.abs().amax(dim=-1, keepdim=True))  # rounding is not an outlier
+    floor = 8 * torch.finfo(values.dtype).eps * (1 + values.abs().amax(dim=-1, keepdim=True))  # that of rounding
     weight = torch.ones_like(values)
     before = torch.full_like(values[:, 0], math.inf)
     for _ in range(ITERATIONS):

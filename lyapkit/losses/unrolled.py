@@ -76,7 +76,7 @@ class UnrolledNetwork:
             ) from error
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Yield the parameters of the map, and those of the readout under the prefix ``readout.``, by all their names."""
+        """Yield the parameters of the map, and those of the readout as ``readout.``..., by all their names."""
         yield from self.map.parameters()
         if isinstance(self.readout, nn.Module):
             for name, parameter in self.readout.named_parameters(remove_duplicate=False):

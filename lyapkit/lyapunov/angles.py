@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def splitting_angles(coordinates: Tensor) -> Tensor:
-    """Compute the smallest principal angle between the spans of the first j vectors and of the others, j = 1, ..., k - 1.
+    r"""Compute the smallest angle between the spans of the first j vectors and of the others, j = 1, ..., k - 1.
 
     The first j of upper triangular columns span the first j axes. With the others in blocks A over B, their span is
     that of :math:`A B^{-1}` over the identity. Its smallest angle to those axes has the tangent
@@ -49,5 +49,5 @@ def consecutive_angles(vectors: Tensor) -> Tensor:
 
 
 def participation_ratio(vectors: Tensor) -> Tensor:
-    """Compute 1 / sum_i v_i^4 of unit vectors in columns, (..., N, k) -> (..., k): 1 on a single unit, N spread evenly."""
+    """Compute 1 / sum_i v_i^4 of unit vectors in columns, (..., N, k) -> (..., k): from 1, on one unit, to N."""
     return vectors.pow(4).sum(dim=-2).reciprocal()

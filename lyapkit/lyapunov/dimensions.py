@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def kaplan_yorke_dimension(exponents: Tensor, state_size: int) -> tuple[Tensor, Tensor]:
-    """Compute the Kaplan-Yorke dimension, and tell whether it is only a lower bound.
+    r"""Compute the Kaplan-Yorke dimension, and tell whether it is only a lower bound.
 
     With j the last index for which the sum is not negative (Kaplan & Yorke 1979),
 
@@ -44,7 +44,7 @@ def memory_timescale(exponents: Tensor) -> Tensor:
 
 
 def kaplan_yorke_gradient(exponents: Tensor, state_size: int) -> Tensor:
-    """Compute the gradient dD/d lambda_i of the Kaplan-Yorke dimension at fixed j, shape (B, k).
+    r"""Compute the gradient dD/d lambda_i of the Kaplan-Yorke dimension at fixed j, shape (B, k).
 
     It is :math:`1 / |\lambda_{j+1}|` for :math:`i \le j`, :math:`(\lambda_1 + \dots + \lambda_j) / \lambda_{j+1}^2` for
     :math:`i = j + 1`, and 0 beyond; all are 0 where the dimension is 0, N or only a lower bound.

@@ -36,10 +36,10 @@ class Elimination:
     """A matrix diag(exp(row_log)) A diag(exp(column_log)) = L diag(p) U, with r pivots.
 
     Attributes:
-        lower: L, shape (m, r); 1 at the pivots' rows. Entries are at most 1 in magnitude.
-        log_pivot: Log |p|, shape (r,).
-        upper: U, shape (r, n), with the signs of p; 1 at the pivots' columns, and at most 1 elsewhere if columns were
-            chosen freely.
+        lower: Matrix L, shape (m, r); 1 at the pivots' rows. Entries are at most 1 in magnitude.
+        log_pivot: Logarithms log |p|, shape (r,).
+        upper: Matrix U, shape (r, n), with the signs of p; 1 at the pivots' columns, and at most 1 elsewhere if columns
+            were chosen freely.
         columns: Columns of the pivots, in their order.
         certain: True if the rest without pivots is exactly zero, or lies in rows and columns of zeros.
         blurred: True for each pivot where an entry that counted as zero might have been larger.

@@ -1,6 +1,6 @@
 """Plots of the results: one function per analysis, named after it.
 
-Each takes the Dataset and ``ax=``, draws, and returns the Axes; none shows, saves or changes global settings. The
+Each takes the Dataset and ``ax=``, draws, and returns the Axes; none shows a figure, saves it, or changes settings. The
 shipped style is used with ``plt.style.context("lyapkit.plots.paper")``.
 """
 

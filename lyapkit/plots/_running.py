@@ -1,4 +1,4 @@
-"""What plots of finite-time exponents over time share."""
+"""Drawing of finite-time exponents over time, for several plots."""
 
 from __future__ import annotations
 

@@ -23,15 +23,15 @@ def covariant_vectors(
     bins: int = 45,
     **line: Any,
 ) -> Axes:
-    """Distribution over time of the smallest angle between leading and remaining vectors, as in Ginelli et al. (2007).
+    """Draw the distribution of the smallest angle between leading and remaining vectors, as Ginelli et al. (2007).
 
-    A distribution that stays away from 0 says that the splitting is dominated (hyperbolic, when it separates expanding
-    from contracting directions); one that reaches 0 says that the subspaces come to touch.
+    A distribution that stays away from 0 shows a dominated splitting (hyperbolic, when it separates expanding from
+    contracting directions); one that reaches 0 shows that the subspaces touch at times.
 
     Args:
         ds: Result of `lyapkit.covariant_vectors`.
         ax: Axes to draw on; a new figure by default.
-        trajectory: Which trajectory; all of them together by default.
+        trajectory: Trajectory to draw; all of them together by default.
         split: Number of leading vectors; by default that of positive exponents, and 1 when none or all are positive.
         bins: Number of bins between 0 and pi/2.
         line: Passed on to `matplotlib.axes.Axes.plot`, such as ``color`` or ``label``.
@@ -68,7 +68,7 @@ def covariant_vectors(
     density = np.append(density, density[-1])  # the last step of the line
     style = with_defaults(line, drawstyle="steps-post", linewidth=1.0)
     (drawn,) = ax.plot(edges, density, **style)
-    drawn.sticky_edges.y.append(0.0)  # the axis begins at 0 and still grows with what is drawn later
+    drawn.sticky_edges.y.append(0.0)  # the axis begins at 0 and still grows with later lines
     ax.fill_between(edges, density, step="post", color=drawn.get_color(), alpha=0.2, linewidth=0)
     ax.set_xlim(0, math.pi / 2)
     ax.set_xticks([0, math.pi / 4, math.pi / 2], ["0", "π/4", "π/2"])

@@ -17,13 +17,13 @@ from lyapkit.plots._labels import MESH, axes_or_new, one_result
 def curvature_between_steps(
     ds: xr.Dataset | xr.DataTree, *, ax: Axes | None = None, rank: int = 1, weak_coupling: bool = False, **image: Any
 ) -> Axes:
-    """Return the matrix of curvature between time steps along one eigenvector.
+    """Draw the matrix of curvature between time steps along one eigenvector.
 
     Args:
         ds: Result of `lyapkit.curvature_by_step`.
         ax: Axes to draw on; a new figure by default.
-        rank: Which eigenvector.
-        weak_coupling: Draw the weak-coupling form, eq. (14) of Dubinin & Effenberger (2024), where the result has it.
+        rank: Rank of the eigenvector.
+        weak_coupling: Whether to draw the weak-coupling form, eq. (14) of Dubinin & Effenberger (2024).
         image: Passed on to `matplotlib.axes.Axes.pcolormesh`, such as ``cmap``, ``vmax`` or ``norm``.
 
     Returns:

@@ -15,14 +15,14 @@ from lyapkit.plots._labels import LINE, axes_or_new, check_count, one_result, wi
 def curvature_by_step(
     ds: xr.Dataset | xr.DataTree, *, ax: Axes | None = None, ranks: int = 3, relative: bool = True, **line: Any
 ) -> Axes:
-    """Contribution of every time step to the leading curvature, one line per eigenvector.
+    """Draw the contribution of every time step to the leading curvature, one line per eigenvector.
 
     Args:
         ds: Result of `lyapkit.curvature_by_step`.
         ax: Axes to draw on; a new figure by default.
-        ranks: At most how many eigenvectors, the leading ones.
-        relative: As shares of v'Av, so that eigenvectors of different curvature can be compared; shares of one
-            eigenvector sum to 1 with that of the readout, which is named in the legend.
+        ranks: Largest number of eigenvectors to draw, the leading ones.
+        relative: Whether to draw shares of v'Av, so that eigenvectors of different curvature can be compared. The
+            shares of an eigenvector sum to 1 with that of the readout, which the legend gives.
         line: Passed on to `matplotlib.axes.Axes.plot`.
 
     Returns:

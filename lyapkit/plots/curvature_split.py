@@ -1,4 +1,4 @@
-"""Plot of the two parts of the Hessian beside it."""
+"""Plot of the Hessian's eigenvalues beside those of its two parts."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def curvature_split(
     axes: Sequence[Axes] | None = None,
     **line: Any,
 ) -> tuple[Axes, Axes, Axes]:
-    """Eigenvalues by rank of the Hessian and of the two parts it is the sum of, eq. (7), side by side.
+    """Draw the eigenvalues of the Hessian and of its two parts in eq. (7) by rank, side by side.
 
     Args:
         hessian: Result of `lyapkit.hessian_spectrum` with ``operator="hessian"``.
-        ggn: With ``operator="ggn"``.
-        residual: With ``operator="residual"``.
+        ggn: The same with ``operator="ggn"``.
+        residual: The same with ``operator="residual"``.
         axes: Three axes to draw on; a new figure with a common vertical axis by default.
         line: Passed on to `matplotlib.axes.Axes.plot`, such as ``color``.
 

@@ -35,14 +35,14 @@ def exponents_over_checkpoints(
     cmap: str = "viridis",
     **line: Any,
 ) -> Axes:
-    """Exponents against training iteration, one line per rank, coloured from the first rank to the last.
+    """Draw exponents against training iteration, one line per rank, coloured from the first rank to the last.
 
     Args:
         ds: Results of `lyapkit.lyapunov_spectrum` for several checkpoints of one network, put together along a
             dimension ``checkpoint`` whose coordinate is the training iteration, or ``epoch`` (see the example).
         ax: Axes to draw on; a new figure by default.
-        trajectory: Which trajectory; the mean over all by default.
-        lines: At most how many exponents, evenly spread over the ranks with first and last included.
+        trajectory: Trajectory to draw; the mean over all by default.
+        lines: Largest number of exponents to draw, evenly spread over the ranks with first and last included.
         cmap: Name of the colour map of the ranks.
         line: Passed on to `matplotlib.axes.Axes.plot`; a ``label`` is given to the first line only, and a ``color`` to
             all.

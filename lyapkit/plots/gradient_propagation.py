@@ -36,15 +36,15 @@ def gradient_propagation(
     slopes: int | None = None,
     **line: Any,
 ) -> Axes:
-    """Norms of dL/dx_t over time, one line per trajectory, as Fig. 2D of Dubinin & Effenberger (2024).
+    """Draw norms of dL/dx_t over time, one line per trajectory, as Fig. 2D of Dubinin & Effenberger (2024).
 
     Args:
         ds: Result of `lyapkit.gradient_propagation`.
         ax: Axes to draw on; a new figure by default.
-        norm: Which norm, by its coordinate or as a number.
-        lines: At most how many trajectories, the first ones.
-        slopes: Draw this trajectory alone, and its fitted line, labelled with rate and error. From the end of that line
-            start those of the leading exponent and of the predicted rate, as far as ``ds`` has them.
+        norm: Norm to draw, by its coordinate or as a number.
+        lines: Largest number of trajectories to draw, the first ones.
+        slopes: Trajectory to draw alone, with its fitted line, labelled with rate and error. Lines for the leading
+            exponent and the predicted rate, as far as ``ds`` has them, start at the end of that line.
         line: Passed on to `matplotlib.axes.Axes.plot`; a ``label`` is given to the first line only.
 
     Returns:
@@ -81,7 +81,7 @@ def gradient_propagation(
 
 
 def _draw_slopes(ax: Axes, ds: xr.Dataset) -> None:
-    """Straight lines of the rates of one norm and trajectory, and a legend for them."""
+    """Draw straight lines for the rates of one norm and trajectory, and a legend for them."""
     steps = ds["step"].values
     steps = steps[: int(ds["last_step"])] if "last_step" in ds else steps  # results of older versions have none
     back = steps[-1] - steps
@@ -98,7 +98,7 @@ def _draw_slopes(ax: Axes, ds: xr.Dataset) -> None:
 
 
 def _with_error(value: float, error: float | None) -> str:
-    """Return a value with the digits that its error leaves, such as -0.0513(6); five decimals without an error."""
+    """Format a value with the digits that its error leaves, such as -0.0513(6); five decimals without an error."""
     if error is None or not np.isfinite(error):
         text = f"{value:.5f}"
     else:

@@ -27,14 +27,14 @@ def lyapunov_spectrum(
     band: bool = False,
     **line: Any,
 ) -> Axes:
-    """Exponents by rank, with their standard errors.
+    """Draw the exponents by rank, with their standard errors.
 
     Args:
         ds: Result of `lyapkit.lyapunov_spectrum`.
         ax: Axes to draw on; a new figure by default.
-        trajectory: Which trajectory.
-        fraction_axis: Draw against i/N, rank divided by state size, so that networks of different sizes compare.
-        band: Shade exponent plus and minus standard error instead of drawing bars, for many exponents.
+        trajectory: Trajectory to draw.
+        fraction_axis: Whether to draw against i/N, rank divided by state size, to compare networks of different sizes.
+        band: Whether to shade exponent plus and minus standard error instead of drawing bars, for many exponents.
         line: Passed on to `matplotlib.axes.Axes.errorbar`, such as ``color`` or ``label``.
 
     Returns:
@@ -55,7 +55,7 @@ def lyapunov_spectrum(
     check_trajectory(ds, trajectory)
     if fraction_axis and "unit" not in ds.dims:
         raise ValueError(
-            "the Dataset has no unit dimension, which says the state size N that fraction_axis divides by; draw "
+            "the Dataset has no unit dimension, whose size is the state size N that fraction_axis divides by; draw "
             "against the rank, or compute the spectrum again with this version."
         )
     ax = axes_or_new(ax)
@@ -81,7 +81,7 @@ def lyapunov_spectrum(
 
 
 def _mark_annihilated(ax: Axes, x: np.ndarray, color: Any) -> None:
-    """Triangles whose tips touch the lower edge, wherever that comes to lie; one legend entry for all on the axes."""
+    """Draw triangles whose tips touch the lower edge, wherever that comes to lie, with one legend entry for all."""
     if not x.size:
         return
     known = ANNIHILATED in ax.get_legend_handles_labels()[1]

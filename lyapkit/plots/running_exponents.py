@@ -26,15 +26,15 @@ def running_exponents(
     reference_label: str | None = None,
     **line: Any,
 ) -> Axes:
-    """Running means of log |R_ii| over time: how the exponents converge.
+    """Draw running means of log |R_ii| over time, which show how the exponents converge.
 
     Args:
         ds: Result of `lyapkit.lyapunov_spectrum`.
         ax: Axes to draw on; a new figure by default.
-        trajectory: Which trajectory.
-        lines: At most how many exponents, evenly spread over the ranks with first and last included.
+        trajectory: Trajectory to draw.
+        lines: Largest number of exponents to draw, evenly spread over the ranks with first and last included.
         reference: Values to mark by dashed lines, such as exponents that are known; equal ones once.
-        reference_label: Written beside the first reference line.
+        reference_label: Text beside the first reference line.
         line: Passed on to `matplotlib.axes.Axes.plot`; a ``label`` is given to the first line only.
 
     Returns:

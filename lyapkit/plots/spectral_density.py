@@ -19,12 +19,12 @@ from lyapkit.plots._labels import LINE, axes_or_new, dataset_of, one_result, wit
 def spectral_density(
     ds: xr.Dataset | xr.DataTree, *, ax: Axes | None = None, cumulative: bool = False, **line: Any
 ) -> Axes:
-    """Density of curvature eigenvalues, or their cumulative distribution, with its band.
+    """Draw the density of curvature eigenvalues, or their cumulative distribution, with its band.
 
     Args:
         ds: Result of `lyapkit.spectral_density`.
         ax: Axes to draw on; a new figure by default.
-        cumulative: Draw the cumulative distribution instead.
+        cumulative: Whether to draw the cumulative distribution instead.
         line: Passed on to `matplotlib.axes.Axes.plot`, such as ``color`` or ``label``.
 
     Returns:
@@ -61,7 +61,7 @@ def spectral_density(
         ax.set_yscale("log")
     (drawn,) = ax.plot(value, height, **with_defaults(line, linewidth=1.0))
     band = ax.fill_between(value, low, high, color=drawn.get_color(), alpha=0.25, linewidth=0)
-    band.sticky_edges.y.append(floor)  # the axis begins there and still grows with what is drawn later
+    band.sticky_edges.y.append(floor)  # the axis begins there and still grows with later lines
     if "deflated_eigenvalue" in ds:
         atoms = ds["deflated_eigenvalue"].values
         ax.plot(
@@ -85,7 +85,7 @@ def spectral_density(
 
 
 def _signed_decades(low: float, high: float, threshold: float) -> list[float]:
-    """Ticks at 0 and at powers of ten of either sign, from a decade beyond the threshold, and not too many."""
+    """Return ticks at 0 and at powers of ten of either sign, from a decade beyond the threshold, and not too many."""
     first, last = math.ceil(math.log10(10 * threshold)), math.floor(math.log10(max(abs(low), abs(high), threshold)))
     step = 1 + max(0, last - first) // 4
     decades = [10.0**power for power in range(last, first - 1, -step)]

@@ -26,15 +26,15 @@ def variational_term(
     reference_label: str | None = None,
     **line: Any,
 ) -> Axes:
-    """Finite-time exponents log sigma_i(V_t) / t over time, as Fig. 2B of Dubinin & Effenberger (2024).
+    """Draw finite-time exponents log sigma_i(V_t) / t over time, as Fig. 2B of Dubinin & Effenberger (2024).
 
     Args:
         ds: Result of `lyapkit.variational_term`.
         ax: Axes to draw on; a new figure by default.
-        trajectory: Which trajectory.
-        lines: At most how many exponents, evenly spread over the ranks with first and last included.
+        trajectory: Trajectory to draw.
+        lines: Largest number of exponents to draw, evenly spread over the ranks with first and last included.
         reference: Values to mark by dashed lines, such as log |eigenvalues of the residual|; equal ones once.
-        reference_label: Written beside the first reference line.
+        reference_label: Text beside the first reference line.
         line: Passed on to `matplotlib.axes.Axes.plot`; a ``label`` is given to the first line only.
 
     Returns:

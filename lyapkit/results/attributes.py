@@ -1,4 +1,4 @@
-"""Attributes and variables in the forms that netCDF holds, and the remedy for those that it does not."""
+"""Attributes and variables in the forms that netCDF holds, and remedies for those that it does not hold."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ REMEDIES: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (bytes, "write value.decode()"),
     (np.ma.MaskedArray, "write value.filled(...)"),
 )
-"""For kinds of values that netCDF cannot hold, what to write instead."""
+"""Remedies for the kinds of values that netCDF cannot hold."""
 
 RESERVED = frozenset(
     ["CLASS", "NAME", "DIMENSION_LABELS", "DIMENSION_LIST", "REFERENCE_LIST", "coordinates", "_nc3_strict"]
 ) | {"_NCProperties", "_Netcdf4Coordinates", "_Netcdf4Dimid"}
-"""Names of attributes that files use themselves, and take out when they are read."""
+"""Names of attributes that files use themselves, and that are removed when they are read."""
 DECODED = frozenset(
     ("_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned", "_Encoding", "dtype", "bounds")
 )
-"""Names of attributes of a variable by which readers make other numbers, types or coordinates."""
+"""Names of attributes of a variable by which readers change numbers, types or coordinates."""
 
 
 def storable(dataset: xr.Dataset, where: str = "") -> xr.Dataset:
     """Return the Dataset with its attributes in the form that netCDF holds: texts, numbers, or arrays of either.
 
     Subclasses of ``str``, such as NumPy's and PyTorch's version, become plain texts, and arrays of texts become lists.
-    Nothing else is converted, since a file has to give back what was put in.
+    Nothing else is converted, since a file has to return what was saved.
 
     Args:
-        dataset: The Dataset, which stays as it is.
+        dataset: The Dataset, which stays unchanged.
         where: Its place in a tree, for messages.
 
     Raises:
@@ -54,7 +54,7 @@ def storable(dataset: xr.Dataset, where: str = "") -> xr.Dataset:
         ValueError: If a name cannot be that of an attribute or variable.
     """
     place = f" of the node {where!r}" if where else ""
-    stored = dataset.drop_encoding()  # else numbers would be packed as in the file that they once came from
+    stored = dataset.drop_encoding()  # or else numbers would be packed as in the file they came from
     stored.attrs = _attributes(dataset.attrs, place)
     for name, variable in dataset.variables.items():
         _check_name("variable", name, place)
@@ -81,7 +81,7 @@ def _check_name(kind: str, name: Any, place: str) -> None:
 
 
 def _check_decoding(name: Any, variable: xr.Variable, place: str) -> None:
-    """Refuse attributes by which a reader would make other numbers of those that are stored."""
+    """Refuse attributes by which a reader would change the stored numbers."""
     found = sorted(DECODED & variable.attrs.keys())
     units = variable.attrs.get("units")
     if isinstance(units, str) and " since " in units and variable.dtype.kind in "iuf":
@@ -127,14 +127,14 @@ def _refusal(name: str, value: Any, place: str) -> str:
 
 
 def _is_single_row(array: np.ndarray) -> bool:
-    """Tell whether readers take a dim off: of one row they make that row, as of a list of one number the number."""
+    """Tell whether readers drop a dim: they read one row as that row, and a list of one number as the number."""
     return array.ndim > 1 and len(array) == 1
 
 
 def _as_array(value: Any) -> np.ndarray:
     try:
         return np.asarray(value)
-    except (TypeError, ValueError, RuntimeError):  # ragged, or of things that are no numbers
+    except (TypeError, ValueError, RuntimeError):  # ragged, or not of numbers
         return np.asarray(None)
 
 

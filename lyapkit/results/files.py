@@ -1,4 +1,4 @@
-"""Results to files and back: netCDF through h5netcdf, written whole or not at all."""
+"""Result files: netCDF through h5netcdf, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from lyapkit.results.attributes import storable
 SUFFIX = ".nc"
 TABLES = (".csv", ".tsv", ".txt", ".xls", ".xlsx", ".parquet", ".feather", ".json")
 OTHER_FORMATS = (*TABLES, ".h5", ".hdf5", ".hdf", ".nc4", ".cdf", ".zarr", ".pkl", ".pickle", ".pt", ".npz", ".npy")
-"""Suffixes of other formats, which netCDF must not be written under."""
+"""Suffixes of other formats, under which netCDF must not be written."""
 
 BOOKKEEPING_BYTES = 2**20
-"""Room for what a file holds beside its numbers: names, attributes, indices."""
+"""Bytes for the contents of a file besides its numbers: names, attributes, indices."""
 
 
 @named_arguments()
@@ -32,7 +32,7 @@ def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> Path
     disk leaves either the old file or the new one. Arrays of numbers are stored with checksums.
 
     Attributes are texts, numbers, or lists and arrays of either. Others, such as truth values and None, are refused
-    rather than converted, so that `load` gives back what was saved; of a list of one it gives back the one. For a
+    rather than converted, so that `load` returns what was saved; it returns a list of one as its one entry. For a
     table, choose a variable: ``result["lyapunov_exponent"].to_dataframe().to_csv("exponents.csv")``.
 
     Args:
@@ -43,8 +43,8 @@ def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> Path
         The path.
 
     Raises:
-        TypeError: If ``result`` is neither, ``path`` is no name, or an attribute or a variable is of a kind that netCDF
-            cannot hold.
+        TypeError: If ``result`` is neither, ``path`` is not a name, or an attribute or a variable is of a kind that
+            netCDF cannot hold.
         FileNotFoundError: If the directory does not exist.
         IsADirectoryError: If ``path`` is a directory.
         ValueError: If ``path`` is a device or a pipe, or does not end in ``.nc``, or a name cannot be stored.
@@ -60,7 +60,7 @@ def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> Path
     if not isinstance(result, xr.Dataset | xr.DataTree):
         raise TypeError(_no_result(result))
     path = _checked_path(path)
-    target = Path(os.path.realpath(path))  # a link stays, what it points to is written
+    target = Path(os.path.realpath(path))  # a link stays, and its target is written
     if not target.parent.is_dir():
         raise FileNotFoundError(f"the directory {target.parent} does not exist; create it first.")
     if target.exists() and not target.is_file() and not target.is_dir():
@@ -94,7 +94,7 @@ def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> Path
 
 
 def _no_result(given: object) -> str:
-    """Say that something is no result, and what to do."""
+    """Say that a value is not a result, and how to get one."""
     remedy = ""
     if isinstance(given, xr.DataArray):
         remedy = "; pass the whole result, or keep one variable of it with result[[name]]"
@@ -106,10 +106,10 @@ def _no_result(given: object) -> str:
 
 
 def _checked_path(path: Any) -> Path:
-    """Return what a user gives as the name of a file as a path.
+    """Return the user's name of a file as a path.
 
     Raises:
-        TypeError: If it is no name.
+        TypeError: If it is not a name.
     """
     if not isinstance(path, str | os.PathLike):
         remedy = "give them one by one" if isinstance(path, list | tuple) else f'write a text such as "result{SUFFIX}"'
@@ -118,7 +118,7 @@ def _checked_path(path: Any) -> Path:
 
 
 def _other_suffix(result: xr.Dataset | xr.DataTree, path: Path) -> str:
-    """Say why a file is not written under a name, and what to do."""
+    """Say why a file cannot be written under a name, and propose another."""
     stem = path.stem if path.suffix.casefold() in OTHER_FORMATS else path.name.split(f"{SUFFIX}.")[0]
     stem = stem.strip().removesuffix(SUFFIX) or "result"
     remedy = f'write "{stem}{SUFFIX}"'
@@ -141,7 +141,7 @@ def _checksums(dataset: xr.Dataset) -> dict[str, dict[str, bool]]:
 
 
 def _refuse_full_disk(size: int, directory: Path) -> None:
-    """Say beforehand that a file will not fit: HDF5 ends the whole process where it meets a full disk.
+    """Refuse to write a file that will not fit, since HDF5 ends the whole process where it meets a full disk.
 
     Raises:
         OSError: If there is not room for twice the numbers and the bookkeeping of a file.
@@ -164,7 +164,7 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset | xr.DataTree:
         A DataTree when the file holds several analyses, else a Dataset.
 
     Raises:
-        TypeError: If ``path`` is no name.
+        TypeError: If ``path`` is not a name.
         FileNotFoundError: If there is no such file.
         ValueError: If the file is not a netCDF-4 file, holds no results, or is damaged: its arrays of numbers do not
             fit their checksums (names, attributes and single numbers have none), or its structure cannot be read.

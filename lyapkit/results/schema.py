@@ -31,13 +31,13 @@ DIMENSIONS = {
 
 @dataclass(frozen=True)
 class Variable:
-    """How one result variable is labelled.
+    """Labels of one result variable.
 
     Attributes:
         dims: Its dimensions.
-        long_name: What it is, as an axis label.
-        units: CF-like; ``{time}`` is filled with the time unit in use.
-        undefined: True where values may be NaN, as the error of an exponent of -inf is.
+        long_name: Its description, as an axis label.
+        units: Its units, CF-like; ``{time}`` is replaced by the time unit in use.
+        undefined: Whether values may be NaN, such as the error of an exponent of -inf.
     """
 
     dims: tuple[str, ...]
@@ -187,11 +187,11 @@ def make_dataset(
     """Label the values of one analysis.
 
     Args:
-        analysis: A key of `SCHEMA`.
+        analysis: Key of `SCHEMA`.
         values: Arrays by variable name; only names of the schema.
         coordinates: One coordinate for every dimension in use.
         attributes: Provenance.
-        time_unit: What ``{time}`` stands for.
+        time_unit: Time unit that replaces ``{time}``.
 
     Returns:
         The Dataset; every variable has ``long_name`` and ``units``, every dimension a coordinate.

@@ -71,12 +71,12 @@ def kaplan_yorke_map(contraction: float = 0.2) -> ReferenceSystem:
     r"""Return the Kaplan-Yorke map (x, y) -> (2 x mod 1, alpha y + cos 4 pi x): log 2 and log |alpha| exactly.
 
     In binary arithmetic the doubling loses one digit at each step and ends in 0 after 53. The map is therefore stepped
-    in u = sin^2(pi x), for which 2 x mod 1 is the logistic map and cos 4 pi x = 1 - 2 u':
+    in :math:`u = \sin^2 \pi x`, for which 2 x mod 1 is the logistic map and :math:`\cos 4 \pi x = 1 - 2 u'`:
 
-        u' = 4 u (1 - u),     y' = alpha y + 1 - 2 u'.
+    .. math:: u' = 4 u (1 - u), \qquad y' = \alpha y + 1 - 2 u'.
 
     Args:
-        contraction: alpha, of magnitude below 1.
+        contraction: Contraction :math:`\alpha`, of magnitude below 1.
 
     Raises:
         ValueError: If contraction is 0 or at least 1 in magnitude.

@@ -22,10 +22,10 @@ def skew_tent(cut: float = 0.3) -> ReferenceSystem:
     tent map, which collapses in binary arithmetic.)
 
     Args:
-        cut: a, between 0 and 1 and not 1/2.
+        cut: Cut a, between 0 and 1 and not 1/2.
 
     Raises:
-        ValueError: If the cut is another.
+        ValueError: If the cut is outside of this range.
 
     Example:
         >>> from lyapkit import systems
@@ -42,7 +42,7 @@ def skew_tent(cut: float = 0.3) -> ReferenceSystem:
         (_entropy(cut),),
         (0.0,),
         "exact: the uniform density is invariant",
-        "its slopes are no powers of 2, under which digits run out in binary",
+        "its slopes are not powers of 2, under which digits run out in binary",
         trajectories=256,
         spread=1e-2,
     )
@@ -56,10 +56,10 @@ def skew_baker(cut: float = 0.3) -> ReferenceSystem:
     Areas are kept at every step, and the exponents are plus and minus -a log a - (1 - a) log(1 - a) exactly.
 
     Args:
-        cut: a, between 0 and 1 and not 1/2.
+        cut: Cut a, between 0 and 1 and not 1/2.
 
     Raises:
-        ValueError: If the cut is another.
+        ValueError: If the cut is outside of this range.
 
     Example:
         >>> from lyapkit import systems
@@ -89,9 +89,9 @@ def skew_baker(cut: float = 0.3) -> ReferenceSystem:
 @named_arguments()
 @checked_kinds
 def gauss_map() -> ReferenceSystem:
-    """Return the Gauss map of continued fractions, x -> 1/x mod 1: pi^2 / (6 log 2) exactly.
+    r"""Return the Gauss map of continued fractions, x -> 1/x mod 1: pi^2 / (6 log 2) exactly.
 
-    Its invariant density is 1 / ((1 + x) log 2), under which -2 log x has that mean.
+    Its invariant density is :math:`1 / ((1 + x) \log 2)`; under it, :math:`-2 \log x` has that mean.
 
     Example:
         >>> from lyapkit import systems

@@ -106,7 +106,7 @@ class Goal:
             if copied.numel() == 0:
                 continue
             away = float((copied - pairs.values[leading]).abs().min())
-            # Kuczynski & Wozniakowski (1992): probability that a random start hides an eigenvalue so far out for so long
+            # probability that a random start hides such an eigenvalue for so long (Kuczynski & Wozniakowski 1992)
             missed = 1.648 * room**0.5 * math.exp(-math.sqrt(away / (away + spread)) * (2 * pairs.depth - 1))
             # or a leading vector holds less of such an eigenvector than the random start did
             enough = max(float(limits[leading]), 0.01 * float(gap) / room**0.5)

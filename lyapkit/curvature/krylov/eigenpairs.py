@@ -137,9 +137,9 @@ def default_basis_size(size: int, k: int, block_size: int) -> int:
 def _search(run: BlockLanczos, goal: Goal, budget: int) -> tuple[RitzPairs, Tensor, int, bool]:
     """Run until the goal is met or the budget is spent; return pairs, choice, number of products, and success.
 
-    A run from b vectors is exhausted when it holds D of them, the sum of min(b, m) over all eigenspaces. By the count of
-    dimensions alone, any n > D - min(b, m) vectors hold n - D + min(b, m) of an eigenspace. These are exact, while more
-    wanted ones have not been seen yet. The block that is then pending is smaller than the first, and the last of
+    A run from b vectors is exhausted when it holds D of them, the sum of min(b, m) over all eigenspaces. By the count
+    of dimensions alone, any n > D - min(b, m) vectors hold n - D + min(b, m) of an eigenspace. These are exact, while
+    more wanted ones have not been seen yet. The block that is then pending is smaller than the first, and the last of
     the run; it is multiplied as well.
     """
     used = judged = 0

@@ -129,7 +129,7 @@ class BlockLanczos:
         self.count = kept
 
     def _split_off(self, images: Tensor, negligible: float) -> tuple[Tensor, Tensor]:
-        """Split the part of rows off that leaves the space seen so far: orthonormal rows (f, P), images = C^T rows + seen.
+        """Split off the part of rows outside of the space so far: orthonormal rows (f, P), images = C^T rows + seen.
 
         The coupling C has shape (f, b). Directions below the threshold are dropped.
         """

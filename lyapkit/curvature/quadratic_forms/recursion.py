@@ -1,9 +1,9 @@
-"""Quadratic forms of curvature resolved by time step, with the uses of one vector at different steps kept apart.
+r"""Quadratic forms of curvature resolved by time step, with the uses of one vector at different steps kept apart.
 
 The parameters act at every step. With a copy theta_t of them for each step and the readout's parameters apart, the
 Hessian becomes a matrix of blocks H_st, and for one vector v of the shared parameters
 
-    .. math:: v^\top H v = \sum_{s, t} v^\top H_{st} v,
+.. math:: v^\top H v = \sum_{s, t} v^\top H_{st} v,
 
 where the readout is one more "step". The sweeps of a product meet, at step s, row s of the block matrix times v on the
 steps of one bin; only inner products are added to them.

@@ -1,4 +1,4 @@
-"""The Jacobian of the outputs, row by row, since the Gauss-Newton matrix of few outputs has a low rank.
+r"""The Jacobian of the outputs, row by row, since the Gauss-Newton matrix of few outputs has a low rank.
 
 With F outputs in all (B sequences times O each), :math:`G = J^\top H_L J` and J has F rows. They are gradients of
 single outputs, so O adjoint sweeps give all of J, once; each product with G then costs two products with J, no sweep.

@@ -29,7 +29,7 @@ class ParameterLayout:
         self._by_identity = {id(parameter): self._slices[name] for name, parameter in parameters.items()}
 
     def to_cells(self, block: Tensor) -> list[Tensor]:
-        """Return the columns of a block (P, b) as changes of every layer's trained rows, (b, rows, H+M+1), in its type."""
+        """Return a block's columns (P, b) as changes of every layer's trained rows, (b, rows, H+M+1), in its type."""
         changes = []
         for cell in self.cells:
             change = cell.weight.new_zeros(block.shape[1], cell.trained_rows, cell.weight.shape[1])

@@ -1,11 +1,12 @@
-"""Recursions of tangents and adjoints through a stretch of time, for one layer and a block of probes together.
+r"""Recursions of tangents and adjoints through a stretch of time, for one layer and a block of probes together.
 
-With :math:`a_t = W h_{t-1} + U s_t + b` and :math:`x_t = \varphi(a_t, x_{t-1})` (`lyapkit.cell_derivatives`), a change v
-of the parameters moves
+With :math:`a_t = W h_{t-1} + U s_t + b` and :math:`x_t = \varphi(a_t, x_{t-1})` (`lyapkit.cell_derivatives`), a change
+v of the parameters moves
 
 .. math::
 
-    da_t = W\, dh_{t-1} + U\, ds_t + (dW\, h_{t-1} + dU\, s_t + db), \qquad dx_t = \varphi_a\, da_t + \varphi_x\, dx_{t-1},
+    da_t = W\, dh_{t-1} + U\, ds_t + (dW\, h_{t-1} + dU\, s_t + db), \qquad dx_t = \varphi_a\, da_t + \varphi_x\,
+    dx_{t-1},
 
 and a cotangent :math:`l_t` of x_t is carried back by
 
@@ -13,8 +14,9 @@ and a cotangent :math:`l_t` of x_t is carried back by
 
 The gradient with respect to [W, U, b] is the sum over t of :math:`\alpha_t (h_{t-1}, s_t, 1)^\top`. Pearlmutter's
 R-operator, the derivative of the adjoint in the direction v, is the same recursion with sources, made of second
-derivatives of :math:`\varphi` and of :math:`dW^\top \alpha_t`. Shapes: S steps, B sequences, b probes, H units; probes are laid out beside the sequences, (B, b, H),
-so that W meets all of them in one matrix product per step. Nothing here is differentiated.
+derivatives of :math:`\varphi` and of :math:`dW^\top \alpha_t`. Shapes: S steps, B sequences, b probes, H units; probes
+are laid out beside the sequences, (B, b, H), so that W meets all of them in one matrix product per step. Nothing here
+is differentiated.
 """
 
 from __future__ import annotations

@@ -229,7 +229,8 @@ def carry_back(
         trajectory: The trajectory.
         cotangent: Flat, shape (B, b, N).
         workspace: Buffers.
-        use: Function called as ``use(number of the layer, number of the segment, layer, cotangents of a_t (S, B, b, G*H))``.
+        use: Function called as ``use(number of the layer, number of the segment, layer, cotangents of a_t (S, B, b,
+            G*H))``.
         sourced: Function from a segment to every layer's sources of the cotangents, if there are any.
         coupled: As in `lyapkit.curvature.recurrent.segment.tangent`.
     """

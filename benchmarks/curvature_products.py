@@ -34,7 +34,7 @@ class Layer(nn.Module):
         self.layer, self.readout = layer, nn.Linear(layer.hidden_size, CLASSES)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Outputs (B, O)."""
+        """Compute outputs (B, O)."""
         return self.readout(self.layer(inputs)[0][-1])
 
 
@@ -50,7 +50,7 @@ def make(kind: str, units: int) -> tuple[nn.Module, UnrolledNetwork]:
 
 
 def smallest(calls: dict[str, Callable[[], object]], repeats: int, now: Callable[[], float]) -> dict[str, float]:
-    """Seconds of every call, the smallest of several rounds after one that is not counted."""
+    """Measure the seconds of every call, the smallest of several rounds after one that is not counted."""
     for call in calls.values():
         call()
     found = dict.fromkeys(calls, float("inf"))

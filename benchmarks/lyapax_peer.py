@@ -18,7 +18,7 @@ jax.config.update("jax_enable_x64", True)
 
 
 def median_seconds(function: Callable[..., Any], *arguments: Any) -> float:
-    """Median wall time of five compiled calls."""
+    """Measure the median wall time of five compiled calls."""
     compiled = jax.jit(function)
     jax.block_until_ready(compiled(*arguments))
     times = []

@@ -36,7 +36,7 @@ RESIDUALS = {
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is trained: as in the paper, sMNIST with 100 units."""
+    """Sizes of the training: as in the paper, sMNIST with 100 units."""
 
     units: int = 100
     batch: int = 128
@@ -62,7 +62,7 @@ class Sizes:
 def iteration(
     models: list[nn.Module], forward: Callable[[list[Tensor]], list[Tensor]], sizes: Sizes
 ) -> Callable[[], list[float]]:
-    """One step of SGD of every model."""
+    """Return one step of SGD of every model."""
     inputs, labels = sizes.data()
     optimizers = [torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9) for model in models]
 
@@ -101,7 +101,7 @@ def layer(sizes: Sizes, kind: type[nn.RNN | nn.LSTM], units: int) -> Callable[[]
 
 
 def floor(sizes: Sizes) -> Callable[[], None]:
-    """The matrix products of an iteration and nothing else: a step forward, a step back, its part of the gradient."""
+    """Return the matrix products of an iteration and nothing else: a step forward, a step back, its part of the gradient."""
     weight = torch.randn(sizes.units, sizes.units, device=sizes.device)
     states, product = torch.randn(sizes.batch, sizes.units, device=sizes.device), torch.empty_like(weight)
     carried = torch.empty_like(states)
@@ -127,7 +127,7 @@ class Here:
         self.run, self.sizes, self.threads, self.networks = run, sizes, threads, networks
 
     def rate(self, repeats: int) -> float:
-        """Network iterations per second."""
+        """Measure network iterations per second."""
         torch.set_num_threads(self.threads)
         self.run()
         synchronize(self.sizes)
@@ -152,7 +152,7 @@ class Processes:
             context.Process(target=serve, args=(self.barrier, self.repeats, make, arguments), daemon=True).start()
 
     def rate(self, repeats: int) -> float:
-        """Network iterations per second of all processes."""
+        """Measure network iterations per second of all processes."""
         self.repeats.value = repeats
         self.barrier.wait()  # begin
         self.barrier.wait()  # all have warmed up
@@ -212,7 +212,7 @@ def networks(sizes: Sizes, residual: str, cores: int) -> dict[str, Here | Proces
 
 
 def others(sizes: Sizes, cores: int) -> dict[str, Here | Processes]:
-    """What does not depend on the residual."""
+    """Measure everything that does not depend on the residual."""
     threads = sorted({1, cores}) if sizes.device == "cpu" else [1]
     found: dict[str, Here | Processes] = {"floor: the matrix products alone, threads: 1": Here(floor(sizes), sizes, 1)}
     if sizes.device == "cpu":

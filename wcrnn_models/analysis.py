@@ -41,7 +41,7 @@ def analyze_checkpoint(
     rng: torch.Generator | int | None = 0,
     progress: bool = False,
 ) -> xr.DataTree:
-    """Every analysis of a checkpoint on a random subset of the test samples of its own task, in float64.
+    """Compute all analyses of a checkpoint on a random subset of the test samples of its own task, in float64.
 
     The subset is the same for all checkpoints and networks with as many test samples, and a larger one contains the
     smaller ones. (The test set of the adding problem itself is drawn from the seed of the run.)
@@ -159,7 +159,7 @@ def _combined(errors: np.ndarray, count: int) -> float:
 
 
 def _subset(count: int, samples: int, seed: int) -> Tensor:
-    """Numbers of random test samples, int64, shape (samples,), in random order.
+    """Draw the numbers of random test samples, int64, shape (samples,), in random order.
 
     They sort raw numbers of the PCG64 generator, whose stream NumPy keeps the same in all versions.
     """

@@ -36,7 +36,7 @@ WIDTH, HEIGHT = 7.48, 5.0
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demonstration made.
+    """Results of the demonstration.
 
     Attributes:
         table: Exponents beside log r, and best test RMS, as text.
@@ -110,7 +110,7 @@ def run_demo(directory: Path, *, epochs: int = 10, progress: bool = False) -> De
 
 
 def draw_overview(tree: xr.DataTree, moment: str = "before") -> Figure:
-    """Four panels in the spirit of Fig. 2 of the paper, from the result file alone.
+    """Draw four panels in the spirit of Fig. 2 of the paper, from the result file alone.
 
     A learning curves, B finite-time exponents with log |eigenvalues of the residual| as reference lines, C Hessian
     eigenvalues by rank, D gradient norms over time; B to D before training, as in the paper, because the two
@@ -158,7 +158,7 @@ def draw_overview(tree: xr.DataTree, moment: str = "before") -> Figure:
 
 
 def draw_prediction(gradients: xr.Dataset, predictions: Predictions, ax: Axes) -> None:
-    """The norm that eq. (15) predicts for the first trajectory, from that of the last step.
+    """Draw the norm that eq. (15) predicts for the first trajectory, from that of the last step.
 
     Args:
         gradients: Result of `lyapkit.gradient_propagation`.

@@ -11,7 +11,7 @@ class UserError(ValueError):
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """`` Did you mean 'rotation'?`` for a name close to a known one, in whatever case, else an empty string."""
+    """Return `` Did you mean 'rotation'?`` for a name close to a known one, in whatever case, else an empty string."""
     spelled = {each.casefold(): each for each in known}
     matches = get_close_matches(name.casefold(), spelled, n=1)
     return f" Did you mean {spelled[matches[0]]!r}?" if matches else ""

@@ -83,7 +83,7 @@ def check_result_file(path: Path) -> None:
 
 
 def sha256(content: bytes) -> str:
-    """SHA-256 of some bytes as 64 hexadecimal digits."""
+    """Compute the SHA-256 of some bytes as 64 hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
 
 

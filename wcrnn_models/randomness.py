@@ -36,7 +36,7 @@ def as_generator(rng: RandomSource) -> torch.Generator:
 
 
 def uniform(size: tuple[int, ...], low: float, high: float, rng: RandomSource) -> Tensor:
-    """Samples of U(low, high) in float64, shape ``size``.
+    """Draw samples of U(low, high) in float64, shape ``size``.
 
     The caller rounds them, so that a float32 network is the float64 network of the same seed, rounded.
     """
@@ -45,5 +45,5 @@ def uniform(size: tuple[int, ...], low: float, high: float, rng: RandomSource) -
 
 
 def normal(size: tuple[int, ...], rng: RandomSource) -> Tensor:
-    """Samples of the standard normal distribution in float64, shape ``size``."""
+    """Draw samples of the standard normal distribution in float64, shape ``size``."""
     return torch.empty(size, dtype=torch.float64).normal_(generator=as_generator(rng))

@@ -34,7 +34,7 @@ _OUT_OF_MEMORY = (  # what PyTorch and NumPy say, the last three of sizes beyond
 
 
 class CommandModule(Protocol):
-    """What the module of a subcommand provides."""
+    """Interface of the module of a subcommand."""
 
     SUMMARY: str
 

@@ -115,7 +115,7 @@ def _axes(given: Sequence[str]) -> dict[str, list[Any]]:
 
 
 def _values(text: str) -> list[Any]:
-    """Values as JSON writes them, or names and ranges, separated by commas."""
+    """Parse values as JSON writes them, or names and ranges, separated by commas."""
     try:
         values = json.loads(f"[{text}]")
     except ValueError:

@@ -45,7 +45,7 @@ class Arguments:
     config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
 
     device: str = "cpu"
-    """Where to train, such as cpu or cuda."""
+    """Device on which to train, such as cpu or cuda."""
 
     measure_rate: bool = False
     """Before training, measure the largest stable learning rate of the untrained network, by its Hessian over the first

@@ -1,4 +1,4 @@
-"""What all networks here have in common: one step, all states, and an affine readout of the last one."""
+"""Base class of all networks here: one step, all states, and an affine readout of the last one."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class RecurrentNetwork(nn.Module, ABC):
         return [f"x[{unit}]" for unit in range(self.state_size)]
 
     def emitted(self, state: Tensor) -> Tensor:
-        """What the readout reads of a state: shape (..., N) to (..., H). The state itself by default."""
+        """Return the part of a state that the readout reads: shape (..., N) to (..., H). By default, the state itself."""
         return state
 
     @abstractmethod
@@ -55,10 +55,10 @@ class RecurrentNetwork(nn.Module, ABC):
 
     @abstractmethod
     def _update(self, state: Tensor, projected: Tensor) -> Tensor:
-        """x_{t+1} from x_t, shape (..., N), and the projected input, shape (..., P)."""
+        """Compute x_{t+1} from x_t, shape (..., N), and the projected input, shape (..., P)."""
 
     def step(self, state: Tensor, input: Tensor) -> Tensor:
-        """One step of the equation in the class docstring.
+        """Compute one step of the equation in the class docstring.
 
         Args:
             state: x_t, shape (..., N).
@@ -95,7 +95,7 @@ class RecurrentNetwork(nn.Module, ABC):
         return self._read(self.emitted(state), inputs)
 
     def states(self, inputs: Tensor, initial_state: Tensor | None = None) -> Tensor:
-        """All states x_2, ..., x_{T+1}: entry t is the state after input t.
+        """Compute all states x_2, ..., x_{T+1}: entry t is the state after input t.
 
         Args:
             inputs: s_1, ..., s_T, shape (T, B, M) or (T, M).
@@ -154,7 +154,7 @@ class RecurrentNetwork(nn.Module, ABC):
 
     @staticmethod
     def _batched(inputs: Tensor) -> Tensor:
-        """(T, M) as (T, 1, M)."""
+        """View (T, M) as (T, 1, M)."""
         return inputs.unsqueeze(1) if inputs.ndim == 2 else inputs
 
     def _check(self, name: str, value: Tensor, size: int) -> None:
@@ -197,7 +197,7 @@ def floating_type(dtype: torch.dtype | None) -> torch.dtype:
 
 
 def affine(inputs: int, outputs: int, rng: RandomSource, dtype: torch.dtype) -> nn.Linear:
-    """An `nn.Linear` whose weights and biases are U(-1/sqrt(n_in), 1/sqrt(n_in)), drawn from ``rng`` (section 4)."""
+    """Make an `nn.Linear` whose weights and biases are U(-1/sqrt(n_in), 1/sqrt(n_in)), drawn from ``rng`` (section 4)."""
     layer = nn.Linear(inputs, outputs, device="meta", dtype=dtype).to_empty(device="cpu")
     fill_uniform(layer, 1.0 / math.sqrt(inputs), rng)
     return layer

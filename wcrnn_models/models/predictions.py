@@ -1,4 +1,4 @@
-"""What the theory says about a network before anything is measured: the one source for analyses, tables and plots."""
+"""Predictions of the theory about a network before it is measured: the one source for analyses, tables and plots."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Predictions:
         return float(self.exponents[0])
 
     def gradient_norm(self, last_norm: ArrayLike, steps_back: ArrayLike) -> NDArray[np.float64]:
-        """Eq. (15): |dL/dx_t| = |(R^T)^(D-t) dL/dx_D| is about |lambda_max|^(D-t) |dL/dx_D|.
+        """Predict |dL/dx_t| = |(R^T)^(D-t) dL/dx_D|, about |lambda_max|^(D-t) |dL/dx_D|, by eq. (15).
 
         The error is O(gamma) for each step back, and compounds: see `carried_back`.
 
@@ -58,7 +58,7 @@ class Predictions:
         return np.asarray(last_norm) * np.exp(self.rate * np.asarray(steps_back, dtype=np.float64))
 
     def curvature_weight(self, steps_back: ArrayLike, other_steps_back: ArrayLike | None = None) -> NDArray[np.float64]:
-        """Eq. (14): the factor |lambda_max|^((D-k) + (D-m)) that the pair of steps k and m carries in the Hessian.
+        """Return the factor |lambda_max|^((D-k) + (D-m)) of eq. (14) that steps k and m carry in the Hessian.
 
         The weak coupling changes it by a factor of up to (1 + kappa/|lambda_max|)^((D-k) + (D-m)), with kappa as in
         `carried_back`, which need not be near 1.
@@ -73,7 +73,7 @@ class Predictions:
         return weight
 
     def to_dataset(self) -> xr.Dataset:
-        """As a Dataset over ``exponent``, beside which measured exponents can be written."""
+        """Return the predictions as a Dataset over ``exponent``, to be written beside measured exponents."""
         texts = {
             "residual_log_magnitude": (self.exponents, "log |eigenvalue of R|"),
             "exponent_lower_bound": (self.lower_bounds, "lower bound of the Lyapunov exponent"),
@@ -139,7 +139,7 @@ def predict(network: RecurrentNetwork) -> Predictions | None:
 
 
 def bounds(singular_values: Tensor, reach: float) -> tuple[Tensor, Tensor]:
-    """Bounds of the Lyapunov exponents of any product of matrices J_t with |J_t - R| <= reach.
+    """Compute bounds of the Lyapunov exponents of any product of matrices J_t with |J_t - R| <= reach.
 
     By Weyl's inequality sigma_i(J_t) lies within sigma_i(R) -+ reach. Singular values of a product are log-majorised by
     the products of singular values (Horn), and eigenvalues by singular values (Weyl), so the k largest exponents that
@@ -173,7 +173,7 @@ def bounds(singular_values: Tensor, reach: float) -> tuple[Tensor, Tensor]:
 
 
 def carried_back(residual: Residual, gradient: Tensor, steps: int) -> Tensor:
-    """Eq. (15) with whole vectors: dL/dx_t = (R^T)^(D-t) dL/dx_D + O(gamma).
+    """Carry whole vectors back by eq. (15): dL/dx_t = (R^T)^(D-t) dL/dx_D + O(gamma).
 
     As printed, eq. (15) has the gradient at f^t on both sides; the one on the right is meant to be that at f^D.
     O(gamma) is for a fixed number of steps: with kappa = |diag(gamma) W_xx|, the product of the Jacobians of D - t

@@ -111,7 +111,7 @@ class WCRNN(RecurrentNetwork):
         return f"{super().extra_repr()}, form={self.form!r}, nonlinearity={self.nonlinearity!r}, coupling={coupling}"
 
     def _project(self, inputs: Tensor) -> Tensor:
-        """b_xx + W_sx s_t + b_sx, shape (..., N)."""
+        """Compute b_xx + W_sx s_t + b_sx, shape (..., N)."""
         return functional.linear(inputs, self.input.weight, self.input.bias + self.recurrent.bias)
 
     def _update(self, state: Tensor, projected: Tensor) -> Tensor:
@@ -119,7 +119,7 @@ class WCRNN(RecurrentNetwork):
         return self.equation.advance(self.residual(state), self._driven(state, projected), self.coupling)
 
     def _driven(self, state: Tensor, projected_input: Tensor) -> Tensor:
-        """u_t = W_xx x_t + (b_xx + W_sx s_t + b_sx), shape (..., N)."""
+        """Compute u_t = W_xx x_t + (b_xx + W_sx s_t + b_sx), shape (..., N)."""
         if state.ndim == 2:  # one fused operation where PyTorch has one
             return torch.addmm(projected_input, state, self.recurrent.weight.t())
         return projected_input + functional.linear(state, self.recurrent.weight)

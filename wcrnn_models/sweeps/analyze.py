@@ -42,7 +42,7 @@ class AnalysisJob:
 
     @property
     def names(self) -> list[str]:
-        """Of the checkpoints."""
+        """Names of the checkpoints."""
         return list(self.checkpoints)
 
 
@@ -55,7 +55,7 @@ def analyze_sweep(
     scheduler: str | None = None,
     **options: Any,
 ) -> dict[str, Outcome]:
-    """`analyze_checkpoint` for the checkpoints of a sweep, each into a file ``analyses/NAME.nc`` of its run.
+    """Apply `analyze_checkpoint` to the checkpoints of a sweep, each into a file ``analyses/NAME.nc`` of its run.
 
     Checkpoints that have been analysed with the same options are skipped. One that cannot be analysed is reported and
     does not stop the rest.
@@ -104,7 +104,7 @@ def analyze_sweep(
 
 
 def analyze(job: AnalysisJob) -> list[Outcome]:
-    """What a process does: the checkpoints of a job one after the other, with one thread."""
+    """Analyse the checkpoints of a job one after the other, with one thread."""
     torch.set_num_threads(1)
     outcomes = []
     for name, file in job.checkpoints.items():
@@ -144,14 +144,14 @@ def _written_for(path: Path) -> tuple[str, str] | None:
 
 
 def result_file(checkpoint: Path) -> Path:
-    """Where the analyses of a checkpoint of a run are written."""
+    """Return the file for the analyses of a checkpoint of a run."""
     return checkpoint.parent.parent / ANALYSIS_FOLDER / f"{checkpoint.stem}.nc"
 
 
 def collect_analyses(
     directory: str | Path, analysis: str, configs: Iterable[TrainConfig] | None = None, *, by: By = "grid"
 ) -> xr.Dataset:
-    """One analysis of a sweep over the fields that vary and over checkpoints.
+    """Collect one analysis of a sweep over the fields that vary and over checkpoints.
 
     Args:
         directory: The directory of a sweep that `analyze_sweep` has been through.

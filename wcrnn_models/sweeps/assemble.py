@@ -68,7 +68,7 @@ def assemble(
 
 
 def concatenate(parts: list[xr.Dataset], dimension: xr.Variable) -> xr.Dataset:
-    """Datasets of equal coordinates along a new dimension.
+    """Concatenate Datasets of equal coordinates along a new dimension.
 
     Raises:
         UserError: If the coordinates differ.

@@ -1,4 +1,4 @@
-"""Where the jobs of a sweep run: processes of this machine, or the workers of a cluster."""
+"""The choice between processes of this machine and the workers of a cluster for the jobs of a sweep."""
 
 from __future__ import annotations
 

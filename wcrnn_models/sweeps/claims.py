@@ -118,7 +118,7 @@ def _owner(path: Path) -> dict[str, object]:
 
 
 def _age(path: Path) -> float:
-    """Seconds since the record was renewed, by the clock of the file system, which all machines share."""
+    """Return the seconds since the record was renewed, by the clock of the file system, which all machines share."""
     clock = path.with_name(f"clock.{uuid.uuid4().hex}")
     try:
         clock.touch()

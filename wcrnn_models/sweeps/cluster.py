@@ -58,7 +58,7 @@ class ClusterPool(Generic[J]):
         self._running: dict[Any, J] = {}
 
     def room(self) -> int:
-        """All jobs are queued by the scheduler, which knows its workers."""
+        """Return room for all jobs: the scheduler queues them, and knows its workers."""
         return 1 << 30
 
     def submit(self, job: J) -> None:

@@ -108,7 +108,7 @@ class _Driver:
         self.kills: dict[str, list[int]] = {name: [] for name in planned}  # iterations reached at each
 
     def until_done(self) -> dict[str, Outcome]:
-        """How every run ended."""
+        """Return the outcome of every run."""
         for name in self.planned:
             self._skip_if_complete(name)
         while len(self.ended) < len(self.planned):

@@ -1,4 +1,4 @@
-"""Where the runs of a sweep lie: one directory each, named by a hash of its configuration."""
+"""The directories of the runs of a sweep: one each, named by a hash of its configuration."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def read_runs(directory: str | Path) -> dict[str, TrainConfig]:
 
 
 def read_result(run: Path) -> TrainResult | None:
-    """What a run has measured so far; None before its first evaluation.
+    """Read the measurements of a run so far; None before its first evaluation.
 
     Raises:
         UserError: If its history is damaged.

@@ -32,7 +32,7 @@ class ProcessPool(Generic[J]):
         self._context = _context()
 
     def room(self) -> int:
-        """Workers without a job."""
+        """Return the number of workers without a job."""
         return self.workers - len(self._running)
 
     def submit(self, job: J) -> None:
@@ -70,7 +70,7 @@ class ProcessPool(Generic[J]):
 
 
 def _context() -> BaseContext:
-    """Processes that do not inherit threads and locks; where possible copies of one that has imported PyTorch."""
+    """Return a context for processes without our threads and locks; if possible copies of one that imported PyTorch."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
@@ -83,7 +83,7 @@ def _context() -> BaseContext:
 
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Processes that are started here ignore Ctrl-C until they decide otherwise."""
+    """Let processes that are started here ignore Ctrl-C until they decide otherwise."""
     if threading.current_thread() is not threading.main_thread():  # only the main thread may change it
         yield
         return
@@ -95,7 +95,7 @@ def _without_interrupts() -> Iterator[None]:
 
 
 def _report(task: Callable[[J], list[Outcome]], job: J, connection: Connection) -> None:
-    """The process of a job."""
+    """Run the job of a process, and report its outcome."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, which ends its processes
     threading.Thread(target=_end_with_parent, daemon=True).start()
     connection.send(task(job))

@@ -1,4 +1,4 @@
-"""What the runs of a sweep have measured, as one Dataset."""
+"""Measurements of the runs of a sweep, as one Dataset."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def chosen_runs(directory: Path, configs: Iterable[TrainConfig] | None) -> dict[
 
 
 def shared_provenance(configs: Mapping[str, TrainConfig]) -> dict[str, object]:
-    """Attributes of a Dataset of many runs; ``config_json`` has the fields that they share."""
+    """Return attributes for a Dataset of many runs; ``config_json`` has the fields that they share."""
     rows = [asdict(config) for config in configs.values()]
     shared = {name: value for name, value in rows[0].items() if all(row[name] == value for row in rows)}
     dtype = torch.float64 if shared.get("dtype") == "float64" else torch.float32

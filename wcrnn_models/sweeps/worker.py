@@ -1,4 +1,4 @@
-"""What a process of a sweep does: train some configurations and report how each ended."""
+"""The work of a process of a sweep: train some configurations, and report how each ended."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ class Job:
 
     @property
     def names(self) -> list[str]:
-        """Of the runs."""
+        """Names of the runs."""
         return list(self.configs)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended.
+    """Outcome of a run.
 
     Attributes:
         name: The name of its directory.

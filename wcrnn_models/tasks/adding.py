@@ -83,16 +83,16 @@ class AddingProblem(Task):
         self._error = ERRORS[loss]
 
     def train_batch(self, iteration: int) -> Batch:
-        """Inputs (T, B, 2) and targets (B, 1), determined by the seed and the iteration."""
+        """Return inputs (T, B, 2) and targets (B, 1), determined by the seed and the iteration."""
         return self._samples(self.batch_size, (self.seed, _TRAIN, iteration))
 
     def test_samples(self, chosen: Tensor) -> Batch:
-        """Inputs (T, B, 2) and targets (B, 1) of the given samples to judge by."""
+        """Return inputs (T, B, 2) and targets (B, 1) of the given test samples."""
         inputs, targets = self._judged()
         return inputs[:, chosen], targets[chosen]
 
     def test_batches(self) -> Iterator[Batch]:
-        """The samples to judge by, determined by the seed alone, in batches of 500."""
+        """Yield the test samples, determined by the seed alone, in batches of 500."""
         inputs, targets = self._judged()
         return zip(torch.split(inputs, 500, dim=1), torch.split(targets, 500), strict=True)
 

@@ -131,11 +131,11 @@ class ArrayTask(FiniteTask):
         return task
 
     def train_samples(self, chosen: Tensor) -> Batch:
-        """Inputs (T, B, M) and targets of the given training samples."""
+        """Return inputs (T, B, M) and targets of the given training samples."""
         return _batch(self._train, chosen)
 
     def test_samples(self, chosen: Tensor) -> Batch:
-        """Inputs (T, B, M) and targets of the given test samples."""
+        """Return inputs (T, B, M) and targets of the given test samples."""
         return _batch(self._test, chosen)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:

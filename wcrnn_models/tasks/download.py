@@ -1,4 +1,4 @@
-"""Where the files of the data sets are, checked by their checksums, and how to get them."""
+"""Files of the data sets: find them, check their checksums, and get them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from wcrnn_models.tasks.datasets import DATA_SETS, Archive, Checksum, DataSet
 
 
 def cache_directory() -> Path:
-    """Where fetched files are kept: ``WCRNN_CACHE_DIR``, or ``wcrnn`` in the user's cache directory."""
+    """Return the folder of fetched files: ``WCRNN_CACHE_DIR``, or ``wcrnn`` in the user's cache directory."""
     if configured := os.environ.get("WCRNN_CACHE_DIR"):
         return Path(configured).expanduser()
     import pooch
@@ -29,7 +29,7 @@ def cache_directory() -> Path:
 
 
 def search_directories(name: str) -> list[Path]:
-    """Where the files of a data set are looked for, in order: ``WCRNN_DATA_DIR``, folders in it, the cache.
+    """Return the folders in which a data set is searched, in order: ``WCRNN_DATA_DIR``, folders in it, the cache.
 
     Args:
         name: Of the data set.
@@ -128,7 +128,7 @@ def _is_intact(path: Path, expected: Checksum) -> bool:
 
 
 def _unpack(packed: Path, archive: Archive, files: dict[str, Checksum], directory: Path) -> None:
-    """The wanted files of an archive, read one by one: nothing else in it is written anywhere."""
+    """Unpack the wanted files of an archive one by one; nothing else in it is written anywhere."""
     try:
         with tarfile.open(packed, "r:gz") as contents:
             for file, checksum in files.items():
@@ -197,5 +197,5 @@ def _quiet(logger: logging.Logger) -> Iterator[None]:
 
 
 def _copy_file(url: str, output_file: str, _: object) -> None:
-    """The pooch downloader of ``file://`` URLs."""
+    """Copy a file, as the pooch downloader of ``file://`` URLs."""
     shutil.copyfile(url2pathname(urlsplit(url).path), output_file)

@@ -47,7 +47,7 @@ class FiniteTask(Task):
         """Return the training samples of the given numbers, int64, shape (B,): inputs (T, B, M) and targets."""
 
     def train_batch(self, iteration: int) -> Batch:
-        """Inputs (T, B, M) and targets, determined by the seed and the iteration."""
+        """Return inputs (T, B, M) and targets, determined by the seed and the iteration."""
         epoch, position = divmod(iteration, self.iterations_per_epoch)
         if self._order is None or self._order[0] != epoch:
             order = np.random.default_rng((self.seed, epoch)).permutation(self.train_count)
@@ -55,7 +55,7 @@ class FiniteTask(Task):
         return self.train_samples(self._order[1][position * self.batch_size : (position + 1) * self.batch_size])
 
     def test_batches(self) -> Iterator[Batch]:
-        """The samples to judge by in their own order, in batches of 500."""
+        """Yield the test samples in their own order, in batches of 500."""
         for chosen in torch.split(torch.arange(self.test_count), _TEST_BATCH):
             yield self.test_samples(chosen)
 

@@ -26,7 +26,7 @@ class _TypeRecord:
         self.code = code
 
     def __setstate__(self, state: object) -> None:
-        """Byte order and alignment, which bytes do not have."""
+        """Ignore byte order and alignment, which bytes do not have."""
 
 
 class _ArrayRecord:

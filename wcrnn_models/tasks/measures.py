@@ -95,7 +95,7 @@ ERRORS: Mapping[LossName, ErrorMeasure] = MappingProxyType(
         "rms": ErrorMeasure(root_mean_square_loss, root_mean_square),
     }
 )
-"""By the name of the loss, which is that of the metric as well."""
+"""Metrics by the name of the loss, which is also that of the metric."""
 
 DEFAULT_ERROR: LossName = "rms"
-"""Of tasks whose targets are numbers."""
+"""Measures for tasks whose targets are numbers."""

@@ -80,7 +80,7 @@ def power_spectrum(task: Task, samples: int = 10_000) -> xr.Dataset:
 
 
 def characteristic_frequency(task: Task, samples: int = 10_000) -> float:
-    """Where `power_spectrum` peaks, in radians per step: the angle for ``residuals.rotation``.
+    """Return the peak of `power_spectrum` in radians per step: the angle for ``residuals.rotation``.
 
     Args:
         task: Where the sequences come from.

@@ -1,4 +1,4 @@
-"""What a trainer needs to know of a task."""
+"""The interface between a task and its trainer."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Task(ABC):
 
     @abstractmethod
     def test_batches(self) -> Iterator[Batch]:
-        """The samples to judge by in a fixed order, each once; the last batch may be smaller."""
+        """Yield the test samples in a fixed order, each once; the last batch may be smaller."""
 
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -72,13 +72,13 @@ class Task(ABC):
         """Return the reported performance over all given samples."""
 
     def reaches(self, metric: float) -> bool:
-        """Whether the metric meets `minimal_performance`; never if there is none."""
+        """Tell whether the metric meets `minimal_performance`; False if there is none."""
         if self.minimal_performance is None:
             return False
         return self.is_better(metric, self.minimal_performance) or metric == self.minimal_performance
 
     def is_better(self, metric: float, other: float) -> bool:
-        """Whether the first metric is better than the second."""
+        """Tell whether the first metric is better than the second."""
         return metric > other if self.higher_is_better else metric < other
 
     def test_metric(self, model: Callable[[Tensor], Tensor], device: torch.device | str = "cpu") -> float:

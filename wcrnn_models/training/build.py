@@ -113,7 +113,7 @@ def build_task(config: TrainConfig) -> Task:
 
 
 def _sizes(config: TrainConfig) -> tuple[int, int, int]:
-    """Components of input, units, components of output."""
+    """Return the numbers of input components, units and output components."""
     if config.task == "arrays":
         assert config.input_size is not None  # checked by TrainConfig
         assert config.output_size is not None

@@ -23,7 +23,7 @@ _LARGEST = {"float32": (2 - 2**-23) * 2.0**127, "float64": sys.float_info.max}
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What is trained, on what, and how. Contradictions are refused when it is made.
+    """Configuration of a training. Contradictions are refused when it is made.
 
     Raises:
         UserError: If a value is of the wrong type, out of range or unknown, or does not go with the others.

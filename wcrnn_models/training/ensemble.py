@@ -84,7 +84,7 @@ def _until_done(active: list[Run], progress: bool) -> None:
 
 
 def _step(active: Sequence[Run], forward: EnsembleForward) -> None:
-    """One iteration of every run. What is read from the device, is read for all at once: each read waits for it."""
+    """Run one iteration of every run. Numbers are read from the device for all runs at once: each read waits for it."""
     batches = [run.batch() for run in active]
     outputs = forward([inputs for inputs, _ in batches])
     losses = [run.loss(output, targets) for run, output, (_, targets) in zip(active, outputs, batches, strict=True)]

@@ -14,7 +14,7 @@ from wcrnn_models.training.config import TrainConfig
 
 @dataclass(frozen=True)
 class Protocol:
-    """How the paper trains on a task.
+    """Training protocol of the paper for a task.
 
     Networks have 100 units and a coupling of 0.01 (section 4.1); stochastic gradient descent has a momentum of 0.9 and
     batches of 128; gradients are not clipped. The residual and the learning rate are not part of it: the paper varies

@@ -1,4 +1,4 @@
-"""What a training run has measured so far; written to ``history.json`` at every evaluation."""
+"""Measurements of a training run so far; written to ``history.json`` at every evaluation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from wcrnn_models.values import is_finite, is_integer
 Status = Literal["running", "finished", "diverged"]
 
 MEASURED = ("train_losses", "gradient_norms", "test_metrics")
-"""What an evaluation measures, by the names of the fields."""
+"""Measurements of an evaluation, by the names of the fields."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class TrainResult:
     checkpoints: dict[str, str]
 
     def to_json(self) -> str:
-        """All fields as an indented JSON object."""
+        """Write all fields as an indented JSON object."""
         return json.dumps(asdict(self), indent=2, allow_nan=False)
 
     @classmethod
@@ -133,7 +133,7 @@ def refuse_missing_checkpoints(directory: Path, names: Iterable[str]) -> None:
 
 
 def course_fault(iterations: object, **measured: object) -> str | None:
-    """What keeps values that were read from a file from being the evaluations of a run, None if nothing does.
+    """Say why values that were read from a file cannot be the evaluations of a run; None if they can.
 
     Args:
         iterations: Should be increasing integers from 0.
@@ -152,12 +152,12 @@ def course_fault(iterations: object, **measured: object) -> str | None:
 
 
 def is_iteration(value: object, last: int) -> bool:
-    """Whether it is an iteration of a run, up to the given one."""
+    """Tell whether a value is an iteration of a run, up to the given one."""
     return is_integer(value) and 0 <= value <= last
 
 
 def _fault(values: dict[str, Any]) -> str | None:
-    """What keeps the fields of a history from being one, None if nothing does."""
+    """Say why the fields cannot be those of a history; None if they can."""
     if fault := course_fault(**{name: values[name] for name in ("iterations", *MEASURED)}):
         return fault
     course = list(zip(values["iterations"], values["test_metrics"], strict=True)) or [(None, None)]

@@ -20,7 +20,7 @@ _FORMAT_VERSION = 3
 
 @dataclass
 class Progress:
-    """What a run has measured so far, see `TrainResult`; batches need no state, they depend on the iteration alone."""
+    """Measurements of a run so far, see `TrainResult`; batches need no state, they depend on the iteration alone."""
 
     iterations: list[int] = field(default_factory=list)
     train_losses: list[float] = field(default_factory=list)
@@ -36,7 +36,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """What tells the state of one run from that of another.
+    """Properties that tell the state of one run from that of another.
 
     Attributes:
         config_sha256: `TrainConfig.fingerprint`.

@@ -89,7 +89,7 @@ class Run:
             self.result = self._write_history("finished")
 
     def step(self) -> None:
-        """One iteration: a batch, its gradient, and a step of SGD."""
+        """Run one iteration: a batch, its gradient, and a step of SGD."""
         inputs, targets = self.batch()
         loss = self.loss(self.forward(inputs), targets)
         value = float(loss.detach())
@@ -116,7 +116,7 @@ class Run:
         return self.task.loss(outputs, targets)
 
     def is_sound(self, loss: float) -> bool:
-        """Whether training can go on from a batch of this loss."""
+        """Tell whether training can go on from a batch of this loss."""
         limit = self.config.divergence_loss
         return math.isfinite(loss) and (limit is None or loss <= limit)
 
@@ -156,7 +156,7 @@ class Run:
         self.result = self._write_history("diverged", self.iteration)
 
     def _probe(self) -> None:
-        """Whether minimal performance has been reached, where it is measured between evaluations."""
+        """Check whether minimal performance has been reached, where it is measured between evaluations."""
         every = self.config.probe_every
         if every is None or self.iteration % every:
             return

@@ -158,7 +158,7 @@ def _undo(directory: Path, made: Sequence[Path]) -> None:
 
 
 def _refuse_other_configuration(directory: Path, config: TrainConfig) -> None:
-    """A directory belongs to one configuration."""
+    """Refuse a directory that belongs to another configuration."""
     path = directory / CONFIG_FILE
     try:
         present = asdict(TrainConfig.from_json(path.read_bytes()))
@@ -177,7 +177,7 @@ def _refuse_other_configuration(directory: Path, config: TrainConfig) -> None:
 
 
 def _refuse_lost_configuration(directory: Path) -> None:
-    """Nothing says what the files of a run without its configuration were trained with."""
+    """Refuse a directory with the files of a run, but without its configuration."""
     found = [name for name in (HISTORY_FILE, RESUME_FILE) if (directory / name).exists()]
     if any((directory / CHECKPOINT_FOLDER).glob("*.safetensors")):
         found.append(f"{CHECKPOINT_FOLDER}/")

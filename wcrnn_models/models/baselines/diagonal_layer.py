@@ -45,7 +45,7 @@ class DiagonalLayer(nn.Module):
             return -(self.log_step.double().unsqueeze(-1) + self.log_decay.double()).exp()
 
     def step(self, real: Tensor, imaginary: Tensor, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """One step of the recurrence.
+        """Compute one step of the recurrence.
 
         Args:
             real: Real parts of the modes, shape (..., H P).
@@ -68,7 +68,7 @@ class DiagonalLayer(nn.Module):
         return new_real.flatten(-2), new_imaginary.flatten(-2), mixed
 
     def convolve(self, features: Tensor) -> Tensor:
-        """U' at all steps for u at all steps, shape (T, B, H), starting from x = 0: by FFT."""
+        """Compute u' at all steps for u at all steps, shape (T, B, H), starting from x = 0: by FFT."""
         steps = len(features)
         spectrum = torch.fft.rfft(features, n=2 * steps, dim=0)  # padded: the convolution is not circular
         response = torch.fft.rfft(self._kernel(steps), n=2 * steps, dim=0)
@@ -76,7 +76,7 @@ class DiagonalLayer(nn.Module):
         return self._mix(features, filtered + self.skip * features)
 
     def convolve_last(self, features: Tensor) -> Tensor:
-        """U' at the last step alone, shape (B, H), for u at all steps, shape (T, B, H)."""
+        """Compute u' at the last step alone, shape (B, H), for u at all steps, shape (T, B, H)."""
         filtered = torch.einsum("tbh,th->bh", features, self._kernel(len(features)).flip(0))
         return self._mix(features[-1], filtered + self.skip * features[-1])
 
@@ -87,7 +87,7 @@ class DiagonalLayer(nn.Module):
         return scaled, torch.expm1(scaled) / rate
 
     def _kernel(self, steps: int) -> Tensor:
-        """K_j = 2 Re sum_p C_p (exp(dt A_p) - 1) / A_p exp(j dt A_p), shape (T, H)."""
+        """Compute K_j = 2 Re sum_p C_p (exp(dt A_p) - 1) / A_p exp(j dt A_p), shape (T, H)."""
         scaled, gain = self._continuous()
         weight = torch.complex(*self.output.unbind(-1)) * gain
         times = torch.arange(steps, dtype=self.log_step.dtype, device=self.log_step.device)

@@ -88,7 +88,7 @@ class URLSTM(RecurrentNetwork):
         return [f"{part}[{unit}]" for part in "hc" for unit in range(self.hidden_size)]
 
     def emitted(self, state: Tensor) -> Tensor:
-        """h, shape (..., H)."""
+        """Return h, shape (..., H)."""
         return state[..., : self.hidden_size]
 
     def _project(self, inputs: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a residual map answers, and the recipe that builds one at a given size."""
+"""Residual maps, and the recipes that build them at a given size."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def check_fits(name: str, value: Tensor, dtype: torch.dtype) -> None:
 
 
 def check_finite_number(name: str, value: float) -> float:
-    """``value`` as a float.
+    """Return ``value`` as a float.
 
     Raises:
         TypeError: If it is not a real number.
@@ -135,7 +135,7 @@ def check_finite_number(name: str, value: float) -> float:
 
 
 def check_finite_tensor(name: str, value: Tensor) -> Tensor:
-    """``value`` detached and as float64 on the CPU.
+    """Return ``value`` detached and as float64 on the CPU.
 
     Raises:
         TypeError: If it is not a real tensor.

@@ -19,7 +19,7 @@ class DenseResidual(Residual):
         self.register_buffer("weight", matrix)
 
     def forward(self, state: Tensor) -> Tensor:
-        """R x: shape (..., N) to (..., N)."""
+        """Compute R x: shape (..., N) to (..., N)."""
         return torch.nn.functional.linear(state, self.weight)
 
     def matrix(self) -> Tensor:
@@ -28,7 +28,7 @@ class DenseResidual(Residual):
 
 
 def dense(matrix: Tensor) -> ResidualSpec:
-    """R given by a matrix, which is copied.
+    """Make R from a matrix, which is copied.
 
     Args:
         matrix: Entries, shape (N, N), applied as R x.

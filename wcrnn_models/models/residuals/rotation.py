@@ -42,7 +42,7 @@ class RotationResidual(Residual):
 
 
 def rotation(phi: float | Tensor | Literal["random"], r: float = 1.0, rng: RandomSource = None) -> ResidualSpec:
-    """R = r times block-diagonal rotations by the angular frequencies phi, eq. (16).
+    """Make R = r times block-diagonal rotations by the angular frequencies phi, eq. (16).
 
     Args:
         phi: One angle for all blocks (homogeneous), N/2 angles, or ``"random"`` for phi_i ~ U(0, 2 pi), in

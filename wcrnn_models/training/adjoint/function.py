@@ -89,7 +89,7 @@ class EnsembleForward:
         return self.kernel
 
     def _weight(self) -> Tensor:
-        """(W_xx, b_xx + b_sx, W_sx, 0) of every network, shape (K, N, E), differentiable."""
+        """Return (W_xx, b_xx + b_sx, W_sx, 0) of every network, shape (K, N, E), differentiable."""
         recurrent = [network.recurrent for network in self.networks]
         input = [network.input for network in self.networks]
         biases = _stack(layer.bias for layer in recurrent) + _stack(layer.bias for layer in input)
@@ -118,7 +118,7 @@ def fast_forward(network: nn.Module) -> Callable[[Tensor], Tensor]:
 
 
 def can_train_together(networks: Sequence[nn.Module]) -> bool:
-    """Whether an `EnsembleForward` of these networks exists."""
+    """Tell whether an `EnsembleForward` of these networks exists."""
     return (
         all(type(network) is WCRNN and not _hooked(network) for network in networks)
         and len({_signature(network) for network in networks if isinstance(network, WCRNN)}) == 1
@@ -137,7 +137,7 @@ def _stack(tensors: Iterable[Tensor]) -> Tensor:
 
 
 def _hooked(network: nn.Module) -> bool:
-    """Whether something has to run when a module of the network is called."""
+    """Tell whether a module of the network has a hook."""
     return any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
 
 

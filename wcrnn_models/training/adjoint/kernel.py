@@ -1,4 +1,4 @@
-"""What carries the states of K networks through a sequence, and a gradient back."""
+"""Kernels that carry the states of K networks through a sequence, and a gradient back."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Kernel(ABC):
         return states, number
 
     def backward(self, adjoint: Tensor, number: int) -> Tensor:
-        """dL/dW of the forward pass of a number, from dL/dx_{T+1}.
+        """Compute dL/dW of the forward pass of a number, from dL/dx_{T+1}.
 
         Args:
             adjoint: dL/dx_{T+1}, shape (K, B, N).
@@ -82,4 +82,4 @@ class Kernel(ABC):
 
     @abstractmethod
     def _evolve(self, weight: Tensor, inputs: Sequence[Tensor], keep: bool) -> tuple[Tensor, Backward | None]:
-        """As `forward`, with the transpose of this pass if its states are kept."""
+        """Compute the result of `forward`, and the transpose of this pass if its states are kept."""

@@ -91,7 +91,7 @@ class _Program:
         return self.final.clone(memory_format=torch.contiguous_format)
 
     def backward(self, adjoint: Tensor) -> Tensor:
-        """dL/dW from dL/dx_{T+1}, shape (K, N, E)."""
+        """Compute dL/dW from dL/dx_{T+1}, shape (K, N, E)."""
         self.adjoint.copy_(adjoint)
         self.gradient.zero_()
         for run in self._backward:

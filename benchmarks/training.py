@@ -101,7 +101,7 @@ def layer(sizes: Sizes, kind: type[nn.RNN | nn.LSTM], units: int) -> Callable[[]
 
 
 def floor(sizes: Sizes) -> Callable[[], None]:
-    """Return the matrix products of an iteration and nothing else: a step forward, a step back, its part of the gradient."""
+    """Return the matrix products of an iteration and nothing else: a step forward, a step back, and its gradient."""
     weight = torch.randn(sizes.units, sizes.units, device=sizes.device)
     states, product = torch.randn(sizes.batch, sizes.units, device=sizes.device), torch.empty_like(weight)
     carried = torch.empty_like(states)

@@ -85,7 +85,7 @@ class Evidence:
         return self._analyses[stage].get(name)
 
     def origin(self, name: str) -> str:
-        """Return the caption of a stage or a result file: how much of it is measured, and which commits made it."""
+        """Return the caption of a stage or a result file: the measured part of it, and the commits that measured it."""
         if name not in self._stages:
             return f"{name}: {_origin(self.files[name])}" if name in self.files else f"{name}: not measured"
         planned, records = self.configs(name), self._records[name]

@@ -38,13 +38,13 @@ class Arguments:
     """Stages to work on, with those that choose their learning rates; all if not given."""
 
     budget: str | None = None
-    """How long to work, such as 2h, 1h30m or 480s; until all is done if not given."""
+    """Time to work, such as 2h, 1h30m or 480s; until all is done if not given."""
 
     status: bool = False
     """Say what is done and left, and stop."""
 
     device: str = "cpu"
-    """Where to train, such as cuda, where many networks are trained together."""
+    """Device on which to train, such as cuda, where many networks are trained together."""
 
     threads: int = 1
     """Processes that train, of one thread each: one for each core, and several also keep a GPU busy."""
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Args:
-        arguments: After ``python -m figures measure``; those of the process by default.
+        arguments: Arguments after ``python -m figures measure``; those of the process by default.
 
     Returns:
         0 when all is done or the budget is spent, 2 after a user's mistake, 130 after Ctrl-C.
@@ -138,7 +138,7 @@ def _help(arguments: Arguments) -> None:
 
 
 def _end_with_parent() -> None:
-    """Leave at once when the main process has ended, also by a kill; what is being trained goes on from its file."""
+    """Leave at once when the main process has ended, also by a kill; the training goes on from its file later."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

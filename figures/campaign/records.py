@@ -16,7 +16,7 @@ from wcrnn_models.training.config import TrainConfig
 from wcrnn_models.training.result import MEASURED, TrainResult
 
 VERSION = 1
-"""Of the files; others are refused, never overwritten."""
+"""Version of the files; others are refused, never overwritten."""
 
 DIGITS = 6
 """Significant digits of measured courses."""
@@ -27,9 +27,9 @@ class Record:
     """A training that has ended.
 
     Attributes:
-        config: What was trained.
+        config: Configuration of the training.
         result: Its course; checkpoints are not kept.
-        weights: By the name of a parameter, the 2-norm before and after training and of the difference.
+        weights: The 2-norms before and after training, and of the difference, by the name of a parameter.
         seconds_per_iteration: Time of one training iteration, evaluations included, of all networks that were trained
             together; None where the training had ended before.
         commit: The commit that trained it.

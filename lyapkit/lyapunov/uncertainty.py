@@ -28,7 +28,7 @@ AT_ONCE = 4096
 """Number of series that are processed together, which limits the memory."""
 
 GRADUAL = 1.5
-"""How gradually errors grow towards `TOO_SHORT`, by 1 / (1 - (h / TOO_SHORT)^1.5). Chosen by coverage, see
+"""Power with which errors grow towards `TOO_SHORT`, as 1 / (1 - (h / TOO_SHORT)^1.5). Chosen by coverage, see
 benchmarks/coverage.py: where a run looks long enough by chance, its correlation is underestimated."""
 
 NARROW = 0.75

@@ -40,33 +40,33 @@ class Arguments:
     """Number of test samples for gradients and Hessian."""
 
     sample_seed: int = 0
-    """Determines which ones. Equal for all networks that are to be compared."""
+    """Seed that chooses them. Equal for all networks that are to be compared."""
 
     trajectories: int = 2
-    """How many of them the Lyapunov spectrum and the variational term follow."""
+    """Number of them that the Lyapunov spectrum and the variational term follow."""
 
     k: int | None = None
     """Number of leading exponents; all if not given, which takes long for an S4D, of thousands of state components."""
 
     include: tuple[Part, ...] = ("lyapunov_spectrum", "variational_term", "gradient_propagation", "hessian_spectrum")
-    """Which analyses to do; the table needs lyapunov_spectrum."""
+    """Analyses to do; the table needs lyapunov_spectrum."""
 
     hessian_k: int = 20
     """Number of Hessian eigenvalues."""
 
     operator: Operator = "hessian"
-    """Whose eigenvalues: those of the Hessian, or of its parts, the generalised Gauss-Newton matrix and the residual
-    term."""
+    """Operator whose eigenvalues are computed: the Hessian, or one of its parts, the generalised Gauss-Newton matrix
+    and the residual term."""
 
     parameters: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="GLOB [GLOB ...]")] = None
-    """With respect to which parameters, by name or glob, such as "recurrent.*" for W_xx with its bias; all if not
-    given. Quote a glob, or the shell may expand it."""
+    """Parameters of the Hessian and the gradient norms, by name or glob, such as "recurrent.*" for W_xx with its bias;
+    all if not given. Quote a glob, or the shell may expand it."""
 
     record_every: int = 1
     """Steps between recorded singular values of the variational term."""
 
     seed: int = 0
-    """Of random start vectors."""
+    """Seed of random start vectors."""
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -50,16 +50,16 @@ class Arguments:
     """Networks that a worker trains at once; more than one is meant for GPUs."""
 
     device: str = "cpu"
-    """Where to train, such as cpu or cuda."""
+    """Device on which to train, such as cpu or cuda."""
 
     analyze: bool = False
     """Analyse all kept checkpoints afterwards, each into analyses/NAME.nc of its run."""
 
     preset: str | None = None
-    """As for wcrnn train."""
+    """Preset, as for wcrnn train."""
 
     network: str | None = None
-    """As for wcrnn train."""
+    """Network, as for wcrnn train."""
 
     config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
 

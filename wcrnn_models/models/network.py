@@ -46,7 +46,7 @@ class RecurrentNetwork(nn.Module, ABC):
         return [f"x[{unit}]" for unit in range(self.state_size)]
 
     def emitted(self, state: Tensor) -> Tensor:
-        """Return the part of a state that the readout reads: shape (..., N) to (..., H). By default, the state itself."""
+        """Return the part of a state that the readout reads: shape (..., N) to (..., H); by default all of it."""
         return state
 
     @abstractmethod
@@ -197,7 +197,7 @@ def floating_type(dtype: torch.dtype | None) -> torch.dtype:
 
 
 def affine(inputs: int, outputs: int, rng: RandomSource, dtype: torch.dtype) -> nn.Linear:
-    """Make an `nn.Linear` whose weights and biases are U(-1/sqrt(n_in), 1/sqrt(n_in)), drawn from ``rng`` (section 4)."""
+    """Make an `nn.Linear` with weights and biases of U(-1/sqrt(n_in), 1/sqrt(n_in)), drawn from ``rng`` (sec. 4)."""
     layer = nn.Linear(inputs, outputs, device="meta", dtype=dtype).to_empty(device="cpu")
     fill_uniform(layer, 1.0 / math.sqrt(inputs), rng)
     return layer

@@ -89,7 +89,7 @@ class WCRNNMap(NetworkMap):
         return float(self.network.residual.log_magnitudes()[0])
 
     def cell_derivatives(self) -> Sequence[AffineCell] | None:
-        """Return one layer; None for a subclass, which may step differently, and for weights that are not parameters."""
+        """Return one layer; None for a subclass, which may step differently, and for weights that are not trained."""
         cell = affine_cell(self.network) if type(self.network) is WCRNN else None
         return None if cell is None else [cell]
 

@@ -30,7 +30,7 @@ class Pool(Protocol[J_contra]):
         """Begin a job, or queue it."""
 
     def outcomes(self, seconds: float) -> list[Outcome]:
-        """Return the outcomes of jobs that have ended since the last call, after at most so many seconds of waiting for one."""
+        """Return the outcomes of jobs that ended since the last call; wait so many seconds for one."""
 
     def close(self) -> None:
         """Stop everything; what is not finished goes on in the next sweep."""

@@ -95,7 +95,7 @@ ERRORS: Mapping[LossName, ErrorMeasure] = MappingProxyType(
         "rms": ErrorMeasure(root_mean_square_loss, root_mean_square),
     }
 )
-"""Metrics by the name of the loss, which is also that of the metric."""
+"""Measures by the name of the loss, which is also that of the metric."""
 
 DEFAULT_ERROR: LossName = "rms"
-"""Measures for tasks whose targets are numbers."""
+"""Default loss of tasks whose targets are numbers."""

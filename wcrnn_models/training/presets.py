@@ -59,9 +59,9 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
         "add800": _adding(800),
     }
 )
-"""By name; those of rotations are the shorter ones of Fig. 4. The paper does not state how it trains on sCIFAR10, nor
-how many iterations make an epoch of the adding problem. Ours has 1000; to follow the paper on ADD800, where it counts
-up to 410,000 iterations, ``iterations_per_epoch`` must be at least 2734.
+"""Protocols by name; those of rotations are the shorter ones of Fig. 4. The paper does not state how it trains on
+sCIFAR10, nor how many iterations make an epoch of the adding problem. Ours has 1000; to follow the paper on ADD800,
+where it counts up to 410,000 iterations, ``iterations_per_epoch`` must be at least 2734.
 
 The paper names a root-mean-square loss of the adding problem, but its numbers are mean squares. At the
 learning rate 0.01 of Fig. B.2, three homogeneous networks trained on mean squares reach 0.05 on ADD100 after 13,300 to

@@ -35,7 +35,7 @@ class StackedProduct(ABC):
 
     @abstractmethod
     def bind(self, source: Tensor, target: Tensor, *, accumulate: bool) -> Bound:
-        """Return a function that computes ``target = R source``, or ``target += R source``; both (K, B, N), unit last stride."""
+        """Return a function for ``target = R source``, or ``target += R source``; both (K, B, N), unit last stride."""
 
     @abstractmethod
     def bind_adjoint(self, source: Tensor, target: Tensor) -> Bound:

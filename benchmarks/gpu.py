@@ -27,7 +27,7 @@ def network(size: int, gain: float, device: str) -> lyapkit.RecurrentMap:
 
 
 def seconds(call: Callable[[], object], device: str) -> float:
-    """Wall time of one call."""
+    """Measure the wall time of one call."""
     call()  # compiles and allocates
     if device != "cpu":
         torch.cuda.synchronize()

@@ -14,7 +14,7 @@ from wcrnn_models import WCRNN, residuals
 
 
 def textbook(network: WCRNN, inputs: torch.Tensor) -> torch.Tensor:
-    """Algorithm 1 word for word: torch.autograd.functional.jacobian and a QR decomposition at every step."""
+    """Run Algorithm 1 word for word: torch.autograd.functional.jacobian and a QR decomposition at every step."""
     state = torch.zeros(network.hidden_size, dtype=torch.float64)
     frame = torch.eye(network.hidden_size, dtype=torch.float64)
     total = torch.zeros(network.hidden_size, dtype=torch.float64)

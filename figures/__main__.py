@@ -75,10 +75,10 @@ def _run(arguments: Arguments) -> int:
     names = _chosen(arguments.names, scripts.NAMES)
     if arguments.against != "r" and not any(scripts.script(name).over_strength for name in names):
         over = ", ".join(name for name in scripts.NAMES if scripts.script(name).over_strength)
-        raise UserError(f"--against {arguments.against} changes nothing of {', '.join(names)}; it is for {over}")
+        raise UserError(f"--against {arguments.against} changes nothing of {', '.join(names)}; it is for {over}.")
     make_directory(arguments.output, "--output")
     if not arguments.data.is_dir():
-        raise UserError(f"there is no folder {arguments.data}; name that of the results with --data")
+        raise UserError(f"there is no folder {arguments.data}; name that of the results with --data.")
     results = Evidence(arguments.data / "campaign", arguments.data)
     for name in names:
         for path in scripts.produce(
@@ -93,10 +93,10 @@ def _run(arguments: Arguments) -> int:
 def _chosen(given: Sequence[str], known: Sequence[str]) -> Sequence[str]:
     """Return the names without repeats."""
     if not given:
-        raise UserError("name a figure or table, or all; --list says what there is")
+        raise UserError("name a figure or table, or all; --list says what there is.")
     for name in given:
         if name not in (*known, "all"):
-            raise UserError(f"there is no figure {name!r}.{suggestion(name, known)} --list says what there is")
+            raise UserError(f"there is no figure {name!r}.{suggestion(name, known)} --list says what there is.")
     return known if "all" in given else tuple(dict.fromkeys(given))
 
 

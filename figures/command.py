@@ -64,4 +64,4 @@ def make_directory(path: Path, option: str) -> None:
             pass
     except OSError as error:
         reason = "it is a file" if path.is_file() else error.strerror
-        raise UserError(f"cannot write to the directory {path} ({reason}); name another with {option}") from error
+        raise UserError(f"cannot write to the directory {path} ({reason}); name another with {option}.") from error

@@ -52,11 +52,11 @@ def _run(arguments: Arguments) -> int:
     from lyapkit import save
 
     if not arguments.names:
-        raise UserError(f"name a result file: {', '.join(EXPERIMENTS)}")
+        raise UserError(f"name a result file: {', '.join(EXPERIMENTS)}.")
     for name in arguments.names:
         if name not in EXPERIMENTS:
             raise UserError(
-                f"there is no result file {name!r}.{suggestion(name, EXPERIMENTS)} Known: {', '.join(EXPERIMENTS)}"
+                f"there is no result file {name!r}.{suggestion(name, EXPERIMENTS)} Known: {', '.join(EXPERIMENTS)}."
             )
     if NEED_MNIST & set(arguments.names):
         find_data_set("mnist")  # before hours are spent on those that do without

@@ -78,7 +78,7 @@ def analyze_checkpoint(
     chosen = _subset(task.test_count, samples, sample_seed)
     inputs, targets = task.test_samples(chosen)
     if not 1 <= trajectories <= samples:
-        raise UserError(f"trajectories must be between 1 and the number of samples {samples}, got {trajectories}")
+        raise UserError(f"trajectories must be between 1 and the number of samples {samples}, got {trajectories}.")
     network = _network(checkpoint)  # before the conversion, as rounding decides what counts as critical
     model = checkpoint.model.double()
     try:
@@ -164,11 +164,11 @@ def _subset(count: int, samples: int, seed: int) -> Tensor:
     They sort raw numbers of the PCG64 generator, whose stream NumPy keeps the same in all versions.
     """
     if check_integer("samples", samples) < 1:
-        raise UserError(f"samples must be at least 1, got {samples}")
+        raise UserError(f"samples must be at least 1, got {samples}.")
     if samples > count:
-        raise UserError(f"the test set has {count} samples, fewer than the {samples} asked for; lower samples")
+        raise UserError(f"the test set has {count} samples, fewer than the {samples} asked for; lower samples.")
     if check_integer("sample_seed", seed) < 0:
-        raise UserError(f"sample_seed must be at least 0, got {seed}")
+        raise UserError(f"sample_seed must be at least 0, got {seed}.")
     return torch.from_numpy(np.argsort(np.random.PCG64(seed).random_raw(count))[:samples])
 
 

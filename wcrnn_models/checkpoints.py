@@ -105,12 +105,12 @@ def read_checkpoint(path: Path) -> CheckpointFile:
     if digest != metadata["weights_sha256"]:
         raise UserError(
             f"{weights_path} is not the file that {json_path.name} was written for, or is truncated: "
-            f"expected SHA-256 {metadata['weights_sha256']}, got {digest}; copy both files again"
+            f"expected SHA-256 {metadata['weights_sha256']}, got {digest}; copy both files again."
         )
     try:
         weights = safetensors.torch.load(content)
     except (safetensors.SafetensorError, ValueError) as error:
-        raise UserError(f"{weights_path} is not a valid safetensors file ({error}); copy it again") from error
+        raise UserError(f"{weights_path} is not a valid safetensors file ({error}); copy it again.") from error
     return CheckpointFile(weights_path, weights, metadata, digest)
 
 
@@ -151,7 +151,7 @@ def list_checkpoints(directory: str | Path) -> list[Path]:
     """
     root = Path(directory)
     if not root.is_dir():
-        raise UserError(f"there is no directory {root}")
+        raise UserError(f"there is no directory {root}.")
     folder = root / CHECKPOINT_FOLDER if (root / CHECKPOINT_FOLDER).is_dir() else root
     for _ in range(_ATTEMPTS):
         found = _complete(folder)
@@ -192,10 +192,10 @@ def _unsteady(directory: str | Path) -> UserError:
 def _weights_file(path: Path) -> Path:
     if path.suffix not in (".safetensors", ".json"):
         if not path.exists():
-            raise UserError(f"there is no {path}; give the directory of a run, or a checkpoint file (.safetensors)")
+            raise UserError(f"there is no {path}; give the directory of a run, or a checkpoint file (.safetensors).")
         raise UserError(
             f"a checkpoint is a .safetensors file with its .json file, or the directory of a run, got {path}"
-            "; pickle files are not read, because loading one can execute code"
+            "; pickle files are not read, because loading one can execute code."
         )
     return path.with_suffix(".safetensors")
 
@@ -203,21 +203,21 @@ def _weights_file(path: Path) -> Path:
 def _read_metadata(path: Path) -> dict[str, Any]:
     metadata = read_json(path, "copy it again")
     if not isinstance(metadata, dict) or "format_version" not in metadata:
-        raise UserError(f"{path} is not the description of a checkpoint: it has no format_version")
+        raise UserError(f"{path} is not the description of a checkpoint: it has no format_version.")
     if metadata["format_version"] != FORMAT_VERSION:
         raise UserError(
             f"{path} has format version {metadata['format_version']}, this program reads {FORMAT_VERSION}; "
-            "use the version of the program that wrote it"
+            "use the version of the program that wrote it."
         )
     if missing := [name for name in _FIELDS if name not in metadata]:
-        raise UserError(f"{path} lacks {', '.join(missing)}; copy it again")
+        raise UserError(f"{path} lacks {', '.join(missing)}; copy it again.")
     iteration, metric, name = (metadata[key] for key in ("iteration", "test_metric", "metric_name"))
     if not is_integer(iteration) or iteration < 0:
-        raise UserError(f"{path}: iteration must be an integer >= 0, got {iteration!r}; copy it again")
+        raise UserError(f"{path}: iteration must be an integer >= 0, got {iteration!r}; copy it again.")
     if metric is not None and not is_finite(metric):
-        raise UserError(f"{path}: test_metric must be a finite number or null, got {metric!r}; copy it again")
+        raise UserError(f"{path}: test_metric must be a finite number or null, got {metric!r}; copy it again.")
     if name is not None and not isinstance(name, str):
-        raise UserError(f"{path}: metric_name must be a string or null, got {name!r}; copy it again")
+        raise UserError(f"{path}: metric_name must be a string or null, got {name!r}; copy it again.")
     return metadata
 
 

@@ -25,13 +25,13 @@ def as_generator(rng: RandomSource) -> torch.Generator:
         if rng.device.type != "cpu":
             raise ValueError(
                 f"rng must be a CPU generator, got one on {rng.device}; numbers are drawn on the CPU, so "
-                "that a seed gives the same network on every device"
+                "that a seed gives the same network on every device."
             )
         return rng
     if isinstance(rng, bool) or not isinstance(rng, int):
-        raise TypeError(f"rng must be a torch.Generator, an int or None, got {type(rng).__name__}")
+        raise TypeError(f"rng must be a torch.Generator, an int or None, got {type(rng).__name__}.")
     if rng < 0:
-        raise ValueError(f"rng must be a seed >= 0, got {rng}")
+        raise ValueError(f"rng must be a seed >= 0, got {rng}.")
     return torch.Generator().manual_seed(rng)
 
 

@@ -57,11 +57,11 @@ def read_records(folder: Path, stage: str) -> list[Record]:
     content = read_json(path, remedy)
     if not isinstance(content, dict) or content.get("version") != VERSION or content.get("stage") != stage:
         found = content.get("version") if isinstance(content, dict) else None
-        raise UserError(f"{path} is not a record of version {VERSION} of the stage {stage}, got {found!r}; {remedy}")
+        raise UserError(f"{path} is not a record of version {VERSION} of the stage {stage}, got {found!r}; {remedy}.")
     try:
         return [_record(entry) for entry in content["trainings"]]
     except (KeyError, TypeError, ValueError, UserError) as error:
-        raise UserError(f"{path} is damaged ({error}); {remedy}") from error
+        raise UserError(f"{path} is damaged ({error}); {remedy}.") from error
 
 
 def add_records(folder: Path, stage: str, new: Sequence[Record]) -> None:

@@ -137,7 +137,7 @@ def drive(config: TrainConfig, steps: int, trajectories: int) -> Tensor:
     if needed * trajectories > inputs.shape[1]:
         raise ValueError(
             f"{trajectories} trajectories of {steps} steps take {needed * trajectories} test sequences, but there are "
-            f"{inputs.shape[1]}; use fewer steps, or a larger test_size"
+            f"{inputs.shape[1]}; use fewer steps, or a larger test_size."
         )
     rows = [
         inputs[:, each * needed : (each + 1) * needed].transpose(0, 1).flatten(0, 1) for each in range(trajectories)

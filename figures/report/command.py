@@ -63,9 +63,9 @@ def _run(arguments: Arguments) -> int:
     shipped = arguments.records.resolve() == RECORDS.resolve()
     output = arguments.output or (PAGE if shipped else arguments.records / PAGE.name)
     if output.is_dir():
-        raise UserError(f"the output {output} is a directory; name a file")
+        raise UserError(f"the output {output} is a directory; name a file.")
     if not arguments.records.is_dir() and not shipped:
-        raise UserError(f"there is no folder {arguments.records}; name that of the records with --records")
+        raise UserError(f"there is no folder {arguments.records}; name that of the records with --records.")
     make_directory(output.parent, "--output")
     evidence = Evidence(arguments.records, arguments.data)
     page, (image, _) = report(evidence), picture(evidence)

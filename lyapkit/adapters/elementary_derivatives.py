@@ -19,7 +19,7 @@ class Tanh(Pointwise):
         return torch.tanh(preactivation)
 
     def linearise(self, preactivation: Tensor, state: Tensor) -> tuple[Derivatives, SecondDerivatives]:
-        """1 - h'^2 and -2 h' (1 - h'^2)."""
+        """Return the derivatives 1 - h'^2 and -2 h' (1 - h'^2)."""
         value = torch.tanh(preactivation[..., 0, :])
         slope = 1 - value**2
         return {(0, 0): slope}, lambda adjoint: {(0, 0): -2 * value * slope * adjoint[..., 0, :]}

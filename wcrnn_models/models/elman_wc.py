@@ -42,7 +42,7 @@ def plain_rnn(network: WCRNN) -> tuple[nn.RNN, nn.Linear]:
     if network.equation != Equation(total=True):
         raise ValueError(
             f"only a WCRNN of form 'B' with tanh is an Elman network, got form {network.form!r} and nonlinearity "
-            f"{network.nonlinearity!r}"
+            f"{network.nonlinearity!r}."
         )
     weight, bias = network.recurrent.weight, network.recurrent.bias
     gamma = network.coupling.expand(network.hidden_size)

@@ -136,7 +136,7 @@ class RecurrentNetwork(nn.Module, ABC):
         if inputs.ndim not in (2, 3) or len(inputs) == 0:
             raise ValueError(
                 f"inputs must have shape (T, B, {self.input_size}) or (T, {self.input_size}) with T >= 1, "
-                f"time first, got {tuple(inputs.shape)}"
+                f"time first, got {tuple(inputs.shape)}."
             )
         size, batch = self.state_size, self._batched(inputs).shape[1]
         if initial_state is None:
@@ -148,7 +148,7 @@ class RecurrentNetwork(nn.Module, ABC):
         if tuple(initial_state.shape) not in allowed:
             raise ValueError(
                 f"initial_state must have shape {' or '.join(map(str, allowed))} for inputs of shape "
-                f"{tuple(inputs.shape)}, got {tuple(initial_state.shape)}"
+                f"{tuple(inputs.shape)}, got {tuple(initial_state.shape)}."
             )
         return initial_state.expand(batch, size)
 
@@ -159,14 +159,14 @@ class RecurrentNetwork(nn.Module, ABC):
 
     def _check(self, name: str, value: Tensor, size: int) -> None:
         if not isinstance(value, Tensor):
-            raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
+            raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}.")
         dtype = self.readout.weight.dtype
         if value.dtype != dtype:
             short = str(dtype).removeprefix("torch.")
-            raise TypeError(f"{name} must be {dtype} like the network, got {value.dtype}; use .to(torch.{short})")
+            raise TypeError(f"{name} must be {dtype} like the network, got {value.dtype}; use .to(torch.{short}).")
         if value.ndim == 0 or value.shape[-1] != size:
             raise ValueError(
-                f"{name} must have {size} components in its last dimension, got shape {tuple(value.shape)}"
+                f"{name} must have {size} components in its last dimension, got shape {tuple(value.shape)}."
             )
 
 
@@ -179,9 +179,9 @@ def check_sizes(**sizes: int) -> None:
     """
     for name, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, int):
-            raise TypeError(f"{name} must be an integer, got {type(size).__name__}")
+            raise TypeError(f"{name} must be an integer, got {type(size).__name__}.")
         if size < 1:
-            raise ValueError(f"{name} must be at least 1, got {size}")
+            raise ValueError(f"{name} must be at least 1, got {size}.")
 
 
 def floating_type(dtype: torch.dtype | None) -> torch.dtype:
@@ -192,7 +192,7 @@ def floating_type(dtype: torch.dtype | None) -> torch.dtype:
     """
     dtype = torch.get_default_dtype() if dtype is None else dtype
     if not dtype.is_floating_point:
-        raise ValueError(f"dtype must be a floating-point type, got {dtype}")
+        raise ValueError(f"dtype must be a floating-point type, got {dtype}.")
     return dtype
 
 

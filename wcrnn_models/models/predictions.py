@@ -102,7 +102,7 @@ class Predictions:
         names = ("residual_log_magnitude", "exponent_lower_bound", "exponent_upper_bound")
         missing = [name for name in names if name not in ds]
         if missing or ds.attrs.get("regime") not in get_args(Regime):
-            raise ValueError(f"the Dataset holds no predictions: it lacks {', '.join(missing) or 'a known regime'}")
+            raise ValueError(f"the Dataset holds no predictions: it lacks {', '.join(missing) or 'a known regime'}.")
         exponents, lower, upper = (np.asarray(ds[name].values, dtype=np.float64) for name in names)
         return cls(exponents, lower, upper, ds.attrs["regime"])
 
@@ -164,7 +164,7 @@ def bounds(singular_values: Tensor, reach: float) -> tuple[Tensor, Tensor]:
         [1.0, 0.7071]
     """
     if not reach >= 0:
-        raise ValueError(f"reach must be at least 0, got {reach}")
+        raise ValueError(f"reach must be at least 0, got {reach}.")
     values = singular_values.sort(descending=True).values
     count = torch.arange(1, len(values) + 1, dtype=values.dtype, device=values.device)
     upper = (values + reach).log().cumsum(0) / count
@@ -192,7 +192,7 @@ def carried_back(residual: Residual, gradient: Tensor, steps: int) -> Tensor:
         ValueError: If ``steps`` is negative.
     """
     if steps < 0:
-        raise ValueError(f"steps must be at least 0, got {steps}")
+        raise ValueError(f"steps must be at least 0, got {steps}.")
     matrix, vectors = _exact(residual.matrix()), [gradient.detach().double()]
     for _ in range(steps):
         vectors.append(vectors[-1] @ matrix)  # rows: (R^T g)^T = g^T R

@@ -66,7 +66,7 @@ def _kept(path: Path, token: str) -> Iterator[None]:
 
 
 def _take(path: Path) -> str | None:
-    """Become the owner, unless one on another machine is alive; the caller holds the lock of this machine."""
+    """Make this process the owner, unless one on another machine is alive; the caller holds this machine's lock."""
     token = uuid.uuid4().hex
     if path.exists():
         owner = _owner(path)

@@ -61,7 +61,7 @@ class AddingProblem(Task):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         if length < 2:
-            raise UserError(f"the adding problem needs a length of at least 2, one step per half, got {length}")
+            raise UserError(f"the adding problem needs a length of at least 2, one step per half, got {length}.")
         sizes = {
             "batch_size": batch_size,
             "iterations_per_epoch": iterations_per_epoch,
@@ -71,9 +71,9 @@ class AddingProblem(Task):
             sizes["validation_size"] = validation_size
         for name, size in sizes.items():
             if size < 1:
-                raise UserError(f"{name} must be at least 1, got {size}")
+                raise UserError(f"{name} must be at least 1, got {size}.")
         if seed < 0:
-            raise UserError(f"seed must be >= 0, got {seed}")
+            raise UserError(f"seed must be >= 0, got {seed}.")
         self.sequence_length = length
         self.iterations_per_epoch = iterations_per_epoch
         self.batch_size, self.seed, self.dtype = batch_size, seed, dtype

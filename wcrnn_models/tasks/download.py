@@ -44,7 +44,7 @@ def search_directories(name: str) -> list[Path]:
         if not given.is_dir():
             raise UserError(
                 f"WCRNN_DATA_DIR is {configured}, which is not a directory; set it to the directory that holds the "
-                "data sets, or unset it to use the cache"
+                "data sets, or unset it to use the cache."
             )
         directories = [given, *(given / folder for folder in dataset.folders), *directories]
     return directories
@@ -69,7 +69,7 @@ def find_file(name: str, file: str) -> Path:
     looked_in = ", ".join(map(str, directories))
     raise UserError(
         f"the {dataset.title} file {file} is not in {looked_in}; run `wcrnn data fetch {name}`, or set WCRNN_DATA_DIR "
-        "to the directory that holds the original files"
+        "to the directory that holds the original files."
     )
 
 
@@ -134,12 +134,12 @@ def _unpack(packed: Path, archive: Archive, files: dict[str, Checksum], director
             for file, checksum in files.items():
                 member = contents.extractfile(f"{archive.folder}/{file}")
                 if member is None:
-                    raise UserError(f"{packed} has no regular file {archive.folder}/{file}; fetch it again")
+                    raise UserError(f"{packed} has no regular file {archive.folder}/{file}; fetch it again.")
                 content = member.read()
                 _verify(content, f"{file} in {packed}", checksum, "fetch it again")
                 write_atomically(directory / file, content)
     except (tarfile.TarError, KeyError, EOFError, zlib.error) as error:
-        raise UserError(f"{packed} is not the archive it should be ({error}); fetch it again") from error
+        raise UserError(f"{packed} is not the archive it should be ({error}); fetch it again.") from error
 
 
 def _verify(content: bytes, what: Path | str, expected: Checksum, remedy: str) -> None:
@@ -147,7 +147,7 @@ def _verify(content: bytes, what: Path | str, expected: Checksum, remedy: str) -
     if found != expected:
         raise UserError(
             f"{what} has a wrong checksum: expected SHA-256 {expected.sha256} and MD5 {expected.md5}, got "
-            f"{found.sha256} and {found.md5}; {remedy}"
+            f"{found.sha256} and {found.md5}; {remedy}."
         )
 
 
@@ -181,13 +181,13 @@ def _fetch(file: str, expected: Checksum, mirrors: Sequence[str], directory: Pat
         return path
     raise UserError(
         f"no mirror gave {file} ({'; '.join(reasons) or 'none was named'}); try again later, name another "
-        "with --mirror, or set WCRNN_DATA_DIR to a directory that holds the file"
+        "with --mirror, or set WCRNN_DATA_DIR to a directory that holds the file."
     )
 
 
 @contextmanager
 def _quiet(logger: logging.Logger) -> Iterator[None]:
-    """Without messages below a warning: what is to be said is said by progress bars and errors."""
+    """Drop messages below a warning: progress bars and errors say what there is to say."""
     level = logger.level
     logger.setLevel(logging.WARNING)
     try:

@@ -34,9 +34,9 @@ class FiniteTask(Task):
 
     def __init__(self, train_count: int, test_count: int, *, batch_size: int, seed: int) -> None:
         if batch_size < 1:
-            raise UserError(f"batch_size must be at least 1, got {batch_size}")
+            raise UserError(f"batch_size must be at least 1, got {batch_size}.")
         if seed < 0:
-            raise UserError(f"seed must be >= 0, got {seed}")
+            raise UserError(f"seed must be >= 0, got {seed}.")
         self.batch_size, self.seed = batch_size, seed
         self.train_count, self.test_count = train_count, test_count
         self.iterations_per_epoch = -(-train_count // batch_size)
@@ -110,4 +110,4 @@ def check_count(name: str, size: int | None, there: int) -> None:
         UserError: If the limit is not between 1 and that number.
     """
     if size is not None and not 1 <= size <= there:
-        raise UserError(f"{name} must be between 1 and {there}, got {size}")
+        raise UserError(f"{name} must be between 1 and {there}, got {size}.")

@@ -38,19 +38,19 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
         if content.startswith(_GZIP_MAGIC):
             content = gzip.decompress(content)
     except FileNotFoundError:
-        raise UserError(f"there is no file {path}") from None
+        raise UserError(f"there is no file {path}.") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise UserError(f"{path} is a corrupt gzip file ({error}); fetch it again") from error
+        raise UserError(f"{path} is a corrupt gzip file ({error}); fetch it again.") from error
     header_length = 4 + 4 * dimensions
     expected_magic = bytes((0, 0, _UINT8, dimensions))
     if content[:4] != expected_magic:
         raise UserError(
             f"{path} is not an IDX file of unsigned bytes with {dimensions} dimension(s): it must start with "
-            f"{expected_magic.hex()}, got {content[:4].hex() or 'nothing'}"
+            f"{expected_magic.hex()}, got {content[:4].hex() or 'nothing'}."
         )
     if len(content) < header_length:
         raise UserError(
-            f"{path} is truncated: its header needs {header_length} bytes, got {len(content)}; fetch it again"
+            f"{path} is truncated: its header needs {header_length} bytes, got {len(content)}; fetch it again."
         )
     sizes = struct.unpack(f">{dimensions}I", content[4:header_length])
     expected, found = math.prod(sizes), len(content) - header_length
@@ -58,6 +58,6 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
         fault = "is truncated" if found < expected else "has trailing bytes"
         raise UserError(
             f"{path} {fault}: its header announces {' x '.join(map(str, sizes))} = {expected} bytes, "
-            f"got {found}; fetch it again"
+            f"got {found}; fetch it again."
         )
     return np.frombuffer(content, dtype=np.uint8, offset=header_length).reshape(sizes).copy()

@@ -58,7 +58,7 @@ class _InertUnpickler(pickle.Unpickler):
             UserError: If there is no such class.
         """
         if (module, name) not in _STANDINS:
-            raise UserError(f"it asks for {module}.{name}, which is code and not data; nothing was executed")
+            raise UserError(f"it asks for {module}.{name}, which is code and not data; nothing was executed.")
         return _STANDINS[module, name]
 
     def persistent_load(self, pid: object) -> NoReturn:
@@ -67,7 +67,7 @@ class _InertUnpickler(pickle.Unpickler):
         Raises:
             UserError: If it is called: there is no such thing in data.
         """
-        raise UserError(f"it refers to the object {pid!r} outside of the file")
+        raise UserError(f"it refers to the object {pid!r} outside of the file.")
 
 
 def read_inert_pickle(content: bytes) -> Any:
@@ -97,7 +97,7 @@ def read_inert_pickle(content: bytes) -> Any:
     except UserError:
         raise
     except Exception as error:  # what damaged pickles raise is not specified
-        raise UserError(f"it is not a valid pickle ({type(error).__name__}: {error})") from error
+        raise UserError(f"it is not a valid pickle ({type(error).__name__}: {error}).") from error
     if isinstance(value, dict):
         return {key: _array(entry) if isinstance(entry, _ArrayRecord) else entry for key, entry in value.items()}
     return _array(value) if isinstance(value, _ArrayRecord) else value
@@ -110,11 +110,11 @@ def _array(record: _ArrayRecord) -> NDArray[np.uint8]:
         ):
             pass
         case _:
-            raise UserError("it holds an array without shape, type and content")
+            raise UserError("it holds an array without shape, type and content.")
     if code != _UNSIGNED_BYTE or fortran:
         raise UserError(
-            f"it holds an array of type {code!r}{' in Fortran order' if fortran else ''}; only bytes are read"
+            f"it holds an array of type {code!r}{' in Fortran order' if fortran else ''}; only bytes are read."
         )
     if len(content) != math.prod(shape):
-        raise UserError(f"it holds an array of shape {shape} with {len(content)} bytes")
+        raise UserError(f"it holds an array of shape {shape} with {len(content)} bytes.")
     return np.frombuffer(content, dtype=np.uint8).reshape(shape).copy()

@@ -92,6 +92,6 @@ def _read(images: tuple[Path, int], labels: tuple[Path, int]) -> Images:
     if pixels.shape != (len(digits), 28, 28) or int(digits.max()) > 9:
         raise UserError(
             f"{images[0]} and {labels[0]} do not belong together: images {tuple(pixels.shape)}, "
-            f"{len(digits)} labels up to {int(digits.max())}; fetch both again"
+            f"{len(digits)} labels up to {int(digits.max())}; fetch both again."
         )
     return pixels.flatten(1), digits

@@ -43,10 +43,10 @@ def power_spectrum(task: Task, samples: int = 10_000) -> xr.Dataset:
         1.0
     """
     if samples < 1:
-        raise UserError(f"samples must be at least 1, got {samples}")
+        raise UserError(f"samples must be at least 1, got {samples}.")
     steps = task.sequence_length
     if steps < 2:
-        raise UserError(f"a spectrum needs sequences of at least 2 steps, got {steps}")
+        raise UserError(f"a spectrum needs sequences of at least 2 steps, got {steps}.")
     total, count = torch.zeros(steps // 2 + 1, dtype=torch.float64), 0
     for iteration in range(task.iterations_per_epoch):
         inputs = task.train_batch(iteration)[0][:, : samples - count]
@@ -56,7 +56,7 @@ def power_spectrum(task: Task, samples: int = 10_000) -> xr.Dataset:
             break
     power = (total / count).numpy()
     if not power[1:].any():
-        raise UserError("the sequences are constant in time, so their spectrum has no peak")
+        raise UserError("the sequences are constant in time, so their spectrum has no peak.")
     peak = 1 + int(np.argmax(power[1:]))
     return xr.Dataset(
         {"power": xr.Variable(("frequency",), power, {"long_name": "average power", "units": "1"})},

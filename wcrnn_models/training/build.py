@@ -174,6 +174,6 @@ def _read_matrix(config: TrainConfig) -> Tensor:
 
 
 def _generator(seed: int, stream: int) -> torch.Generator:
-    """Independent numbers for each stream of a seed."""
+    """Return a generator with independent numbers for each stream of a seed."""
     mixed = int(np.random.SeedSequence((seed, stream)).generate_state(1, np.uint64)[0])
     return torch.Generator().manual_seed(mixed)

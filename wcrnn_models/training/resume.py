@@ -121,7 +121,7 @@ def _restore(state: dict[str, Any], model: nn.Module, optimizer: torch.optim.Opt
 
 
 def _same(found: object, wanted: str | int) -> bool:
-    """Equality without asking a tensor, which answers for every entry."""
+    """Compare values without asking a tensor, which answers for every entry."""
     return type(found) is type(wanted) and found == wanted
 
 

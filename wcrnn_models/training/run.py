@@ -208,7 +208,7 @@ class Run:
                 weights.unlink()
 
     def _best(self) -> int | None:
-        """Index of the first evaluation with the best metric."""
+        """Return the index of the first evaluation with the best metric."""
         metrics = self.measured.test_metrics
         if not metrics:
             return None

@@ -40,7 +40,7 @@ class DiagonalLayer(nn.Module):
         self.norm = nn.LayerNorm(features, dtype=dtype)
 
     def rates(self) -> Tensor:
-        """Dt Re A, the exponent of every mode: float64, shape (H, P)."""
+        """Compute dt Re A, the exponent of every mode: float64, shape (H, P)."""
         with torch.no_grad():
             return -(self.log_step.double().unsqueeze(-1) + self.log_decay.double()).exp()
 
@@ -81,7 +81,7 @@ class DiagonalLayer(nn.Module):
         return self._mix(features[-1], filtered + self.skip * features[-1])
 
     def _continuous(self) -> tuple[Tensor, Tensor]:
-        """Dt A and (exp(dt A) - 1) / A, complex, shape (H, P)."""
+        """Compute dt A and (exp(dt A) - 1) / A, complex, shape (H, P)."""
         rate = torch.complex(-self.log_decay.exp(), self.frequency)
         scaled = self.log_step.exp().unsqueeze(-1) * rate
         return scaled, torch.expm1(scaled) / rate

@@ -63,7 +63,7 @@ class URLSTM(RecurrentNetwork):
         super().__init__()
         check_sizes(input_size=input_size, hidden_size=hidden_size, output_size=output_size)
         if hidden_size < 2:
-            raise ValueError("hidden_size must be at least 2, for forget gates between 1/H and 1 - 1/H, got 1")
+            raise ValueError("hidden_size must be at least 2, for forget gates between 1/H and 1 - 1/H, got 1.")
         dtype = floating_type(dtype)
         self.input_size, self.hidden_size, self.output_size = input_size, hidden_size, output_size
         generator = as_generator(rng)

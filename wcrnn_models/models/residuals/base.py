@@ -92,7 +92,7 @@ class ResidualSpec:
             ValueError: If ``size`` is not positive or does not fit the recipe, or a number is too large for ``dtype``.
         """
         if size < 1:
-            raise ValueError(f"the size of a residual must be at least 1, got {size}")
+            raise ValueError(f"the size of a residual must be at least 1, got {size}.")
         return rounded(self.construct(size), torch.get_default_dtype() if dtype is None else dtype)
 
 
@@ -116,7 +116,7 @@ def check_fits(name: str, value: Tensor, dtype: torch.dtype) -> None:
     if not bool(value.to(dtype).isfinite().all()):
         largest = float(value.abs().max())
         raise ValueError(
-            f"{name} must not exceed {torch.finfo(dtype).max:.9g}, the largest number of {dtype}, got {largest}"
+            f"{name} must not exceed {torch.finfo(dtype).max:.9g}, the largest number of {dtype}, got {largest}."
         )
 
 
@@ -128,9 +128,9 @@ def check_finite_number(name: str, value: float) -> float:
         ValueError: If it is infinite or not a number.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a real number, got {type(value).__name__}")
+        raise TypeError(f"{name} must be a real number, got {type(value).__name__}.")
     if not math.isfinite(value):
-        raise ValueError(f"{name} must be finite, got {value}")
+        raise ValueError(f"{name} must be finite, got {value}.")
     return float(value)
 
 
@@ -142,13 +142,13 @@ def check_finite_tensor(name: str, value: Tensor) -> Tensor:
         ValueError: If an entry is infinite or not a number.
     """
     if not isinstance(value, Tensor):
-        raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}; use torch.as_tensor")
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}; use torch.as_tensor.")
     if value.is_complex():
         raise TypeError(
-            f"{name} must be real, got {value.dtype}; a complex pair is a 2 x 2 block, see residuals.rotation"
+            f"{name} must be real, got {value.dtype}; a complex pair is a 2 x 2 block, see residuals.rotation."
         )
     exact = value.detach().to(device="cpu", dtype=torch.float64, copy=True)
     if not bool(exact.isfinite().all()):
         position = tuple(int(i) for i in (~exact.isfinite()).nonzero()[0])
-        raise ValueError(f"{name} must be finite, got {float(exact[position])} at index {position}")
+        raise ValueError(f"{name} must be finite, got {float(exact[position])} at index {position}.")
     return exact

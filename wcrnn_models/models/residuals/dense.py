@@ -47,7 +47,7 @@ def dense(matrix: Tensor) -> ResidualSpec:
         if len(entries) != size:
             raise ValueError(
                 f"a dense residual for {size} units must be {size} x {size}, got {tuple(entries.shape)}; "
-                "give a matrix of hidden_size rows and columns"
+                "give a matrix of hidden_size rows and columns."
             )
         return DenseResidual(entries.clone())
 

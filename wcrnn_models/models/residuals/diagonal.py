@@ -71,13 +71,13 @@ def diagonal(r: Tensor) -> ResidualSpec:
     """
     entries = check_finite_tensor("r", r)
     if entries.ndim != 1:
-        raise ValueError(f"r must be a vector with one entry per unit, got shape {tuple(r.shape)}")
+        raise ValueError(f"r must be a vector with one entry per unit, got shape {tuple(r.shape)}.")
 
     def construct(size: int) -> Residual:
         if len(entries) != size:
             raise ValueError(
                 f"a diagonal residual for {size} units needs {size} entries, got {len(entries)}; "
-                "give as many entries as hidden_size"
+                "give as many entries as hidden_size."
             )
         return DiagonalResidual(entries.clone())
 
@@ -97,7 +97,7 @@ def heterogeneous(r0: float, delta_r: float, rng: RandomSource = None) -> Residu
     """
     centre, width = check_finite_number("r0", r0), check_finite_number("delta_r", delta_r)
     if width < 0:
-        raise ValueError(f"delta_r is the width of an interval and must be >= 0, got {width}")
+        raise ValueError(f"delta_r is the width of an interval and must be >= 0, got {width}.")
 
     def construct(size: int) -> Residual:
         return DiagonalResidual(uniform((size,), centre - width / 2, centre + width / 2, rng))

@@ -52,10 +52,10 @@ def product(*factors: ResidualSpec) -> ResidualSpec:
         if not isinstance(factor, ResidualSpec):
             raise TypeError(
                 f"a factor must be a ResidualSpec such as residuals.scalar(0.9), got {type(factor).__name__}; "
-                "for a matrix use residuals.dense"
+                "for a matrix use residuals.dense."
             )
     if not factors:
-        raise ValueError("a product needs at least one factor; for the identity use residuals.scalar(1.0)")
+        raise ValueError("a product needs at least one factor; for the identity use residuals.scalar(1.0).")
     return ResidualSpec(
         " * ".join(factor.description for factor in factors),
         lambda size: ProductResidual([factor.construct(size) for factor in factors]),

@@ -49,7 +49,7 @@ class EnsembleForward:
         self.kernel = self._kernel()
 
     def __call__(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Outputs, shape (B, O) for each network, for inputs of shape (T, B, M) each.
+        """Compute outputs, shape (B, O) for each network, for inputs of shape (T, B, M) each.
 
         Raises:
             ValueError: If a shape does not fit, or the shapes differ.

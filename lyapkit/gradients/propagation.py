@@ -27,7 +27,7 @@ from lyapkit.losses.scalar_loss import check_loss_callable
 from lyapkit.losses.unrolled import resolve_readout
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.results import make_dataset, provenance
-from lyapkit.tangents.probe import probed_tangents
+from lyapkit.tangents.along import TangentRun
 from lyapkit.trajectories.checkpointed import checkpointed
 from lyapkit.trajectories.closed_loop import with_feedback
 from lyapkit.trajectories.drive import Drive, prepare_drive
@@ -156,7 +156,7 @@ def gradient_propagation(
     predicted = predicted_rate(map)
     if check:
         refuse_tensor_hooks(parameters)
-    tangents, probe = probed_tangents(map, drive, check, backwards=True)
+    run = TangentRun.prepare(map, drive, 1, torch.float64, check=check, backwards=True)
 
     with progress_bar(total, "gradient propagation", progress) as bar:
         parts, scalar = _run(map, drive, read, targets, loss, loss_on, lies_batch_first(map, batch_first), check)
@@ -191,11 +191,11 @@ def gradient_propagation(
         }
         if exponent:
             bar.set_description("leading exponent")
-            leading, error = leading_exponent(map, drive, window, tangents=tangents, generator=generator)
+            leading, error = leading_exponent(run, window, generator=generator)
             values |= {"leading_exponent": leading.cpu().numpy(), "leading_exponent_error": error.cpu().numpy()}
-            config |= {"rng_seed": generator.initial_seed(), "tangents": tangents.name}
-    config |= probe.after_run()
-    drive.warn_of_kinks()
+            config["rng_seed"] = generator.initial_seed()
+    run.confirm()
+    config |= run.notes
     if predicted is not None:
         values["predicted_rate"] = np.asarray(predicted)
     coordinates: dict[str, Any] = {

@@ -20,8 +20,7 @@ from lyapkit.checks.randomness import make_generator
 from lyapkit.lyapunov.angles import consecutive_angles, participation_ratio, splitting_angles
 from lyapkit.lyapunov.ginelli import CovariantVectors, ginelli
 from lyapkit.results import make_dataset, provenance
-from lyapkit.tangents import TangentStrategy, traced_where_it_pays, with_fallback
-from lyapkit.tangents.probe import probed_tangents
+from lyapkit.tangents.along import TangentRun
 from lyapkit.trajectories.closed_loop import with_feedback
 from lyapkit.trajectories.drive import Drive, prepare_drive
 
@@ -130,32 +129,15 @@ def covariant_vectors(
         prepare_drive(map, inputs, steps, initial_state, 0, lengths, batch_first), transient, settle
     )
     generator = make_generator(rng)
-    tangents, probe = probed_tangents(map, drive, check)
-    tangents, untraced = traced_where_it_pays(map, drive, k, torch.float64, tangents)
-
+    run = TangentRun.prepare(map, drive, k, torch.float64, check=check)
     window = drive.steps - drive.transient - settle
 
-    def follow(strategy: TangentStrategy) -> CovariantVectors:
-        drive.visited.forget_suspects()
+    def follow(run: TangentRun) -> CovariantVectors:
         with progress_bar(drive.steps + window, "covariant vectors", progress) as bar:
-            return ginelli(
-                map,
-                drive,
-                k,
-                settle=settle,
-                tangents=strategy,
-                generator=generator,
-                record_every=record_every,
-                on_step=bar.update,
-            )
+            return ginelli(run, settle=settle, generator=generator, record_every=record_every, on_step=bar.update)
 
-    try:
-        found, tangents, untraced = with_fallback(follow, tangents, untraced)
-    except ValueError:
-        drive.warn_of_kinks()  # which may be why nothing survives
-        raise
-    looked_at = probe.after_run()
-    drive.warn_of_kinks()
+    found = run.follow(follow)
+    run.confirm()
     done = torch.tensor(found.steps) - drive.transient
     growth = found.log_growth.cpu()
     between = growth.cumsum(dim=0)[done - 1].diff(dim=0, prepend=torch.zeros_like(growth[:1]))
@@ -171,10 +153,7 @@ def covariant_vectors(
         "feedback": feedback is not None,
         "teacher_forcing": teacher_forcing,
         "rng_seed": generator.initial_seed(),
-        "tangents": tangents.name,
-        "tangents_not_traced_because": untraced,
-        "batching": getattr(map, "batching", "native"),
-        **looked_at,
+        **run.notes,
     }
     values = {
         "covariant_vector": found.vectors.movedim(0, 1).contiguous(),  # (B, L, ...), trajectories first

@@ -20,15 +20,13 @@ from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.checks.progress import progress_bar
 from lyapkit.checks.randomness import make_generator
 from lyapkit.lyapunov.decomposition import random_refill, refill_seed
-from lyapkit.lyapunov.interval import IntervalRule
 from lyapkit.lyapunov.qr import Growth, initial_frame
 from lyapkit.lyapunov.resuming import growth_of
 from lyapkit.lyapunov.spectrum_values import spectrum_values, values_of_lengths
 from lyapkit.lyapunov.stopping import errors_reached, grow_until
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.results import make_dataset, provenance
-from lyapkit.tangents import TangentStrategy, traced_where_it_pays, with_fallback
-from lyapkit.tangents.probe import probed_tangents
+from lyapkit.tangents.along import TangentRun
 from lyapkit.trajectories.closed_loop import with_feedback
 from lyapkit.trajectories.drive import prepare_drive
 
@@ -177,8 +175,7 @@ def lyapunov_spectrum(
     drive = prepare_drive(map, inputs, steps, initial_state, transient, lengths, batch_first)
     interval = None if qr_interval == "auto" else check_interval_of_run(qr_interval, drive.steps)
     generator = make_generator(rng)
-    tangents, probe = probed_tangents(map, drive, check)
-    tangents, untraced = traced_where_it_pays(map, drive, k, frame_dtype, tangents)
+    run = TangentRun.prepare(map, drive, k, frame_dtype, check=check)
     if before is None:
         frame = initial_frame(drive.state.shape[0], map.state_size, k, generator, drive.state.to(frame_dtype))
     else:
@@ -190,25 +187,20 @@ def lyapunov_spectrum(
         settled = errors_reached(growth, until * dt, until_exponents == "leading")
         return bool((settled | torch.isneginf(growth.log_growth).any(dim=0).all(dim=-1)).all())
 
-    def grow(strategy: TangentStrategy) -> Growth:
-        drive.visited.forget_suspects()
-        rule = IntervalRule.automatic(frame_dtype, k) if interval is None else IntervalRule(interval)
+    def grow(run: TangentRun) -> Growth:
         with progress_bar(drive.steps, "Lyapunov spectrum", progress) as bar:
             return grow_until(
-                map,
-                drive,
+                run,
                 frame,
-                tangents=strategy,
-                rule=rule,
+                interval=interval,
                 refill=random_refill(seed),
                 reached=None if until is None else reached,
                 before=before,
                 on_steps=bar.update,
             )
 
-    growth, tangents, untraced = with_fallback(grow, tangents, untraced)
-    looked_at = probe.after_run()
-    drive.warn_of_kinks()
+    growth = run.follow(grow)
+    run.confirm()
     settled = drive.transient if resume is None else json.loads(resume.attrs["config_json"])["transient"]
     config: dict[str, object] = {
         "steps": settled + growth.steps,
@@ -225,10 +217,7 @@ def lyapunov_spectrum(
         "feedback": feedback is not None,
         "teacher_forcing": teacher_forcing,
         "rng_seed": generator.initial_seed(),
-        "tangents": tangents.name,
-        "tangents_not_traced_because": untraced,
-        "batching": getattr(map, "batching", "native"),
-        **looked_at,
+        **run.notes,
         "map_images": fingerprint(map, growth.state[0]) if check else None,
     }
     if drive.lengths is None:

@@ -18,9 +18,7 @@ from lyapkit.lyapunov.graded import GradedProduct
 from lyapkit.lyapunov.sliding import SlidingProduct
 from lyapkit.lyapunov.steadiness import RepeatedProduct
 from lyapkit.results import make_dataset, provenance
-from lyapkit.tangents import TangentStrategy, traced_where_it_pays, with_fallback
-from lyapkit.tangents.carrying import pushed_frames
-from lyapkit.tangents.probe import probed_tangents
+from lyapkit.tangents.along import TangentRun
 from lyapkit.trajectories.closed_loop import with_feedback
 from lyapkit.trajectories.drive import held_at_the_end, prepare_drive
 
@@ -117,13 +115,10 @@ def variational_term(
         if horizon > int(last.min()):
             raise ValueError(f"horizon must be at most the number of steps {int(last.min())}, got {horizon}.")
     dt = check_dt(dt)
-    tangents, probe = probed_tangents(map, drive, check)
-    tangents, untraced = traced_where_it_pays(map, drive, map.state_size, torch.float64, tangents)
-
+    run = TangentRun.prepare(map, drive, map.state_size, torch.float64, check=check)
     at = sorted({*range(horizon or record_every, drive.steps, record_every), drive.steps, *last.tolist()})
 
-    def follow(strategy: TangentStrategy) -> list[tuple[Tensor, Tensor]]:
-        drive.visited.forget_suspects()
+    def follow(run: TangentRun) -> list[tuple[Tensor, Tensor]]:
         recorded: list[tuple[Tensor, Tensor]] = []
         finite: list[tuple[int, Tensor]] = []
         batch, size = drive.state.shape
@@ -134,7 +129,7 @@ def variational_term(
             product = SlidingProduct(batch, size, horizon=horizon, recorded=at, device=map.device)
         repeated = RepeatedProduct(batch, size, map.device, horizon or drive.steps)
         with progress_bar(drive.steps, "variational term", progress) as bar:
-            for push, _, step in pushed_frames(map, drive, strategy, size, torch.float64):
+            for push, _, step in run.steps(drive):
                 product = product.after(_watched(push, step + 1, finite))
                 repeated.follow(push, product.block)
                 bar.update()
@@ -145,9 +140,8 @@ def variational_term(
                     recorded.append((window.log_singular_values(), torch.arange(size, device=map.device) >= resolved))
         return recorded
 
-    recorded, tangents, untraced = with_fallback(follow, tangents, untraced)
-    looked_at = probe.after_run()
-    drive.warn_of_kinks()
+    recorded = run.follow(follow)
+    run.confirm()
     log_values, doubtful = (
         held_at_the_end(torch.stack(values, dim=1)[..., :k], at, last) for values in zip(*recorded, strict=True)
     )  # (B, T, k)
@@ -162,10 +156,7 @@ def variational_term(
         "driven": drive.inputs is not None,
         "feedback": feedback is not None,
         "teacher_forcing": teacher_forcing,
-        "tangents": tangents.name,
-        "tangents_not_traced_because": untraced,
-        "batching": getattr(map, "batching", "native"),
-        **looked_at,
+        **run.notes,
     }
     return make_dataset(
         "variational_term",

@@ -38,6 +38,7 @@ class ClosedLoop(RecurrentMap):
         if not callable(feedback):
             raise TypeError(f"feedback must be callable, got {type(feedback).__name__}.")
         self.open_loop = open_loop
+        self.batching = open_loop.batching
         self.feedback = feedback
         self.teacher_forcing = check_fraction("teacher_forcing", teacher_forcing)
         with torch.no_grad():
@@ -55,6 +56,10 @@ class ClosedLoop(RecurrentMap):
                 f"feedback must return inputs of shape (..., {open_loop.input_size}) of {open_loop.dtype}; for two "
                 f"states it returned {found}."
             )
+
+    def describe(self) -> str:
+        """Say which loop is closed."""
+        return f"{type(self).__name__} of {self.open_loop.describe()}"
 
     @property
     def state_size(self) -> int:
@@ -85,11 +90,6 @@ class ClosedLoop(RecurrentMap):
     def batch_first(self) -> bool:
         """That of the open loop."""
         return self.open_loop.batch_first
-
-    @property
-    def batching(self) -> str:
-        """That of the open loop."""
-        return getattr(self.open_loop, "batching", "native")
 
     def initial_state(self, batch: int) -> Tensor:
         """That of the open loop."""

@@ -27,7 +27,8 @@ from lyapkit.curvature.krylov.eigenpairs import (
 )
 from lyapkit.curvature.krylov.quadrature import Quadrature, lanczos_quadrature
 from lyapkit.curvature.parameters import ParameterChoice
-from lyapkit.curvature.problem import CurvatureProblem, Operator, curvature_problem
+from lyapkit.curvature.problem import CurvatureProblem, curvature_problem
+from lyapkit.curvature.products.operators import Operator
 from lyapkit.curvature.recurrent.products import MEMORY_BUDGET
 from lyapkit.losses.batch_weights import Reduction
 from lyapkit.losses.batches import Batch

@@ -27,7 +27,8 @@ from lyapkit.curvature.krylov.eigenpairs import (
 from lyapkit.curvature.krylov.selection import WHICH, Which
 from lyapkit.curvature.learning_rate import check_momentum, effective_learning_rates, stable_learning_rate
 from lyapkit.curvature.parameters import ParameterChoice
-from lyapkit.curvature.problem import Operator, curvature_problem, parameter_count
+from lyapkit.curvature.problem import curvature_problem, parameter_count
+from lyapkit.curvature.products.operators import Operator
 from lyapkit.curvature.recurrent.products import MEMORY_BUDGET
 from lyapkit.losses.batch_weights import Reduction
 from lyapkit.losses.batches import Batch

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lyapkit.curvature.recurrent.head import Head, Operator
+from lyapkit.curvature.products.operators import Operator
+from lyapkit.curvature.recurrent.head import Head
 from lyapkit.curvature.recurrent.layout import ParameterLayout
 from lyapkit.curvature.recurrent.segment import LinearisedLayer, by_gate
 from lyapkit.curvature.recurrent.sweeps import Sweeps, Workspace

@@ -142,14 +142,17 @@ class _TracedStepper:
         self._states, places = self._traced.stretch_memory(steps + 1)
         slots = list(self._states)
         self._slots = iter(zip(slots[1:], places[1:], strict=True))
-        return slots[0].copy_(state)
+        slots[0].copy_(state)
+        return slots[0]
 
     def step(self, state: Tensor, input: Tensor | None) -> Tensor:
         self._slot, place = next(self._slots)
         return self._traced.step(state, input, place)
 
     def keep(self, state: Tensor) -> Tensor:
-        return self._slot if state.data_ptr() == self._slot.data_ptr() else self._slot.copy_(state)
+        if state.data_ptr() != self._slot.data_ptr():
+            self._slot.copy_(state)
+        return self._slot
 
     def kept(self) -> tuple[Tensor, Tensor]:
         return self._states[:-1], self._states[-1].clone()  # or the last would keep the whole stretch in memory

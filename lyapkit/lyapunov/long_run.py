@@ -28,7 +28,7 @@ PIECES = 20
 """A run is long enough where its 20 parts, taken as independent, show most of the variance of its sum."""
 
 VISIBLE = 0.6
-"""The share that `PIECES` calls "most". Growth with correlation exp(-|t|/tau) reaches it in runs of 33 tau."""
+"""The share that `PIECES` calls "most". Growth with correlation exp(-|t|/tau) reaches it in runs of 43 tau."""
 
 BISECTIONS = 13
 """How many times the logarithmic bracket of a quantile is halved: to less than 1e-3 of its value."""
@@ -42,16 +42,16 @@ class LongRun:
     r"""The distribution of the deviation of a sum, from its series: a mixture of Student's t distributions.
 
     Take sums of a stationary series over stretches. If stretches are long against its correlation time, only
-    neighbouring sums are correlated (Tiao 1972). If stretches are shorter, correlations decay about exponentially. One
-    model covers both:
+    neighbouring sums are correlated (Tiao 1972, Biometrika 59, 525). If stretches are shorter, correlations decay about
+    exponentially. One model covers both:
 
     .. math:: u_j = \phi\, u_{j-1} + e_j + \theta\, e_{j-1}.
 
     With :math:`\theta = -1` the series is a difference of a stationary series, and its sum does not grow with its
     length. :math:`\phi`, :math:`\theta` and the variance of e are unknown. All pairs of a grid are weighted by a prior
     and by the likelihood of the series' slow modes; the variance of e is integrated out. The likelihood uses slow modes
-    because only there must the spectrum have this form, whatever rings or alternates faster (Müller & Watson 2008,
-    2018). Fast modes add to the sum through its two ends; this part is taken as measured.
+    because only there must the spectrum have this form, whatever rings or alternates faster (as in Müller & Watson
+    2008, Econometrica 76, 979). Fast modes add to the sum through its two ends; this part is taken as measured.
 
     Attributes:
         weight: Posterior probability of each spectral shape (pair phi, theta), shape (G, n).

@@ -36,7 +36,6 @@ from lyapkit.lyapunov.stopping import FIRST_BLOCK, compare_halves
 from lyapkit.lyapunov.uncertainty import TOO_SHORT, MeanGrowth
 from lyapkit.systems.networks import tanh_network
 
-
 TRANSIENT = 3000
 """Steps after which maps of an interval are on their attractors."""
 

@@ -92,7 +92,7 @@ class Decomposition:
 
 def refill_seed(generator: torch.Generator) -> int:
     """Return what `random_refill` starts from, and advance the generator by one number."""
-    return int(torch.randint(2**62, (), generator=generator))
+    return int(torch.randint(2**62, (), generator=generator, device="cpu"))
 
 
 def random_refill(seed: int) -> Refill:
@@ -104,7 +104,7 @@ def random_refill(seed: int) -> Refill:
 
     @lru_cache(maxsize=1)
     def numbers(shape: torch.Size) -> Tensor:
-        return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64, device="cpu")
 
     return lambda like: numbers(like.shape[-2:]).to(like).expand_as(like)
 

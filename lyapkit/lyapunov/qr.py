@@ -99,7 +99,7 @@ def initial_frame(batch: int, size: int, k: int, generator: torch.Generator, lik
     """
     if k == size:
         return torch.eye(size, dtype=like.dtype, device=like.device).repeat(batch, 1, 1)
-    gaussian = torch.randn(size, k, generator=generator, dtype=torch.float64)
+    gaussian = torch.randn(size, k, generator=generator, dtype=torch.float64, device="cpu")
     orthonormal: Tensor = torch.linalg.qr(gaussian).Q
     return orthonormal.to(like).repeat(batch, 1, 1)
 

@@ -184,7 +184,7 @@ def _swings_back(deviation: Tensor) -> Tensor:
 def _parts(deviation: Tensor) -> tuple[Tensor, Tensor]:
     """Return the sum of the first of `PARTS` parts, and those of the others, (P - 1, ...), less the others' mean."""
     sums = torch.stack([part.sum(dim=0) for part in torch.tensor_split(deviation, min(PARTS, len(deviation)))])
-    sizes = torch.tensor([len(part) for part in torch.tensor_split(deviation, len(sums))]).to(deviation)
+    sizes = torch.tensor([len(part) for part in torch.tensor_split(deviation, len(sums))], device="cpu").to(deviation)
     sizes = sizes.reshape(-1, *(1,) * (deviation.ndim - 1))
     others = sums[1:].sum(dim=0) / sizes[1:].sum()
     return sums[0] - sizes[0] * others, sums[1:] - sizes[1:] * others

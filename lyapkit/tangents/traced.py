@@ -75,7 +75,7 @@ class TracedStep:
         simplify(graph)
         self.k, self.dtype = k, dtype
         generator = torch.Generator().manual_seed(0)
-        trial = torch.randn(*state.shape, k, generator=generator, dtype=torch.float64)
+        trial = torch.randn(*state.shape, k, generator=generator, dtype=torch.float64, device="cpu")
         self.trial_frame = trial.to(state.device)
         self._shape, self._state_dtype, self._device = state.shape, state.dtype, state.device
         pushed = graph.outputs[1]
@@ -211,7 +211,7 @@ def _tried(
             traced = TracedStep(map, state, input, k, dtype, side_by_side)
             frame = traced.trial_frame.to(state.dtype)
             generator = torch.Generator().manual_seed(1)
-            aside = torch.randn(state.shape, generator=generator, dtype=torch.float64).to(state)
+            aside = torch.randn(state.shape, generator=generator, dtype=torch.float64, device="cpu").to(state)
             for other in (state, state + 0.1 * (1 + state.abs()) * aside):
                 _try(traced, map, other, input, frame, check)
     except Untraceable:

@@ -14,10 +14,11 @@ import lyapkit
 from lyapkit import systems
 
 PACKAGE = Path(lyapkit.__file__).parent
-MAKERS = frozenset(
-    "arange as_tensor asarray empty empty_strided eye full linspace logspace normal ones rand randint randn randperm "
-    "scalar_tensor tensor tril_indices triu_indices zeros".split()
-)
+MAKERS = {
+    *("arange", "as_tensor", "asarray", "empty", "empty_strided", "eye", "full", "linspace", "logspace", "normal"),
+    *("ones", "rand", "randint", "randn", "randperm", "scalar_tensor", "tensor", "tril_indices", "triu_indices"),
+    "zeros",
+}
 """Functions of torch whose result is on the default device, unless they are told otherwise."""
 
 

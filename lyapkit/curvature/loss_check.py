@@ -129,7 +129,9 @@ def _warn_of_misaligned(loss: Any, outputs: Tensor, targets: Tensor, value: Tens
     except (TypeError, ValueError):
         return  # the loss takes its parts in these shapes only, as those of classes do
     # a loss that compares each sample with its own target, such as a class, does not depend on their order
-    same, by_samples, in_any_order = (torch.allclose(one, value, rtol=1e-5, atol=0.0) for one in (found, wanted, turned))
+    same, by_samples, in_any_order = (
+        torch.allclose(one, value, rtol=1e-5, atol=0.0) for one in (found, wanted, turned)
+    )
     if same and not by_samples and not in_any_order:
         warnings.warn(
             f"the loss broadcasts targets {tuple(targets.shape)} along the last dims of outputs "

@@ -112,6 +112,7 @@ def qr_growth(
     tangents: TangentStrategy,
     rule: IntervalRule,
     refill: Refill,
+    effort: Effort | None = None,
     on_steps: Callable[[int], object] = lambda steps: None,
 ) -> Growth:
     """Run Algorithm 1.
@@ -127,6 +128,7 @@ def qr_growth(
         tangents: how tangents are carried.
         rule: steps between decompositions, q.
         refill: Where directions come from that replace annihilated ones.
+        effort: What may be spent on single steps, where this continues a run; that of a new run by default.
         on_steps: called with the number of steps done since the last call (progress).
 
     Raises:
@@ -140,7 +142,7 @@ def qr_growth(
     counted = done = 0
     state = drive.state
     repetition: Repetition | None = None
-    effort = Effort()
+    effort = effort or Effort()
     for stretch, carry in carried_stretches(map, drive, tangents, frame.shape[-1], frame.dtype):
         state = stretch.after
         last = stretch.start + stretch.states.shape[0]
@@ -151,7 +153,8 @@ def qr_growth(
             begin = done - stretch.start
             if repetition is None and done == drive.transient:
                 repetition = Repetition(frame, collected.order)
-                effort = Effort()  # whatever the transient took
+                if drive.transient:
+                    effort.renew()  # whatever the transient took
             frame = carry(frame, begin, begin + steps)
             if counted + steps <= replayable:
                 pushes += [(carry, index, stretch) for index in range(begin, begin + steps)]

@@ -12,6 +12,7 @@ from lyapkit.lyapunov.carrying import step_bytes
 from lyapkit.lyapunov.decomposition import Refill
 from lyapkit.lyapunov.interval import IntervalRule, replayable_steps
 from lyapkit.lyapunov.long_run import LongRun
+from lyapkit.lyapunov.one_step import Effort
 from lyapkit.lyapunov.qr import Growth, qr_growth
 from lyapkit.lyapunov.uncertainty import AT_ONCE, ROUNDING, SMALLEST_SAMPLE, Batches, MeanGrowth, transient
 from lyapkit.recurrent_map import RecurrentMap
@@ -50,7 +51,7 @@ def grow_until(
         before: the growth of earlier steps, which the new ones continue.
         on_steps: called with the number of steps done since the last call (progress).
     """
-    growth, state, start = before, drive.state, 0
+    growth, state, start, effort = before, drive.state, 0, Effort()
     while start < drive.steps:
         counted = 0 if growth is None else growth.steps
         block = drive.steps if reached is None else max(counted, FIRST_BLOCK) + max(0, drive.transient - start)
@@ -58,7 +59,9 @@ def grow_until(
         shortest = length if drive.lengths is None else int(drive.lengths.min()) - drive.transient
         rule.plan(counted + shortest, replayable_steps(step_bytes(tangents, frame)))
         stretch = drive.part(start, length, state)
-        part = qr_growth(map, stretch, frame, tangents=tangents, rule=rule, refill=refill, on_steps=on_steps)
+        part = qr_growth(
+            map, stretch, frame, tangents=tangents, rule=rule, refill=refill, effort=effort, on_steps=on_steps
+        )
         growth = part if growth is None else growth.followed_by(part)
         state, frame, start = part.state, part.frame, start + length
         if reached is not None and reached(growth):

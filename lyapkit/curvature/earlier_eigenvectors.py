@@ -70,7 +70,7 @@ def eigenpairs_of(spectrum: xr.Dataset, problem: CurvatureProblem, name: str) ->
     if theirs != problem.operator:
         raise ValueError(f"{name} has the eigenvectors of the operator {theirs!r}, and this is {problem.operator!r}.")
     products = columns.T @ columns
-    deviation = float((products - torch.eye(len(products)).to(products)).abs().max())
+    deviation = float((products - torch.eye(len(products), device="cpu").to(products)).abs().max())
     if not deviation <= ORTHONORMAL:
         raise ValueError(
             f"the eigenvectors of {name} are not orthonormal: their inner products are off by {deviation:.3g}. Pass "

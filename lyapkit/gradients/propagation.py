@@ -160,7 +160,7 @@ def gradient_propagation(
 
     with progress_bar(total, "gradient propagation", progress) as bar:
         parts, scalar = _run(map, drive, read, targets, loss, loss_on, lies_batch_first(map, batch_first), check)
-        log_norm = torch.empty(len(orders), drive.state.shape[0], total, dtype=torch.float64)
+        log_norm = torch.empty(len(orders), drive.state.shape[0], total, dtype=torch.float64, device="cpu")
         recorded = _UnitGradients(record_every, total) if per_unit else None
         contributions = ParameterGradients(parameters, scalar, total) if parameters else None
         for arrived in adjoint_sweep(map, parts, scalar.direct, list(parameters.values())):

@@ -223,7 +223,7 @@ def lyapunov_spectrum(
     if drive.lengths is None:
         stop = None if until is None else (until, until_exponents)
         values, freedom = spectrum_values(growth, map.state_size, dt, stop)
-        last = torch.full(drive.state.shape[:1], settled + growth.steps)
+        last = torch.full(drive.state.shape[:1], settled + growth.steps, device="cpu")
     else:
         values, freedom = values_of_lengths(growth, map.state_size, dt, drive.transient, drive.lengths)
         last = drive.lengths

@@ -50,7 +50,9 @@ def check_products(objective: WeightedLoss, products: Products, operator: Operat
     """
     generator = torch.Generator().manual_seed(0)  # fixed directions: the look itself is deterministic
     # two, so that blocks are looked at and not only single columns
-    pair = torch.randn(objective.size, 2, generator=generator, dtype=torch.float64).to(objective.tensors[0].device)
+    pair = torch.randn(objective.size, 2, generator=generator, dtype=torch.float64, device="cpu").to(
+        objective.tensors[0].device
+    )
     pair = pair / torch.linalg.vector_norm(pair, dim=0)
     try:
         of = products.product
@@ -147,7 +149,7 @@ def _squared_change(objective: WeightedLoss, direction: Tensor, step: float) -> 
         bend = (slopes[0] - slopes[1]) / (2 * length)
         total += weight * float((change * bend).sum())
         noise += weight * float(here.double().norm() * bend.norm() / step + change.norm() * slopes[0].norm() / length)
-    return rounded, torch.tensor([total], dtype=torch.float64).to(rounded), 10 * epsilon * noise
+    return rounded, torch.tensor([total], dtype=torch.float64, device="cpu").to(rounded), 10 * epsilon * noise
 
 
 def _both_sides(

@@ -61,7 +61,7 @@ def check_against_autodiff(objective: WeightedLoss, product: BlockProduct) -> No
     """
     generator = torch.Generator().manual_seed(0)
     first = objective.tensors[0]
-    block = torch.randn(objective.size, 1, generator=generator, dtype=torch.float64).to(first.device)
+    block = torch.randn(objective.size, 1, generator=generator, dtype=torch.float64, device="cpu").to(first.device)
     expected, found = objective.product("hessian")(block), product(block)
     error, size = float((expected - found).norm()), float(expected.norm())
     # where the curvature is zero, both are rounding

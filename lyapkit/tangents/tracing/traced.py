@@ -56,7 +56,7 @@ def _tried(
             traced = TracedStep(map, state, input, k, dtype, side_by_side)
             frame = traced.trial_frame.to(state.dtype)
             generator = torch.Generator().manual_seed(1)
-            aside = torch.randn(state.shape, generator=generator, dtype=torch.float64).to(state)
+            aside = torch.randn(state.shape, generator=generator, dtype=torch.float64, device="cpu").to(state)
             for other in (state, state + 0.1 * (1 + state.abs()) * aside):
                 _try(traced, map, other, input, frame, check)
     except Untraceable:

@@ -140,13 +140,14 @@ class _TracedStepper:
 
     def begin(self, state: Tensor, steps: int) -> Tensor:
         self._states, places = self._traced.stretch_memory(steps + 1)
-        slots = list(self._states)
+        slots: list[Tensor] = list(self._states)
         self._slots = iter(zip(slots[1:], places[1:], strict=True))
         slots[0].copy_(state)
         return slots[0]
 
     def step(self, state: Tensor, input: Tensor | None) -> Tensor:
-        self._slot, place = next(self._slots)
+        slot, place = next(self._slots)
+        self._slot: Tensor = slot
         return self._traced.step(state, input, place)
 
     def keep(self, state: Tensor) -> Tensor:

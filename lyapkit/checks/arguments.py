@@ -63,7 +63,7 @@ def refuse_contexts(dtype: torch.dtype, device: torch.device) -> None:
 def _multiplies_coarsely() -> bool:
     """Return true if matrix products of float32 may be rounded to TF32 on CUDA."""
     try:
-        return torch.backends.cuda.matmul.allow_tf32
+        return bool(torch.backends.cuda.matmul.allow_tf32)
     except RuntimeError:  # PyTorch refuses to read this where TF32 was set by torch.backends.cuda.matmul.fp32_precision
         return True
 

@@ -97,7 +97,8 @@ def gradient_propagation(
         record_every: steps between recorded derivatives; the last step is always recorded.
         parameter_gradients: also record what each step contributes to the gradient of each parameter tensor.
         rng: generator or seed of the tangent vector that the exponent starts with.
-        check: probe the map once before the run, and compute the loss twice.
+        check: probe the map before the run, and compute the loss twice; afterwards, repeat steps and check derivatives
+            all over the run.
         progress: show a progress bar.
 
     Returns:

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conformance import check_map
 from lyapkit import RecurrentMap, as_map, lyapunov_spectrum
 from lyapkit.adapters import register_adapter
+from lyapkit.testing import check_map
 
 CELLS = {
     "RNNCell": lambda: nn.RNNCell(3, 5),

@@ -31,7 +31,7 @@ MARGIN = 0.05
 
 
 def draw(results: Evidence) -> Figure:
-    """A row for each task: exponents over time before training on the left, after it on the right.
+    """Return a row for each task: exponents over time before training on the left, after it on the right.
 
     Networks that ended at chance are dotted and pale on the right; they do not count for the scale, which both panels
     of a row share.

@@ -52,7 +52,7 @@ class Pointwise(ABC):
             state: x, shape (..., C, H).
 
         Returns:
-            x', shape (..., C, H).
+            X', shape (..., C, H).
         """
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""The interface of a recurrent map, alone in one file.
+"""The interface of a recurrent map; with `lyapkit.cell_derivatives`, all that an analysis may ask of a network.
 
 A recurrent map is the function of eq. (1) of Dubinin & Effenberger (2024),
 
@@ -13,10 +13,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+from lyapkit.cell_derivatives import AffineCell
+
+Batching = Literal["native", "vmap", "loop"]
+"""How a step treats a batch of states: by its own operations, by `torch.vmap`, or one state after the other."""
 
 
 class RecurrentMap(ABC):
@@ -24,7 +29,12 @@ class RecurrentMap(ABC):
 
     A subclass answers the abstract members below. `step` must be pure (the same arguments give the same
     result, nothing is changed in place) and differentiable in its state.
+
+    Attributes:
+        batching: How a step treats a batch of states. Where it loops over them, the checks take fewer.
     """
+
+    batching: Batching = "native"
 
     @property
     @abstractmethod
@@ -50,6 +60,17 @@ class RecurrentMap(ABC):
     @abstractmethod
     def unit_names(self) -> Sequence[str]:
         """One name per state component, such as ``h[0]``, ``c[3]`` or ``layer1.h[7]``."""
+
+    def describe(self) -> str:
+        """Say in a few words what this is, for its ``repr``: the name of the class, unless the map knows better."""
+        return type(self).__name__
+
+    def __repr__(self) -> str:
+        """Say what this is and how large: ``StackedCells of 1 GRU layer: 3 inputs, state of 20, float32``."""
+        inputs = {0: "autonomous", 1: "1 input"}.get(self.input_size, f"{self.input_size} inputs")
+        place = "" if self.device.type == "cpu" else f" on {self.device}"
+        dtype = str(self.dtype).removeprefix("torch.")
+        return f"{self.describe()}: {inputs}, state of {self.state_size}, {dtype}{place}"
 
     @property
     def batch_first(self) -> bool:
@@ -96,7 +117,7 @@ class RecurrentMap(ABC):
         """
         return None
 
-    def cell_derivatives(self) -> Sequence[Any] | None:
+    def cell_derivatives(self) -> Sequence[AffineCell] | None:
         """The step written as affine preactivations and pointwise updates with their derivatives, if it has that form.
 
         It is a second description of `step`, which fast curvature products are made of. Where there is none, the

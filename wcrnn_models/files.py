@@ -55,7 +55,7 @@ def read_json(path: Path, remedy: str) -> Any:
     try:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:  # the latter from brackets nested too deeply
-        raise UserError(f"{path} is not valid JSON ({error}); {remedy}") from error
+        raise UserError(f"{path} is not valid JSON ({error}); {remedy}.") from error
 
 
 def check_result_file(path: Path) -> None:
@@ -66,19 +66,19 @@ def check_result_file(path: Path) -> None:
             not end in ``.nc``.
     """
     if not path.parent.is_dir():
-        raise UserError(f"the directory {path.parent} of the result file does not exist; create it first")
+        raise UserError(f"the directory {path.parent} of the result file does not exist; create it first.")
     if path.is_dir():
-        raise UserError(f"the result file {path} is a directory; name a file in it")
+        raise UserError(f"the result file {path} is a directory; name a file in it.")
     if path.exists() and not path.is_file():
-        raise UserError(f"the result file {path} is a device or a pipe; name a regular file")
+        raise UserError(f"the result file {path} is a device or a pipe; name a regular file.")
     if path.suffix.casefold() != ".nc":
-        raise UserError(f"the result file {path} is netCDF, whatever its name; let the name end in .nc")
+        raise UserError(f"the result file {path} is netCDF, whatever its name; let the name end in .nc.")
     try:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
         raise UserError(
-            f"the directory {path.parent} of the result file cannot be written ({error.strerror}); name another"
+            f"the directory {path.parent} of the result file cannot be written ({error.strerror}); name another."
         ) from error
 
 
@@ -102,7 +102,7 @@ def exclusive(directory: Path) -> Iterator[None]:
     except Timeout:
         raise UserError(
             f"{directory} is in use by {'process ' + holder if holder else 'another process'}; "
-            "wait until it ends, or train into another directory"
+            "wait until it ends, or train into another directory."
         ) from None
     try:
         with suppress(OSError):  # Windows keeps others, us among them, from writing to a locked file

@@ -15,7 +15,7 @@ from lyapkit.adapters.leaves import Leaf, check_leaf, find_leaves, structure_in_
 from lyapkit.adapters.one_step import one_step
 from lyapkit.checks.arguments import refuse_contexts
 from lyapkit.checks.purity import HIDDEN_STATE, RANDOM_NUMBERS, ModuleWatch
-from lyapkit.recurrent_map import RecurrentMap
+from lyapkit.recurrent_map import Batching, RecurrentMap
 
 
 class CallableMap(RecurrentMap):
@@ -63,6 +63,10 @@ class CallableMap(RecurrentMap):
         if order is None and input is not None and names_contradict_state_first(function):
             self._refuse_order()
         self.batching = self._probe()
+
+    def describe(self) -> str:
+        """Name the callable."""
+        return f"{type(self).__name__} of {getattr(self._function, '__name__', type(self._function).__name__)}"
 
     @property
     def state_size(self) -> int:
@@ -216,8 +220,8 @@ class CallableMap(RecurrentMap):
         whole = self._structure.is_leaf() and self._leaves[0].example.ndim == 1 and self._input.example.ndim == 1
         return f" {one_step(self.state_size, self.input_size) if whole else one_step()}"
 
-    def _probe(self) -> str:
-        """Call the function as it is, twice under vmap, and as it is again; return which batching works."""
+    def _probe(self) -> Batching:
+        """Call once as it is, twice under vmap, and once again as it is; returns which batching works."""
         state = self.initial_state(1)[0]
         input = None if self._input is None else to_real(self._input.example)
         with torch.no_grad():
@@ -227,8 +231,8 @@ class CallableMap(RecurrentMap):
             watch.refuse_changes()
             for what, now, then in (("state", given[0], state), ("input", given[1], input)):
                 if now is not None and then is not None and not torch.allclose(now, then, 0, 0, equal_nan=True):
-                    raise ValueError(f"the callable changes its {what} in place; return a new tensor instead.")
-            batching = "vmap"
+                    raise ValueError(f"the callable changes its {what} in place; leave it unchanged and return a new tensor.")
+            batching: Batching = "vmap"
             try:
                 self._batched(state.expand(2, -1), None if input is None else input.expand(2, -1))
             except RuntimeError:

@@ -51,6 +51,12 @@ class StackedCells(RecurrentMap):
         self._input_size = input_size
         self._sizes = [layer.state_size for layer in self.layers]
 
+    def describe(self) -> str:
+        """Name the cells and count the layers."""
+        count = len(self.layers)
+        kind = self.kind.partition("_")[0].upper()
+        return f"{type(self).__name__} of {count} {kind} {'layer' if count == 1 else 'layers'}"
+
     @property
     def state_size(self) -> int:
         """Sum of the sizes of (h, c) over the layers."""

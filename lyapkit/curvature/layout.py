@@ -29,6 +29,7 @@ class EndingMap(RecurrentMap):
 
     def __init__(self, map: RecurrentMap) -> None:
         self._map = map
+        self.batching = map.batching
 
     @property
     def state_size(self) -> int:

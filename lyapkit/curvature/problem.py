@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from lyapkit.curvature.layout import laid_out
 from lyapkit.curvature.loss_check import check_loss
 from lyapkit.curvature.parameters import ParameterChoice, choose_parameters, names_and_shapes
 from lyapkit.curvature.products.difference_check import check_products
-from lyapkit.curvature.products.operators import BlockProduct, WeightedLoss
+from lyapkit.curvature.products.operators import OPERATORS, BlockProduct, Operator, WeightedLoss
 from lyapkit.curvature.products.prepared import PreparedProducts
 from lyapkit.curvature.recurrent.products import MEMORY_BUDGET, recurrent_products
 from lyapkit.losses.batch_weights import Reduction, weighted_batches
@@ -31,23 +31,20 @@ from lyapkit.losses.scalar_loss import check_loss_callable
 from lyapkit.losses.unrolled import UnrolledNetwork, resolve_readout
 from lyapkit.recurrent_map import RecurrentMap
 
-Operator = Literal["hessian", "ggn", "residual"]
-OPERATORS = ("hessian", "ggn", "residual")
-
 
 @dataclass
 class CurvatureProblem:
     """One operator of one loss, ready to be multiplied with.
 
     Attributes:
-        objective: the loss over all batches.
-        operator: which of its operators.
-        settings: the arguments that made it, as provenance.
-        gradient_seconds: time of one gradient.
-        derivative_error: relative deviation of a product from finite differences, -1 where none was measured.
-        preparation_seconds: time of what all products share, such as the Jacobian of the outputs.
-        products: columns multiplied so far.
-        product_seconds: time they took.
+        objective: The loss over all batches.
+        operator: Which of its operators.
+        settings: The arguments that made it, as provenance.
+        gradient_seconds: Time of one gradient.
+        derivative_error: Relative deviation of a product from finite differences, -1 where none was measured.
+        preparation_seconds: Time of what all products share, such as the Jacobian of the outputs.
+        products: Columns multiplied so far.
+        product_seconds: Time they took.
     """
 
     objective: WeightedLoss
@@ -77,7 +74,7 @@ class CurvatureProblem:
         return self.objective.tensors[0].device
 
     def product(self, block: Tensor) -> Tensor:
-        """The operator's product with the columns of a block, (P, b) -> (P, b), float64."""
+        """Return the operator's product with the columns of a block, (P, b) -> (P, b), float64."""
         start = _now(self.device)
         with self._context(), compiled_parts_named():
             images = self._multiply(block)
@@ -114,24 +111,24 @@ def curvature_problem(
     """Take what `lyapkit.hessian_spectrum` takes, and refuse what it cannot be computed for.
 
     Args:
-        model: see `lyapkit.hessian_spectrum`, as the others.
-        batches: likewise.
-        loss: likewise.
-        operator: likewise.
-        readout: likewise.
-        parameters: likewise.
-        reduction: likewise.
-        batch_weight: likewise.
-        lengths: likewise.
-        batch_first: likewise.
-        columns: how many columns of a block are differentiated together where there is no recursion through time.
-        memory_budget: bytes that a recursion through time may keep.
-        check: compare gradients with each other and products with finite differences of gradients.
+        model: See `lyapkit.hessian_spectrum`, as the others.
+        batches: Likewise.
+        loss: Likewise.
+        operator: Likewise.
+        readout: Likewise.
+        parameters: Likewise.
+        reduction: Likewise.
+        batch_weight: Likewise.
+        lengths: Likewise.
+        batch_first: Likewise.
+        columns: How many columns of a block are differentiated together where there is no recursion through time.
+        memory_budget: Bytes that a recursion through time may keep.
+        check: Compare gradients with each other and products with finite differences of gradients.
 
     Raises:
-        TypeError: see `lyapkit.hessian_spectrum`.
-        ValueError: likewise.
-        FloatingPointError: likewise.
+        TypeError: If an argument is of the wrong kind; see `lyapkit.hessian_spectrum`.
+        ValueError: If likewise.
+        FloatingPointError: If likewise.
     """
     check_operator(operator)
     memory_budget = check_integer("memory_budget", memory_budget)
@@ -166,7 +163,7 @@ def curvature_problem(
         start = _now(first.device)
         objective.gradient()
         seconds = _now(first.device) - start
-        multiply = {"hessian": products.hessian, "ggn": products.ggn, "residual": products.residual}[operator]()
+        multiply = products.product(operator)
     settings: dict[str, object] = {
         "operator": operator,
         "reduction": data.reduction,
@@ -198,9 +195,9 @@ def parameter_count(
     """Number of parameters whose curvature is taken.
 
     Args:
-        model: as `lyapkit.hessian_spectrum` takes it.
-        readout: likewise.
-        parameters: likewise.
+        model: As `lyapkit.hessian_spectrum` takes it.
+        readout: Likewise.
+        parameters: Likewise.
     """
     chosen = choose_parameters(network_and_parameters(model, readout)[1], parameters)
     return sum(tensor.numel() for tensor in chosen.values())
@@ -239,8 +236,8 @@ def refuse_unusable(parameters: Mapping[str, nn.Parameter], check: bool) -> None
     """Refuse contexts and parameters in which a loss has no right second derivatives.
 
     Args:
-        parameters: those that the curvature is taken with respect to.
-        check: refuse tensor hooks, too.
+        parameters: Those that the curvature is taken with respect to.
+        check: Refuse tensor hooks, too.
 
     Raises:
         RuntimeError: If inference mode or autocast is on.

@@ -33,7 +33,7 @@ class StepGradient:
         step: t.
         state: x_t, shape (B, N).
         gradient: dL/dx_t, B vectors (B, N).
-        parameters: for each parameter tensor its contribution at step t, summed over the batch: one flat vector (1, P).
+        parameters: For each parameter tensor its contribution at step t, summed over the batch: one flat vector (1, P).
     """
 
     step: int
@@ -54,10 +54,10 @@ def adjoint_sweep(
     automatic differentiation then, so that never more than one segment is in memory.
 
     Args:
-        map: the map.
-        parts: consecutive segments of the trajectory, with the state at the start of each.
-        direct: from t and x_t (B, N) to g_t, (B, N), or None where the loss does not read x_t.
-        parameters: tensors whose contributions are wanted.
+        map: The map.
+        parts: Consecutive segments of the trajectory, with the state at the start of each.
+        direct: From t and x_t (B, N) to g_t, (B, N), or None where the loss does not read x_t.
+        parameters: Tensors whose contributions are wanted.
 
     Yields:
         For t = T, ..., 1 what arrives there.

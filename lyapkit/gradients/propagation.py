@@ -27,7 +27,7 @@ from lyapkit.losses.scalar_loss import check_loss_callable
 from lyapkit.losses.unrolled import resolve_readout
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.results import make_dataset, provenance
-from lyapkit.tangents.probe import probed_tangents
+from lyapkit.tangents.along import TangentRun
 from lyapkit.trajectories.checkpointed import checkpointed
 from lyapkit.trajectories.closed_loop import with_feedback
 from lyapkit.trajectories.drive import Drive, prepare_drive
@@ -69,36 +69,37 @@ def gradient_propagation(
     Of the T states about 2 sqrt(T) are in memory at a time; the others are computed again from those.
 
     Args:
-        model: anything `lyapkit.as_map` takes.
+        model: Anything `lyapkit.as_map` takes.
         inputs: (T, M) or (T, B, M), or a PackedSequence; None with ``steps`` for an autonomous map.
-        targets: handed to ``loss`` as they are.
+        targets: Handed to ``loss`` as they are.
         loss: ``loss(outputs, targets)``, a scalar. Its reduction over the batch is the user's: with a mean over B
             sequences, every derivative carries the factor 1/B.
-        readout: from the map's output, (..., O'), to what ``loss`` reads, (..., O); the model's own by default, and
+        readout: From the map's output, (..., O'), to what ``loss`` reads, (..., O); the model's own by default, and
             required where it has none. It reads each state by itself.
-        norms: which vector norms over the units: "inf" or positive numbers.
+        norms: Which vector norms over the units: "inf" or positive numbers.
         loss_on: ``"last"``: outputs have shape (B, O), read at the last step; ``"every"``: (T, B, O), or (B, T, O)
             where inputs lie batch first. With a loss on every step the norms level off where the direct part of a step
             exceeds what comes from later ones.
-        steps: number of steps of an autonomous map.
-        initial_state: flat states (N,) or (B, N); the map's own by default.
-        lengths: steps of each of B sequences of unequal length, (B,) integers. A loss on the last step reads each
+        steps: Number of steps of an autonomous map.
+        initial_state: Flat states (N,) or (B, N); the map's own by default.
+        lengths: Steps of each of B sequences of unequal length, (B,) integers. A loss on the last step reads each
             sequence at its own last step; a loss on every step must not depend on the outputs behind it. What lies
             there in the inputs is padding (any numbers) and changes nothing.
-        batch_first: inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
-        feedback: closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
+        batch_first: Inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
+        feedback: Closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
             and takes ``steps`` instead of ``inputs``.
-        teacher_forcing: with ``feedback``, how much of the given inputs is mixed in: a s_t + (1 - a) feedback.
-        fit: steps back in time (start, stop) that the rate is fitted to, start <= T - t < stop, such as (50, None) to
+        teacher_forcing: With ``feedback``, how much of the given inputs is mixed in: a s_t + (1 - a) feedback.
+        fit: Steps back in time (start, stop) that the rate is fitted to, start <= T - t < stop, such as (50, None) to
             leave out the turning of the gradient near the end; all by default. T is the length of each sequence, and
             none may be shorter than ``stop``.
-        exponent: also compute the leading Lyapunov exponent of the same steps.
-        per_unit: also record the derivatives themselves, as logarithm and sign.
-        record_every: steps between recorded derivatives; the last step is always recorded.
-        parameter_gradients: also record what each step contributes to the gradient of each parameter tensor.
-        rng: generator or seed of the tangent vector that the exponent starts with.
-        check: probe the map once before the run, and compute the loss twice.
-        progress: show a progress bar.
+        exponent: Also compute the leading Lyapunov exponent of the same steps.
+        per_unit: Also record the derivatives themselves, as logarithm and sign.
+        record_every: Steps between recorded derivatives; the last step is always recorded.
+        parameter_gradients: Also record what each step contributes to the gradient of each parameter tensor.
+        rng: Generator or seed of the tangent vector that the exponent starts with.
+        check: Probe the map before the run, and compute the loss twice; afterwards, repeat steps and check derivatives
+            all over the run.
+        progress: Show a progress bar.
 
     Returns:
         A Dataset over ``norm``, ``trajectory`` and ``step``. Behind the end of a shorter sequence gradients are zero;
@@ -120,10 +121,10 @@ def gradient_propagation(
           sum of these vectors over all steps is the gradient, whose norm is ``log_total_gradient_norm``.
 
     Raises:
-        TypeError: no readout, or arguments of the wrong kind.
-        ValueError: shapes or dtypes disagree, the loss is not a finite scalar, the map fails the probe, or there are no
-            parameters to take gradients of.
-        FloatingPointError: the trajectory overflows; the message names step and trajectory.
+        TypeError: If there is no readout, or an argument is of the wrong kind.
+        ValueError: If shapes or dtypes disagree, the loss is not a finite scalar, the map fails the probe, or there are
+            no parameters to take gradients of.
+        FloatingPointError: If the trajectory overflows; the message names step and trajectory.
 
     Example:
         >>> import lyapkit, torch
@@ -156,11 +157,11 @@ def gradient_propagation(
     predicted = predicted_rate(map)
     if check:
         refuse_tensor_hooks(parameters)
-    tangents, probe = probed_tangents(map, drive, check, backwards=True)
+    run = TangentRun.prepare(map, drive, 1, torch.float64, check=check, backwards=True)
 
     with progress_bar(total, "gradient propagation", progress) as bar:
         parts, scalar = _run(map, drive, read, targets, loss, loss_on, lies_batch_first(map, batch_first), check)
-        log_norm = torch.empty(len(orders), drive.state.shape[0], total, dtype=torch.float64)
+        log_norm = torch.empty(len(orders), drive.state.shape[0], total, dtype=torch.float64, device="cpu")
         recorded = _UnitGradients(record_every, total) if per_unit else None
         contributions = ParameterGradients(parameters, scalar, total) if parameters else None
         for arrived in adjoint_sweep(map, parts, scalar.direct, list(parameters.values())):
@@ -191,11 +192,11 @@ def gradient_propagation(
         }
         if exponent:
             bar.set_description("leading exponent")
-            leading, error = leading_exponent(map, drive, window, tangents=tangents, generator=generator)
+            leading, error = leading_exponent(run, window, generator=generator)
             values |= {"leading_exponent": leading.cpu().numpy(), "leading_exponent_error": error.cpu().numpy()}
-            config |= {"rng_seed": generator.initial_seed(), "tangents": tangents.name}
-    config |= probe.after_run()
-    drive.warn_of_kinks()
+            config["rng_seed"] = generator.initial_seed()
+    run.confirm()
+    config |= run.notes
     if predicted is not None:
         values["predicted_rate"] = np.asarray(predicted)
     coordinates: dict[str, Any] = {
@@ -225,7 +226,7 @@ def _run(
     batch_first: bool,
     check: bool,
 ) -> tuple[list[Drive], TrajectoryLoss]:
-    """The trajectory in segments, and the loss on it."""
+    """Return the trajectory in segments, and the loss on it."""
     if loss_on == "last":
         run = checkpointed(map, drive)
         return run.parts, LossOnLast(map, read, loss, targets, run.final, drive.last_steps, check)

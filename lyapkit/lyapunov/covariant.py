@@ -20,8 +20,7 @@ from lyapkit.checks.randomness import make_generator
 from lyapkit.lyapunov.angles import consecutive_angles, participation_ratio, splitting_angles
 from lyapkit.lyapunov.ginelli import CovariantVectors, ginelli
 from lyapkit.results import make_dataset, provenance
-from lyapkit.tangents import TangentStrategy, traced_where_it_pays, with_fallback
-from lyapkit.tangents.probe import probed_tangents
+from lyapkit.tangents.along import TangentRun
 from lyapkit.trajectories.closed_loop import with_feedback
 from lyapkit.trajectories.drive import Drive, prepare_drive
 
@@ -62,27 +61,27 @@ def covariant_vectors(
     pairs among them, do not settle: only the space that they span is determined, and differences stay of order 1.
 
     Args:
-        model: anything `lyapkit.as_map` takes.
-        inputs: inputs of a driven map, (T, M) for one sequence or (T, B, M) for many; or a PackedSequence.
-        steps: number of steps of an autonomous map, those that settle included.
-        k: number of leading vectors; all N by default. The leading k need nothing of the others.
-        initial_state: flat states (N,) or (B, N); the map's own by default.
-        lengths: steps of each of B sequences of unequal length, (B,) integers. What lies behind them in the inputs is
+        model: Anything `lyapkit.as_map` takes.
+        inputs: Inputs of a driven map, (T, M) for one sequence or (T, B, M) for many; or a PackedSequence.
+        steps: Number of steps of an autonomous map, those that settle included.
+        k: Number of leading vectors; all N by default. The leading k need nothing of the others.
+        initial_state: Flat states (N,) or (B, N); the map's own by default.
+        lengths: Steps of each of B sequences of unequal length, (B,) integers. What lies behind them in the inputs is
             padding (any numbers) and changes nothing.
-        batch_first: inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
-        feedback: closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
+        batch_first: Inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
+        feedback: Closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
             and takes ``steps`` instead of ``inputs``.
-        teacher_forcing: with ``feedback``, how much of the given inputs is mixed in: a s_t + (1 - a) feedback.
-        transient: first steps, which settle state and frame and are not counted; a quarter of the steps (of the
+        teacher_forcing: With ``feedback``, how much of the given inputs is mixed in: a s_t + (1 - a) feedback.
+        transient: First steps, which settle state and frame and are not counted; a quarter of the steps (of the
             shortest sequence) by default.
-        settle: last steps of each sequence, which settle the backward pass and are not counted; a quarter of the steps
+        settle: Last steps of each sequence, which settle the backward pass and are not counted; a quarter of the steps
             (of the shortest sequence) by default.
-        record_every: steps between recorded vectors; the last step before those of ``settle`` is always recorded, for
+        record_every: Steps between recorded vectors; the last step before those of ``settle`` is always recorded, for
             every sequence. What is averaged or maximised over the window takes every step.
-        dt: duration of a step; rates are divided by it and their units say so.
-        rng: generator or seed of the random starts; settled vectors do not depend on it.
-        check: probe the map before the run; afterwards, repeat steps and check derivatives all over it.
-        progress: show a progress bar.
+        dt: Duration of a step; rates are divided by it and their units say so.
+        rng: Generator or seed of the random starts; settled vectors do not depend on it.
+        check: Probe the map before the run; afterwards, repeat steps and check derivatives all over it.
+        progress: Show a progress bar.
 
     Returns:
         A Dataset over ``trajectory``, ``step`` (vectors at n belong to the state after n steps), ``unit``, ``exponent``
@@ -106,11 +105,11 @@ def covariant_vectors(
           backward passes. 0 when settled; lengthen ``transient`` or ``settle`` otherwise.
 
     Raises:
-        TypeError: an argument is of the wrong kind.
-        ValueError: an argument is out of range, shapes or dtypes disagree, the map fails the probe or has changed, or a
-            step annihilates one of the leading k directions, which then has no past (the message says which k is
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If an argument is out of range, shapes or dtypes disagree, the map fails the probe or has changed,
+            or a step annihilates one of the leading k directions, which then has no past (the message says which k is
             possible).
-        FloatingPointError: the trajectory overflows; the message names step and trajectory.
+        FloatingPointError: If the trajectory overflows; the message names step and trajectory.
 
     Example:
         >>> import lyapkit, torch
@@ -130,36 +129,19 @@ def covariant_vectors(
         prepare_drive(map, inputs, steps, initial_state, 0, lengths, batch_first), transient, settle
     )
     generator = make_generator(rng)
-    tangents, probe = probed_tangents(map, drive, check)
-    tangents, untraced = traced_where_it_pays(map, drive, k, torch.float64, tangents)
-
+    run = TangentRun.prepare(map, drive, k, torch.float64, check=check)
     window = drive.steps - drive.transient - settle
 
-    def follow(strategy: TangentStrategy) -> CovariantVectors:
-        drive.visited.forget_suspects()
+    def follow(run: TangentRun) -> CovariantVectors:
         with progress_bar(drive.steps + window, "covariant vectors", progress) as bar:
-            return ginelli(
-                map,
-                drive,
-                k,
-                settle=settle,
-                tangents=strategy,
-                generator=generator,
-                record_every=record_every,
-                on_step=bar.update,
-            )
+            return ginelli(run, settle=settle, generator=generator, record_every=record_every, on_step=bar.update)
 
-    try:
-        found, tangents, untraced = with_fallback(follow, tangents, untraced)
-    except ValueError:
-        drive.warn_of_kinks()  # which may be why nothing survives
-        raise
-    looked_at = probe.after_run()
-    drive.warn_of_kinks()
-    done = torch.tensor(found.steps) - drive.transient
+    found = run.follow(follow)
+    run.confirm()
+    done = torch.tensor(found.steps, device="cpu") - drive.transient
     growth = found.log_growth.cpu()
     between = growth.cumsum(dim=0)[done - 1].diff(dim=0, prepend=torch.zeros_like(growth[:1]))
-    length = done.diff(prepend=torch.zeros(1, dtype=done.dtype)).reshape(-1, 1, 1)
+    length = done.diff(prepend=torch.zeros(1, dtype=done.dtype, device="cpu")).reshape(-1, 1, 1)
     config: dict[str, object] = {
         "steps": drive.steps,
         "transient": drive.transient,
@@ -171,10 +153,7 @@ def covariant_vectors(
         "feedback": feedback is not None,
         "teacher_forcing": teacher_forcing,
         "rng_seed": generator.initial_seed(),
-        "tangents": tangents.name,
-        "tangents_not_traced_because": untraced,
-        "batching": getattr(map, "batching", "native"),
-        **looked_at,
+        **run.notes,
     }
     values = {
         "covariant_vector": found.vectors.movedim(0, 1).contiguous(),  # (B, L, ...), trajectories first
@@ -204,7 +183,7 @@ def covariant_vectors(
 
 
 def _with_window(drive: Drive, transient: int | None, settle: int | None) -> tuple[Drive, int]:
-    """The drive with its transient, and the steps that settle the backward pass."""
+    """Return the drive with its transient, and the steps that settle the backward pass."""
     shortest = int(drive.last_steps.min())
     transient = _settling_steps("transient", transient, shortest)
     settle = _settling_steps("settle", settle, shortest)

@@ -36,9 +36,8 @@ from lyapkit.lyapunov.decomposition import (
 from lyapkit.lyapunov.one_step import Effort
 from lyapkit.lyapunov.qr import initial_frame
 from lyapkit.recurrent_map import RecurrentMap
-from lyapkit.tangents import choose_recorded_push
-from lyapkit.tangents.probe import probed_tangents
-from lyapkit.tangents.recorded import Push
+from lyapkit.tangents.along import TangentRun
+from lyapkit.tangents.strategy import Carry
 from lyapkit.trajectories.closed_loop import with_feedback
 from lyapkit.trajectories.drive import Drive, prepare_drive
 from lyapkit.trajectories.sequences import fill_padding, lies_batch_first, time_first
@@ -91,24 +90,24 @@ def lyapunov_exponents(
     Maps without forward-mode derivatives are differentiated by rows in reverse mode, N times a step.
 
     Args:
-        model: anything `lyapkit.as_map` takes.
-        inputs: inputs of a driven map, (T, M) for one sequence or (T, B, M) for many; or a PackedSequence.
-        steps: number of steps of an autonomous map.
-        k: number of leading exponents; all N by default.
-        initial_state: flat states (N,) or (B, N); the map's own by default.
-        lengths: steps of each of B sequences of unequal length, (B,) integers. What lies behind them in the inputs is
+        model: Anything `lyapkit.as_map` takes.
+        inputs: Inputs of a driven map, (T, M) for one sequence or (T, B, M) for many; or a PackedSequence.
+        steps: Number of steps of an autonomous map.
+        k: Number of leading exponents; all N by default.
+        initial_state: Flat states (N,) or (B, N); the map's own by default.
+        lengths: Steps of each of B sequences of unequal length, (B,) integers. What lies behind them in the inputs is
             padding (any numbers) and changes nothing.
-        batch_first: inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
-        feedback: closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
+        batch_first: Inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
+        feedback: Closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
             and takes ``steps`` instead of ``inputs``.
-        teacher_forcing: with ``feedback``, how much of the given inputs is mixed in: a s_t + (1 - a) feedback.
-        transient: leading steps that settle state and frame; they are neither counted nor in the graph.
-        qr_interval: steps between QR decompositions. The error of derivatives grows with the condition number that
+        teacher_forcing: With ``feedback``, how much of the given inputs is mixed in: a s_t + (1 - a) feedback.
+        transient: Leading steps that settle state and frame; they are neither counted nor in the graph.
+        qr_interval: Steps between QR decompositions. The error of derivatives grows with the condition number that
             the frame reaches in between; 1 is safest.
-        detach_state: hold the trajectory fixed, see above.
-        window: number of counted steps over which derivatives look back, a multiple of ``qr_interval``; all by default.
-        dt: duration of a step; exponents are divided by it.
-        rng: generator or seed of the random initial frame when k < N (for k = N it is the identity).
+        detach_state: Hold the trajectory fixed, see above.
+        window: Number of counted steps over which derivatives look back, a multiple of ``qr_interval``; all by default.
+        dt: Duration of a step; exponents are divided by it.
+        rng: Generator or seed of the random initial frame when k < N (for k = N it is the identity).
         check: Probe the map before the run, and its derivatives also where the run has been. A training loop may leave
             it out after its first iteration.
 
@@ -118,9 +117,9 @@ def lyapunov_exponents(
         of one of the orders where two are equal. Under `torch.no_grad` nothing is recorded.
 
     Raises:
-        TypeError: an argument is of the wrong kind (integer inputs, both or neither of inputs and steps).
-        ValueError: an argument is out of range, shapes or dtypes disagree, or the map cannot be differentiated.
-        FloatingPointError: the trajectory or the frame overflows, or a direction is annihilated, whose exponent is
+        TypeError: If an argument is of the wrong kind (integer inputs, both or neither of inputs and steps).
+        ValueError: If an argument is out of range, shapes or dtypes disagree, or the map cannot be differentiated.
+        FloatingPointError: If the trajectory or the frame overflows, or a direction is annihilated, whose exponent is
             -inf and has no derivative; the message names step and trajectory.
 
     Example:
@@ -151,95 +150,53 @@ def lyapunov_exponents(
     drive = _reattach(map, drive, inputs, initial_state, detach_state, lies_batch_first(map, batch_first))
     generator = make_generator(rng)
     frame = initial_frame(drive.state.shape[0], map.state_size, k, generator, drive.state.detach().double())
-    probe = probed_tangents(map, drive)[1] if check_flag("check", check) else None
-    push = choose_recorded_push(map, drive.state, drive.input_at(0))
-    try:
-        growth = recorded_growth(
-            map,
-            drive,
-            frame,
-            push=push,
-            refill=random_refill(refill_seed(generator)),
-            interval=interval,
-            detach_state=detach_state,
-            window=window,
-        )
-    finally:
-        drive.warn_of_kinks()  # also where nothing survives, which may be why
-    if probe is not None:
-        probe.after_run()
+    run = TangentRun.recorded(map, drive, k, torch.float64, check=check, detach_state=detach_state, window=window)
+    refill = random_refill(refill_seed(generator))
+    growth = run.follow(lambda run: recorded_growth(run, frame, refill=refill, interval=interval, window=window))
+    run.confirm()
     counted = (drive.last_steps - drive.transient).to(growth).unsqueeze(-1)
     exponents = growth / (counted * dt)
     return exponents.sort(dim=-1, descending=True, stable=True).values.to(map.dtype)
 
 
-def recorded_growth(
-    map: RecurrentMap,
-    drive: Drive,
-    frame: Tensor,
-    *,
-    push: Push,
-    refill: Refill,
-    interval: int,
-    detach_state: bool,
-    window: int | None,
-) -> Tensor:
-    """Sum of log |(R_t)_ii| over the counted steps, in the graph.
+def recorded_growth(run: TangentRun, frame: Tensor, *, refill: Refill, interval: int, window: int | None) -> Tensor:
+    """Return the sum of log |(R_t)_ii| over the counted steps, in the graph.
 
     Args:
-        map: the map.
-        drive: initial states and inputs; its transient steps settle state and frame without graph.
-        frame: orthonormal frame to start from, shape (B, N, k); its dtype is that of the QR.
-        push: carries a frame over a step, in the graph.
+        run: A recorded run; its transient steps settle state and frame without graph.
+        frame: Orthonormal frame to start from, shape (B, N, k); its dtype is that of the QR.
         refill: Where directions come from that replace those annihilated in the transient.
-        interval: steps between decompositions.
-        detach_state: keep the trajectory out of the graph.
-        window: counted steps after which state and frame are cut from the graph.
+        interval: Steps between decompositions.
+        window: Counted steps after which the frame is cut from the graph, as the run cuts the state.
 
     Returns:
         Shape (B, k), columns in the order of the frame.
 
     Raises:
-        FloatingPointError: state or frame are not finite, or a direction is annihilated.
+        FloatingPointError: If state or frame are not finite, or a direction is annihilated.
     """
-    recording = torch.is_grad_enabled()
+    drive = run.drive
     total = frame.new_zeros(frame.shape[0], frame.shape[-1])
-    state = drive.state.detach() if drive.transient else drive.state
     opening = _Opening(frame)
-    for step in range(drive.steps):
-        done = step + 1
-        with torch.set_grad_enabled(recording and step >= drive.transient):
-            input = drive.input_at(step)
-            active = drive.active(step)
-            seen = state.detach(), None if input is None else input.detach()
-            opening.steps.append((*seen, active))
-            stretch = seen[0].unsqueeze(0), None if seen[1] is None else seen[1].unsqueeze(0)
-            drive.watch(map, step, *stretch)
-            before, frame = frame, push(map, state, input, frame).to(frame.dtype)
-            with torch.set_grad_enabled(torch.is_grad_enabled() and not detach_state):
-                after = map.step(state, input)
-            if active is not None:  # sequences that have ended stay where they are
-                frame = torch.where(active[:, None, None], frame, before)
-                after = torch.where(active.unsqueeze(-1), after, state)
-            state = after
-            drive.visited.take(*stretch, after, step, None if active is None else active.unsqueeze(0))
-            _refuse_overflow("state", state, done, "start from another state, shorten the run, or check the weights")
-            if len(opening.steps) == interval or done in (drive.transient, drive.steps):
-                remedy = "choose a smaller qr_interval, or check the map's derivative there"
-                _refuse_overflow("tangent frame", frame.flatten(start_dim=1), done, remedy)
-                settled = opening.settled(map, push, frame, refill)
-                if done > drive.transient:
-                    if settled is not None:
-                        _refuse_annihilation(settled, frame, done, len(opening.steps))
-                    frame, triangle = torch.linalg.qr(frame)  # Householder; its columns are independent
-                    log = triangle.diagonal(dim1=-2, dim2=-1).abs().log()  # (B, k)
-                    growing = drive.active(done - len(opening.steps))  # at the first step since the last decomposition
-                    total = total + (log if growing is None else torch.where(growing.unsqueeze(-1), log, 0.0))
-                else:
-                    frame = torch.linalg.qr(frame).Q if settled is None else settled.q
-                opening.follow(frame)
+    for stretch, carry in run:  # of one step each
+        done = stretch.start + 1
+        frame = carry(frame, 0, 1)
+        opening.carries.append(carry)
+        if len(opening.carries) == interval or done in (drive.transient, drive.steps):
+            _refuse_overflow(frame, done)
+            settled = opening.settled(frame, refill)
+            if done > drive.transient:
+                if settled is not None:
+                    _refuse_annihilation(settled, frame, done, len(opening.carries))
+                frame, triangle = torch.linalg.qr(frame)  # Householder; its columns are independent
+                log = triangle.diagonal(dim1=-2, dim2=-1).abs().log()  # (B, k)
+                growing = drive.active(done - len(opening.carries))  # at the first step since the last decomposition
+                total = total + (log if growing is None else torch.where(growing.unsqueeze(-1), log, 0.0))
+            else:
+                frame = torch.linalg.qr(frame).Q if settled is None else settled.q
+            opening.follow(frame)
         if window is not None and done > drive.transient and (done - drive.transient) % window == 0:
-            frame, state = frame.detach(), state.detach()
+            frame = frame.detach()
     return total
 
 
@@ -254,12 +211,12 @@ class _Opening:
     def follow(self, frame: Tensor) -> None:
         """Begin the next window."""
         self._frame = frame.detach()
-        self.steps: list[tuple[Tensor, Tensor | None, Tensor | None]] = []
+        self.carries: list[Carry] = []
 
     @torch.no_grad()
-    def settled(self, map: RecurrentMap, push: Push, pushed: Tensor, refill: Refill) -> Decomposition | None:
+    def settled(self, pushed: Tensor, refill: Refill) -> Decomposition | None:
         """Return what becomes of the window's directions, or None where nothing is suspect."""
-        pushed, steps = pushed.detach(), len(self.steps)
+        pushed, steps = pushed.detach(), len(self.carries)
         diagonal = torch.linalg.qr(pushed).R.diagonal(dim1=-2, dim2=-1).abs()
         share = suspicion(pushed.dtype, pushed.shape[-2])
         floor = (steps * self._fastest).exp() * share
@@ -269,9 +226,8 @@ class _Opening:
 
         def jacobian() -> Tensor:
             frame = torch.eye(pushed.shape[-2], dtype=pushed.dtype, device=pushed.device).repeat(len(pushed), 1, 1)
-            for state, input, active in self.steps:
-                after = push(map, state, None if input is None else input.detach(), frame).to(pushed.dtype)
-                frame = after if active is None else torch.where(active[:, None, None], after, frame)
+            for carry in self.carries:
+                frame = carry(frame, 0, 1)
             return frame
 
         return settle(decompose(pushed, floor), self._frame, jacobian, refill, self._effort)
@@ -280,7 +236,7 @@ class _Opening:
 def _reattach(
     map: RecurrentMap, drive: Drive, inputs: Any, initial_state: Any, detach_state: bool, batch_first: bool
 ) -> Drive:
-    """The same values, connected to the graphs that inputs and states came with: a checked drive is detached."""
+    """Return the same values, connected to the graphs that inputs and states came with: a checked drive is detached."""
     state, batch = drive.state, drive.state.shape[0]
     if not detach_state and (initial_state is None or isinstance(initial_state, Tensor)):
         state = map.initial_state(batch) if initial_state is None else initial_state.expand(batch, -1)
@@ -293,11 +249,14 @@ def _reattach(
     return dataclasses.replace(drive, inputs=live, state=state)
 
 
-def _refuse_overflow(what: str, values: Tensor, step: int, remedy: str) -> None:
-    finite = torch.isfinite(values).all(dim=-1)  # (B,)
+def _refuse_overflow(frame: Tensor, step: int) -> None:
+    finite = torch.isfinite(frame).flatten(start_dim=1).all(dim=-1)  # (B,)
     if not bool(finite.all()):
         trajectory = int((~finite).nonzero()[0])
-        raise FloatingPointError(f"the {what} of trajectory {trajectory} is not finite after step {step}: {remedy}.")
+        raise FloatingPointError(
+            f"the tangent frame of trajectory {trajectory} is not finite after step {step}: choose a smaller "
+            "qr_interval, or check the map's derivative there."
+        )
 
 
 @torch.no_grad()

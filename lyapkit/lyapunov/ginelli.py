@@ -35,9 +35,8 @@ from lyapkit.lyapunov.decomposition import (
     suspicion,
 )
 from lyapkit.lyapunov.one_step import Effort
-from lyapkit.recurrent_map import RecurrentMap
-from lyapkit.tangents import TangentStrategy
-from lyapkit.tangents.carrying import pushed_frames
+from lyapkit.tangents.along import TangentRun
+from lyapkit.tangents.strategy import jacobian_of
 from lyapkit.trajectories.drive import Drive, Stretch, held_at_the_end
 
 
@@ -46,16 +45,16 @@ class CovariantVectors:
     """Covariant vectors in the window between the two settling phases; W steps of which L are recorded.
 
     Attributes:
-        steps: recorded steps n, ascending; the vectors belong to the state after n steps. Where sequences have ended
+        steps: Recorded steps n, ascending; the vectors belong to the state after n steps. Where sequences have ended
             before, the vectors recorded there are those of their own last step, and their growth is 0.
-        last: the last step of the window of each trajectory, shape (B,), on the CPU.
+        last: The last step of the window of each trajectory, shape (B,), on the CPU.
         vectors: V_n, columns of length 1, shape (L, B, N, k), on the CPU.
         coordinates: C_n, upper triangular, shape (L, B, k, k), on the CPU: V_n in an orthonormal frame, angles kept.
         log_growth: log |J_n v_{n-1}| of every step of the window, shape (W, B, k).
-        residual: the largest |J_n v_{n-1} / |J_n v_{n-1}| - v_n| of the window, shape (B, k).
-        forward_difference: distance of the spans of the first 1, ..., k frame vectors from those of another random
+        residual: The largest |J_n v_{n-1} / |J_n v_{n-1}| - v_n| of the window, shape (B, k).
+        forward_difference: Distance of the spans of the first 1, ..., k frame vectors from those of another random
             start, where the window begins: the Frobenius norm of the sines of their principal angles, shape (B, k).
-        backward_difference: sine of the angle between vectors from two random starts of the backward pass, where the
+        backward_difference: Sine of the angle between vectors from two random starts of the backward pass, where the
             window ends, shape (B, k).
     """
 
@@ -70,59 +69,54 @@ class CovariantVectors:
 
 
 def ginelli(
-    map: RecurrentMap,
-    drive: Drive,
-    k: int,
+    run: TangentRun,
     *,
     settle: int,
-    tangents: TangentStrategy,
     generator: torch.Generator,
     record_every: int = 1,
     segment: int | None = None,
     on_step: Callable[[], object] = lambda: None,
 ) -> CovariantVectors:
-    """The leading k covariant vectors.
+    """Compute the leading k covariant vectors.
 
     States and frames are kept at the start of each segment only; the backward pass goes through a segment once more
     from there, with the same operations and so to the same bits. Of the steps that settle the backward pass only R is
     kept. With segments of sqrt(W) steps, the memory is of order N k sqrt(W) + k^2 settle, beside what is recorded.
 
     Args:
-        map: the map.
-        drive: initial states and inputs; its transient steps settle state and frame.
-        k: number of vectors.
-        settle: last steps of the drive, or of each of its sequences, which settle the backward pass.
-        tangents: how tangents are carried.
-        generator: for the random starts of both passes.
-        record_every: steps between recorded vectors; the last step of the window is always recorded.
-        segment: steps between checkpoints; sqrt(W) by default.
-        on_step: called after every step forward, and after every step back through the window (progress).
+        run: The trajectory with k directions; its transient steps settle state and frame.
+        settle: Last steps of the drive, or of each of its sequences, which settle the backward pass.
+        generator: For the random starts of both passes.
+        record_every: Steps between recorded vectors; the last step of the window is always recorded.
+        segment: Steps between checkpoints; sqrt(W) by default.
+        on_step: Called after every step forward, and after every step back through the window (progress).
 
     Raises:
-        ValueError: a direction is annihilated, so that R has no inverse; the message names step and trajectory.
-        FloatingPointError: state or frame are not finite; the message names step and trajectory.
+        ValueError: If a direction is annihilated, so that R has no inverse; the message names step and trajectory.
+        FloatingPointError: If state or frame are not finite; the message names step and trajectory.
     """
+    drive, k = run.drive, run.k
     first, last = drive.transient, drive.steps - settle
     ends = drive.last_steps - settle  # of the window of each trajectory
     if segment is None:
         segment = math.isqrt(last - first - 1) + 1
-    state, frame, forward_difference = _settled_frame(map, drive, k, tangents, generator, on_step)
+    state, frame, forward_difference = _settled_frame(run, generator, on_step)
 
     checkpoints: list[tuple[Drive, Tensor]] = []  # a part of the window and the frame at its start
     for start in range(first, last, segment):
         part = drive.part(start, min(segment, last - start), state)
         checkpoints.append((part, frame))
-        for _, q, _, stretch in _frames(map, part, tangents, frame):
+        for _, q, _, stretch in _frames(run, part, frame):
             frame, state = q, stretch.after
             on_step()
     factors: list[Tensor] = []
     if settle:
-        for _, _, r, _ in _frames(map, drive.part(last, settle, state), tangents, frame):
+        for _, _, r, _ in _frames(run, drive.part(last, settle, state), frame):
             factors.append(r)
             on_step()
 
     # two starts, one of which only tells how far they have settled
-    starts = torch.randn(2, 1, k, k, generator=generator, dtype=torch.float64).triu().to(frame)
+    starts = torch.randn(2, 1, k, k, generator=generator, dtype=torch.float64, device="cpu").triu().to(frame)
     both = _normalised(starts.repeat(1, len(frame), 1, 1))
     while factors:
         both = _back(factors.pop(), both)
@@ -136,7 +130,7 @@ def ginelli(
     residual = torch.zeros_like(backward_difference)
     while checkpoints:
         part, frame = checkpoints.pop()
-        again = [(push, q, r) for push, q, r, _ in _frames(map, part, tangents, frame)]
+        again = [(push, q, r) for push, q, r, _ in _frames(run, part, frame)]
         for index in reversed(range(part.steps)):
             step = part.offset - drive.offset + index + 1
             ends_here = unequal and bool((ends == step).any())
@@ -177,20 +171,15 @@ def ginelli(
 
 
 def _settled_frame(
-    map: RecurrentMap,
-    drive: Drive,
-    k: int,
-    tangents: TangentStrategy,
-    generator: torch.Generator,
-    on_step: Callable[[], object],
+    run: TangentRun, generator: torch.Generator, on_step: Callable[[], object]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """State (B, N) and frame (B, N, k) after the transient, and the frame's distance (B, k) from another one.
+    """Return state (B, N) and frame (B, N, k) after the transient, and the frame's distance (B, k) from another one.
 
     The frames start at random, also for k = N: the columns of the identity may be invariant under the map, as those of
     a triangular matrix are, and would then never find the fastest growing directions.
     """
-    state = drive.state
-    gaussian = torch.randn(2, 1, state.shape[-1], k, generator=generator, dtype=torch.float64)
+    drive, k, state = run.drive, run.k, run.drive.state
+    gaussian = torch.randn(2, 1, state.shape[-1], k, generator=generator, dtype=torch.float64, device="cpu")
     both: Tensor = torch.linalg.qr(gaussian).Q.to(state.device).repeat(1, len(state), 1, 1)  # (2, B, N, k)
     refills, effort = [random_refill(refill_seed(generator)) for _ in range(2)], Effort()
 
@@ -199,7 +188,7 @@ def _settled_frame(
 
     if drive.transient:
         part = drive.part(0, drive.transient, state)
-        for push, stretch, step in pushed_frames(map, part, tangents, 2 * k, both.dtype):
+        for push, stretch, step in run.steps(part, 2 * k):
             pushed = push(torch.cat((both[0], both[1]), dim=-1))
             pushed = torch.stack((pushed[..., :k], pushed[..., k:]))
             q, r = _decompose(pushed, part.offset + step + 1)
@@ -212,16 +201,16 @@ def _settled_frame(
 
 
 def _frames(
-    map: RecurrentMap, drive: Drive, tangents: TangentStrategy, frame: Tensor
+    run: TangentRun, drive: Drive, frame: Tensor
 ) -> Iterator[tuple[Callable[[Tensor], Tensor], Tensor, Tensor, Stretch]]:
-    """For each step of the drive: what carries vectors over it, Q_n, R_n, and where it is."""
+    """Yield for each step of a part of the run what carries vectors over it, Q_n, R_n, and where it is."""
     effort = Effort()
-    for push, stretch, index in pushed_frames(map, drive, tangents, frame.shape[-1], frame.dtype):
+    for push, stretch, index in run.steps(drive):
         pushed = push(frame)
         step = drive.offset + index + 1
         q, r = _decompose(pushed, step)
         if bool(_suspect(pushed, r).any()):
-            settled = settle(decompose(pushed), frame, partial(_jacobian, push, frame), torch.zeros_like, effort)
+            settled = settle(decompose(pushed), frame, partial(jacobian_of, push, frame), torch.zeros_like, effort)
             _refuse_annihilation(settled, pushed, r, step)
         frame = q
         yield push, frame, r, stretch
@@ -245,13 +234,6 @@ def _suspect(frame: Tensor, r: Tensor) -> Tensor:
     return diagonal <= suspicion(frame.dtype, frame.shape[-2]) * column_norms(frame)
 
 
-def _jacobian(push: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:
-    """Return J, shape (B, N, N), by pushing the identity, as many columns at a time as a frame (B, N, k) has."""
-    batch, size, k = like.shape
-    identity = torch.eye(size, -(-size // k) * k, dtype=like.dtype, device=like.device)
-    return torch.cat([push(part.repeat(batch, 1, 1)) for part in torch.split(identity, k, dim=-1)], dim=-1)[..., :size]
-
-
 def _refilled(
     push: Callable[[Tensor], Tensor], pushed: Tensor, before: Tensor, refill: Refill, effort: Effort
 ) -> Tensor:
@@ -260,7 +242,7 @@ def _refilled(
     wide = torch.cat((before[0], before[1]), dim=-1)  # as push takes them
 
     def jacobian() -> Tensor:
-        return _jacobian(push, wide).repeat(2, 1, 1)
+        return jacobian_of(push, wide).repeat(2, 1, 1)
 
     part = decompose(pushed.flatten(end_dim=1))
     return settle(part, flat, jacobian, refill, effort, restart_at_random=True).q.reshape(before.shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -36,15 +36,15 @@ FORGETTING = 0.98
 """What remains of an earlier, larger rate from one window to the next."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class IntervalRule:
     """A fixed interval, or one that follows the condition number of the frame.
 
     Attributes:
-        interval: steps until the next decomposition.
-        limit: condition number to stay below; None keeps the interval as it is.
-        longest: upper bound of an automatic interval.
-        rate: growth of the log condition number per step to reckon with; forgotten slowly, since growth fluctuates.
+        interval: Steps until the next decomposition.
+        limit: Condition number to stay below; None keeps the interval as it is.
+        longest: Upper bound of an automatic interval.
+        rate: Growth of the log condition number per step to reckon with; forgotten slowly, since growth fluctuates.
     """
 
     interval: int
@@ -53,41 +53,49 @@ class IntervalRule:
     rate: float = 0.0
 
     @classmethod
-    def automatic(cls, dtype: torch.dtype, k: int) -> IntervalRule:
-        """Start with every step and stretch as far as conditioning and the number of windows allow.
+    def of(cls, interval: int | None, dtype: torch.dtype, k: int) -> IntervalRule:
+        """Keep a given interval, or start with every step and stretch as far as conditioning allows.
 
         Args:
-            dtype: of the frame.
-            k: its directions.
+            interval: Steps between decompositions; None for an automatic interval.
+            dtype: Type of the frame.
+            k: Directions of the frame.
         """
+        if interval is not None:
+            return cls(interval)
         few = k <= FEW_DIRECTIONS and dtype == torch.float64
         return cls(1, FEW_CONDITION_LIMIT if few else CONDITION_LIMITS[dtype])
 
-    def plan(self, counted_steps: int, replayable: int) -> None:
-        """Say how long the run will be, of which an automatic interval is at most 1/64, and how much can be redone."""
-        self.longest = max(1, min(counted_steps // WINDOWS, replayable))
+    def within(self, counted: int, replayable: int) -> IntervalRule:
+        """Return the rule for a run of so many steps that count, of which an automatic interval is at most 1/64.
 
-    def update(self, steps: int, condition: float) -> None:
-        """Choose the next interval from the window that has just ended.
+        Args:
+            counted: Steps of the run without its transient.
+            replayable: Steps of a window that can be done again.
+        """
+        return replace(self, longest=max(1, min(counted // WINDOWS, replayable)))
+
+    def after(self, steps: int, condition: float) -> IntervalRule:
+        """Return the rule after a window, with the next interval.
 
         The logarithm of the condition number grows about linearly in the steps; the interval at most doubles at a time.
 
         Args:
-            steps: length of that window.
-            condition: the largest condition number among its frames.
+            steps: Length of the window.
+            condition: The largest condition number among its frames.
         """
         if self.limit is None:
-            return
+            return self
         now = math.log(max(condition, 1.0)) / steps  # inf for a frame that has collapsed
-        self.rate = now if math.isinf(now) or math.isinf(self.rate) else max(now, FORGETTING * self.rate)
-        reach = math.inf if self.rate == 0 else math.log(self.limit) / self.rate
-        self.interval = int(max(1, min(reach, 2 * steps, self.longest)))
+        rate = now if math.isinf(now) or math.isinf(self.rate) else max(now, FORGETTING * self.rate)
+        reach = math.inf if rate == 0 else math.log(self.limit) / rate
+        return replace(self, rate=rate, interval=int(max(1, min(reach, 2 * steps, self.longest))))
 
 
 def replayable_steps(step_bytes: int) -> int:
-    """How many steps of a window can be kept in memory, to do them again when the window fails.
+    """Return how many steps of a window can be kept in memory, to do them again when the window fails.
 
     Args:
-        step_bytes: what one step keeps.
+        step_bytes: Memory that one step keeps.
     """
     return max(1, min(LONGEST, REPLAY_BYTES // max(1, step_bytes)))

@@ -34,11 +34,20 @@ class Effort:
 
     It is counted in milliseconds by a fixed rule, so that results do not depend on the machine: a run of any length
         takes
-    at most about two seconds more, however many of its steps are in doubt.
+    at most about two seconds more, however many of its steps are in doubt. The trajectories of a batch share it.
+
+    Attributes:
+        spent: No further elimination is allowed.
+        sparse: A row or column of a Jacobian has been zero, so that Jacobians are worth computing without elimination.
     """
 
     def __init__(self) -> None:
-        self._left = 2000.0
+        self.sparse = False
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin again with all of it."""
+        self._left, self.spent = 2000.0, False
 
     def spend(self, milliseconds: float) -> bool:
         """Spend so much, and return true, if as much is left."""
@@ -47,8 +56,9 @@ class Effort:
         return enough
 
     def allows_elimination(self, size: int) -> bool:
-        """Spend the time of one elimination of N rows, and return true, if enough is left."""
-        return self.spend(1 + 0.2 * size + (size / 16) ** 2)
+        """Reckon one elimination of N rows, if there is enough left."""
+        self.spent = self.spent or not self.spend(1 + 0.2 * size + (size / 16) ** 2)
+        return not self.spent
 
     def allows_integers(self, size: int) -> bool:
         """Spend the time of one decomposition in integers, and return true, if enough is left."""

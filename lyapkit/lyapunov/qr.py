@@ -11,9 +11,10 @@ decomposition may be done every q steps, J_{t+q-1} ... J_t Q = Q' R.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,9 +23,8 @@ from lyapkit.lyapunov.decomposition import Decomposition, Refill, behind, decomp
 from lyapkit.lyapunov.interval import IntervalRule, replayable_steps
 from lyapkit.lyapunov.one_step import Effort
 from lyapkit.lyapunov.steadiness import Repetition
-from lyapkit.recurrent_map import RecurrentMap
-from lyapkit.tangents import TangentStrategy
-from lyapkit.tangents.carrying import Carry, carried_stretches, jacobian_of, step_bytes
+from lyapkit.tangents.along import TangentRun
+from lyapkit.tangents.strategy import Carry, jacobian_of
 from lyapkit.trajectories.drive import Drive, Stretch
 
 CERTIFIED_WINDOWS = 16
@@ -35,9 +35,6 @@ SAFE_RANGE = 1e-2
 """|R_ii| may fall to this over the limit of the condition number, in units of the fastest growth, before the automatic
 interval is shortened: 1e-6 to 1e-8, well above what is suspect."""
 
-Push = tuple[Carry, int, Stretch]
-"""A step of a window: what carries frames over its stretch, which step of the stretch it is, and the stretch."""
-
 
 @dataclass(frozen=True)
 class Growth:
@@ -45,16 +42,17 @@ class Growth:
 
     Attributes:
         log_growth: log |R_ii| of each window, shape (W, B, k); -inf where the direction is annihilated.
-        window: steps in each window, shape (W,).
+        window: Steps in each window, shape (W,).
         log_volume_residual: |sum of log |R_ii| - log volume| per step, shape (B,), the volume computed
             without QR (log |det| for a full frame, the singular values otherwise), over the windows certified.
-        condition: the largest condition number that the frame reached before a decomposition, shape (B,); inf where
+        condition: The largest condition number that the frame reached before a decomposition, shape (B,); inf where
             a direction was annihilated.
-        state: the final state, shape (B, N).
-        frame: the final frame, shape (B, N, k).
+        state: The final state, shape (B, N).
+        frame: The final frame, shape (B, N, k).
         unresolved: Directions of which float64 could not tell at some step how much is left of them, shape (B, k).
         order: Column of the frame at the start that each column continues, shape (B, k). It differs from 0, 1, ...
             where directions were annihilated, which then come last.
+        rule: The rule of the interval as the last window has left it; None where the growth was read from a result.
     """
 
     log_growth: Tensor
@@ -65,6 +63,7 @@ class Growth:
     frame: Tensor
     unresolved: Tensor
     order: Tensor
+    rule: IntervalRule | None = None
 
     @property
     def steps(self) -> int:
@@ -84,6 +83,7 @@ class Growth:
             later.frame,
             _gather(self.unresolved, later.order) | later.unresolved,
             self.order.gather(-1, later.order),
+            later.rule,
         )
 
 
@@ -99,19 +99,20 @@ def initial_frame(batch: int, size: int, k: int, generator: torch.Generator, lik
     """
     if k == size:
         return torch.eye(size, dtype=like.dtype, device=like.device).repeat(batch, 1, 1)
-    gaussian = torch.randn(size, k, generator=generator, dtype=torch.float64)
+    gaussian = torch.randn(size, k, generator=generator, dtype=torch.float64, device="cpu")
     orthonormal: Tensor = torch.linalg.qr(gaussian).Q
     return orthonormal.to(like).repeat(batch, 1, 1)
 
 
 def qr_growth(
-    map: RecurrentMap,
-    drive: Drive,
+    run: TangentRun,
     frame: Tensor,
     *,
-    tangents: TangentStrategy,
-    rule: IntervalRule,
+    interval: int | None,
     refill: Refill,
+    drive: Drive | None = None,
+    earlier: Growth | None = None,
+    effort: Effort | None = None,
     on_steps: Callable[[int], object] = lambda steps: None,
 ) -> Growth:
     """Run Algorithm 1.
@@ -121,68 +122,170 @@ def qr_growth(
     is annihilated has log growth -inf at that step. It starts again at random, behind all others.
 
     Args:
-        map: the map.
-        drive: initial states and inputs; its transient steps settle state and frame.
-        frame: orthonormal frame to start from, shape (B, N, k); its dtype is that of the QR.
-        tangents: how tangents are carried.
-        rule: steps between decompositions, q.
+        run: The trajectory; its transient steps settle state and frame.
+        frame: Orthonormal frame to start from, shape (B, N, k); its dtype is that of the QR.
+        interval: Steps between decompositions, q; None for an automatic interval.
         refill: Where directions come from that replace annihilated ones.
-        on_steps: called with the number of steps done since the last call (progress).
+        drive: The part of the trajectory to go along; all of it by default.
+        earlier: The growth before this part, whose interval goes on.
+        effort: What may be spent on single steps, where this continues a run; that of a new run by default.
+        on_steps: Called with the number of steps done since the last call (progress).
+
+    Returns:
+        The growth in this part.
 
     Raises:
-        FloatingPointError: state or frame are not finite, or a window too long to be kept lost a direction; the message
-            names step and trajectory.
+        FloatingPointError: If state or frame are not finite, or a window too long to be kept lost a direction; the
+            message names step and trajectory.
     """
-    replayable = replayable_steps(step_bytes(tangents, frame))
-    collected = _Collected(frame)
-    opening, pushes = frame, list[Push]()
-    resting: Tensor | None = None
-    counted = done = 0
+    drive = run.drive if drive is None else drive
+    rule = IntervalRule.of(interval, frame.dtype, frame.shape[-1])
+    if earlier is not None and earlier.rule is not None:
+        rule = earlier.rule
+    counted = (0 if earlier is None else earlier.steps) + int(drive.last_steps.min()) - drive.transient
+    windows = _Windows(run, drive, frame, rule, counted, refill, effort or Effort())
     state = drive.state
-    repetition: Repetition | None = None
-    effort = Effort()
-    for stretch, carry in carried_stretches(map, drive, tangents, frame.shape[-1], frame.dtype):
-        state = stretch.after
-        last = stretch.start + stretch.states.shape[0]
-        while done < last:
-            steps = min(last - done, rule.interval - counted)
-            if done < drive.transient:
-                steps = min(steps, drive.transient - done)
-            begin = done - stretch.start
-            if repetition is None and done == drive.transient:
-                repetition = Repetition(frame, collected.order)
-                effort = Effort()  # whatever the transient took
-            frame = carry(frame, begin, begin + steps)
-            if counted + steps <= replayable:
-                pushes += [(carry, index, stretch) for index in range(begin, begin + steps)]
-            counted, done = counted + steps, done + steps
+    for stretch, carry in run.along(drive):
+        state, begin = stretch.after, 0
+        while begin < stretch.steps:
+            # Here a strategy that decomposes several windows in one call may do so, as long as nothing is wrong with
+            # them, and hand each decomposition to `windows.end`.
+            steps = min(stretch.steps - begin, windows.left)
+            windows.go(stretch, carry, begin, begin + steps)
+            begin += steps
             on_steps(steps)
-            if counted >= rule.interval or done in (drive.steps, drive.transient):
-                order = None if resting is None else behind(frame, resting)
-                if order is not None:
-                    frame, opening = _gather(frame, order.unsqueeze(-2)), _gather(opening, order.unsqueeze(-2))
-                    collected.move(order)
-                    if repetition is not None:
-                        repetition.move(order)
-                part = None
-                if math.isfinite(collected.bound) or not collected.windows:  # else as in the last window, most likely
-                    part = decompose_sound(frame, collected.certify_next, collected.bound, collected.floor(counted))
-                if part is None:
-                    part = _again(map, drive, frame, opening, pushes, (counted, done), collected, refill, effort)
-                rule.update(counted, collected.worst_condition(counted, part))
-                collected.add(counted, part, done > drive.transient)
-                if repetition is not None:
-                    repetition.follow([partial(_pushed, *push[:2]) for push in pushes], part)
-                opening = frame = part.q
-                resting = part.resting
-                pushes, counted = [], 0
-    if repetition is not None:
-        collected.unresolved = collected.unresolved | repetition.differs()
-    return collected.growth(state, frame)
+    return windows.growth(state)
 
 
-def _pushed(carry: Carry, step: int, frame: Tensor) -> Tensor:
-    return carry(frame, step, step + 1)
+class _Step(NamedTuple):
+    """A step of a window: the stretch that it is in, what carries frames over it, and its place in the stretch."""
+
+    stretch: Stretch
+    carry: Carry
+    place: int
+
+    def push(self, frame: Tensor) -> Tensor:
+        return self.carry(frame, self.place, self.place + 1)
+
+
+class _Windows:
+    """The frame, and the steps since it was decomposed last.
+
+    Args:
+        run: The trajectory.
+        drive: The part of it that is gone along.
+        frame: The frame at its start, shape (B, N, k).
+        rule: Says when to decompose.
+        counted: Steps of the whole run that count, in its shortest sequence.
+        refill: Where directions come from that replace annihilated ones.
+        effort: What may be spent on single steps.
+    """
+
+    def __init__(
+        self,
+        run: TangentRun,
+        drive: Drive,
+        frame: Tensor,
+        rule: IntervalRule,
+        counted: int,
+        refill: Refill,
+        effort: Effort,
+    ) -> None:
+        self._run, self._drive, self._refill = run, drive, refill
+        self._replayable = replayable_steps(run.strategy.step_bytes)
+        self._rule = rule.within(counted, self._replayable)
+        self._collected = _Collected(frame)
+        self._frame = self._opening = frame  # now, and at the start of the window
+        self._steps: list[_Step] = []
+        self._length = self._done = 0
+        self._resting: Tensor | None = None
+        self._repetition: Repetition | None = None
+        self._effort = effort
+
+    @property
+    def left(self) -> int:
+        """Steps until the window ends; the transient ends one, too."""
+        left = self._rule.interval - self._length
+        return min(left, self._drive.transient - self._done) if self._done < self._drive.transient else left
+
+    def go(self, stretch: Stretch, carry: Carry, first: int, last: int) -> None:
+        """Carry the frame over steps of a stretch, to the end of the window at most."""
+        if self._repetition is None and self._done == self._drive.transient:
+            self._repetition = Repetition(self._frame, self._collected.order)
+            if self._drive.transient:
+                self._effort.renew()  # whatever the transient took
+        self._frame = carry(self._frame, first, last)
+        self._length, self._done = self._length + last - first, self._done + last - first
+        if self._length <= self._replayable:
+            self._steps += [_Step(stretch, carry, place) for place in range(first, last)]
+        if self._length >= self._rule.interval or self._done in (self._drive.steps, self._drive.transient):
+            self._let_resting_wake()
+            self.end(self._decomposed())
+
+    def end(self, part: Decomposition) -> None:
+        """End the window with its decomposition."""
+        self._rule = self._rule.after(self._length, self._collected.worst_condition(self._length, part))
+        self._collected.add(self._length, part, self._done > self._drive.transient)
+        if self._repetition is not None:
+            self._repetition.follow([step.push for step in self._steps], part)
+        self._opening = self._frame = part.q
+        self._resting = part.resting
+        self._steps, self._length = [], 0
+
+    def growth(self, state: Tensor) -> Growth:
+        """Return what all windows have yielded."""
+        if self._repetition is not None:
+            self._collected.unresolved = self._collected.unresolved | self._repetition.differs()
+        return self._collected.growth(state, self._frame, self._rule)
+
+    def _let_resting_wake(self) -> None:
+        """Bring resting columns that grow again behind the others."""
+        order = None if self._resting is None else behind(self._frame, self._resting)
+        if order is not None:
+            self._frame, self._opening = (_gather(one, order.unsqueeze(-2)) for one in (self._frame, self._opening))
+            self._collected.move(order)
+            if self._repetition is not None:
+                self._repetition.move(order)
+
+    def _decomposed(self) -> Decomposition:
+        collected, length = self._collected, self._length
+        if math.isfinite(collected.bound) or not collected.windows:  # else as in the last window, most likely
+            part = decompose_sound(self._frame, collected.certify_next, collected.bound, collected.floor(length))
+            if part is not None:
+                return part
+        whole = decompose(self._frame, collected.floor(length))
+        if bool(whole.finite.all()) and not bool(whole.suspect.any() | (whole.lost.any() & (length > 1))):
+            return whole
+        if length <= len(self._steps):
+            return self._again(whole)
+        if not bool(whole.lost.any()):
+            return whole
+        trajectory = int(whole.lost.nonzero()[0])
+        raise FloatingPointError(
+            f"the tangent frame of trajectory {trajectory} overflowed, underflowed or lost a direction to rounding in "
+            f"the {length} steps before step {self._drive.offset + self._done}; choose a smaller qr_interval."
+        )
+
+    def _again(self, whole: Decomposition) -> Decomposition:
+        """Decompose at every step of the window."""
+        result: Decomposition | None = None
+        frame = self._opening
+        for step in self._steps:
+            part = whole if self._length == 1 else decompose(step.push(frame), self._collected.floor(1))
+            if not bool(part.finite.all()):
+                trajectory = int((~part.finite).nonzero()[0])
+                number = self._drive.offset + step.stretch.start + step.place + 1
+                raise FloatingPointError(
+                    f"the tangent frame of trajectory {trajectory} is not finite after step {number}: the map's "
+                    "derivative is not finite there, or too large for the frame's type."
+                )
+            part = settle(part, frame, partial(jacobian_of, step.push, frame), self._refill, self._effort)
+            gone = torch.isneginf(part.log_growth).all(dim=-1)
+            self._drive.look_at_annihilating(self._run.map, step.stretch, step.place, gone)
+            result = part if result is None else result.followed_by(part)
+            frame = part.q
+        assert result is not None, "a window has at least one step"
+        return result
 
 
 class _Collected:
@@ -281,8 +384,8 @@ class _Collected:
         """Columns (B, k) where they were at the start."""
         return torch.empty_like(values).scatter(-1, self.order, values) if self._moved else values
 
-    def growth(self, state: Tensor, frame: Tensor) -> Growth:
-        """All of it."""
+    def growth(self, state: Tensor, frame: Tensor, rule: IntervalRule) -> Growth:
+        """Return all of it."""
         return Growth(
             _gather(torch.stack(self.logs), self.order),
             torch.tensor(self.lengths, dtype=torch.float64, device=frame.device),
@@ -292,49 +395,5 @@ class _Collected:
             frame,
             self.unresolved.gather(-1, self.order),
             self.order,
+            rule,
         )
-
-
-def _again(
-    map: RecurrentMap,
-    drive: Drive,
-    failed: Tensor,
-    frame: Tensor,
-    pushes: Sequence[Push],
-    at: tuple[int, int],
-    collected: _Collected,
-    refill: Refill,
-    effort: Effort,
-) -> Decomposition:
-    """A window of ``at[0]`` steps up to ``at[1]``, decomposed at every step, unless nothing is wrong with it."""
-    counted, step = at[0], drive.offset + at[1]
-    whole = decompose(failed, collected.floor(counted))
-    if bool(whole.finite.all()) and not bool(whole.suspect.any() | (whole.lost.any() & (counted > 1))):
-        return whole
-    if counted > len(pushes):
-        if not bool(whole.lost.any()):
-            return whole
-        trajectory = int(whole.lost.nonzero()[0])
-        raise FloatingPointError(
-            f"the tangent frame of trajectory {trajectory} overflowed, underflowed or lost a direction to rounding in "
-            f"the {counted} steps before step {step}; choose a smaller qr_interval."
-        )
-    result: Decomposition | None = None
-    for index, (carry, place, stretch) in enumerate(pushes):
-        part = whole if counted == 1 else decompose(carry(frame, place, place + 1), collected.floor(1))
-        if not bool(part.finite.all()):
-            trajectory = int((~part.finite).nonzero()[0])
-            raise FloatingPointError(
-                f"the tangent frame of trajectory {trajectory} is not finite after step {step - counted + index + 1}: "
-                "the map's derivative is not finite there, or too large for the frame's type."
-            )
-        part = settle(part, frame, partial(jacobian_of, carry, frame, place), refill, effort)
-        gone = torch.isneginf(part.log_growth).all(dim=-1)
-        if drive.kinks is not None and bool(gone.any()):
-            input = None if stretch.inputs is None else stretch.inputs[place]
-            number = drive.offset + stretch.start + place
-            drive.kinks.see_annihilating(map, number, stretch.states[place], input, gone)
-        result = part if result is None else result.followed_by(part)
-        frame = part.q
-    assert result is not None, "a window has at least one step"
-    return result

@@ -39,8 +39,8 @@ class SlidingProduct:
         batch: B.
         size: N.
         horizon: H.
-        recorded: steps, from 1, at which singular values will be asked for.
-        device: of the Jacobians.
+        recorded: Steps, from 1, at which singular values will be asked for.
+        device: Of the Jacobians.
     """
 
     def __init__(self, batch: int, size: int, *, horizon: int, recorded: Collection[int], device: torch.device) -> None:

@@ -8,14 +8,11 @@ import torch
 from torch import Tensor
 
 from lyapkit.lyapunov.decomposition import Refill
-from lyapkit.lyapunov.interval import IntervalRule, replayable_steps
 from lyapkit.lyapunov.long_run import LongRun
+from lyapkit.lyapunov.one_step import Effort
 from lyapkit.lyapunov.qr import Growth, qr_growth
 from lyapkit.lyapunov.uncertainty import AT_ONCE, ROUNDING, SMALLEST_SAMPLE, Batches, MeanGrowth, transient
-from lyapkit.recurrent_map import RecurrentMap
-from lyapkit.tangents import TangentStrategy
-from lyapkit.tangents.carrying import step_bytes
-from lyapkit.trajectories.drive import Drive
+from lyapkit.tangents.along import TangentRun
 
 FIRST_BLOCK = 1024
 """Counted steps before the first look at the errors; each further block doubles the run, so that the bias of stopping
@@ -26,12 +23,10 @@ FALSE_ALARM = 0.0075
 
 
 def grow_until(
-    map: RecurrentMap,
-    drive: Drive,
+    run: TangentRun,
     frame: Tensor,
     *,
-    tangents: TangentStrategy,
-    rule: IntervalRule,
+    interval: int | None,
     refill: Refill,
     reached: Callable[[Growth], bool] | None,
     before: Growth | None = None,
@@ -40,27 +35,31 @@ def grow_until(
     """Run `qr_growth` in blocks, each doubling the run, until ``reached`` or to the end of the drive.
 
     Args:
-        map: the map.
-        drive: initial states and inputs; all of its steps at most.
-        frame: where the frame starts, shape (B, N, k).
-        tangents: how tangents are carried.
-        rule: steps between decompositions.
+        run: The trajectory; all of its steps at most are done.
+        frame: Where the frame starts, shape (B, N, k).
+        interval: Steps between decompositions; None for an automatic interval.
         refill: Where directions come from that replace annihilated ones.
-        reached: whether a run is good enough; None runs the whole drive in one block.
-        before: the growth of earlier steps, which the new ones continue.
-        on_steps: called with the number of steps done since the last call (progress).
+        reached: Says if a run is good enough; None runs the whole drive in one block.
+        before: The growth of earlier steps, which the new ones continue.
+        on_steps: Called with the number of steps done since the last call (progress).
     """
-    growth, state, start = before, drive.state, 0
+    growth, drive, state, start, effort = before, run.drive, run.drive.state, 0, Effort()
     while start < drive.steps:
         counted = 0 if growth is None else growth.steps
         block = drive.steps if reached is None else max(counted, FIRST_BLOCK) + max(0, drive.transient - start)
-        length = min(block, drive.steps - start)
-        shortest = length if drive.lengths is None else int(drive.lengths.min()) - drive.transient
-        rule.plan(counted + shortest, replayable_steps(step_bytes(tangents, frame)))
-        stretch = drive.part(start, length, state)
-        part = qr_growth(map, stretch, frame, tangents=tangents, rule=rule, refill=refill, on_steps=on_steps)
+        block = min(block, drive.steps - start)
+        part = qr_growth(
+            run,
+            frame,
+            interval=interval,
+            refill=refill,
+            drive=drive.part(start, block, state),
+            earlier=growth,
+            effort=effort,
+            on_steps=on_steps,
+        )
         growth = part if growth is None else growth.followed_by(part)
-        state, frame, start = part.state, part.frame, start + length
+        state, frame, start = part.state, part.frame, start + block
         if reached is not None and reached(growth):
             break
     assert growth is not None, "a drive has at least one step"

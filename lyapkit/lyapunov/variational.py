@@ -18,9 +18,7 @@ from lyapkit.lyapunov.graded import GradedProduct
 from lyapkit.lyapunov.sliding import SlidingProduct
 from lyapkit.lyapunov.steadiness import RepeatedProduct
 from lyapkit.results import make_dataset, provenance
-from lyapkit.tangents import TangentStrategy, traced_where_it_pays, with_fallback
-from lyapkit.tangents.carrying import pushed_frames
-from lyapkit.tangents.probe import probed_tangents
+from lyapkit.tangents.along import TangentRun
 from lyapkit.trajectories.closed_loop import with_feedback
 from lyapkit.trajectories.drive import held_at_the_end, prepare_drive
 
@@ -65,23 +63,23 @@ def variational_term(
     that of 2 H matrices N x N for each trajectory.
 
     Args:
-        model: anything `lyapkit.as_map` takes.
-        inputs: inputs of a driven map, (T, M) for one sequence or (T, B, M) for many; or a PackedSequence.
-        steps: number of steps of an autonomous map.
-        k: number of leading singular values to return; all N by default. All N are computed in any case.
-        horizon: number of last steps whose Jacobians are multiplied, H; all steps up to t by default.
-        initial_state: flat states (N,) or (B, N); the map's own by default.
-        lengths: steps of each of B sequences of unequal length, (B,) integers, none below the horizon. What lies behind
+        model: Anything `lyapkit.as_map` takes.
+        inputs: Inputs of a driven map, (T, M) for one sequence or (T, B, M) for many; or a PackedSequence.
+        steps: Number of steps of an autonomous map.
+        k: Number of leading singular values to return; all N by default. All N are computed in any case.
+        horizon: Number of last steps whose Jacobians are multiplied, H; all steps up to t by default.
+        initial_state: Flat states (N,) or (B, N); the map's own by default.
+        lengths: Steps of each of B sequences of unequal length, (B,) integers, none below the horizon. What lies behind
             them in the inputs is padding (any numbers) and changes nothing.
-        batch_first: inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
-        feedback: closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
+        batch_first: Inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
+        feedback: Closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
             and takes ``steps`` instead of ``inputs``.
-        teacher_forcing: with ``feedback``, how much of the given inputs is mixed in: a s_t + (1 - a) feedback.
-        record_every: steps between recorded singular values; the last step is always recorded. With a horizon the first
+        teacher_forcing: With ``feedback``, how much of the given inputs is mixed in: a s_t + (1 - a) feedback.
+        record_every: Steps between recorded singular values; the last step is always recorded. With a horizon the first
             is H. The last step of each sequence is recorded, too.
-        dt: duration of a step; finite-time exponents are divided by it.
-        check: probe the map before the run; afterwards, repeat steps and check derivatives all over it.
-        progress: show a progress bar.
+        dt: Duration of a step; finite-time exponents are divided by it.
+        check: Probe the map before the run; afterwards, repeat steps and check derivatives all over it.
+        progress: Show a progress bar.
 
     Returns:
         A Dataset with ``log_singular_value`` (nats) and ``running_exponent`` (nats per step, or per unit time),
@@ -89,9 +87,10 @@ def variational_term(
         end of a shorter sequence both stay what they were; ``last_step`` (trajectory) is where it ends.
 
     Raises:
-        TypeError: an argument is of the wrong kind.
-        ValueError: an argument is out of range, shapes or dtypes disagree, or the map fails the probe or has changed.
-        FloatingPointError: the trajectory overflows or a derivative is not finite; the message names step and
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If an argument is out of range, shapes or dtypes disagree, or the map fails the probe or has
+            changed.
+        FloatingPointError: If the trajectory overflows or a derivative is not finite; the message names step and
             trajectory.
 
     Example:
@@ -117,13 +116,10 @@ def variational_term(
         if horizon > int(last.min()):
             raise ValueError(f"horizon must be at most the number of steps {int(last.min())}, got {horizon}.")
     dt = check_dt(dt)
-    tangents, probe = probed_tangents(map, drive, check)
-    tangents, untraced = traced_where_it_pays(map, drive, map.state_size, torch.float64, tangents)
-
+    run = TangentRun.prepare(map, drive, map.state_size, torch.float64, check=check)
     at = sorted({*range(horizon or record_every, drive.steps, record_every), drive.steps, *last.tolist()})
 
-    def follow(strategy: TangentStrategy) -> list[tuple[Tensor, Tensor]]:
-        drive.visited.forget_suspects()
+    def follow(run: TangentRun) -> list[tuple[Tensor, Tensor]]:
         recorded: list[tuple[Tensor, Tensor]] = []
         finite: list[tuple[int, Tensor]] = []
         batch, size = drive.state.shape
@@ -134,7 +130,7 @@ def variational_term(
             product = SlidingProduct(batch, size, horizon=horizon, recorded=at, device=map.device)
         repeated = RepeatedProduct(batch, size, map.device, horizon or drive.steps)
         with progress_bar(drive.steps, "variational term", progress) as bar:
-            for push, _, step in pushed_frames(map, drive, strategy, size, torch.float64):
+            for push, _, step in run.steps(drive):
                 product = product.after(_watched(push, step + 1, finite))
                 repeated.follow(push, product.block)
                 bar.update()
@@ -145,13 +141,16 @@ def variational_term(
                     recorded.append((window.log_singular_values(), torch.arange(size, device=map.device) >= resolved))
         return recorded
 
-    recorded, tangents, untraced = with_fallback(follow, tangents, untraced)
-    looked_at = probe.after_run()
-    drive.warn_of_kinks()
+    recorded = run.follow(follow)
+    run.confirm()
     log_values, doubtful = (
         held_at_the_end(torch.stack(values, dim=1)[..., :k], at, last) for values in zip(*recorded, strict=True)
     )  # (B, T, k)
-    done = torch.minimum(torch.tensor(at), last.unsqueeze(-1)) if horizon is None else torch.full((1, 1), horizon)
+    done = (
+        torch.minimum(torch.tensor(at, device="cpu"), last.unsqueeze(-1))
+        if horizon is None
+        else torch.full((1, 1), horizon, device="cpu")
+    )
     count = done.to(log_values).unsqueeze(-1)
     config: dict[str, object] = {
         "steps": drive.steps,
@@ -162,10 +161,7 @@ def variational_term(
         "driven": drive.inputs is not None,
         "feedback": feedback is not None,
         "teacher_forcing": teacher_forcing,
-        "tangents": tangents.name,
-        "tangents_not_traced_because": untraced,
-        "batching": getattr(map, "batching", "native"),
-        **looked_at,
+        **run.notes,
     }
     return make_dataset(
         "variational_term",
@@ -188,7 +184,7 @@ def variational_term(
 def _watched(
     push: Callable[[Tensor], Tensor], step: int, finite: list[tuple[int, Tensor]]
 ) -> Callable[[Tensor], Tensor]:
-    """The push, noting whether what it returns is finite, (B,), without waiting for the device to know."""
+    """Return the push, noting whether what it returns is finite, (B,), without waiting for the device to know."""
 
     def watched(frame: Tensor) -> Tensor:
         pushed = push(frame)

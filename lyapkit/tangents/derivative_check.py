@@ -13,7 +13,8 @@ from lyapkit.checks.double import InDouble, in_double
 from lyapkit.checks.finite_differences import Comparison, compare
 from lyapkit.checks.hooks import backward_hooks
 from lyapkit.recurrent_map import RecurrentMap
-from lyapkit.tangents import ReverseTangents, TangentStrategy
+from lyapkit.tangents.reverse import ReverseTangents
+from lyapkit.tangents.strategy import StepDerivative
 from lyapkit.trajectories.visited import Suspicion, Visit
 
 DIRECTIONS = 2
@@ -115,7 +116,7 @@ class _Points:
 
 
 def measure_derivatives(
-    map: RecurrentMap, visits: Sequence[Visit], tangents: TangentStrategy, *, backwards: bool = False
+    map: RecurrentMap, visits: Sequence[Visit], derivative: StepDerivative, *, backwards: bool = False
 ) -> Derivatives:
     """Compare the derivatives of a step with finite differences at states of a run.
 
@@ -125,16 +126,16 @@ def measure_derivatives(
     Args:
         map: The map.
         visits: The states.
-        tangents: How tangents are carried.
+        derivative: How the map is differentiated.
         backwards: Also compare the backward derivative with the forward one.
 
     Raises:
         ValueError: If the derivative of the first step is not finite.
     """
     points = _Points.of(visits)
-    if getattr(map, "batching", "native") == "loop":
+    if map.batching == "loop":
         points = points.part(12)
-    if isinstance(tangents, ReverseTangents):
+    if isinstance(derivative, ReverseTangents):
         points = points.part(max(4, 2**22 // map.state_size**2))
     refusal = ""
     with torch.no_grad():
@@ -157,27 +158,27 @@ def measure_derivatives(
         if same:
             context = in_double if mode.needed else nullcontext
             try:
-                found = _compared(map, points.double(), tangents, backwards, context)
+                found = _compared(map, points.double(), derivative, backwards, context)
             except RuntimeError:  # an operation whose derivative PyTorch computes in another type than its arguments
                 if not mode.needed:
                     raise
-        compared, pulled = found or _compared(map, points, tangents, backwards, nullcontext)
+        compared, pulled = found or _compared(map, points, derivative, backwards, nullcontext)
     return _verdict(map, points, compared, pulled, refusal)
 
 
-def suspicion(map: RecurrentMap, tangents: TangentStrategy) -> Suspicion | None:
+def suspicion(map: RecurrentMap, derivative: StepDerivative) -> Suspicion | None:
     """Return a quick test of derivatives by one direction; `measure_derivatives` judges the states that it suspects.
 
     Args:
         map: The map.
-        tangents: How tangents are carried.
+        derivative: How the map is differentiated.
 
     Returns:
         A function that gives the largest deviation of a component, relative to the component, if it is more than the
         error of a finite difference explains, else 0. None if the map steps one state per call, or if tangents are
         computed in reverse mode: the test would then be too slow.
     """
-    if getattr(map, "batching", "native") == "loop" or isinstance(tangents, ReverseTangents):
+    if map.batching == "loop" or isinstance(derivative, ReverseTangents):
         return None
 
     @torch.no_grad()
@@ -191,7 +192,7 @@ def suspicion(map: RecurrentMap, tangents: TangentStrategy) -> Suspicion | None:
         double = states.dtype == torch.float64
         for h in (1e-5, -1e-6) if double else (1e-2, -3e-3):  # a kink beside a state is rarely within both
             at, driven = states[rows], None if inputs is None else inputs[rows]
-            exact = tangents.push(map, at, driven, direction[rows].unsqueeze(-1)).squeeze(-1)
+            exact = derivative.push(map, at, driven, direction[rows].unsqueeze(-1)).squeeze(-1)
             difference = (map.step(at + h * direction[rows], driven) - after[rows]) / h
             noise = 64 * torch.finfo(states.dtype).eps * after[rows].abs() / abs(h)
             size = torch.maximum(exact.abs(), difference.abs()) + noise
@@ -219,7 +220,7 @@ def _in_double(map: RecurrentMap, points: _Points) -> tuple[Tensor | None, InDou
 def _compared(
     map: RecurrentMap,
     points: _Points,
-    tangents: TangentStrategy,
+    derivative: StepDerivative,
     backwards: bool,
     context: Callable[[], AbstractContextManager[object]],
 ) -> tuple[Comparison, bool]:
@@ -238,7 +239,7 @@ def _compared(
 
     def push(at: Tensor, frame: Tensor) -> Tensor:
         with context():
-            return tangents.push(map, at, inputs, frame)
+            return derivative.push(map, at, inputs, frame)
 
     direction = points.sizes * normal(DIRECTIONS, *states.shape)
     compared = compare(step, push, states, direction)

@@ -30,10 +30,10 @@ class ForwardTangents:
         """Carry tangent vectors one step on.
 
         Args:
-            map: the map f.
+            map: The map f.
             state: x_t, shape (..., N).
             input: s_t, shape (..., M), or None.
-            frame: tangent vectors in columns, shape (..., N, k).
+            frame: Tangent vectors in columns, shape (..., N, k).
 
         Returns:
             J(x_t, s_t) times the frame, shape (..., N, k), in the map's dtype.

@@ -5,71 +5,43 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lyapkit.checks.arguments import check_flag
 from lyapkit.checks.purity import HIDDEN_STATE, RANDOM_NUMBERS, ModuleWatch
 from lyapkit.recurrent_map import RecurrentMap
-from lyapkit.tangents import TangentStrategy, choose_strategy
 from lyapkit.tangents.derivative_check import Derivatives, measure_derivatives, suspicion
+from lyapkit.tangents.strategy import StepDerivative
 from lyapkit.trajectories.drive import Drive
 from lyapkit.trajectories.repeated_steps import COUPLED, refuse_other_steps, unlike
-
-
-def probed_tangents(
-    map: RecurrentMap, drive: Drive, check: bool = True, *, backwards: bool = False
-) -> tuple[TangentStrategy, Probe]:
-    """Choose how tangents are carried, and check first that the map can be analysed at all.
-
-    Args:
-        map: the map.
-        drive: what it will be run on.
-        check: probe the map; without it, only the strategy is chosen, and derivatives are measured after the run.
-        backwards: also hold the derivative backwards against the one forwards.
-
-    Returns:
-        The strategy, and the probe, which looks at the map again when the run is over.
-
-    Raises:
-        TypeError: If a step does not return a tensor, or ``check`` is not a boolean.
-        ValueError: If the map is not differentiable or fails one of the checks; the message says which and what to do.
-    """
-    state, input = drive.state.detach(), drive.input_at(0)
-    input = None if input is None else input.detach()
-    if check_flag("check", check):
-        probe_step(map, state, input)
-    tangents = choose_strategy(map, state, input)
-    return tangents, Probe(map, drive, tangents, check, backwards)
 
 
 class Probe:
     """Hold the derivatives of a map against finite differences where a run begins, and where it has been.
 
     Args:
-        map: the map.
-        drive: what it is run on.
-        tangents: how tangents are carried.
-        check: refuse wrong derivatives, here and after the run.
-        backwards: look at derivatives backwards, too.
+        map: The map.
+        drive: What it is run on.
+        derivative: How it is differentiated.
+        check: Refuse wrong derivatives, here and after the run.
+        backwards: Look at derivatives backwards, too.
 
     Raises:
         ValueError: If the derivative of the first step is not finite or wrong.
     """
 
     def __init__(
-        self, map: RecurrentMap, drive: Drive, tangents: TangentStrategy, check: bool, backwards: bool
+        self, map: RecurrentMap, drive: Drive, derivative: StepDerivative, check: bool, backwards: bool = False
     ) -> None:
-        self._map, self._drive, self._tangents = map, drive, tangents
+        self._map, self._drive, self._derivative = map, drive, derivative
         self._check, self._backwards = check, backwards
         if check:
-            state, input = drive.state.detach(), drive.input_at(0)
-            input = None if input is None else input.detach()
+            state, input = drive.first_step
             direction = torch.randn(state.shape, generator=torch.Generator("cpu").manual_seed(0), device="cpu")
-            if not torch.isfinite(tangents.push(map, state, input, direction.to(state).unsqueeze(-1))).all():
+            if not torch.isfinite(derivative.push(map, state, input, direction.to(state).unsqueeze(-1))).all():
                 raise ValueError("the derivative of the first step is not finite; check the map at its initial state.")
             with torch.no_grad():
                 after = map.step(state, input)
             drive.visited.take(state[None], None if input is None else input[None], after, drive.offset)
             self._measured().refuse_wrong()
-            drive.visited.suspicion = suspicion(map, tangents)
+            drive.visited.suspicion = suspicion(map, derivative)
 
     def after_run(self) -> dict[str, object]:
         """Look at the map at some of the states of the run.
@@ -97,15 +69,15 @@ class Probe:
             torch.set_rng_state(random_state)
 
     def _measured(self) -> Derivatives:
-        return measure_derivatives(self._map, self._drive.visited.visits, self._tangents, backwards=self._backwards)
+        return measure_derivatives(self._map, self._drive.visited.visits, self._derivative, backwards=self._backwards)
 
 
 def probe_step(map: RecurrentMap, state: Tensor, input: Tensor | None) -> None:
     """Check that a step is pure, well shaped, finite, deterministic and takes every trajectory by itself.
 
     Raises:
-        TypeError: a step does not return a tensor.
-        ValueError: the map fails one of the checks; the message says which and what to do.
+        TypeError: If a step does not return a tensor.
+        ValueError: If the map fails one of the checks; the message says which and what to do.
     """
     random_state = torch.get_rng_state()
     given_state, given_input = state.clone(), None if input is None else input.clone()

@@ -2,35 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents.forward import ForwardTangents, push_forward
 from lyapkit.tangents.reverse import jacobian_rows
-from lyapkit.tangents.strategy import choose_strategy
+from lyapkit.tangents.strategy import Carry, StepDerivative
+from lyapkit.trajectories.drive import Drive, Stretch
 
-Push = Callable[[RecurrentMap, Tensor, Tensor | None, Tensor], Tensor]
 
+class RecordedTangents:
+    """J times a frame such that it can be differentiated: J v forwards, else rows of J backwards.
 
-def choose_recorded_push(map: RecurrentMap, state: Tensor, input: Tensor | None) -> Push:
-    """How J times a frame is computed such that it can be differentiated: J v forwards, else rows of J backwards.
-
-    Gradients then flow through J into whatever it depends on, and into the frame; shapes are those of
-    `ForwardTangents.push`. Nothing is recorded where gradients are switched off.
+    Gradients flow through J into whatever it depends on, and into the frame. Nothing is recorded in the transient, and
+    where gradients are switched off.
 
     Args:
-        map: the map.
-        state: states to try it on, shape (B, N).
-        input: their inputs, shape (B, M), or None.
-
-    Raises:
-        ValueError: the map is not differentiable either way.
+        map: The map.
+        derivative: The mode that the map supports.
+        transient: Leading steps that stay out of the graph.
+        detach_state: Keep the trajectory out of the graph.
+        window: Counted steps after which the state is cut from the graph; None to leave it there.
     """
-    strategy = choose_strategy(map, state.detach(), None if input is None else input.detach())
-    return push_forward if isinstance(strategy, ForwardTangents) else _push_reverse
+
+    stretch = 1
+    step_bytes = 0
+
+    def __init__(
+        self, map: RecurrentMap, derivative: StepDerivative, transient: int, detach_state: bool, window: int | None
+    ) -> None:
+        self.name = derivative.name
+        self._map, self._transient, self._window = map, transient, window
+        self._detach_state = detach_state
+        self._push = push_forward if isinstance(derivative, ForwardTangents) else _push_reverse
+
+    def states(self, drive: Drive, start: int, steps: int, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Step the map once, in the graph unless states are to stay out of it."""
+        assert steps == 1, "a stretch is a step"
+        counted, active = start - self._transient, drive.active(start)
+        if self._window is not None and counted > 0 and counted % self._window == 0:
+            state = state.detach()
+        with torch.set_grad_enabled(torch.is_grad_enabled() and counted >= 0 and not self._detach_state):
+            after = self._map.step(state, drive.input_at(start))
+            after = after if active is None else torch.where(active.unsqueeze(-1), after, state)
+        return state.unsqueeze(0), after
+
+    def carry(self, stretch: Stretch) -> Carry:
+        """Return what carries frames over the step, in the graph."""
+        state, input = stretch.states[0], None if stretch.inputs is None else stretch.inputs[0]
+        counts = stretch.start >= self._transient
+
+        def carry(frame: Tensor, first: int, last: int) -> Tensor:
+            assert last - first == 1, "a stretch is a step"
+            with torch.set_grad_enabled(torch.is_grad_enabled() and counts):
+                return self._push(self._map, state, input, frame).to(frame.dtype)
+
+        return carry
 
 
 def _push_reverse(map: RecurrentMap, state: Tensor, input: Tensor | None, frame: Tensor) -> Tensor:

@@ -12,13 +12,13 @@ def jacobian_rows(map: RecurrentMap, state: Tensor, input: Tensor | None, *, cre
     """df/dx at each state, (..., N, N), row by row.
 
     Args:
-        map: the map.
+        map: The map.
         state: x_t, shape (..., N).
         input: s_t, shape (..., M), or None.
-        create_graph: keep the Jacobian in the graph, for derivatives of it.
+        create_graph: Keep the Jacobian in the graph, for derivatives of it.
 
     Raises:
-        ValueError: the next state does not depend differentiably on the state.
+        ValueError: If the next state does not depend differentiably on the state.
     """
     with torch.enable_grad():
         state = state if state.requires_grad else state.detach().requires_grad_()

@@ -1,40 +1,93 @@
-"""Which way tangents are carried, chosen once per analysis and recorded in its result."""
+"""Interfaces: what multiplies by the Jacobian of a step, and what walks a trajectory with its tangents."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents.forward import ForwardTangents
 from lyapkit.tangents.reverse import ReverseTangents
+from lyapkit.trajectories.drive import Drive, Stretch
+
+STRETCH_BYTES = 8 * 2**20
+"""Memory for Jacobians or factors that are computed side by side; chosen so that a stretch stays near the cache."""
+
+LONGEST_STRETCH = 1024
 
 
-class TangentStrategy(Protocol):
-    """Carries tangent vectors one step along a trajectory."""
+class StepDerivative(Protocol):
+    """Multiplies by the Jacobian of a step, at any states."""
 
     name: str
 
     def push(self, map: RecurrentMap, state: Tensor, input: Tensor | None, frame: Tensor) -> Tensor:
-        """J times the frame: (..., N, k) -> (..., N, k)."""
+        """Return J times the frame: (..., N, k) -> (..., N, k)."""
         ...
 
     def jacobian(self, map: RecurrentMap, state: Tensor, input: Tensor | None) -> Tensor:
-        """The Jacobian at each state, (..., N, N)."""
+        """Return the Jacobian at each state, (..., N, N)."""
         ...
 
 
-def choose_strategy(map: RecurrentMap, state: Tensor, input: Tensor | None) -> TangentStrategy:
-    """Forward mode where the map supports it, else reverse mode.
+class Carry(Protocol):
+    """Carries a frame over some steps of a stretch."""
+
+    def __call__(self, frame: Tensor, first: int, last: int) -> Tensor:
+        """Return J_last-1 ... J_first times the frame, (B, N, k) -> (B, N, k), steps counted within the stretch."""
+        ...
+
+
+class TangentStrategy(Protocol):
+    """Walks a trajectory with frames of k tangent vectors, one stretch after the other.
+
+    Attributes:
+        name: How tangents are carried, for the provenance of results.
+        step_bytes: Memory that carrying a frame over a step takes beside the frame: factors, Jacobians or states.
+        stretch: Steps of a stretch, at most.
+    """
+
+    name: str
+    step_bytes: int
+    stretch: int
+
+    def states(self, drive: Drive, start: int, steps: int, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Go through the states of a stretch.
+
+        Args:
+            drive: Inputs and lengths.
+            start: Steps done before the stretch.
+            steps: Steps of the stretch, L.
+            state: The state at its start, shape (B, N).
+
+        Returns:
+            The states before each step, shape (L, B, N), and the state after the last one, shape (B, N).
+        """
+        ...
+
+    def carry(self, stretch: Stretch) -> Carry:
+        """Return what carries frames over the steps of a stretch, as if no sequence ended."""
+        ...
+
+
+def stretch_of(step_bytes: int) -> int:
+    """Return how many steps a stretch has where each takes so much memory."""
+    return max(1, min(LONGEST_STRETCH, STRETCH_BYTES // max(1, step_bytes)))
+
+
+def choose_derivative(map: RecurrentMap, state: Tensor, input: Tensor | None) -> StepDerivative:
+    """Choose forward mode where the map supports it, else reverse mode.
 
     Args:
-        map: the map.
-        state: states to try it on, shape (B, N).
-        input: their inputs, shape (B, M), or None.
+        map: The map.
+        state: States to try it on, shape (B, N).
+        input: Their inputs, shape (B, M), or None.
 
     Raises:
-        ValueError: the map is not differentiable either way.
+        ValueError: If the map is not differentiable either way.
     """
     forward = ForwardTangents()
     try:
@@ -50,3 +103,15 @@ def choose_strategy(map: RecurrentMap, state: Tensor, input: Tensor | None) -> T
             ) from reverse_error
         return reverse
     return forward
+
+
+def jacobian_of(push: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:
+    """Return the Jacobian of a step, shape (B, N, N): the identity, carried as many columns at a time as a frame has.
+
+    Args:
+        push: Carries frames over the step.
+        like: A frame that it carries, shape (B, N, k).
+    """
+    batch, size, k = like.shape
+    identity = torch.eye(size, -(-size // k) * k, dtype=like.dtype, device=like.device)  # padded with zeros
+    return torch.cat([push(part.repeat(batch, 1, 1)) for part in torch.split(identity, k, dim=-1)], dim=-1)[..., :size]

@@ -19,15 +19,15 @@ class ClosedLoop(RecurrentMap):
     Jacobian holds the way through the feedback: the exponents are those of the closed loop.
 
     Args:
-        open_loop: the driven map f.
+        open_loop: The driven map f.
         feedback: g, from the map's `output` (..., O) to an input (..., M).
-        teacher_forcing: a in [0, 1].
+        teacher_forcing: A in [0, 1].
 
     Raises:
-        TypeError: the map is autonomous, so that nothing can be fed back, the feedback cannot be called, or a is not a
-            number.
-        ValueError: a is outside [0, 1], or the feedback cannot read outputs of this shape and type, or returns another
-            than an input has.
+        TypeError: If the map is autonomous, so that nothing can be fed back, the feedback cannot be called, or a is not
+            a number.
+        ValueError: If a is outside [0, 1], or the feedback cannot read outputs of this shape and type, or returns
+            another than an input has.
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class ClosedLoop(RecurrentMap):
         if not callable(feedback):
             raise TypeError(f"feedback must be callable, got {type(feedback).__name__}.")
         self.open_loop = open_loop
+        self.batching = open_loop.batching
         self.feedback = feedback
         self.teacher_forcing = check_fraction("teacher_forcing", teacher_forcing)
         with torch.no_grad():
@@ -55,6 +56,10 @@ class ClosedLoop(RecurrentMap):
                 f"feedback must return inputs of shape (..., {open_loop.input_size}) of {open_loop.dtype}; for two "
                 f"states it returned {found}."
             )
+
+    def describe(self) -> str:
+        """Say which loop is closed."""
+        return f"{type(self).__name__} of {self.open_loop.describe()}"
 
     @property
     def state_size(self) -> int:
@@ -86,17 +91,12 @@ class ClosedLoop(RecurrentMap):
         """That of the open loop."""
         return self.open_loop.batch_first
 
-    @property
-    def batching(self) -> str:
-        """That of the open loop."""
-        return getattr(self.open_loop, "batching", "native")
-
     def initial_state(self, batch: int) -> Tensor:
         """That of the open loop."""
         return self.open_loop.initial_state(batch)
 
     def step(self, state: Tensor, input: Tensor | None = None) -> Tensor:
-        """A step of the open loop under the mixed input."""
+        """Return a step of the open loop under the mixed input."""
         fed = self.feedback(self.open_loop.output(state))
         if input is not None:
             fed = self.teacher_forcing * input + (1 - self.teacher_forcing) * fed
@@ -122,11 +122,11 @@ class ClosedLoop(RecurrentMap):
 def with_feedback(
     map: RecurrentMap, feedback: Callable[[Tensor], Tensor] | None, teacher_forcing: float
 ) -> RecurrentMap:
-    """The map, with its loop closed where a feedback is given.
+    """Return the map, with its loop closed where a feedback is given.
 
     Raises:
-        TypeError: teacher forcing without feedback.
-        ValueError: see `ClosedLoop`.
+        TypeError: If teacher forcing is given without feedback.
+        ValueError: If `ClosedLoop` refuses the feedback.
     """
     if feedback is not None:
         return ClosedLoop(map, feedback, teacher_forcing)

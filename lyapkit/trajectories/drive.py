@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -23,12 +24,12 @@ class Drive:
     """Initial states and inputs of B trajectories.
 
     Attributes:
-        state: initial states, shape (B, N).
-        inputs: shape (T, B, M), or None for an autonomous map.
+        state: Initial states, shape (B, N).
+        inputs: Shape (T, B, M), or None for an autonomous map.
         steps: T.
-        transient: leading steps that are not counted.
-        offset: steps done before the first one here, for labels and messages.
-        lengths: steps of each trajectory, shape (B,), after which its state and frame stay what they are; None when all
+        transient: Leading steps that are not counted.
+        offset: Steps done before the first one here, for labels and messages.
+        lengths: Steps of each trajectory, shape (B,), after which its state and frame stay what they are; None when all
             have T.
         visited: Some of the states that the run goes through.
         kinks: Looks for kinks of the map along the run.
@@ -44,45 +45,43 @@ class Drive:
     kinks: KinkWatch | None = None
 
     def part(self, start: int, length: int, state: Tensor) -> Drive:
-        """``length`` steps from ``start`` on, continued from a state; the transient is in the first part only."""
+        """Return ``length`` steps from ``start`` on, continued from a state; only the first part has a transient."""
         inputs = None if self.inputs is None else self.inputs[start : start + length]
-        return Drive(
-            state,
-            inputs,
-            length,
-            max(0, self.transient - start),
-            self.offset + start,
-            self.lengths,
-            self.visited,
-            self.kinks,
-        )
+        transient = max(0, self.transient - start)
+        return replace(self, state=state, inputs=inputs, steps=length, transient=transient, offset=self.offset + start)
 
     def active(self, step: int) -> Tensor | None:
-        """Which trajectories do a step, shape (B,); ``step`` counts from 0. None when all do."""
-        if self.lengths is None or bool((self.lengths > self.offset + step).all()):
+        """Return which trajectories do a step, shape (B,); ``step`` counts from 0. None when all do."""
+        active = self.active_over(step, 1)
+        return None if active is None else active[0]
+
+    def active_over(self, start: int, steps: int) -> Tensor | None:
+        """Return which trajectories do each of some consecutive steps, shape (L, B); None when all do all of them."""
+        if self.lengths is None or bool((self.lengths >= self.offset + start + steps).all()):
             return None
-        return self.lengths > self.offset + step
+        done = torch.arange(start, start + steps, device=self.lengths.device) + self.offset
+        return self.lengths > done.unsqueeze(-1)
 
     @property
     def last_steps(self) -> Tensor:
         """The last step of each trajectory, shape (B,), on the CPU."""
         if self.lengths is None:
-            return torch.full(self.state.shape[:1], self.steps)
+            return torch.full(self.state.shape[:1], self.steps, device="cpu")
         return self.lengths.cpu()
 
-    def keep_some(self, stretch: Stretch) -> None:
-        """Keep some of the states of a stretch of the run."""
-        states, done = stretch.states, self.offset + stretch.start
-        active = None
-        if self.lengths is not None:
-            steps = torch.arange(done, done + len(states), device=self.lengths.device)
-            active = self.lengths > steps.unsqueeze(-1)
-        self.visited.take(states, stretch.inputs, stretch.after, done, active)
-
-    def watch(self, map: RecurrentMap, start: int, states: Tensor, inputs: Tensor | None) -> None:
-        """Look for kinks at some consecutive steps; ``start`` counts from 0, states have shape (L, B, N)."""
+    def look_at(self, map: RecurrentMap, stretch: Stretch) -> None:
+        """Keep some of the states of a stretch, and look for kinks at some of them."""
+        states, done = stretch.states.detach(), self.offset + stretch.start
+        self.visited.take(states, stretch.inputs, stretch.after.detach(), done, stretch.active)
         if self.kinks is not None:
-            self.kinks.see(map, self.offset + start, states, inputs, self.lengths)
+            self.kinks.see(map, done, states, stretch.inputs, self.lengths)
+
+    def look_at_annihilating(self, map: RecurrentMap, stretch: Stretch, place: int, gone: Tensor) -> None:
+        """Look for a kink at a step of a stretch that annihilates all directions of some trajectories, gone, (B,)."""
+        if self.kinks is not None and bool(gone.any()):
+            input = None if stretch.inputs is None else stretch.inputs[place]
+            step = self.offset + stretch.start + place
+            self.kinks.see_annihilating(map, step, stretch.states[place], input, gone)
 
     def warn_of_kinks(self) -> None:
         """Warn if the run rests on a kink of its map."""
@@ -90,8 +89,14 @@ class Drive:
             self.kinks.warn()
 
     def input_at(self, step: int) -> Tensor | None:
-        """s_t of every trajectory, shape (B, M); ``step`` counts from 0."""
+        """Return s_t of every trajectory, shape (B, M); ``step`` counts from 0."""
         return None if self.inputs is None else self.inputs[step]
+
+    @property
+    def first_step(self) -> tuple[Tensor, Tensor | None]:
+        """State (B, N) and input (B, M) of the first step, without their graphs."""
+        input = self.input_at(0)
+        return self.state.detach(), None if input is None else input.detach()
 
 
 @dataclass(frozen=True)
@@ -99,16 +104,23 @@ class Stretch:
     """Some consecutive steps of a run.
 
     Attributes:
-        start: steps done before the first state.
+        start: Steps done before the first state.
         states: x before each step, shape (L, B, N).
-        inputs: shape (L, B, M) or None.
-        after: the state after the last step, shape (B, N).
+        inputs: Shape (L, B, M) or None.
+        after: The state after the last step, shape (B, N).
+        active: Which trajectories do each step, shape (L, B); None when all do all of them.
     """
 
     start: int
     states: Tensor
     inputs: Tensor | None
     after: Tensor
+    active: Tensor | None = None
+
+    @property
+    def steps(self) -> int:
+        """L."""
+        return self.states.shape[0]
 
 
 def prepare_drive(
@@ -197,33 +209,102 @@ def prepare_drive(
     return Drive(state, inputs, steps, transient, 0, lengths, kinks=KinkWatch(transient, steps))
 
 
-def run(map: RecurrentMap, drive: Drive, length: int) -> Iterator[Stretch]:
-    """Step the map along the drive, ``length`` steps at a time, without derivatives.
+class Stepper(Protocol):
+    """Steps through a stretch of a run and keeps its states."""
+
+    def begin(self, state: Tensor, steps: int) -> Tensor:
+        """Begin a stretch of so many steps; return its first state, shape (B, N), from which `step` goes on."""
+        ...
+
+    def step(self, state: Tensor, input: Tensor | None) -> Tensor:
+        """Return the state after a step."""
+        ...
+
+    def keep(self, state: Tensor) -> Tensor:
+        """Keep the state that has been reached; return it where it is kept."""
+        ...
+
+    def kept(self) -> tuple[Tensor, Tensor]:
+        """Return the states before each step, shape (L, B, N), and the state after the last one, shape (B, N)."""
+        ...
+
+
+class MapStepper:
+    """Steps of the map itself.
 
     Args:
-        map: the map.
-        drive: initial states and inputs.
-        length: steps in a stretch.
+        map: The map.
+    """
+
+    def __init__(self, map: RecurrentMap) -> None:
+        self.step = map.step
+        self._states: list[Tensor] = []
+
+    def begin(self, state: Tensor, steps: int) -> Tensor:
+        """Begin a stretch."""
+        self._states = []
+        return self.keep(state)
+
+    def keep(self, state: Tensor) -> Tensor:
+        """Keep a state as it is."""
+        self._states.append(state)
+        return state
+
+    def kept(self) -> tuple[Tensor, Tensor]:
+        """Return the states before each step and the last one."""
+        return torch.stack(self._states[:-1]), self._states[-1]
+
+
+StatesOf = Callable[[Drive, int, int, Tensor], tuple[Tensor, Tensor]]
+"""From a drive, the first step of a stretch, its number of steps and its first state to what `Stepper.kept` returns."""
+
+
+@torch.no_grad()
+def stepped(stepper: Stepper, drive: Drive, start: int, steps: int, state: Tensor) -> tuple[Tensor, Tensor]:
+    """Step through a stretch one step at a time, without derivatives; sequences that have ended stay where they are.
+
+    Args:
+        stepper: Does the steps.
+        drive: Inputs and lengths.
+        start: Steps done before the stretch.
+        steps: Steps of the stretch, L.
+        state: The state at its start, shape (B, N).
+
+    Returns:
+        The states before each step, shape (L, B, N), and the state after the last one, shape (B, N).
+    """
+    active = drive.active_over(start, steps)
+    state = stepper.begin(state, steps)
+    for index in range(steps):
+        after = stepper.step(state, drive.input_at(start + index))
+        if active is not None:
+            after = torch.where(active[index].unsqueeze(-1), after, state)
+        state = stepper.keep(after)
+    return stepper.kept()
+
+
+def run(map: RecurrentMap, drive: Drive, length: int, states_of: StatesOf | None = None) -> Iterator[Stretch]:
+    """Walk along the drive, ``length`` steps at a time.
+
+    Args:
+        map: The map.
+        drive: Initial states and inputs.
+        length: Steps in a stretch.
+        states_of: Goes through the states of a stretch; by default the map's own steps, without derivatives.
 
     Raises:
-        FloatingPointError: a state is not finite; the message names step and trajectory.
+        FloatingPointError: If a state is not finite; the message names step and trajectory.
     """
+    states_of = partial(stepped, MapStepper(map)) if states_of is None else states_of
     state = drive.state
     for start in range(0, drive.steps, length):
-        stop = min(start + length, drive.steps)
-        states = []
-        with torch.no_grad():  # closed before the yield, or the caller would be without gradients too
-            for index in range(start, stop):
-                states.append(state)
-                after = map.step(state, drive.input_at(index))
-                active = drive.active(index)
-                state = after if active is None else torch.where(active.unsqueeze(-1), after, state)
-            stretch = torch.stack(states)  # (L, B, N)
-        refuse_overflow(torch.cat((stretch[1:], state[None])), drive.offset + start)
-        found = Stretch(start, stretch, None if drive.inputs is None else drive.inputs[start:stop], state)
-        drive.keep_some(found)
-        drive.watch(map, start, stretch, found.inputs)
-        yield found
+        steps = min(length, drive.steps - start)
+        states, state = states_of(drive, start, steps, state)
+        refuse_overflow(states, state, drive.offset + start)
+        inputs = None if drive.inputs is None else drive.inputs[start : start + steps]
+        stretch = Stretch(start, states, inputs, state, drive.active_over(start, steps))
+        drive.look_at(map, stretch)
+        yield stretch
 
 
 def held_at_the_end(values: Tensor, steps: Sequence[int], last: Tensor) -> Tensor:
@@ -234,24 +315,26 @@ def held_at_the_end(values: Tensor, steps: Sequence[int], last: Tensor) -> Tenso
         steps: The L steps that they belong to, ascending; each last step is one of them.
         last: The last step of each trajectory, shape (B,).
     """
-    places = torch.searchsorted(torch.tensor(steps), last).unsqueeze(-1)  # (B, 1)
-    kept = torch.minimum(torch.arange(len(steps)), places).to(values.device)  # (B, L)
+    places = torch.searchsorted(torch.tensor(steps, device="cpu"), last).unsqueeze(-1)  # (B, 1)
+    kept = torch.minimum(torch.arange(len(steps), device="cpu"), places).to(values.device)  # (B, L)
     return values[torch.arange(len(values), device=values.device).unsqueeze(-1), kept]
 
 
-def refuse_overflow(after: Tensor, start: int) -> None:
+@torch.no_grad()
+def refuse_overflow(states: Tensor, after: Tensor, start: int) -> None:
     """Refuse states that are not finite.
 
     Args:
-        after: the state after each of L steps, shape (L, B, N).
-        start: steps done before the first of them, for the message.
+        states: The states before each of L steps, shape (L, B, N).
+        after: The state after the last one, shape (B, N).
+        start: Steps done before the first of them, for the message.
 
     Raises:
-        FloatingPointError: a state is not finite; the message names step and trajectory.
+        FloatingPointError: If a state is not finite; the message names step and trajectory.
     """
-    if math.isfinite(float(after.sum())):  # sums of numbers that are not finite are not
+    if math.isfinite(float(states.sum() + after.sum())):  # sums of numbers that are not finite are not
         return
-    finite = torch.isfinite(after).all(dim=-1)  # (L, B)
+    finite = torch.isfinite(torch.cat((states[1:], after.unsqueeze(0)))).all(dim=-1)  # (L, B)
     if not bool(finite.all()):
         step, trajectory = (~finite).nonzero()[0].tolist()
         raise FloatingPointError(

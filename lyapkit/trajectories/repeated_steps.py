@@ -40,7 +40,7 @@ def refuse_other_steps(map: RecurrentMap, visits: Sequence[Visit]) -> None:
     Raises:
         ValueError: If a step changes its arguments, draws random numbers or gives another state than in the run.
     """
-    if getattr(map, "batching", "native") == "loop":
+    if map.batching == "loop":
         visits = visits[:: -(-len(visits) // MOST_CALLS)]
     states = torch.cat([visit.states for visit in visits])
     after = torch.cat([visit.after for visit in visits])

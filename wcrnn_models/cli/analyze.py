@@ -84,7 +84,7 @@ def run(arguments: Sequence[str]) -> int:
 
     for name in ("samples", "trajectories", "k", "hessian_k", "record_every"):  # before the first long computation
         if (number := getattr(parsed, name)) is not None and number < 1:
-            raise UserError(f"{name} must be at least 1, got {number}")
+            raise UserError(f"{name} must be at least 1, got {number}.")
     ended_result(parsed.path)  # refuses a run that has lost a checkpoint: another would be taken for its first or last
     with tempfile.TemporaryDirectory() as folder:
         chosen = _copies(parsed.path, Path(folder))

@@ -101,7 +101,7 @@ def _spectrum(action: Spectrum) -> None:
     from wcrnn_models.training.config import TrainConfig
 
     if action.output is not None and not action.output.parent.is_dir():
-        raise UserError(f"the directory {action.output.parent} of the figure does not exist; create it first")
+        raise UserError(f"the directory {action.output.parent} of the figure does not exist; create it first.")
     spectrum = power_spectrum(build_task(TrainConfig(task=action.task)), action.samples)
     angle = spectrum.attrs["characteristic_frequency"]
     print(f"characteristic frequency  {angle:.6g} radians per step = 2 pi / {2 * math.pi / angle:.6g}")

@@ -99,7 +99,7 @@ def refuse_empty(arguments: Sequence[str]) -> None:
     for argument in arguments:
         if not argument or (argument.startswith("--") and argument.endswith("=")):
             what = f"the value of {argument[:-1]}" if argument else "an argument"
-            raise UserError(f"{what} is empty (an unset shell variable?); give a value, or . for the current directory")
+            raise UserError(f"{what} is empty (an unset shell variable?); give a value, or . for the current directory.")
 
 
 def _explanation(error: Exception) -> str | None:
@@ -127,7 +127,7 @@ def _dispatch(arguments: list[str], commands: Mapping[str, str]) -> int:
         return SUCCESS
     name = arguments[0]
     if name not in commands:
-        raise UserError(f"unknown command {name!r}.{suggestion(name, commands)} Known commands: {', '.join(commands)}")
+        raise UserError(f"unknown command {name!r}.{suggestion(name, commands)} Known commands: {', '.join(commands)}.")
     refuse_empty(arguments[1:])
     return _load(commands[name]).run(arguments[1:])
 

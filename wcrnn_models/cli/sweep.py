@@ -107,9 +107,9 @@ def _axes(given: Sequence[str]) -> dict[str, list[Any]]:
         name, sign, values = text.partition("=")
         name = name.strip().removeprefix("--").replace("-", "_")
         if not sign or not name or not values:
-            raise UserError(f"--over needs an option and its values, such as r=0.95,1.0 or seed=0..4, got {text!r}")
+            raise UserError(f"--over needs an option and its values, such as r=0.95,1.0 or seed=0..4, got {text!r}.")
         if name in axes:
-            raise UserError(f"--over names {name} twice; give all its values at once")
+            raise UserError(f"--over names {name} twice; give all its values at once.")
         axes[name] = _values(values)
     return axes
 
@@ -127,11 +127,11 @@ def _value(text: str) -> list[Any]:
     if match := _RANGE.fullmatch(text):
         first, last = map(int, match.groups())
         if last < first:
-            raise UserError(f"the range {text} is empty; give the smaller number first")
+            raise UserError(f"the range {text} is empty; give the smaller number first.")
         from wcrnn_models.sweeps.grids import MAX_RUNS  # here, because its package imports PyTorch
 
         if (count := last - first + 1) > MAX_RUNS:
-            raise UserError(f"the range {text} has {count} values, more than the {MAX_RUNS} runs of a grid; give fewer")
+            raise UserError(f"the range {text} has {count} values, more than the {MAX_RUNS} runs of a grid; give fewer.")
         return list(range(first, last + 1))
     try:
         return [json.loads(text)]

@@ -83,7 +83,7 @@ def starting_config(arguments: Sequence[str]) -> TrainConfig:
     if found.preset is None:
         return TrainConfig(**fields)
     if found.learning_rate is None:
-        raise UserError("the paper does not state its learning rates, so --preset needs --learning-rate, such as 0.01")
+        raise UserError("the paper does not state its learning rates, so --preset needs --learning-rate, such as 0.01.")
     return preset(found.preset, learning_rate=found.learning_rate, **fields)
 
 

@@ -25,6 +25,10 @@ class NetworkMap(RecurrentMap):
     def __init__(self, network: RecurrentNetwork) -> None:
         self.network = network
 
+    def describe(self) -> str:
+        """Name the network."""
+        return f"{type(self).__name__} of {type(self.network).__name__}"
+
     @property
     def state_size(self) -> int:
         """N."""

@@ -76,13 +76,13 @@ def analyze_sweep(
         UserError: If there is no such sweep, or a run has no checkpoint.
     """
     if checkpoints not in get_args(Which):
-        raise UserError(f"checkpoints must be 'all', 'ends' or 'first', got {checkpoints!r}")
+        raise UserError(f"checkpoints must be 'all', 'ends' or 'first', got {checkpoints!r}.")
     directory = Path(directory).absolute()
     jobs = []
     for run in chosen_runs(directory, configs):
         files = sorted((directory / run / CHECKPOINT_FOLDER).glob("*.safetensors"))
         if not files:
-            raise UserError(f"the run {run} in {directory} has no checkpoint; train it first, or choose configs")
+            raise UserError(f"the run {run} in {directory} has no checkpoint; train it first, or choose configs.")
         if checkpoints == "ends":
             files = list(dict.fromkeys((files[0], files[-1])))
         elif checkpoints == "first":
@@ -174,7 +174,7 @@ def collect_analyses(
     if not common:
         raise UserError(
             f"no analysed checkpoint is common to the {len(found)} runs in {directory}; analyse all checkpoints, and "
-            "keep those of the same iterations with save_at"
+            "keep those of the same iterations with save_at."
         )
     label = xr.Variable(("checkpoint",), common, {"long_name": "training iteration"})
     parts = {run: concatenate([each[iteration] for iteration in common], label) for run, each in found.items()}
@@ -187,8 +187,8 @@ def _by_iteration(run: Path, analysis: str) -> dict[int, xr.Dataset]:
     for path in sorted((run / ANALYSIS_FOLDER).glob("*.nc")):
         tree = load(path)
         if analysis not in tree.children:
-            raise UserError(f"{path} has no {analysis!r}, only {', '.join(tree.children)}; analyse the sweep with it")
+            raise UserError(f"{path} has no {analysis!r}, only {', '.join(tree.children)}; analyse the sweep with it.")
         found[int(tree.attrs["iteration"])] = tree[analysis].to_dataset()
     if not found:
-        raise UserError(f"the run {run} has not been analysed; call analyze_sweep first")
+        raise UserError(f"the run {run} has not been analysed; call analyze_sweep first.")
     return found

@@ -40,7 +40,7 @@ def assemble(
         UserError: If the runs are no full grid, or the coordinates of the parts differ.
     """
     if by not in ("grid", "run"):
-        raise UserError(f"by must be 'grid' or 'run', got {by!r}")
+        raise UserError(f"by must be 'grid' or 'run', got {by!r}.")
     names = varying(configs.values()) if dimensions is None else list(dimensions)
     labels = {name: _labels(name, configs) for name in names}
     if by == "run":
@@ -53,7 +53,7 @@ def assemble(
         example = ", ".join(f"{name}={value}" for name, value in zip(names, missing[0], strict=True))
         raise UserError(
             f"the runs are no full grid over {', '.join(names)}: {len(missing)} of {len(runs) + len(missing)} "
-            f"combinations are missing, such as {example}; train them, choose configs, or collect by='run'"
+            f"combinations are missing, such as {example}; train them, choose configs, or collect by='run'."
         )
 
     def collected(chosen: tuple[Any, ...]) -> xr.Dataset:
@@ -86,7 +86,7 @@ def concatenate(parts: list[xr.Dataset], dimension: xr.Variable) -> xr.Dataset:
     except ValueError as error:
         reason = " ".join(str(error).split())
         raise UserError(
-            f"the runs do not have the same coordinates along {dimension.dims[0]} ({reason}); collect them separately"
+            f"the runs do not have the same coordinates along {dimension.dims[0]} ({reason}); collect them separately."
         ) from error
     return joined
 

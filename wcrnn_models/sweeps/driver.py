@@ -72,11 +72,11 @@ def sweep(
         ({'finished'}, {'seed': 2, 'r': 2})
     """
     if together < 1:
-        raise UserError(f"together must be at least 1, got {together}")
+        raise UserError(f"together must be at least 1, got {together}.")
     directory = Path(directory).absolute()
     planned = plan(configs, directory)
     if not planned:
-        raise UserError("the sweep has no configuration; give at least one")
+        raise UserError("the sweep has no configuration; give at least one.")
     if workers is None and scheduler is None and device != "cpu":
         workers = 1
     pool = make_pool(work, workers, scheduler)

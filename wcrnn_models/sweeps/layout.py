@@ -46,10 +46,10 @@ def plan(configs: Iterable[TrainConfig], directory: Path) -> dict[str, TrainConf
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
-            raise UserError(f"{directory} is or contains a file where a directory should be; name another") from None
+            raise UserError(f"{directory} is or contains a file where a directory should be; name another.") from None
         except OSError as error:
             raise UserError(
-                f"the directory {directory} cannot be made or written ({error.strerror}); name another for the sweep"
+                f"the directory {directory} cannot be made or written ({error.strerror}); name another for the sweep."
             ) from error
         while not path.exists():
             try:
@@ -70,15 +70,15 @@ def read_runs(directory: str | Path) -> dict[str, TrainConfig]:
     """
     root = Path(directory)
     if not root.is_dir():
-        raise UserError(f"there is no directory {root}; give the directory of a sweep, made by `wcrnn sweep`")
+        raise UserError(f"there is no directory {root}; give the directory of a sweep, made by `wcrnn sweep`.")
     found = {}
     for path in sorted(root.glob(f"*/{CONFIG_FILE}")):
         try:
             found[path.parent.name] = TrainConfig.from_json(path.read_bytes())
         except UserError as error:
-            raise UserError(f"{path}: {error}; restore the file, or delete {path.parent}") from error
+            raise UserError(f"{path}: {error}; restore the file, or delete {path.parent}.") from error
     if not found:
-        raise UserError(f"{root} holds no run; give the directory of a sweep, made by `wcrnn sweep`")
+        raise UserError(f"{root} holds no run; give the directory of a sweep, made by `wcrnn sweep`.")
     return found
 
 

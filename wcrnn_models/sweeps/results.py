@@ -50,7 +50,7 @@ def collect(
             they were not evaluated at the same iterations.
     """
     if unfinished not in ("refuse", "include"):
-        raise UserError(f"unfinished must be 'refuse' or 'include', got {unfinished!r}")
+        raise UserError(f"unfinished must be 'refuse' or 'include', got {unfinished!r}.")
     directory = Path(directory)
     chosen = chosen_runs(directory, configs)
     results = {name: read_result(directory / name) for name in chosen}
@@ -58,7 +58,7 @@ def collect(
     if open_runs and unfinished == "refuse":
         raise UserError(
             f"{len(open_runs)} of {len(chosen)} runs in {directory} have not ended, such as {open_runs[0]}; finish the "
-            "sweep, or collect with unfinished='include'"
+            "sweep, or collect with unfinished='include'."
         )
     iterations = _common_iterations(results)
     parts = {name: run_dataset(result, iterations) for name, result in results.items()}
@@ -81,10 +81,10 @@ def chosen_runs(directory: Path, configs: Iterable[TrainConfig] | None) -> dict[
     names = {run_name(config): config for config in configs}
     if missing := [name for name in names if name not in present]:
         raise UserError(
-            f"{directory} holds no run {missing[0]} of {len(missing)} of the configurations; train them first"
+            f"{directory} holds no run {missing[0]} of {len(missing)} of the configurations; train them first."
         )
     if not names:
-        raise UserError("there is no configuration to collect; give at least one, or None for all")
+        raise UserError("there is no configuration to collect; give at least one, or None for all.")
     return {name: present[name] for name in names}
 
 
@@ -104,7 +104,7 @@ def _common_iterations(results: Mapping[str, TrainResult | None]) -> list[int]:
         if iterations != longest[: len(iterations)]:
             raise UserError(
                 f"the runs were not evaluated at the same iterations: run {name} at {iterations[:5]} ..., another at "
-                f"{longest[:5]} ...; collect them separately"
+                f"{longest[:5]} ...; collect them separately."
             )
     return longest
 

@@ -151,20 +151,20 @@ def _read_matrix(config: TrainConfig) -> Tensor:
     assert config.residual_file is not None  # checked by TrainConfig
     path = Path(config.residual_file)
     if not path.is_file():
-        raise UserError(f"there is no file {path} for the residual; save the matrix with numpy.save")
+        raise UserError(f"there is no file {path} for the residual; save the matrix with numpy.save.")
     try:
         with path.open("rb") as file:
             entries = np.load(file, allow_pickle=False)
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(
-            f"{path} is not a NumPy file of plain numbers ({error}); save the matrix with numpy.save"
+            f"{path} is not a NumPy file of plain numbers ({error}); save the matrix with numpy.save."
         ) from error
     size = config.hidden_size
     if not isinstance(entries, np.ndarray) or entries.shape != (size, size) or entries.dtype.kind not in "fiu":
         found = f"{entries.dtype} of shape {entries.shape}" if isinstance(entries, np.ndarray) else "an archive"
-        raise UserError(f"{path} must hold {size} x {size} real numbers, as hidden_size asks for, got {found}")
+        raise UserError(f"{path} must hold {size} x {size} real numbers, as hidden_size asks for, got {found}.")
     if not np.isfinite(entries).all():
-        raise UserError(f"{path} must hold finite numbers, got one that is not")
+        raise UserError(f"{path} must hold finite numbers, got one that is not.")
     matrix = torch.tensor(entries, dtype=torch.float64)
     try:
         check_fits("a number", matrix, _DTYPES[config.dtype])

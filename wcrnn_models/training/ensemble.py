@@ -51,7 +51,7 @@ def train_ensemble(
         ValueError: If there is not one directory for each configuration.
     """
     if len(configs) != len(directories):
-        raise ValueError(f"expected one directory for each of {len(configs)} configurations, got {len(directories)}")
+        raise ValueError(f"expected one directory for each of {len(configs)} configurations, got {len(directories)}.")
     where = usable(device)
     with ExitStack() as stack:
         opened = [
@@ -112,7 +112,7 @@ def _refuse_different(runs: Sequence[Run]) -> None:
         return
     if not can_train_together([run.model for run in runs]):
         raise UserError(
-            "only WCRNNs of one size, form, nonlinearity and type can be trained together; train the others one by one"
+            "only WCRNNs of one size, form, nonlinearity and type can be trained together; train the others one by one."
         )
     shapes = {
         (run.task.name, run.task.sequence_length, run.config.batch_size, run.task.iterations_per_epoch) for run in runs
@@ -120,5 +120,5 @@ def _refuse_different(runs: Sequence[Run]) -> None:
     if len(shapes) > 1:
         raise UserError(
             "networks that are trained together need the same task, length, batch_size and iterations per epoch, got "
-            f"{', '.join(map(str, sorted(shapes)))}; train the others one by one"
+            f"{', '.join(map(str, sorted(shapes)))}; train the others one by one."
         )

@@ -89,7 +89,7 @@ def preset(name: str, *, learning_rate: float, **changes: Any) -> TrainConfig:
     """
     if name not in PROTOCOLS:
         raise UserError(
-            f"there is no preset {name!r}.{suggestion(name, PROTOCOLS)} Known presets: {', '.join(PROTOCOLS)}"
+            f"there is no preset {name!r}.{suggestion(name, PROTOCOLS)} Known presets: {', '.join(PROTOCOLS)}."
         )
     known = asdict(TrainConfig())
     if unknown := [field for field in changes if field not in known]:

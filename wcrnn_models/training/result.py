@@ -77,7 +77,7 @@ class TrainResult:
         try:
             return cls.from_dict(values)
         except UserError as error:
-            raise UserError(f"{path} {error}; {remedy}") from error
+            raise UserError(f"{path} {error}; {remedy}.") from error
 
     @classmethod
     def from_dict(cls, values: object) -> TrainResult:
@@ -87,7 +87,7 @@ class TrainResult:
             UserError: If a field is missing or unknown, or values contradict each other.
         """
         if not isinstance(values, dict) or set(values) != {field.name for field in fields(cls)}:
-            raise UserError("is not the history of a training run")
+            raise UserError("is not the history of a training run.")
         if fault := _fault(values):
             raise UserError(f"is not the history of a training run: {fault}")
         return cls(**values)
@@ -128,7 +128,7 @@ def refuse_missing_checkpoints(directory: Path, names: Iterable[str]) -> None:
             if not file.is_file():
                 raise UserError(
                     f"{directory} holds a run, but its checkpoint {file} is missing; restore the file, or delete the "
-                    "directory to train again"
+                    "directory to train again."
                 )
 
 

@@ -73,16 +73,16 @@ def load_progress(path: Path, identity: RunIdentity, model: nn.Module, optimizer
     try:
         state: Any = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load promises no type of error for damaged files
-        raise UserError(f"{path} is damaged ({_reason(error)}); {remedy}") from error
+        raise UserError(f"{path} is damaged ({_reason(error)}); {remedy}.") from error
     if not isinstance(state, dict) or not _same(state.get("format_version"), _FORMAT_VERSION):
-        raise UserError(f"{path} is not a state of format version {_FORMAT_VERSION}; {remedy}")
+        raise UserError(f"{path} is not a state of format version {_FORMAT_VERSION}; {remedy}.")
     names = [*(entry.name for entry in (*fields(RunIdentity), *fields(Progress))), "model", "optimizer"]
     if missing := [name for name in names if name not in state]:
-        raise UserError(f"{path} lacks {', '.join(missing)}; {remedy}")
+        raise UserError(f"{path} lacks {', '.join(missing)}; {remedy}.")
     for name, wanted in asdict(identity).items():
         if not _same(state[name], wanted):
             raise UserError(
-                f"{path} belongs to another run: {name} is {state[name]!r} there and {wanted!r} here; {remedy}"
+                f"{path} belongs to another run: {name} is {state[name]!r} there and {wanted!r} here; {remedy}."
             )
     progress = Progress(**{entry.name: state[entry.name] for entry in fields(Progress)})
     fault = course_fault(progress.iterations, **{name: getattr(progress, name) for name in MEASURED})
@@ -93,11 +93,11 @@ def load_progress(path: Path, identity: RunIdentity, model: nn.Module, optimizer
     if fault is None and progress.reached is not None and not is_iteration(progress.reached, progress.iteration):
         fault = "reached must be an iteration of the run or None"
     if fault is not None:
-        raise UserError(f"{path} is damaged ({fault}); {remedy}")
+        raise UserError(f"{path} is damaged ({fault}); {remedy}.")
     try:
         _restore(state, model, optimizer)
     except Exception as error:  # nor do the optimizers for a state that is not theirs
-        raise UserError(f"{path} does not fit the run's configuration ({_reason(error)}); {remedy}") from error
+        raise UserError(f"{path} does not fit the run's configuration ({_reason(error)}); {remedy}.") from error
     return progress
 
 
@@ -110,14 +110,14 @@ def _restore(state: dict[str, Any], model: nn.Module, optimizer: torch.optim.Opt
     optimizer.load_state_dict(state["optimizer"])
     for wanted, group in zip(options, optimizer.state_dict()["param_groups"], strict=True):
         if changed := [name for name, value in wanted.items() if group[name] != value]:
-            raise ValueError(f"the optimizer has another {changed[0]}")
+            raise ValueError(f"the optimizer has another {changed[0]}.")
     for parameter, values in optimizer.state.items():
         buffer = values.get("momentum_buffer")
         if buffer is not None and (buffer.shape, buffer.dtype) != (parameter.shape, parameter.dtype):
-            raise ValueError("a momentum does not have the shape of its parameter")
+            raise ValueError("a momentum does not have the shape of its parameter.")
     moving = [each for group in optimizer.param_groups if group["momentum"] for each in group["params"]]
     if state["iterations"][-1] and any("momentum_buffer" not in optimizer.state[each] for each in moving):
-        raise ValueError("the optimizer lacks momenta")
+        raise ValueError("the optimizer lacks momenta.")
 
 
 def _same(found: object, wanted: str | int) -> bool:

@@ -55,7 +55,7 @@ class Run:
         if config.save_at and max(config.save_at) > self.total:
             raise UserError(
                 f"save_at must not exceed the iterations of the run, {self.total}, got {max(config.save_at)}; "
-                "leave it out, or train for more epochs"
+                "leave it out, or train for more epochs."
             )
         self.evaluate_every = config.evaluate_every or self.task.iterations_per_epoch
         self.identity = RunIdentity(config.fingerprint(), self.total)

@@ -109,7 +109,7 @@ def _own_matrix(path: Path, weights: Mapping[str, Tensor], config: TrainConfig) 
     if matrix.shape != (config.hidden_size, config.hidden_size) or not matrix.is_floating_point():
         return torch.zeros(config.hidden_size, config.hidden_size)  # for the network beside which the misfit is named
     if not bool(matrix.isfinite().all()):
-        raise UserError(f"the residual of {path} is not finite; copy it again")
+        raise UserError(f"the residual of {path} is not finite; copy it again.")
     return matrix
 
 

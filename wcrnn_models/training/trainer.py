@@ -124,20 +124,20 @@ def usable(device: torch.device | str) -> torch.device:
         number.item()
     except (RuntimeError, AssertionError, ImportError) as error:  # an unknown name, or PyTorch was built without it
         reason = str(error).splitlines()[0].partition(". ")[0]
-        raise UserError(f"the device {str(device)!r} cannot be used here ({reason}); use 'cpu'") from error
+        raise UserError(f"the device {str(device)!r} cannot be used here ({reason}); use 'cpu'.") from error
     return number.device
 
 
 def _make_writable(directory: Path) -> None:
     """Make a directory, and in it the file of the lock, to see that files can be written there."""
     if directory.exists() and not directory.is_dir():
-        raise UserError(f"{directory} is a file; name a directory for the run")
+        raise UserError(f"{directory} is a file; name a directory for the run.")
     try:
         directory.mkdir(parents=True, exist_ok=True)
         (directory / LOCK_FILE).touch()
     except OSError as error:
         raise UserError(
-            f"the directory {directory} cannot be made or written ({error.strerror}); name another for the run"
+            f"the directory {directory} cannot be made or written ({error.strerror}); name another for the run."
         ) from error
 
 
@@ -163,7 +163,7 @@ def _refuse_other_configuration(directory: Path, config: TrainConfig) -> None:
     try:
         present = asdict(TrainConfig.from_json(path.read_bytes()))
     except UserError as error:
-        raise UserError(f"{path}: {error}; restore the file, or train into another directory") from error
+        raise UserError(f"{path}: {error}; restore the file, or train into another directory.") from error
     wanted = asdict(config)
     if differences := [
         f"{name} is {present[name]!r} there and {wanted[name]!r} here"
@@ -172,7 +172,7 @@ def _refuse_other_configuration(directory: Path, config: TrainConfig) -> None:
     ]:
         raise UserError(
             f"{directory} holds a run with another configuration: {', '.join(differences)}; train into "
-            "another directory, or give the same options to continue that run"
+            "another directory, or give the same options to continue that run."
         )
 
 
@@ -184,5 +184,5 @@ def _refuse_lost_configuration(directory: Path) -> None:
     if found:
         raise UserError(
             f"{directory} is damaged: it holds {', '.join(found)} of a run, but not its configuration {CONFIG_FILE}; "
-            "restore that file, train into another directory, or delete this one"
+            "restore that file, train into another directory, or delete this one."
         )

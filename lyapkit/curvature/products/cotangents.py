@@ -20,10 +20,10 @@ def grad_columns(
     those of an `torch.autograd.Function` without a rule for it, are swept once per cotangent.
 
     Args:
-        outputs: tensors; those without a graph count as constants. The graph is kept.
-        inputs: tensors the outputs were computed from, or not.
-        cotangents: for every output, shape (b, *output.shape).
-        at_once: how many are taken together, at least 1.
+        outputs: Tensors; those without a graph count as constants. The graph is kept.
+        inputs: Tensors the outputs were computed from, or not.
+        cotangents: For every output, shape (b, *output.shape).
+        at_once: How many are taken together, at least 1.
 
     Returns:
         For every input, shape (b, *input.shape), zero where nothing depends on it.

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import grad
 
 from lyapkit.curvature.products.cotangents import grad_columns
-from lyapkit.curvature.products.operators import BlockProduct, WeightedLoss
+from lyapkit.curvature.products.operators import BlockProduct, Operator, WeightedLoss
 from lyapkit.losses.unrolled import UnrolledNetwork
 
-Operator = Literal["hessian", "ggn", "residual"]
 HeadProduct = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """Changes of x_T, shape (B, b, N), and of the parameters, (P, b), to their images in the same shapes."""
 
@@ -24,16 +23,16 @@ class Head:
     It is one step deep, so automatic differentiation is cheap here.
 
     Args:
-        network: the network.
+        network: The network.
         final: x_T, shape (B, N).
-        targets: as the loss reads them.
+        targets: As the loss reads them.
         weight: w.
         loss: ``loss(outputs, targets)``, a scalar.
-        parameters: what may be differentiated with respect to; those that the loss does not depend on at given x_T are
+        parameters: What may be differentiated with respect to; those that the loss does not depend on at given x_T are
             left out.
 
     Attributes:
-        parameters: the others.
+        parameters: The others.
         outputs: f.
     """
 
@@ -62,12 +61,12 @@ class Head:
         self._outermost = WeightedLoss(lambda outputs: outputs, {"outputs": seen}, [(seen, targets)], [weight], loss)
 
     def gradient(self) -> Tensor:
-        """The derivative with respect to x_T, shape (B, N)."""
+        """Return the derivative with respect to x_T, shape (B, N)."""
         return self._whole.gradient()[: self._state.numel()].reshape(self._state.shape)
 
     def product(self, operator: Operator) -> HeadProduct:
         """A block product in the variables (x_T, parameters): of the Hessian, or its Gauss-Newton part or the rest."""
-        image: BlockProduct = getattr(self._whole, operator)()
+        image = self._whole.product(operator)
         batch, size = self._state.shape
 
         def product(state: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
@@ -80,13 +79,13 @@ class Head:
 
     def curvature(self) -> BlockProduct:
         """Products of H_L, the Hessian with respect to the flattened outputs, (F, b) -> (F, b)."""
-        return self._outermost.hessian()
+        return self._outermost.product("hessian")
 
     def pull(self, cotangents: Tensor) -> tuple[Tensor, Tensor]:
         """Derivatives of outputs.
 
         Args:
-            cotangents: of the flattened outputs, shape (F, b).
+            cotangents: Of the flattened outputs, shape (F, b).
 
         Returns:
             The weighted sums' derivatives with respect to x_T, shape (B, b, N), and to the parameters, (P, b), float64.

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from lyapkit.cell_derivatives import AffineCell
-from lyapkit.curvature.products.operators import BlockProduct, WeightedLoss
+from lyapkit.curvature.products.operators import BlockProduct, Operator, WeightedLoss
 from lyapkit.curvature.recurrent.check import check_against_autodiff, short_objective, unrolled_form
-from lyapkit.curvature.recurrent.head import Head, Operator
+from lyapkit.curvature.recurrent.head import Head
 from lyapkit.curvature.recurrent.jacobian import OutputJacobian, is_worthwhile, jacobian_bytes
 from lyapkit.curvature.recurrent.layout import ParameterLayout
 from lyapkit.curvature.recurrent.segment import LinearisedLayer
@@ -36,19 +36,19 @@ processor's cache. Between 4 and 32 columns. Chosen by measurement, see benchmar
 def recurrent_products(
     objective: WeightedLoss, *, memory_budget: int = MEMORY_BUDGET, check: bool = True
 ) -> RecurrentProducts | None:
-    """The fast route to the products of a loss, where there is one.
+    """Return the fast route to the products of a loss, where there is one.
 
     Args:
-        objective: the loss. Its network has to be an `UnrolledNetwork`, or a module that amounts to one, with an
+        objective: The loss. Its network has to be an `UnrolledNetwork`, or a module that amounts to one, with an
             adapter and a readout of its own; and the map has to have `RecurrentMap.cell_derivatives`.
-        memory_budget: bytes that may be used to keep what would else be recomputed for every product.
-        check: compare the map's derivatives with automatic differentiation on the first steps.
+        memory_budget: Bytes that may be used to keep what would else be recomputed for every product.
+        check: Compare the map's derivatives with automatic differentiation on the first steps.
 
     Returns:
         The products, or None without such a network.
 
     Raises:
-        ValueError: the map's derivatives are not those of its step.
+        ValueError: If the map's derivatives are not those of its step.
     """
     inputs, _ = objective.batches[0]
     network = unrolled_form(objective.network, inputs)
@@ -57,7 +57,7 @@ def recurrent_products(
         return None
     if check:
         short = short_objective(network, inputs, objective.parameters)
-        check_against_autodiff(short, RecurrentProducts(short, cells, memory_budget).hessian())
+        check_against_autodiff(short, RecurrentProducts(short, cells, memory_budget).product("hessian"))
     return RecurrentProducts(replace(objective, network=network), cells, memory_budget)
 
 
@@ -67,9 +67,9 @@ class RecurrentProducts:
     The parameters do not change while a product is in use.
 
     Args:
-        objective: the loss of an `UnrolledNetwork`.
-        cells: its map's layers.
-        memory_budget: bytes for what need not be recomputed.
+        objective: The loss of an `UnrolledNetwork`.
+        cells: Its map's layers.
+        memory_budget: Bytes for what need not be recomputed.
     """
 
     def __init__(self, objective: WeightedLoss, cells: Sequence[AffineCell], memory_budget: int) -> None:
@@ -78,20 +78,9 @@ class RecurrentProducts:
         self._budget = memory_budget
         self._layout = ParameterLayout(objective.parameters, cells)
 
-    def hessian(self) -> BlockProduct:
-        """The map V -> H V, (P, b) -> (P, b)."""
-        return self._product("hessian")
-
-    def ggn(self) -> BlockProduct:
-        """The map V -> J^T H_L J V, (P, b) -> (P, b)."""
-        return self._product("ggn")
-
-    def residual(self) -> BlockProduct:
-        """The map V -> (H - J^T H_L J) V, (P, b) -> (P, b)."""
-        return self._product("residual")
-
     @torch.no_grad()
-    def _product(self, operator: Operator) -> BlockProduct:
+    def product(self, operator: Operator) -> BlockProduct:
+        """Return the map V -> A V of an operator A, (P, b) -> (P, b)."""
         network, workspace = self._objective.network, Workspace(self._cells[0].weight)
         assert isinstance(network, UnrolledNetwork)
         terms = []
@@ -230,7 +219,7 @@ class _GradientSweeps(Sweeps):
             total[:, probe] += augmented @ dual.view(augmented.shape[1], self.probes, -1)[:, probe, :rows]
 
     def gradients(self) -> list[Tensor]:
-        """The sums for every layer, shape (b, rows, H+M+1), float64."""
+        """Return the sums for every layer, shape (b, rows, H+M+1), float64."""
         found = []
         for moved_duals, moved_inputs in zip(self._moved_duals, self._moved_inputs, strict=True):
             total = moved_duals.permute(1, 2, 0).contiguous()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lyapkit.recurrent_map import RecurrentMap
-from lyapkit.tangents.strategy import TangentStrategy
+from lyapkit.tangents.strategy import StepDerivative
 from lyapkit.tangents.tracing.traced_step import TracedStep
 from lyapkit.trajectories.drive import Stretch
 
@@ -29,10 +29,9 @@ class TracingFailed(Exception):
 def confirm(
     traced: TracedStep,
     map: RecurrentMap,
-    plain: TangentStrategy,
+    derivative: StepDerivative,
     stretch: Stretch,
     factors: Sequence[tuple[Tensor, ...]],
-    active: Tensor | None,
 ) -> None:
     """Hold a stretch of a run against the map itself: every step, and the tangents at one of every 256 steps.
 
@@ -42,40 +41,40 @@ def confirm(
     values, a counter.
 
     Args:
-        traced: what has run.
-        map: the map.
-        plain: the strategy that the traced step stands for.
-        stretch: the states it went through.
-        factors: what its tangents are computed from, for each step.
-        active: which trajectories did each step, shape (L, B), or None for all.
+        traced: What has run.
+        map: The map.
+        derivative: What the traced tangents stand for.
+        stretch: The states it went through.
+        factors: What its tangents are computed from, for each step.
 
     Raises:
-        TracingFailed: a state or a tangent differs.
+        TracingFailed: If a state or a tangent differs.
     """
-    length = stretch.states.shape[0]
-    whole = getattr(map, "batching", "native") != "loop"
-    _confirm_steps(
-        map, stretch, active, slice(None) if whole else sorted({*range(0, length, STEPS_PER_CHECK // 2), length - 1})
-    )
+    length = stretch.steps
+    some = sorted({*range(0, length, STEPS_PER_CHECK // 2), length - 1})
+    _confirm_steps(map, stretch, some if map.batching == "loop" else slice(None))
     generator = torch.Generator().manual_seed(stretch.start)
     bounds = range(0, length, STEPS_PER_CHECK)
-    chosen = {int(torch.randint(low, min(low + STEPS_PER_CHECK, length), (), generator=generator)) for low in bounds}
+    chosen = {
+        int(torch.randint(low, min(low + STEPS_PER_CHECK, length), (), generator=generator, device="cpu"))
+        for low in bounds
+    }
     if stretch.start == 0:
         chosen |= {0, length - 1}
     steps = sorted(chosen)
-    mixture = torch.randn(traced.k, 1, generator=generator, dtype=torch.float64)
+    mixture = torch.randn(traced.k, 1, generator=generator, dtype=torch.float64, device="cpu")
     mixture = mixture.to(stretch.states.device)
     frame = traced.trial_frame
     found = [traced.carry(frame.to(traced.dtype), factors[step : step + 1]).double() @ mixture for step in steps]
     direction = (frame @ mixture).to(map.dtype).expand(len(steps), -1, -1, -1)
     inputs = None if stretch.inputs is None else stretch.inputs[steps]
-    expected = plain.push(map, stretch.states[steps], inputs, direction).double()
+    expected = derivative.push(map, stretch.states[steps], inputs, direction).double()
     for step, one, other in zip(steps, found, expected, strict=True):
         if not agree(traced, map.dtype, one, other):
             raise TracingFailed(f"the traced tangents differ from forward mode at step {stretch.start + step + 1}")
 
 
-def _confirm_steps(map: RecurrentMap, stretch: Stretch, active: Tensor | None, where: slice | list[int]) -> None:
+def _confirm_steps(map: RecurrentMap, stretch: Stretch, where: slice | list[int]) -> None:
     states, inputs = stretch.states, stretch.inputs
     with torch.no_grad():
         again = map.step(states[where], None if inputs is None else inputs[where])
@@ -84,15 +83,15 @@ def _confirm_steps(map: RecurrentMap, stretch: Stretch, active: Tensor | None, w
     after = torch.cat((states[1:], stretch.after[None]))[where]
     room = STEP_AGREEMENT[map.dtype] * (1 + after.abs().amax(dim=-1, keepdim=True))
     wrong = ~((again - after).abs() <= room).all(dim=-1)  # (L, B)
-    if active is not None:
-        wrong &= active[where]
+    if stretch.active is not None:
+        wrong &= stretch.active[where]
     if bool(wrong.any()):
-        step = int(torch.arange(states.shape[0])[where][int(wrong.any(dim=-1).nonzero()[0])])
+        step = int(torch.arange(states.shape[0], device="cpu")[where][int(wrong.any(dim=-1).nonzero()[0])])
         raise TracingFailed(f"the traced step differs from the map's at step {stretch.start + step + 1}")
 
 
 def agree(traced: TracedStep, dtype: torch.dtype, found: Tensor, expected: Tensor) -> bool:
-    """Whether tangents (B, N, k) of a traced step are those of the strategy, for a map that computes in a dtype."""
+    """Return whether tangents (B, N, k) of a traced step are those expected, for a map that computes in a dtype."""
     single = torch.float32 in (dtype, traced.dtype) or traced.mixed
     size = torch.linalg.vector_norm(expected, dim=-2).amax()
     return bool(((found - expected).abs() <= AGREEMENT[torch.float32 if single else torch.float64] * size).all())

@@ -34,17 +34,17 @@ class Memory:
     says, and the operations whose results are only stacked write into the stack themselves.
 
     Args:
-        needed: the nodes that are computed, in order.
-        outputs: nodes that are handed to the caller.
-        values: of all nodes at an example, from which shapes and layouts are taken.
-        dtype: of the results, where it differs from that at the example.
+        needed: The nodes that are computed, in order.
+        outputs: Nodes that are handed to the caller.
+        values: Of all nodes at an example, from which shapes and layouts are taken.
+        dtype: Of the results, where it differs from that at the example.
 
     Attributes:
-        target: for each node that is told where to write, the name of the tensor.
-        written: stacks that are complete once their parts have been written.
-        tensors: by name, what is laid out once.
-        views: for each name of a part of what the caller gives: its whole, the dimension and the position.
-        given: for each output, the node that writes into what the caller gives; None where nothing does.
+        target: For each node that is told where to write, the name of the tensor.
+        written: Stacks that are complete once their parts have been written.
+        tensors: By name, what is laid out once.
+        views: For each name of a part of what the caller gives: its whole, the dimension and the position.
+        given: For each output, the node that writes into what the caller gives; None where nothing does.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Memory:
             self.written.add(whole)
 
     def _take(self, free: list[tuple[int, str]], node: fx.Node, place: int) -> str:
-        """The name of a tensor of the node's layout that is free at its place, a new one where there is none."""
+        """Return the name of a tensor of the node's layout that is free at its place, a new one where there is none."""
         value = self._values[node]
         for entry in free:
             tensor = self.tensors[entry[1]]
@@ -145,7 +145,7 @@ def layout(value: Tensor, dtype: torch.dtype | None) -> tuple[Any, ...]:
 
 
 def new_memory(shape: Sequence[int], stride: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """A new tensor of some layout, its values whatever was in memory."""
+    """Return a new tensor of some layout, its values whatever was in memory."""
     return torch.empty_strided(shape, stride, dtype=dtype, device=device)
 
 

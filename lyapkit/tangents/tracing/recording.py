@@ -41,14 +41,14 @@ class _RefuseReading(TorchFunctionMode):
 
 
 def record(map: RecurrentMap, example: tuple[Tensor, ...]) -> torch.fx.GraphModule:
-    """The operations that lead from (state, tangents, input) to the next state and its tangents.
+    """Return the operations that lead from (state, tangents, input) to the next state and its tangents.
 
     Args:
-        map: the map.
-        example: states (B, N), tangents in rows (k, B, N) and, for a driven map, inputs (B, M).
+        map: The map.
+        example: States (B, N), tangents in rows (k, B, N) and, for a driven map, inputs (B, M).
 
     Raises:
-        Untraceable: the step reads values out of tensors, depends on their layout, or changes tensors in place.
+        Untraceable: If the step reads values out of tensors, depends on their layout, or changes tensors in place.
     """
 
     def both(state: Tensor, rows: Tensor, input: Tensor | None) -> Any:

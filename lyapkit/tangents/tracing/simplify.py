@@ -145,7 +145,7 @@ def _transposed(step: StepGraph, node: fx.Node, source: Any) -> bool:
 
 
 def _fixed(step: StepGraph, argument: Any) -> bool:
-    """A number, or a node that does not depend on the tangents."""
+    """Return a number, or a node that does not depend on the tangents."""
     return isinstance(argument, int | float) or (isinstance(argument, fx.Node) and argument not in step.moving)
 
 

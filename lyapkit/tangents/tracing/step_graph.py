@@ -27,10 +27,10 @@ class StepGraph:
     """The graph of a step with its values at one example.
 
     Attributes:
-        graph: placeholders are state, rows and, for a driven map, input; the outputs next state and pushed rows.
-        values: of every node, at the example.
-        moving: nodes that depend on the rows.
-        steady: nodes that depend on neither state, input nor rows.
+        graph: Placeholders are state, rows and, for a driven map, input; the outputs next state and pushed rows.
+        values: Of every node, at the example.
+        moving: Nodes that depend on the rows.
+        steady: Nodes that depend on neither state, input nor rows.
     """
 
     def __init__(self, traced: fx.GraphModule, example: tuple[Tensor, ...]) -> None:
@@ -99,7 +99,7 @@ class StepGraph:
         self._made_from[node] = made_from
 
     def insert(self, before: fx.Node, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
-        """A new node with its value."""
+        """Return a new node with its value."""
         with self.graph.inserting_before(before):
             node = self.graph.call_function(target, args, kwargs)
         self._compute(node, {})
@@ -122,7 +122,7 @@ def is_operation(node: Any, packets: Iterable[Any]) -> bool:
 
 
 def argument(node: fx.Node, position: int = 0) -> Any:
-    """An argument of an operation, whatever it is."""
+    """Return an argument of an operation, whatever it is."""
     return node.args[position]
 
 
@@ -180,7 +180,7 @@ def base_of(step: StepGraph, node: fx.Node) -> tuple[fx.Node, int]:
 
 
 def _type(step: StepGraph, node: fx.Node) -> Any:
-    """The type of a node's numbers; of a list of tensors, that of the first."""
+    """Return the type of a node's numbers; of a list of tensors, that of the first."""
     value = step.values[node]
     first = value[0] if isinstance(value, list | tuple) else value
     return first.dtype if isinstance(first, Tensor) else None

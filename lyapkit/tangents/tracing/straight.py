@@ -26,16 +26,16 @@ class StraightLine:
     """A Python function that computes nodes of a graph from others, one operation per line.
 
     Args:
-        inputs: nodes whose values are given, in the order of the function's arguments.
-        outputs: nodes whose values are wanted; everything they need is computed from the inputs.
-        values: of all nodes at an example. With them, results are written into memory that is laid out once, and the
+        inputs: Nodes whose values are given, in the order of the function's arguments.
+        outputs: Nodes whose values are wanted; everything they need is computed from the inputs.
+        values: Of all nodes at an example. With them, results are written into memory that is laid out once, and the
             function takes, behind the inputs, a tensor for each output to be written into: one of `new_results`. Inputs
             must have the layout they have at the example. Without them, every result is a new tensor, and a value is
             dropped after its last use, so that its memory is used again while it is still in the cache.
-        dtype: with ``values``: of the results, where it differs from that at the example.
+        dtype: With ``values``: of the results, where it differs from that at the example.
 
     Attributes:
-        function: of the inputs' values, returns the outputs' values.
+        function: Of the inputs' values, returns the outputs' values.
     """
 
     def __init__(
@@ -87,7 +87,10 @@ class StraightLine:
         if target is not None:
             if is_operation(node, (aten.rsub,)):  # c - x, which only takes ``out=`` when c is a tensor
                 function = torch.sub
-                arguments = [self._constant(torch.tensor(node.args[1], dtype=torch.float64)), arguments[0]]
+                arguments = [
+                    self._constant(torch.tensor(node.args[1], dtype=torch.float64, device="cpu")),
+                    arguments[0],
+                ]
             arguments.append(f"out={target}")
         self._names[node] = name
         return [f"    {name} = {self._constant(function)}({', '.join(arguments)})"]
@@ -106,7 +109,7 @@ class StraightLine:
 
 
 def _ancestors(outputs: Sequence[fx.Node], given: set[fx.Node]) -> list[fx.Node]:
-    """The nodes to compute, in the order of the graph."""
+    """Return the nodes to compute, in the order of the graph."""
     wanted, stack = set[fx.Node](), [node for node in outputs if node not in given]
     while stack:
         node = stack.pop()

@@ -1,23 +1,19 @@
-"""Trace a step where it pays, try it against the map, and do a run without where it fails."""
+"""Trace a step where it pays, try it against the map, and walk a trajectory with it."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents.forward import ForwardTangents
-from lyapkit.tangents.strategy import TangentStrategy
-from lyapkit.tangents.tracing.confirming import TracingFailed, agree
+from lyapkit.tangents.strategy import Carry, StepDerivative, stretch_of
+from lyapkit.tangents.tracing.confirming import agree, confirm
 from lyapkit.tangents.tracing.recording import Untraceable
 from lyapkit.tangents.tracing.traced_step import TracedStep
-from lyapkit.trajectories.drive import Drive
-
-Result = TypeVar("Result")
+from lyapkit.trajectories.drive import Drive, Stretch, stepped
 
 WORTH_TRACING = 256
 """Steps from which on the tenth of a second that tracing takes is won back; fewer for more than 100 units."""
@@ -28,12 +24,12 @@ FEW_UNITS = 8
 
 
 def trace_step(
-    map: RecurrentMap, state: Tensor, input: Tensor | None, k: int, dtype: torch.dtype, check: TangentStrategy
+    map: RecurrentMap, state: Tensor, input: Tensor | None, k: int, dtype: torch.dtype, check: StepDerivative
 ) -> TracedStep:
-    """A traced step that has been tried against the map itself, at the given states and beside them.
+    """Trace a step and try it against the map itself, at the given states and beside them.
 
     Raises:
-        Untraceable: it cannot be traced or disagrees with the map.
+        Untraceable: If it cannot be traced or disagrees with the map.
     """
     many = state.shape[0] >= MANY_TRAJECTORIES and state.shape[1] <= FEW_UNITS
     if many:
@@ -50,7 +46,7 @@ def _tried(
     input: Tensor | None,
     k: int,
     dtype: torch.dtype,
-    check: TangentStrategy,
+    check: StepDerivative,
     side_by_side: bool,
 ) -> TracedStep:
     try:
@@ -60,7 +56,7 @@ def _tried(
             traced = TracedStep(map, state, input, k, dtype, side_by_side)
             frame = traced.trial_frame.to(state.dtype)
             generator = torch.Generator().manual_seed(1)
-            aside = torch.randn(state.shape, generator=generator, dtype=torch.float64).to(state)
+            aside = torch.randn(state.shape, generator=generator, dtype=torch.float64, device="cpu").to(state)
             for other in (state, state + 0.1 * (1 + state.abs()) * aside):
                 _try(traced, map, other, input, frame, check)
     except Untraceable:
@@ -71,7 +67,7 @@ def _tried(
 
 
 def _try(
-    traced: TracedStep, map: RecurrentMap, state: Tensor, input: Tensor | None, frame: Tensor, check: TangentStrategy
+    traced: TracedStep, map: RecurrentMap, state: Tensor, input: Tensor | None, frame: Tensor, check: StepDerivative
 ) -> None:
     if not torch.equal(traced.step(state, input), map.step(state, input)):
         raise Untraceable("the traced step differs from the map's")
@@ -85,75 +81,79 @@ def _try(
 
 
 class TracedTangents:
-    """A traced step for what it was traced for, and the strategy it was tried against for everything else.
+    """A traced step, held against the map along the run.
 
     Args:
-        traced: the traced step.
-        plain: the strategy.
-        batch: B that it was traced for.
+        map: The map.
+        traced: The traced step.
+        derivative: What its tangents are held against.
     """
 
     name = "forward mode (traced)"
 
-    def __init__(self, traced: TracedStep, plain: TangentStrategy, batch: int) -> None:
-        self.traced = traced
-        self.plain = plain
-        self._batch = batch
+    def __init__(self, map: RecurrentMap, traced: TracedStep, derivative: StepDerivative) -> None:
+        self._map, self._traced, self._derivative = map, traced, derivative
+        batch, size, _ = traced.trial_frame.shape
+        self.step_bytes = batch * size * traced.dtype.itemsize + traced.factor_bytes
+        self.stretch = stretch_of(self.step_bytes)
 
-    def fits(self, batch: int, k: int, dtype: torch.dtype) -> bool:
-        """Whether frames (B, N, k) of a dtype can be carried by the traced step."""
-        return (batch, k, dtype) == (self._batch, self.traced.k, self.traced.dtype)
+    @classmethod
+    def where_it_pays(
+        cls, map: RecurrentMap, drive: Drive, k: int, dtype: torch.dtype, derivative: StepDerivative
+    ) -> TracedTangents:
+        """Trace the step for a long run.
 
-    def push(self, map: RecurrentMap, state: Tensor, input: Tensor | None, frame: Tensor) -> Tensor:
-        """As the strategy does it."""
-        return self.plain.push(map, state, input, frame)
+        Args:
+            map: The map.
+            drive: What it will be run on.
+            k: Directions.
+            dtype: Type of the frames.
+            derivative: How the step is differentiated otherwise.
 
-    def jacobian(self, map: RecurrentMap, state: Tensor, input: Tensor | None) -> Tensor:
-        """As the strategy does it."""
-        return self.plain.jacobian(map, state, input)
+        Raises:
+            Untraceable: If it does not pay or the step cannot be traced; the message says why.
+        """
+        if drive.steps * max(1.0, map.state_size / 100) < WORTH_TRACING:
+            raise Untraceable(f"too few steps ({drive.steps})")
+        if not isinstance(derivative, ForwardTangents):
+            raise Untraceable("no forward mode")
+        return cls(map, trace_step(map, drive.state, drive.input_at(0), k, dtype, derivative), derivative)
+
+    def states(self, drive: Drive, start: int, steps: int, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Step with the traced step, which writes each state where the stretch keeps it."""
+        return stepped(_TracedStepper(self._traced), drive, start, steps, state)
+
+    def carry(self, stretch: Stretch) -> Carry:
+        """Return what carries frames by the traced tangents.
+
+        Raises:
+            TracingFailed: If the stretch is not the map's.
+        """
+        factors = self._traced.factors(stretch.states, stretch.inputs)
+        confirm(self._traced, self._map, self._derivative, stretch, factors)
+        return lambda frame, first, last: self._traced.carry(frame, factors[first:last])
 
 
-def with_fallback(
-    run: Callable[[TangentStrategy], Result], tangents: TangentStrategy, untraced: str
-) -> tuple[Result, TangentStrategy, str]:
-    """Run an analysis, and once more by the plain strategy where the traced step turns out not to be the map's.
+class _TracedStepper:
+    def __init__(self, traced: TracedStep) -> None:
+        self._traced = traced
 
-    Args:
-        run: the analysis, given a strategy; nothing of a run that fails may be left.
-        tangents: the strategy to try first, of `traced_where_it_pays`.
-        untraced: why it is not a traced one.
+    def begin(self, state: Tensor, steps: int) -> Tensor:
+        self._states, places = self._traced.stretch_memory(steps + 1)
+        slots: list[Tensor] = list(self._states)
+        self._slots = iter(zip(slots[1:], places[1:], strict=True))
+        slots[0].copy_(state)
+        return slots[0]
 
-    Returns:
-        The result, the strategy it was got by, and why that is not a traced one; empty where it is.
-    """
-    try:
-        return run(tangents), tangents, untraced
-    except TracingFailed as reason:
-        assert isinstance(tangents, TracedTangents), "nothing else is traced"
-        return run(tangents.plain), tangents.plain, str(reason)
+    def step(self, state: Tensor, input: Tensor | None) -> Tensor:
+        slot, place = next(self._slots)
+        self._slot: Tensor = slot
+        return self._traced.step(state, input, place)
 
+    def keep(self, state: Tensor) -> Tensor:
+        if state.data_ptr() != self._slot.data_ptr():
+            self._slot.copy_(state)
+        return self._slot
 
-def traced_where_it_pays(
-    map: RecurrentMap, drive: Drive, k: int, dtype: torch.dtype, plain: TangentStrategy
-) -> tuple[TangentStrategy, str]:
-    """Trace the step for a long run.
-
-    Args:
-        map: the map.
-        drive: what it will be run on.
-        k: directions.
-        dtype: of the frame.
-        plain: the strategy to use otherwise.
-
-    Returns:
-        The strategy to use, and why it is not a traced one; empty where it is.
-    """
-    if drive.steps * max(1.0, map.state_size / 100) < WORTH_TRACING:
-        return plain, f"too few steps ({drive.steps})"
-    if not isinstance(plain, ForwardTangents):
-        return plain, "no forward mode"
-    try:
-        traced = trace_step(map, drive.state, drive.input_at(0), k, dtype, plain)
-    except Untraceable as reason:
-        return plain, str(reason)
-    return TracedTangents(traced, plain, drive.state.shape[0]), ""
+    def kept(self) -> tuple[Tensor, Tensor]:
+        return self._states[:-1], self._states[-1].clone()  # or the last would keep the whole stretch in memory

@@ -30,18 +30,18 @@ class TracedStep:
     map may be given float32 tangents.
 
     Args:
-        map: the map.
+        map: The map.
         state: B states, shape (B, N).
-        input: their inputs, shape (B, M), or None.
-        k: number of directions.
-        dtype: of the tangents.
-        side_by_side: lay states and tangents out with the same unit of all trajectories next to each other.
+        input: Their inputs, shape (B, M), or None.
+        k: Number of directions.
+        dtype: Of the tangents.
+        side_by_side: Lay states and tangents out with the same unit of all trajectories next to each other.
 
     Attributes:
-        trial_frame: a random frame to try tangents on, shape (B, N, k), float64.
+        trial_frame: A random frame to try tangents on, shape (B, N, k), float64.
 
     Raises:
-        Untraceable: the step reads values out of tensors, changes tensors in place, or fails under the tracer.
+        Untraceable: If the step reads values out of tensors, changes tensors in place, or fails under the tracer.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class TracedStep:
         simplify(graph)
         self.k, self.dtype = k, dtype
         generator = torch.Generator().manual_seed(0)
-        trial = torch.randn(*state.shape, k, generator=generator, dtype=torch.float64)
+        trial = torch.randn(*state.shape, k, generator=generator, dtype=torch.float64, device="cpu")
         self.trial_frame = trial.to(state.device)
         self._shape, self._state_dtype, self._device = state.shape, state.dtype, state.device
         pushed = graph.outputs[1]
@@ -102,7 +102,7 @@ class TracedStep:
         self._in_order = same if side_by_side else whole and after.is_contiguous()
 
     def _laid_out(self, value: Tensor) -> Tensor:
-        """A tensor (..., B, N) in the layout that is traced: contiguous, or with trajectories side by side."""
+        """Return a tensor (..., B, N) in the layout that is traced: contiguous, or with trajectories side by side."""
         contiguous = value.mT if self.side_by_side else value
         if contiguous.is_contiguous() and not value.storage_offset():
             return value
@@ -115,7 +115,7 @@ class TracedStep:
         Args:
             state: x_t, shape (B, N).
             input: s_t, shape (B, M), or None.
-            into: one of the places that `stretch_memory` gives, which need not be where the result is.
+            into: One of the places that `stretch_memory` gives, which need not be where the result is.
         """
         state = state if self.side_by_side else state.contiguous()
         given = (state,) if input is None else (state, input.contiguous())

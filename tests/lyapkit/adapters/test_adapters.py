@@ -5,9 +5,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conformance import check_map
 from lyapkit import RecurrentMap, as_map, lyapunov_spectrum
 from lyapkit.adapters import register_adapter
+from lyapkit.systems import MatrixProduct
+from lyapkit.testing import check_map
+from lyapkit.trajectories.closed_loop import ClosedLoop
 
 CELLS = {
     "RNNCell": lambda: nn.RNNCell(3, 5),
@@ -288,3 +290,26 @@ def test_refusals_say_what_is_wrong(name: str) -> None:
     action, error, message = REFUSALS[name]
     with pytest.raises(error, match=message):
         action()
+
+
+def henon(x: Tensor) -> Tensor:
+    return torch.stack((1 - 1.4 * x[0] ** 2 + x[1], 0.3 * x[0]))
+
+
+@pytest.mark.parametrize(
+    ("map", "text"),
+    [
+        (as_map(nn.LSTM(3, 50, 2)), "StackedCells of 2 LSTM layers: 3 inputs, state of 200, float32"),
+        (as_map(nn.GRU(1, 5).double()), "StackedCells of 1 GRU layer: 1 input, state of 5, float64"),
+        (as_map(nn.RNNCell(2, 4, nonlinearity="relu")), "StackedCells of 1 RNN layer: 2 inputs, state of 4, float32"),
+        (as_map(henon, state=torch.zeros(2).double()), "CallableMap of henon: autonomous, state of 2, float64"),
+        (as_map(nn.Tanh(), state=torch.zeros(2)), "CallableMap of Tanh: autonomous, state of 2, float32"),
+        (MatrixProduct(2), "MatrixProduct: 4 inputs, state of 2, float64"),
+        (
+            ClosedLoop(as_map(nn.GRU(2, 5)), nn.Linear(5, 2)),
+            "ClosedLoop of StackedCells of 1 GRU layer: autonomous, state of 5, float32",
+        ),
+    ],
+)
+def test_maps_say_what_they_are(map: RecurrentMap, text: str) -> None:
+    assert repr(map) == text

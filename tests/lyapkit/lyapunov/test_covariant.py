@@ -14,7 +14,7 @@ import lyapkit
 from lyapkit import as_map, covariant_vectors, lyapunov_spectrum, systems
 from lyapkit.lyapunov.angles import consecutive_angles, participation_ratio, splitting_angles
 from lyapkit.lyapunov.ginelli import _frames, ginelli
-from lyapkit.tangents import ForwardTangents
+from lyapkit.tangents import ForwardTangents, TangentRun
 from lyapkit.trajectories.drive import prepare_drive
 from references import dense_jacobians, matrix_with_spectrum, random_orthogonal
 from steps import BackwardOnly, Steps
@@ -249,9 +249,9 @@ def test_settled_vectors_depend_neither_on_the_seed_nor_on_the_length_of_the_run
 def test_recomputed_frames_are_the_same_to_the_last_bit(driven: bool, k: int) -> None:
     _, map, start, inputs = network(driven=driven)
     drive = prepare_drive(map, inputs[:30] if driven else None, None if driven else 30, start)
-    tangents = ForwardTangents()
+    run = TangentRun(map, drive, k, torch.float64, ForwardTangents())
     frame = torch.linalg.qr(torch.randn(2, 20, k, generator=torch.Generator().manual_seed(0)).double()).Q
-    runs = [[(q, r) for _, q, r, _ in _frames(map, drive, tangents, frame)] for _ in range(2)]
+    runs = [[(q, r) for _, q, r, _ in _frames(run, drive, frame)] for _ in range(2)]
     for (q, r), (q_again, r_again) in zip(*runs, strict=True):
         assert torch.equal(q, q_again)
         assert torch.equal(r, r_again)
@@ -266,11 +266,8 @@ def test_checkpointed_recomputation_equals_storing_everything(segment: int | Non
 
     def run(segment):
         return ginelli(
-            map,
-            drive,
-            k,
+            TangentRun(map, drive, k, torch.float64, ForwardTangents()),
             settle=10,
-            tangents=ForwardTangents(),
             generator=torch.Generator().manual_seed(3),
             record_every=9,
             segment=segment,
@@ -310,11 +307,8 @@ def test_the_residual_sees_a_single_wrong_step_anywhere_in_the_window() -> None:
         60 + 40 + 40,
     ):  # the window is carried again, then back: last step first
         found = ginelli(
-            map,
-            drive,
-            2,
+            TangentRun(map, drive, 2, torch.float64, WrongOnce(wrong)),
             settle=10,
-            tangents=WrongOnce(wrong),
             generator=torch.Generator().manual_seed(3),
             segment=1000,
         )

@@ -75,29 +75,26 @@ def test_short_runs_keep_every_step() -> None:
 
 
 def test_the_rule_follows_the_condition_number() -> None:
-    rule = IntervalRule.automatic(torch.float64, 100)
-    rule.plan(6400, 1000)
+    rule = IntervalRule.of(None, torch.float64, 100).within(6400, 1000)
     assert (rule.interval, rule.longest) == (1, 100)
-    rule.update(1, 1.0)
+    rule = rule.after(1, 1.0)
     assert rule.interval == 2  # doubles at most
-    rule.update(50, 1.0)
+    rule = rule.after(50, 1.0)
     assert rule.interval == 100  # up to the longest
-    rule.update(20, 1e2)
+    rule = rule.after(20, 1e2)
     assert rule.interval == 40  # log 1e2 in 20 steps: log 1e4 in 40
-    rule.update(10, 1e8)
+    rule = rule.after(10, 1e8)
     assert rule.interval == 5
-    rule.update(5, math.inf)
+    rule = rule.after(5, math.inf)
     assert rule.interval == 1
-    fixed = IntervalRule(7)
-    fixed.update(7, 1e12)
-    assert fixed.interval == 7
+    assert IntervalRule.of(7, torch.float64, 100).within(6400, 1000).after(7, 1e12).interval == 7
 
 
 @pytest.mark.parametrize(
     ("dtype", "k", "limit"), [(torch.float64, 3, 1e6), (torch.float64, 4, 1e4), (torch.float32, 3, 1e3)]
 )
 def test_few_directions_may_go_further(dtype: torch.dtype, k: int, limit: float) -> None:
-    assert IntervalRule.automatic(dtype, k).limit == limit
+    assert IntervalRule.of(None, dtype, k).limit == limit
 
 
 def test_many_small_frames_keep_their_digits() -> None:
@@ -113,9 +110,7 @@ def test_many_small_frames_keep_their_digits() -> None:
 def test_long_windows_are_kept_for_replay_only_as_memory_allows() -> None:
     assert replayable_steps(100 * 100 * 4) == LONGEST
     assert replayable_steps(4 * 1000 * 1000 * 8) == 8
-    rule = IntervalRule.automatic(torch.float64, 100)
-    rule.plan(10**6, 8)
-    assert rule.longest == 8
+    assert IntervalRule.of(None, torch.float64, 100).within(10**6, 8).longest == 8
 
 
 def test_conditions_are_those_of_the_frames_with_columns_of_size_one() -> None:
@@ -255,3 +250,11 @@ def test_a_derivative_beyond_the_frames_type_is_refused() -> None:
     map = as_map(lambda x: 1e60 * x, state=torch.zeros(2, dtype=torch.float64))
     with pytest.raises(FloatingPointError, match=r"not finite after step 1: .* too large for the frame's type"):
         lyapunov_spectrum(map, steps=4, frame_dtype=torch.float32)
+
+
+def test_a_long_transient_leaves_as_many_windows() -> None:
+    map = as_map(lambda x: 0.9 * x, state=torch.ones(2, dtype=torch.float64))
+    for transient in (0, 9000):
+        ds = lyapunov_spectrum(map, steps=transient + 640, transient=transient)
+        assert WINDOWS <= ds.sizes["step"] < 2 * WINDOWS
+        assert int(np.diff(ds.step, prepend=transient).max()) == 640 // WINDOWS

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lyapkit import RecurrentMap, as_map, gradient_propagation, lyapunov_spectrum, variational_term
 from lyapkit.adapters import register_adapter
-from lyapkit.tangents import ForwardTangents, choose_strategy
+from lyapkit.tangents import ForwardTangents, choose_derivative
 from lyapkit.tangents.derivative_check import Derivatives, measure_derivatives
 from lyapkit.trajectories.visited import Visited
 from steps import Scaled, Steps, WrongBackward, WrongBackwardOnly, WrongForward
@@ -22,7 +22,7 @@ def measured(map: RecurrentMap, state: Tensor, input: Tensor | None = None, back
     visited = Visited()
     after = map.step(state[-1:], None if input is None else input[-1:])
     visited.take(state[:, None], None if input is None else input[:, None], after, 0)
-    return measure_derivatives(map, visited.visits, choose_strategy(map, state, input), backwards=backwards)
+    return measure_derivatives(map, visited.visits, choose_derivative(map, state, input), backwards=backwards)
 
 
 def in_place(x: Tensor) -> Tensor:
@@ -222,7 +222,7 @@ def test_no_false_alarm_on_built_in_layers(layer: str, dtype: torch.dtype) -> No
         for name, (scale, drive) in STATES.items():
             factor = scale.repeat(map.state_size // 2) if isinstance(scale, Tensor) else scale
             state, input = factor * unit, drive * noise
-            assert choose_strategy(map, state, input).name == ForwardTangents.name
+            assert choose_derivative(map, state, input).name == ForwardTangents.name
             found = measured(map, state, input, backwards=True)
             assert not found.refusal
             assert 0 <= found.error < 1.3e-4, name

@@ -16,7 +16,7 @@ import lyapkit
 import lyapkit.tangents.tracing.traced
 from lyapkit import as_map, lyapunov_spectrum, systems
 from lyapkit.recurrent_map import RecurrentMap
-from lyapkit.tangents import ForwardTangents, TracedTangents, choose_strategy
+from lyapkit.tangents import ForwardTangents, TracedTangents, choose_derivative
 from lyapkit.tangents.tracing.recording import Untraceable
 from lyapkit.tangents.tracing.traced import trace_step
 from lyapkit.tangents.tracing.traced_step import TracedStep
@@ -159,7 +159,7 @@ def test_any_composition(program: list[tuple[int, int, int]], batch: int) -> Non
 
     map = callable_map(step)
     state, _ = example(map, batch, 7)
-    if isinstance(choose_strategy(map, state, None), ForwardTangents):
+    if isinstance(choose_derivative(map, state, None), ForwardTangents):
         try:
             traced = trace_step(map, state, None, 6, torch.float64, ForwardTangents())
         except Untraceable:  # only where all derivatives cancel, so that nothing but rounding is left to compare

@@ -42,7 +42,7 @@ class EnsembleForward:
         if not can_train_together(networks):
             raise ValueError(
                 "networks that are computed together must be WCRNNs of equal sizes, form, nonlinearity, type and "
-                "device, in float32 or float64 and without hooks; compute others one by one"
+                "device, in float32 or float64 and without hooks; compute others one by one."
             )
         self.networks = tuple(networks)
         self._made_for: tuple[object, ...] = ()
@@ -59,16 +59,16 @@ class EnsembleForward:
         """
         if len(inputs) != len(self.networks) or any(each.shape != inputs[0].shape for each in inputs):
             shapes = [tuple(each.shape) for each in inputs]
-            raise ValueError(f"expected {len(self.networks)} inputs of one shape (T, B, M), got {shapes}")
+            raise ValueError(f"expected {len(self.networks)} inputs of one shape (T, B, M), got {shapes}.")
         for network, each in zip(self.networks, inputs, strict=True):
             network._check("inputs", each, network.input_size)
         if inputs[0].ndim != 3 or 0 in inputs[0].shape:
-            raise ValueError(f"inputs must have shape (T, B, M) with T, B >= 1, got {tuple(inputs[0].shape)}")
+            raise ValueError(f"inputs must have shape (T, B, M) with T, B >= 1, got {tuple(inputs[0].shape)}.")
         self.kernel = self._kernel()
         if torch.is_grad_enabled():
             if any(each.requires_grad for each in inputs):
                 raise RuntimeError(
-                    "gradients with respect to inputs are not computed here; use the network itself, or detach them"
+                    "gradients with respect to inputs are not computed here; use the network itself, or detach them."
                 )
             states: Tensor = _Evolve.apply(self._weight(), self.kernel, tuple(inputs))  # type: ignore[no-untyped-call]
         else:
@@ -83,7 +83,7 @@ class EnsembleForward:
         present = weight.dtype, weight.device, *(network.residual for network in self.networks)
         if present != self._made_for:
             if not can_train_together(self.networks):
-                raise ValueError("the networks have been changed so that they cannot be computed together any more")
+                raise ValueError("the networks have been changed so that they cannot be computed together any more.")
             fused = fused_kernel_fits(self.networks)
             self._made_for, self.kernel = present, (FusedKernel if fused else SequenceKernel)(self.networks)
         return self.kernel
@@ -155,6 +155,6 @@ class _Evolve(torch.autograd.Function):
         if torch.is_grad_enabled():  # create_graph=True
             raise RuntimeError(
                 "the hand-written gradient cannot be differentiated again; for second derivatives use the network "
-                "itself, as lyapkit's analyses do"
+                "itself, as lyapkit's analyses do."
             )
         return ctx.kernel.backward(gradients[0], ctx.number), None, None

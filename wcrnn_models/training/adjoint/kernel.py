@@ -76,7 +76,7 @@ class Kernel(ABC):
         if backward is None or last != number:
             raise RuntimeError(
                 "the states of this forward pass have been replaced by those of a later one; call backward before the "
-                "next forward pass, or use the network itself"
+                "next forward pass, or use the network itself."
             )
         return backward(adjoint)
 

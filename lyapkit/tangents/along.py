@@ -1,0 +1,205 @@
+"""The one way to walk a trajectory with its tangents.
+
+Probing the map, choosing how tangents are carried, holding a fast way against the map, going again without it,
+sequences of unequal length and the provenance of all this exist here, once, for every analysis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from lyapkit.checks.arguments import check_flag
+from lyapkit.recurrent_map import RecurrentMap
+from lyapkit.tangents.direct import DirectTangents
+from lyapkit.tangents.probe import Probe, probe_step
+from lyapkit.tangents.recorded import RecordedTangents
+from lyapkit.tangents.strategy import Carry, StepDerivative, TangentStrategy, choose_derivative
+from lyapkit.tangents.tracing.confirming import TracingFailed
+from lyapkit.tangents.tracing.recording import Untraceable
+from lyapkit.tangents.tracing.traced import TracedTangents
+from lyapkit.trajectories.drive import Drive, Stretch, run
+
+Result = TypeVar("Result")
+
+
+class TangentRun:
+    """A trajectory of a map, walked with frames of k tangent vectors.
+
+        run = TangentRun.prepare(map, drive, k, dtype, check=check)
+        result = run.follow(analysis)  # goes through `for stretch, carry in run:`
+        run.confirm()
+        config = {..., **run.notes}
+
+    Args:
+        map: The map.
+        drive: What it is run on.
+        k: Directions.
+        dtype: Type of the frames.
+        derivative: Multiplies by the Jacobian of a step.
+        probe: Looks at the map again when the run is over; None where somebody else does.
+        strategy: How tangents are carried; None to choose it when it is needed.
+    """
+
+    def __init__(
+        self,
+        map: RecurrentMap,
+        drive: Drive,
+        k: int,
+        dtype: torch.dtype,
+        derivative: StepDerivative,
+        probe: Probe | None = None,
+        strategy: TangentStrategy | None = None,
+    ) -> None:
+        self.map, self.drive, self.k, self.dtype, self.derivative = map, drive, k, dtype, derivative
+        self._probe = probe
+        self._strategy = strategy
+        self._not_traced_because = ""
+        self._findings: dict[str, object] = {}
+
+    @classmethod
+    def prepare(
+        cls,
+        map: RecurrentMap,
+        drive: Drive,
+        k: int,
+        dtype: torch.dtype,
+        *,
+        check: bool = True,
+        backwards: bool = False,
+    ) -> TangentRun:
+        """Check that a map can be analysed at all, and choose how it is differentiated.
+
+        Args:
+            map: The map.
+            drive: What it will be run on.
+            k: Directions.
+            dtype: Type of the frames.
+            check: Probe the map; without it, derivatives are measured after the run, and refused nowhere.
+            backwards: Also hold the derivative backwards against the one forwards.
+
+        Raises:
+            TypeError: If a step does not return a tensor, or ``check`` is not a boolean.
+            ValueError: If the map is not differentiable or fails one of the checks; the message says which, and what
+                to do.
+        """
+        derivative = _chosen(map, drive, check)
+        return cls(map, drive, k, dtype, derivative, Probe(map, drive, derivative, check, backwards))
+
+    @classmethod
+    def recorded(
+        cls,
+        map: RecurrentMap,
+        drive: Drive,
+        k: int,
+        dtype: torch.dtype,
+        *,
+        check: bool = True,
+        detach_state: bool,
+        window: int | None,
+    ) -> TangentRun:
+        """Do as `prepare`, for a run that stays in the graph: see `RecordedTangents`.
+
+        Without ``check``, derivatives are not measured after the run either, which a training loop has no time for.
+        """
+        derivative = _chosen(map, drive, check)
+        probe = Probe(map, drive, derivative, check) if check else None
+        strategy = RecordedTangents(map, derivative, drive.transient, detach_state, window)
+        return cls(map, drive, k, dtype, derivative, probe, strategy)
+
+    @property
+    def strategy(self) -> TangentStrategy:
+        """How tangents are carried: traced where the run is long enough and the step can be traced, else directly."""
+        if self._strategy is None:
+            try:
+                self._strategy = TracedTangents.where_it_pays(self.map, self.drive, self.k, self.dtype, self.derivative)
+            except Untraceable as reason:
+                self._go_directly(str(reason))
+        assert self._strategy is not None, "chosen above"
+        return self._strategy
+
+    def __iter__(self) -> Iterator[tuple[Stretch, Carry]]:
+        """Yield the trajectory in stretches, each with what carries frames (B, N, k) over its steps."""
+        return self.along(self.drive)
+
+    def along(self, drive: Drive, k: int | None = None) -> Iterator[tuple[Stretch, Carry]]:
+        """Yield a part of the trajectory in stretches, each with what carries frames over its steps.
+
+        Args:
+            drive: A part of the drive, with all of its trajectories.
+            k: Directions of these frames, where they are not those of the run; they are carried directly.
+
+        Raises:
+            FloatingPointError: If a state is not finite; the message names step and trajectory.
+        """
+        strategy = self.strategy if k in (None, self.k) else self._directly(k)
+        for stretch in run(self.map, drive, strategy.stretch, strategy.states):
+            carry = strategy.carry(stretch)
+            yield stretch, carry if stretch.active is None else partial(_ending, carry, stretch.active)
+
+    def steps(self, drive: Drive, k: int | None = None) -> Iterator[tuple[Callable[[Tensor], Tensor], Stretch, int]]:
+        """Do as `along`, step by step: yield what carries a frame over the step, its stretch, and its number from 0."""
+        for stretch, carry in self.along(drive, k):
+            for index in range(stretch.steps):
+                yield partial(carry, first=index, last=index + 1), stretch, stretch.start + index
+
+    def follow(self, analysis: Callable[[TangentRun], Result]) -> Result:
+        """Return the result of an analysis, done once more and directly where the traced step is not the map's.
+
+        Args:
+            analysis: Goes along this run. Nothing of one that fails may be left.
+        """
+        try:
+            try:
+                return analysis(self)
+            except TracingFailed as reason:
+                self._go_directly(str(reason))
+                self.drive.visited.forget_suspects()
+                return analysis(self)
+        except (ValueError, FloatingPointError):
+            self.drive.warn_of_kinks()  # which may be why nothing survives
+            raise
+
+    def confirm(self) -> None:
+        """Look at the map at some of the states of the run, and warn if the run rests on a kink.
+
+        Raises:
+            ValueError: If the map is another one by now, or where it is not alone in its batch, or its derivatives are
+                wrong; only with ``check``.
+        """
+        if self._probe is not None:
+            self._findings = self._probe.after_run()
+        self.drive.warn_of_kinks()
+
+    @property
+    def notes(self) -> dict[str, object]:
+        """How tangents were carried and what the checks have found, for the provenance of a result."""
+        carried = {"tangents": (self._strategy or self.derivative).name, "batching": self.map.batching}
+        if self._strategy is not None:
+            carried["tangents_not_traced_because"] = self._not_traced_because
+        return carried | self._findings
+
+    def _go_directly(self, reason: str) -> None:
+        self._strategy, self._not_traced_because = self._directly(self.k), reason
+
+    def _directly(self, k: int) -> DirectTangents:
+        return DirectTangents(self.map, self.derivative, self.drive.state.shape[0], k, self.dtype)
+
+
+def _chosen(map: RecurrentMap, drive: Drive, check: bool) -> StepDerivative:
+    if check_flag("check", check):
+        probe_step(map, *drive.first_step)
+    return choose_derivative(map, *drive.first_step)
+
+
+def _ending(carry: Carry, active: Tensor, frame: Tensor, first: int, last: int) -> Tensor:
+    """Carry a frame, and leave those of trajectories that have ended as they are."""
+    if bool(active[last - 1].all()):
+        return carry(frame, first, last)
+    for step in range(first, last):
+        frame = torch.where(active[step][:, None, None], carry(frame, step, step + 1), frame)
+    return frame

@@ -21,7 +21,7 @@ from torch import Tensor
 from lyapkit.cell_derivatives import AffineCell
 
 Batching = Literal["native", "vmap", "loop"]
-"""How a step treats a batch of states: by its own operations, by `torch.vmap`, or one state after the other."""
+"""Treatment of a batch of states by a step: its own operations, `torch.vmap`, or one state after the other."""
 
 
 class RecurrentMap(ABC):
@@ -90,11 +90,11 @@ class RecurrentMap(ABC):
         """
 
     def initial_state(self, batch: int) -> Tensor:
-        """States to start from, shape (batch, N): zeros unless the map knows better."""
+        """Return states to start from, shape (batch, N): zeros unless the map has its own."""
         return torch.zeros(batch, self.state_size, dtype=self.dtype, device=self.device)
 
     def output(self, state: Tensor) -> Tensor:
-        """What the network itself emits in this state, shape (..., O): the state itself by default.
+        """Return the network's own output in this state, shape (..., O): the state itself by default.
 
         An LSTM emits the hidden state of its last layer and keeps its cells to itself.
         """
@@ -118,7 +118,7 @@ class RecurrentMap(ABC):
         return None
 
     def cell_derivatives(self) -> Sequence[AffineCell] | None:
-        """The step written as affine preactivations and pointwise updates with their derivatives, if it has that form.
+        """Return the step as affine preactivations and pointwise updates with derivatives, if it has that form.
 
         It is a second description of `step`, which fast curvature products are made of. Where there is none, the
         default, the same products are computed by automatic differentiation of `step`.

@@ -19,13 +19,17 @@ FILES = [
 ]
 
 NO_BEGINNING = frozenset(
-    "As At By For How If Of Since So That What When Where Whether Which While Who Whose Why With Without".split()
+    re.findall(
+        r"\w+", "As At By For How If Of Since That What When Where Whether Which While Who Whose Why With Without"
+    )
 )
 """Words that begin a noun clause or a phrase without a head, where a reader wants to be told a thing or an action."""
 
 VERBS = frozenset(
-    """
-    Add Advance Analyse Append Apply Average Begin Break Bring Call Cancel Carry Centre Check Choose Collect
+    re.findall(
+        r"\w+",
+        """
+    Add Advance Analyse Append Apply Assert Average Begin Break Bring Call Cancel Carry Centre Check Choose Collect
     Combine Compare Compute Concatenate Confirm Continue Convert Copy Count Create Cut Decide Decompose Decorate
     Delete Demand Describe Divide Do Download Draw Drive Drop End Enter Estimate Evaluate Exit Explain Fill Find
     Finish Fit Follow Forget Format Free Hold Ignore Insert Integrate Interrupt Iterate Join Keep Label Leave
@@ -35,7 +39,8 @@ VERBS = frozenset(
     Save Say Scale Search See Select Set Share Shorten Show Solve Sort Spend Split Start Step Stop Subtract Sum
     Sweep Switch Take Tell Test Trace Train Transpose Unpack Update Use Validate View Visit Wait Walk Warn Watch
     Weigh Wrap Write Yield
-    """.split()
+    """,
+    )
 )
 """Imperatives that begin the summary of a function. Add a verb that is missing."""
 

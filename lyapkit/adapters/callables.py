@@ -231,7 +231,9 @@ class CallableMap(RecurrentMap):
             watch.refuse_changes()
             for what, now, then in (("state", given[0], state), ("input", given[1], input)):
                 if now is not None and then is not None and not torch.allclose(now, then, 0, 0, equal_nan=True):
-                    raise ValueError(f"the callable changes its {what} in place; leave it unchanged and return a new tensor.")
+                    raise ValueError(
+                        f"the callable changes its {what} in place; leave it unchanged and return a new tensor."
+                    )
             batching: Batching = "vmap"
             try:
                 self._batched(state.expand(2, -1), None if input is None else input.expand(2, -1))

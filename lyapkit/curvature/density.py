@@ -300,7 +300,7 @@ def _quadrature(
     generator: torch.Generator,
     block_size: int,
 ) -> Quadrature:
-    """All probes, so many at once."""
+    """Follow all probes, so many at once."""
     starts = torch.randn(probes, known.shape[1], generator=generator, dtype=torch.float64, device="cpu").to(known)
     for _ in range(2):
         starts = starts - (starts @ known.T) @ known

@@ -1,4 +1,4 @@
-"""What all analyses of curvature start from: a loss over batches, checked, and the products of one of its operators."""
+"""The common start of all analyses of curvature: a checked loss over batches, and products of one of its operators."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class CurvatureProblem:
         return images
 
     def cost(self) -> dict[str, object]:
-        """Attributes of a result: the number of products, and the gradients that could have been had in their time.
+        """Return attributes of a result: numbers of products, and of gradients that could be computed in their time.
 
         What all products share is counted with them.
         """
@@ -112,23 +112,23 @@ def curvature_problem(
 
     Args:
         model: See `lyapkit.hessian_spectrum`, as the others.
-        batches: Likewise.
-        loss: Likewise.
-        operator: Likewise.
-        readout: Likewise.
-        parameters: Likewise.
-        reduction: Likewise.
-        batch_weight: Likewise.
-        lengths: Likewise.
-        batch_first: Likewise.
+        batches: As for `lyapkit.hessian_spectrum`.
+        loss: As for `lyapkit.hessian_spectrum`.
+        operator: As for `lyapkit.hessian_spectrum`.
+        readout: As for `lyapkit.hessian_spectrum`.
+        parameters: As for `lyapkit.hessian_spectrum`.
+        reduction: As for `lyapkit.hessian_spectrum`.
+        batch_weight: As for `lyapkit.hessian_spectrum`.
+        lengths: As for `lyapkit.hessian_spectrum`.
+        batch_first: As for `lyapkit.hessian_spectrum`.
         columns: How many columns of a block are differentiated together where there is no recursion through time.
         memory_budget: Bytes that a recursion through time may keep.
         check: Compare gradients with each other and products with finite differences of gradients.
 
     Raises:
         TypeError: If an argument is of the wrong kind; see `lyapkit.hessian_spectrum`.
-        ValueError: If likewise.
-        FloatingPointError: If likewise.
+        ValueError: If an argument is out of range; see `lyapkit.hessian_spectrum`.
+        FloatingPointError: If the gradient or a product is not finite.
     """
     check_operator(operator)
     memory_budget = check_integer("memory_budget", memory_budget)
@@ -192,12 +192,12 @@ def check_operator(operator: object) -> None:
 def parameter_count(
     model: object, readout: Callable[[Tensor], Tensor] | None, parameters: ParameterChoice | None = None
 ) -> int:
-    """Number of parameters whose curvature is taken.
+    """Count the parameters whose curvature is taken.
 
     Args:
         model: As `lyapkit.hessian_spectrum` takes it.
-        readout: Likewise.
-        parameters: Likewise.
+        readout: As for `lyapkit.hessian_spectrum`.
+        parameters: As for `lyapkit.hessian_spectrum`.
     """
     chosen = choose_parameters(network_and_parameters(model, readout)[1], parameters)
     return sum(tensor.numel() for tensor in chosen.values())

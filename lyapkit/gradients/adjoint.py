@@ -27,7 +27,7 @@ from lyapkit.trajectories.drive import Drive
 
 @dataclass(frozen=True)
 class StepGradient:
-    """What arrives at one step.
+    """Derivatives that arrive at one step.
 
     Attributes:
         step: t.
@@ -82,7 +82,7 @@ def adjoint_sweep(
 
 
 def _record(map: RecurrentMap, part: Drive) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """The state before and after each step of a segment, each step with a graph of its own, and the state reached.
+    """Record the states before and after each step of a segment, each with a graph of its own, and the last state.
 
     The last two differ where a sequence has ended before: its state stays.
     """
@@ -99,7 +99,7 @@ def _record(map: RecurrentMap, part: Drive) -> list[tuple[Tensor, Tensor, Tensor
 
 
 def _pull_back(before: Tensor, after: Tensor, gradient: Tensor) -> Tensor:
-    """J^T times the gradient with respect to the state after a step."""
+    """Return J^T times the gradient with respect to the state after a step."""
     if not after.requires_grad:
         return torch.zeros_like(before)
     (pulled,) = torch.autograd.grad(after, before, gradient, materialize_grads=True)
@@ -107,7 +107,7 @@ def _pull_back(before: Tensor, after: Tensor, gradient: Tensor) -> Tensor:
 
 
 def _contributions(after: Tensor, parameters: Sequence[Tensor], gradient: Scaled) -> list[Scaled]:
-    """(df/dtheta)^T dL/dx_t for each theta, summed over the batch; trajectories have the scale of the largest one."""
+    """Return (df/dtheta)^T dL/dx_t for each theta, summed over the batch at the scale of the largest one."""
     if not parameters:
         return []
     top = gradient.log_scale.amax()

@@ -60,7 +60,7 @@ def gradient_propagation(
     check: bool = True,
     progress: bool = False,
 ) -> xr.Dataset:
-    """Norms of the total derivatives dL/dx_t along each trajectory, and their exponential rate.
+    """Compute norms of the total derivatives dL/dx_t along each trajectory, and their exponential rate.
 
     For a loss on the last state, dL/dx_t = (V^{D-t})^T dL/dx_D, eq. (10) of Dubinin & Effenberger (2024): the same
     products of Jacobians as in the variational term, transposed. The derivative is the *total* one, through all later

@@ -45,7 +45,7 @@ def covariant_vectors(
     check: bool = True,
     progress: bool = False,
 ) -> xr.Dataset:
-    """Covariant Lyapunov vectors: the directions that grow with the Lyapunov exponents, and are carried by the map.
+    """Compute covariant Lyapunov vectors: the map carries them, and they grow with the Lyapunov exponents.
 
     At every state x_n of the trajectory there are unit vectors v_i, not orthogonal in general, with
 

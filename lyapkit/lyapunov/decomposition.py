@@ -32,7 +32,7 @@ class Decomposition:
 
     Attributes:
         q: Orthonormal, shape (B, N, k).
-        log_growth: log |R_ii|, shape (B, k).
+        log_growth: Logarithms log |R_ii|, shape (B, k).
         bound: Max |R_ii| / min |R_ii| of the frame with columns of length one, shape (B,): a lower bound of its
             condition number that costs nothing; inf where a direction is annihilated.
         condition: 1-norm condition number of the frame with columns of size one, shape (B,), which bounds the relative
@@ -86,7 +86,7 @@ class Decomposition:
         )
 
     def _at_start(self, values: Tensor) -> Tensor:
-        """Columns of Q (B, k) where they were in F."""
+        """Return columns of Q (B, k) in the order that they had in F."""
         return values if self.order is None else torch.empty_like(values).scatter(-1, self.order, values)
 
 
@@ -303,7 +303,7 @@ def _array(matrix: Tensor) -> NDArray[np.float64]:
 
 
 def annihilated(frame: Tensor, diagonal: Tensor) -> Tensor:
-    """Columns of which nothing but rounding noise is left after removing the others: |R_ii| <= N eps |column|.
+    """Find columns whose rest, without the other columns, is rounding noise: |R_ii| <= N eps |column|.
 
     Args:
         frame: What was decomposed, shape (..., N, k).
@@ -316,7 +316,7 @@ def annihilated(frame: Tensor, diagonal: Tensor) -> Tensor:
 
 
 def column_norms(frame: Tensor) -> Tensor:
-    """Lengths of the columns, (..., N, k) -> (..., k), also where their squares would overflow."""
+    """Compute the lengths of columns, (..., N, k) -> (..., k), also where their squares would overflow."""
     largest = frame.abs().amax(dim=-2, keepdim=True).clamp(min=torch.finfo(frame.dtype).tiny)
     norms: Tensor = torch.linalg.vector_norm(frame / largest, dim=-2)
     return largest.squeeze(-2) * norms

@@ -64,7 +64,7 @@ def lyapunov_exponents(
     rng: torch.Generator | int | None = None,
     check: bool = True,
 ) -> Tensor:
-    """Lyapunov exponents of a recurrent map, differentiable in whatever its step depends on.
+    """Compute Lyapunov exponents of a recurrent map, differentiable in all that its step depends on.
 
     The values are those of `lyapkit.lyapunov_spectrum` with the same interval and frame: with the Jacobians
     J_t(theta) along the trajectory x_t(theta),

@@ -56,7 +56,7 @@ class Effort:
         return enough
 
     def allows_elimination(self, size: int) -> bool:
-        """Reckon one elimination of N rows, if there is enough left."""
+        """Spend the time of one elimination of N rows, and return true, if enough is left."""
         self.spent = self.spent or not self.spend(1 + 0.2 * size + (size / 16) ** 2)
         return not self.spent
 

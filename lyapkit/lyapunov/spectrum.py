@@ -55,7 +55,7 @@ def lyapunov_spectrum(
     check: bool = True,
     progress: bool = False,
 ) -> xr.Dataset:
-    """Lyapunov exponents of a recurrent map, by QR decomposition along a trajectory.
+    """Compute Lyapunov exponents of a recurrent map, by QR decomposition along a trajectory.
 
     With the Jacobians J_t along the trajectory and a frame Q_0,
 

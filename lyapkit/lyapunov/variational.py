@@ -41,7 +41,7 @@ def variational_term(
     check: bool = True,
     progress: bool = False,
 ) -> xr.Dataset:
-    """Singular values of the variational term along a trajectory.
+    """Compute singular values of the variational term along a trajectory.
 
     The variational term of eq. (3) of Dubinin & Effenberger (2024) is V_t = J_t ... J_1; its singular values
     sigma_i(V_t) say how much a perturbation of the first state has grown or faded after t steps. The finite-time

@@ -37,7 +37,7 @@ RESERVED = frozenset(
 LISTS_OF_ONE = "lists_of_one_json"
 """Name of the attribute that lists which others have one row or entry: readers of netCDF take this dim off."""
 LOSSLESS = frozenset(("zlib", "complevel", "compression", "compression_opts", "shuffle"))
-"""What of an encoding is kept: it makes files smaller and changes no numbers."""
+"""Encodings that are kept: they make files smaller and change no numbers."""
 NUMBERS = "iufb"
 """Kinds of variables whose arrays are compressed and have checksums."""
 DECODED = frozenset(

@@ -10,7 +10,7 @@ from lyapkit.recurrent_map import RecurrentMap
 
 
 def push_forward(map: RecurrentMap, state: Tensor, input: Tensor | None, frame: Tensor) -> Tensor:
-    """J times a frame, itself differentiable where gradients are on; shapes as in `ForwardTangents.push`."""
+    """Multiply a frame by J, itself differentiable where gradients are on; shapes as in `ForwardTangents.push`."""
 
     def along(tangent: Tensor) -> Tensor:  # (..., N) -> (..., N)
         derivative: Tensor = jvp(lambda x: map.step(x, input), (state,), (tangent,))[1]
@@ -42,6 +42,6 @@ class ForwardTangents:
             return push_forward(map, state, input, frame)
 
     def jacobian(self, map: RecurrentMap, state: Tensor, input: Tensor | None) -> Tensor:
-        """df/dx at each state, shape (..., N, N)."""
+        """Compute df/dx at each state, shape (..., N, N)."""
         identity = torch.eye(map.state_size, dtype=state.dtype, device=state.device)
         return self.push(map, state, input, identity.expand(*state.shape[:-1], -1, -1))

@@ -9,7 +9,7 @@ from lyapkit.recurrent_map import RecurrentMap
 
 
 def jacobian_rows(map: RecurrentMap, state: Tensor, input: Tensor | None, *, create_graph: bool = False) -> Tensor:
-    """df/dx at each state, (..., N, N), row by row.
+    """Compute df/dx at each state, (..., N, N), row by row.
 
     Args:
         map: The map.
@@ -47,5 +47,5 @@ class ReverseTangents:
         return self.jacobian(map, state, input) @ frame.to(state.dtype)
 
     def jacobian(self, map: RecurrentMap, state: Tensor, input: Tensor | None) -> Tensor:
-        """df/dx at each state, shape (..., N, N)."""
+        """Compute df/dx at each state, shape (..., N, N)."""
         return jacobian_rows(map, state.detach(), input)

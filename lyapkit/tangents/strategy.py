@@ -55,7 +55,7 @@ class TangentStrategy(Protocol):
     stretch: int
 
     def states(self, drive: Drive, start: int, steps: int, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Go through the states of a stretch.
+        """Visit the states of a stretch.
 
         Args:
             drive: Inputs and lengths.

@@ -12,7 +12,7 @@ PACKAGES = ("lightning.pytorch", "pytorch_lightning")
 
 
 class Measuring(Protocol):
-    """What the callback needs of a `lyapkit.Tracker`."""
+    """The part of a `lyapkit.Tracker` that the callback needs."""
 
     @property
     def along(self) -> str:

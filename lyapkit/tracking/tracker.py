@@ -24,7 +24,7 @@ from lyapkit.tracking.undisturbed import modules_of, undisturbed
 Along = Literal["checkpoint", "epoch"]
 LONG_NAMES = {"checkpoint": "training iteration", "epoch": "epoch"}
 NOT_KEPT = ("final_state", "final_frame", "frame_order")
-"""What a later run would resume from, which a network that has learnt since cannot."""
+"""State for a later run to resume from, which a network that has learnt since cannot give."""
 
 
 class Tracker:

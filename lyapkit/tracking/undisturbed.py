@@ -18,7 +18,7 @@ from lyapkit.recurrent_map import RecurrentMap
 
 @contextmanager
 def undisturbed(model: object) -> Iterator[None]:
-    """Put a model into evaluation mode while the context is open, and everything back when it is left, however.
+    """Hold a model in evaluation mode while the context is open, and restore everything when it is left, however.
 
     Put back are the modes of all modules, gradients, buffers, and the states of the global random number generators of
     PyTorch, NumPy and Python. Gradients are on inside, autocast and inference mode are off. Modes are set one by one,
@@ -99,7 +99,7 @@ class _Buffer:
         self._values = None if self._tensor is None else self._tensor.detach().clone()
 
     def put_back(self) -> None:
-        """Give the module its own tensor back, with the values that it had."""
+        """Restore the module's own tensor, with the values that it had."""
         self._module._buffers[self._name] = self._tensor
         if self._tensor is not None and self._values is not None and not torch.equal(self._tensor, self._values):
             self._tensor.data.copy_(self._values)  # a graph that has recorded the tensor stays valid

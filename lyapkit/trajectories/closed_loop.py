@@ -63,7 +63,7 @@ class ClosedLoop(RecurrentMap):
 
     @property
     def state_size(self) -> int:
-        """That of the open loop."""
+        """State size of the open loop."""
         return self.open_loop.state_size
 
     @property
@@ -73,12 +73,12 @@ class ClosedLoop(RecurrentMap):
 
     @property
     def dtype(self) -> torch.dtype:
-        """That of the open loop."""
+        """Type of the open loop."""
         return self.open_loop.dtype
 
     @property
     def device(self) -> torch.device:
-        """That of the open loop."""
+        """Device of the open loop."""
         return self.open_loop.device
 
     @property
@@ -88,11 +88,11 @@ class ClosedLoop(RecurrentMap):
 
     @property
     def batch_first(self) -> bool:
-        """That of the open loop."""
+        """Layout of sequences of the open loop."""
         return self.open_loop.batch_first
 
     def initial_state(self, batch: int) -> Tensor:
-        """That of the open loop."""
+        """Return the initial state of the open loop."""
         return self.open_loop.initial_state(batch)
 
     def step(self, state: Tensor, input: Tensor | None = None) -> Tensor:
@@ -103,16 +103,16 @@ class ClosedLoop(RecurrentMap):
         return self.open_loop.step(state, fed)
 
     def output(self, state: Tensor) -> Tensor:
-        """That of the open loop."""
+        """Return the output of the open loop."""
         return self.open_loop.output(state)
 
     @property
     def readout(self) -> Callable[[Tensor], Tensor] | None:
-        """That of the open loop."""
+        """Readout of the open loop."""
         return self.open_loop.readout
 
     def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Those of the open loop, and of the feedback under the prefix ``feedback.``."""
+        """Yield the parameters of the open loop, and those of the feedback under the prefix ``feedback.``."""
         yield from self.open_loop.parameters()
         if isinstance(self.feedback, nn.Module):
             for name, parameter in self.feedback.named_parameters(remove_duplicate=False):

@@ -1,4 +1,4 @@
-"""What an analysis is run on: initial states and inputs, checked once and brought to one shape."""
+"""Initial states and inputs of an analysis, checked once and brought to one shape."""
 
 from __future__ import annotations
 

@@ -18,13 +18,13 @@ COUPLED = (
 )
 
 TRIES = 8
-"""How many times states are moved by about rounding and stepped, to see if rounding explains a difference."""
+"""Number of times that states are moved by about rounding and stepped, to see if rounding explains a difference."""
 
 NUDGE = 64
-"""How far these states are moved, in units of eps."""
+"""Distance by which these states are moved, in units of eps."""
 
 MOST_CALLS = 12
-"""How many visits are repeated at most if the map steps one state per call."""
+"""Largest number of visits that are repeated if the map steps one state per call."""
 
 
 def refuse_other_steps(map: RecurrentMap, visits: Sequence[Visit]) -> None:

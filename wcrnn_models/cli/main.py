@@ -99,7 +99,9 @@ def refuse_empty(arguments: Sequence[str]) -> None:
     for argument in arguments:
         if not argument or (argument.startswith("--") and argument.endswith("=")):
             what = f"the value of {argument[:-1]}" if argument else "an argument"
-            raise UserError(f"{what} is empty (an unset shell variable?); give a value, or . for the current directory.")
+            raise UserError(
+                f"{what} is empty (an unset shell variable?); give a value, or . for the current directory."
+            )
 
 
 def _explanation(error: Exception) -> str | None:

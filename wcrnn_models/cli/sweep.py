@@ -131,7 +131,9 @@ def _value(text: str) -> list[Any]:
         from wcrnn_models.sweeps.grids import MAX_RUNS  # here, because its package imports PyTorch
 
         if (count := last - first + 1) > MAX_RUNS:
-            raise UserError(f"the range {text} has {count} values, more than the {MAX_RUNS} runs of a grid; give fewer.")
+            raise UserError(
+                f"the range {text} has {count} values, more than the {MAX_RUNS} runs of a grid; give fewer."
+            )
         return list(range(first, last + 1))
     try:
         return [json.loads(text)]

@@ -145,7 +145,9 @@ def _checked_coupling(coupling: float | Tensor, size: int, dtype: torch.dtype) -
         raise TypeError(f"coupling must be a number or a tensor, got {type(coupling).__name__}.")
     values = torch.as_tensor(coupling, dtype=torch.float64, device="cpu").detach().clone()
     if values.shape not in ((), (size,)):
-        raise ValueError(f"coupling must be one number or {size} values, one per unit, got shape {tuple(values.shape)}.")
+        raise ValueError(
+            f"coupling must be one number or {size} values, one per unit, got shape {tuple(values.shape)}."
+        )
     if not bool((values.isfinite() & (values >= 0)).all()):
         worst = values[~(values.isfinite() & (values >= 0))].flatten()[0]
         raise ValueError(f"coupling must be finite and >= 0, got {float(worst)}; the paper uses [0.001, 0.1].")

@@ -220,7 +220,9 @@ def _check_alike(inputs: dict[str, Tensor], targets: dict[str, Tensor]) -> None:
             )
     train, test = (tuple(inputs[part].shape[1:]) for part in ("train", "test"))
     if train != test:
-        raise UserError(f"train_inputs and test_inputs must have the same steps and components, got {train} and {test}.")
+        raise UserError(
+            f"train_inputs and test_inputs must have the same steps and components, got {train} and {test}."
+        )
     if targets["train"].dtype != targets["test"].dtype or targets["train"].shape[1:] != targets["test"].shape[1:]:
         raise UserError("train_targets and test_targets must both be labels, or values of the same size.")
 

@@ -13,7 +13,7 @@ from torch.autograd import grad
 def grad_columns(
     outputs: Sequence[Tensor], inputs: Sequence[Tensor], cotangents: Sequence[Tensor], *, at_once: int
 ) -> list[Tensor]:
-    """J^T u for a stack of cotangents u, with J the Jacobian of the outputs with respect to the inputs.
+    """Return J^T u for a stack of cotangents u, with J the Jacobian of the outputs with respect to the inputs.
 
     One sweep through the graph serves up to ``at_once`` cotangents (``is_grads_batched``), which costs little more time
     than one where the operations are small, and ``at_once`` times the memory. Graphs that cannot be swept so, such as

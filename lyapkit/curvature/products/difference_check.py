@@ -120,7 +120,7 @@ def _compare(
 
 
 def _slope_change(objective: WeightedLoss, direction: Tensor, step: float) -> tuple[Tensor, Tensor, float]:
-    """The direction as it was rounded, the difference of gradients along it, and how much of that is rounding."""
+    """Return the rounded direction, the difference of gradients along it, and the part of that which is rounding."""
     ahead, behind, rounded = _both_sides(objective, direction, step, objective.gradient)
     epsilon = torch.finfo(objective.tensors[0].dtype).eps
     return rounded, (ahead - behind) / (2 * step), 10 * epsilon * float(ahead.norm()) / step
@@ -155,7 +155,7 @@ def _squared_change(objective: WeightedLoss, direction: Tensor, step: float) -> 
 def _both_sides(
     objective: WeightedLoss, direction: Tensor, step: float, evaluate: Callable[[], _Found]
 ) -> tuple[_Found, _Found, Tensor]:
-    """Something at the parameters a step ahead and behind, and the direction as the parameters' type rounded it."""
+    """Evaluate a function at the parameters a step ahead and behind; return the rounded direction, too."""
     here = [tensor.detach().clone() for tensor in objective.tensors]
     sizes = [tensor.numel() for tensor in here]
     found, points = [], []

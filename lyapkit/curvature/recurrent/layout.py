@@ -53,6 +53,6 @@ class ParameterLayout:
         return block
 
     def rows_of(self, names: Collection[str]) -> Tensor:
-        """Positions of some parameters in the flat vector, in the order of the names."""
+        """Return the positions of some parameters in the flat vector, in the order of the names."""
         parts = [torch.arange(self._slices[name].start, self._slices[name].stop, device="cpu") for name in names]
         return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64, device="cpu")

@@ -139,7 +139,7 @@ class _Term:
         return trajectory.keep(budget)
 
     def product(self, block: Tensor) -> Tensor:
-        """With a block (P, b)."""
+        """Multiply a block (P, b)."""
         if self._jacobian is not None:
             return self._jacobian.product(block, self._layout, self._own)
         sweeps = _GradientSweeps(
@@ -180,7 +180,7 @@ class _GradientSweeps(Sweeps):
         self._moved_inputs = [torch.zeros_like(part, dtype=torch.float64) for part in self._pulling]
 
     def drive(self, position: int, index: int, layer: LinearisedLayer, out: Tensor) -> None:
-        """One matrix product for all steps and probes, where all rows are trained."""
+        """Compute one matrix product for all steps and probes, where all rows are trained."""
         rows, augmented, driving = layer.cell.trained_rows, layer.augmented.flatten(0, 1), self._driving[position]
         if rows == out.shape[-1]:
             torch.mm(augmented, driving.flatten(1), out=out.view(len(augmented), -1))
@@ -190,7 +190,7 @@ class _GradientSweeps(Sweeps):
             torch.mm(augmented, part, out=out.view(len(augmented), self.probes, -1)[:, probe, :rows])
 
     def pull(self, position: int, index: int, layer: LinearisedLayer, out: Tensor) -> None:
-        """One matrix product for all steps and probes."""
+        """Compute one matrix product for all steps and probes."""
         duals = self._duals(layer)
         torch.mm(duals, self._pulling[position].flatten(1), out=out.view(len(duals), -1))
 
@@ -203,14 +203,14 @@ class _GradientSweeps(Sweeps):
         states: Sequence[Tensor],
         below: Tensor | None,
     ) -> None:
-        """The part alpha_t (dh_{t-1}, ds_t, 0)^T."""
+        """Add the part alpha_t (dh_{t-1}, ds_t, 0)^T."""
         duals, total, units = self._duals(layer), self._moved_inputs[position], layer.cell.units
         for part, into in ((states[0][:-1], total[..., :units]), (below, total[..., units:])):
             if part is not None:
                 into += (duals.T @ part.reshape(len(duals), -1)).view(into.shape)
 
     def after_backward(self, position: int, index: int, layer: LinearisedLayer, dual: Tensor) -> None:
-        """The part (d)alpha_t (h_{t-1}, s_t, 1)^T."""
+        """Add the part (d)alpha_t (h_{t-1}, s_t, 1)^T."""
         rows, augmented, total = layer.cell.trained_rows, layer.augmented.flatten(0, 1).T, self._moved_duals[position]
         if rows == dual.shape[-1]:
             total += (augmented @ dual.view(augmented.shape[1], -1)).view(total.shape)
@@ -229,6 +229,6 @@ class _GradientSweeps(Sweeps):
 
     @staticmethod
     def _duals(layer: LinearisedLayer) -> Tensor:
-        """alpha_t in the trained rows, shape (S*B, rows)."""
+        """Return alpha_t in the trained rows, shape (S*B, rows)."""
         assert layer.dual is not None, "asked for with second order only"
         return layer.dual[..., : layer.cell.trained_rows].flatten(0, 2)

@@ -1,4 +1,4 @@
-"""Where the operations of a straight-line function write: memory that is laid out once and used again at every step.
+"""Memory for the operations of a straight-line function, laid out once and used again at every step.
 
 New memory for every result costs more than the arithmetic of a small step: the operating system clears each page of it.
 """
@@ -98,7 +98,7 @@ class Memory:
         return name in WRITABLE and plain and dense
 
     def _parts(self, stack: fx.Node) -> list[fx.Node]:
-        """What is stacked, where it may write into the stack itself."""
+        """Return the stacked parts, where they may be written into the stack itself."""
         parts: list[fx.Node] = stack.args[0]  # type: ignore[assignment]
         for part in parts:
             if not (isinstance(part, fx.Node) and self._writable(part) and used_once(part)):
@@ -140,7 +140,7 @@ class Memory:
 
 
 def layout(value: Tensor, dtype: torch.dtype | None) -> tuple[Any, ...]:
-    """What `new_memory` makes a tensor of the same layout from, of another type where one is given."""
+    """Return the arguments of `new_memory` for a tensor of the same layout, of another type where one is given."""
     return value.shape, value.stride(), dtype or value.dtype, value.device
 
 
@@ -150,7 +150,7 @@ def new_memory(shape: Sequence[int], stride: Sequence[int], dtype: torch.dtype, 
 
 
 def _memories(value: Any) -> tuple[int, ...]:
-    """Where a value, or each part of it, lies."""
+    """Return the memory in which a value, or each part of it, lies."""
     parts = value if isinstance(value, list | tuple) else (value,)
     return tuple(dict.fromkeys(part.untyped_storage().data_ptr() for part in parts if isinstance(part, Tensor)))
 

@@ -71,7 +71,7 @@ class StraightLine:
         self.function: Callable[..., tuple[Tensor, ...]] = self._namespace["straight"]
 
     def new_results(self) -> list[Tensor]:
-        """New memory for the outputs that are written into what the caller gives, in their order."""
+        """Return new memory for the outputs that are written into the caller's tensors, in their order."""
         return [new_memory(*where) for where in self._results]
 
     def _lines(self, node: fx.Node, memory: Memory | None) -> list[str]:

@@ -20,7 +20,7 @@ WORTH_TRACING = 256
 
 MANY_TRAJECTORIES = 256
 FEW_UNITS = 8
-"""So many trajectories of so few units are laid out side by side, the same unit of all of them next to each other."""
+"""With at least so many trajectories and at most so few units, the same unit of all trajectories lies side by side."""
 
 
 def trace_step(

@@ -71,7 +71,9 @@ class S4D(RecurrentNetwork):
         check_sizes(input_size=input_size, hidden_size=hidden_size, output_size=output_size, layers=layers, modes=modes)
         dtype = floating_type(dtype)
         if dtype not in (torch.float32, torch.float64):
-            raise ValueError(f"dtype must be torch.float32 or torch.float64, which have a complex partner, got {dtype}.")
+            raise ValueError(
+                f"dtype must be torch.float32 or torch.float64, which have a complex partner, got {dtype}."
+            )
         self.input_size, self.hidden_size, self.output_size = input_size, hidden_size, output_size
         generator = as_generator(rng)
         self.input = affine(input_size, hidden_size, generator, dtype)

@@ -91,5 +91,7 @@ def pairs(size: int) -> int:
         ValueError: If ``size`` is odd.
     """
     if size % 2:
-        raise ValueError(f"a rotation acts on pairs of units and needs an even hidden_size, got {size}; use {size + 1}.")
+        raise ValueError(
+            f"a rotation acts on pairs of units and needs an even hidden_size, got {size}; use {size + 1}."
+        )
     return size // 2

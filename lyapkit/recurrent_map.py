@@ -31,7 +31,7 @@ class RecurrentMap(ABC):
     result, nothing is changed in place) and differentiable in its state.
 
     Attributes:
-        batching: How a step treats a batch of states. Where it loops over them, the checks take fewer.
+        batching: Treatment of a batch of states by a step. Where it loops over them, the checks take fewer.
     """
 
     batching: Batching = "native"

@@ -32,7 +32,7 @@ class CallableMap(RecurrentMap):
         function: ``f(state)`` or ``f(state, input)``, returning a state of the same structure.
         state: Example state, any pytree of floating-point or complex tensors of one precision and device.
         input: Example input, a floating-point or complex tensor of any shape; None for an autonomous map.
-        order: Which argument comes first, ``"state_first"`` or ``"input_first"``. By default the state; names of the
+        order: Order of the arguments, ``"state_first"`` or ``"input_first"``. By default the state; names of the
             arguments that contradict this are refused then.
 
     Raises:

@@ -38,7 +38,7 @@ def cell_step(kind: CellKind, weights: CellWeights, state: Tensor, input: Tensor
     """Compute one step of a built-in cell on its flat state.
 
     Args:
-        kind: Which cell.
+        kind: Kind of cell.
         weights: Its weights.
         state: Shape (..., S); S = H for RNN and GRU, S = P + H for an LSTM, whose state is (h, c).
         input: Shape (..., M).

@@ -140,7 +140,7 @@ def stacked_derivatives(kind: CellKind, layers: Sequence[CellWeights]) -> list[A
     """Return the layers of a stack of built-in cells, from the input upwards.
 
     Args:
-        kind: Which cell.
+        kind: Kind of cell.
         layers: The weights of every layer.
 
     Returns:

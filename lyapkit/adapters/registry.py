@@ -63,9 +63,9 @@ def as_map(obj: object, *, state: Any = None, input: Tensor | None = None, order
             unless an analysis is given another initial state.
         input: Example input of a driven callable, a floating-point or complex tensor; None when autonomous. Only its
             shape and dtype matter.
-        order: How a driven callable is called: ``"state_first"``, f(x, s), or ``"input_first"``, f(s, x). By default
-            the state comes first, and a callable whose names say the opposite, such as ``forward(self, x, h)`` or
-            ``step(input, hidden)``, is refused until one of the two is given.
+        order: Order of the arguments of a driven callable: ``"state_first"``, f(x, s), or ``"input_first"``, f(s, x).
+            By default the state comes first, and a callable whose names say the opposite, such as ``forward(self, x,
+            h)`` or ``step(input, hidden)``, is refused until one of the two is given.
 
     Compiled modules and functions (`torch.compile`) are stepped as they were written. A module that takes a whole
     sequence and its hidden state is passed as one step of it, such as

@@ -38,7 +38,7 @@ class CurvatureProblem:
 
     Attributes:
         objective: The loss over all batches.
-        operator: Which of its operators.
+        operator: The curvature operator.
         settings: The arguments that made it, as provenance.
         gradient_seconds: Time of one gradient.
         derivative_error: Relative deviation of a product from finite differences, -1 where none was measured.
@@ -121,7 +121,7 @@ def curvature_problem(
         batch_weight: As for `lyapkit.hessian_spectrum`.
         lengths: As for `lyapkit.hessian_spectrum`.
         batch_first: As for `lyapkit.hessian_spectrum`.
-        columns: How many columns of a block are differentiated together where there is no recursion through time.
+        columns: Number of columns of a block that are differentiated together where there is no recursion through time.
         memory_budget: Bytes that a recursion through time may keep.
         check: Compare gradients with each other and products with finite differences of gradients.
 
@@ -195,7 +195,7 @@ def parameter_count(
     """Count the parameters whose curvature is taken.
 
     Args:
-        model: As `lyapkit.hessian_spectrum` takes it.
+        model: Model, as for `lyapkit.hessian_spectrum`.
         readout: As for `lyapkit.hessian_spectrum`.
         parameters: As for `lyapkit.hessian_spectrum`.
     """
@@ -236,7 +236,7 @@ def refuse_unusable(parameters: Mapping[str, nn.Parameter], check: bool) -> None
     """Refuse contexts and parameters in which a loss has no right second derivatives.
 
     Args:
-        parameters: Those that the curvature is taken with respect to.
+        parameters: The parameters of the curvature.
         check: Refuse tensor hooks, too.
 
     Raises:

@@ -88,8 +88,8 @@ def hessian_spectrum(
             tied between map and readout, is one parameter: any name chooses it, and it comes once, under its first.
             Tensors that the loss depends on and the model does not have, such as those of a module that a function
             given as ``readout`` calls, are left out with a warning.
-        reduction: How ``loss`` reduces over its batch, ``"mean"`` or ``"sum"``: the curvature is that of the mean or of
-            the sum over all batches. By default the loss's own ``reduction``, or else ``"mean"``.
+        reduction: Reduction of ``loss`` over its batch, ``"mean"`` or ``"sum"``: the curvature is that of the mean or
+            of the sum over all batches. By default the loss's own ``reduction``, or else ``"mean"``.
         batch_weight: With means, a function from the targets of a batch to its weight, so that unequal batches give the
             mean over the whole data. By default, the weight of a loss from ``torch.nn`` or ``torch.nn.functional``,
             also with options by ``functools.partial``, is the divisor of its mean: ignored targets and class weights

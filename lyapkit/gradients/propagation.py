@@ -74,9 +74,9 @@ def gradient_propagation(
         targets: Handed to ``loss`` as they are.
         loss: ``loss(outputs, targets)``, a scalar. Its reduction over the batch is the user's: with a mean over B
             sequences, every derivative carries the factor 1/B.
-        readout: From the map's output, (..., O'), to what ``loss`` reads, (..., O); the model's own by default, and
-            required where it has none. It reads each state by itself.
-        norms: Which vector norms over the units: "inf" or positive numbers.
+        readout: Function from the map's output, (..., O'), to the input of ``loss``, (..., O); the model's own by
+            default, and required where it has none. It reads each state by itself.
+        norms: Vector norms over the units: "inf" or positive numbers.
         loss_on: ``"last"``: outputs have shape (B, O), read at the last step; ``"every"``: (T, B, O), or (B, T, O)
             where inputs lie batch first. With a loss on every step the norms level off where the direct part of a step
             exceeds what comes from later ones.
@@ -88,7 +88,7 @@ def gradient_propagation(
         batch_first: Inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
         feedback: Closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
             and takes ``steps`` instead of ``inputs``.
-        teacher_forcing: With ``feedback``, how much of the given inputs is mixed in: a s_t + (1 - a) feedback.
+        teacher_forcing: Share a of the given inputs with ``feedback``; the input is a s_t + (1 - a) feedback.
         fit: Steps back in time (start, stop) that the rate is fitted to, start <= T - t < stop, such as (50, None) to
             leave out the turning of the gradient near the end; all by default. T is the length of each sequence, and
             none may be shorter than ``stop``.

@@ -71,7 +71,7 @@ def covariant_vectors(
         batch_first: Inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
         feedback: Closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
             and takes ``steps`` instead of ``inputs``.
-        teacher_forcing: With ``feedback``, how much of the given inputs is mixed in: a s_t + (1 - a) feedback.
+        teacher_forcing: Share a of the given inputs with ``feedback``; the input is a s_t + (1 - a) feedback.
         transient: First steps, which settle state and frame and are not counted; a quarter of the steps (of the
             shortest sequence) by default.
         settle: Last steps of each sequence, which settle the backward pass and are not counted; a quarter of the steps

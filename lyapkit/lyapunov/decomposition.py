@@ -128,7 +128,7 @@ def decompose_sound(
         frame: The frames.
         certify: Compute condition number and volume too, each of which costs as much as the decomposition.
         expected_bound: About what `Decomposition.bound` will be; small ones allow a faster way.
-        floor: What |R_ii| has to exceed, shape (B, 1).
+        floor: Size that |R_ii| has to exceed, shape (B, 1).
 
     Returns:
         None where a frame is not finite, may have lost a direction or comes near the ends of its type's range; see
@@ -219,8 +219,8 @@ def settle(
         part: The decomposition of J F.
         frame: F, orthonormal, shape (B, N, k).
         jacobian: Returns J, shape (B, N, N).
-        refill: Where random numbers come from.
-        effort: What the run may still spend on this.
+        refill: Generator of random directions.
+        effort: Effort that the run may still spend on this.
         restart_at_random: The run started at random, also with a full frame.
     """
     doubted = part.suspect.any(dim=-1) & part.finite  # (B,)
@@ -306,7 +306,7 @@ def annihilated(frame: Tensor, diagonal: Tensor) -> Tensor:
     """Find columns whose rest, without the other columns, is rounding noise: |R_ii| <= N eps |column|.
 
     Args:
-        frame: What was decomposed, shape (..., N, k).
+        frame: Decomposed frames, shape (..., N, k).
         diagonal: |R_ii|, shape (..., k).
 
     Returns:

@@ -100,7 +100,7 @@ def lyapunov_exponents(
         batch_first: Inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
         feedback: Closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
             and takes ``steps`` instead of ``inputs``.
-        teacher_forcing: With ``feedback``, how much of the given inputs is mixed in: a s_t + (1 - a) feedback.
+        teacher_forcing: Share a of the given inputs with ``feedback``; the input is a s_t + (1 - a) feedback.
         transient: Leading steps that settle state and frame; they are neither counted nor in the graph.
         qr_interval: Steps between QR decompositions. The error of derivatives grows with the condition number that
             the frame reaches in between; 1 is safest.
@@ -165,7 +165,7 @@ def recorded_growth(run: TangentRun, frame: Tensor, *, refill: Refill, interval:
     Args:
         run: A recorded run; its transient steps settle state and frame without graph.
         frame: Orthonormal frame to start from, shape (B, N, k); its dtype is that of the QR.
-        refill: Where directions come from that replace those annihilated in the transient.
+        refill: Generator of the directions that replace those annihilated in the transient.
         interval: Steps between decompositions.
         window: Counted steps after which the frame is cut from the graph, as the run cuts the state.
 

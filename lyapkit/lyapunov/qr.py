@@ -125,10 +125,10 @@ def qr_growth(
         run: The trajectory; its transient steps settle state and frame.
         frame: Orthonormal frame to start from, shape (B, N, k); its dtype is that of the QR.
         interval: Steps between decompositions, q; None for an automatic interval.
-        refill: Where directions come from that replace annihilated ones.
+        refill: Generator of the directions that replace annihilated ones.
         drive: The part of the trajectory to go along; all of it by default.
         earlier: The growth before this part, whose interval goes on.
-        effort: What may be spent on single steps, where this continues a run; that of a new run by default.
+        effort: Effort left for single steps, where this continues a run; that of a new run by default.
         on_steps: Called with the number of steps done since the last call (progress).
 
     Returns:
@@ -177,8 +177,8 @@ class _Windows:
         frame: The frame at its start, shape (B, N, k).
         rule: Says when to decompose.
         counted: Steps of the whole run that count, in its shortest sequence.
-        refill: Where directions come from that replace annihilated ones.
-        effort: What may be spent on single steps.
+        refill: Generator of the directions that replace annihilated ones.
+        effort: Effort left for single steps.
     """
 
     def __init__(

@@ -40,7 +40,7 @@ class SlidingProduct:
         size: N.
         horizon: H.
         recorded: Steps, from 1, at which singular values will be asked for.
-        device: Of the Jacobians.
+        device: Device of the Jacobians.
     """
 
     def __init__(self, batch: int, size: int, *, horizon: int, recorded: Collection[int], device: torch.device) -> None:

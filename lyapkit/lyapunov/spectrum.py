@@ -83,7 +83,7 @@ def lyapunov_spectrum(
         batch_first: Inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
         feedback: Closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
             and takes ``steps`` instead of ``inputs``.
-        teacher_forcing: With ``feedback``, how much of the given inputs is mixed in: a s_t + (1 - a) feedback.
+        teacher_forcing: Share a of the given inputs with ``feedback``; the input is a s_t + (1 - a) feedback.
         transient: Leading steps that settle state and frame and are not counted.
         qr_interval: Steps between QR decompositions, at most those of the run. ``"auto"`` starts with 1, as Algorithm 1
             does, and stretches the interval while the condition number of the frame stays below 1e4 (1e6 for k <= 3,
@@ -97,7 +97,7 @@ def lyapunov_spectrum(
             or all exponents are -inf, which no more steps change (``converged`` is 0 then).
             An autonomous map then takes no ``steps``; a driven one stops with its inputs at the latest. The errors are
             looked at after 1,024 counted steps and whenever the run has doubled.
-        until_exponents: Which standard errors have to reach ``until``, of every trajectory.
+        until_exponents: Exponents whose standard errors have to reach ``until``, of every trajectory.
         max_steps: With ``until``, the largest number of steps of an autonomous map.
         resume: An earlier result for the same map and ``dt``, to be continued: its final state and frame are where this
             run starts, its steps count with the new ones. For a driven map, ``inputs`` are the further ones. The result

@@ -58,7 +58,7 @@ class Repetition:
 
         Args:
             pushes: The window's steps, each of which carries a frame.
-            part: What the decomposition at its end has found.
+            part: Result of the decomposition at its end.
         """
         if self._left <= 0 or not pushes:
             return
@@ -88,7 +88,7 @@ class RepeatedProduct:
     Args:
         batch: B.
         size: N.
-        device: Of the Jacobians.
+        device: Device of the Jacobians.
         steps: Steps to do again, at most.
     """
 

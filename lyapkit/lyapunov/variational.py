@@ -74,7 +74,7 @@ def variational_term(
         batch_first: Inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
         feedback: Closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
             and takes ``steps`` instead of ``inputs``.
-        teacher_forcing: With ``feedback``, how much of the given inputs is mixed in: a s_t + (1 - a) feedback.
+        teacher_forcing: Share a of the given inputs with ``feedback``; the input is a s_t + (1 - a) feedback.
         record_every: Steps between recorded singular values; the last step is always recorded. With a horizon the first
             is H. The last step of each sequence is recorded, too.
         dt: Duration of a step; finite-time exponents are divided by it.

@@ -76,7 +76,7 @@ class TangentRun:
 
         Args:
             map: The map.
-            drive: What it will be run on.
+            drive: Initial states and inputs of the run.
             k: Directions.
             dtype: Type of the frames.
             check: Probe the map; without it, derivatives are measured after the run, and refused nowhere.

@@ -18,8 +18,8 @@ class Probe:
 
     Args:
         map: The map.
-        drive: What it is run on.
-        derivative: How it is differentiated.
+        drive: Initial states and inputs of the run.
+        derivative: Derivative of a step, as it is computed.
         check: Refuse wrong derivatives, here and after the run.
         backwards: Look at derivatives backwards, too.
 

@@ -45,7 +45,7 @@ class TangentStrategy(Protocol):
     """Walks a trajectory with frames of k tangent vectors, one stretch after the other.
 
     Attributes:
-        name: How tangents are carried, for the provenance of results.
+        name: Name of the strategy, for the provenance of results.
         step_bytes: Memory that carrying a frame over a step takes beside the frame: factors, Jacobians or states.
         stretch: Steps of a stretch, at most.
     """

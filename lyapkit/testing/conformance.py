@@ -33,7 +33,7 @@ def check_map(map: RecurrentMap, own_step: OwnStep | None = None, *, seed: int =
             see large mistakes only.
         own_step: The module's own step on batches of flat states (B, N) and inputs (B, M), or None for an autonomous
             map. Without it, `step` is not compared with the module.
-        seed: Where random states, inputs and directions come from. Take another one if a step has a kink where they
+        seed: Seed of random states, inputs and directions. Take another one if a step has a kink where they
             happen to be.
 
     Raises:

@@ -31,11 +31,11 @@ def random_cell(kind: CellName, input_size: int, hidden_size: int, gain: float, 
     """Return a built-in cell in float64, whose weights are N(0, gain^2 / N) and biases N(0, 1/4).
 
     Args:
-        kind: Which cell. ``"relu"`` is an `nn.RNNCell` with rectifiers.
+        kind: Kind of cell. ``"relu"`` is an `nn.RNNCell` with rectifiers.
         input_size: M.
         hidden_size: N.
         gain: The spread of the weights.
-        seed: Which weights.
+        seed: Seed of the weights.
     """
     options = {"nonlinearity": "relu"} if kind == "relu" else {}
     return _filled(_CELLS[kind](input_size, hidden_size, device="meta", dtype=torch.float64, **options), gain, seed)
@@ -47,12 +47,12 @@ def random_layer(
     """Return a built-in layer, time first, in float64, whose weights are N(0, gain^2 / N) and biases N(0, 1/4).
 
     Args:
-        kind: Which layer. ``"relu"`` is an `nn.RNN` with rectifiers.
+        kind: Kind of layer. ``"relu"`` is an `nn.RNN` with rectifiers.
         input_size: M.
         hidden_size: N.
-        num_layers: How many are stacked.
+        num_layers: Number of stacked layers.
         gain: The spread of the weights.
-        seed: Which weights.
+        seed: Seed of the weights.
     """
     options = {"nonlinearity": "relu"} if kind == "relu" else {}
     layer = _LAYERS[kind](input_size, hidden_size, num_layers, device="meta", dtype=torch.float64, **options)
@@ -68,7 +68,7 @@ def random_callable(kind: CallableName, input_size: int, size: int, gain: float,
         input_size: M.
         size: N.
         gain: The spread of W, whose entries are N(0, gain^2 / N).
-        seed: Which weights.
+        seed: Seed of the weights.
     """
     generator = torch.Generator().manual_seed(seed)
     weight = gain / math.sqrt(size) * torch.randn(size, size, generator=generator, dtype=torch.float64)
@@ -96,7 +96,7 @@ def random_inputs(steps: int, batch: int, size: int, scale: float, seed: int) ->
         batch: B.
         size: M.
         scale: Their standard deviation.
-        seed: Which inputs.
+        seed: Seed of the inputs.
     """
     generator = torch.Generator().manual_seed(seed)
     return scale * torch.randn(steps, batch, size, generator=generator, dtype=torch.float64)
@@ -115,7 +115,7 @@ def cells(
     Examples shrink to an `nn.RNNCell` with one input, one unit, and the seed 0.
 
     Args:
-        kinds: Which cells: ``"rnn"``, ``"gru"``, ``"lstm"``, and ``"relu"`` for an `nn.RNNCell` with rectifiers.
+        kinds: Kinds of cells: ``"rnn"``, ``"gru"``, ``"lstm"``, and ``"relu"`` for an `nn.RNNCell` with rectifiers.
         max_input_size: The largest number of inputs.
         max_hidden_size: The largest number of units.
         max_gain: The largest standard deviation of a weight, times sqrt(units).
@@ -157,7 +157,7 @@ def layers(
     """Return a strategy for `nn.RNN`, `nn.GRU` and `nn.LSTM` with random weights, time first, in float64.
 
     Args:
-        kinds: Which layers: ``"rnn"``, ``"gru"``, ``"lstm"``, and ``"relu"`` for an `nn.RNN` with rectifiers.
+        kinds: Kinds of layers: ``"rnn"``, ``"gru"``, ``"lstm"``, and ``"relu"`` for an `nn.RNN` with rectifiers.
         max_input_size: The largest number of inputs.
         max_hidden_size: The largest number of units of a layer.
         max_layers: The largest number of stacked layers.
@@ -200,8 +200,8 @@ def callables(
     """Return a strategy for maps made of Python functions with random weights, in float64.
 
     Args:
-        kinds: Which functions: ``"leaky"`` is 0.7 x + 0.3 tanh(W x + U s), ``"nested"`` the same on a dictionary of two
-            states, and ``"linear"`` W x + U s.
+        kinds: Kinds of functions: ``"leaky"`` is 0.7 x + 0.3 tanh(W x + U s), ``"nested"`` the same on a dictionary of
+            two states, and ``"linear"`` W x + U s.
         max_input_size: The largest number of inputs.
         max_size: The largest number of state components.
         max_gain: The largest standard deviation of an entry of W, times sqrt(components).

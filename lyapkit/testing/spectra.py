@@ -27,7 +27,7 @@ class KnownMatrix:
         pairs: The complex pairs, each as (modulus, angle in radians).
         jordan: The defective eigenvalues, each as (eigenvalue, multiplicity). Each has one eigenvector only.
         condition: The condition number of S in the 2-norm, at least 1. With one dimension it is always 1.
-        seed: Where the random directions of S come from. None makes S diagonal.
+        seed: Seed of the random directions of S. None makes S diagonal.
 
     Raises:
         ValueError: If there is no eigenvalue, a number is not finite, or the condition is below 1.
@@ -109,7 +109,7 @@ def random_orthogonal(size: int, seed: int) -> Tensor:
 
     Args:
         size: N.
-        seed: Which matrix.
+        seed: Seed of the matrix.
     """
     generator = torch.Generator().manual_seed(seed)
     q, r = torch.linalg.qr(torch.randn(size, size, generator=generator, dtype=torch.float64))

@@ -42,8 +42,8 @@ class Tracker:
         model: Anything that `lyapkit.as_map` takes. It is read anew at every measurement.
         inputs: As for `lyapkit.analyze`; None with ``steps=``. Tensors are moved to the device of the model.
         every: Measure when the number of the iteration is a multiple of this.
-        analyses: Which: names of analyses of `lyapkit.analyze`, or functions from the model to a Dataset, whose results
-            go by the names of the functions.
+        analyses: Analyses to do: names of analyses of `lyapkit.analyze`, or functions from the model to a Dataset,
+            whose results go by the names of the functions.
         along: The dimension along which results are collected: ``"checkpoint"`` for iterations, ``"epoch"``.
         targets: For analyses of gradients and curvature.
         loss: For the same.
@@ -52,7 +52,7 @@ class Tracker:
             default.
 
     Attributes:
-        along: As given.
+        along: The argument as given.
         steps: The numbers of the iterations that were measured.
         failures: For each measurement that was left out, what went wrong.
 

@@ -52,7 +52,7 @@ class ClusterPool(Generic[J]):
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise UserError(
-                f"there is no scheduler at {address!r} ({reason}); start one with `dask scheduler` and give its address."
+                f"there is no scheduler at {address!r} ({reason}); start one by `dask scheduler` and give its address."
             ) from error
         self.task = task
         self._running: dict[Any, J] = {}

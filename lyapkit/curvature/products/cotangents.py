@@ -23,7 +23,7 @@ def grad_columns(
         outputs: Tensors; those without a graph count as constants. The graph is kept.
         inputs: Tensors the outputs were computed from, or not.
         cotangents: For every output, shape (b, *output.shape).
-        at_once: How many are taken together, at least 1.
+        at_once: Number of cotangents taken together, at least 1.
 
     Returns:
         For every input, shape (b, *input.shape), zero where nothing depends on it.

@@ -37,12 +37,12 @@ class WeightedLoss:
     """A loss over batches: sum_b w_b loss(network(inputs_b), targets_b).
 
     Attributes:
-        network: From inputs to outputs.
+        network: Function from inputs to outputs.
         parameters: The tensors the curvature is taken with respect to, by name.
         batches: (inputs, targets) pairs.
         weights: One per batch.
         loss: ``loss(outputs, targets)``, a scalar.
-        columns: How many columns of a block are differentiated together; memory grows with it.
+        columns: Number of columns of a block that are differentiated together; memory grows with it.
     """
 
     network: Callable[[Any], Any]

@@ -25,7 +25,7 @@ class Head:
     Args:
         network: The network.
         final: x_T, shape (B, N).
-        targets: As the loss reads them.
+        targets: Targets, as the loss reads them.
         weight: w.
         loss: ``loss(outputs, targets)``, a scalar.
         parameters: What may be differentiated with respect to; those that the loss does not depend on at given x_T are
@@ -85,7 +85,7 @@ class Head:
         """Pull derivatives of outputs back.
 
         Args:
-            cotangents: Of the flattened outputs, shape (F, b).
+            cotangents: Cotangents of the flattened outputs, shape (F, b).
 
         Returns:
             The weighted sums' derivatives with respect to x_T, shape (B, b, N), and to the parameters, (P, b), float64.

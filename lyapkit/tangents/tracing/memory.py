@@ -36,8 +36,8 @@ class Memory:
     Args:
         needed: The nodes that are computed, in order.
         outputs: Nodes that are handed to the caller.
-        values: Of all nodes at an example, from which shapes and layouts are taken.
-        dtype: Of the results, where it differs from that at the example.
+        values: Values of all nodes at an example, from which shapes and layouts are taken.
+        dtype: Type of the results, where it differs from that at the example.
 
     Attributes:
         target: For each node that is told where to write, the name of the tensor.

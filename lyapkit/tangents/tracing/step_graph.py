@@ -28,7 +28,7 @@ class StepGraph:
 
     Attributes:
         graph: Placeholders are state, rows and, for a driven map, input; the outputs next state and pushed rows.
-        values: Of every node, at the example.
+        values: Values of every node at the example.
         moving: Nodes that depend on the rows.
         steady: Nodes that depend on neither state, input nor rows.
     """

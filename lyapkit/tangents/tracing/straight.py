@@ -28,14 +28,15 @@ class StraightLine:
     Args:
         inputs: Nodes whose values are given, in the order of the function's arguments.
         outputs: Nodes whose values are wanted; everything they need is computed from the inputs.
-        values: Of all nodes at an example. With them, results are written into memory that is laid out once, and the
-            function takes, behind the inputs, a tensor for each output to be written into: one of `new_results`. Inputs
+        values: Values of all nodes at an example. With them, results are written into memory that is laid out once, and
+            the function takes, behind the inputs, a tensor for each output to be written into: one of `new_results`.
+                Inputs
             must have the layout they have at the example. Without them, every result is a new tensor, and a value is
             dropped after its last use, so that its memory is used again while it is still in the cache.
-        dtype: With ``values``: of the results, where it differs from that at the example.
+        dtype: Type of the results, with ``values``, where it differs from that at the example.
 
     Attributes:
-        function: Of the inputs' values, returns the outputs' values.
+        function: Function from the inputs' values to the outputs' values.
     """
 
     def __init__(

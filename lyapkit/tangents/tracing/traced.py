@@ -20,7 +20,7 @@ WORTH_TRACING = 256
 
 MANY_TRAJECTORIES = 256
 FEW_UNITS = 8
-"""With at least so many trajectories and at most so few units, the same unit of all trajectories lies side by side."""
+"""Beyond so many trajectories of at most so few units, the same unit of all trajectories lies side by side."""
 
 
 def trace_step(
@@ -86,7 +86,7 @@ class TracedTangents:
     Args:
         map: The map.
         traced: The traced step.
-        derivative: What its tangents are held against.
+        derivative: Derivative to compare its tangents with.
     """
 
     name = "forward mode (traced)"
@@ -105,10 +105,10 @@ class TracedTangents:
 
         Args:
             map: The map.
-            drive: What it will be run on.
+            drive: Initial states and inputs of the run.
             k: Directions.
             dtype: Type of the frames.
-            derivative: How the step is differentiated otherwise.
+            derivative: Derivative of a step that is not traced.
 
         Raises:
             Untraceable: If it does not pay or the step cannot be traced; the message says why.

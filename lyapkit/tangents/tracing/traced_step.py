@@ -34,7 +34,7 @@ class TracedStep:
         state: B states, shape (B, N).
         input: Their inputs, shape (B, M), or None.
         k: Number of directions.
-        dtype: Of the tangents.
+        dtype: Type of the tangents.
         side_by_side: Lay states and tangents out with the same unit of all trajectories next to each other.
 
     Attributes:

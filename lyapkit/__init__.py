@@ -31,6 +31,10 @@ from lyapkit.recurrent_map import RecurrentMap as RecurrentMap
 from lyapkit.results import load as load
 from lyapkit.results import save as save
 
+# trajectories
+from lyapkit.trajectories.jacobians import jacobians as jacobians
+from lyapkit.trajectories.states import states as states
+
 __all__ = [
     "RecurrentMap",
     "analyze",
@@ -40,12 +44,14 @@ __all__ = [
     "curvature_operator",
     "gradient_propagation",
     "hessian_spectrum",
+    "jacobians",
     "load",
     "lyapunov_exponents",
     "lyapunov_spectrum",
     "plots",
     "save",
     "spectral_density",
+    "states",
     "systems",
     "variational_term",
 ]

@@ -16,6 +16,12 @@ DIMENSIONS = {
     "exponent": "rank of a Lyapunov exponent, from 1",
     "split": "number of leading covariant vectors on one side, from 1",
     "unit": "state component",
+    "from_unit": "state component before the step",
+    "input": "component of the input, from 0",
+    "component": "principal component, from 1",
+    "eigenvalue": "rank of an eigenvalue of a Jacobian by magnitude, from 1",
+    "fixed_point": "fixed or slow point, from 1",
+    "eigenvector": "rank of an eigenvector by the magnitude of its eigenvalue, from 1",
     "norm": "vector norm",
     "rank": "rank of a Hessian eigenvalue by magnitude, from 1",
     "parameter": "component of the flattened parameter vector, from 0",
@@ -102,6 +108,21 @@ SCHEMA: dict[str, dict[str, Variable]] = {
         "backward_difference": Variable(
             ("trajectory", "exponent"), "distance of the covariant vector from that of another start", "1"
         ),
+    },
+    "states": {
+        "state": Variable(("trajectory", "step", "unit"), "state", "1"),
+        "initial_state": Variable(("trajectory", "unit"), "state before the first step", "1"),
+        "last_step": Variable(("trajectory",), "last step of the sequence", "step"),
+        "principal_axis": Variable(("component", "unit"), "principal axis of the states", "1"),
+        "mean_state": Variable(("unit",), "mean of the states", "1"),
+        "explained_variance": Variable(("component",), "part of the variance along the axis", "1"),
+    },
+    "jacobians": {
+        "jacobian": Variable(("trajectory", "step", "unit", "from_unit"), "Jacobian of the step", "1"),
+        "eigenvalue_real": Variable(("trajectory", "step", "eigenvalue"), "real part of the eigenvalue", "1"),
+        "eigenvalue_imag": Variable(("trajectory", "step", "eigenvalue"), "imaginary part of the eigenvalue", "1"),
+        "input_jacobian": Variable(("trajectory", "step", "unit", "input"), "Jacobian towards the input", "1"),
+        "last_step": Variable(("trajectory",), "last step of the sequence", "step"),
     },
     "gradient_propagation": {
         "gradient_norm": Variable(("norm", "trajectory", "step"), "gradient norm |dL/dx_t|", "1"),

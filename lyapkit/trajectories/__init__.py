@@ -1,0 +1,1 @@
+"""Trajectories of a map: the states that it goes through, and its Jacobians there."""

@@ -13,6 +13,9 @@ from lyapkit.adapters import as_map as as_map
 # everything at once
 from lyapkit.analyze import analyze as analyze
 
+# rest points
+from lyapkit.fixed_points import fixed_points as fixed_points
+
 # curvature and gradients
 from lyapkit.curvature import curvature_by_step as curvature_by_step
 from lyapkit.curvature import curvature_operator as curvature_operator
@@ -42,6 +45,7 @@ __all__ = [
     "covariant_vectors",
     "curvature_by_step",
     "curvature_operator",
+    "fixed_points",
     "gradient_propagation",
     "hessian_spectrum",
     "jacobians",

@@ -82,7 +82,7 @@ def jacobians(
 
     Raises:
         TypeError: If an argument is of the wrong kind, or ``towards_input`` is asked of an autonomous map.
-        ValueError: If an argument is out of range, shapes or dtypes disagree, or the map fails the probe or has changed.
+        ValueError: If an argument is out of range, shapes or dtypes disagree, the map fails the probe, or has changed.
         FloatingPointError: If the trajectory overflows or a derivative is not finite; the message names step and
             trajectory.
 

@@ -59,11 +59,12 @@ def sorted_eigenvalues(matrices: Tensor) -> Tensor:
 
 
 def magnitude_order(roots: Tensor) -> Tensor:
-    """Return the order of eigenvalues (..., N) by descending magnitude; equal ones by descending real and imaginary part.
+    """Return the order of eigenvalues (..., N) by descending magnitude.
 
-    LAPACK gives the two of a conjugate pair exactly the same magnitude and real part.
+    Of equal ones, that of the larger real part comes first, then that of the larger imaginary part. LAPACK gives the
+    two of a conjugate pair exactly the same magnitude and real part.
     """
     order = torch.argsort(roots.imag, dim=-1, descending=True, stable=True)
-    for key in (roots.real, torch.hypot(roots.real, roots.imag)):  # the complex abs is off by a rounding
+    for key in (roots.real, roots.abs()):
         order = order.gather(-1, torch.argsort(key.gather(-1, order), dim=-1, descending=True, stable=True))
     return order

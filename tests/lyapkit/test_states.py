@@ -115,7 +115,7 @@ def test_principal_axes_of_an_ellipse_are_its_axes() -> None:
     )
     expected = torch.tensor([9.0, 1.0]).double() * 180 / 359
     torch.testing.assert_close(found.variance, expected, rtol=1e-12, atol=0)
-    torch.testing.assert_close(found.part, torch.tensor([0.9, 0.1]).double(), rtol=1e-12, atol=0)
+    torch.testing.assert_close(found.part, torch.tensor([0.9, 0.1], dtype=torch.float64), rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("scale", [1e-200, 1.0, 1e200])
@@ -173,7 +173,7 @@ def test_hidden_state_and_overflow_are_refused() -> None:
         calls[0] += 1
         return x + calls[0]
 
-    with pytest.raises(ValueError, match="hidden|same"):
+    with pytest.raises(ValueError, match="hidden"):
         states(as_map(counting, state=torch.zeros(1)), steps=5)
     growing = as_map(lambda x: x * x, state=torch.full((1,), 10.0))
     with pytest.raises(FloatingPointError, match=r"trajectory 0 is not finite after step 6"):

@@ -31,6 +31,7 @@ from lyapkit.sequences import as_tensor
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 """Default tolerances: a hundred thousand and a hundred times the distance of neighbouring numbers."""
 
+
 @named_arguments()
 def fixed_points(
     model: object,
@@ -110,7 +111,7 @@ def fixed_points(
 
         The attributes count the starts: ``starts_arrived`` at fixed points, ``starts_slow`` at minima of the speed, of
         which those above a tenth of the typical speed of the starts are not listed, ``starts_lost`` where the search
-        left for infinity, and ``starts_unfinished`` after ``max_iterations``.
+        left the region of the starts, and ``starts_unfinished`` after ``max_iterations``.
 
     Raises:
         TypeError: If an argument is of the wrong kind, a driven map is given no input, or an autonomous one is.
@@ -216,7 +217,7 @@ def _warn(ends: Ends, points: Points, found: Measured) -> None:
         warnings.warn(
             f"No fixed point was found from {len(ends.state)} starts: {int((ends.outcome == STALLED).sum())} searches "
             f"ended where the speed |f(x) - x| has a minimum or is constant, {int((ends.outcome == LOST).sum())} left "
-            f"for infinity.{slowest} The map may have none at this input. Otherwise, give starts nearer to it.",
+            f"the region of the starts.{slowest} The map may have none at this input. Otherwise, give starts nearer to it.",
             stacklevel=4,
         )
     lying = points.continuum > 0

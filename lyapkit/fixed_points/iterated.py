@@ -64,7 +64,9 @@ class IteratedMap:
         return product
 
 
-def dense_tangents(map: RecurrentMap, tangents: TangentStrategy, state: Tensor, input: Tensor | None) -> TangentStrategy:
+def dense_tangents(
+    map: RecurrentMap, tangents: TangentStrategy, state: Tensor, input: Tensor | None
+) -> TangentStrategy:
     """Return the faster way to whole Jacobians: row by row backwards, where that gives what the given way gives.
 
     Backwards is two to three times as fast for a whole Jacobian (see benchmarks/fixed_points.py), and wrong only where

@@ -12,13 +12,9 @@ from lyapkit.fixed_points.cloud import Cloud
 from lyapkit.fixed_points.iterated import IteratedMap
 from lyapkit.fixed_points.orbits import orbits
 from lyapkit.fixed_points.points import Points, newton_step
-from lyapkit.fixed_points.search import Linearised
+from lyapkit.fixed_points.search import OUTSIDE, Linearised
 from lyapkit.fixed_points.stability import Stability, stability
 from lyapkit.kinks import kinked
-
-OUTLYING = 3.0
-"""A point so many times as far from the middle of the starts as the farthest of them is an outlier."""
-
 
 @dataclass(frozen=True)
 class Measured:
@@ -78,7 +74,7 @@ def measure(iterated: IteratedMap, points: Points, cloud: Cloud) -> Measured:
         torch.where(exact, error, torch.inf),
         known,
         on_kink,
-        cloud.distance(state) > OUTLYING * cloud.radius,
+        cloud.distance(state) > OUTSIDE * cloud.radius,
         torch.where(points.slow, iterated.period, period),
         torch.where(points.slow, torch.arange(len(state), device=state.device), orbit),
     )

@@ -11,7 +11,7 @@ from lyapkit.fixed_points.cloud import Cloud
 from lyapkit.fixed_points.continuum import MOST_TRIED, continuum_dimension
 from lyapkit.fixed_points.iterated import IteratedMap
 from lyapkit.fixed_points.merging import merged, spread
-from lyapkit.fixed_points.search import ARRIVED, STALLED, Ends, Linearised, search
+from lyapkit.fixed_points.search import ARRIVED, STALLED, Ends, Linearised, damped_step, rounding
 
 REPRESENTATIVES = 16
 """Points that stand for a continuum, far from each other."""
@@ -108,7 +108,7 @@ def candidates(matrix: Tensor, eps: float) -> Tensor:
 
 
 def polished(iterated: IteratedMap, states: Tensor, cloud: Cloud) -> tuple[Tensor, Tensor, Tensor]:
-    """Bring fixed points to rounding by Newton steps, as long as they lower the residual.
+    """Bring fixed points to rounding by Newton steps, as long as each lowers the residual to half.
 
     Args:
         iterated: f^p.
@@ -116,8 +116,8 @@ def polished(iterated: IteratedMap, states: Tensor, cloud: Cloud) -> tuple[Tenso
         cloud: Scales.
 
     Returns:
-        The states, the length of the Newton step that would come next in units of the scale, (P,), and the scaled
-        Jacobians of f(x) - x there, (P, N, N).
+        The states; their errors in units of the scale, (P,), without those along a continuum of fixed points; and the
+        scaled Jacobians of f(x) - x there, (P, N, N).
     """
     states = states.clone()
     on = torch.arange(len(states), device=states.device)
@@ -126,14 +126,16 @@ def polished(iterated: IteratedMap, states: Tensor, cloud: Cloud) -> tuple[Tenso
         step = newton_step(here)
         trial = (states[on].double() + step * cloud.scale).to(states.dtype)
         after = iterated.displacement(trial) / cloud.scale
-        better = after.square().sum(dim=-1) < here.residual.square().sum(dim=-1)
+        better = after.square().sum(dim=-1) < here.residual.square().sum(dim=-1) / 4
         better &= step.abs().amax(dim=-1) < 1e-2  # no jump to another point
+        better &= (here.residual.abs() > rounding(iterated, here.matrix, states[on], cloud)).any(dim=-1)
         on = on[better]
         if not len(on):
             break
         states[on] = trial[better]
     here = Linearised(iterated, states, cloud)
-    return states, newton_step(here).abs().amax(dim=-1), here.matrix
+    damped = damped_step(here.matrix, here.residual, torch.zeros_like(here.residual[:, 0]))
+    return states, damped.abs().amax(dim=-1), here.matrix
 
 
 def newton_step(here: Linearised) -> Tensor:

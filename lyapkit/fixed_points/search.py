@@ -29,8 +29,9 @@ IDLE = 12
 IDLE_AT_POINT = 3
 """The same once the residual is below the tolerance: rounding lets it no lower."""
 
-GONE = 1e3
-"""A search that is so many times as far from the middle as the farthest start is given up."""
+GONE, OUTSIDE = 1e2, 3.0
+"""A search that is so many times as far from the middle as the farthest start is given up; or, by the second number, if
+it has not ended there when its steps run out, as where gates saturate and the speed fades towards infinity."""
 
 CLOSE = 1e-2
 """Residuals above this are no matter of rounding, unless the Jacobian is of the order of 1 / eps."""
@@ -119,7 +120,7 @@ def _search(iterated: IteratedMap, starts: Tensor, cloud: Cloud, tolerance: floa
         if not len(on):
             break
         here, slope, cost = r[on], matrix[on], r[on].square().sum(dim=-1)
-        step = _damped_step(slope, here, alpha[on])
+        step = damped_step(slope, here, alpha[on])
         trial = (x[on].double() + step * cloud.scale).to(x.dtype)
         after = iterated.displacement(trial) / cloud.scale
         cost_after = after.square().sum(dim=-1).nan_to_num(nan=torch.inf)
@@ -147,11 +148,20 @@ def _search(iterated: IteratedMap, starts: Tensor, cloud: Cloud, tolerance: floa
             matrix[again] = Linearised(iterated, x[again], cloud).matrix
             bad = ~torch.isfinite(matrix[again]).flatten(1).all(dim=-1)
             outcome[again[bad]] = LOST
+    outcome[(outcome == RUNNING) & (cloud.distance(x) > OUTSIDE * cloud.radius)] = LOST
     return Ends(x, r, length, outcome, iterations)
 
 
-def _damped_step(matrix: Tensor, residual: Tensor, alpha: Tensor) -> Tensor:
-    """Return -(A^T A + alpha |r| I)^-1 A^T r, shape (S, N); the direction of A^T r where rounding makes it singular."""
+def damped_step(matrix: Tensor, residual: Tensor, alpha: Tensor) -> Tensor:
+    """Return -(A^T A + alpha |r| I)^-1 A^T r, shape (S, N).
+
+    Where rounding makes the matrix singular, a step against the gradient A^T r is returned.
+
+    Args:
+        matrix: A, shape (S, N, N).
+        residual: r, shape (S, N).
+        alpha: Shape (S,).
+    """
     square = matrix.mT @ matrix
     gradient = (matrix.mT @ residual.unsqueeze(-1)).squeeze(-1)
     diagonal = square.diagonal(dim1=-2, dim2=-1)

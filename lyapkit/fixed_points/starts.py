@@ -67,8 +67,8 @@ def given_states(map: RecurrentMap, starts: Any, count: int, generator: torch.Ge
 def sampled_states(iterated: IteratedMap, count: int, generator: torch.Generator) -> Tensor:
     """Sample states where a map without given starts may have fixed points, shape (S, N).
 
-    Half of them are random states around the initial one, with standard deviations between 0.03 and 3, moved on by up
-    to 50 steps. The others are normally distributed with twice the standard deviation of those.
+    Half of them are random states around the initial one, with standard deviations between 0.01 and 0.5, so
+    that cells that keep to (-1, 1) are hardly left, moved on by up to 50 steps. The others are normally distributed with twice the standard deviation of those.
 
     Args:
         iterated: The map.
@@ -82,7 +82,7 @@ def sampled_states(iterated: IteratedMap, count: int, generator: torch.Generator
         return torch.randn(*shape, generator=generator, dtype=torch.float64).to(map.device)
 
     middle = map.initial_state(1).double()
-    width = 0.03 * 100 ** torch.rand(first, 1, generator=generator, dtype=torch.float64).to(map.device)
+    width = 0.01 * 50 ** torch.rand(first, 1, generator=generator, dtype=torch.float64).to(map.device)
     sampled = (middle + width * normal(first, map.state_size)).to(map.dtype)
     state, stays = sampled, torch.ones(first, 1, dtype=torch.bool, device=map.device)
     steps = torch.randint(0, SETTLING + 1, (first,), generator=generator).to(map.device)

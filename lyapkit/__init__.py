@@ -33,6 +33,7 @@ from lyapkit.recurrent_map import RecurrentMap as RecurrentMap
 # results
 from lyapkit.results import load as load
 from lyapkit.results import save as save
+from lyapkit.results.summary import summary as summary
 
 # trajectories
 from lyapkit.trajectories.jacobians import jacobians as jacobians
@@ -56,6 +57,7 @@ __all__ = [
     "save",
     "spectral_density",
     "states",
+    "summary",
     "systems",
     "variational_term",
 ]

@@ -13,14 +13,14 @@ from lyapkit.adapters import as_map as as_map
 # everything at once
 from lyapkit.analyze import analyze as analyze
 
-# rest points
-from lyapkit.fixed_points import fixed_points as fixed_points
-
 # curvature and gradients
 from lyapkit.curvature import curvature_by_step as curvature_by_step
 from lyapkit.curvature import curvature_operator as curvature_operator
 from lyapkit.curvature import hessian_spectrum as hessian_spectrum
 from lyapkit.curvature import spectral_density as spectral_density
+
+# rest points
+from lyapkit.fixed_points import fixed_points as fixed_points
 from lyapkit.gradients import gradient_propagation as gradient_propagation
 
 # dynamics

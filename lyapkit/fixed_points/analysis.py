@@ -86,15 +86,15 @@ def fixed_points(
         check: Probe the map before the search; afterwards, repeat steps and check derivatives at the points found.
 
     Returns:
-        A Dataset over ``fixed_point``, ``unit`` and ``eigenvalue``. Fixed points come before slow ones, those with fewer
-        unstable directions first.
+        A Dataset over ``fixed_point``, ``unit`` and ``eigenvalue``. Fixed points come before slow ones, those with
+        fewer unstable directions first.
 
         - ``state`` (fixed_point, unit), in the type of the map.
         - ``speed`` (fixed_point): :math:`|f^p(x, s) - x|`, and ``residual``, the largest component in units of its
           scale. ``slow`` is 1 for slow points.
         - ``eigenvalue_real`` and ``eigenvalue_imag`` (fixed_point, eigenvalue), by descending magnitude.
-        - ``stable``: 1 at fixed points where all magnitudes are below 1. ``unstable_dimensions`` and ``marginal_dimensions`` count
-          those above 1 and those that cannot be told from 1 (within 1.5e-8, and 3.5e-4 in float32), where stability is
+        - ``stable``: 1 at fixed points where all magnitudes are below 1. ``unstable_dimensions`` and
+          ``marginal_dimensions`` count those above 1 and those that cannot be told from 1 (within 1.5e-8, and 3.5e-4 in float32), where stability is
           undecided.
         - ``state_error``: distance from the exact point, to first order; inf where there is none, as for slow points,
           and where the point is not isolated.
@@ -216,8 +216,9 @@ def _warn(ends: Ends, points: Points, found: Measured) -> None:
         slowest = f" The smallest speed, {float(found.speed.min()):.3g}, is that of a slow point." if len(fixed) else ""
         warnings.warn(
             f"No fixed point was found from {len(ends.state)} starts: {int((ends.outcome == STALLED).sum())} searches "
-            f"ended where the speed |f(x) - x| has a minimum or is constant, {int((ends.outcome == LOST).sum())} left "
-            f"the region of the starts.{slowest} The map may have none at this input. Otherwise, give starts nearer to it.",
+            "ended where the speed |f(x) - x| has a minimum or is constant, "
+            f"{int((ends.outcome == LOST).sum())} left the region of the starts.{slowest} The map may have none "
+            "at this input. Otherwise, give starts nearer to it.",
             stacklevel=4,
         )
     lying = points.continuum > 0
@@ -237,7 +238,8 @@ def _warn(ends: Ends, points: Points, found: Measured) -> None:
     unfinished = int((ends.outcome == RUNNING).sum())
     if unfinished > len(ends.state) // 10:
         warnings.warn(
-            f"{unfinished} of {len(ends.state)} searches had not ended when their steps ran out; raise max_iterations=.",
+            f"{unfinished} of {len(ends.state)} searches had not ended when their steps ran out; raise "
+            "max_iterations=.",
             stacklevel=4,
         )
 

@@ -1,7 +1,7 @@
 """Fixed points that are not isolated: lines, planes and rings of them.
 
-On a continuum of fixed points the derivative of f(x) - x vanishes along it. It vanishes at some isolated points, too, as
-where two points are about to meet. So each candidate is moved a way along such a direction, and searched again: on a
+On a continuum of fixed points the derivative of f(x) - x vanishes along it. It vanishes at some isolated points, too,
+as where two points are about to meet. So each candidate is moved a way along such a direction, and searched again: on a
 continuum the search ends where it was put, at another fixed point; otherwise it comes back.
 """
 

@@ -16,6 +16,7 @@ from lyapkit.fixed_points.search import OUTSIDE, Linearised
 from lyapkit.fixed_points.stability import Stability, stability
 from lyapkit.kinks import kinked
 
+
 @dataclass(frozen=True)
 class Measured:
     """Numbers of P points; all of shape (P,) but the stability.

@@ -67,8 +67,9 @@ def given_states(map: RecurrentMap, starts: Any, count: int, generator: torch.Ge
 def sampled_states(iterated: IteratedMap, count: int, generator: torch.Generator) -> Tensor:
     """Sample states where a map without given starts may have fixed points, shape (S, N).
 
-    Half of them are random states around the initial one, with standard deviations between 0.01 and 0.5, so
-    that cells that keep to (-1, 1) are hardly left, moved on by up to 50 steps. The others are normally distributed with twice the standard deviation of those.
+    Half of them are random states around the initial one, with standard deviations between 0.01 and 0.5, so that cells
+    that keep to (-1, 1) are hardly left, moved on by up to 50 steps. The others are normally distributed with twice the
+    standard deviation of those.
 
     Args:
         iterated: The map.

@@ -10,17 +10,19 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from lyapkit.named_arguments import named_arguments
+from lyapkit.plots._comparing import comparable
 from lyapkit.plots._labels import LINE, axes_or_new, one_result, with_defaults
 
 OPERATORS = {"hessian": "Hessian", "ggn": "Gauss-Newton", "residual": "residual"}
 
 
 @named_arguments(LINE)
+@comparable
 def hessian_spectrum(ds: xr.Dataset | xr.DataTree, *, ax: Axes | None = None, **line: Any) -> Axes:
     """Magnitude of the eigenvalues by rank, as Fig. 2C of Dubinin & Effenberger (2024), with signs kept visible.
 
     Args:
-        ds: Result of `lyapkit.hessian_spectrum`.
+        ds: Result of `lyapkit.hessian_spectrum`, or ``{name: result}`` of several to compare.
         ax: axes to draw on; a new figure by default.
         line: passed on to `matplotlib.axes.Axes.plot`, such as ``color``, ``label`` or ``marker``.
 

@@ -11,11 +11,13 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from lyapkit.named_arguments import named_arguments
+from lyapkit.plots._comparing import comparable
 from lyapkit.plots._labels import LINE, one_result
 from lyapkit.plots._running import draw_running
 
 
 @named_arguments(LINE)
+@comparable
 def running_exponents(
     ds: xr.Dataset | xr.DataTree,
     *,
@@ -29,7 +31,7 @@ def running_exponents(
     """Running means of log |R_ii| over time: how the exponents converge.
 
     Args:
-        ds: Result of `lyapkit.lyapunov_spectrum`.
+        ds: Result of `lyapkit.lyapunov_spectrum`, or ``{name: result}`` of several to compare.
         ax: axes to draw on; a new figure by default.
         trajectory: which trajectory.
         lines: at most how many exponents, evenly spread over the ranks with first and last included.

@@ -41,7 +41,7 @@ def summary(result: xr.Dataset | xr.DataTree) -> pd.DataFrame:
           none, since its values are exact up to rounding, or where there is no error, as of an exponent of -inf.
         - ``low`` and ``high``: the 95 % confidence interval, from Student's t with the degrees of freedom of the error
           where the result holds them; of Hessian eigenvalues the ends of the bound. NaN with the error.
-        - ``verdict``: what the numbers say, such as "positive", "negative", "not told from 0", "annihilated" or "saddle".
+        - ``verdict``: what the numbers say, such as "positive", "negative", "not told from 0" or "saddle".
         - of fixed points also ``speed``, ``state_error``, ``unstable_dimensions`` and ``starts``.
 
     Raises:
@@ -66,7 +66,8 @@ def summary(result: xr.Dataset | xr.DataTree) -> pd.DataFrame:
                 "analyses return."
             )
         tables = {path: summary(part) for path, part in parts.items()}
-        return pd.concat({path: table.set_axis(_rows(table), axis=0) for path, table in tables.items()}, names=["analysis", "row"])  # fmt: skip
+        named = {path: table.set_axis(_rows(table), axis=0) for path, table in tables.items()}
+        return pd.concat(named, names=["analysis", "row"])
     if not isinstance(result, xr.Dataset):
         raise TypeError(
             f"summary takes the Dataset of an analysis or a DataTree of several, got {type(result).__name__}."

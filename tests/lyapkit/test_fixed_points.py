@@ -1,4 +1,4 @@
-"""`fixed_points` against closed forms: small maps, Hopfield-like networks, cells, kinks, continua and maps without any."""
+"""`fixed_points` against closed forms: small maps, Hopfield-like networks, cells, kinks, continua, maps without any."""
 
 import itertools
 import json
@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from flip_flop import pulses, trained
 from torch import nn
 
 import lyapkit
-from flip_flop import pulses, trained
 from lyapkit import as_map, fixed_points, lyapunov_spectrum, states, systems
 from references import matrix_with_spectrum, random_orthogonal
 
@@ -308,9 +308,7 @@ def test_outliers_are_flagged() -> None:
     ds = fixed_points(map, starts=starts)
     far = torch.cat((starts, torch.tensor([[95.0]]).double()))
     assert not fixed_points(map, starts=far).outlier.any()
-    close = fixed_points(
-        map, starts=torch.linspace(70, 72, 9, dtype=torch.float64).unsqueeze(-1)
-    )  # right of the turn
+    close = fixed_points(map, starts=torch.linspace(70, 72, 9, dtype=torch.float64).unsqueeze(-1))  # right of the turn
     assert ds.outlier.values.tolist() == [0] * len(ds.fixed_point)
     np.testing.assert_allclose(close.state[:, 0], [100], rtol=1e-12)
     assert close.outlier.values.tolist() == [1]
@@ -398,15 +396,35 @@ def gru() -> nn.GRU:
 ZERO = torch.zeros(2).double()
 BAD = {
     "no input": (dict(), TypeError, r"driven, .* give input= of shape \(2,\), such as torch.zeros\(2\)"),
-    "many inputs": (dict(input=torch.zeros(5, 2).double()), ValueError, r"must be one input .* got \(5, 2\); call once"),
+    "many inputs": (
+        dict(input=torch.zeros(5, 2).double()),
+        ValueError,
+        r"must be one input .* got \(5, 2\); call once",
+    ),
     "integer input": (dict(input=torch.zeros(2, dtype=torch.long)), TypeError, "input must be floating point"),
-    "infinite input": (dict(input=torch.tensor([0, math.inf]).double()), ValueError, "input holds a value that is not finite"),
-    "NaN": (dict(input=ZERO, starts=torch.tensor([[0, 0, 0], [0, math.nan, 0]]).double()), ValueError, "1 of 2 starts hold a value that is not finite, the first at index 1"),
-    "wrong size": (dict(input=ZERO, starts=torch.zeros(4, 5).double()), ValueError, r"starts must have shape \(3,\) or \(S, 3\), got \(4, 5\)"),
+    "infinite input": (
+        dict(input=torch.tensor([0, math.inf]).double()),
+        ValueError,
+        "input holds a value that is not finite",
+    ),
+    "NaN": (
+        dict(input=ZERO, starts=torch.tensor([[0, 0, 0], [0, math.nan, 0]]).double()),
+        ValueError,
+        "1 of 2 starts hold a value that is not finite, the first at index 1",
+    ),
+    "wrong size": (
+        dict(input=ZERO, starts=torch.zeros(4, 5).double()),
+        ValueError,
+        r"starts must have shape \(3,\) or \(S, 3\), got \(4, 5\)",
+    ),
     "layers": (dict(input=ZERO, starts=torch.zeros(1, 4, 3).double()), ValueError, r"got \(1, 4, 3\); a flat state"),
     "none": (dict(input=ZERO, starts=torch.zeros(0, 3).double()), ValueError, "starts holds no state"),
     "other type": (dict(input=ZERO, starts=torch.zeros(4, 3)), ValueError, r"convert with \.to\(torch\.float64\)"),
-    "another result": (dict(input=ZERO, starts=xr.Dataset(attrs={"analysis": "lyapunov_spectrum"})), TypeError, "got lyapunov_spectrum; pass"),
+    "another result": (
+        dict(input=ZERO, starts=xr.Dataset(attrs={"analysis": "lyapunov_spectrum"})),
+        TypeError,
+        "got lyapunov_spectrum; pass",
+    ),
     "text": (dict(input=ZERO, starts="run"), TypeError, "starts must be a tensor or an array, got str"),
     "period": (dict(input=ZERO, period=0), ValueError, "period must be at least 1"),
     "half a period": (dict(input=ZERO, period=1.5), TypeError, "period must be an integer"),
@@ -417,7 +435,7 @@ BAD = {
     "check": (dict(input=ZERO, check=1), TypeError, "check must be True or False"),
     "rng": (dict(input=ZERO, rng="seed"), TypeError, "rng must be"),
     "inputs": (dict(inputs=ZERO), TypeError, "write input="),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BAD)

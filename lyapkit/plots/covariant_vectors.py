@@ -10,10 +10,12 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from lyapkit.checks.named_arguments import named_arguments
+from lyapkit.plots._comparing import comparable
 from lyapkit.plots._labels import LINE, axes_or_new, check_count, check_trajectory, one_result, with_defaults
 
 
 @named_arguments(LINE)
+@comparable
 def covariant_vectors(
     ds: xr.Dataset | xr.DataTree,
     *,
@@ -29,7 +31,7 @@ def covariant_vectors(
     contracting directions); one that reaches 0 shows that the subspaces touch at times.
 
     Args:
-        ds: Result of `lyapkit.covariant_vectors`.
+        ds: Result of `lyapkit.covariant_vectors`, or ``{name: result}`` of several to compare.
         ax: Axes to draw on; a new figure by default.
         trajectory: Trajectory to draw; all of them together by default.
         split: Number of leading vectors; by default that of positive exponents, and 1 when none or all are positive.

@@ -8,17 +8,19 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from lyapkit.checks.named_arguments import named_arguments
+from lyapkit.plots._comparing import comparable
 from lyapkit.plots._labels import LINE, axes_or_new, check_count, one_result, with_defaults
 
 
 @named_arguments(LINE)
+@comparable
 def curvature_by_step(
     ds: xr.Dataset | xr.DataTree, *, ax: Axes | None = None, ranks: int = 3, relative: bool = True, **line: Any
 ) -> Axes:
     """Draw the contribution of every time step to the leading curvature, one line per eigenvector.
 
     Args:
-        ds: Result of `lyapkit.curvature_by_step`.
+        ds: Result of `lyapkit.curvature_by_step`, or ``{name: result}`` of several to compare.
         ax: Axes to draw on; a new figure by default.
         ranks: Largest number of eigenvectors to draw, the leading ones.
         relative: Whether to draw shares of v'Av, so that eigenvectors of different curvature can be compared. The

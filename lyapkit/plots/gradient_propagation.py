@@ -9,6 +9,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from lyapkit.checks.named_arguments import named_arguments
+from lyapkit.plots._comparing import comparable
 from lyapkit.plots._labels import (
     LINE,
     axes_or_new,
@@ -27,6 +28,7 @@ SLOPES = (
 
 
 @named_arguments(LINE)
+@comparable
 def gradient_propagation(
     ds: xr.Dataset | xr.DataTree,
     *,
@@ -39,7 +41,7 @@ def gradient_propagation(
     """Draw norms of dL/dx_t over time, one line per trajectory, as Fig. 2D of Dubinin & Effenberger (2024).
 
     Args:
-        ds: Result of `lyapkit.gradient_propagation`.
+        ds: Result of `lyapkit.gradient_propagation`, or ``{name: result}`` of several to compare.
         ax: Axes to draw on; a new figure by default.
         norm: Norm to draw, by its coordinate or as a number.
         lines: Largest number of trajectories to draw, the first ones.

@@ -10,17 +10,19 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from lyapkit.checks.named_arguments import named_arguments
+from lyapkit.plots._comparing import comparable
 from lyapkit.plots._labels import LINE, axes_or_new, one_result, with_defaults
 
 OPERATORS = {"hessian": "Hessian", "ggn": "Gauss-Newton", "residual": "residual"}
 
 
 @named_arguments(LINE)
+@comparable
 def hessian_spectrum(ds: xr.Dataset | xr.DataTree, *, ax: Axes | None = None, **line: Any) -> Axes:
     """Draw the magnitude of the eigenvalues by rank, as Fig. 2C of Dubinin & Effenberger (2024), with visible signs.
 
     Args:
-        ds: Result of `lyapkit.hessian_spectrum`.
+        ds: Result of `lyapkit.hessian_spectrum`, or ``{name: result}`` of several to compare.
         ax: Axes to draw on; a new figure by default.
         line: Passed on to `matplotlib.axes.Axes.plot`, such as ``color``, ``label`` or ``marker``.
 

@@ -10,10 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from lyapkit.checks.named_arguments import named_arguments
+from lyapkit.plots._comparing import comparable
 from lyapkit.plots._labels import LINE, axes_or_new, check_trajectory, one_result, with_defaults
 
 
 @named_arguments(LINE)
+@comparable
 def kaplan_yorke(ds: xr.Dataset | xr.DataTree, *, ax: Axes | None = None, trajectory: int = 0, **line: Any) -> Axes:
     r"""Draw the sums lambda_1 + ... + lambda_j against j; they cross zero at the Kaplan-Yorke dimension.
 
@@ -22,7 +24,7 @@ def kaplan_yorke(ds: xr.Dataset | xr.DataTree, *, ax: Axes | None = None, trajec
     :math:`D = j + (\lambda_1 + \dots + \lambda_j) / |\lambda_{j+1}|` (Kaplan & Yorke 1979).
 
     Args:
-        ds: Result of `lyapkit.lyapunov_spectrum`.
+        ds: Result of `lyapkit.lyapunov_spectrum`, or ``{name: result}`` of several to compare.
         ax: Axes to draw on; a new figure by default.
         trajectory: Trajectory to draw.
         line: Passed on to `matplotlib.axes.Axes.plot`, such as ``color`` or ``label``.

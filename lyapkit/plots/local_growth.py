@@ -10,10 +10,12 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from lyapkit.checks.named_arguments import named_arguments
+from lyapkit.plots._comparing import comparable
 from lyapkit.plots._labels import LINE, axes_or_new, check_count, check_trajectory, label, one_result, with_defaults
 
 
 @named_arguments(LINE)
+@comparable
 def local_growth(
     ds: xr.Dataset | xr.DataTree,
     *,
@@ -31,7 +33,7 @@ def local_growth(
     ``qr_interval``, since rates over longer windows spread less.
 
     Args:
-        ds: Result of `lyapkit.lyapunov_spectrum`.
+        ds: Result of `lyapkit.lyapunov_spectrum`, or ``{name: result}`` of several to compare.
         ax: Axes to draw on; a new figure by default.
         trajectory: Trajectory to draw; all of them together by default.
         exponents: Exponents to draw, by rank from 1; several get a legend.

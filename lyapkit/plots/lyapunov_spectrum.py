@@ -11,6 +11,7 @@ from matplotlib.markers import CARETDOWN
 from matplotlib.ticker import MaxNLocator
 
 from lyapkit.checks.named_arguments import named_arguments
+from lyapkit.plots._comparing import comparable
 from lyapkit.plots._labels import ERRORBAR, axes_or_new, check_trajectory, label, next_color, one_result, with_defaults
 
 ANNIHILATED = "-inf: annihilated"
@@ -18,6 +19,7 @@ ANNIHILATED = "-inf: annihilated"
 
 
 @named_arguments(ERRORBAR)
+@comparable
 def lyapunov_spectrum(
     ds: xr.Dataset | xr.DataTree,
     *,
@@ -30,7 +32,7 @@ def lyapunov_spectrum(
     """Draw the exponents by rank, with their standard errors.
 
     Args:
-        ds: Result of `lyapkit.lyapunov_spectrum`.
+        ds: Result of `lyapkit.lyapunov_spectrum`, or ``{name: result}`` of several to compare.
         ax: Axes to draw on; a new figure by default.
         trajectory: Trajectory to draw.
         fraction_axis: Whether to draw against i/N, rank divided by state size, to compare networks of different sizes.

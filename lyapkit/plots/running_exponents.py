@@ -11,11 +11,13 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from lyapkit.checks.named_arguments import named_arguments
+from lyapkit.plots._comparing import comparable
 from lyapkit.plots._labels import LINE, one_result
 from lyapkit.plots._running import draw_running
 
 
 @named_arguments(LINE)
+@comparable
 def running_exponents(
     ds: xr.Dataset | xr.DataTree,
     *,
@@ -29,7 +31,7 @@ def running_exponents(
     """Draw running means of log |R_ii| over time, which show how the exponents converge.
 
     Args:
-        ds: Result of `lyapkit.lyapunov_spectrum`.
+        ds: Result of `lyapkit.lyapunov_spectrum`, or ``{name: result}`` of several to compare.
         ax: Axes to draw on; a new figure by default.
         trajectory: Trajectory to draw.
         lines: Largest number of exponents to draw, evenly spread over the ranks with first and last included.

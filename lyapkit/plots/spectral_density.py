@@ -12,17 +12,19 @@ from matplotlib.markers import TICKUP
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from lyapkit.checks.named_arguments import named_arguments
+from lyapkit.plots._comparing import comparable
 from lyapkit.plots._labels import LINE, axes_or_new, dataset_of, one_result, with_defaults
 
 
 @named_arguments(LINE)
+@comparable
 def spectral_density(
     ds: xr.Dataset | xr.DataTree, *, ax: Axes | None = None, cumulative: bool = False, **line: Any
 ) -> Axes:
     """Draw the density of curvature eigenvalues, or their cumulative distribution, with its band.
 
     Args:
-        ds: Result of `lyapkit.spectral_density`.
+        ds: Result of `lyapkit.spectral_density`, or ``{name: result}`` of several to compare.
         ax: Axes to draw on; a new figure by default.
         cumulative: Whether to draw the cumulative distribution instead.
         line: Passed on to `matplotlib.axes.Axes.plot`, such as ``color`` or ``label``.

@@ -232,7 +232,7 @@ def test_operating_system_errors_give_one_line(tmp_path, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert line == (
         f"wcrnn: error: the directory {tmp_path / 'file' / 'below'} cannot be made or written (Not a directory); name "
-        "another for the run"
+        "another for the run."
     )
 
 

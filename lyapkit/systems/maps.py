@@ -18,6 +18,10 @@ from lyapkit.systems.reference import ReferenceSystem
 def henon(a: float = 1.4, b: float = 0.3) -> ReferenceSystem:
     """Return the Hénon map (x, y) -> (1 - a x^2 + y, b x); the exponents sum to log |b| exactly.
 
+    Args:
+        a: Coefficient of x^2; 1.4.
+        b: Coefficient of x; 0.3.
+
     Raises:
         ValueError: If the parameters are not the classical ones; exponents of others are not known here.
 

@@ -46,6 +46,9 @@ def standard_map(kick: float = 10.0) -> ReferenceSystem:
 
     Areas are kept at every step. The leading exponent is near log(K/2) for strong kicks.
 
+    Args:
+        kick: Kick strength K; 10.
+
     Raises:
         ValueError: If the kick strength is not K = 10; exponents of others are not known here. (At small K chaotic
             trajectories stick to islands, and no run is long enough.)

@@ -232,7 +232,7 @@ def test_operating_system_errors_give_one_line(tmp_path, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert line == (
         f"wcrnn: error: the directory {tmp_path / 'file' / 'below'} cannot be made or written (Not a directory); name "
-        "another for the run"
+        "another for the run."
     )
 
 
@@ -373,7 +373,7 @@ def test_as_a_process():
     done = subprocess.run([sys.executable, "-c", code, "dat"], capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr == (
-        f"wcrnn: error: unknown command 'dat'. Did you mean 'data'? Known commands: {', '.join(COMMANDS)}\n"
+        f"wcrnn: error: unknown command 'dat'. Did you mean 'data'? Known commands: {', '.join(COMMANDS)}.\n"
     )
     assert done.stderr.count("\n") == 1
 

@@ -13,7 +13,7 @@ LEAST_PART = 1e-3
 
 @dataclass(frozen=True)
 class Cloud:
-    """Where the starts of a search lie.
+    """The region in which the starts of a search lie.
 
     Attributes:
         middle: Their median, shape (N,), float64.

@@ -15,7 +15,7 @@ from lyapkit.fixed_points.iterated import IteratedMap
 from lyapkit.fixed_points.search import ARRIVED, search
 
 AWAY = 1e-2
-"""How far a point is moved, in units of the scale."""
+"""Distance by which a point is moved, in units of the scale."""
 
 MOST_TRIED = 64
 """Candidates that are tried at most, far from each other; if most of them are on a continuum, the others are, too."""

@@ -1,4 +1,4 @@
-"""What is known of each point that a search has found."""
+"""Measure each point that a search has found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which ends of searches are the same point."""
+"""Merge the ends of searches that are the same point."""
 
 from __future__ import annotations
 

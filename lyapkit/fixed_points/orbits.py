@@ -1,4 +1,4 @@
-"""Which points belong to the same periodic orbit, and how long it is."""
+"""Find the points that belong to the same periodic orbit, and its length."""
 
 from __future__ import annotations
 

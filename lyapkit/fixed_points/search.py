@@ -37,12 +37,12 @@ CLOSE = 1e-2
 """Residuals above this are no matter of rounding, unless the Jacobian is of the order of 1 / eps."""
 
 RUNNING, ARRIVED, STALLED, LOST = 0, 1, 2, 3
-"""How a search ends: at a fixed point, at a minimum of the speed, or nowhere."""
+"""Ends of a search: at a fixed point, at a minimum of the speed, or nowhere."""
 
 
 @dataclass(frozen=True)
 class Ends:
-    """Where searches have ended, one for each start.
+    """The ends of searches, one for each start.
 
     Attributes:
         state: x, shape (S, N), in the type of the map.

@@ -1,4 +1,4 @@
-"""Where a search for fixed points starts: at given states, at states of a run, or at sampled ones."""
+"""Starts of a search for fixed points: at given states, at states of a run, or at sampled ones."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def given_states(map: RecurrentMap, starts: Any, count: int, generator: torch.Ge
 
 
 def sampled_states(iterated: IteratedMap, count: int, generator: torch.Generator) -> Tensor:
-    """Sample states where a map without given starts may have fixed points, shape (S, N).
+    """Draw states where a map without given starts may have fixed points, shape (S, N).
 
     Half of them are random states around the initial one, with standard deviations between 0.01 and 0.5, so that cells
     that keep to (-1, 1) are hardly left, moved on by up to 50 steps. The others are normally distributed with twice the

@@ -46,7 +46,7 @@ def curvature_split(
         >>> import lyapkit, torch
         >>> model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Tanh(), torch.nn.Linear(2, 1))
         >>> batch, loss = (torch.eye(2), torch.ones(2, 1)), torch.nn.functional.mse_loss
-        >>> parts = [lyapkit.hessian_spectrum(model, batch, loss, k=4, operator=o, rng=0)
+        >>> parts = [lyapkit.hessian_spectrum(model, batch, loss, k=2, operator=o, rng=0)
         ...          for o in ("hessian", "ggn", "residual")]
         >>> [ax.get_title(loc="center") or ax.get_title(loc="left") for ax in lyapkit.plots.curvature_split(*parts)]
         ['Hessian', '= Gauss-Newton', '+ residual']

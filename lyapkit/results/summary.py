@@ -248,4 +248,4 @@ TABLES: dict[str, Callable[[xr.Dataset], xr.Dataset]] = {
     "jacobians": _jacobians,
     "fixed_points": _fixed_points,
 }
-"""How each analysis is put into a table."""
+"""The function that puts each analysis into a table."""

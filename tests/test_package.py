@@ -28,6 +28,13 @@ KERNELS = [
     "curvature/lanczos.py",
     "gradients/adjoint.py",
     "gradients/rate.py",
+    *(
+        f"fixed_points/{path.name}"
+        for path in sorted((ROOT / "fixed_points").glob("*.py"))
+        if path.name not in ("__init__.py", "analysis.py", "starts.py")
+    ),
+    "trajectories/principal.py",
+    "trajectories/step_jacobian.py",
     *sorted(f"tangents/{path.name}" for path in (ROOT / "tangents").glob("*.py")),
 ]
 

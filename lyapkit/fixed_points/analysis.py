@@ -94,8 +94,8 @@ def fixed_points(
           scale. ``slow`` is 1 for slow points.
         - ``eigenvalue_real`` and ``eigenvalue_imag`` (fixed_point, eigenvalue), by descending magnitude.
         - ``stable``: 1 at fixed points where all magnitudes are below 1. ``unstable_dimensions`` and
-          ``marginal_dimensions`` count those above 1 and those that cannot be told from 1 (within 1.5e-8, and 3.5e-4 in float32), where stability is
-          undecided.
+          ``marginal_dimensions`` count those above 1 and those that cannot be told from 1 (within 1.5e-8, and
+          3.5e-4 in float32), where stability is undecided.
         - ``state_error``: distance from the exact point, to first order; inf where there is none, as for slow points,
           and where the point is not isolated.
         - ``continuum_dimension``: 0 for isolated points. On a line of fixed points (a line attractor) it is 1, on a

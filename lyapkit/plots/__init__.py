@@ -1,7 +1,8 @@
 """Plots of the results: one function per analysis, named after it.
 
 Each takes the Dataset, most also ``{name: Dataset}`` to compare several, and ``ax=``, draws, and returns the Axes;
-none shows, saves or changes global settings. The shipped style is used with ``plt.style.context("lyapkit.plots.paper")``.
+none shows, saves or changes global settings. The shipped style is used with
+``plt.style.context("lyapkit.plots.paper")``.
 """
 
 from lyapkit.plots.covariant_vectors import covariant_vectors as covariant_vectors

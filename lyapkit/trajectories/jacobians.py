@@ -91,7 +91,7 @@ def jacobians(
         >>> turning = torch.tensor([[0.0, -0.5], [0.5, 0.0]])
         >>> map = lyapkit.as_map(lambda x: turning @ x, state=torch.zeros(2))
         >>> ds = lyapkit.jacobians(map, steps=1)
-        >>> ds.jacobian.values.tolist(), ds.eigenvalue_imag.values.tolist()
+        >>> ds.jacobian.values.tolist(), ds.eigenvalue_imag.values.round(4).tolist()
         ([[[[0.0, -0.5], [0.5, 0.0]]]], [[[0.5, -0.5]]])
     """
     map = with_feedback(as_map(model), feedback, teacher_forcing)

@@ -80,6 +80,7 @@ napoleon_use_rtype = False
 TUTORIALS = [
     "analyse_your_lstm.py",
     "is_it_chaotic.py",
+    "fixed_points_of_a_memory.py",
     "choose_a_residual.py",
     "exponents_while_training.py",
     "gradient_flossing.py",

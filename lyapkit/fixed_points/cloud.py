@@ -18,7 +18,8 @@ class Cloud:
     Attributes:
         middle: Their median, shape (N,), float64.
         scale: Standard deviation of each unit, shape (N,), float64, positive.
-        radius: Largest distance of a start from the middle in units of the scale, at least 1.
+        radius: Largest distance of a start from the middle in units of the scale, at least 1; inf where all
+            starts are the same.
     """
 
     middle: Tensor
@@ -33,8 +34,8 @@ class Cloud:
 def cloud_of(starts: Tensor, images: Tensor) -> Cloud:
     """Measure a cloud of starts.
 
-    A unit in which all starts agree, as all do where there is a single one, has the scale of the way to their images,
-    or else that of the other units.
+    A unit in which all starts agree has the scale of the other units, or of the way to the images if that is longer.
+    Where all starts are the same, nothing is far from them.
 
     Args:
         starts: Shape (S, N).
@@ -44,13 +45,16 @@ def cloud_of(starts: Tensor, images: Tensor) -> Cloud:
     middle = starts.median(dim=0).values
     largest = starts.abs().amax(dim=0)
     scale = torch.maximum(_extent(starts - middle), LEAST_PART * largest)
+    flat = _extent(starts - middle) == 0
     moved = images.double()[torch.isfinite(images).all(dim=-1)]
     if len(moved):
-        scale = torch.where(_extent(starts - middle) > 0, scale, torch.maximum(scale, _extent(moved - middle)))
+        scale = torch.where(flat, torch.maximum(scale, _extent(moved - middle)), scale)
+    if not bool(flat.all()):
+        scale = torch.where(flat, scale.clamp(min=float(scale[~flat].median())), scale)
     typical = scale[scale > 0].median() if bool((scale > 0).any()) else torch.ones_like(scale[0])
     scale = torch.where(scale > 0, scale, typical)
-    cloud = Cloud(middle, scale, 0.0)
-    return Cloud(middle, scale, max(1.0, float(cloud.distance(starts).amax())))
+    radius = float(Cloud(middle, scale, 0.0).distance(starts).amax())
+    return Cloud(middle, scale, torch.inf if bool(flat.all()) else max(1.0, radius))
 
 
 def _extent(differences: Tensor) -> Tensor:

@@ -60,9 +60,13 @@ def collect(iterated: IteratedMap, ends: Ends, cloud: Cloud, tolerance: float, m
     """
     fixed = _fixed(iterated, ends[ends.outcome == ARRIVED], cloud, tolerance, most)
     slow, plateaus = _slow(iterated, ends[ends.outcome == STALLED], cloud, typical)
-    names = ("state", "slow", "continuum", "starts")
-    joined = [torch.cat((getattr(fixed, name), getattr(slow, name))) for name in names]
-    return Points(*joined, fixed.starts_on_continuum, plateaus)
+
+    def joined(name: str) -> Tensor:
+        return torch.cat((getattr(fixed, name), getattr(slow, name)))
+
+    return Points(
+        joined("state"), joined("slow"), joined("continuum"), joined("starts"), fixed.starts_on_continuum, plateaus
+    )
 
 
 def _fixed(iterated: IteratedMap, ends: Ends, cloud: Cloud, tolerance: float, most: int) -> Points:
@@ -82,7 +86,7 @@ def _fixed(iterated: IteratedMap, ends: Ends, cloud: Cloud, tolerance: float, mo
     if len(where):
         where = where[spread(state[where].double() / cloud.scale, len(where))] if len(where) > MOST_TRIED else where
         tried = where[:MOST_TRIED]
-        dimension[tried] = continuum_dimension(iterated, state[tried], matrix[tried], cloud, tolerance, most)
+        dimension[tried] = continuum_dimension(iterated, state[tried], matrix[tried], cloud, most)
         if len(where) > MOST_TRIED and bool((dimension[tried] > 0).float().mean() > 0.5):
             dimension[where[MOST_TRIED:]] = dimension[tried].median()
         lying = (dimension > 0).nonzero().flatten()
@@ -104,7 +108,8 @@ def candidates(matrix: Tensor, eps: float) -> Tensor:
     """
     square = torch.linalg.eigvalsh(matrix.mT @ matrix)
     smallest, largest = square[..., 0].clamp(min=0).sqrt(), square[..., -1].clamp(min=1).sqrt()
-    return (smallest <= max(eps**0.4, 1e-7) * largest).nonzero().flatten()
+    found: Tensor = (smallest <= max(eps**0.4, 1e-7) * largest).nonzero().flatten()
+    return found
 
 
 def polished(iterated: IteratedMap, states: Tensor, cloud: Cloud) -> tuple[Tensor, Tensor, Tensor]:
@@ -169,7 +174,8 @@ def is_plateau(iterated: IteratedMap, states: Tensor, cloud: Cloud) -> Tensor:
     generator = torch.Generator().manual_seed(3)
     around = torch.randn(4, 1, states.shape[1], generator=generator, dtype=torch.float64).to(states.device)
     moved = (states.double() + torch.cat((around, -around)) * 0.03 * cloud.scale).to(states.dtype)  # (8, S, N)
-    flat = iterated.displacement(moved.flatten(0, 1)).reshape(8, *states.shape) / cloud.scale
-    speed = torch.linalg.vector_norm(flat, dim=-1)
+    around = iterated.displacement(moved.flatten(0, 1)).reshape(8, *states.shape) / cloud.scale
+    speed = torch.linalg.vector_norm(around, dim=-1)
     here = torch.linalg.vector_norm(iterated.displacement(states) / cloud.scale, dim=-1)
-    return ((speed - here).abs() <= 1e-6 * here).all(dim=0)
+    flat: Tensor = ((speed - here).abs() <= 1e-6 * here).all(dim=0)
+    return flat

@@ -4,37 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, ParamSpec
 
 import matplotlib.pyplot as plt
 import xarray as xr
 from matplotlib.axes import Axes
 
 P = ParamSpec("P")
-Result = xr.Dataset | xr.DataTree
-Results = Result | Mapping[str, Result]
+Results = xr.Dataset | xr.DataTree | Mapping[str, xr.Dataset | xr.DataTree]
 
 
-def comparable(plot: Callable[Concatenate[Result, P], Axes]) -> Callable[Concatenate[Results, P], Axes]:
+def comparable(plot: Callable[P, Axes]) -> Callable[P, Axes]:
     """Decorate a plot so that it also takes ``{name: result}``: each is drawn in its own colour, with its name.
 
     Args:
-        plot: Takes a result, ``ax=``, ``label=`` and ``color=``.
+        plot: Takes a result ``ds``, ``ax=``, ``label=`` and ``color=``.
     """
 
     @wraps(plot)
-    def drawn(ds: Results, *args: P.args, **kwargs: P.kwargs) -> Axes:
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> Axes:
+        ds: Any = args[0] if args else kwargs["ds"]
         if not isinstance(ds, dict):
-            return plot(ds, *args, **kwargs)  # type: ignore[arg-type]  # whatever it is, the plot refuses it
-        options: dict[str, Any] = dict(kwargs)
+            return plot(*args, **kwargs)
+        options: dict[str, Any] = {name: value for name, value in kwargs.items() if name != "ds"}
         check_names(ds, options)
-        given = options.pop("ax", None)
         figures = set(plt.get_fignums())
+        anyhow: Callable[..., Axes] = plot
+        ax = options.pop("ax", None)
         try:
-            ax = given
             for index, (name, result) in enumerate(ds.items()):
                 own = {} if {"color", "c"} & set(options) else {"color": f"C{index % 10}"}
-                ax = plot(result, *args, **{**options, **own, "ax": ax, "label": name})  # type: ignore[arg-type]
+                ax = anyhow(result, **{**options, **own, "ax": ax, "label": name})
         except Exception:
             for number in set(plt.get_fignums()) - figures:
                 plt.close(number)

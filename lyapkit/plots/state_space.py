@@ -51,10 +51,11 @@ def state_space(
         line: Passed on to `matplotlib.axes.Axes.plot`.
 
     Returns:
-        The axes. Trajectories of the same name in the coordinate ``trajectory`` have the same colour. Give it the names
-        of conditions to tell them apart; a legend names up to ten. Filled circles are stable points, open diamonds have
-        unstable directions, squares are undecided, and crosses slow points. Arrows are the projections of unit vectors,
-        so that a short one points out of the picture.
+        The axes, labelled with the part of the variance that each component holds. Trajectories of the same name in the
+        coordinate ``trajectory`` have the same colour. Give it the names of conditions to tell them apart; a legend
+        names up to ten. Filled circles are stable points, open diamonds have unstable directions, squares are
+        undecided, and crosses slow points. Arrows are the projections of unit vectors, so that a short one points out
+        of the picture.
 
     Raises:
         TypeError: If ``components`` are not two numbers.
@@ -98,8 +99,8 @@ def state_space(
     if ax.get_legend_handles_labels()[0]:
         legend_once(ax)
     part = 100 * first["explained_variance"].values[chosen]
-    ax.set_xlabel(f"principal component {components[0]} ({part[0]:.0f} % of variance)")
-    ax.set_ylabel(f"principal component {components[1]} ({part[1]:.0f} % of variance)")
+    ax.set_xlabel(f"principal component {components[0]} ({part[0]:.0f} %)")
+    ax.set_ylabel(f"principal component {components[1]} ({part[1]:.0f} %)")
     return ax
 
 

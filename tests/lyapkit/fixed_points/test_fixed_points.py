@@ -327,6 +327,24 @@ def test_results_are_starts() -> None:
     xr.testing.assert_equal(some, fixed_points(cell, input, starts=xr.DataTree(run), n_starts=100, rng=0))
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_maps_that_move_little_in_a_step_have_isolated_points(dtype: torch.dtype) -> None:
+    rate = 1e-5 if dtype == torch.float64 else 1e-3
+    ds = fixed_points(autonomous(lambda x: x + rate * (torch.tanh(2 * x) - x), 1, dtype), rng=0)
+    m = 1.0
+    for _ in range(200):
+        m = math.tanh(2 * m)
+    np.testing.assert_allclose(ds.state[:, 0], [-m, m, 0], atol=1e-3 if dtype == torch.float32 else 1e-9)
+    assert columns(ds, "continuum_dimension", "slow", "unstable_dimensions") == [[0, 0, 0], [0, 0, 0], [0, 0, 1]]
+
+
+def test_one_start_reaches_a_point_however_far_it_is_and_calls_nothing_an_outlier() -> None:
+    map = autonomous(lambda x: x + 1e-4 * (5 - x))
+    ds = fixed_points(map, starts=torch.zeros(1).double())  # 10,000 steps away
+    np.testing.assert_allclose(ds.state, [[5]], rtol=1e-12)
+    assert columns(ds, "outlier", "stable") == [[0], [1]]
+
+
 def test_a_single_start_and_a_flat_one_are_enough() -> None:
     map = autonomous(lambda x: torch.stack((torch.tanh(2 * x[0]), x[1] / 2 + 3)), 2)
     for starts in (torch.tensor([0.5, 0.0]), torch.tensor([[0.5, 0.0]]), np.array([[0.5, 0.0], [0.4, 0.0]])):

@@ -43,8 +43,8 @@ def test_trajectories_begin_at_the_initial_state_and_follow_the_principal_axes(a
     expected = (whole - RUN.mean_state.values) @ basis.T
     np.testing.assert_allclose(np.stack(ax.lines[1].get_data(), axis=1), expected, rtol=1e-12)
     part = 100 * RUN.explained_variance.values
-    assert ax.get_xlabel() == f"principal component 1 ({part[0]:.0f} % of variance)"
-    assert ax.get_ylabel() == f"principal component 3 ({part[2]:.0f} % of variance)"
+    assert ax.get_xlabel() == f"principal component 1 ({part[0]:.0f} %)"
+    assert ax.get_ylabel() == f"principal component 3 ({part[2]:.0f} %)"
 
 
 def test_a_transient_leaves_the_initial_state_out(ax) -> None:

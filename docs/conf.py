@@ -84,6 +84,7 @@ TUTORIALS = [
     "choose_a_residual.py",
     "exponents_while_training.py",
     "gradient_flossing.py",
+    "properties_of_your_network.py",
     "sweep_on_a_cluster.py",
 ]
 sphinx_gallery_conf = {

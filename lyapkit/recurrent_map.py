@@ -105,6 +105,14 @@ class RecurrentMap(ABC):
         """The network's own readout of `output`, or None when it has none."""
         return None
 
+    def encode(self, inputs: Any) -> Any:
+        """Return what steps read of the model's own inputs, such as embedded tokens; by default the inputs themselves.
+
+        Args:
+            inputs: As the whole model takes them.
+        """
+        return inputs
+
     def parameters(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
         """Return names and tensors of the parameters that `step` uses, tied ones by each name; none by default."""
         return iter(())

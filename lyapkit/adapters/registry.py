@@ -15,6 +15,7 @@ from lyapkit.adapters.callables import CallableMap
 from lyapkit.adapters.cells import cell_map
 from lyapkit.adapters.layers import layer_map
 from lyapkit.adapters.one_step import one_step
+from lyapkit.adapters.whole_model import Part, WholeModel, find_part
 from lyapkit.checks.arguments import check_precision
 from lyapkit.checks.compiled import uncompiled
 from lyapkit.checks.named_arguments import named_arguments
@@ -46,7 +47,16 @@ def register_adapter(module_type: type[ModuleType], adapter: Callable[[ModuleTyp
 
 
 @named_arguments()
-def as_map(obj: object, *, state: Any = None, input: Tensor | None = None, order: Order | None = None) -> RecurrentMap:
+def as_map(
+    obj: object,
+    *,
+    state: Any = None,
+    input: Tensor | None = None,
+    order: Order | None = None,
+    core: str | None = None,
+    encoder: Part | None = None,
+    readout: Part | None = None,
+) -> RecurrentMap:
     r"""Make a `RecurrentMap` of a PyTorch module or a callable.
 
     Args:
@@ -66,6 +76,12 @@ def as_map(obj: object, *, state: Any = None, input: Tensor | None = None, order
         order: Order of the arguments of a driven callable: ``"state_first"``, f(x, s), or ``"input_first"``, f(s, x).
             By default the state comes first, and a callable whose names say the opposite, such as ``forward(self, x,
             h)`` or ``step(input, hidden)``, is refused until one of the two is given.
+        core: Name of the recurrent part of a whole model, such as ``"rnn"`` or ``"decoder.rnn"``. Its map is returned,
+            with the encoder and the readout of the model. Its method ``encode`` makes its inputs.
+        encoder: With ``core``, what comes before: the name of a part of the model, such as ``"embedding"``, or a
+            callable, from the model's inputs to those of the core. None where the core reads them itself.
+        readout: With ``core``, what comes after: the name of a part, such as ``"head"``, or a callable, from the core's
+            output to that of the model. Analyses with a loss use it where they are given none.
 
     Compiled modules and functions (`torch.compile`) are stepped as they were written. A module that takes a whole
     sequence and its hidden state is passed as one step of it, such as
@@ -103,8 +119,26 @@ def as_map(obj: object, *, state: Any = None, input: Tensor | None = None, order
         >>> cell = as_map(lambda x, h: torch.tanh(x + h / 2), state=zeros, input=zeros, order="input_first")
         >>> cell.step(zeros + 1, zeros).numpy().round(4).tolist()  # of the state: tanh(1/2)
         [0.4621, 0.4621]
+
+        A language model, without taking it apart:
+
+        >>> import lyapkit
+        >>> parts = {"embedding": nn.Embedding(9, 4), "rnn": nn.GRU(4, 5, batch_first=True), "head": nn.Linear(5, 9)}
+        >>> model, tokens = nn.ModuleDict(parts), torch.randint(9, (2, 30))  # (B, T)
+        >>> map = as_map(model, core="rnn", encoder="embedding", readout="head")
+        >>> lyapkit.lyapunov_spectrum(map, map.encode(tokens)).lyapunov_exponent.shape
+        (2, 5)
     """
     obj = uncompiled(obj)
+    if core is not None:
+        if not isinstance(core, str) or not isinstance(obj, nn.Module):
+            raise TypeError(
+                f"core= is the name of a part of a model, got core={core!r} and a model of type {type(obj).__name__}."
+            )
+        part = as_map(find_part(obj, "core", core), state=state, input=input, order=order)
+        return WholeModel(obj, core, part, encoder, readout)
+    if encoder is not None or readout is not None:
+        raise TypeError("encoder= and readout= belong to a whole model; name its recurrent part with core=.")
     if isinstance(obj, RecurrentMap):
         _refuse_examples(obj, state, input, order)
         return obj
@@ -156,9 +190,10 @@ def _unknown(obj: object) -> str:
                 f" Its inputs are embedded tokens, model.get_submodule({embedded[0]!r})(tokens)." if embedded else ""
             )
             return (
-                f"{type(obj).__name__} has no adapter. Its recurrent part is {', '.join(known)}: pass that, "
-                f"model.get_submodule({known[0]!r}), and the rest of the model as readout= where an analysis needs one."
-                f"{inputs}"
+                f"{type(obj).__name__} has no adapter. Its recurrent part is {', '.join(known)}: name it, "
+                f"as_map(model, core={known[0]!r}), with the parts before and after it as encoder= and readout=. Or "
+                f"pass the part, model.get_submodule({known[0]!r}), and the rest of the model as readout= where an "
+                f"analysis needs one.{inputs}"
             )
     if isinstance(obj, torch.jit.ScriptModule):
         return f"{type(obj).__name__} is a module of TorchScript; pass the module that it was made of."

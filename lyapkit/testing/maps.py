@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from hypothesis import strategies as st
@@ -17,13 +17,14 @@ from lyapkit.recurrent_map import RecurrentMap
 CellName = Literal["rnn", "gru", "lstm", "relu"]
 CallableName = Literal["leaky", "nested", "linear"]
 
-_CELLS: dict[CellName, type[nn.RNNCellBase]] = {
+_CELLS: dict[CellName, Any] = {
     "rnn": nn.RNNCell,
     "gru": nn.GRUCell,
     "lstm": nn.LSTMCell,
     "relu": nn.RNNCell,
 }
-_LAYERS: dict[CellName, type[nn.RNNBase]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM, "relu": nn.RNN}
+_LAYERS: dict[CellName, Any] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM, "relu": nn.RNN}
+Filled = TypeVar("Filled", bound=nn.Module)
 _SEEDS = st.integers(0, 2**31)
 
 
@@ -38,7 +39,8 @@ def random_cell(kind: CellName, input_size: int, hidden_size: int, gain: float, 
         seed: Seed of the weights.
     """
     options = {"nonlinearity": "relu"} if kind == "relu" else {}
-    return _filled(_CELLS[kind](input_size, hidden_size, device="meta", dtype=torch.float64, **options), gain, seed)
+    cell: nn.RNNCellBase = _CELLS[kind](input_size, hidden_size, device="meta", dtype=torch.float64, **options)
+    return _filled(cell, gain, seed)
 
 
 def random_layer(
@@ -55,7 +57,9 @@ def random_layer(
         seed: Seed of the weights.
     """
     options = {"nonlinearity": "relu"} if kind == "relu" else {}
-    layer = _LAYERS[kind](input_size, hidden_size, num_layers, device="meta", dtype=torch.float64, **options)
+    layer: nn.RNNBase = _LAYERS[kind](
+        input_size, hidden_size, num_layers, device="meta", dtype=torch.float64, **options
+    )
     return _filled(layer, gain, seed)
 
 
@@ -323,11 +327,13 @@ def _checked(name: str, chosen: Any, known: Any) -> list[Any]:
     return list(chosen)
 
 
-def _filled(module: Any, gain: float, seed: int) -> Any:
+def _filled(module: Filled, gain: float, seed: int) -> Filled:
     """Return a module without numbers with random ones, drawn from a generator of its own."""
     generator = torch.Generator().manual_seed(seed)
     module = module.to_empty(device="cpu")
-    spread = gain / math.sqrt(module.hidden_size)
+    size = module.hidden_size
+    assert isinstance(size, int), "of a built-in cell or layer"
+    spread = gain / math.sqrt(size)
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64))

@@ -93,7 +93,7 @@ class KnownMatrix:
         for value, multiplicity in self.jordan:
             blocks.append(torch.diag(torch.full((multiplicity,), value, dtype=torch.float64)))
             blocks[-1] += torch.diag(torch.ones(multiplicity - 1, dtype=torch.float64), 1)
-        inner = torch.block_diag(*blocks)
+        inner: Tensor = torch.block_diag(*blocks)  # type: ignore[no-untyped-call]
         stretch = torch.diag(torch.logspace(0, math.log10(self.condition), self.size, dtype=torch.float64))
         basis = stretch
         if self.seed is not None:
@@ -113,7 +113,8 @@ def random_orthogonal(size: int, seed: int) -> Tensor:
     """
     generator = torch.Generator().manual_seed(seed)
     q, r = torch.linalg.qr(torch.randn(size, size, generator=generator, dtype=torch.float64))
-    return q * r.diagonal().sign()
+    signed: Tensor = q * r.diagonal().sign()
+    return signed
 
 
 @named_arguments()

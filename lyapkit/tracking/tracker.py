@@ -16,10 +16,11 @@ from torch.utils import _pytree as pytree
 
 from lyapkit.analyze import ANALYSES, analyze
 from lyapkit.checks.arguments import check_integer, check_interval
+from lyapkit.checks.modules import modules_of
 from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.tracking.lightning import make_callback
 from lyapkit.tracking.scalars import scalars
-from lyapkit.tracking.undisturbed import modules_of, undisturbed
+from lyapkit.tracking.undisturbed import undisturbed
 
 Along = Literal["checkpoint", "epoch"]
 LONG_NAMES = {"checkpoint": "training iteration", "epoch": "epoch"}
@@ -76,6 +77,10 @@ class Tracker:
         >>> ax = lyapkit.plots.exponents_over_checkpoints(tracker.result["lyapunov_spectrum"])
     """
 
+    along: Along
+    steps: list[int]
+    failures: dict[int, str]
+
     @named_arguments(tuple(name for name in inspect.signature(analyze).parameters if name not in ("self", "include")))
     def __init__(
         self,
@@ -99,9 +104,7 @@ class Tracker:
         self._model, self._inputs, self._targets, self._loss = model, inputs, targets, loss
         self._options = {"rng": 0, **options}
         self._writer = _writer(tensorboard)
-        self.along: Along = along
-        self.steps: list[int] = []
-        self.failures: dict[int, str] = {}
+        self.along, self.steps, self.failures = along, [], {}
         self._results: dict[str, list[xr.Dataset]] = {name: [] for name in (*self._names, *self._functions)}
 
     def __call__(self, step: int) -> xr.DataTree | None:

@@ -47,7 +47,7 @@ def assert_exponents_bounded(
     step.
 
     Args:
-        network: A network that `wcrnn_models.predict` has bounds for: a `WCRNN` or a `ResidualElman`.
+        network: A network that `wcrnn_models.predict` has bounds for: a `WCRNN` or a `baselines.ResidualElman`.
         inputs: Of shape (T, M) or (T, B, M), or a PackedSequence.
         k: Number of leading exponents, all by default. Lower bounds hold for all of them only.
         initial_state: As for `lyapkit.lyapunov_spectrum`.

@@ -128,7 +128,7 @@ def _compare(
             return
         wrong.append((whole, dims))
     if not wrong:
-        raise UnjoinedError("the loss cannot be taken of outputs or targets of two batches together.")
+        raise UnjoinedError("the loss cannot be taken of outputs or targets of two batches together")
     whole, dims = wrong[0]
     if data.reduction == "mean":
         remedy = "say what a batch counts with batch_weight=, from its targets, or give all data as one batch"

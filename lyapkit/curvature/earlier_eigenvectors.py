@@ -60,12 +60,9 @@ def eigenpairs_of(spectrum: xr.Dataset, problem: CurvatureProblem, name: str) ->
         name: Name of the argument, in messages.
 
     Raises:
-        TypeError: If it is not a Dataset.
         ValueError: If it holds no eigenvectors, or they belong to another operator or other parameters, or are not
             orthonormal.
     """
-    if not isinstance(spectrum, xr.Dataset):
-        raise TypeError(f"{name} must be a result of hessian_spectrum, got {type(spectrum).__name__}.")
     columns = eigenvectors_of(spectrum, problem.objective.parameters, name).to(problem.device)
     theirs = operator_of(spectrum, name)
     if theirs != problem.operator:

@@ -104,4 +104,5 @@ def order(points: Points, found: Measured, cloud: Cloud) -> Tensor:
 def renumbered(numbers: Tensor) -> Tensor:
     """Return numbers from 1 in the order in which they first appear, shape (P,)."""
     seen: dict[int, int] = {}
-    return torch.tensor([seen.setdefault(number, len(seen) + 1) for number in numbers.tolist()], dtype=torch.int64)
+    found = [seen.setdefault(number, len(seen) + 1) for number in numbers.tolist()]
+    return torch.tensor(found, dtype=torch.int64, device="cpu")

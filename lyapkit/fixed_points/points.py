@@ -172,7 +172,8 @@ def _slow(iterated: IteratedMap, ends: Ends, cloud: Cloud, typical: float) -> tu
 def is_plateau(iterated: IteratedMap, states: Tensor, cloud: Cloud) -> Tensor:
     """Return where the speed is the same on both sides along random directions, shape (S,)."""
     generator = torch.Generator().manual_seed(3)
-    around = torch.randn(4, 1, states.shape[1], generator=generator, dtype=torch.float64).to(states.device)
+    around = torch.randn(4, 1, states.shape[1], generator=generator, dtype=torch.float64, device="cpu")
+    around = around.to(states.device)
     moved = (states.double() + torch.cat((around, -around)) * 0.03 * cloud.scale).to(states.dtype)  # (8, S, N)
     around = iterated.displacement(moved.flatten(0, 1)).reshape(8, *states.shape) / cloud.scale
     speed = torch.linalg.vector_norm(around, dim=-1)

@@ -38,7 +38,7 @@ def given_states(map: RecurrentMap, starts: Any, count: int, generator: torch.Ge
             )
         tensor = as_tensor("starts", starts["state"].values).flatten(end_dim=-2)
         if len(tensor) > count:
-            tensor = tensor[torch.randperm(len(tensor), generator=generator)[:count]]
+            tensor = tensor[torch.randperm(len(tensor), generator=generator, device="cpu")[:count]]
         tensor = tensor.to(map.dtype).to(map.device)
     else:
         tensor = as_tensor("starts", starts)
@@ -80,13 +80,13 @@ def sampled_states(iterated: IteratedMap, count: int, generator: torch.Generator
     first = (count + 1) // 2
 
     def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator, dtype=torch.float64).to(map.device)
+        return torch.randn(*shape, generator=generator, dtype=torch.float64, device="cpu").to(map.device)
 
     middle = map.initial_state(1).double()
-    width = 0.01 * 50 ** torch.rand(first, 1, generator=generator, dtype=torch.float64).to(map.device)
+    width = 0.01 * 50 ** torch.rand(first, 1, generator=generator, dtype=torch.float64, device="cpu").to(map.device)
     sampled = (middle + width * normal(first, map.state_size)).to(map.dtype)
     state, stays = sampled, torch.ones(first, 1, dtype=torch.bool, device=map.device)
-    steps = torch.randint(0, SETTLING + 1, (first,), generator=generator).to(map.device)
+    steps = torch.randint(0, SETTLING + 1, (first,), generator=generator, device="cpu").to(map.device)
     for step in range(SETTLING):
         after = iterated.orbit(state, 1)[1]
         stays &= (after.abs() <= FAR * (1 + middle.abs())).all(dim=-1, keepdim=True)  # not finite is not below

@@ -36,7 +36,7 @@ def joined_batches(
     pairs, _ = _matched(first, other)
     tensors = [(a, b) for a, b in pairs if isinstance(a, Tensor) and isinstance(b, Tensor) and a.ndim and b.ndim]
     if not tensors:
-        raise UnjoinedError("outputs are not tensors with a batch dim.")
+        raise UnjoinedError("outputs are not tensors with a batch dim")
     a, b = tensors[0]
     differing = [dim for dim, (m, n) in enumerate(zip(a.shape, b.shape, strict=False)) if m != n]
     if a.ndim != b.ndim or len(differing) > 1 or not set(differing) <= set(dims_to_try):
@@ -163,7 +163,7 @@ def _dim_of(one: Any, other: Any, sizes: tuple[int, int], preferred: int) -> int
             return preferred if preferred in possible else possible[0]
         if one.shape == other.shape and torch.equal(one, other):
             return None
-        raise UnjoinedError(f"tensors of shape {tuple(one.shape)} and {tuple(other.shape)} have no common batch dim.")
+        raise UnjoinedError(f"tensors of shape {tuple(one.shape)} and {tuple(other.shape)} have no common batch dim")
     if one is other or (type(one) is type(other) and isinstance(one, int | float | str) and one == other):
         return None
-    raise UnjoinedError(f"parts are {type(one).__name__}, not tensors.")
+    raise UnjoinedError(f"parts are {type(one).__name__}, not tensors")

@@ -117,7 +117,8 @@ def jacobians(
             ended = _ended(drive, stretch, chosen)
             matrices = run.derivative.jacobian(map, before, given)
             _refuse_infinite(matrices, stretch.start, chosen)
-            found.append(torch.where(ended, torch.eye(size).to(matrices), matrices))
+            identity = torch.eye(size, dtype=matrices.dtype, device=matrices.device)
+            found.append(torch.where(ended, identity, matrices))
             if towards_input:
                 assert given is not None, "only driven maps come here"
                 matrices = input_jacobian(map, before, given)

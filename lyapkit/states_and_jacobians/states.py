@@ -100,7 +100,8 @@ def states(
     if check:
         refuse_other_steps(map, drive.visited.visits)
     found = torch.cat(parts).transpose(0, 1)  # (B, L, N)
-    distinct = torch.tensor(at) <= drive.last_steps.unsqueeze(-1)  # a sequence that has ended counts no more
+    # a sequence that has ended counts no more
+    distinct = torch.tensor(at, device="cpu") <= drive.last_steps.unsqueeze(-1)
     principal = principal_axes(found[distinct.to(found.device)])
     config: dict[str, object] = {
         "steps": drive.steps,

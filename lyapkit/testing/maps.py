@@ -75,9 +75,10 @@ def random_callable(kind: CallableName, input_size: int, size: int, gain: float,
         seed: Seed of the weights.
     """
     generator = torch.Generator().manual_seed(seed)
-    weight = gain / math.sqrt(size) * torch.randn(size, size, generator=generator, dtype=torch.float64)
-    feed = torch.randn(size, input_size, generator=generator, dtype=torch.float64)
-    zeros, input = torch.zeros(size, dtype=torch.float64), torch.zeros(input_size, dtype=torch.float64)
+    weight = gain / math.sqrt(size) * torch.randn(size, size, generator=generator, dtype=torch.float64, device="cpu")
+    feed = torch.randn(size, input_size, generator=generator, dtype=torch.float64, device="cpu")
+    zeros = torch.zeros(size, dtype=torch.float64, device="cpu")
+    input = torch.zeros(input_size, dtype=torch.float64, device="cpu")
 
     def step(x: Tensor, s: Tensor) -> Tensor:
         fed = weight @ x + feed @ s
@@ -103,7 +104,7 @@ def random_inputs(steps: int, batch: int, size: int, scale: float, seed: int) ->
         seed: Seed of the inputs.
     """
     generator = torch.Generator().manual_seed(seed)
-    return scale * torch.randn(steps, batch, size, generator=generator, dtype=torch.float64)
+    return scale * torch.randn(steps, batch, size, generator=generator, dtype=torch.float64, device="cpu")
 
 
 @named_arguments()
@@ -336,6 +337,6 @@ def _filled(module: Filled, gain: float, seed: int) -> Filled:
     spread = gain / math.sqrt(size)
     with torch.no_grad():
         for name, parameter in module.named_parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64, device="cpu"))
             parameter.mul_(0.5 if name.startswith("bias") else spread)
     return module

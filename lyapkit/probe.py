@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lyapkit.arguments import check_flag
 from lyapkit.derivatives import Derivatives, measure_derivatives, suspicion
+from lyapkit.draws import has_drawn
 from lyapkit.drive import Drive
 from lyapkit.purity import HIDDEN_STATE, RANDOM_NUMBERS, ModuleWatch
 from lyapkit.recurrent_map import RecurrentMap
@@ -127,7 +128,7 @@ def probe_step(map: RecurrentMap, state: Tensor, input: Tensor | None) -> None:
         )
     if not torch.isfinite(after).all():
         raise ValueError("the first step gives a state that is not finite; check weights, inputs and state.")
-    if not torch.equal(torch.get_rng_state(), random_state):
+    if has_drawn(random_state, lambda: map.step(state, input)):
         raise ValueError(RANDOM_NUMBERS)
     if not torch.equal(after, again):
         raise ValueError(HIDDEN_STATE)

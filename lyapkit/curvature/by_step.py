@@ -18,6 +18,7 @@ from lyapkit.adapters import as_map
 from lyapkit.arguments import check_integer, inference_tensors_explained
 from lyapkit.cell_derivatives import AffineCell
 from lyapkit.compiled import uncompiled
+from lyapkit.curvature.aside import aside
 from lyapkit.curvature.batch_check import check_weights
 from lyapkit.curvature.batch_weights import Reduction, weighted_batches
 from lyapkit.curvature.batches import Batch
@@ -171,7 +172,7 @@ def curvature_by_step(
     if eigenvectors is not None:
         check_loss(objective, check, available.values() if parameters is None else None)
         weights = check_weights(objective, data, check)
-        derivatives = measured_gradient(objective, check)
+        derivatives = measured_gradient(aside(objective), check)
         given = recurrent_products(objective, memory_budget=memory_budget, check=check) or objective
         vectors = _leading_vectors(eigenvectors, chosen, k).to(map.device)
     else:

@@ -15,6 +15,7 @@ from lyapkit.adapters import as_map
 from lyapkit.adapters.unfused import unfused
 from lyapkit.arguments import check_flag, check_integer, inference_tensors_explained, refuse_contexts
 from lyapkit.compiled import compiled_parts_named, uncompiled
+from lyapkit.curvature.aside import aside
 from lyapkit.curvature.batch_check import check_weights
 from lyapkit.curvature.batch_weights import Reduction, weighted_batches
 from lyapkit.curvature.batches import Batch
@@ -159,10 +160,11 @@ def curvature_problem(
     with context(), compiled_parts_named():
         check_loss(objective, check, available.values() if parameters is None else None)
         weights = check_weights(objective, data, check)
-        derivatives = measured_gradient(objective, check)
+        moved = aside(objective)
+        derivatives = measured_gradient(moved, check)
         recurrent = recurrent_products(objective, memory_budget=memory_budget, check=check)
         products = PreparedProducts(recurrent or objective, lambda: _now(first.device))
-        error = check_products(objective, products, operator) if check else -1.0
+        error = check_products(moved, products, operator) if check else -1.0
         start = _now(first.device)
         objective.gradient()
         seconds = _now(first.device) - start

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import xarray as xr
 
 from lyapkit.named_arguments import named_arguments
 from lyapkit.results.attributes import storable
+from lyapkit.results.temporary import temporary_file
 
 SUFFIX = ".nc"
 TABLES = (".csv", ".tsv", ".txt", ".xls", ".xlsx", ".parquet", ".feather", ".json")
@@ -22,6 +22,10 @@ OTHER_FORMATS = (*TABLES, ".h5", ".hdf5", ".hdf", ".nc4", ".cdf", ".zarr", ".pkl
 
 BOOKKEEPING_BYTES = 2**20
 """Room for what a file holds beside its numbers: names, attributes, indices."""
+
+
+DEFLATE_RATIO = 1032
+"""Bytes that one byte of deflate (zlib) unpacks to at most."""
 
 
 @named_arguments()
@@ -75,21 +79,13 @@ def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> Path
         nodes = {node.path: storable(node.to_dataset(inherit=False), node.path) for node in result.subtree}
         result = xr.DataTree.from_dict(nodes, name=result.name)
     _refuse_full_disk(result.nbytes, target.parent)
-    handle, name = tempfile.mkstemp(prefix=".lyapkit-", suffix=".partial", dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with temporary_file(target.parent) as temporary:
         if isinstance(result, xr.Dataset):
             result.to_netcdf(temporary, engine="h5netcdf", encoding=_checksums(result))
         else:
             encoding = {node.path: _checksums(node.to_dataset(inherit=False)) for node in result.subtree}
             result.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp files are private; results are as readable as any other file
         temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 
@@ -140,6 +136,11 @@ def _checksums(dataset: xr.Dataset) -> dict[str, dict[str, bool]]:
     }
 
 
+def _most_bytes(path: Path) -> int:
+    """Return what the arrays of a file of this size can take: no filter of HDF5 packs tighter than deflate."""
+    return DEFLATE_RATIO * path.stat().st_size
+
+
 def _refuse_full_disk(size: int, directory: Path) -> None:
     """Say beforehand that a file will not fit: HDF5 ends the whole process where it meets a full disk.
 
@@ -185,6 +186,9 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset | xr.DataTree:
         with h5py.File(path):  # h5netcdf leaves a half-open object behind where this fails
             pass
         with xr.open_datatree(path, engine="h5netcdf") as tree:
+            size, most = sum(node.to_dataset(inherit=False).nbytes for node in tree.subtree), _most_bytes(path)
+            if size > most:
+                raise OSError(f"it would take {size} bytes of memory, and may take {most}; it is damaged")
             loaded = tree.load()
     except (OSError, KeyError, RuntimeError) as error:  # h5py raises KeyError and RuntimeError on damaged metadata
         remedy = "" if path.suffix.casefold() == SUFFIX else f". load reads the {SUFFIX} files that save writes"

@@ -8,7 +8,6 @@ Results are written into memory that is laid out once (see `lyapkit.tangents.mem
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -17,6 +16,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from lyapkit.drive import Drive
+from lyapkit.one_at_a_time import WarningsHere
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents.confirming import TracingFailed, agree
 from lyapkit.tangents.forward import ForwardTangents
@@ -27,6 +27,9 @@ from lyapkit.tangents.straight import StraightLine
 from lyapkit.tangents.strategy import TangentStrategy
 
 Result = TypeVar("Result")
+
+_NO_WARNING = WarningsHere("error", other_than=(DeprecationWarning,))
+"""vmap warns where it can only loop. PyTorch's own deprecations come when it loads its decompositions."""
 
 WORTH_TRACING = 256
 """Steps from which on the tenth of a second that tracing takes is won back; fewer for more than 100 units."""
@@ -205,9 +208,7 @@ def _tried(
     side_by_side: bool,
 ) -> TracedStep:
     try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("error")  # vmap warns where it can only loop
-            warnings.simplefilter("ignore", DeprecationWarning)  # of PyTorch's own, when it loads its decompositions
+        with torch.no_grad(), _NO_WARNING.open():
             traced = TracedStep(map, state, input, k, dtype, side_by_side)
             frame = traced.trial_frame.to(state.dtype)
             generator = torch.Generator().manual_seed(1)

@@ -46,20 +46,20 @@ def build_model(config: TrainConfig, *, matrix: Tensor | None = None) -> Recurre
     Raises:
         UserError: If the file of a dense residual is missing, damaged, of another size or too large in its numbers.
     """
-    sizes = _sizes(config)
+    shape = sizes(config)
     rng, dtype = _generator(config.seed, _WEIGHTS), _DTYPES[config.dtype]
     if config.model == "s4d":
         options = {name: size for name in ("layers", "modes") if (size := getattr(config, name)) is not None}
-        return S4D(*sizes, **options, rng=rng, dtype=dtype)
+        return S4D(*shape, **options, rng=rng, dtype=dtype)
     if config.model != "wcrnn":
-        return _PLAIN[config.model](*sizes, rng=rng, dtype=dtype)
+        return _PLAIN[config.model](*shape, rng=rng, dtype=dtype)
     coupling: float | Tensor
     if isinstance(config.coupling, str):
         coupling = residuals.informed_coupling(config.hidden_size, _generator(config.seed, _COUPLING))
     else:
         coupling = config.coupling
     return WCRNN(
-        *sizes,
+        *shape,
         residual=_residual(config, matrix),
         coupling=coupling,
         form=config.form,
@@ -89,7 +89,7 @@ def build_task(config: TrainConfig) -> Task:
         )
     if config.task == "arrays":
         assert config.data is not None  # checked by TrainConfig
-        input_size, _, output_size = _sizes(config)
+        input_size, _, output_size = sizes(config)
         return ArrayTask.from_file(
             config.data,
             input_size=input_size,
@@ -112,7 +112,7 @@ def build_task(config: TrainConfig) -> Task:
     )
 
 
-def _sizes(config: TrainConfig) -> tuple[int, int, int]:
+def sizes(config: TrainConfig) -> tuple[int, int, int]:
     """Components of input, units, components of output."""
     if config.task == "arrays":
         assert config.input_size is not None  # checked by TrainConfig

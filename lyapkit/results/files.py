@@ -24,8 +24,9 @@ BOOKKEEPING_BYTES = 2**20
 """Room for what a file holds beside its numbers: names, attributes, indices."""
 
 
-DEFLATE_RATIO = 1032
-"""Bytes that one byte of deflate (zlib) unpacks to at most."""
+PACKED_RATIO, PACKED_ROOM = 64, 2**26
+"""A file may unpack to 64 times its size and 64 MiB; no source, chosen above what numbers can be packed to, and below
+the thousandfold that HDF5's filters can. What `save` writes is not packed."""
 
 
 @named_arguments()
@@ -137,8 +138,8 @@ def _checksums(dataset: xr.Dataset) -> dict[str, dict[str, bool]]:
 
 
 def _most_bytes(path: Path) -> int:
-    """Return what the arrays of a file of this size can take: no filter of HDF5 packs tighter than deflate."""
-    return DEFLATE_RATIO * path.stat().st_size
+    """Return what the arrays of a file of this size may take."""
+    return PACKED_RATIO * path.stat().st_size + PACKED_ROOM
 
 
 def _refuse_full_disk(size: int, directory: Path) -> None:

@@ -44,18 +44,24 @@ def plan(configs: Iterable[TrainConfig], directory: Path) -> dict[str, TrainConf
     planned = {run_name(config): config for config in configs}
     for name, config in planned.items():
         path = directory / name / CONFIG_FILE
-        try:
-            while not path.exists():
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with suppress(VanishedError):  # another sweep has begun this run, which failed, and cleaned up
-                    write_atomically(path, config.to_json().encode())
-        except (FileExistsError, NotADirectoryError):
-            raise UserError(f"{directory} is or contains a file where a directory should be; name another") from None
-        except OSError as error:
-            raise UserError(
-                f"the directory {directory} cannot be made or written ({error.strerror}); name another for the sweep"
-            ) from error
+        while not path.exists():
+            _make(path.parent, directory)
+            # another sweep may have begun this run, and cleaned up what it or we were writing
+            with suppress(VanishedError, FileNotFoundError):
+                write_atomically(path, config.to_json().encode())
     return planned
+
+
+def _make(run: Path, directory: Path) -> None:
+    """Make the directory of a run of a sweep."""
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(f"{directory} is or contains a file where a directory should be; name another") from None
+    except OSError as error:
+        raise UserError(
+            f"the directory {directory} cannot be made or written ({error.strerror}); name another for the sweep"
+        ) from error
 
 
 def read_runs(directory: str | Path) -> dict[str, TrainConfig]:

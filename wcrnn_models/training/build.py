@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from wcrnn_models.models.baselines import LSTM, S4D, URLSTM, ResidualElman
 from wcrnn_models.models.network import RecurrentNetwork
 from wcrnn_models.models.residuals.base import check_fits
 from wcrnn_models.models.wcrnn import WCRNN
+from wcrnn_models.numpy_files import read_array
 from wcrnn_models.tasks import (
     AddingProblem,
     ArrayTask,
@@ -152,20 +152,14 @@ def _read_matrix(config: TrainConfig) -> Tensor:
     path = Path(config.residual_file)
     if not path.is_file():
         raise UserError(f"there is no file {path} for the residual; save the matrix with numpy.save")
-    try:
-        with path.open("rb") as file:
-            entries = np.load(file, allow_pickle=False)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"{path} is not a NumPy file of plain numbers ({error}); save the matrix with numpy.save"
-        ) from error
+    entries = read_array(path)
     size = config.hidden_size
-    if not isinstance(entries, np.ndarray) or entries.shape != (size, size) or entries.dtype.kind not in "fiu":
-        found = f"{entries.dtype} of shape {entries.shape}" if isinstance(entries, np.ndarray) else "an archive"
+    if entries.shape != (size, size) or entries.dtype.kind not in "fiu":
+        found = f"{entries.dtype} of shape {entries.shape}"
         raise UserError(f"{path} must hold {size} x {size} real numbers, as hidden_size asks for, got {found}")
     if not np.isfinite(entries).all():
         raise UserError(f"{path} must hold finite numbers, got one that is not")
-    matrix = torch.tensor(entries, dtype=torch.float64)
+    matrix = torch.from_numpy(entries.astype(np.float64))
     try:
         check_fits("a number", matrix, _DTYPES[config.dtype])
     except ValueError as error:

@@ -141,7 +141,8 @@ def _opened(
         write_atomically(directory / CONFIG_FILE, config.to_json().encode())
         yield run
     except BaseException:
-        if hold.lasts() and not claimed and not any((directory / name).exists() for name in (RESUME_FILE, HISTORY_FILE)):
+        has_begun = any((directory / name).exists() for name in (RESUME_FILE, HISTORY_FILE))
+        if hold.lasts() and not claimed and not has_begun:
             _undo(directory, missing)
         raise
 

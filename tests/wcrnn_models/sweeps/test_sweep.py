@@ -14,9 +14,9 @@ import torch
 
 import sweep_tasks
 from wcrnn_models import TrainConfig, UserError, load_checkpoint, train
+from wcrnn_models import owners as owners_module
 from wcrnn_models.files import exclusive
 from wcrnn_models.sweeps import Outcome, driver, grid, run_name, sweep
-from wcrnn_models import owners as owners_module
 from wcrnn_models.sweeps.choose_pool import available_workers, make_pool
 from wcrnn_models.sweeps.claims import claim
 from wcrnn_models.sweeps.groups import groups
@@ -624,6 +624,7 @@ def test_one_process_has_the_gpu(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(driver, "make_pool", lambda task, workers, scheduler: asked.append(workers) or InProcess())
     monkeypatch.setattr(driver._Driver, "until_done", lambda self: {})
+    monkeypatch.setattr(driver, "known_device", torch.device)
     for options in ({}, {"device": "cuda"}, {"device": "cuda", "workers": 3}, {"device": "cuda", "scheduler": "x"}):
         sweep([TINY], tmp_path, **options)
     assert asked == [None, 1, 3, None]

@@ -204,16 +204,16 @@ def inputs(tries: int, folder: Path, dice: random.Random) -> Iterator[str]:
     from wcrnn_models.cli.main import main
 
     names = [name.partition("=")[0] for name in OPTIONS]
-    values = ["", "-1", "0", "1e400", "nan", "x", "9" * 40, "[1]", "\x1b[2J", "None", "1.5", "true", "{", "../.."]
+    values = ["", "-1", "0", "1e400", "nan", "x", "9" * 40, "[1]", "\x1b[2J", "1.5", "true", "{", "../.."]
     others = [
         ["--form=C"], ["--residual=rotation"], ["--model=elman", "--form=B"], ["--learning-rate=-1"], ["--momentum=1"],
-        ["--task=arrays"], ["--preset=add100"], ["--network=none"], ["--device=nonsense"], ["--unknown=1"], ["--save-at=999999"],
+        ["--task=arrays"], ["--preset=add100"], ["--network=none"], ["--device=nonsense"], ["--unknown=1"],
     ]  # fmt: skip
-    sweeps = [["--workers=0"], ["--together=0"], ["--over=seed"], ["--over=nothing=1"], ["--over=r=" + "[" * 20000]]
+    sweeps = [["--workers=0"], ["--together=0"], ["--over=seed"], ["--over=nothing=1"], ["--over=r=" + "[" * 20_000]]
     for number in range(tries):
         kind = number % 3
         if kind == 0:
-            arguments = ["train", "new", f"{dice.choice(names)}={dice.choice(values[:5] + values[5:])}"]
+            arguments = ["train", "new", f"{dice.choice(names)}={dice.choice(values)}"]
         elif kind == 1:
             arguments = ["train", "new", *dice.choice(others), *OPTIONS[1:3]]
         else:

@@ -131,6 +131,8 @@ def _report(task: Callable[[J], list[Outcome]], job: J, connection: Connection) 
         connection.send(task(job))
     except stopping.Terminated:
         os._exit(stopping.EXIT_CODES[signal.SIGTERM])
+    except BrokenPipeError:  # the driver has ended
+        os._exit(1)
     connection.close()
 
 

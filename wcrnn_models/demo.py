@@ -18,6 +18,7 @@ from wcrnn_models.analysis import analyze_checkpoint, training_curve
 from wcrnn_models.checkpoints import list_checkpoints
 from wcrnn_models.files import check_result_file
 from wcrnn_models.models.predictions import Predictions
+from wcrnn_models.plots.files import write_figure
 from wcrnn_models.tables import exponent_table
 from wcrnn_models.training.config import TrainConfig
 from wcrnn_models.training.trainer import train
@@ -101,7 +102,7 @@ def run_demo(directory: Path, *, epochs: int = 10, progress: bool = False) -> De
         figure = draw_overview(tree)
         for suffix in (".png", ".pdf"):
             path = directory / f"overview{suffix}"
-            figure.savefig(path, metadata={"CreationDate": None} if suffix == ".pdf" else None)
+            write_figure(figure, path, metadata={"CreationDate": None} if suffix == ".pdf" else None)
             files.append(path)
     best = "\n".join(
         f"best test RMS, {name}: {tree[f'{name}/training'].attrs['best_metric']:.4f}" for name in STRENGTHS

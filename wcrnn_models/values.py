@@ -11,6 +11,11 @@ def is_integer(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def is_count(value: object) -> TypeGuard[int]:
+    """Whether it is an integer from 0 on that 64 bits can hold, as files of results must."""
+    return is_integer(value) and 0 <= value < 2**63
+
+
 def is_number(value: object) -> TypeGuard[int | float]:
     """Tell whether a value is an integer or a floating-point number."""
     return is_integer(value) or isinstance(value, float)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import nn
 
 from lyapkit.adapters.elementary import CellKind, CellWeights
@@ -22,12 +24,12 @@ def cell_map(cell: nn.RNNCellBase) -> StackedCells:
 def stepped_from_weights(cell: nn.RNNCellBase) -> StackedCells:
     """Make the map of a cell's current weights, whatever else the cell does when it is called."""
     kind, _ = _kind(cell)
-
-    def weights() -> CellWeights:
-        return CellWeights(cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh)
-
     cells = cell.hidden_size if kind == "lstm" else 0
-    return StackedCells(cell, kind, [Layer(weights, cell.hidden_size, cells)], cell.input_size)
+    return StackedCells(cell, kind, [Layer(partial(_weights, cell), cell.hidden_size, cells)], cell.input_size)
+
+
+def _weights(cell: nn.RNNCellBase) -> CellWeights:
+    return CellWeights(cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh)
 
 
 def _kind(cell: nn.RNNCellBase) -> tuple[CellKind, type[nn.RNNCellBase]]:

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lyapkit.checks.one_at_a_time import ONE_AT_A_TIME
+
 COARSE = frozenset(
     getattr(torch, name)
     for name in ("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz")
@@ -73,5 +75,6 @@ def in_double() -> Iterator[InDouble]:
     """Open `InDouble`, and run compiled modules as they were before they were compiled."""
     with ExitStack() as stack:
         if "torch._dynamo" in sys.modules:  # without it nothing is compiled
+            stack.enter_context(ONE_AT_A_TIME)
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         yield stack.enter_context(InDouble())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
@@ -10,6 +10,11 @@ from types import TracebackType
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
+
+from lyapkit.checks.one_at_a_time import WarningsHere
+
+_HOOKED = WarningsHere("ignore", r"Using `torch.compile\(module\)` when there are global hooks")
+"""Of compiled modules, for which a hook is called once more than for others."""
 
 HIDDEN_STATE = (
     "two calls with the same state and input differ, so the map keeps a hidden state or draws random numbers; make "
@@ -67,12 +72,11 @@ class ModuleWatch:
         if isinstance(function, nn.Module):
             self._names = {module: name for name, module in function.named_modules()}
         self._buffers: dict[nn.Module, dict[str, _Buffer]] = {}
+        self._thread = threading.get_ident()  # the hook is called in all threads
 
     def __enter__(self) -> ModuleWatch:
         with ExitStack() as stack:
-            stack.enter_context(warnings.catch_warnings())
-            # of compiled modules, whose hook is called once more than that of others
-            warnings.filterwarnings("ignore", message=r"Using `torch.compile\(module\)` when there are global hooks")
+            stack.enter_context(_HOOKED.open())
             stack.callback(register_module_forward_pre_hook(self._note).remove)
             self._stack = stack.pop_all()
         return self
@@ -89,6 +93,8 @@ class ModuleWatch:
 
     def _note(self, module: nn.Module, arguments: object) -> None:
         if torch.compiler.is_compiling() or module in self._buffers:  # a compiler must not trace into this
+            return
+        if threading.get_ident() != self._thread:
             return
         self._buffers[module] = {name: _Buffer.of(buffer) for name, buffer in module.named_buffers(recurse=False)}
         if module.training and _depends_on_mode(module):

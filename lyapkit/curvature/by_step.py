@@ -20,6 +20,7 @@ from lyapkit.checks.arguments import check_integer, inference_tensors_explained
 from lyapkit.checks.compiled import uncompiled
 from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.checks.progress import progress_bar
+from lyapkit.curvature.aside import aside
 from lyapkit.curvature.batch_check import check_weights
 from lyapkit.curvature.earlier_eigenvectors import eigenvectors_of, operator_of, strangers
 from lyapkit.curvature.layout import laid_out
@@ -173,7 +174,7 @@ def curvature_by_step(
     if eigenvectors is not None:
         check_loss(objective, check, available.values() if parameters is None else None)
         weights = check_weights(objective, data, check)
-        derivatives = measured_gradient(objective, check)
+        derivatives = measured_gradient(aside(objective), check)
         given = recurrent_products(objective, memory_budget=memory_budget, check=check) or objective
         vectors = _leading_vectors(eigenvectors, chosen, k).to(map.device)
     else:

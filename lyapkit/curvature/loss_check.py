@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from lyapkit.checks.draws import has_drawn
 from lyapkit.checks.purity import ModuleWatch
+from lyapkit.curvature.aside import graph_leaves, graph_nodes
 from lyapkit.curvature.products.operators import WeightedLoss
 from lyapkit.losses.scalar_loss import scalar_loss
 from lyapkit.losses.unrolled import UnrolledNetwork
@@ -50,9 +52,9 @@ def check_loss(objective: WeightedLoss, check: bool, known: Collection[Tensor] |
         value = _value(objective.loss, outputs, targets)
     if not value.requires_grad:
         raise ValueError("the loss does not depend differentiably on the parameters; check loss and model.")
-    leaves = _leaves_without_traps(value)
+    _refuse_traps(value)
     if known is not None:
-        _warn_of_hidden(leaves, known, (inputs, targets))
+        _warn_of_hidden(graph_leaves(value), known, (inputs, targets))
     if check:
         once, twice = objective.gradient(), objective.gradient()
         if not bool(torch.isfinite(once).all()):
@@ -61,7 +63,7 @@ def check_loss(objective: WeightedLoss, check: bool, known: Collection[Tensor] |
                 "root-mean-square loss has no derivative where it is zero)."
             )
         same = torch.allclose(once, twice, rtol=1e-4, atol=1e-4 * float(once.abs().max()))
-        if not same or not torch.equal(torch.get_rng_state(), random_state):
+        if not same or has_drawn(random_state, objective.gradient):
             raise ValueError(
                 "the loss is not deterministic: its gradient differs between two calls, or it draws random numbers; "
                 "call .eval() on the model (dropout, batch norm), and draw no random numbers in model and loss."
@@ -157,7 +159,7 @@ def _outputs(network: Any, inputs: Any, dtype: torch.dtype, check: bool) -> Any:
                 ) from error
             raise TypeError(
                 f"the model cannot take inputs that are a {type(inputs).__name__} ({error}); they are handed over as "
-                "one argument, so give a module whose forward takes it as one."
+                "one argument, so give a module whose forward takes it as one and the tensors out of it."
             ) from error
         except RuntimeError as error:
             if not isinstance(inputs, Tensor) or inputs.dtype == dtype or "dtype" not in str(error):
@@ -171,27 +173,16 @@ def _outputs(network: Any, inputs: Any, dtype: torch.dtype, check: bool) -> Any:
     return outputs
 
 
-def _leaves_without_traps(value: Tensor) -> list[Tensor]:
-    """Walk the graph of a loss, and return the tensors that it begins with.
+def _refuse_traps(value: Tensor) -> None:
+    """Walk the graph of a loss.
 
     Raises:
         ValueError: If it contains an operation without correct second derivatives; the message says what to do.
     """
-    seen = set()
-    leaves: list[Tensor] = []
-    pending = [value.grad_fn]
-    while pending:
-        node = pending.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
+    for node in graph_nodes(value):
         for part, message in TRAPS.items():
             if part in node.name():
                 raise ValueError(f"the loss goes through {message}.")
-        if isinstance(leaf := getattr(node, "variable", None), Tensor):
-            leaves.append(leaf)
-        pending += [earlier for earlier, _ in node.next_functions]
-    return leaves
 
 
 def _warn_of_hidden(leaves: Sequence[Tensor], known: Collection[Tensor], data: Any) -> None:

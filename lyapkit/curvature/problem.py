@@ -16,6 +16,7 @@ from lyapkit.adapters.unfused import unfused
 from lyapkit.checks.arguments import check_flag, check_integer, inference_tensors_explained, refuse_contexts
 from lyapkit.checks.compiled import compiled_parts_named, uncompiled
 from lyapkit.checks.hooks import refuse_tensor_hooks
+from lyapkit.curvature.aside import aside
 from lyapkit.curvature.batch_check import check_weights
 from lyapkit.curvature.gradient_check import measure_gradient
 from lyapkit.curvature.layout import laid_out
@@ -156,10 +157,11 @@ def curvature_problem(
     with context(), compiled_parts_named():
         check_loss(objective, check, available.values() if parameters is None else None)
         weights = check_weights(objective, data, check)
-        derivatives = measured_gradient(objective, check)
+        moved = aside(objective)
+        derivatives = measured_gradient(moved, check)
         recurrent = recurrent_products(objective, memory_budget=memory_budget, check=check)
         products = PreparedProducts(recurrent or objective, lambda: _now(first.device))
-        error = check_products(objective, products, operator) if check else -1.0
+        error = check_products(moved, products, operator) if check else -1.0
         start = _now(first.device)
         objective.gradient()
         seconds = _now(first.device) - start

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import xarray as xr
 
 from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.results.attributes import NUMBERS, restored, storable
+from lyapkit.results.temporary import temporary_file
 
 SUFFIX = ".nc"
 TABLES = (".csv", ".tsv", ".txt", ".xls", ".xlsx", ".parquet", ".feather", ".json")
@@ -22,6 +22,11 @@ OTHER_FORMATS = (*TABLES, ".h5", ".hdf5", ".hdf", ".nc4", ".cdf", ".zarr", ".pkl
 
 BOOKKEEPING_BYTES = 2**20
 """Bytes for the contents of a file besides its numbers: names, attributes, indices."""
+
+
+PACKED_RATIO, PACKED_ROOM = 64, 2**26
+"""A file may unpack to 64 times its size and 64 MiB; no source, chosen above what numbers can be packed to, and below
+the thousandfold that HDF5's filters can. What `save` writes is not packed."""
 
 
 @named_arguments()
@@ -76,21 +81,13 @@ def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> Path
         nodes = {node.path: storable(node.to_dataset(inherit=False), node.path) for node in result.subtree}
         result = xr.DataTree.from_dict(nodes, name=result.name)
     _refuse_full_disk(result.nbytes, target.parent)
-    handle, name = tempfile.mkstemp(prefix=".lyapkit-", suffix=".partial", dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with temporary_file(target.parent) as temporary:
         if isinstance(result, xr.Dataset):
             result.to_netcdf(temporary, engine="h5netcdf", encoding=_encoding(result))
         else:
             encoding = {node.path: _encoding(node.to_dataset(inherit=False)) for node in result.subtree}
             result.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp files are private; results are as readable as any other file
         temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 
@@ -141,6 +138,11 @@ def _encoding(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
     }
 
 
+def _most_bytes(path: Path) -> int:
+    """Return what the arrays of a file of this size may take."""
+    return PACKED_RATIO * path.stat().st_size + PACKED_ROOM
+
+
 def _refuse_full_disk(size: int, directory: Path) -> None:
     """Refuse to write a file that will not fit, since HDF5 ends the whole process where it meets a full disk.
 
@@ -186,6 +188,9 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset | xr.DataTree:
         with h5py.File(path):  # h5netcdf leaves a half-open object behind where this fails
             pass
         with xr.open_datatree(path, engine="h5netcdf") as tree:
+            size, most = sum(node.to_dataset(inherit=False).nbytes for node in tree.subtree), _most_bytes(path)
+            if size > most:
+                raise OSError(f"it would take {size} bytes of memory, and may take {most}; it is damaged")
             loaded = tree.load()
         for node in loaded.subtree:
             node.dataset = restored(node.to_dataset(inherit=False))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.func import jvp, vmap
 
+from lyapkit.checks.one_at_a_time import ONE_AT_A_TIME
 from lyapkit.recurrent_map import RecurrentMap
 
 
@@ -17,7 +18,8 @@ def push_forward(map: RecurrentMap, state: Tensor, input: Tensor | None, frame: 
         return derivative
 
     # out_dims=-1 would fail inside PyTorch where the derivative is a constant, as for a map without memory
-    pushed: Tensor = vmap(along, in_dims=-1)(frame.to(state.dtype))
+    with ONE_AT_A_TIME:  # dual numbers
+        pushed: Tensor = vmap(along, in_dims=-1)(frame.to(state.dtype))
     return pushed.movedim(0, -1)
 
 

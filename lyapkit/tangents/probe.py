@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lyapkit.checks.draws import has_drawn
 from lyapkit.checks.purity import HIDDEN_STATE, RANDOM_NUMBERS, ModuleWatch
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents.derivative_check import Derivatives, measure_derivatives, suspicion
@@ -99,7 +100,7 @@ def probe_step(map: RecurrentMap, state: Tensor, input: Tensor | None) -> None:
         )
     if not torch.isfinite(after).all():
         raise ValueError("the first step gives a state that is not finite; check weights, inputs and state.")
-    if not torch.equal(torch.get_rng_state(), random_state):
+    if has_drawn(random_state, lambda: map.step(state, input)):
         raise ValueError(RANDOM_NUMBERS)
     if not torch.equal(after, again):
         raise ValueError(HIDDEN_STATE)

@@ -245,11 +245,7 @@ class _Suite:
         broken = (
             "the gradient of step towards its parameters differs from differences: step must read them at every call"
         )
-<<<<<<< HEAD
-        self.agree(slope, difference, broken, atol=10 * self.difference * scale)
-=======
         self.agree(torch.as_tensor(slope, device="cpu"), difference, broken, atol=10 * self.difference * scale)
->>>>>>> last14
 
     def check_cells(self, cells: list[AffineCell]) -> None:
         state, below = self.state[0], self.input_at(0)

@@ -91,19 +91,12 @@ class KnownMatrix:
             cosine, sine = modulus * math.cos(angle), modulus * math.sin(angle)
             blocks.append(torch.tensor([[cosine, -sine], [sine, cosine]], dtype=torch.float64, device="cpu"))
         for value, multiplicity in self.jordan:
-<<<<<<< HEAD
-            blocks.append(torch.diag(torch.full((multiplicity,), value, dtype=torch.float64)))
-            blocks[-1] += torch.diag(torch.ones(multiplicity - 1, dtype=torch.float64), 1)
-        inner: Tensor = torch.block_diag(*blocks)  # type: ignore[no-untyped-call]
-        stretch = torch.diag(torch.logspace(0, math.log10(self.condition), self.size, dtype=torch.float64))
-=======
             blocks.append(torch.diag(torch.full((multiplicity,), value, dtype=torch.float64, device="cpu")))
             blocks[-1] += torch.diag(torch.ones(multiplicity - 1, dtype=torch.float64, device="cpu"), 1)
-        inner = torch.block_diag(*blocks)
+        inner: Tensor = torch.block_diag(*blocks)  # type: ignore[no-untyped-call]
         stretch = torch.diag(
             torch.logspace(0, math.log10(self.condition), self.size, dtype=torch.float64, device="cpu")
         )
->>>>>>> last14
         basis = stretch
         if self.seed is not None:
             basis = random_orthogonal(self.size, self.seed) @ stretch @ random_orthogonal(self.size, self.seed + 1)
@@ -121,14 +114,9 @@ def random_orthogonal(size: int, seed: int) -> Tensor:
         seed: Seed of the matrix.
     """
     generator = torch.Generator().manual_seed(seed)
-<<<<<<< HEAD
-    q, r = torch.linalg.qr(torch.randn(size, size, generator=generator, dtype=torch.float64))
+    q, r = torch.linalg.qr(torch.randn(size, size, generator=generator, dtype=torch.float64, device="cpu"))
     signed: Tensor = q * r.diagonal().sign()
     return signed
-=======
-    q, r = torch.linalg.qr(torch.randn(size, size, generator=generator, dtype=torch.float64, device="cpu"))
-    return q * r.diagonal().sign()
->>>>>>> last14
 
 
 @named_arguments()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lyapkit.checks.double import in_double
+from lyapkit.checks.draws import has_drawn
 from lyapkit.checks.purity import HIDDEN_STATE, RANDOM_NUMBERS
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.trajectories.visited import Visit
@@ -54,7 +55,7 @@ def refuse_other_steps(map: RecurrentMap, visits: Sequence[Visit]) -> None:
     for what, now, before in (("state", taken[0], states), ("input", taken[1], inputs)):
         if now is not None and before is not None and not torch.equal(now, before):
             raise ValueError(f"the map changes its {what} argument in place; leave it as it is, and return anew.")
-    if not torch.equal(torch.get_rng_state(), random_state):
+    if has_drawn(random_state, lambda: map.step(states.clone(), None if inputs is None else inputs.clone())):
         raise ValueError(RANDOM_NUMBERS)
     if not torch.equal(again, twice):
         raise ValueError(HIDDEN_STATE)

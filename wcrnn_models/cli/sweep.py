@@ -118,6 +118,8 @@ def _values(text: str) -> list[Any]:
     """Parse values as JSON writes them, or names and ranges, separated by commas."""
     try:
         values = json.loads(f"[{text}]")
+    except RecursionError:
+        raise UserError("--over has values with too many brackets; give numbers or names, such as r=0.95,1.0") from None
     except ValueError:
         return [value for part in text.split(",") for value in _value(part.strip())]
     return [tuple(value) if isinstance(value, list) else value for value in values]
@@ -137,5 +139,5 @@ def _value(text: str) -> list[Any]:
         return list(range(first, last + 1))
     try:
         return [json.loads(text)]
-    except ValueError:  # a name
+    except (ValueError, RecursionError):  # a name
         return [text]

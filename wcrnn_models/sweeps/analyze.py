@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from inspect import signature
 from pathlib import Path
@@ -17,6 +18,7 @@ from wcrnn_models.analysis import analyze_checkpoint
 from wcrnn_models.errors import UserError
 from wcrnn_models.files import check_result_file, sha256
 from wcrnn_models.run_files import ANALYSIS_FOLDER, CHECKPOINT_FOLDER
+from wcrnn_models.stopping import orderly
 from wcrnn_models.sweeps.assemble import By, assemble, concatenate
 from wcrnn_models.sweeps.choose_pool import make_pool
 from wcrnn_models.sweeps.results import chosen_runs, shared_provenance
@@ -88,18 +90,15 @@ def analyze_sweep(
         elif checkpoints == "first":
             files = files[:1]
         jobs.append(AnalysisJob(directory, {f"{run}/{file.stem}": file for file in files}, options))
-    pool = make_pool(analyze, workers, scheduler)
     outcomes: dict[str, Outcome] = {}
     waiting, expected = list(jobs), sum(len(job.checkpoints) for job in jobs)
-    try:
+    with orderly(), closing(make_pool(analyze, workers, scheduler)) as pool:
         while len(outcomes) < expected:
             while waiting and pool.room() > 0:
                 pool.submit(waiting.pop(0))
             for outcome in pool.outcomes(1.0):
                 status: RunStatus = "failed" if outcome.status == "killed" else outcome.status
                 outcomes[outcome.name] = replace(outcome, status=status)
-    finally:
-        pool.close()
     return {name: outcomes[name] for job in jobs for name in job.names}
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 from wcrnn_models.errors import UserError
-from wcrnn_models.files import write_atomically
+from wcrnn_models.files import VanishedError, read_regular, write_atomically
 from wcrnn_models.run_files import CONFIG_FILE, HISTORY_FILE
 from wcrnn_models.training.config import TrainConfig
 from wcrnn_models.training.result import TrainResult
@@ -43,20 +44,24 @@ def plan(configs: Iterable[TrainConfig], directory: Path) -> dict[str, TrainConf
     planned = {run_name(config): config for config in configs}
     for name, config in planned.items():
         path = directory / name / CONFIG_FILE
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError):
-            raise UserError(f"{directory} is or contains a file where a directory should be; name another.") from None
-        except OSError as error:
-            raise UserError(
-                f"the directory {directory} cannot be made or written ({error.strerror}); name another for the sweep."
-            ) from error
         while not path.exists():
-            try:
+            _make(path.parent, directory)
+            # another sweep may have begun this run, and cleaned up what it or we were writing
+            with suppress(VanishedError, FileNotFoundError):
                 write_atomically(path, config.to_json().encode())
-            except FileNotFoundError:  # another sweep has begun this run and cleaned up; then its file is there
-                continue
     return planned
+
+
+def _make(run: Path, directory: Path) -> None:
+    """Make the directory of a run of a sweep."""
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(f"{directory} is or contains a file where a directory should be; name another") from None
+    except OSError as error:
+        raise UserError(
+            f"the directory {directory} cannot be made or written ({error.strerror}); name another for the sweep"
+        ) from error
 
 
 def read_runs(directory: str | Path) -> dict[str, TrainConfig]:
@@ -74,7 +79,7 @@ def read_runs(directory: str | Path) -> dict[str, TrainConfig]:
     found = {}
     for path in sorted(root.glob(f"*/{CONFIG_FILE}")):
         try:
-            found[path.parent.name] = TrainConfig.from_json(path.read_bytes())
+            found[path.parent.name] = TrainConfig.from_json(read_regular(path))
         except UserError as error:
             raise UserError(f"{path}: {error}; restore the file, or delete {path.parent}.") from error
     if not found:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import torch
 
 from wcrnn_models.errors import UserError
+from wcrnn_models.files import append_line
 from wcrnn_models.sweeps.claims import claim
 from wcrnn_models.sweeps.layout import read_result
 from wcrnn_models.training.config import TrainConfig
@@ -147,5 +148,4 @@ def _note(directory: Path, **values: Any) -> None:
         "process": os.getpid(),
         **values,
     }
-    with (directory / ATTEMPTS_FILE).open("a") as file:
-        file.write(json.dumps(line) + "\n")
+    append_line(directory / ATTEMPTS_FILE, json.dumps(line))

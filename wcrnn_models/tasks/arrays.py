@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from torch import Tensor
 
 from wcrnn_models.errors import UserError
 from wcrnn_models.names import LossName
+from wcrnn_models.numpy_files import read_archive
 from wcrnn_models.tasks.finite import FiniteTask, choose_samples
 from wcrnn_models.tasks.measures import DEFAULT_ERROR, ERRORS, ErrorMeasure, accuracy, cross_entropy
 from wcrnn_models.tasks.task import Batch, MetricName
@@ -119,7 +118,9 @@ class ArrayTask(FiniteTask):
             UserError: If the file is missing, damaged, lacks an array, or does not fit.
         """
         path = Path(path)
-        arrays = _read(path)
+        if not path.is_file():
+            raise UserError(f"there is no file {path}; name a NumPy archive (.npz) with {', '.join(ARRAYS)}")
+        arrays = read_archive(path, ARRAYS)
         try:
             task = cls(*arrays, output_size=output_size, **options)
         except UserError as error:
@@ -145,26 +146,6 @@ class ArrayTask(FiniteTask):
     def metric(self, outputs: Tensor, targets: Tensor) -> float:
         """Return the accuracy for classes, the error that ``loss`` names for values."""
         return self._measure.metric(outputs, targets)
-
-
-def _read(path: Path) -> list[NDArray[Any]]:
-    """Return the four arrays of a file."""
-    if not path.is_file():
-        raise UserError(f"there is no file {path}; name a NumPy archive (.npz) with {', '.join(ARRAYS)}.")
-    try:
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if isinstance(archive, np.ndarray):
-                raise UserError(f"{path} holds one array; save all four with numpy.savez.")
-            if missing := [name for name in ARRAYS if name not in archive.files]:
-                raise UserError(f"{path} lacks {', '.join(missing)}; save all four with numpy.savez.")
-            return [archive[name] for name in ARRAYS]
-    except UserError:
-        raise
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(
-            f"{path} is not a NumPy archive of plain numbers ({error}); save it with numpy.savez, without objects."
-        ) from error
 
 
 def _batch(samples: tuple[Tensor, Tensor], chosen: Tensor) -> Batch:
@@ -207,8 +188,15 @@ def _targets(name: str, array: NDArray[Any], dtype: torch.dtype) -> Tensor:
 def _finite(name: str, array: NDArray[Any], dtype: torch.dtype) -> Tensor:
     if not np.isfinite(array).all():
         position = tuple(int(index) for index in np.argwhere(~np.isfinite(array))[0])
-        raise UserError(f"{name} must be finite, got {array[position]} at index {position}.")
-    return torch.tensor(array, dtype=dtype)
+        raise UserError(f"{name} must be finite, got {array[position]} at index {position}")
+    numbers = torch.from_numpy(array.astype(np.float64)).to(dtype)
+    if not bool(numbers.isfinite().all()):
+        largest = float(np.abs(array).max())
+        short = str(dtype).removeprefix("torch.")
+        raise UserError(
+            f"{name} must be within the range of {short}, got {largest:g}; scale them, or use dtype float64"
+        )
+    return numbers
 
 
 def _check_alike(inputs: dict[str, Tensor], targets: dict[str, Tensor]) -> None:

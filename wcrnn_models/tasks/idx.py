@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import struct
 import zlib
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wcrnn_models.errors import UserError
+from wcrnn_models.numpy_files import PACKED_RATIO, PACKED_ROOM
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _UINT8 = 0x08
@@ -34,9 +36,15 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
         UserError: If the file is missing, corrupt, of another type, too short or too long; the text names it.
     """
     try:
-        content = Path(path).read_bytes()
-        if content.startswith(_GZIP_MAGIC):
-            content = gzip.decompress(content)
+        packed = Path(path).read_bytes()
+        content = packed
+        if packed.startswith(_GZIP_MAGIC):
+            most = PACKED_RATIO * len(packed) + PACKED_ROOM
+            content = gzip.GzipFile(fileobj=io.BytesIO(packed)).read(most + 1)
+            if len(content) > most:
+                raise UserError(
+                    f"{path} unpacks to more than {most} bytes, {PACKED_RATIO} times its size; fetch it again"
+                )
     except FileNotFoundError:
         raise UserError(f"there is no file {path}.") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from wcrnn_models import stopping
 from wcrnn_models.errors import UserError
 from wcrnn_models.models.wcrnn import WCRNN
 from wcrnn_models.training.adjoint import EnsembleForward, can_train_together
@@ -17,7 +18,7 @@ from wcrnn_models.training.config import TrainConfig
 from wcrnn_models.training.descent import descend, gradient_norms
 from wcrnn_models.training.result import TrainResult
 from wcrnn_models.training.run import Run
-from wcrnn_models.training.trainer import open_run, usable
+from wcrnn_models.training.trainer import open_run, save_and_stop_if_requested, usable
 
 
 def train_ensemble(
@@ -70,13 +71,15 @@ def train_ensemble(
 
 def _until_done(active: list[Run], progress: bool) -> None:
     total = sum(run.total - run.iteration for run in active)
-    with tqdm(total=total, unit="it", desc="train", disable=None if progress else True) as bar:
+    shown = tqdm(total=total, unit="it", desc="train", disable=None if progress else True)
+    with shown as bar, stopping.deferred():
         while active:
             last = min(run.iteration for run in active)
             behind = [run for run in active if run.iteration == last]
             until = min((run.iteration for run in active if run.iteration > last), default=None)
             forward = EnsembleForward([run.model for run in behind if isinstance(run.model, WCRNN)])
             while all(run.result is None for run in behind) and behind[0].iteration != until:
+                save_and_stop_if_requested(active)
                 done = sum(run.iteration for run in behind)
                 _step(behind, forward)
                 bar.update(sum(run.iteration for run in behind) - done)

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 from wcrnn_models.errors import UserError
 from wcrnn_models.files import read_json
 from wcrnn_models.run_files import HISTORY_FILE
-from wcrnn_models.values import is_finite, is_integer
+from wcrnn_models.values import is_count, is_finite, is_integer
 
 Status = Literal["running", "finished", "diverged"]
 
@@ -139,7 +139,7 @@ def course_fault(iterations: object, **measured: object) -> str | None:
         iterations: Should be increasing integers from 0.
         measured: Should be as many finite numbers, each.
     """
-    if not isinstance(iterations, list) or not all(map(is_integer, iterations)):
+    if not isinstance(iterations, list) or not all(map(is_count, iterations)):
         return "iterations must be a list of integers"
     if iterations[:1] not in ([], [0]) or any(later <= earlier for earlier, later in pairwise(iterations)):
         return "iterations must increase from 0"
@@ -156,6 +156,11 @@ def is_iteration(value: object, last: int) -> bool:
     return is_integer(value) and 0 <= value <= last
 
 
+def _is_printable(value: object) -> bool:
+    """Whether it is a text that a terminal shows as it is."""
+    return isinstance(value, str) and value.isprintable()
+
+
 def _fault(values: dict[str, Any]) -> str | None:
     """Say why the fields cannot be those of a history; None if they can."""
     if fault := course_fault(**{name: values[name] for name in ("iterations", *MEASURED)}):
@@ -168,19 +173,19 @@ def _fault(values: dict[str, Any]) -> str | None:
     last = max([*values["iterations"], *filter(is_integer, [diverged_at])], default=-1)
     total = values["total_iterations"]
     demands = {
-        "total_iterations must be an integer, not below an iteration": is_integer(total) and total >= last,
+        "total_iterations must be an integer, not below an iteration": is_count(total) and total >= last,
         f"status must be one of {', '.join(get_args(Status))}": values["status"] in get_args(Status),
-        "metric_name must be a string": isinstance(values["metric_name"], str),
+        "metric_name must be a string": _is_printable(values["metric_name"]),
         "best_iteration and best_metric must be those of an evaluation": (
             (values["best_iteration"], values["best_metric"]) in course
         ),
         "iterations_to_minimal_performance must be an iteration of the run or null": (
             reached is None or is_iteration(reached, last)
         ),
-        "diverged_at must be an integer or null": diverged_at is None or is_integer(diverged_at),
-        "warning must be a string or null": warning is None or isinstance(warning, str),
+        "diverged_at must be an integer or null": diverged_at is None or is_count(diverged_at),
+        "warning must be a string or null": warning is None or _is_printable(warning),
         "checkpoints must be names by role": (
-            isinstance(checkpoints, dict) and all(isinstance(name, str) for name in checkpoints.values())
+            isinstance(checkpoints, dict) and all(map(_is_printable, checkpoints.values()))
         ),
     }
     return next((demand for demand, met in demands.items() if not met), None)

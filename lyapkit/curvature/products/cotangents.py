@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.autograd import grad
+
+from lyapkit.checks.one_at_a_time import WarningsHere
+
+_LOOPED = WarningsHere("ignore", "There is a performance drop", UserWarning)
+"""Of operations without a batching rule, which are looped over, as would be done here."""
 
 
 def grad_columns(
@@ -47,9 +51,7 @@ def grad_columns(
 def _chunk(outputs: Sequence[Tensor], inputs: Sequence[Tensor], cotangents: Sequence[Tensor]) -> list[Tensor | None]:
     if cotangents[0].shape[0] > 1:
         try:
-            with warnings.catch_warnings():
-                # operations without a batching rule are looped over, which is what would be done here
-                warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+            with _LOOPED.open():
                 return list(
                     grad(outputs, inputs, cotangents, retain_graph=True, allow_unused=True, is_grads_batched=True)
                 )

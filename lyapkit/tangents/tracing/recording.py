@@ -14,6 +14,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lyapkit.checks.one_at_a_time import ONE_AT_A_TIME
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents.tracing.step_graph import changes_values
 
@@ -63,7 +64,7 @@ def record(map: RecurrentMap, example: tuple[Tensor, ...]) -> torch.fx.GraphModu
     else:
         function = both
     one_mode = tracing(TracingContext(FakeTensorMode()))  # or the tracer makes a new mode for every operation
-    with one_mode, _RefuseChangingShapes(), _RefuseReading():  # type: ignore[no-untyped-call]
+    with ONE_AT_A_TIME, one_mode, _RefuseChangingShapes(), _RefuseReading():  # type: ignore[no-untyped-call]
         traced = make_fx(function)(*example)
     for node in traced.graph.nodes:
         if node.target is torch.ops.aten.as_strided.default:

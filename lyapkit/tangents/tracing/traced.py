@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 from torch import Tensor
 
+from lyapkit.checks.one_at_a_time import WarningsHere
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents.forward import ForwardTangents
 from lyapkit.tangents.strategy import Carry, StepDerivative, stretch_of
@@ -21,6 +20,9 @@ WORTH_TRACING = 256
 MANY_TRAJECTORIES = 256
 FEW_UNITS = 8
 """Beyond so many trajectories of at most so few units, the same unit of all trajectories lies side by side."""
+
+_NO_WARNING = WarningsHere("error", other_than=(DeprecationWarning,))
+"""vmap warns where it can only loop. PyTorch's own deprecations come when it loads its decompositions."""
 
 
 def trace_step(
@@ -50,9 +52,7 @@ def _tried(
     side_by_side: bool,
 ) -> TracedStep:
     try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("error")  # vmap warns where it can only loop
-            warnings.simplefilter("ignore", DeprecationWarning)  # of PyTorch's own, when it loads its decompositions
+        with torch.no_grad(), _NO_WARNING.open():
             traced = TracedStep(map, state, input, k, dtype, side_by_side)
             frame = traced.trial_frame.to(state.dtype)
             generator = torch.Generator().manual_seed(1)

@@ -96,11 +96,11 @@ def _arrays_of_archive(path: Path, names: Sequence[str]) -> list[NDArray[Any]]:
 
 def _check_header(name: str, file: IO[bytes], size: int) -> None:
     """See that an array is of plain numbers, and as large as its file, before room is made for it."""
-    version = np.lib.format.read_magic(file)  # type: ignore[no-untyped-call]
+    version = np.lib.format.read_magic(file)
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in readers:
         raise ValueError(f"{name} has the unknown version {version}")
-    shape, _, dtype = readers[version](file)  # type: ignore[no-untyped-call]
+    shape, _, dtype = readers[version](file)
     if dtype.hasobject or dtype.names is not None:
         raise ValueError(f"{name} holds objects or records ({dtype})")
     if dtype.kind in "fiu" and dtype.itemsize > _LONGEST:

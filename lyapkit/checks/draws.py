@@ -34,6 +34,6 @@ def has_drawn(before: Tensor, again: Callable[[], object]) -> bool:
     """
     if torch.equal(torch.get_rng_state(), before):
         return False
-    with _SeeDraws() as mode:
+    with _SeeDraws() as mode:  # type: ignore[no-untyped-call]
         again()
     return bool(mode.seen)

@@ -55,7 +55,7 @@ class CurvatureProblem:
     derivative_error: float
     preparation_seconds: float
     _multiply: BlockProduct = field(repr=False)
-    _context: Callable[[], AbstractContextManager[None]] = field(repr=False)
+    _context: Callable[[], AbstractContextManager[object]] = field(repr=False)
     products: int = 0
     product_seconds: float = 0.0
 
@@ -150,7 +150,7 @@ def curvature_problem(
     objective = WeightedLoss(network, chosen, data.pairs, data.weights, data.loss, columns)
     first = objective.tensors[0]
 
-    def context() -> AbstractContextManager[None]:
+    def context() -> AbstractContextManager[object]:
         is_plain = isinstance(model, nn.Module) and not isinstance(model, RecurrentMap)
         return unfused(cast(nn.Module, model)) if is_plain else nullcontext()
 

@@ -18,7 +18,9 @@ from wcrnn_models.training.saved import misfit
 from wcrnn_models.values import is_finite, is_integer
 
 _FORMAT_VERSION = 4
-_EARLIER = {3: ("done", "losses", "norms")}  # and what that format lacks: it was written at evaluations only
+_EARLIER: dict[object, tuple[str, ...]] = {
+    3: ("done", "losses", "norms")
+}  # and what that format lacks: it was written at evaluations only
 
 
 @dataclass

@@ -18,6 +18,7 @@ from lyapkit.analyze import ANALYSES, analyze
 from lyapkit.checks.arguments import check_integer, check_interval
 from lyapkit.checks.modules import modules_of
 from lyapkit.checks.named_arguments import named_arguments
+from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tracking.lightning import make_callback
 from lyapkit.tracking.scalars import scalars
 from lyapkit.tracking.undisturbed import undisturbed
@@ -41,7 +42,9 @@ class Tracker:
 
     Args:
         model: Anything that `lyapkit.as_map` takes. It is read anew at every measurement.
-        inputs: As for `lyapkit.analyze`; None with ``steps=``. Tensors are moved to the device of the model.
+        inputs: As for `lyapkit.analyze`; None with ``steps=``. Tensors are moved to the device of the model. For a
+            whole model, as_map(model, core=...), they are those of the model, such as tokens: its encoder, which learns
+            too, is applied at every measurement.
         every: Measure when the number of the iteration is a multiple of this.
         analyses: Analyses to do: names of analyses of `lyapkit.analyze`, or functions from the model to a Dataset,
             whose results go by the names of the functions.
@@ -201,6 +204,8 @@ class Tracker:
         found: dict[str, xr.Dataset] = {}
         if self._names:
             inputs, targets = self._on_device(self._inputs), self._on_device(self._targets)
+            if isinstance(self._model, RecurrentMap) and inputs is not None:
+                inputs = self._model.encode(inputs)  # anew, since an encoder learns too
             loss: Any = self._loss
             tree = analyze(self._model, inputs, targets, loss, include=self._names, **self._options)
             found = {name: tree[name].to_dataset() for name in self._names}

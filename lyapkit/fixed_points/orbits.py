@@ -32,7 +32,7 @@ def orbits(iterated: IteratedMap, states: Tensor, cloud: Cloud) -> tuple[Tensor,
         returned = (later[divisor] - scaled).abs().amax(dim=-1) <= same
         minimal[returned] = divisor
     for one in later[1:period]:
-        met = (one.unsqueeze(1) - scaled).abs().amax(dim=-1) <= same  # (P, P): row goes through column
+        met = torch.cdist(one, scaled, p=torch.inf) <= same  # (P, P): row goes through column
         first = torch.where(met, torch.arange(count, device=states.device), count).amin(dim=1)
         number = torch.minimum(number, first)
     return minimal, number

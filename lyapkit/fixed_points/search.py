@@ -91,10 +91,8 @@ class Linearised:
 
     def __init__(self, iterated: IteratedMap, states: Tensor, cloud: Cloud) -> None:
         self.residual = iterated.displacement(states) / cloud.scale
-        jacobian = iterated.jacobian(states)
-        size = torch.arange(jacobian.shape[-1], device=jacobian.device)
-        jacobian[..., size, size] -= 1
-        self.matrix = jacobian * (cloud.scale / cloud.scale.unsqueeze(-1))
+        identity = torch.eye(states.shape[-1], dtype=torch.float64, device=states.device)
+        self.matrix = (iterated.jacobian(states) - identity) * (cloud.scale / cloud.scale.unsqueeze(-1))
 
 
 def rounding(iterated: IteratedMap, matrix: Tensor, states: Tensor, cloud: Cloud) -> Tensor:

@@ -353,6 +353,31 @@ def test_a_single_start_and_a_flat_one_are_enough() -> None:
         np.testing.assert_allclose(ds.state[:, 1], 6, rtol=1e-12)
 
 
+def test_without_checks_the_points_are_the_same() -> None:
+    checked, unchecked = (fixed_points(systems.henon().map, rng=0, check=check) for check in (True, False))
+    xr.testing.assert_equal(checked, unchecked)
+
+
+def test_maps_that_take_one_state_at_a_time_have_points() -> None:
+    def step(x: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(2 * x) if float(x.detach().sum()) > -10 else x
+
+    map = as_map(step, state=torch.zeros(1).double())
+    assert map.batching == "loop"
+    ds = fixed_points(map, rng=0, n_starts=40)
+    expected = fixed_points(autonomous(lambda x: torch.tanh(2 * x)), rng=0, n_starts=40)
+    np.testing.assert_allclose(ds.state, expected.state, atol=1e-14)
+
+
+def test_gradients_may_be_off_and_weights_may_need_them() -> None:
+    cell, input = fixed_cell(nn.GRUCell, torch.float64, 1.0), torch.zeros(2).double()
+    assert cell.weight_hh.requires_grad
+    expected = fixed_points(cell, input, rng=0)
+    with torch.no_grad():
+        xr.testing.assert_equal(fixed_points(cell, input, rng=0), expected)
+    assert cell.weight_hh.grad is None
+
+
 def test_closed_loops_have_points_of_their_own() -> None:
     torch.manual_seed(1)
     cell, readout = nn.RNNCell(2, 3).double(), nn.Linear(3, 2).double()
@@ -453,6 +478,7 @@ BAD = {
     "check": (dict(input=ZERO, check=1), TypeError, "check must be True or False"),
     "rng": (dict(input=ZERO, rng="seed"), TypeError, "rng must be"),
     "inputs": (dict(inputs=ZERO), TypeError, "write input="),
+    "initial states": (dict(input=ZERO, initial_states=ZERO), TypeError, "write starts="),
 }
 
 

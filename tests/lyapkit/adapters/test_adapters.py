@@ -280,7 +280,7 @@ REFUSALS = {
     "no components": (lambda: as_map(lambda x: x, state=torch.zeros(0)), ValueError, "no components"),
     "cell with its own forward": (lambda: as_map(Leaky(1, 2)), ValueError, "Leaky has a forward of its own"),
     "layer with its own forward": (lambda: as_map(Scaled(1, 2)), ValueError, "equations of GRU do not describe it"),
-    "hooks": (lambda: as_map(hooked()), ValueError, "forward hooks, which stepping"),
+    "hooks": (lambda: as_map(hooked()), ValueError, "forward hooks, which a step from its weights would leave out"),
     "register a non-module": (lambda: register_adapter(dict, as_map), TypeError, "subclass of torch.nn.Module"),
 }
 

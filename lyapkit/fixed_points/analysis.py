@@ -245,10 +245,10 @@ def _warn(ends: Ends, points: Points, found: Measured) -> None:
 
 
 def _check_eigenvectors(count: Any, size: int) -> int:
-    count = check_integer("eigenvectors", count)
-    if not 0 <= count <= size:
-        raise ValueError(f"eigenvectors must be a number between 0 and the state size {size}, got {count}.")
-    return count
+    number = check_integer("eigenvectors", count)
+    if not 0 <= number <= size:
+        raise ValueError(f"eigenvectors must be a number between 0 and the state size {size}, got {number}.")
+    return number
 
 
 def _constant_input(map: RecurrentMap, input: Any, is_closed: bool) -> Tensor | None:

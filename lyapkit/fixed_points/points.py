@@ -60,9 +60,14 @@ def collect(iterated: IteratedMap, ends: Ends, cloud: Cloud, tolerance: float, m
     """
     fixed = _fixed(iterated, ends[ends.outcome == ARRIVED], cloud, tolerance, most)
     slow, plateaus = _slow(iterated, ends[ends.outcome == STALLED], cloud, typical)
-    names = ("state", "slow", "continuum", "starts")
-    joined = [torch.cat((getattr(fixed, name), getattr(slow, name))) for name in names]
-    return Points(*joined, fixed.starts_on_continuum, plateaus)
+    return Points(
+        state=torch.cat((fixed.state, slow.state)),
+        slow=torch.cat((fixed.slow, slow.slow)),
+        continuum=torch.cat((fixed.continuum, slow.continuum)),
+        starts=torch.cat((fixed.starts, slow.starts)),
+        starts_on_continuum=fixed.starts_on_continuum,
+        plateaus=plateaus,
+    )
 
 
 def _fixed(iterated: IteratedMap, ends: Ends, cloud: Cloud, tolerance: float, most: int) -> Points:
@@ -104,7 +109,8 @@ def candidates(matrix: Tensor, eps: float) -> Tensor:
     """
     square = torch.linalg.eigvalsh(matrix.mT @ matrix)
     smallest, largest = square[..., 0].clamp(min=0).sqrt(), square[..., -1].clamp(min=1).sqrt()
-    return (smallest <= max(eps**0.4, 1e-7) * largest).nonzero().flatten()
+    singular: Tensor = smallest <= max(eps**0.4, 1e-7) * largest
+    return singular.nonzero().flatten()
 
 
 def polished(iterated: IteratedMap, states: Tensor, cloud: Cloud) -> tuple[Tensor, Tensor, Tensor]:
@@ -173,4 +179,5 @@ def is_plateau(iterated: IteratedMap, states: Tensor, cloud: Cloud) -> Tensor:
     flat = iterated.displacement(moved.flatten(0, 1)).reshape(8, *states.shape) / cloud.scale
     speed = torch.linalg.vector_norm(flat, dim=-1)
     here = torch.linalg.vector_norm(iterated.displacement(states) / cloud.scale, dim=-1)
-    return ((speed - here).abs() <= 1e-6 * here).all(dim=0)
+    same: Tensor = (speed - here).abs() <= 1e-6 * here
+    return same.all(dim=0)

@@ -72,7 +72,7 @@ def search(iterated: IteratedMap, starts: Tensor, cloud: Cloud, tolerance: float
         tolerance: Largest |r_i| of a fixed point, beside what rounding makes of it.
         most: Steps to try at most.
     """
-    parts = [_search(iterated, part, cloud, tolerance, most) for part in starts.split(iterated.at_once())]
+    parts = [_search(iterated, part, cloud, tolerance, most) for part in torch.split(starts, iterated.at_once())]
     return Ends(*(torch.cat([getattr(part, name) for part in parts]) for name in Ends.__dataclass_fields__))
 
 

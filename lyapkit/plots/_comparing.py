@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, TypeVar, cast
 
 import matplotlib.pyplot as plt
 import xarray as xr
 from matplotlib.axes import Axes
 
-P = ParamSpec("P")
+Plot = TypeVar("Plot", bound=Callable[..., Axes])
 Result = xr.Dataset | xr.DataTree
 Results = Result | Mapping[str, Result]
 
 
-def comparable(plot: Callable[Concatenate[Result, P], Axes]) -> Callable[Concatenate[Results, P], Axes]:
+def comparable(plot: Plot) -> Plot:
     """Decorate a plot so that it also takes ``{name: result}``: each is drawn in its own colour, with its name.
 
     Args:
@@ -23,10 +23,10 @@ def comparable(plot: Callable[Concatenate[Result, P], Axes]) -> Callable[Concate
     """
 
     @wraps(plot)
-    def drawn(ds: Results, *args: P.args, **kwargs: P.kwargs) -> Axes:
+    def drawn(ds: Results, **kwargs: Any) -> Axes:
         if not isinstance(ds, dict):
-            return plot(ds, *args, **kwargs)  # type: ignore[arg-type]  # whatever it is, the plot refuses it
-        options: dict[str, Any] = dict(kwargs)
+            return plot(ds, **kwargs)  # whatever it is, the plot refuses it
+        options = dict(kwargs)
         check_names(ds, options)
         given = options.pop("ax", None)
         figures = set(plt.get_fignums())
@@ -34,7 +34,7 @@ def comparable(plot: Callable[Concatenate[Result, P], Axes]) -> Callable[Concate
             ax = given
             for index, (name, result) in enumerate(ds.items()):
                 own = {} if {"color", "c"} & set(options) else {"color": f"C{index % 10}"}
-                ax = plot(result, *args, **{**options, **own, "ax": ax, "label": name})  # type: ignore[arg-type]
+                ax = plot(result, **{**options, **own, "ax": ax, "label": name})
         except Exception:
             for number in set(plt.get_fignums()) - figures:
                 plt.close(number)
@@ -43,7 +43,7 @@ def comparable(plot: Callable[Concatenate[Result, P], Axes]) -> Callable[Concate
         legend_once(ax)
         return ax
 
-    return drawn
+    return cast(Plot, drawn)
 
 
 def check_names(results: Mapping[Any, Any], options: Mapping[str, Any]) -> None:

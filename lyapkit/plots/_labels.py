@@ -79,7 +79,7 @@ def label(variable: xr.DataArray) -> str:
     return variable.attrs["long_name"] if units == "1" else f"{variable.attrs['long_name']} ({units})"
 
 
-def one_result(result: xr.Dataset | xr.DataTree, analysis: str, variable: str, *dims: str) -> xr.Dataset:
+def one_result(result: object, analysis: str, variable: str, *dims: str) -> xr.Dataset:
     """Return the one result that a plot draws, with its dimensions in the given order.
 
     A node of a tree stands for its Dataset. A further dimension of size 1 is dropped.

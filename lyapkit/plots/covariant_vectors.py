@@ -6,18 +6,17 @@ import math
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from matplotlib.axes import Axes
 
 from lyapkit.checks.named_arguments import named_arguments
-from lyapkit.plots._comparing import comparable
+from lyapkit.plots._comparing import Results, comparable
 from lyapkit.plots._labels import LINE, axes_or_new, check_count, check_trajectory, one_result, with_defaults
 
 
 @named_arguments(LINE)
 @comparable
 def covariant_vectors(
-    ds: xr.Dataset | xr.DataTree,
+    ds: Results,
     *,
     ax: Axes | None = None,
     trajectory: int | None = None,

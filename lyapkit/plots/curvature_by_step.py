@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import xarray as xr
 from matplotlib.axes import Axes
 
 from lyapkit.checks.named_arguments import named_arguments
-from lyapkit.plots._comparing import comparable
+from lyapkit.plots._comparing import Results, comparable
 from lyapkit.plots._labels import LINE, axes_or_new, check_count, one_result, with_defaults
 
 
 @named_arguments(LINE)
 @comparable
 def curvature_by_step(
-    ds: xr.Dataset | xr.DataTree, *, ax: Axes | None = None, ranks: int = 3, relative: bool = True, **line: Any
+    ds: Results, *, ax: Axes | None = None, ranks: int = 3, relative: bool = True, **line: Any
 ) -> Axes:
     """Draw the contribution of every time step to the leading curvature, one line per eigenvector.
 

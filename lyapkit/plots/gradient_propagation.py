@@ -9,7 +9,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from lyapkit.checks.named_arguments import named_arguments
-from lyapkit.plots._comparing import comparable
+from lyapkit.plots._comparing import Results, comparable
 from lyapkit.plots._labels import (
     LINE,
     axes_or_new,
@@ -30,7 +30,7 @@ SLOPES = (
 @named_arguments(LINE)
 @comparable
 def gradient_propagation(
-    ds: xr.Dataset | xr.DataTree,
+    ds: Results,
     *,
     ax: Axes | None = None,
     norm: str | float = "inf",

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from lyapkit.checks.named_arguments import named_arguments
-from lyapkit.plots._comparing import comparable
+from lyapkit.plots._comparing import Results, comparable
 from lyapkit.plots._labels import LINE, axes_or_new, one_result, with_defaults
 
 OPERATORS = {"hessian": "Hessian", "ggn": "Gauss-Newton", "residual": "residual"}
@@ -18,7 +18,7 @@ OPERATORS = {"hessian": "Hessian", "ggn": "Gauss-Newton", "residual": "residual"
 
 @named_arguments(LINE)
 @comparable
-def hessian_spectrum(ds: xr.Dataset | xr.DataTree, *, ax: Axes | None = None, **line: Any) -> Axes:
+def hessian_spectrum(ds: Results, *, ax: Axes | None = None, **line: Any) -> Axes:
     """Draw the magnitude of the eigenvalues by rank, as Fig. 2C of Dubinin & Effenberger (2024), with visible signs.
 
     Args:

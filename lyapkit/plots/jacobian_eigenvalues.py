@@ -5,18 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle
 
 from lyapkit.checks.named_arguments import named_arguments
-from lyapkit.plots._comparing import comparable
+from lyapkit.plots._comparing import Results, comparable
 from lyapkit.plots._labels import LINE, axes_or_new, dataset_of, one_result, with_defaults
 
 
 @named_arguments(LINE)
 @comparable
-def jacobian_eigenvalues(ds: xr.Dataset | xr.DataTree, *, ax: Axes | None = None, **line: Any) -> Axes:
+def jacobian_eigenvalues(ds: Results, *, ax: Axes | None = None, **line: Any) -> Axes:
     """Draw eigenvalues of Jacobians in the complex plane, with the unit circle.
 
     Args:

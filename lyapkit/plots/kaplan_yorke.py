@@ -5,18 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from lyapkit.checks.named_arguments import named_arguments
-from lyapkit.plots._comparing import comparable
+from lyapkit.plots._comparing import Results, comparable
 from lyapkit.plots._labels import LINE, axes_or_new, check_trajectory, one_result, with_defaults
 
 
 @named_arguments(LINE)
 @comparable
-def kaplan_yorke(ds: xr.Dataset | xr.DataTree, *, ax: Axes | None = None, trajectory: int = 0, **line: Any) -> Axes:
+def kaplan_yorke(ds: Results, *, ax: Axes | None = None, trajectory: int = 0, **line: Any) -> Axes:
     r"""Draw the sums lambda_1 + ... + lambda_j against j; they cross zero at the Kaplan-Yorke dimension.
 
     The sum of the j leading exponents is the growth rate of j-dimensional volumes, and its maximum the entropy rate

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.markers import CARETDOWN
 from matplotlib.ticker import MaxNLocator
 
 from lyapkit.checks.named_arguments import named_arguments
-from lyapkit.plots._comparing import comparable
+from lyapkit.plots._comparing import Results, comparable
 from lyapkit.plots._labels import ERRORBAR, axes_or_new, check_trajectory, label, next_color, one_result, with_defaults
 
 ANNIHILATED = "-inf: annihilated"
@@ -21,7 +20,7 @@ ANNIHILATED = "-inf: annihilated"
 @named_arguments(ERRORBAR)
 @comparable
 def lyapunov_spectrum(
-    ds: xr.Dataset | xr.DataTree,
+    ds: Results,
     *,
     ax: Axes | None = None,
     trajectory: int = 0,

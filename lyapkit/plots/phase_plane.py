@@ -76,7 +76,7 @@ def phase_plane(
         place = points["state"].transpose("fixed_point", "unit").values
         for kind, which in kinds(points).items():
             if which.any():
-                mark = {"markeredgecolor": "black", "markersize": 6, "zorder": 4, **KINDS[kind]}
+                mark: dict[str, Any] = {"markeredgecolor": "black", "markersize": 6, "zorder": 4, **KINDS[kind]}
                 ax.plot(*place[which].T, linestyle="none", label=f"{kind} point", **mark)
         if ax.get_legend_handles_labels()[0]:
             ax.legend()

@@ -6,21 +6,18 @@ import math
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.markers import TICKUP
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from lyapkit.checks.named_arguments import named_arguments
-from lyapkit.plots._comparing import comparable
+from lyapkit.plots._comparing import Results, comparable
 from lyapkit.plots._labels import LINE, axes_or_new, dataset_of, one_result, with_defaults
 
 
 @named_arguments(LINE)
 @comparable
-def spectral_density(
-    ds: xr.Dataset | xr.DataTree, *, ax: Axes | None = None, cumulative: bool = False, **line: Any
-) -> Axes:
+def spectral_density(ds: Results, *, ax: Axes | None = None, cumulative: bool = False, **line: Any) -> Axes:
     """Draw the density of curvature eigenvalues, or their cumulative distribution, with its band.
 
     Args:

@@ -118,7 +118,7 @@ def _verdict(default: str, value: xr.DataArray, *choices: tuple[xr.DataArray, st
     """Return the text of the last choice that holds, for each value."""
     found = xr.full_like(value, default, dtype=object)
     for holds, text in choices:
-        found = xr.where(holds, text, found).transpose(*value.dims)
+        found = xr.where(holds, text, found).transpose(*value.dims)  # type: ignore[no-untyped-call]
     return found
 
 
@@ -129,7 +129,7 @@ def _sign(value: xr.DataArray, room: xr.DataArray | float, *further: tuple[xr.Da
         (value - room > 0, "positive"),
         (value + room < 0, "negative"),
         *further,
-        (np.isneginf(value), "annihilated"),
+        (value == -np.inf, "annihilated"),
     )
 
 
@@ -148,7 +148,7 @@ def _lyapunov_spectrum(ds: xr.Dataset) -> xr.Dataset:
     unknown = np.isinf(error) & np.isfinite(value)
     for name, end in (("low", -np.inf), ("high", np.inf)):
         table[name] = table[name].where(~unknown, end)
-    table["verdict"] = xr.where(unknown, "run too short", table["verdict"]).transpose(*value.dims)
+    table["verdict"] = table["verdict"].where(~unknown, "run too short")
     return table
 
 
@@ -164,8 +164,8 @@ def _variational_term(ds: xr.Dataset) -> xr.Dataset:
 
 def _covariant_vectors(ds: xr.Dataset) -> xr.Dataset:
     value = ds["covariant_exponent"]
-    apart = np.maximum(ds["forward_difference"], ds["backward_difference"])
-    return _table(value, _sign(value, 0.0, (apart > COVARIANT, "not settled")))
+    apart = (ds["forward_difference"] > COVARIANT) | (ds["backward_difference"] > COVARIANT)
+    return _table(value, _sign(value, 0.0, (apart, "not settled")))
 
 
 def _gradient_propagation(ds: xr.Dataset) -> xr.Dataset:
@@ -201,7 +201,8 @@ def _spectral_density(ds: xr.Dataset) -> xr.Dataset:
 
 def _magnitude(ds: xr.Dataset) -> xr.DataArray:
     """Return the largest magnitude of the eigenvalues."""
-    return np.hypot(ds["eigenvalue_real"], ds["eigenvalue_imag"]).max("eigenvalue")
+    magnitudes = ds["eigenvalue_real"].copy(data=np.hypot(ds["eigenvalue_real"], ds["eigenvalue_imag"]))
+    return magnitudes.max("eigenvalue")
 
 
 def _jacobians(ds: xr.Dataset) -> xr.Dataset:

@@ -55,7 +55,8 @@ def sorted_eigenvalues(matrices: Tensor) -> Tensor:
         Complex numbers of double precision, shape (..., N).
     """
     roots = torch.linalg.eigvals(matrices.double())
-    return roots.gather(-1, magnitude_order(roots))
+    ordered: Tensor = roots.gather(-1, magnitude_order(roots))
+    return ordered
 
 
 def magnitude_order(roots: Tensor) -> Tensor:

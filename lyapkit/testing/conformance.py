@@ -173,10 +173,10 @@ class _Suite:
         """Return the Jacobian of step column by column, shape (3, N, N)."""
         columns = []
         for direction in self._directions():
-            _, column = torch.func.jvp(
+            found = torch.func.jvp(
                 lambda state: self.map.step(state, self.input_at(0)), (self.state[0],), (direction / self.shift,)
             )
-            columns.append(column)
+            columns.append(found[1])
         return torch.stack(columns, dim=-1)
 
     def _backward(self) -> Tensor:
@@ -251,9 +251,10 @@ class _Suite:
         for cell, part in zip(cells, parts, strict=True):
             self._check_pointwise(cell)
             self._check_places(cell)
-            components = part.unflatten(-1, (-1, cell.units))
+            components = part.unflatten(-1, (-1, cell.units))  # type: ignore[no-untyped-call]
             augmented = torch.cat((components[:, 0], below, below.new_ones(3, 1)), dim=-1)
-            preactivation = (augmented @ cell.weight.T).unflatten(-1, (-1, cell.units))
+            preactivation = augmented @ cell.weight.T
+            preactivation = preactivation.unflatten(-1, (-1, cell.units))  # type: ignore[no-untyped-call]
             moved = cell.pointwise.advance(preactivation, components)
             below = moved[:, 0]
             after.append(moved.flatten(-2))
@@ -273,13 +274,16 @@ class _Suite:
             return pointwise.advance(values[:gates], values[gates:])
 
         first, second = pointwise.linearise(arguments[:gates], arguments[gates:])
-        jacobian = torch.autograd.functional.jacobian(update, arguments)  # (C, H, G+C, H)
+        # of shape (C, H, G+C, H)
+        jacobian = torch.autograd.functional.jacobian(update, arguments)  # type: ignore[no-untyped-call]
         expected = torch.zeros_like(jacobian)
         for (component, argument), slope in first.items():
             expected[component, range(units), argument, range(units)] = slope.expand(units)
         broken = "the first derivatives of cell_derivatives differ from automatic ones"
         self.agree(expected, jacobian, broken, atol=tolerance)
-        bends = torch.autograd.functional.hessian(lambda values: (adjoint * update(values)).sum(), arguments)
+        bends = torch.autograd.functional.hessian(  # type: ignore[no-untyped-call]
+            lambda values: (adjoint * update(values)).sum(), arguments
+        )
         expected = torch.zeros_like(bends)
         for (i, j), bend in second(adjoint).items():
             _holds(i <= j, f"second derivatives of cell_derivatives must be given for i <= j only, got ({i}, {j})")

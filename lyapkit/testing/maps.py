@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeVar
 
 import torch
 from hypothesis import strategies as st
@@ -17,13 +17,14 @@ from lyapkit.recurrent_map import RecurrentMap
 CellName = Literal["rnn", "gru", "lstm", "relu"]
 CallableName = Literal["leaky", "nested", "linear"]
 
-_CELLS: dict[CellName, type[nn.RNNCellBase]] = {
+_Module = TypeVar("_Module", nn.RNNCellBase, nn.RNNBase)
+_CELLS: dict[CellName, Callable[..., nn.RNNCellBase]] = {
     "rnn": nn.RNNCell,
     "gru": nn.GRUCell,
     "lstm": nn.LSTMCell,
     "relu": nn.RNNCell,
 }
-_LAYERS: dict[CellName, type[nn.RNNBase]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM, "relu": nn.RNN}
+_LAYERS: dict[CellName, Callable[..., nn.RNNBase]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM, "relu": nn.RNN}
 _SEEDS = st.integers(0, 2**31)
 
 
@@ -37,7 +38,7 @@ def random_cell(kind: CellName, input_size: int, hidden_size: int, gain: float, 
         gain: The spread of the weights.
         seed: Seed of the weights.
     """
-    options = {"nonlinearity": "relu"} if kind == "relu" else {}
+    options: dict[str, Any] = {"nonlinearity": "relu"} if kind == "relu" else {}
     return _filled(_CELLS[kind](input_size, hidden_size, device="meta", dtype=torch.float64, **options), gain, seed)
 
 
@@ -54,7 +55,7 @@ def random_layer(
         gain: The spread of the weights.
         seed: Seed of the weights.
     """
-    options = {"nonlinearity": "relu"} if kind == "relu" else {}
+    options: dict[str, Any] = {"nonlinearity": "relu"} if kind == "relu" else {}
     layer = _LAYERS[kind](input_size, hidden_size, num_layers, device="meta", dtype=torch.float64, **options)
     return _filled(layer, gain, seed)
 
@@ -324,7 +325,7 @@ def _checked(name: str, chosen: Any, known: Any) -> list[Any]:
     return list(chosen)
 
 
-def _filled(module: Any, gain: float, seed: int) -> Any:
+def _filled(module: _Module, gain: float, seed: int) -> _Module:
     """Return a module without numbers with random ones, drawn from a generator of its own."""
     generator = torch.Generator().manual_seed(seed)
     module = module.to_empty(device="cpu")

@@ -93,10 +93,9 @@ class KnownMatrix:
         for value, multiplicity in self.jordan:
             blocks.append(torch.diag(torch.full((multiplicity,), value, dtype=torch.float64, device="cpu")))
             blocks[-1] += torch.diag(torch.ones(multiplicity - 1, dtype=torch.float64, device="cpu"), 1)
-        inner = torch.block_diag(*blocks)
-        stretch = torch.diag(
-            torch.logspace(0, math.log10(self.condition), self.size, dtype=torch.float64, device="cpu")
-        )
+        inner: Tensor = torch.block_diag(*blocks)  # type: ignore[no-untyped-call]
+        stretches = torch.logspace(0, math.log10(self.condition), self.size, dtype=torch.float64, device="cpu")
+        stretch = torch.diag(stretches)
         basis = stretch
         if self.seed is not None:
             basis = random_orthogonal(self.size, self.seed) @ stretch @ random_orthogonal(self.size, self.seed + 1)
@@ -115,7 +114,8 @@ def random_orthogonal(size: int, seed: int) -> Tensor:
     """
     generator = torch.Generator().manual_seed(seed)
     q, r = torch.linalg.qr(torch.randn(size, size, generator=generator, dtype=torch.float64, device="cpu"))
-    return q * r.diagonal().sign()
+    signed: Tensor = q * r.diagonal().sign()
+    return signed
 
 
 @named_arguments()

@@ -112,7 +112,7 @@ def _random_states() -> list[Callable[[], object]]:
         functools.partial(np.random.set_state, np.random.get_state()),  # noqa: NPY002  # the global generator it is
         functools.partial(random.setstate, random.getstate()),
     ]
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         put_back.append(functools.partial(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()))
     if torch.backends.mps.is_available():
         put_back.append(functools.partial(torch.mps.set_rng_state, torch.mps.get_rng_state()))

@@ -75,7 +75,7 @@ def curvature_by_step(
     The recurrent parameters are used at every step t = 1, ..., T. With a copy of them for each step, and the readout's
     parameters r as a last one, the Hessian A splits into blocks A_st, and along an eigenvector v
 
-    .. math:: \lambda = v^\top A v = \sum_{s, t \in \{1, \dots, T, r\}} v^\top A_{st} v
+    .. math:: \lambda = v^\top A v = \sum_{s, t \in \{1, \ldots, T, r\}} v^\top A_{st} v
 
     exactly. Large entries far from the diagonal show that distant uses of the weights interact. For the generalised
     Gauss-Newton matrix this is the double sum of eqs. (7) and (8) of Dubinin & Effenberger (2024).

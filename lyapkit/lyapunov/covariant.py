@@ -45,15 +45,15 @@ def covariant_vectors(
     check: bool = True,
     progress: bool = False,
 ) -> xr.Dataset:
-    """Compute covariant Lyapunov vectors: the map carries them, and they grow with the Lyapunov exponents.
+    r"""Compute covariant Lyapunov vectors: the map carries them, and they grow with the Lyapunov exponents.
 
-    At every state x_n of the trajectory there are unit vectors v_i, not orthogonal in general, with
+    At every state :math:`x_n` of the trajectory there are unit vectors :math:`v_i(n)`, not orthogonal in general, with
 
-        J_n v_i(n-1) = exp(g_i(n)) v_i(n),     lambda_i = lim 1/T sum_n g_i(n),
+    .. math:: J_n v_i(n-1) = e^{g_i(n)} v_i(n), \qquad \lambda_i = \lim_{T \to \infty} \frac{1}{T} \sum_n g_i(n).
 
-    the eigenvectors of J when it is constant (Oseledets' splitting). They are found by a QR decomposition at every
-    step forwards, J_n Q_{n-1} = Q_n R_n, and then backwards by v_i(n) = Q_n c_i(n), C_{n-1} = R_n^{-1} C_n with columns
-    brought to length 1 (Ginelli et al., Phys. Rev. Lett. 99, 130601, 2007). Frames are float64.
+    If J is constant, they are its eigenvectors (Oseledets' splitting). A forward pass decomposes the frame at every
+    step, :math:`J_n Q_{n-1} = Q_n R_n`. A backward pass then computes :math:`C_{n-1} = R_n^{-1} C_n` with columns of
+    length 1, and :math:`v_i(n) = Q_n c_i(n)` (Ginelli et al., Phys. Rev. Lett. 99, 130601, 2007). Frames are float64.
 
     The forward pass needs a while until its frame knows the past, the backward pass until its vectors know the future:
     both forget their random starts by about exp(-gap) per step, where gap is the distance to the next exponent. The

@@ -11,7 +11,7 @@ def kaplan_yorke_dimension(exponents: Tensor, state_size: int) -> tuple[Tensor, 
 
     With j the last index for which the sum is not negative (Kaplan & Yorke 1979),
 
-    .. math:: D = j + \frac{\lambda_1 + \dots + \lambda_j}{|\lambda_{j+1}|}.
+    .. math:: D = j + \frac{\lambda_1 + \cdots + \lambda_j}{|\lambda_{j+1}|}.
 
     D = 0 when :math:`\lambda_1 < 0`, and N when the sum over the full spectrum is not negative.
 
@@ -46,8 +46,8 @@ def memory_timescale(exponents: Tensor) -> Tensor:
 def kaplan_yorke_gradient(exponents: Tensor, state_size: int) -> Tensor:
     r"""Compute the gradient dD/d lambda_i of the Kaplan-Yorke dimension at fixed j, shape (B, k).
 
-    It is :math:`1 / |\lambda_{j+1}|` for :math:`i \le j`, :math:`(\lambda_1 + \dots + \lambda_j) / \lambda_{j+1}^2` for
-    :math:`i = j + 1`, and 0 beyond; all are 0 where the dimension is 0, N or only a lower bound.
+    It is :math:`1 / |\lambda_{j+1}|` for :math:`i \le j`,
+    :math:`(\lambda_1 + \cdots + \lambda_j) / \lambda_{j+1}^2` for :math:`i = j + 1`, and 0 beyond; all are 0 where the dimension is 0, N or only a lower bound.
 
     Args:
         exponents: Sorted descending, shape (B, k).

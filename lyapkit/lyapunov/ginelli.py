@@ -2,15 +2,17 @@ r"""Covariant Lyapunov vectors by a forward and a backward pass.
 
 Ginelli, Poggi, Turchi, Chaté, Livi & Politi, Phys. Rev. Lett. 99, 130601 (2007). The QR frames of Algorithm 1,
 
-    J_n Q_{n-1} = Q_n R_n,
+.. math:: J_n Q_{n-1} = Q_n R_n,
 
-come to span the fastest growing subspaces of what has happened before step n. In their coordinates, V_n = Q_n C_n, the
-covariant vectors are upper triangular, and they follow the map, J_n v_{n-1} parallel to v_n, when
+converge to the subspaces that have grown fastest until step n. In the coordinates of the frame,
+:math:`V_n = Q_n C_n`, the covariant vectors are upper triangular. They follow the map, which carries the vector
+:math:`v_{n-1}` to a multiple of :math:`v_n`, if
 
-    C_{n-1} = R_n^{-1} C_n D_n,     D_n diagonal, which keeps the columns of C at length 1.
+.. math:: C_{n-1} = R_n^{-1} C_n D_n
 
-Almost every upper triangular C at the end of the run converges to them backwards in time. The factor that leads from
-n to n - 1 is R_n, the one that belongs to the Jacobian at the state n - 1.
+with a diagonal :math:`D_n`, which keeps the columns of C at length 1. Backwards in time, almost every upper triangular
+C at the end of the run converges to them. From n to n - 1 leads :math:`R_n`, the factor of the Jacobian at the state
+n - 1.
 """
 
 from __future__ import annotations

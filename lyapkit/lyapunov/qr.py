@@ -1,11 +1,11 @@
-"""Algorithm 1: growth of a tangent frame by repeated QR decomposition.
+r"""Algorithm 1: growth of a tangent frame by repeated QR decomposition.
 
-With V_t = J_t ... J_1 (eq. 3 of Dubinin & Effenberger 2024) and the frame Q_0,
+With :math:`V_t = J_t \cdots J_1` (eq. 3 of Dubinin & Effenberger 2024) and the frame :math:`Q_0`,
 
-    J_t Q_{t-1} = Q_t R_t,        lambda_i = lim 1/T sum_t log |(R_t)_ii|,
+.. math:: J_t Q_{t-1} = Q_t R_t, \qquad \lambda_i = \lim_{T \to \infty} \frac{1}{T} \sum_t \log |(R_t)_{ii}|.
 
-the discrete QR method of Benettin et al. (1980), as in Sandri (1996) and the paper's appendix A. The
-decomposition may be done every q steps, J_{t+q-1} ... J_t Q = Q' R.
+This is the discrete QR method of Benettin et al. (1980), as in Sandri (1996) and appendix A of the paper. The frame
+may be decomposed every q steps only: :math:`J_{t+q-1} \cdots J_t Q = Q' R`.
 """
 
 from __future__ import annotations

@@ -55,21 +55,21 @@ def lyapunov_spectrum(
     check: bool = True,
     progress: bool = False,
 ) -> xr.Dataset:
-    """Compute Lyapunov exponents of a recurrent map, by QR decomposition along a trajectory.
+    r"""Compute Lyapunov exponents of a recurrent map, by QR decomposition along a trajectory.
 
-    With the Jacobians J_t along the trajectory and a frame Q_0,
+    With the Jacobians :math:`J_t` along the trajectory and a frame :math:`Q_0`,
 
-        J_t Q_{t-1} = Q_t R_t,     lambda_i = 1/T sum_t log |(R_t)_ii|,
+    .. math:: J_t Q_{t-1} = Q_t R_t, \qquad \lambda_i = \frac{1}{T} \sum_{t=1}^{T} \log |(R_t)_{ii}|.
 
-    which is Algorithm 1 of Dubinin & Effenberger (2024), after Benettin et al. (1980) and Sandri (1996), with
-    exact derivatives of the step. Frames are decomposed by Householder QR, or by Cholesky QR or Gram-Schmidt where
+    This is Algorithm 1 of Dubinin & Effenberger (2024), after Benettin et al. (1980) and Sandri (1996), with exact
+    derivatives of the step. Frames are decomposed by Householder QR, or by Cholesky QR or Gram-Schmidt where
     these are as good (see `lyapkit.lyapunov.orthonormal`). A driven map has *conditional* exponents: they describe how
     perturbations of the state fade or grow under the given input, and need no zero exponent.
 
     For runs of 256 steps or more (fewer for large states) one step is traced into straight-line operations, which is
-    many times faster. Along the run it is held against the map itself, at every step, and its tangents against forward
-    mode; where it cannot be traced or differs, the whole run is done without. ``tangents`` and
-    ``tangents_not_traced_because`` in the attribute ``config_json`` say which way was gone;
+    many times faster. Along the run, every traced step is compared with the map itself, and its tangents with forward
+    mode. If a step cannot be traced, or differs, the whole run is done without tracing. In the attribute
+    ``config_json``, ``tangents`` names the method, and ``tangents_not_traced_because`` the reason;
     ``lyapkit.tangents.tracing.traced.WORTH_TRACING`` is the number of steps.
 
     Args:

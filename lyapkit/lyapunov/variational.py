@@ -41,19 +41,22 @@ def variational_term(
     check: bool = True,
     progress: bool = False,
 ) -> xr.Dataset:
-    """Compute singular values of the variational term along a trajectory.
+    r"""Compute singular values of the variational term along a trajectory.
 
-    The variational term of eq. (3) of Dubinin & Effenberger (2024) is V_t = J_t ... J_1; its singular values
-    sigma_i(V_t) say how much a perturbation of the first state has grown or faded after t steps. The finite-time
-    exponents
+    The variational term is eq. (3) of Dubinin & Effenberger (2024),
 
-        log sigma_i(V_t) / t
+    .. math:: V_t = J_t \cdots J_1.
 
-    are the eigenvalues of eq. (4) before its limit and tend to the Lyapunov exponents.
+    Its singular values :math:`\sigma_i(V_t)` say how much a perturbation of the first state has grown or faded after t
+    steps. The finite-time exponents
 
-    With a ``horizon`` H the product is that of the last H Jacobians, J_t ... J_{t-H+1}, for every recorded t from H on:
-    how far a state reaches into the state H steps later, which is what backpropagation through time truncated to H
-    steps can see. The exponents are then log sigma_i / H.
+    .. math:: \frac{1}{t} \log \sigma_i(V_t)
+
+    are the eigenvalues of eq. (4) before its limit. They tend to the Lyapunov exponents.
+
+    With a ``horizon`` H, only the last H Jacobians are multiplied, :math:`J_t \cdots J_{t-H+1}`, for every recorded t
+    from H on. This shows how strongly a state acts on the state H steps later, which is all that backpropagation
+    through time truncated to H steps can see. The exponents are then :math:`\log \sigma_i / H`.
 
     The product is never formed: it is kept as U D T with the logarithms of D, so that singular values far below eps
     times the largest, and far outside the range of float64, keep their digits: the error of a logarithm is about eps

@@ -20,7 +20,7 @@ def kaplan_yorke(ds: Results, *, ax: Axes | None = None, trajectory: int = 0, **
 
     The sum of the j leading exponents is the growth rate of j-dimensional volumes, and its maximum the entropy rate
     (Pesin's bound). Interpolated linearly, it reaches zero at
-    :math:`D = j + (\lambda_1 + \dots + \lambda_j) / |\lambda_{j+1}|` (Kaplan & Yorke 1979).
+    :math:`D = j + (\lambda_1 + \cdots + \lambda_j) / |\lambda_{j+1}|` (Kaplan & Yorke 1979).
 
     Args:
         ds: Result of `lyapkit.lyapunov_spectrum`, or ``{name: result}`` of several to compare.

@@ -85,7 +85,7 @@ def coupled_ring(size: int = 6, coupling: float = 0.2) -> ReferenceSystem:
     .. math::
 
         x_i' &= (1 - \varepsilon) f(x_i) + \tfrac{\varepsilon}{2} \left(f(x_{i-1}) + f(x_{i+1})\right), \\
-        \lambda_k &= \log \left|3 (1 - \varepsilon + \varepsilon \cos(2 \pi k / N))\right|, \qquad k = 0, \dots, N - 1.
+        \lambda_k &= \log \left|3 (1 - \varepsilon + \varepsilon \cos(2 \pi k / N))\right|, \qquad k = 0, \ldots, N - 1.
 
     All but one or two exponents come in exactly equal pairs. Doubling maps, the usual choice, lose one binary digit at
     each step and collapse to 0 after 53; tripling maps keep them, and their exponents are as exact.

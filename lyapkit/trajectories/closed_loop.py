@@ -12,16 +12,19 @@ from lyapkit.recurrent_map import RecurrentMap
 
 
 class ClosedLoop(RecurrentMap):
-    """x_{t+1} = f(x_t, a s_t + (1 - a) g(x_t)), with feedback g and teacher forcing a.
+    """A driven map whose output is fed back to its input.
 
-    With a = 0 the network runs freely, as a trained generator or reservoir does, and the map is autonomous; in
-    between, the given inputs pull it towards them (Hess et al. 2023 call this generalised teacher forcing). The
-    Jacobian holds the way through the feedback: the exponents are those of the closed loop.
+    .. math:: x_{t+1} = f(x_t, a s_t + (1 - a) g(x_t))
+
+    with the feedback g and teacher forcing a. With a = 0 the network runs freely, as a trained generator or reservoir
+    does, and the map is autonomous. In between, the given inputs pull the network towards them (Hess et al. 2023 call
+    this generalised teacher forcing). The Jacobian contains the path through the feedback, so that the exponents are
+    those of the closed loop.
 
     Args:
         open_loop: The driven map f.
         feedback: g, from the map's `output` (..., O) to an input (..., M).
-        teacher_forcing: A in [0, 1].
+        teacher_forcing: The share a of the given inputs, in [0, 1].
 
     Raises:
         TypeError: If the map is autonomous, so that nothing can be fed back, the feedback cannot be called, or a is not

@@ -1,4 +1,4 @@
-"""A traced step held against the map it stands for, along a run."""
+"""Comparison of a traced step with its map, along a run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STEP_AGREEMENT = {torch.float64: 1e-10, torch.float32: 1e-4}
 """Difference of a state from the map's own, evaluated for many states at once, relative to 1 + its size."""
 
 STEPS_PER_CHECK = 256
-"""Along a run the traced tangents are held against forward mode at one random step in so many."""
+"""Along a run, the traced tangents are compared with forward mode at one random step in so many."""
 
 
 class TracingFailed(Exception):

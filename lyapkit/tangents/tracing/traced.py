@@ -81,7 +81,7 @@ def _try(
 
 
 class TracedTangents:
-    """A traced step, held against the map along the run.
+    """A traced step that is compared with the map along the run.
 
     Args:
         map: The map.

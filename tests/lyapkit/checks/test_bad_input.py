@@ -129,7 +129,7 @@ ARGUMENTS = {  # map, positional arguments, options, error, message
         [numbers(T, M)],
         {},
         TypeError,
-        r"recurrent part is 0: pass that",
+        r"recurrent part is 0: name it, as_map\(model, core='0'\)",
     ),
     "active dropout": (
         lambda: nn.LSTM(M, N, num_layers=2, dropout=0.5).double(),

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from lyapkit.adapters.elementary import cell_step
 from lyapkit.adapters.layers import layer_weights
-from wcrnn_models.models.network import RecurrentNetwork, affine, check_sizes, fill_uniform, floating_type
+from wcrnn_models.models.baselines.hidden_and_cells import HiddenAndCells
+from wcrnn_models.models.network import affine, check_sizes, fill_uniform, floating_type
 from wcrnn_models.randomness import RandomSource, as_generator
 
 
-class LSTM(RecurrentNetwork):
+class LSTM(HiddenAndCells):
     """`torch.nn.LSTM` of one layer with an affine readout of its last hidden state h.
 
     i, f, o = sigmoid of, and g = tanh of, an affine map of (s_t, h_t), each with its own weights; then
@@ -65,20 +66,6 @@ class LSTM(RecurrentNetwork):
         fill_uniform(self.recurrent, 1 / math.sqrt(hidden_size), generator)
         self.readout = affine(hidden_size, output_size, generator, dtype)
         self.to(device)
-
-    @property
-    def state_size(self) -> int:
-        """2 H: hidden units and cells."""
-        return 2 * self.hidden_size
-
-    @property
-    def unit_names(self) -> list[str]:
-        """``h[0]``, ..., then ``c[0]``, ..."""
-        return [f"{part}[{unit}]" for part in "hc" for unit in range(self.hidden_size)]
-
-    def emitted(self, state: Tensor) -> Tensor:
-        """Return h, shape (..., H)."""
-        return state[..., : self.hidden_size]
 
     def forward(self, inputs: Tensor, initial_state: Tensor | None = None) -> Tensor:
         """Read out the last hidden state after all inputs; see `RecurrentNetwork.forward`.

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wcrnn_models.models.network import RecurrentNetwork, affine, check_sizes, fill_uniform, floating_type
+from wcrnn_models.models.baselines.hidden_and_cells import HiddenAndCells
+from wcrnn_models.models.network import affine, check_sizes, fill_uniform, floating_type
 from wcrnn_models.randomness import RandomSource, as_generator, uniform
 
 
-class URLSTM(RecurrentNetwork):
+class URLSTM(HiddenAndCells):
     """An LSTM with tied input gate, Uniform gate initialisation and Refine gate.
 
     With z = W (s_t, h_t), split into four parts of H components,
@@ -76,20 +77,6 @@ class URLSTM(RecurrentNetwork):
         self.forget_bias = nn.Parameter(torch.logit(gates).to(dtype))
         self.readout = affine(hidden_size, output_size, generator, dtype)
         self.to(device)
-
-    @property
-    def state_size(self) -> int:
-        """2 H: hidden units and cells."""
-        return 2 * self.hidden_size
-
-    @property
-    def unit_names(self) -> list[str]:
-        """``h[0]``, ..., then ``c[0]``, ..."""
-        return [f"{part}[{unit}]" for part in "hc" for unit in range(self.hidden_size)]
-
-    def emitted(self, state: Tensor) -> Tensor:
-        """Return h, shape (..., H)."""
-        return state[..., : self.hidden_size]
 
     def _project(self, inputs: Tensor) -> Tensor:
         """Return the part of z from the input with all biases, shape (..., 4 H), in the order f, r, u, o."""

@@ -1,0 +1,476 @@
+"""A recorded step as a short list of statements on blocks of memory: elementwise, products and sums."""
+
+from __future__ import annotations
+
+import operator
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, fx
+
+from lyapkit.tangents.machine.pointwise import COPY, POINTWISE, Pointwise, linear_in, names
+from lyapkit.tangents.recording import Untraceable
+from lyapkit.tangents.step_graph import ZEROS, changes_values, is_operation, owns_argument
+
+aten = torch.ops.aten
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A piece of memory.
+
+    Attributes:
+        kind: "point" (state in the first row, tangents in the others), "input", "weight", "number" or "result".
+        place: Number among the blocks of its kind.
+        array: Memory of this shape; of weights, with their values.
+        boolean: True if it holds truth values, as 0 and 1.
+    """
+
+    kind: str
+    place: int
+    array: Array
+    boolean: bool = False
+
+
+@dataclass(frozen=True)
+class Part:
+    """A strided part of a block: where its first element lies, and the distances of its elements."""
+
+    block: Block
+    offset: int
+    strides: tuple[int, ...]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Elementwise:
+    """out[...] = function(operands[...]); further arguments are numbers."""
+
+    out: Part
+    function: Pointwise
+    operands: tuple[Part | float | bool | None, ...]
+    options: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Product:
+    """out[i, j] = sum over l of left[i, l] right[l, j]."""
+
+    out: Part
+    left: Part
+    right: Part
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """out[...] = sum, or largest or smallest, of the operand over its last dimension."""
+
+    out: Part
+    operand: Part
+    kind: str
+
+
+Statement = Elementwise | Product | Reduction
+
+
+@dataclass(frozen=True)
+class Program:
+    """One step of a map with its tangents.
+
+    Attributes:
+        size: N.
+        directions: k.
+        inputs: M, 0 for an autonomous map.
+        statements: What is computed, in order.
+        after: The next state, shape (1, N).
+        pushed: Its tangents in rows, shape (k, 1, N).
+        blocks: All memory that is used.
+    """
+
+    size: int
+    directions: int
+    inputs: int
+    statements: list[Statement]
+    after: Part
+    pushed: Part
+    blocks: list[Block]
+
+
+def without_tangents(program: Program) -> Program:
+    """Return the step of the state alone."""
+    needed, kept = {id(program.after.block)}, list[Statement]()
+    for statement in reversed(program.statements):
+        if id(statement.out.block) in needed:
+            kept.append(statement)
+            needed |= {id(part.block) for part in sources(statement)}
+    return replace(program, directions=0, statements=kept[::-1])
+
+
+def sources(statement: Statement) -> Iterator[Part]:
+    """Yield what a statement reads."""
+    if isinstance(statement, Elementwise):
+        yield from (operand for operand in statement.operands if isinstance(operand, Part))
+    elif isinstance(statement, Product):
+        yield from (statement.left, statement.right)
+    else:
+        yield statement.operand
+
+
+def _expand(x: Array, shape: Sequence[int], *_: Any, **__: Any) -> Array:
+    before = len(shape) - x.ndim
+    return np.broadcast_to(x, [x.shape[d - before] if n == -1 else n for d, n in enumerate(shape)])
+
+
+def _slice(x: Array, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Array:
+    return x[(slice(None),) * (dim % x.ndim) + (slice(start, end, step),)]
+
+
+def _split(x: Array, sizes: int | Sequence[int], dim: int = 0) -> list[Array]:
+    if isinstance(sizes, int):
+        return np.split(x, range(sizes, x.shape[dim], sizes), axis=dim)
+    return np.split(x, np.cumsum(sizes)[:-1], axis=dim)
+
+
+def _squeeze(x: Array, dims: int | Sequence[int] | None = None) -> Array:
+    chosen = range(x.ndim) if dims is None else (dims,) if isinstance(dims, int) else dims
+    return np.squeeze(x, tuple(dim % x.ndim for dim in chosen if x.shape[dim] == 1))
+
+
+def _same(x: Array, *_: Any, **__: Any) -> Array:
+    return x
+
+
+VIEWS: dict[str, Callable[..., Any]] = {
+    **dict.fromkeys(
+        ("alias", "clone", "contiguous", "detach", "lift_fresh", "lift_fresh_copy", "_to_copy", "positive"), _same
+    ),
+    "chunk": lambda x, count, dim=0: _split(x, -(-x.shape[dim] // count), dim),
+    "diagonal": lambda x, offset=0, dim1=0, dim2=1: np.diagonal(x, offset, dim1, dim2),
+    "expand": _expand,
+    "flip": lambda x, dims: np.flip(x, dims),
+    "movedim": np.moveaxis,
+    "permute": lambda x, dims: np.transpose(x, dims),
+    "select": lambda x, dim, index: x[(slice(None),) * (dim % x.ndim) + (index, ...)],
+    "slice": _slice,
+    "split": _split,
+    "split_with_sizes": _split,
+    "squeeze": _squeeze,
+    "squeeze_": _squeeze,
+    "t": lambda x: x.T,
+    "t_": lambda x: x.T,
+    "transpose": lambda x, one, other: np.swapaxes(x, one, other),
+    "transpose_": lambda x, one, other: np.swapaxes(x, one, other),
+    "unbind": lambda x, dim=0: [np.moveaxis(x, dim, 0)[place, ...] for place in range(x.shape[dim])],
+    "unsqueeze": lambda x, dim: np.expand_dims(x, dim),
+    "unsqueeze_": lambda x, dim: np.expand_dims(x, dim),
+}
+"""Operations that only look at memory in another way; those of the same name in NumPy do the same to its strides."""
+
+RESHAPINGS = ("reshape", "view", "_unsafe_view")
+REDUCTIONS = {"sum": "sum", "mean": "sum", "amax": "amax", "amin": "amin"}
+PRODUCTS = ("addmm", "addmv", "baddbmm", "bmm", "dot", "mm", "mv")
+
+
+class Reader:
+    """Read a recorded graph into statements.
+
+    Args:
+        traced: The graph of (state, tangents in rows[, input]) -> (next state, its tangents).
+        k: Number of tangents.
+
+    Raises:
+        Untraceable: If an operation has no machine code.
+    """
+
+    def __init__(self, traced: fx.GraphModule, k: int) -> None:
+        traced.graph.eliminate_dead_code()
+        self._module, self._graph = traced, traced.graph
+        self._starts: list[int] = []  # addresses of blocks
+        self._located: list[Block] = []
+        self._blocks: list[Block] = []
+        self._statements: list[Statement] = []
+        self._values: dict[fx.Node, Any] = {}  # arrays on the memory of blocks; tensors that are constant
+        self._numbers: dict[tuple[float, bool], Array] = {}
+        self._weights: dict[int, tuple[Tensor, Array]] = {}  # by identity, kept so that no other gets the same
+        self._directions = k
+
+    def program(self) -> Program:
+        """Return the statements."""
+        placeholders = [node for node in self._graph.nodes if node.op == "placeholder"]
+        size = placeholders[0].meta["val"].shape[-1]
+        inputs = placeholders[2].meta["val"].shape[-1] if len(placeholders) > 2 else 0
+        point = self._new("point", (1 + self._directions, size))
+        given = [point[:1], point[1:].reshape(self._directions, 1, size)]
+        if inputs:
+            given.append(self._new("input", (1, inputs)))
+        self._values.update(zip(placeholders, given, strict=True))
+        for node in self._graph.nodes:
+            if node.op == "get_attr":
+                self._values[node] = self._attribute(node)
+            elif node.op == "call_function":
+                self._values[node] = self._result(node)
+        after, pushed = self._graph.output_node().args[0]
+        return Program(
+            size,
+            self._directions,
+            inputs,
+            self._statements,
+            self.part(np.broadcast_to(self._array(self._values[after]), (1, size))),
+            self.part(np.broadcast_to(self._array(self._values[pushed]), (self._directions, 1, size))),
+            self._blocks,
+        )
+
+    def _attribute(self, node: fx.Node) -> Any:
+        value: Any = self._module
+        for name in str(node.target).split("."):
+            value = getattr(value, name)
+        return value.detach() if isinstance(value, Tensor) else value
+
+    def _new(self, kind: str, shape: tuple[int, ...], boolean: bool = False, array: Array | None = None) -> Array:
+        if 0 in shape:
+            raise Untraceable("a tensor of the step has no elements")
+        memory: Array = np.empty(shape) if array is None else array
+        block = Block(kind, sum(other.kind == kind for other in self._blocks), memory, boolean)
+        self._blocks.append(block)
+        address = memory.__array_interface__["data"][0]
+        place = bisect_right(self._starts, address)
+        self._starts.insert(place, address)
+        self._located.insert(place, block)
+        return memory
+
+    def part(self, view: Array) -> Part:
+        """Find the block that an array looks at."""
+        address = view.__array_interface__["data"][0]
+        place = bisect_right(self._starts, address) - 1
+        block = self._located[place]
+        strides = tuple(stride // 8 if length > 1 else 0 for stride, length in zip(view.strides, view.shape, strict=True))
+        assert 0 <= address - self._starts[place] < block.array.nbytes, "every array lies in a block"
+        return Part(block, (address - self._starts[place]) // 8, strides, view.shape)
+
+    def _array(self, value: Any) -> Array:
+        """An array for a constant tensor or a number."""
+        if isinstance(value, np.ndarray):
+            return value
+        if not isinstance(value, Tensor):
+            value = torch.tensor(value)
+        if id(value) not in self._weights:
+            self._weights[id(value)] = value, self._constant(value)
+        return self._weights[id(value)][1]
+
+    def _constant(self, value: Tensor) -> Array:
+        boolean = value.dtype == torch.bool
+        if value.dtype not in (torch.float64, torch.bool, torch.int64):
+            raise Untraceable(f"a constant of the step is {value.dtype}")
+        numbers = value.detach().to("cpu", torch.float64).resolve_neg().numpy()
+        first = float(numbers.flat[0]) if numbers.size else 0.0
+        if numbers.size and (numbers == first).all():
+            if (first, boolean) not in self._numbers:
+                self._numbers[first, boolean] = self._new("number", (1,), boolean, np.array([first]))
+            return np.broadcast_to(self._numbers[first, boolean].reshape(()), numbers.shape)
+        return self._new("weight", numbers.shape, boolean, np.ascontiguousarray(numbers))
+
+    def _zero(self, value: Any) -> bool:
+        """Whether a value is zero by construction."""
+        if isinstance(value, Tensor):
+            value = self._array(value)
+        if isinstance(value, np.ndarray):
+            block = self.part(value).block
+            return block.kind == "number" and block.array[0] == 0
+        return isinstance(value, int | float) and value == 0
+
+    def _result(self, node: fx.Node) -> Any:
+        args, kwargs = fx.map_arg((node.args, node.kwargs), lambda source: self._values[source])
+        name = names(getattr(node.target, "overloadpacket", getattr(node.target, "__name__", node.target)))
+        if node.target is operator.getitem:
+            return args[0][args[1]]
+        if changes_values(node):
+            raise Untraceable(f"the step changes tensors in place ({node.target})")
+        if name == "copy_":  # into a new tensor
+            return args[1]
+        if name.endswith("_") and owns_argument(node):
+            name = name.removesuffix("_")
+        if not any(isinstance(value, np.ndarray) for value in _flat((args, tuple(kwargs.values())))):
+            return self._computed(node, args, kwargs)
+        shape, boolean = tuple(node.meta["val"].shape) if isinstance(node.meta["val"], Tensor) else (), False
+        if isinstance(node.meta["val"], Tensor):
+            dtype = node.meta["val"].dtype
+            boolean = dtype == torch.bool
+            if dtype not in (torch.float64, torch.bool):
+                raise Untraceable(f"the step computes in {dtype} inside")
+        if name in VIEWS:
+            if name == "_to_copy":
+                return self._converted(args[0], boolean)
+            first, *rest = args
+            return VIEWS[name](self._array(first), *rest, **_without_layout(kwargs))
+        if name in RESHAPINGS:
+            return self._reshaped(self._array(args[0]), shape)
+        if is_operation(node, ZEROS) or name in ("zeros_like", "new_zeros"):
+            return self._array(torch.zeros(shape, dtype=torch.float64))
+        if name in ("ones_like", "full_like", "new_ones", "new_full"):
+            fill = 1.0 if "ones" in name else float(args[-1])
+            return self._array(torch.full(shape, fill, dtype=torch.float64))
+        if name in PRODUCTS:
+            return self._product(name, [self._array(one) for one in args], kwargs, shape)
+        if name in ("cat", "stack"):
+            return self._joined(name, [self._array(one) for one in args[0]], *args[1:], **kwargs, shape=shape)
+        if name in REDUCTIONS:
+            return self._reduced(name, self._array(args[0]), *args[1:], **kwargs, shape=shape)
+        if name in ("_softmax", "_log_softmax"):
+            return self._softmax(name, self._array(args[0]), args[1])
+        if name in POINTWISE and (name != "div" or not kwargs):
+            return self._elementwise(name, args, kwargs, shape, boolean)
+        raise Untraceable(f"there is no machine code for {node.target}")
+
+    def _computed(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
+        """The value of an operation on constants; of zeros, without computing them."""
+        assert callable(node.target), "an operation"
+        return node.target(*args, **kwargs)
+
+    def _converted(self, value: Any, boolean: bool) -> Array:
+        array = self._array(value)
+        if self.part(array).block.boolean == boolean:
+            return array
+        if boolean:
+            return self._elementwise("ne", (array, 0.0), {}, array.shape, True)
+        return self._emit(COPY, (array,), array.shape)
+
+    def _emit(
+        self,
+        function: Pointwise,
+        operands: Sequence[Any],
+        shape: tuple[int, ...],
+        boolean: bool = False,
+        out: Array | None = None,
+        options: tuple[tuple[str, Any], ...] = (),
+    ) -> Array:
+        out = self._new("result", shape, boolean) if out is None else out
+        parts = tuple(
+            self.part(np.broadcast_to(one, shape)) if isinstance(one, np.ndarray) else one for one in operands
+        )
+        self._statements.append(Elementwise(self.part(out), function, parts, options))
+        return out
+
+    def _reshaped(self, array: Array, shape: tuple[int, ...]) -> Array:
+        block = self.part(array).block
+        found = array.reshape(shape)
+        if np.shares_memory(found, block.array) or found.size == 0:
+            return found
+        return self._emit(COPY, (array,), array.shape).reshape(shape)
+
+    def _elementwise(
+        self, name: str, args: Sequence[Any], kwargs: dict[str, Any], shape: tuple[int, ...], boolean: bool
+    ) -> Array:
+        if name in ("add", "sub") and kwargs.get("alpha", 1) == 1:
+            if self._zero(args[1]):
+                return np.broadcast_to(self._array(args[0]), shape)
+            if self._zero(args[0]):
+                if name == "add":
+                    return np.broadcast_to(self._array(args[1]), shape)
+                name, args = "neg", (args[1],)
+        if any(linear_in(name, place) and self._zero(value) for place, value in enumerate(args)):
+            return self._array(torch.zeros(shape, dtype=torch.float64))
+        operands = [self._array(one) if isinstance(one, Tensor) else one for one in args]
+        return self._emit(POINTWISE[name], operands, shape, boolean, None, tuple(kwargs.items()))
+
+    def _product(self, name: str, args: list[Array], kwargs: dict[str, Any], shape: tuple[int, ...]) -> Array:
+        total = args.pop(0) if name in ("addmm", "addmv", "baddbmm") else None
+        left, right = args
+        if self._zero(left) or self._zero(right):
+            found = self._array(torch.zeros(shape, dtype=torch.float64))
+        elif name == "bmm" or name == "baddbmm":
+            found = self._batch_product(left, right, shape)
+        else:
+            rows = left if left.ndim == 2 else left[None]
+            columns = right if right.ndim == 2 else right[:, None]
+            found = self._new("result", (rows.shape[0], columns.shape[1]))
+            self._statements.append(Product(self.part(found), self.part(rows), self.part(columns)))
+            found = found.reshape(shape)
+        alpha, beta = kwargs.get("alpha", 1), kwargs.get("beta", 1)
+        if alpha != 1:
+            found = self._elementwise("mul", (found, float(alpha)), {}, shape, False)
+        if total is None:
+            return found
+        if beta != 1:
+            total = self._elementwise("mul", (total, float(beta)), {}, total.shape, False)
+        return self._elementwise("add", (found, total), {}, shape, False)
+
+    def _batch_product(self, left: Array, right: Array, shape: tuple[int, ...]) -> Array:
+        """Products of stacks of matrices: one product where one factor is the same for all, else one after another."""
+        count, rows, columns = shape
+        if right.strides[0] == 0 or count == 1:
+            flat = self._reshaped(left, (count * rows, left.shape[2]))
+            out = self._new("result", (count * rows, columns))
+            self._statements.append(Product(self.part(out), self.part(flat), self.part(right[0])))
+            return out.reshape(shape)
+        if left.strides[0] == 0:  # K X = (X^T K^T)^T
+            turned = self._reshaped(np.swapaxes(right, 1, 2), (count * columns, right.shape[1]))
+            out = self._new("result", (count * columns, rows))
+            self._statements.append(Product(self.part(out), self.part(turned), self.part(left[0].T)))
+            return np.swapaxes(out.reshape(count, columns, rows), 1, 2)
+        out = self._new("result", shape)
+        for one, first, second in zip(out, left, right, strict=True):
+            self._statements.append(Product(self.part(one), self.part(first), self.part(second)))
+        return out
+
+    def _joined(self, name: str, parts: list[Array], dim: int = 0, *, shape: tuple[int, ...]) -> Array:
+        if name == "cat":
+            parts = [one for one in parts if one.size]
+        if len(parts) == 1:
+            return parts[0] if name == "cat" else np.expand_dims(parts[0], dim)
+        dim %= len(shape)
+        if all(self._zero(one) for one in parts):
+            return self._array(torch.zeros(shape, dtype=torch.float64))
+        out = self._new("result", shape, self.part(parts[0]).block.boolean)
+        begin = 0
+        for one in parts:
+            length = one.shape[dim] if name == "cat" else 1
+            target = out[(slice(None),) * dim + (slice(begin, begin + length),)]
+            if name == "stack":
+                target = np.squeeze(target, dim)
+            self._emit(COPY, (one,), one.shape, out=target)
+            begin += length
+        return out
+
+    def _reduced(
+        self, name: str, array: Array, dims: Any = None, keepdim: bool = False, *, shape: tuple[int, ...], **_: Any
+    ) -> Array:
+        dims = range(array.ndim) if dims is None or dims == [] else (dims,) if isinstance(dims, int) else dims
+        chosen = [dim % array.ndim for dim in dims]
+        rest = [dim for dim in range(array.ndim) if dim not in chosen]
+        if self._zero(array):
+            return self._array(torch.zeros(shape, dtype=torch.float64))
+        turned = np.transpose(array, (*rest, *chosen))
+        kept = turned.shape[: len(rest)]
+        count = int(np.prod(turned.shape[len(rest) :], dtype=int))
+        turned = self._reshaped(turned, (*kept, count))
+        out = self._new("result", kept)
+        self._statements.append(Reduction(self.part(out), self.part(turned), REDUCTIONS[name]))
+        result = out.reshape(shape)
+        return self._elementwise("div", (result, float(count)), {}, shape, False) if name == "mean" else result
+
+    def _softmax(self, name: str, array: Array, dim: int) -> Array:
+        kept = tuple(1 if place == dim % array.ndim else length for place, length in enumerate(array.shape))
+        largest = self._reduced("amax", array, dim, True, shape=kept)
+        lower = self._elementwise("sub", (array, largest), {}, array.shape, False)
+        powers = self._elementwise("exp", (lower,), {}, array.shape, False)
+        total = self._reduced("sum", powers, dim, True, shape=kept)
+        if name == "_softmax":
+            return self._elementwise("div", (powers, total), {}, array.shape, False)
+        return self._elementwise("sub", (lower, self._elementwise("log", (total,), {}, kept, False)), {}, array.shape, False)
+
+
+def _without_layout(kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in kwargs.items() if name not in ("memory_format", "implicit")}
+
+
+def _flat(values: Any) -> list[Any]:
+    if isinstance(values, list | tuple):
+        return [one for value in values for one in _flat(value)]
+    return [values]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -71,3 +72,41 @@ def record(map: RecurrentMap, example: tuple[Tensor, ...]) -> torch.fx.GraphModu
         if changes_values(node):
             raise Untraceable(f"the step changes tensors in place ({node.target})")
     return traced
+
+
+def record_without_values(map: RecurrentMap, state: Tensor, input: Tensor | None, k: int) -> torch.fx.GraphModule:
+    """Record a step of one trajectory with k tangents, on tensors that have shapes but no values.
+
+    So no decision in Python can depend on the state, its tangents or the input: where one would, recording fails.
+
+    Args:
+        map: The map.
+        state: A state, shape (N,), of which only size and type matter.
+        input: An input, shape (M,), or None.
+        k: Number of tangents.
+
+    Raises:
+        Untraceable: If the step cannot be recorded; the message says why.
+    """
+
+    def both(state: Tensor, rows: Tensor, input: Tensor | None = None) -> Any:
+        def along(row: Tensor) -> Any:
+            return jvp(lambda x: map.step(x, input), (state,), (row,))
+
+        return vmap(along, out_dims=(None, 0))(rows)  # type: ignore[arg-type]  # the state is the same along all rows
+
+    rows = torch.ones(k, 1, len(state), dtype=state.dtype, device=state.device)
+    example = (state.detach().unsqueeze(0).clone(), rows)
+    function: Callable[..., Any] = lambda state, rows: both(state, rows)  # noqa: E731
+    if input is not None:
+        example, function = (*example, input.detach().unsqueeze(0).clone()), both
+    try:
+        with torch.no_grad(), _RefuseReading(), warnings.catch_warnings():  # type: ignore[no-untyped-call]
+            warnings.simplefilter("error")  # vmap warns where it can only loop
+            warnings.simplefilter("ignore", DeprecationWarning)  # of PyTorch's own, when it loads its decompositions
+            return make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*example)
+    except Untraceable:
+        raise
+    except Exception as error:  # whatever a map does under the tracer: the other strategies are still there
+        reason = str(error).splitlines()[0] if str(error) else ""
+        raise Untraceable(f"{type(error).__name__}: {reason}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lyapkit.tangents.machine.emitter import Emitter, Symbol, Value
+from lyapkit.tangents.tracing.machine.emitter import Emitter, Symbol, Value
 
 
 class Writer:

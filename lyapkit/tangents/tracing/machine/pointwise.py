@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from lyapkit.tangents.machine.emitter import Emitter, Value
+from lyapkit.tangents.tracing.machine.emitter import Emitter, Value
 
 Pointwise = Callable[..., Value]
 """A function of an emitter and the operation's arguments."""

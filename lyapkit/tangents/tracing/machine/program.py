@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx
 
-from lyapkit.tangents.machine.pointwise import COPY, POINTWISE, Pointwise, linear_in, names
-from lyapkit.tangents.recording import Untraceable
-from lyapkit.tangents.step_graph import ZEROS, changes_values, is_operation, owns_argument
+from lyapkit.tangents.tracing.machine.pointwise import COPY, POINTWISE, Pointwise, linear_in, names
+from lyapkit.tangents.tracing.recording import Untraceable
+from lyapkit.tangents.tracing.step_graph import ZEROS, changes_values, is_operation, owns_argument
 
 aten = torch.ops.aten
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from lyapkit.tangents.machine.pointwise import COPY
-from lyapkit.tangents.machine.program import Block, Elementwise, Part, Product, Program, Statement, sources
+from lyapkit.tangents.tracing.machine.pointwise import COPY
+from lyapkit.tangents.tracing.machine.program import Block, Elementwise, Part, Product, Program, Statement, sources
 
 
 @dataclass

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lyapkit.tangents.machine.emitter import Emitter, Symbol, Value, hexadecimal
-from lyapkit.tangents.machine.numbers import Numbers
-from lyapkit.tangents.machine.program import Array, Block, Elementwise, Part, Product, Program, Reduction
-from lyapkit.tangents.machine.schedule import Group, scheduled
-from lyapkit.tangents.machine.writing import Writer
+from lyapkit.tangents.tracing.machine.emitter import Emitter, Symbol, Value, hexadecimal
+from lyapkit.tangents.tracing.machine.numbers import Numbers
+from lyapkit.tangents.tracing.machine.program import Array, Block, Elementwise, Part, Product, Program, Reduction
+from lyapkit.tangents.tracing.machine.schedule import Group, scheduled
+from lyapkit.tangents.tracing.machine.writing import Writer
 
 ADVANCE_ARGUMENTS = (
     "ptr noalias %points, ptr noalias %other, ptr noalias %inputs, i64 %input_step, i64 %input_trajectory, "

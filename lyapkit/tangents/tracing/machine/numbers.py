@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lyapkit.tangents.machine.emitter import Symbol
+from lyapkit.tangents.tracing.machine.emitter import Symbol
 
 
 class Numbers:

@@ -10,18 +10,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 
-from lyapkit.tangents.machine.emitter import Emitter, Symbol, Value
-from lyapkit.tangents.machine.numbers import Numbers
-from lyapkit.tangents.machine.program import Elementwise, Part, Product, Program, Reduction
-from lyapkit.tangents.machine.writing import Writer
-from lyapkit.tangents.recording import Untraceable
+from lyapkit.tangents.tracing.machine.emitter import Emitter, Symbol, Value
+from lyapkit.tangents.tracing.machine.numbers import Numbers
+from lyapkit.tangents.tracing.machine.program import Elementwise, Part, Product, Program, Reduction
+from lyapkit.tangents.tracing.machine.writing import Writer
+from lyapkit.tangents.tracing.recording import Untraceable
 
-MOST_LINES = 3000
+MOST_LINES = 1500
 """Longer code is compiled too slowly, and no longer kept in registers."""
 
 RUN_ARGUMENTS = (
     "ptr noalias %states, ptr noalias %frames, ptr noalias %inputs, i64 %input_step, i64 %input_trajectory, "
-    "ptr noalias %numbers, i64 %first, i64 %last, i64 %windows, i64 %every, ptr noalias %logs, ptr noalias %shares, "
+    "ptr noalias %numbers, i64 %first, i64 %last, i64 %windows, i64 %every, ptr noalias %lengths, ptr noalias %shares, "
     "ptr noalias %kept, ptr noalias %before, i64 %certified, i64 %spacing, i64 %certificates, ptr noalias %floors, "
     "ptr noalias %limits, ptr noalias %done"
 )
@@ -93,6 +93,8 @@ def evaluate(
             )
         else:
             write(statement.out, _reduced(e, statement, read(statement.operand)))
+    if not program.directions:
+        return read(program.after), []
     pushed, size = read(program.pushed), program.size
     return read(program.after), [pushed[j * size : (j + 1) * size] for j in range(program.directions)]
 
@@ -181,14 +183,13 @@ def write_run(program: Program) -> tuple[str, Numbers]:
         f.store(ending, value, at, index)
     f.add("  br label %decomposing", "decomposing:")
     lengths, share, sound = gram_schmidt(ending, columns, floor, limits)
-    logs = [ending.call("log", length) for length in lengths]
     f.take(ending)
     f.add(f"  br i1 {ending.text(sound)}, label %sound, label %stopped")
 
     f.add("sound:")
     row = f.integer(f"add i64 {own_windows}, %w")
-    at = f.row("%logs", row, k)
-    for j, value in enumerate(logs):
+    at = f.row("%lengths", row, k)
+    for j, value in enumerate(lengths):
         f.store(ending, value, at, j)
     f.store(ending, share, "%shares", row)
     for cell, value in zip(cells[size:], (value for column in columns for value in column), strict=True):

@@ -5,19 +5,35 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 from collections import OrderedDict
+from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
 from typing import Any
 
-from lyapkit.tangents.machine.pointwise import PLAIN_FUNCTIONS
+from lyapkit.tangents.tracing.machine.pointwise import PLAIN_FUNCTIONS
 
 KEPT = 64
 """Pieces of compiled code that are kept for the next run of the same kind."""
 
 INTRINSICS = ("fabs", "sqrt", "floor", "ceil", "trunc")
 
+
+
+@dataclass(frozen=True)
+class Code:
+    """A compiled function.
+
+    Attributes:
+        engine: What keeps its memory.
+        address: Where it begins.
+    """
+
+    engine: Any
+    address: int
+
+
 _lock = Lock()
-_compiled: OrderedDict[str, tuple[Any, dict[str, int]]] = OrderedDict()
+_compiled: OrderedDict[str, Code] = OrderedDict()
 
 
 @lru_cache(maxsize=1)
@@ -62,8 +78,8 @@ def _declarations() -> str:
     return "\n".join(lines)
 
 
-def compiled(text: str, function: str) -> int:
-    """Return the address of a function, compiled now or before.
+def compiled(text: str, function: str) -> Code:
+    """Return a function, compiled now or before.
 
     Args:
         text: The function's code.
@@ -72,7 +88,7 @@ def compiled(text: str, function: str) -> int:
     with _lock:
         if text in _compiled:
             _compiled.move_to_end(text)
-            return _compiled[text][1][function]
+            return _compiled[text]
         llvm = _library()
         module = llvm.parse_assembly(f"{_declarations()}\n{text}")
         module.verify()
@@ -85,7 +101,7 @@ def compiled(text: str, function: str) -> int:
         builder.getModulePassManager().run(module, builder)
         engine = llvm.create_mcjit_compiler(module, target)
         engine.finalize_object()
-        _compiled[text] = engine, {function: engine.get_function_address(function)}
+        _compiled[text] = Code(engine, engine.get_function_address(function))
         if len(_compiled) > KEPT:
             _compiled.popitem(last=False)
-        return _compiled[text][1][function]
+        return _compiled[text]

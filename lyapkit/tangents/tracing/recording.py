@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._decomp import get_decompositions
 from torch._guards import TracingContext, tracing
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import jvp, vmap
@@ -74,6 +76,20 @@ def record(map: RecurrentMap, example: tuple[Tensor, ...]) -> torch.fx.GraphModu
     return traced
 
 
+@lru_cache(maxsize=1)
+def _simpler() -> dict[Any, Callable[..., Any]]:
+    """Composed operations written in simpler ones."""
+    aten = torch.ops.aten
+    return get_decompositions(
+        [
+            aten.celu, aten.gelu, aten.gelu_backward, aten.hardsigmoid, aten.hardsigmoid_backward, aten.hardswish,
+            aten.hardswish_backward, aten.hardtanh, aten.hardtanh_backward, aten.log_sigmoid_backward,
+            aten.log_sigmoid_forward, aten.logsumexp, aten.mish, aten.mish_backward, aten.native_layer_norm, aten.selu,
+            aten.silu, aten.silu_backward, aten.std, aten.var, aten.var_mean,
+        ]
+    )  # fmt: skip
+
+
 def record_without_values(map: RecurrentMap, state: Tensor, input: Tensor | None, k: int) -> torch.fx.GraphModule:
     """Record a step of one trajectory with k tangents, on tensors that have shapes but no values.
 
@@ -104,7 +120,8 @@ def record_without_values(map: RecurrentMap, state: Tensor, input: Tensor | None
         with torch.no_grad(), _RefuseReading(), warnings.catch_warnings():  # type: ignore[no-untyped-call]
             warnings.simplefilter("error")  # vmap warns where it can only loop
             warnings.simplefilter("ignore", DeprecationWarning)  # of PyTorch's own, when it loads its decompositions
-            return make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*example)
+            tracer = make_fx(function, _simpler(), tracing_mode="fake", _allow_non_fake_inputs=True)
+            return tracer(*example)
     except Untraceable:
         raise
     except Exception as error:  # whatever a map does under the tracer: the other strategies are still there

@@ -147,6 +147,7 @@ POINTWISE: dict[str, Pointwise] = {
     "pow": lambda e, one, other: e.power(one, other),
     "reciprocal": lambda e, x: e.divide(1.0, x),
     "relu": _relu,
+    "remainder": lambda e, one, other: e.remainder(one, other),
     "rsqrt": lambda e, x: e.divide(1.0, e.call("llvm.sqrt.f64", x)),
     "rsub": _rsub,
     "sgn": _sign,

@@ -320,6 +320,8 @@ class Reader:
             return self._product(name, [self._array(one) for one in args], kwargs, shape)
         if name in ("cat", "stack"):
             return self._joined(name, [self._array(one) for one in args[0]], *args[1:], **kwargs, shape=shape)
+        if name == "roll":
+            return self._rolled(self._array(args[0]), *args[1:])
         if name in REDUCTIONS:
             return self._reduced(name, self._array(args[0]), *args[1:], **kwargs, shape=shape)
         if name in ("_softmax", "_log_softmax"):
@@ -437,6 +439,19 @@ class Reader:
             self._emit(COPY, (one,), one.shape, out=target)
             begin += length
         return out
+
+    def _rolled(self, array: Array, shifts: Any, dims: Any = ()) -> Array:
+        """Turned around by so many places along some dimensions, or along the flattened array."""
+        shifts, dims = ((one,) if isinstance(one, int) else tuple(one) for one in (shifts, dims))
+        if not dims:
+            flat = self._reshaped(array, (array.size,))
+            return self._rolled(flat, shifts, (0,)).reshape(array.shape)
+        for shift, dim in zip(shifts, dims, strict=True):
+            cut = -shift % array.shape[dim]
+            if cut:
+                parts = [_slice(array, dim, cut), _slice(array, dim, 0, cut)]
+                array = self._joined("cat", parts, dim, shape=array.shape)
+        return array
 
     def _reduced(
         self, name: str, array: Array, dims: Any = None, keepdim: bool = False, *, shape: tuple[int, ...], **_: Any

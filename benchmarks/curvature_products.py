@@ -87,15 +87,15 @@ def products(
             calls[f"{name}, {count}"] = lambda block=block: product(block)
             probes[f"{name}, {count}"] = count
 
-    add("Hessian, recursion", fast.hessian())
-    add("GGN, with the outputs' Jacobian", fast.ggn())
+    add("Hessian, recursion", fast.product("hessian"))
+    add("GGN, with the outputs' Jacobian", fast.product("ggn"))
     most, recurrent_jacobian.MOST_OUTPUTS = recurrent_jacobian.MOST_OUTPUTS, 0
-    add("GGN, recursion", recurrent_products(objective).ggn())
+    add("GGN, recursion", recurrent_products(objective).product("ggn"))
     recurrent_jacobian.MOST_OUTPUTS = most
-    add("Hessian, double backward", objective.hessian())
-    add("GGN, double backward", objective.ggn())
-    calls["set-up of the Hessian's recursion"] = lambda: recurrent_products(objective, check=False).hessian()
-    calls["set-up of the GGN's Jacobian"] = lambda: recurrent_products(objective, check=False).ggn()
+    add("Hessian, double backward", objective.product("hessian"))
+    add("GGN, double backward", objective.product("ggn"))
+    calls["set-up of the Hessian's recursion"] = lambda: recurrent_products(objective, check=False).product("hessian")
+    calls["set-up of the GGN's Jacobian"] = lambda: recurrent_products(objective, check=False).product("ggn")
     if peers:
         add_curvlinops(model, (inputs, targets), add)
     times = smallest(calls, repeats, now)
@@ -103,7 +103,7 @@ def products(
     print(f"{'product, probes at once':<46}{'s':>9}{'gradients per probe':>22}")
     for name, seconds in times.items():
         print(f"{name:<46}{seconds:9.4f}{seconds / unit / probes.get(name, 1):22.3f}", flush=True)
-    exact, found = objective.hessian()(blocks[1]), fast.hessian()(blocks[1])
+    exact, found = objective.product("hessian")(blocks[1]), fast.product("hessian")(blocks[1])
     print(f"relative difference of the two Hessian products: {float((exact - found).norm() / exact.norm()):.1e}")
 
 

@@ -140,7 +140,7 @@ def _deviation(value: float) -> str:
 
 
 def _number(value: float) -> str:
-    return "-inf" if math.isinf(value) else f"{value:.5f}"
+    return "-inf" if math.isinf(value) else f"{round(value, 5) + 0.0:.5f}"
 
 
 def write(text: str, page: Path = PAGE) -> None:

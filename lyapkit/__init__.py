@@ -31,8 +31,12 @@ from lyapkit.recurrent_map import RecurrentMap as RecurrentMap
 from lyapkit.results import load as load
 from lyapkit.results import save as save
 
+# while a network is trained
+from lyapkit.tracking import Tracker as Tracker
+
 __all__ = [
     "RecurrentMap",
+    "Tracker",
     "analyze",
     "as_map",
     "covariant_vectors",

@@ -16,7 +16,8 @@ from lyapkit.checks.progress import progress_bar
 from lyapkit.curvature import hessian_spectrum
 from lyapkit.curvature.learning_rate import check_momentum
 from lyapkit.curvature.parameters import ParameterChoice
-from lyapkit.curvature.problem import Operator, check_operator, parameter_count
+from lyapkit.curvature.problem import check_operator, parameter_count
+from lyapkit.curvature.products.operators import Operator
 from lyapkit.gradients import gradient_propagation
 from lyapkit.losses.scalar_loss import check_loss_callable
 from lyapkit.losses.unrolled import resolve_readout

@@ -1,31 +1,15 @@
 """Independent references and matrices made from chosen spectra."""
 
-import math
-
 import torch
 from torch import Tensor
 
-
-def random_orthogonal(size: int, seed: int) -> Tensor:
-    """A random orthogonal matrix, float64."""
-    generator = torch.Generator().manual_seed(seed)
-    q, r = torch.linalg.qr(torch.randn(size, size, generator=generator, dtype=torch.float64))
-    return q * r.diagonal().sign()
+from lyapkit.testing import KnownMatrix
+from lyapkit.testing.spectra import random_orthogonal as random_orthogonal
 
 
 def matrix_with_spectrum(real: list[float], pairs: list[tuple[float, float]], seed: int, skew: float = 1.0) -> Tensor:
-    """A non-normal matrix with the given real eigenvalues and complex pairs (modulus, angle).
-
-    ``skew`` is the condition number of its eigenbasis.
-    """
-    size = len(real) + 2 * len(pairs)
-    blocks = [torch.tensor([[value]], dtype=torch.float64) for value in real]
-    for modulus, angle in pairs:
-        cosine, sine = modulus * math.cos(angle), modulus * math.sin(angle)
-        blocks.append(torch.tensor([[cosine, -sine], [sine, cosine]], dtype=torch.float64))
-    stretch = torch.logspace(0, math.log10(skew), size, dtype=torch.float64)
-    basis = random_orthogonal(size, seed) @ torch.diag(stretch) @ random_orthogonal(size, seed + 1)
-    return basis @ torch.block_diag(*blocks) @ torch.linalg.inv(basis)
+    """The matrix of `lyapkit.testing.KnownMatrix` with real eigenvalues and pairs (modulus, angle)."""
+    return KnownMatrix(real=real, pairs=pairs, condition=skew, seed=seed).matrix
 
 
 def sorted_log_magnitudes(matrix: Tensor) -> Tensor:

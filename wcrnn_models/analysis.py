@@ -15,7 +15,7 @@ from lyapkit import analyze, as_map
 from lyapkit.analyze import ANALYSES
 from lyapkit.checks.arguments import check_integer
 from lyapkit.curvature.parameters import ParameterChoice
-from lyapkit.curvature.problem import Operator
+from lyapkit.curvature.products.operators import Operator
 from lyapkit.lyapunov.uncertainty import MeanGrowth
 from lyapkit.results import provenance
 from wcrnn_models.errors import UserError

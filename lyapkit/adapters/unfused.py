@@ -67,7 +67,7 @@ def _layer_forward(module: nn.RNNBase) -> Callable[..., Any]:
         if isinstance(input, PackedSequence):
             packed = input
             input, lengths = pad_packed_sequence(packed)  # time first, sequences in their original order
-            going = torch.arange(len(input)).unsqueeze(-1) < lengths  # (T, B)
+            going = torch.arange(len(input), device="cpu").unsqueeze(-1) < lengths  # (T, B)
             going = going.to(input.device).unsqueeze(-1)
         if not isinstance(input, Tensor):
             raise TypeError(

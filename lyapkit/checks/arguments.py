@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from numbers import Real
@@ -27,7 +28,7 @@ def check_integer(name: str, value: Any, expected: str = "an integer") -> int:
 
 
 def refuse_contexts(dtype: torch.dtype, device: torch.device) -> None:
-    """Refuse contexts in which a step has no derivatives, or coarse ones.
+    """Refuse contexts in which a step has no derivatives, or coarse ones, and warn of TF32.
 
     Args:
         dtype: type that the map or model computes in; float64 is what `torch.autocast` leaves alone.
@@ -51,6 +52,20 @@ def refuse_contexts(dtype: torch.dtype, device: torch.device) -> None:
             "two or three digits; call the analysis outside of it, or under "
             f"torch.autocast({device.type!r}, enabled=False)."
         )
+    if device.type == "cuda" and dtype == torch.float32 and _multiplies_coarsely():
+        warnings.warn(
+            "float32 matrices are multiplied in TF32 on this device, with three digits, and so are the derivatives; "
+            'call torch.set_float32_matmul_precision("highest") before the analysis, or give it .double().',
+            stacklevel=3,
+        )
+
+
+def _multiplies_coarsely() -> bool:
+    """Return true if matrix products of float32 may be rounded to TF32 on CUDA."""
+    try:
+        return bool(torch.backends.cuda.matmul.allow_tf32)
+    except RuntimeError:  # PyTorch refuses to read this where TF32 was set by torch.backends.cuda.matmul.fp32_precision
+        return True
 
 
 @contextmanager

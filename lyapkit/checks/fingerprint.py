@@ -36,11 +36,11 @@ def fingerprint(map: RecurrentMap, state: Tensor) -> Fingerprint:
     generator = torch.Generator().manual_seed(0)
 
     def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+        return torch.randn(*shape, generator=generator, dtype=torch.float64, device="cpu")
 
     mixture = normal(map.state_size, 2)
     states = [scale * normal(map.state_size) for scale in SCALES]
-    inputs = torch.rand(len(SCALES) + 1, map.input_size, generator=generator, dtype=torch.float64)
+    inputs = torch.rand(len(SCALES) + 1, map.input_size, generator=generator, dtype=torch.float64, device="cpu")
     images: Fingerprint = []
     for x, s in zip([*states, state.detach().cpu().double()], inputs, strict=True):
         given = s.to(map.device, map.dtype)[None] if map.input_size else None

@@ -69,7 +69,9 @@ class KinkWatch:
         if not steps:
             return
         batch = states.shape[1]
-        which = torch.unique(torch.linspace(0, batch - 1, min(batch, TRAJECTORIES)).long()).to(states.device)
+        which = torch.unique(torch.linspace(0, batch - 1, min(batch, TRAJECTORIES), device="cpu").long()).to(
+            states.device
+        )
         at = torch.tensor(steps, device=states.device) - first
         chosen = states[at][:, which].flatten(end_dim=1)
         drive = None if inputs is None else inputs[at][:, which].flatten(end_dim=1)
@@ -114,7 +116,7 @@ def kinked(map: RecurrentMap, states: Tensor, inputs: Tensor | None) -> Tensor:
         Shape (n,).
     """
     generator = torch.Generator().manual_seed(2)
-    direction = torch.randn(states.shape[1:], generator=generator, dtype=torch.float64).to(states)
+    direction = torch.randn(states.shape[1:], generator=generator, dtype=torch.float64, device="cpu").to(states)
     eps = torch.finfo(states.dtype).eps
     room = 1 + states.abs().amax(dim=-1, keepdim=True)
     direction = direction * torch.where(states == 0, room, states.abs())  # a tiny entry is beside 0, not on it

@@ -27,10 +27,10 @@ from lyapkit.curvature.loss_check import check_loss
 from lyapkit.curvature.parameters import ParameterChoice, choose_parameters, names_and_shapes
 from lyapkit.curvature.problem import check_operator, measured_gradient, refuse_unusable
 from lyapkit.curvature.products.difference_check import Products
-from lyapkit.curvature.products.operators import BlockProduct, WeightedLoss
+from lyapkit.curvature.products.operators import Operator, WeightedLoss
 from lyapkit.curvature.quadratic_forms.autodiff import step_sums_by_autodiff
 from lyapkit.curvature.quadratic_forms.recursion import StepSums, step_sums
-from lyapkit.curvature.recurrent.head import Head, Operator
+from lyapkit.curvature.recurrent.head import Head
 from lyapkit.curvature.recurrent.layout import ParameterLayout
 from lyapkit.curvature.recurrent.products import MEMORY_BUDGET, recurrent_products
 from lyapkit.curvature.recurrent.sweeps import Workspace
@@ -333,7 +333,7 @@ def _common_steps(network: UnrolledNetwork, pairs: Sequence[Batch]) -> int:
 
 def _warn_of_strangers(spectrum: xr.Dataset, vectors: Tensor, products: Products, dtype: torch.dtype) -> None:
     """Say where what was given are no eigenvectors here, of the operator that they were computed of."""
-    own: BlockProduct = getattr(products, operator_of(spectrum, "eigenvectors"))()
+    own = products.product(operator_of(spectrum, "eigenvectors"))
     if strange := strangers(vectors, spectrum, own, dtype):
         warnings.warn(f"eigenvectors= holds {strange}", stacklevel=5)
 

@@ -27,7 +27,8 @@ from lyapkit.curvature.krylov.eigenpairs import (
 )
 from lyapkit.curvature.krylov.quadrature import Quadrature, lanczos_quadrature
 from lyapkit.curvature.parameters import ParameterChoice
-from lyapkit.curvature.problem import CurvatureProblem, Operator, curvature_problem
+from lyapkit.curvature.problem import CurvatureProblem, curvature_problem
+from lyapkit.curvature.products.operators import Operator
 from lyapkit.curvature.recurrent.products import MEMORY_BUDGET
 from lyapkit.losses.batch_weights import Reduction
 from lyapkit.losses.batches import Batch
@@ -191,7 +192,7 @@ def spectral_density(
     width = float(kernel_width)
     if points is None:
         points = min(max(1000, math.ceil(5 * ((high - low) / width + 8))), 100_000)
-    grid = torch.linspace(low - 4 * width, high + 4 * width, points, dtype=torch.float64)
+    grid = torch.linspace(low - 4 * width, high + 4 * width, points, dtype=torch.float64, device="cpu")
     first, second = smoothed(quadrature, grid, to_position, width)
     share = room / size
     density = share * first + gaussian(grid[:, None] - to_position(atoms), width).sum(dim=1) / size
@@ -263,7 +264,7 @@ def _deflated(
         )
     if k == 0:
         empty = torch.empty(0, problem.size, dtype=torch.float64, device=problem.device)
-        return empty, torch.empty(0, dtype=torch.float64)
+        return empty, torch.empty(0, dtype=torch.float64, device="cpu")
     if not isinstance(deflate, xr.Dataset):
         pairs = leading_eigenpairs(
             product,
@@ -297,7 +298,7 @@ def _quadrature(
     block_size: int,
 ) -> Quadrature:
     """All probes, so many at once."""
-    starts = torch.randn(probes, known.shape[1], generator=generator, dtype=torch.float64).to(known)
+    starts = torch.randn(probes, known.shape[1], generator=generator, dtype=torch.float64, device="cpu").to(known)
     for _ in range(2):
         starts = starts - (starts @ known.T) @ known
     starts = starts / torch.linalg.vector_norm(starts, dim=1, keepdim=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 from lyapkit.curvature.krylov.eigenpairs import TOLERANCE
 from lyapkit.curvature.parameters import names_and_shapes
 from lyapkit.curvature.problem import CurvatureProblem
-from lyapkit.curvature.products.operators import BlockProduct
+from lyapkit.curvature.products.operators import OPERATORS, BlockProduct, Operator
 
 ORTHONORMAL = 1e-5
 """Deviation from orthonormal columns that rounding to float32 may make."""
@@ -70,7 +70,7 @@ def eigenpairs_of(spectrum: xr.Dataset, problem: CurvatureProblem, name: str) ->
     if theirs != problem.operator:
         raise ValueError(f"{name} has the eigenvectors of the operator {theirs!r}, and this is {problem.operator!r}.")
     products = columns.T @ columns
-    deviation = float((products - torch.eye(len(products)).to(products)).abs().max())
+    deviation = float((products - torch.eye(len(products), device="cpu").to(products)).abs().max())
     if not deviation <= ORTHONORMAL:
         raise ValueError(
             f"the eigenvectors of {name} are not orthonormal: their inner products are off by {deviation:.3g}. Pass "
@@ -128,7 +128,7 @@ def eigenvectors_of(spectrum: xr.Dataset, parameters: Mapping[str, Tensor], name
     return torch.from_numpy(spectrum["eigenvector"].transpose("parameter", "rank").values.astype("float64"))
 
 
-def operator_of(spectrum: xr.Dataset, name: str) -> str:
+def operator_of(spectrum: xr.Dataset, name: str) -> Operator:
     """Return the operator whose eigenvectors a result has.
 
     Args:
@@ -136,9 +136,13 @@ def operator_of(spectrum: xr.Dataset, name: str) -> str:
         name: Name of the argument, for messages.
 
     Raises:
-        ValueError: If it does not say so.
+        ValueError: If it does not say so, or names another one.
     """
-    return str(_setting(spectrum, "operator", name))
+    found = _setting(spectrum, "operator", name)
+    for operator in OPERATORS:
+        if found == operator:
+            return operator
+    raise ValueError(f"{name} is of the operator {found!r}, which is none of {', '.join(OPERATORS)}.")
 
 
 def _setting(spectrum: xr.Dataset, key: str, name: str) -> Any:

@@ -121,13 +121,18 @@ def _warn_of_misaligned(loss: Any, outputs: Tensor, targets: Tensor, value: Tens
     by_sample = targets.reshape(*targets.shape, *[1] * (outputs.ndim - targets.ndim)).expand_as(outputs)
     try:
         with torch.no_grad():
-            found, wanted = (
+            found, wanted, turned = (
                 scalar_loss(loss, outputs, targets.expand_as(outputs)),
                 scalar_loss(loss, outputs, by_sample),
+                scalar_loss(loss, outputs.roll(1, dims=0), targets.roll(1, dims=0)),
             )
     except (TypeError, ValueError):
         return  # the loss takes its parts in these shapes only, as those of classes do
-    if torch.allclose(found, value, rtol=1e-5, atol=0.0) and not torch.allclose(wanted, value, rtol=1e-5, atol=0.0):
+    # a loss that compares each sample with its own target, such as a class, does not depend on their order
+    same, by_samples, in_any_order = (
+        torch.allclose(one, value, rtol=1e-5, atol=0.0) for one in (found, wanted, turned)
+    )
+    if same and not by_samples and not in_any_order:
         warnings.warn(
             f"the loss broadcasts targets {tuple(targets.shape)} along the last dims of outputs "
             f"{tuple(outputs.shape)}, and so compares outputs with targets of other samples. Give both one shape: "

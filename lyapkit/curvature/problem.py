@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from lyapkit.curvature.layout import laid_out
 from lyapkit.curvature.loss_check import check_loss
 from lyapkit.curvature.parameters import ParameterChoice, choose_parameters, names_and_shapes
 from lyapkit.curvature.products.difference_check import check_products
-from lyapkit.curvature.products.operators import BlockProduct, WeightedLoss
+from lyapkit.curvature.products.operators import OPERATORS, BlockProduct, Operator, WeightedLoss
 from lyapkit.curvature.products.prepared import PreparedProducts
 from lyapkit.curvature.recurrent.products import MEMORY_BUDGET, recurrent_products
 from lyapkit.losses.batch_weights import Reduction, weighted_batches
@@ -30,9 +30,6 @@ from lyapkit.losses.batches import Batch
 from lyapkit.losses.scalar_loss import check_loss_callable
 from lyapkit.losses.unrolled import UnrolledNetwork, resolve_readout
 from lyapkit.recurrent_map import RecurrentMap
-
-Operator = Literal["hessian", "ggn", "residual"]
-OPERATORS = ("hessian", "ggn", "residual")
 
 
 @dataclass
@@ -166,7 +163,7 @@ def curvature_problem(
         start = _now(first.device)
         objective.gradient()
         seconds = _now(first.device) - start
-        multiply = {"hessian": products.hessian, "ggn": products.ggn, "residual": products.residual}[operator]()
+        multiply = products.product(operator)
     settings: dict[str, object] = {
         "operator": operator,
         "reduction": data.reduction,

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.curvature.parameters import ParameterChoice
-from lyapkit.curvature.problem import Operator, curvature_problem
+from lyapkit.curvature.problem import curvature_problem
+from lyapkit.curvature.products.operators import Operator
 from lyapkit.curvature.recurrent.products import MEMORY_BUDGET
 from lyapkit.losses.batch_weights import Reduction
 from lyapkit.losses.batches import Batch

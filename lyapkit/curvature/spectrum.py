@@ -27,7 +27,8 @@ from lyapkit.curvature.krylov.eigenpairs import (
 from lyapkit.curvature.krylov.selection import WHICH, Which
 from lyapkit.curvature.learning_rate import check_momentum, effective_learning_rates, stable_learning_rate
 from lyapkit.curvature.parameters import ParameterChoice
-from lyapkit.curvature.problem import Operator, curvature_problem, parameter_count
+from lyapkit.curvature.problem import curvature_problem, parameter_count
+from lyapkit.curvature.products.operators import Operator
 from lyapkit.curvature.recurrent.products import MEMORY_BUDGET
 from lyapkit.losses.batch_weights import Reduction
 from lyapkit.losses.batches import Batch
@@ -131,7 +132,8 @@ def hessian_spectrum(
           those that were left out it is known only that they are less wanted than the last one, so that the last one
           has no better bound than its residual); it is for the operator as it is computed, its rounding included, and
           holds where no eigenvalue was missed;
-        - ``converged``, 1 where the residual met the tolerance;
+        - ``converged``, 1 where the residual met the tolerance and, with float32, the eigenvalue is above 1e-5 of the
+          largest |lambda|: products in float32 do not tell smaller ones from 0;
         - with ``learning_rate``: ``effective_learning_rate``, ``effective_learning_rate_low`` and ``..._high``, which
           are its values over the residual interval of the eigenvalue, and ``contains_pole``, 1 where that interval
           holds the pole at eta lambda = 1: there all three are infinite;
@@ -143,7 +145,7 @@ def hessian_spectrum(
         - on request ``eigenvector`` (parameter, rank): the flattened parameters one after the other, in the order of
           ``parameters`` in ``config_json``, a list of names with shapes.
 
-        Attributes: ``converged``, 1 when all residuals met the tolerance and the search for multiple eigenvalues came
+        Attributes: ``converged``, 1 when all eigenvalues converged and the search for multiple eigenvalues came
         to its end; ``products``, and ``gradient_equivalents``, the number of gradients that could have been computed in
         their time, what they share (such as the Jacobian of the outputs) included. ``config_json`` names the
         ``method``, "lanczos" or "dense", and says with ``batch_weights`` where the weights of batches come from, and
@@ -226,12 +228,22 @@ def hessian_spectrum(
             start=guess,
         )
     limits = residual_limits(pairs.values, pairs.largest, tolerance, resolution)
-    converged = pairs.residuals <= limits
-    if not bool(converged.all()):
+    reached = pairs.residuals <= limits
+    # the rounding of products in float32 may have made what is smaller; that of float64 is far below its resolution
+    resolved = (pairs.values.abs() > resolution * pairs.largest) | (problem.dtype != torch.float32)
+    converged = reached & resolved
+    if not bool(reached.all()):
         warnings.warn(
-            f"{int((~converged).sum())} of the {k} eigenvalues did not reach the tolerance {tolerance:g} within "
+            f"{int((~reached).sum())} of the {k} eigenvalues did not reach the tolerance {tolerance:g} within "
             f"{problem.products} products; see `residual` and `converged` in the result, and raise max_products or "
             "tolerance.",
+            stacklevel=3,
+        )
+    elif not bool(resolved.all()):
+        warnings.warn(
+            f"{int((~resolved).sum())} of the {k} eigenvalues are below {resolution:g} of the largest, which products "
+            "in float32 do not resolve; see `converged` in the result, and give the model, inputs and targets "
+            "in .double(), or ask for fewer eigenvalues.",
             stacklevel=3,
         )
     elif not pairs.complete:

@@ -139,7 +139,7 @@ class LossOnEvery(TrajectoryLoss):
             if scalar_loss(loss, given, targets).item() != self.value:
                 raise ValueError(NOT_DETERMINISTIC)
         (self._slopes,) = torch.autograd.grad(value, seen, materialize_grads=True)  # (T, B, O)
-        behind = torch.arange(1, len(outputs) + 1).unsqueeze(-1) > last  # (T, B)
+        behind = torch.arange(1, len(outputs) + 1, device="cpu").unsqueeze(-1) > last  # (T, B)
         read = (self._slopes != 0).flatten(start_dim=2).any(dim=-1).cpu() & behind
         if bool(read.any()):
             step, sequence = read.nonzero()[0].tolist()

@@ -46,7 +46,7 @@ class ParameterGradients:
 
     def __init__(self, parameters: dict[str, nn.Parameter], loss: TrajectoryLoss, steps: int) -> None:
         self.tensors = list(parameters.values())
-        self.log_norm = torch.full((len(self.tensors), steps), -torch.inf, dtype=torch.float64)
+        self.log_norm = torch.full((len(self.tensors), steps), -torch.inf, dtype=torch.float64, device="cpu")
         self._loss = loss
         self._sum = [Scaled.zeros(torch.Size((1, tensor.numel())), tensor.device) for tensor in self.tensors]
 

@@ -97,7 +97,8 @@ def gradient_propagation(
         record_every: steps between recorded derivatives; the last step is always recorded.
         parameter_gradients: also record what each step contributes to the gradient of each parameter tensor.
         rng: generator or seed of the tangent vector that the exponent starts with.
-        check: probe the map once before the run, and compute the loss twice.
+        check: probe the map before the run, and compute the loss twice; afterwards, repeat steps and check derivatives
+            all over the run.
         progress: show a progress bar.
 
     Returns:
@@ -160,7 +161,7 @@ def gradient_propagation(
 
     with progress_bar(total, "gradient propagation", progress) as bar:
         parts, scalar = _run(map, drive, read, targets, loss, loss_on, lies_batch_first(map, batch_first), check)
-        log_norm = torch.empty(len(orders), drive.state.shape[0], total, dtype=torch.float64)
+        log_norm = torch.empty(len(orders), drive.state.shape[0], total, dtype=torch.float64, device="cpu")
         recorded = _UnitGradients(record_every, total) if per_unit else None
         contributions = ParameterGradients(parameters, scalar, total) if parameters else None
         for arrived in adjoint_sweep(map, parts, scalar.direct, list(parameters.values())):

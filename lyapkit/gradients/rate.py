@@ -45,7 +45,7 @@ def growth_rates(log_norm: Tensor, window: tuple[int, int | None], last: Tensor)
     """
     shape = log_norm.shape[:2]
     rate, error, offset = log_norm.new_zeros(3, *shape)
-    whole = GrowthRate(rate, error, offset, torch.zeros(shape, dtype=torch.int64))
+    whole = GrowthRate(rate, error, offset, torch.zeros(shape, dtype=torch.int64, device="cpu"))
     for length in sorted(set(last.tolist())):
         chosen = (last == length).nonzero().flatten()
         line = growth_rate(log_norm[:, chosen, :length], (window[0], window[1] or length))

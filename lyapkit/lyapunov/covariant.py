@@ -138,10 +138,10 @@ def covariant_vectors(
 
     found = run.follow(follow)
     run.confirm()
-    done = torch.tensor(found.steps) - drive.transient
+    done = torch.tensor(found.steps, device="cpu") - drive.transient
     growth = found.log_growth.cpu()
     between = growth.cumsum(dim=0)[done - 1].diff(dim=0, prepend=torch.zeros_like(growth[:1]))
-    length = done.diff(prepend=torch.zeros(1, dtype=done.dtype)).reshape(-1, 1, 1)
+    length = done.diff(prepend=torch.zeros(1, dtype=done.dtype, device="cpu")).reshape(-1, 1, 1)
     config: dict[str, object] = {
         "steps": drive.steps,
         "transient": drive.transient,

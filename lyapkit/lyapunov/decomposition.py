@@ -92,7 +92,7 @@ class Decomposition:
 
 def refill_seed(generator: torch.Generator) -> int:
     """Return what `random_refill` starts from, and advance the generator by one number."""
-    return int(torch.randint(2**62, (), generator=generator))
+    return int(torch.randint(2**62, (), generator=generator, device="cpu"))
 
 
 def random_refill(seed: int) -> Refill:
@@ -104,7 +104,7 @@ def random_refill(seed: int) -> Refill:
 
     @lru_cache(maxsize=1)
     def numbers(shape: torch.Size) -> Tensor:
-        return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64, device="cpu")
 
     return lambda like: numbers(like.shape[-2:]).to(like).expand_as(like)
 
@@ -213,7 +213,8 @@ def settle(
 
     That a direction is annihilated is certain where no more directions survive than J has rows, or columns, that are
     not zero. Everything else is decided by `lyapkit.lyapunov.one_step.grow`, as long as the effort lasts; then by
-    |R_ii| <= N eps |column|, which does not count as resolved. Directions that are annihilated are replaced at random,
+    |R_ii| <= N eps |column|, which does not count as resolved. From then on J is computed only if some J had such rows
+    or columns before. Directions that are annihilated are replaced at random,
     orthogonal to those that survive, and come behind them from then on: so they never take a part of the growth of one
     that goes back further. A full frame of which nothing survives starts again as it started, with the identity.
 
@@ -235,10 +236,14 @@ def settle(
     doubted = part.suspect.any(dim=-1) & part.finite  # (B,)
     if not bool(doubted.any()):
         return part
-    full, k = frame.shape[-1] == frame.shape[-2], frame.shape[-1]
-    jacobians = jacobian()
-    nonzero = jacobians != 0
-    rank = torch.minimum(nonzero.any(dim=-1).sum(dim=-1), nonzero.any(dim=-2).sum(dim=-1))  # (B,), at most
+    size, k = frame.shape[-2:]
+    full, jacobians = size == k, None
+    rank = torch.full_like(part.suspect[:, 0], size, dtype=torch.int64)  # (B,), at most
+    if effort.sparse or not effort.spent:
+        jacobians = jacobian()
+        nonzero = jacobians != 0
+        rank = torch.minimum(nonzero.any(dim=-1).sum(dim=-1), nonzero.any(dim=-2).sum(dim=-1))
+        effort.sparse = effort.sparse or bool((doubted & (rank < size)).any())
     kept = k - part.suspect.sum(dim=-1)
     last = part.suspect.to(torch.int8).diff(dim=-1).ge(0).all(dim=-1)  # the suspects come last
     zero = torch.isneginf(part.log_growth)
@@ -250,7 +255,7 @@ def settle(
     order = torch.arange(k, device=q.device).repeat(len(q), 1)
     unresolved = torch.zeros_like(gone)
     for index in (doubted & ~((last & (kept >= rank)) | textbook)).nonzero().flatten().tolist():
-        if not effort.allows_elimination(len(jacobians[index])):
+        if jacobians is None or not effort.allows_elimination(size):
             found = part.log_growth[index].masked_fill(part.noise[index], -torch.inf)
             doubt, survivors = part.suspect[index], q[index][:, torch.isfinite(found)]
         elif full and _accounts_for(part.log_growth[index], jacobians[index]):

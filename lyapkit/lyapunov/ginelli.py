@@ -116,7 +116,7 @@ def ginelli(
             on_step()
 
     # two starts, one of which only tells how far they have settled
-    starts = torch.randn(2, 1, k, k, generator=generator, dtype=torch.float64).triu().to(frame)
+    starts = torch.randn(2, 1, k, k, generator=generator, dtype=torch.float64, device="cpu").triu().to(frame)
     both = _normalised(starts.repeat(1, len(frame), 1, 1))
     while factors:
         both = _back(factors.pop(), both)
@@ -179,7 +179,7 @@ def _settled_frame(
     a triangular matrix are, and would then never find the fastest growing directions.
     """
     drive, k, state = run.drive, run.k, run.drive.state
-    gaussian = torch.randn(2, 1, state.shape[-1], k, generator=generator, dtype=torch.float64)
+    gaussian = torch.randn(2, 1, state.shape[-1], k, generator=generator, dtype=torch.float64, device="cpu")
     both: Tensor = torch.linalg.qr(gaussian).Q.to(state.device).repeat(1, len(state), 1, 1)  # (2, B, N, k)
     refills, effort = [random_refill(refill_seed(generator)) for _ in range(2)], Effort()
 

@@ -86,7 +86,7 @@ class GradedProduct:
 
     def _settled(self, found: GradedProduct, push: Callable[[Tensor], Tensor], doubted: Tensor) -> GradedProduct:
         """Return the product with some of the trajectories done again."""
-        jacobians = push(torch.eye(self.u.shape[-1]).to(self.u).expand_as(self.u).contiguous())
+        jacobians = push(torch.eye(self.u.shape[-1], device="cpu").to(self.u).expand_as(self.u).contiguous())
         u, log_scale, t, resolved = found.u.clone(), found.log_scale.clone(), found.t.clone(), self.resolved.clone()
         for index in (doubted & torch.isfinite(jacobians).all(dim=-1).all(dim=-1)).nonzero().flatten().tolist():
             alive = torch.isfinite(self.log_scale[index])
@@ -94,7 +94,7 @@ class GradedProduct:
             grown = grow_product(jacobians[index].cpu().numpy(), frame, scales, self.effort)
             count = len(grown.log_scale)
             kept = torch.from_numpy(grown.frame).to(u)
-            outside = torch.eye(len(u[index])).to(u) - kept @ kept.mT
+            outside = torch.eye(len(u[index]), device="cpu").to(u) - kept @ kept.mT
             rest = torch.linalg.svd(outside).U[:, : len(u[index]) - count]  # any basis of what is left
             u[index] = torch.cat((kept, rest), dim=-1)
             log_scale[index] = -torch.inf

@@ -28,7 +28,7 @@ PIECES = 20
 """A run is long enough where its 20 parts, taken as independent, show most of the variance of its sum."""
 
 VISIBLE = 0.6
-"""The share that `PIECES` calls "most". Growth with correlation exp(-|t|/tau) reaches it in runs of 33 tau."""
+"""The share that `PIECES` calls "most". Growth with correlation exp(-|t|/tau) reaches it in runs of 43 tau."""
 
 BISECTIONS = 13
 """How many times the logarithmic bracket of a quantile is halved: to less than 1e-3 of its value."""
@@ -42,16 +42,16 @@ class LongRun:
     r"""The distribution of the deviation of a sum, from its series: a mixture of Student's t distributions.
 
     Take sums of a stationary series over stretches. If stretches are long against its correlation time, only
-    neighbouring sums are correlated (Tiao 1972). If stretches are shorter, correlations decay about exponentially. One
-    model covers both:
+    neighbouring sums are correlated (Tiao 1972, Biometrika 59, 525). If stretches are shorter, correlations decay about
+    exponentially. One model covers both:
 
     .. math:: u_j = \phi\, u_{j-1} + e_j + \theta\, e_{j-1}.
 
     With :math:`\theta = -1` the series is a difference of a stationary series, and its sum does not grow with its
     length. :math:`\phi`, :math:`\theta` and the variance of e are unknown. All pairs of a grid are weighted by a prior
     and by the likelihood of the series' slow modes; the variance of e is integrated out. The likelihood uses slow modes
-    because only there must the spectrum have this form, whatever rings or alternates faster (Müller & Watson 2008,
-    2018). Fast modes add to the sum through its two ends; this part is taken as measured.
+    because only there must the spectrum have this form, whatever rings or alternates faster (as in Müller & Watson
+    2008, Econometrica 76, 979). Fast modes add to the sum through its two ends; this part is taken as measured.
 
     Attributes:
         weight: Posterior probability of each spectral shape (pair phi, theta), shape (G, n).
@@ -145,7 +145,7 @@ class _Shapes:
 def _shapes(count: int, halves: bool) -> _Shapes:
     phi, theta = (part.flatten() for part in torch.meshgrid(_float(PERSISTENCES), _float(ECHOES), indexing="ij"))
     neighbours = (1 + phi * theta) * (phi + theta) / (1 - phi**2)
-    lags = torch.arange(count, dtype=torch.float64)
+    lags = torch.arange(count, dtype=torch.float64, device="cpu")
     covariance = neighbours.unsqueeze(-1) * phi.unsqueeze(-1) ** (lags - 1).clamp(min=0)
     covariance[:, 0] = (1 + 2 * phi * theta + theta**2) / (1 - phi**2)
     lengths = (count // 2, count - count // 2) if halves else (count,)
@@ -154,7 +154,7 @@ def _shapes(count: int, halves: bool) -> _Shapes:
     slow = torch.from_numpy(block_diag(*(modes[:, :few].numpy() for modes, _, few in parts)))
     fast = torch.from_numpy(block_diag(*(modes[:, few:].numpy() for modes, _, few in parts)))
     fast_part = torch.cat([factor**2 * reach[few:] for factor, (_, reach, few) in zip(factors, parts, strict=True)])
-    contrast = torch.tensor(factors, dtype=torch.float64).repeat_interleave(torch.tensor(lengths)).unsqueeze(-1)
+    contrast = _float(tuple(factors)).repeat_interleave(torch.tensor(lengths, device="cpu")).unsqueeze(-1)
     sides = torch.cat((slow, fast, contrast), dim=1)
     overlap = torch.stack([(sides[lag:] * sides[: count - lag]).sum(dim=0) for lag in range(count)])
     overlap[1:] *= 2
@@ -182,9 +182,9 @@ def _modes(count: int) -> tuple[Tensor, Tensor, int]:
         Modes of ascending frequency omega, shape (M, M - 1); variance of the sum per squared coefficient,
         1 / (2 M sin^2(omega/2)), shape (M - 1,), the mean over phases of a wave's sum; and the number of slow ones.
     """
-    centred = torch.eye(count, dtype=torch.float64) - 1 / count
-    ones = torch.ones(count - 1, dtype=torch.float64)
-    difference = 2 * torch.eye(count, dtype=torch.float64) - ones.diag(1) - ones.diag(-1)
+    centred = torch.eye(count, dtype=torch.float64, device="cpu") - 1 / count
+    ones = torch.ones(count - 1, dtype=torch.float64, device="cpu")
+    difference = 2 * torch.eye(count, dtype=torch.float64, device="cpu") - ones.diag(1) - ones.diag(-1)
     curvature, modes = torch.linalg.eigh(centred @ difference @ centred)  # 4 sin^2(omega/2); the first is 0
     return modes[:, 1:], 2 / count / curvature[1:], min(count - 1, max(FEWEST, round(count / BAND)))
 
@@ -192,7 +192,8 @@ def _modes(count: int) -> tuple[Tensor, Tensor, int]:
 def _visible(covariance: Tensor) -> Tensor:
     """Return the share of the variance of a sum that `PIECES` parts show, from covariances (G, M), shape (G,)."""
     count = covariance.shape[1]
-    sums = torch.zeros(len(covariance), count + 1, dtype=torch.float64)  # variance of a sum over so many numbers
+    # variance of a sum over so many numbers
+    sums = torch.zeros(len(covariance), count + 1, dtype=torch.float64, device="cpu")
     sums[:, 1:] = covariance[:, :1] + 2 * (covariance.cumsum(dim=1) - covariance[:, :1])
     sums = sums.cumsum(dim=1)
     part = count / PIECES
@@ -217,7 +218,7 @@ def _prior() -> Tensor:
 @lru_cache(maxsize=256)
 def _tails(freedom: int) -> Tensor:
     """Return the probability beyond t of Student's t distribution, on a fine grid of log t."""
-    t = torch.arange(SMALLEST_LOG * FINENESS, LARGEST_LOG * FINENESS) / FINENESS
+    t = torch.arange(SMALLEST_LOG * FINENESS, LARGEST_LOG * FINENESS, device="cpu") / FINENESS
     return torch.from_numpy(stdtr(freedom, -t.double().exp().numpy()))
 
 
@@ -228,4 +229,4 @@ def _cells(points: Tensor) -> Tensor:
 
 
 def _float(values: tuple[float, ...]) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
+    return torch.tensor(values, dtype=torch.float64, device="cpu")

@@ -33,11 +33,20 @@ class Effort:
     """Time that a run may spend on what single steps annihilate.
 
     It is reckoned in milliseconds by a fixed rule, so that results do not depend on the machine: a run of any length
-    takes about two seconds more at most, however many of its steps are in doubt.
+    takes about two seconds more at most, however many of its steps are in doubt. The trajectories of a batch share it.
+
+    Attributes:
+        spent: No further elimination is allowed.
+        sparse: A row or column of a Jacobian has been zero, so that Jacobians are worth computing without elimination.
     """
 
     def __init__(self) -> None:
-        self._left = 2000.0
+        self.sparse = False
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin again with all of it."""
+        self._left, self.spent = 2000.0, False
 
     def spend(self, milliseconds: float) -> bool:
         """Return true, and reckon so much, if there is as much left."""
@@ -47,7 +56,8 @@ class Effort:
 
     def allows_elimination(self, size: int) -> bool:
         """Reckon one elimination of N rows, if there is enough left."""
-        return self.spend(1 + 0.2 * size + (size / 16) ** 2)
+        self.spent = self.spent or not self.spend(1 + 0.2 * size + (size / 16) ** 2)
+        return not self.spent
 
     def allows_integers(self, size: int) -> bool:
         """Reckon one decomposition in integers, if there is enough left."""

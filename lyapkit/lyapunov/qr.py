@@ -111,7 +111,7 @@ def initial_frame(batch: int, size: int, k: int, generator: torch.Generator, lik
     """
     if k == size:
         return torch.eye(size, dtype=like.dtype, device=like.device).repeat(batch, 1, 1)
-    gaussian = torch.randn(size, k, generator=generator, dtype=torch.float64)
+    gaussian = torch.randn(size, k, generator=generator, dtype=torch.float64, device="cpu")
     orthonormal: Tensor = torch.linalg.qr(gaussian).Q
     return orthonormal.to(like).repeat(batch, 1, 1)
 
@@ -124,6 +124,7 @@ def qr_growth(
     refill: Refill,
     drive: Drive | None = None,
     earlier: Growth | None = None,
+    effort: Effort | None = None,
     on_steps: Callable[[int], object] = lambda steps: None,
 ) -> Growth:
     """Run Algorithm 1.
@@ -139,6 +140,7 @@ def qr_growth(
         refill: Where directions come from that replace annihilated ones.
         drive: The part of the trajectory to go along; all of it by default.
         earlier: The growth before this part, whose interval goes on.
+        effort: What may be spent on single steps, where this continues a run; that of a new run by default.
         on_steps: Called with the number of steps done since the last call (progress).
 
     Returns:
@@ -153,7 +155,7 @@ def qr_growth(
     if earlier is not None and earlier.rule is not None:
         rule = earlier.rule
     counted = (0 if earlier is None else earlier.steps) + int(drive.last_steps.min()) - drive.transient
-    windows = _Windows(run, drive, frame, rule, counted, refill)
+    windows = _Windows(run, drive, frame, rule, counted, refill, effort or Effort())
     state = drive.state
     for stretch, carry in run.along(drive):
         state, begin = stretch.after, 0
@@ -198,10 +200,18 @@ class _Windows:
         rule: Says when to decompose.
         counted: Steps of the whole run that count, in its shortest sequence.
         refill: Where directions come from that replace annihilated ones.
+        effort: What may be spent on single steps.
     """
 
     def __init__(
-        self, run: TangentRun, drive: Drive, frame: Tensor, rule: IntervalRule, counted: int, refill: Refill
+        self,
+        run: TangentRun,
+        drive: Drive,
+        frame: Tensor,
+        rule: IntervalRule,
+        counted: int,
+        refill: Refill,
+        effort: Effort,
     ) -> None:
         self._run, self._drive, self._refill = run, drive, refill
         self._replayable = replayable_steps(run.strategy.step_bytes)
@@ -212,7 +222,7 @@ class _Windows:
         self._length = self._done = 0
         self._resting: Tensor | None = None
         self._repetition: Repetition | None = None
-        self._effort = Effort()
+        self._effort = effort
         self._most, self._patience = MOST_WINDOWS, 0
 
     @property
@@ -225,7 +235,8 @@ class _Windows:
         """Carry the frame over steps of a stretch, to the end of the window at most."""
         if self._repetition is None and self._done == self._drive.transient:
             self._repetition = Repetition(self._frame, self._collected.order)
-            self._effort = Effort()  # whatever the transient took
+            if self._drive.transient:
+                self._effort.renew()  # whatever the transient took
         self._frame = carry(self._frame, first, last)
         self._length, self._done = self._length + last - first, self._done + last - first
         if self._length <= self._replayable:

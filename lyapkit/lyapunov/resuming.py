@@ -71,7 +71,7 @@ def growth_of(
         raise ValueError(
             f"the Dataset to resume has a frame of {config['frame_dtype']}, got {frame_dtype}; leave frame_dtype out."
         )
-    window = torch.as_tensor(np.diff(ds["step"].values, prepend=config["transient"]), dtype=torch.float64)
+    window = torch.as_tensor(np.diff(ds["step"].values, prepend=config["transient"]), dtype=torch.float64, device="cpu")
     order = _tensor(ds["frame_order"])  # (B, k): the frame's column of each rank
     rate = _tensor(ds["local_growth"]).movedim(1, 0)  # (W, B, k)
     log_growth = torch.empty_like(rate).scatter(-1, order.expand_as(rate), rate * dt * window.reshape(-1, 1, 1))

@@ -103,8 +103,9 @@ def lyapunov_spectrum(
             run starts, its steps count with the new ones. For a driven map, ``inputs`` are the further ones. The result
             of another map, such as one of other weights, is refused: results keep what a step does at a few states.
         rng: generator or seed of the random initial frame when k < N (for k = N it is the identity).
-        check: probe the map once before the run (deterministic, pure, finite, correctly differentiated), repeat its
-            first step afterwards, and compare it with the map of a result to resume.
+        check: probe the map before the run (deterministic, pure, finite), and compare it with the map of a result to
+            resume. Afterwards, repeat steps all over the run, and hold derivatives there against finite differences:
+            at steps that are spread evenly, and at those of all steps whose derivatives look most wrong.
         progress: show a progress bar.
 
     Returns:
@@ -223,7 +224,7 @@ def lyapunov_spectrum(
     if drive.lengths is None:
         stop = None if until is None else (until, until_exponents)
         values, freedom = spectrum_values(growth, map.state_size, dt, stop)
-        last = torch.full(drive.state.shape[:1], settled + growth.steps)
+        last = torch.full(drive.state.shape[:1], settled + growth.steps, device="cpu")
     else:
         values, freedom = values_of_lengths(growth, map.state_size, dt, drive.transient, drive.lengths)
         last = drive.lengths

@@ -32,7 +32,7 @@ def repeated_steps(size: int) -> int:
 
 def _rounded(frame: Tensor, generator: torch.Generator) -> Tensor:
     """Return frames (B, N, k) whose entries are rounded to 10 digits (float64), or 4 (float32)."""
-    noise = torch.randn(frame.shape[1:], generator=generator, dtype=torch.float64).to(frame)
+    noise = torch.randn(frame.shape[1:], generator=generator, dtype=torch.float64, device="cpu").to(frame)
     rounded: Tensor = frame * (1 + torch.finfo(frame.dtype).eps ** (5 / 8) * noise)
     return rounded
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lyapkit.lyapunov.decomposition import Refill
 from lyapkit.lyapunov.long_run import LongRun
+from lyapkit.lyapunov.one_step import Effort
 from lyapkit.lyapunov.qr import Growth, qr_growth
 from lyapkit.lyapunov.uncertainty import AT_ONCE, ROUNDING, SMALLEST_SAMPLE, Batches, MeanGrowth, transient
 from lyapkit.tangents.along import TangentRun
@@ -42,7 +43,7 @@ def grow_until(
         before: The growth of earlier steps, which the new ones continue.
         on_steps: Called with the number of steps done since the last call (progress).
     """
-    growth, drive, state, start = before, run.drive, run.drive.state, 0
+    growth, drive, state, start, effort = before, run.drive, run.drive.state, 0, Effort()
     while start < drive.steps:
         counted = 0 if growth is None else growth.steps
         block = drive.steps if reached is None else max(counted, FIRST_BLOCK) + max(0, drive.transient - start)
@@ -54,6 +55,7 @@ def grow_until(
             refill=refill,
             drive=drive.part(start, block, state),
             earlier=growth,
+            effort=effort,
             on_steps=on_steps,
         )
         growth = part if growth is None else growth.followed_by(part)

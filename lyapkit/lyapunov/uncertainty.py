@@ -40,8 +40,8 @@ PARTS = 20
 
 FEWEST_EVENTS = 5
 """Fewest equal rare events that the spread of a run may come from. The sum of five has skewness 1/sqrt(5), beyond which
-intervals of Student's t begin to fail. (Cochran 1977, section 2.15, asks for 25; here the skewness is estimated, to
-0.1.)"""
+intervals of Student's t begin to fail. Chosen by coverage, see benchmarks/coverage.py; Cochran's rule of thumb for the
+normal distribution asks for 25."""
 
 OUTLYING = 2.0
 """A run's first part is a transient if it deviates by more than so many times the largest deviation of other parts."""
@@ -184,7 +184,7 @@ def _swings_back(deviation: Tensor) -> Tensor:
 def _parts(deviation: Tensor) -> tuple[Tensor, Tensor]:
     """Return the sum of the first of `PARTS` parts, and those of the others, (P - 1, ...), less the others' mean."""
     sums = torch.stack([part.sum(dim=0) for part in torch.tensor_split(deviation, min(PARTS, len(deviation)))])
-    sizes = torch.tensor([len(part) for part in torch.tensor_split(deviation, len(sums))]).to(deviation)
+    sizes = torch.tensor([len(part) for part in torch.tensor_split(deviation, len(sums))], device="cpu").to(deviation)
     sizes = sizes.reshape(-1, *(1,) * (deviation.ndim - 1))
     others = sums[1:].sum(dim=0) / sizes[1:].sum()
     return sums[0] - sizes[0] * others, sums[1:] - sizes[1:] * others

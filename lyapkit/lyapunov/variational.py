@@ -145,7 +145,11 @@ def variational_term(
     log_values, doubtful = (
         held_at_the_end(torch.stack(values, dim=1)[..., :k], at, last) for values in zip(*recorded, strict=True)
     )  # (B, T, k)
-    done = torch.minimum(torch.tensor(at), last.unsqueeze(-1)) if horizon is None else torch.full((1, 1), horizon)
+    done = (
+        torch.minimum(torch.tensor(at, device="cpu"), last.unsqueeze(-1))
+        if horizon is None
+        else torch.full((1, 1), horizon, device="cpu")
+    )
     count = done.to(log_values).unsqueeze(-1)
     config: dict[str, object] = {
         "steps": drive.steps,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import enum
+import json
 import numbers
 from collections.abc import Mapping, Set
 from pathlib import PurePath
@@ -31,8 +32,14 @@ REMEDIES: tuple[tuple[type | tuple[type, ...], str], ...] = (
 
 RESERVED = frozenset(
     ["CLASS", "NAME", "DIMENSION_LABELS", "DIMENSION_LIST", "REFERENCE_LIST", "coordinates", "_nc3_strict"]
-) | {"_NCProperties", "_Netcdf4Coordinates", "_Netcdf4Dimid"}
+) | {"_NCProperties", "_Netcdf4Coordinates", "_Netcdf4Dimid", "lists_of_one_json"}
 """Names of attributes that files use themselves, and take out when they are read."""
+LISTS_OF_ONE = "lists_of_one_json"
+"""Name of the attribute that lists which others have one row or entry: readers of netCDF take this dim off."""
+LOSSLESS = frozenset(("zlib", "complevel", "compression", "compression_opts", "shuffle"))
+"""What of an encoding is kept: it makes files smaller and changes no numbers."""
+NUMBERS = "iufb"
+"""Kinds of variables whose arrays are compressed and have checksums."""
 DECODED = frozenset(
     ("_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned", "_Encoding", "dtype", "bounds")
 )
@@ -55,6 +62,9 @@ def storable(dataset: xr.Dataset, where: str = "") -> xr.Dataset:
     """
     place = f" of the node {where!r}" if where else ""
     stored = dataset.drop_encoding()  # else numbers would be packed as in the file that they once came from
+    for name, variable in dataset.variables.items():
+        if variable.ndim and variable.size and variable.dtype.kind in NUMBERS:
+            stored[name].encoding = {key: value for key, value in variable.encoding.items() if key in LOSSLESS}
     stored.attrs = _attributes(dataset.attrs, place)
     for name, variable in dataset.variables.items():
         _check_name("variable", name, place)
@@ -67,7 +77,18 @@ def storable(dataset: xr.Dataset, where: str = "") -> xr.Dataset:
 def _attributes(attributes: Mapping[Any, Any], place: str) -> dict[str, Any]:
     for name in attributes:
         _check_name("attribute", name, place)
-    return {name: _attribute(name, value, place) for name, value in attributes.items()}
+    stored = {name: _attribute(name, value, place) for name, value in attributes.items()}
+    single = [name for name, value in stored.items() if np.ndim(value) and len(value) == 1]
+    return stored | {LISTS_OF_ONE: json.dumps(single)} if single else stored
+
+
+def restored(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a Dataset from a file with lists of one entry or row as such, where `storable` noted that they were."""
+    for attributes in (dataset.attrs, *(variable.attrs for variable in dataset.variables.values())):
+        for name in json.loads(attributes.pop(LISTS_OF_ONE, "[]")):
+            value = attributes[name]
+            attributes[name] = [value] if isinstance(value, str) else np.asarray(value)[np.newaxis]
+    return dataset
 
 
 def _check_name(kind: str, name: Any, place: str) -> None:
@@ -112,7 +133,7 @@ def _attribute(name: str, value: Any, place: str) -> Any:
         parts = value if isinstance(value, list | tuple) else ()
         array = _as_array(value)
         flags = any(isinstance(part, bool | np.bool_) for part in parts)
-        if array.dtype.kind in "iufc" and not _is_single_row(array) and not flags:
+        if array.dtype.kind in "iufc" and not flags:
             return value
         if array.dtype.kind == "U" and array.ndim <= 1 and all(isinstance(part, str) for part in parts):
             return array.tolist()
@@ -124,11 +145,6 @@ def _refusal(name: str, value: Any, place: str) -> str:
         f"the attribute {name!r}{place} is {_described(value)}, and netCDF holds texts, numbers and lists of either; "
         f"{_remedy(value)}."
     )
-
-
-def _is_single_row(array: np.ndarray) -> bool:
-    """Tell whether readers take a dim off: of one row they make that row, as of a list of one number the number."""
-    return array.ndim > 1 and len(array) == 1
 
 
 def _as_array(value: Any) -> np.ndarray:
@@ -153,8 +169,6 @@ def _remedy(value: Any) -> str:
         return "write value.astype(int)"
     if isinstance(value, list | tuple) and any(isinstance(part, bool | np.bool_) for part in value):
         return "write [int(part) for part in value]"
-    if _is_single_row(_as_array(value)):
-        return "write value[0], since a single row comes back as that row"
     if isinstance(value, list | tuple | np.ndarray):
         return "write [str(part) for part in value], or json.dumps(value)"
     if hasattr(value, "tolist"):

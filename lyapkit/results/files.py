@@ -13,7 +13,7 @@ import h5py
 import xarray as xr
 
 from lyapkit.checks.named_arguments import named_arguments
-from lyapkit.results.attributes import storable
+from lyapkit.results.attributes import NUMBERS, restored, storable
 
 SUFFIX = ".nc"
 TABLES = (".csv", ".tsv", ".txt", ".xls", ".xlsx", ".parquet", ".feather", ".json")
@@ -32,8 +32,9 @@ def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> Path
     disk leaves either the old file or the new one. Arrays of numbers are stored with checksums.
 
     Attributes are texts, numbers, or lists and arrays of either. Others, such as truth values and None, are refused
-    rather than converted, so that `load` gives back what was saved; of a list of one it gives back the one. For a
-    table, choose a variable: ``result["lyapunov_exponent"].to_dataframe().to_csv("exponents.csv")``.
+    rather than converted, so that `load` gives back what was saved. Of the encoding of a variable, compression is kept
+    (``zlib``, ``complevel``, ``compression``, ``compression_opts``, ``shuffle``); what packs or rounds numbers is not.
+    For a table, choose a variable: ``result["lyapunov_exponent"].to_dataframe().to_csv("exponents.csv")``.
 
     Args:
         result: A Dataset of one analysis, or the DataTree of several.
@@ -80,9 +81,9 @@ def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> Path
     temporary = Path(name)
     try:
         if isinstance(result, xr.Dataset):
-            result.to_netcdf(temporary, engine="h5netcdf", encoding=_checksums(result))
+            result.to_netcdf(temporary, engine="h5netcdf", encoding=_encoding(result))
         else:
-            encoding = {node.path: _checksums(node.to_dataset(inherit=False)) for node in result.subtree}
+            encoding = {node.path: _encoding(node.to_dataset(inherit=False)) for node in result.subtree}
             result.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
         umask = os.umask(0)
         os.umask(umask)
@@ -131,12 +132,12 @@ def _other_suffix(result: xr.Dataset | xr.DataTree, path: Path) -> str:
     return f'result files are netCDF, with names that end in {SUFFIX}, got "{path.name}"; {remedy}.'
 
 
-def _checksums(dataset: xr.Dataset) -> dict[str, dict[str, bool]]:
-    """The encoding by which HDF5 notices numbers that have changed in the file (Fletcher 32)."""
+def _encoding(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
+    """Add checksums, by which HDF5 notices numbers that have changed in the file (Fletcher 32), to what is kept."""
     return {
-        str(name): {"fletcher32": True}
+        str(name): {"fletcher32": True, **variable.encoding}
         for name, variable in dataset.variables.items()
-        if variable.ndim and variable.size and variable.dtype.kind in "iufb"
+        if variable.ndim and variable.size and variable.dtype.kind in NUMBERS
     }
 
 
@@ -186,6 +187,8 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset | xr.DataTree:
             pass
         with xr.open_datatree(path, engine="h5netcdf") as tree:
             loaded = tree.load()
+        for node in loaded.subtree:
+            node.dataset = restored(node.to_dataset(inherit=False))
     except (OSError, KeyError, RuntimeError) as error:  # h5py raises KeyError and RuntimeError on damaged metadata
         remedy = "" if path.suffix.casefold() == SUFFIX else f". load reads the {SUFFIX} files that save writes"
         raise ValueError(f"{path} is not a result file (netCDF-4): {error}{remedy}.") from error

@@ -108,7 +108,7 @@ def lorenz(sigma: float = 10.0, rho: float = 28.0, beta: float = 8 / 3, dt: floa
 
     return ReferenceSystem(
         f"Lorenz {sigma:g}, {rho:g}, {beta:.3g}",
-        as_map(runge_kutta_step(field, dt), state=torch.tensor([5.0, 5.0, 25.0], dtype=torch.float64)),
+        as_map(runge_kutta_step(field, dt), state=torch.tensor([5.0, 5.0, 25.0], dtype=torch.float64, device="cpu")),
         exponents,
         uncertainty,
         source,
@@ -146,7 +146,7 @@ def rossler(dt: float = 0.02) -> ReferenceSystem:
 
     return ReferenceSystem(
         "Rössler 0.2, 0.2, 5.7",
-        as_map(runge_kutta_step(field, dt), state=torch.zeros(3, dtype=torch.float64)),
+        as_map(runge_kutta_step(field, dt), state=torch.zeros(3, dtype=torch.float64, device="cpu")),
         (0.0714, 0.0, -5.3942),
         (1e-4, 1e-5, 1e-4),
         "QR over T = 2e6; agrees with Sprott, Chaos and Time-Series Analysis (2003): 0.0714, 0, -5.3943",
@@ -186,7 +186,7 @@ def lorenz96(size: int = 6, dt: float = 0.02) -> ReferenceSystem:
 
     return ReferenceSystem(
         f"Lorenz-96, N = {size}, F = 8",
-        as_map(runge_kutta_step(field, dt), state=torch.cos(torch.arange(size, dtype=torch.float64))),
+        as_map(runge_kutta_step(field, dt), state=torch.cos(torch.arange(size, dtype=torch.float64, device="cpu"))),
         exponents,
         uncertainty,
         source,

@@ -90,7 +90,7 @@ def _cell(kind: type[Cell], input_size: int, size: int, seed: int) -> tuple[Cell
         for parameter in cell.parameters():
             parameter.normal_(generator=generator)
         cell.weight_hh.zero_()
-    return cell, torch.randn(300, input_size, generator=generator, dtype=torch.float64)
+    return cell, torch.randn(300, input_size, generator=generator, dtype=torch.float64, device="cpu")
 
 
 def _mean_log_gate(cell: nn.GRUCell | nn.LSTMCell, inputs: Tensor) -> tuple[float, ...]:

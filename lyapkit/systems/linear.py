@@ -22,14 +22,15 @@ def constant_matrix() -> ReferenceSystem:
         >>> [round(value, 4) for value in systems.constant_matrix().exponents]
         [0.4055, -0.2877, -1.3863]
     """
-    basis = torch.tensor([[1.0, 2.0, 3.0], [0.0, 1.0, 4.0], [0.0, 1.0, 5.0]], dtype=torch.float64)
-    inverse = torch.tensor([[1.0, -7.0, 5.0], [0.0, 5.0, -4.0], [0.0, -1.0, 1.0]], dtype=torch.float64)
+    basis = torch.tensor([[1.0, 2.0, 3.0], [0.0, 1.0, 4.0], [0.0, 1.0, 5.0]], dtype=torch.float64, device="cpu")
+    inverse = torch.tensor([[1.0, -7.0, 5.0], [0.0, 5.0, -4.0], [0.0, -1.0, 1.0]], dtype=torch.float64, device="cpu")
     eigenvalues = (1.5, -0.75, 0.25)
-    matrix = basis @ torch.diag(torch.tensor(eigenvalues, dtype=torch.float64)) @ inverse  # exact in binary
+    scale = torch.tensor(eigenvalues, dtype=torch.float64, device="cpu")
+    matrix = basis @ torch.diag(scale) @ inverse  # exact in binary
     exponents = tuple(math.log(abs(value)) for value in eigenvalues)
     return ReferenceSystem(
         "constant matrix",
-        as_map(lambda x: matrix @ x, state=torch.zeros(3, dtype=torch.float64)),
+        as_map(lambda x: matrix @ x, state=torch.zeros(3, dtype=torch.float64, device="cpu")),
         exponents,
         (0.0,) * 3,
         "exact: logarithms of the eigenvalues' magnitudes",
@@ -55,7 +56,7 @@ def orthogonal_matrix() -> ReferenceSystem:
     matrix = rotation(4)
     return ReferenceSystem(
         "orthogonal matrix",
-        as_map(lambda x: matrix @ x, state=torch.zeros(4, dtype=torch.float64)),
+        as_map(lambda x: matrix @ x, state=torch.zeros(4, dtype=torch.float64, device="cpu")),
         (0.0,) * 4,
         (0.0,) * 4,
         "exact: lengths are kept",
@@ -71,9 +72,9 @@ def rotation(size: int) -> torch.Tensor:
     Args:
         size: N.
     """
-    index = torch.arange(1, size + 1, dtype=torch.float64)
+    index = torch.arange(1, size + 1, dtype=torch.float64, device="cpu")
     upper = (1 / (index.unsqueeze(0) + index.unsqueeze(1))).triu(1)
     antisymmetric = upper - upper.T
-    identity = torch.eye(size, dtype=torch.float64)
+    identity = torch.eye(size, dtype=torch.float64, device="cpu")
     turned: torch.Tensor = torch.linalg.solve(identity - antisymmetric, identity + antisymmetric)
     return turned

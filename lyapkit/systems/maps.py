@@ -34,7 +34,7 @@ def henon(a: float = 1.4, b: float = 0.3) -> ReferenceSystem:
 
     return ReferenceSystem(
         "Hénon",
-        as_map(step, state=torch.tensor([0.1, 0.1], dtype=torch.float64)),
+        as_map(step, state=torch.tensor([0.1, 0.1], dtype=torch.float64, device="cpu")),
         (0.419222, -1.623195),
         (1.1e-5, 1.1e-5),
         "QR over 1e9 steps; agrees with Sprott, Chaos and Time-Series Analysis (2003): 0.41922, -1.62319",
@@ -56,7 +56,7 @@ def logistic() -> ReferenceSystem:
     """
     return ReferenceSystem(
         "logistic, r = 4",
-        as_map(lambda x: 4 * x * (1 - x), state=torch.tensor([0.3], dtype=torch.float64)),
+        as_map(lambda x: 4 * x * (1 - x), state=torch.tensor([0.3], dtype=torch.float64, device="cpu")),
         (math.log(2),),
         (0.0,),
         "exact: conjugate to the tent map of slope 2",
@@ -95,7 +95,7 @@ def kaplan_yorke_map(contraction: float = 0.2) -> ReferenceSystem:
 
     return ReferenceSystem(
         f"Kaplan-Yorke, alpha = {contraction:g}",
-        as_map(step, state=torch.tensor([0.3, 0.0], dtype=torch.float64)),
+        as_map(step, state=torch.tensor([0.3, 0.0], dtype=torch.float64, device="cpu")),
         (math.log(2), math.log(abs(contraction))),
         (0.0, 0.0),
         "exact: Kaplan & Yorke, Lecture Notes in Mathematics 730, 204 (1979)",

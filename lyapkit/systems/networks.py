@@ -78,11 +78,11 @@ def random_network(gain: float = 3.0, input_variance: float = 0.0, size: int = 5
         )
     theory = tanh_mean_field(gain, input_variance)
     random = np.random.RandomState(seed)
-    weight = torch.tensor(gain * random.randn(size, size) / math.sqrt(size))
+    weight = torch.tensor(gain * random.randn(size, size) / math.sqrt(size), device="cpu")
     steps, trajectories = 1500, 4
     inputs = None
     if input_variance:
-        inputs = torch.tensor(math.sqrt(input_variance) * random.randn(steps, trajectories, size))
+        inputs = torch.tensor(math.sqrt(input_variance) * random.randn(steps, trajectories, size), device="cpu")
     return ReferenceSystem(
         f"random tanh network, N = {size}, g = {gain:g}, input variance = {input_variance:g}",
         tanh_network(weight, driven=inputs is not None),
@@ -112,7 +112,7 @@ def leaky_random_network(size: int = 512, seed: int = 0) -> ReferenceSystem:
         >>> systems.leaky_random_network(size=64).exponents
         (0.2145,)
     """
-    weight = torch.tensor(3 * np.random.RandomState(seed).randn(size, size) / math.sqrt(size))
+    weight = torch.tensor(3 * np.random.RandomState(seed).randn(size, size) / math.sqrt(size), device="cpu")
     return ReferenceSystem(
         f"random tanh network, N = {size}, g = 3, rate = 1/2",
         tanh_network(weight, rate=0.5),
@@ -141,8 +141,8 @@ def small_network() -> ReferenceSystem:
         (0.2679, 0.2416, 0.2145)
     """
     random = np.random.RandomState(0)
-    weight = torch.tensor(3 * random.randn(64, 64) / 8)
-    start = torch.tensor(random.randn(64))
+    weight = torch.tensor(3 * random.randn(64, 64) / 8, device="cpu")
+    start = torch.tensor(random.randn(64), device="cpu")
     return ReferenceSystem(
         "random tanh network, N = 64, g = 3, seed 0",
         as_map(lambda x: weight @ torch.tanh(x), state=start),
@@ -175,7 +175,7 @@ def resting_network(size: int = 8, gain: float = 0.9, rate: float = 0.5, seed: i
         >>> [round(value, 3) for value in systems.resting_network().exponents[:4]]  # two complex pairs
         [-0.376, -0.376, -0.602, -0.602]
     """
-    weight = torch.tensor(gain * np.random.RandomState(seed).randn(size, size) / math.sqrt(size))
+    weight = torch.tensor(gain * np.random.RandomState(seed).randn(size, size) / math.sqrt(size), device="cpu")
     multipliers = (1 - rate + rate * torch.linalg.eigvals(weight)).abs()
     exponents = (multipliers.log() / rate).sort(descending=True).values.tolist()
 
@@ -184,7 +184,7 @@ def resting_network(size: int = 8, gain: float = 0.9, rate: float = 0.5, seed: i
 
     return ReferenceSystem(
         f"random tanh network at rest, N = {size}, g = {gain:g}, rate = {rate:g}",
-        as_map(step, state=torch.zeros(size, dtype=torch.float64)),
+        as_map(step, state=torch.zeros(size, dtype=torch.float64, device="cpu")),
         tuple(exponents),
         (0.0,) * size,
         "exact: eigenvalues of the Jacobian at the fixed point",

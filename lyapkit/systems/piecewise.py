@@ -37,7 +37,7 @@ def skew_tent(cut: float = 0.3) -> ReferenceSystem:
         f"skew tent, cut = {cut:g}",
         as_map(
             lambda x: torch.where(x < cut, x / cut, (1 - x) / (1 - cut)),
-            state=torch.tensor([0.2], dtype=torch.float64),
+            state=torch.tensor([0.2], dtype=torch.float64, device="cpu"),
         ),
         (_entropy(cut),),
         (0.0,),
@@ -76,7 +76,7 @@ def skew_baker(cut: float = 0.3) -> ReferenceSystem:
     growth = _entropy(cut)
     return ReferenceSystem(
         f"skew baker, cut = {cut:g}",
-        as_map(step, state=torch.tensor([0.2, 0.4], dtype=torch.float64)),
+        as_map(step, state=torch.tensor([0.2, 0.4], dtype=torch.float64, device="cpu")),
         (growth, -growth),
         (0.0, 0.0),
         "exact: the uniform density is invariant",
@@ -100,7 +100,7 @@ def gauss_map() -> ReferenceSystem:
     """
     return ReferenceSystem(
         "Gauss (continued fractions)",
-        as_map(lambda x: (1 / x).remainder(1.0), state=torch.tensor([0.38], dtype=torch.float64)),
+        as_map(lambda x: (1 / x).remainder(1.0), state=torch.tensor([0.38], dtype=torch.float64, device="cpu")),
         (math.pi**2 / (6 * math.log(2)),),
         (0.0,),
         "exact: Khinchin, Continued Fractions (1935); Levy (1936)",

@@ -109,7 +109,9 @@ def gaussian_product(size: int = 5, variance: float | None = None, seed: int = 0
     """
     variance = 1 / size if variance is None else check_positive("variance", variance)
     generator = torch.Generator().manual_seed(seed)
-    matrices = torch.randn(2000, 16, size * size, generator=generator, dtype=torch.float64) * math.sqrt(variance)
+    matrices = torch.randn(2000, 16, size * size, generator=generator, dtype=torch.float64, device="cpu") * math.sqrt(
+        variance
+    )
     return ReferenceSystem(
         f"Gaussian product, N = {size}",
         MatrixProduct(size),
@@ -141,8 +143,10 @@ def triangular_product(means: tuple[float, ...] = (0.5, 0.0, -0.5, -1.0), seed: 
     """
     size, steps = len(means), 4000
     generator = torch.Generator().manual_seed(seed)
-    normal = torch.randn(steps, size, size, generator=generator, dtype=torch.float64)
-    diagonal = torch.exp(torch.tensor(means, dtype=torch.float64) + 0.3 * normal.diagonal(dim1=-2, dim2=-1))
+    normal = torch.randn(steps, size, size, generator=generator, dtype=torch.float64, device="cpu")
+    diagonal = torch.exp(
+        torch.tensor(means, dtype=torch.float64, device="cpu") + 0.3 * normal.diagonal(dim1=-2, dim2=-1)
+    )
     turn = rotation(size)
     matrices = turn @ (normal.triu(1) + torch.diag_embed(diagonal)) @ turn.T
     return ReferenceSystem(
@@ -170,9 +174,9 @@ def periodic_product() -> ReferenceSystem:
         >>> [round(value, 4) for value in systems.periodic_product().exponents]
         [0.5992, 0.1559, -0.3888]
     """
-    first = torch.tensor([[2.0, 1.0, 0.0], [0.0, 1.0, 1.0], [1.0, 0.0, 1.0]], dtype=torch.float64)
-    second = torch.tensor([[1.0, 0.0, 2.0], [1.0, 1.0, 0.0], [0.0, 0.5, 0.0]], dtype=torch.float64)
-    third = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.5], [0.0, 1.0, 1.0]], dtype=torch.float64)
+    first = torch.tensor([[2.0, 1.0, 0.0], [0.0, 1.0, 1.0], [1.0, 0.0, 1.0]], dtype=torch.float64, device="cpu")
+    second = torch.tensor([[1.0, 0.0, 2.0], [1.0, 1.0, 0.0], [0.0, 0.5, 0.0]], dtype=torch.float64, device="cpu")
+    third = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.5], [0.0, 1.0, 1.0]], dtype=torch.float64, device="cpu")
     multipliers = torch.linalg.eigvals(third @ second @ first).abs().sort(descending=True).values
     exponents = tuple((multipliers.log() / 3).tolist())
     return ReferenceSystem(

@@ -105,5 +105,5 @@ class ReferenceSystem:
             return {"inputs": self.inputs, **arguments}
         start = self.map.initial_state(self.trajectories)
         generator = torch.Generator().manual_seed(seed)
-        noise = torch.randn(start.shape, generator=generator, dtype=start.dtype)
+        noise = torch.randn(start.shape, generator=generator, dtype=start.dtype, device="cpu")
         return {"steps": self.steps, "initial_state": start + self.spread * noise, **arguments}

@@ -23,11 +23,13 @@ def cat_map() -> ReferenceSystem:
         >>> [round(value, 6) for value in systems.cat_map().exponents]
         [0.962424, -0.962424]
     """
-    matrix = torch.tensor([[2.0, 1.0], [1.0, 1.0]], dtype=torch.float64)
+    matrix = torch.tensor([[2.0, 1.0], [1.0, 1.0]], dtype=torch.float64, device="cpu")
     growth = math.log((3 + math.sqrt(5)) / 2)
     return ReferenceSystem(
         "cat map",
-        as_map(lambda x: (matrix @ x).remainder(1.0), state=torch.tensor([0.1, 0.2], dtype=torch.float64)),
+        as_map(
+            lambda x: (matrix @ x).remainder(1.0), state=torch.tensor([0.1, 0.2], dtype=torch.float64, device="cpu")
+        ),
         (growth, -growth),
         (0.0, 0.0),
         "exact: the Jacobian is constant",
@@ -62,7 +64,7 @@ def standard_map(kick: float = 10.0) -> ReferenceSystem:
 
     return ReferenceSystem(
         "standard map, K = 10",
-        as_map(step, state=torch.tensor([0.5, 1.0], dtype=torch.float64)),
+        as_map(step, state=torch.tensor([0.5, 1.0], dtype=torch.float64, device="cpu")),
         (1.61992, -1.61992),
         (7e-5, 7e-5),
         "QR over long runs in C; near log(K/2) = 1.6094: Chirikov, Physics Reports 52, 263 (1979)",
@@ -104,7 +106,7 @@ def coupled_ring(size: int = 6, coupling: float = 0.2) -> ReferenceSystem:
         tripled = (3 * x).remainder(1.0)
         return (1 - coupling) * tripled + coupling / 2 * (tripled.roll(1) + tripled.roll(-1))
 
-    start = torch.sin(torch.arange(1, size + 1, dtype=torch.float64)).remainder(1.0)
+    start = torch.sin(torch.arange(1, size + 1, dtype=torch.float64, device="cpu")).remainder(1.0)
     wave = [math.cos(2 * math.pi * index / size) for index in range(size)]
     exponents = sorted((math.log(3 * (1 - coupling + coupling * cosine)) for cosine in wave), reverse=True)
     return ReferenceSystem(

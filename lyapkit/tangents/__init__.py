@@ -1,9 +1,7 @@
 """Trajectories walked with their tangents: `TangentRun`, and one file for each way to carry tangents."""
 
 from lyapkit.tangents.along import TangentRun as TangentRun
-from lyapkit.tangents.direct import DirectTangents as DirectTangents
 from lyapkit.tangents.forward import ForwardTangents as ForwardTangents
-from lyapkit.tangents.recorded import RecordedTangents as RecordedTangents
 from lyapkit.tangents.reverse import ReverseTangents as ReverseTangents
 from lyapkit.tangents.strategy import Carry as Carry
 from lyapkit.tangents.strategy import StepDerivative as StepDerivative
@@ -13,9 +11,7 @@ from lyapkit.tangents.tracing.traced import TracedTangents as TracedTangents
 
 __all__ = [
     "Carry",
-    "DirectTangents",
     "ForwardTangents",
-    "RecordedTangents",
     "ReverseTangents",
     "StepDerivative",
     "TangentRun",

@@ -66,7 +66,7 @@ class Drive:
     def last_steps(self) -> Tensor:
         """The last step of each trajectory, shape (B,), on the CPU."""
         if self.lengths is None:
-            return torch.full(self.state.shape[:1], self.steps)
+            return torch.full(self.state.shape[:1], self.steps, device="cpu")
         return self.lengths.cpu()
 
     def look_at(self, map: RecurrentMap, stretch: Stretch) -> None:
@@ -315,8 +315,8 @@ def held_at_the_end(values: Tensor, steps: Sequence[int], last: Tensor) -> Tenso
         steps: The L steps that they belong to, ascending; each last step is one of them.
         last: The last step of each trajectory, shape (B,).
     """
-    places = torch.searchsorted(torch.tensor(steps), last).unsqueeze(-1)  # (B, 1)
-    kept = torch.minimum(torch.arange(len(steps)), places).to(values.device)  # (B, L)
+    places = torch.searchsorted(torch.tensor(steps, device="cpu"), last).unsqueeze(-1)  # (B, 1)
+    kept = torch.minimum(torch.arange(len(steps), device="cpu"), places).to(values.device)  # (B, L)
     return values[torch.arange(len(values), device=values.device).unsqueeze(-1), kept]
 
 

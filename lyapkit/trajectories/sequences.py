@@ -148,7 +148,7 @@ def as_tensor(name: str, value: Any) -> Tensor:
             if array.dtype.kind not in "biufc":
                 raise TypeError(f"numbers are wanted, not {array.dtype}")
             return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C", copy=False))
-        return torch.as_tensor(value)
+        return torch.as_tensor(value, device="cpu")
     except (TypeError, ValueError, RuntimeError) as error:
         reason = str(error).rstrip(".")
         if isinstance(value, Iterable) and not isinstance(value, list | tuple) and not hasattr(value, "__array__"):

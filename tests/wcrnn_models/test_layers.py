@@ -11,7 +11,7 @@ import wcrnn_models
 ROOT = Path(wcrnn_models.__file__).parent
 FLOORS = [
     {"checkpoints", "models", "plots", "tasks"},
-    {"training"},
+    {"testing", "training"},
     {"analysis"},
     {"tables"},
     {"demo", "sweeps"},

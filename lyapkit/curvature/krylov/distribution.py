@@ -36,7 +36,7 @@ def cumulative_band(
     """Lower end, estimate and upper end of the cumulative distribution on a grid."""
     probes, room = quadrature.nodes.shape[0], size - atoms.numel()
     least, middle, most = (part.mean(dim=0) for part in cumulated(quadrature, grid, exact))
-    z = float(torch.special.ndtri(torch.tensor((1 + confidence) / 2, dtype=torch.float64)))
+    z = float(torch.special.ndtri(torch.tensor((1 + confidence) / 2, dtype=torch.float64, device="cpu")))
     strength = z**2 * 2 / ((room + 2) * probes)  # z^2 / n of a Wilson interval of n independent draws
     counted = (atoms <= grid[:, None]).sum(dim=1)
     ends = [
@@ -63,7 +63,9 @@ def cumulated(quadrature: Quadrature, grid: Tensor, exact: Tensor) -> tuple[Tens
         Shape (p, g) each.
     """
     probes, order = quadrature.nodes.shape
-    sums = torch.cat((torch.zeros(probes, 1, dtype=torch.float64), quadrature.weights.cumsum(dim=1)), dim=1)
+    sums = torch.cat(
+        (torch.zeros(probes, 1, dtype=torch.float64, device="cpu"), quadrature.weights.cumsum(dim=1)), dim=1
+    )
     sums[:, -1] = 1.0  # but for rounding
     below = torch.searchsorted(quadrature.nodes.contiguous(), grid.expand(probes, -1).contiguous(), right=True)
     middle = sums.gather(1, below)
@@ -84,7 +86,7 @@ def smoothed(quadrature: Quadrature, grid: Tensor, position: Callable[[Tensor], 
     Returns:
         Shape (2, g).
     """
-    total = torch.zeros(2, grid.numel(), dtype=torch.float64)
+    total = torch.zeros(2, grid.numel(), dtype=torch.float64, device="cpu")
     for nodes, weights in zip(quadrature.nodes, quadrature.weights, strict=True):
         kernel = gaussian(grid[:, None] - position(nodes), width)
         total += torch.stack((kernel @ weights, kernel**2 @ weights))

@@ -95,11 +95,11 @@ def leading_eigenpairs(
         return _rayleigh_ritz(product, torch.eye(size, dtype=torch.float64, device=device), k, which)
     budget = max_products - k  # k are kept for the residuals
     locked = torch.empty(0, size, dtype=torch.float64, device=device)
-    values = torch.empty(0, dtype=torch.float64)
-    suspects = torch.empty(0, dtype=torch.float64)
+    values = torch.empty(0, dtype=torch.float64, device="cpu")
+    suspects = torch.empty(0, dtype=torch.float64, device="cpu")
     used, largest, complete = 0, 0.0, False
     while not complete and used < budget:
-        front = torch.randn(block_size, size, generator=generator, dtype=torch.float64).to(device)
+        front = torch.randn(block_size, size, generator=generator, dtype=torch.float64, device="cpu").to(device)
         if start is not None and locked.shape[0] == 0:
             front = _towards(start, front, generator)
         goal = Goal(which, k, tolerance, resolution, values, suspects, largest)
@@ -168,7 +168,7 @@ def _search(run: BlockLanczos, goal: Goal, budget: int) -> tuple[RitzPairs, Tens
 
 def _towards(start: Tensor, random: Tensor, generator: torch.Generator) -> Tensor:
     """Start vectors, rows: random combinations of given columns, with a tenth of a random vector each."""
-    mix = torch.randn(start.shape[1], random.shape[0], generator=generator, dtype=torch.float64).to(start)
+    mix = torch.randn(start.shape[1], random.shape[0], generator=generator, dtype=torch.float64, device="cpu").to(start)
     rows = (start @ mix).T
     new: Tensor = random / torch.linalg.vector_norm(random, dim=1, keepdim=True)
     old: Tensor = rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)

@@ -62,10 +62,11 @@ class BlockLanczos:
         self.capacity = min(capacity, self.room)
         self.count = 0
         self._basis = start.new_empty(self.capacity, size)
-        self._projected = torch.zeros(self.capacity, self.capacity, dtype=torch.float64)
+        self._projected = torch.zeros(self.capacity, self.capacity, dtype=torch.float64, device="cpu")
         self._front, _ = self._split_off(start[: self.room], 0.0)
         self.width = self._front.shape[0]
-        self._coupling = torch.zeros(0, 0, dtype=torch.float64)  # of the pending block to the last one multiplied
+        # of the pending block to the last one multiplied
+        self._coupling = torch.zeros(0, 0, dtype=torch.float64, device="cpu")
         self._scale = 0.0
         self._cut = False
         self._depth = 0

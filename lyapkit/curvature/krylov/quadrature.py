@@ -47,9 +47,9 @@ def lanczos_quadrature(product: BlockProduct, starts: Tensor, order: int, known:
     """
     probes, size = starts.shape
     bases = starts.new_zeros(probes, order, size)
-    diagonal, beside = (torch.zeros(probes, order, dtype=torch.float64) for _ in range(2))
-    scale = torch.zeros(probes, dtype=torch.float64)
-    steps = torch.full((probes,), order)
+    diagonal, beside = (torch.zeros(probes, order, dtype=torch.float64, device="cpu") for _ in range(2))
+    scale = torch.zeros(probes, dtype=torch.float64, device="cpu")
+    steps = torch.full((probes,), order, device="cpu")
     vectors = starts
     for step in range(order):
         bases[:, step] = vectors
@@ -68,7 +68,7 @@ def lanczos_quadrature(product: BlockProduct, starts: Tensor, order: int, known:
         vectors = torch.where(ended.to(rest.device)[:, None], 0.0, rest / length.to(rest)[:, None].clamp(min=1e-300))
         if bool((steps <= step + 1).all()):
             break
-    filling = torch.arange(order) >= steps[:, None]
+    filling = torch.arange(order, device="cpu") >= steps[:, None]
     diagonal = torch.where(filling, diagonal[:, :1], diagonal)  # within the spectrum, decoupled from the start
     off = beside[:, : order - 1]
     nodes, weights = torch.linalg.eigh(torch.diag_embed(diagonal) + _both_sides(off))

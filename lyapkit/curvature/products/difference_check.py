@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd import grad
 
-from lyapkit.curvature.products.operators import BlockProduct, WeightedLoss
+from lyapkit.curvature.products.operators import BlockProduct, Operator, WeightedLoss
 
 _Found = TypeVar("_Found")
 
@@ -25,17 +25,11 @@ that."""
 class Products(Protocol):
     """The three operators of eq. (7)."""
 
-    def hessian(self) -> BlockProduct:
-        """The map V -> H V."""
-
-    def ggn(self) -> BlockProduct:
-        """The map V -> J^T H_L J V."""
-
-    def residual(self) -> BlockProduct:
-        """The map V -> (H - J^T H_L J) V."""
+    def product(self, operator: Operator) -> BlockProduct:
+        """Return the map V -> A V of an operator A, (P, b) -> (P, b)."""
 
 
-def check_products(objective: WeightedLoss, products: Products, operator: str) -> float:
+def check_products(objective: WeightedLoss, products: Products, operator: Operator) -> float:
     """Compare products along one direction with central differences.
 
     H v is compared with differences of the gradient, and v'Gv, where the Gauss-Newton matrix G is part of the operator,
@@ -43,34 +37,33 @@ def check_products(objective: WeightedLoss, products: Products, operator: str) -
     of several lengths are tried, since the error of a difference has parts that grow and parts that shrink with it.
 
     Args:
-        objective: the loss.
-        products: its products.
-        operator: "hessian", "ggn" or "residual".
+        objective: The loss.
+        products: Its products.
+        operator: The operator to look at.
 
     Returns:
         The relative deviation found, of the best step.
 
     Raises:
-        ValueError: the products are wrong.
-        RuntimeError: the model cannot be differentiated twice.
+        ValueError: If the products are wrong.
+        RuntimeError: If the model cannot be differentiated twice.
     """
     generator = torch.Generator().manual_seed(0)  # fixed directions: the look itself is deterministic
     # two, so that blocks are looked at and not only single columns
-    pair = torch.randn(objective.size, 2, generator=generator, dtype=torch.float64).to(objective.tensors[0].device)
+    pair = torch.randn(objective.size, 2, generator=generator, dtype=torch.float64, device="cpu").to(
+        objective.tensors[0].device
+    )
     pair = pair / torch.linalg.vector_norm(pair, dim=0)
     try:
-        hessian = products.hessian() if operator == "hessian" else None
-        ggn = None if operator == "hessian" else products.ggn()
-        residual = products.residual() if operator == "residual" else None
+        of = products.product
         found = []
-        if ggn is not None:
-            found.append(_compare(objective, pair, _form(ggn), _squared_change))
-        if hessian is not None:
-            found.append(_compare(objective, pair, _first(hessian), _slope_change))
-        if residual is not None and ggn is not None:
-            found.append(
-                _compare(objective, pair, lambda block: _first(residual)(block) + _first(ggn)(block), _slope_change)
-            )
+        if operator != "hessian":
+            found.append(_compare(objective, pair, _form(of("ggn")), _squared_change))
+        if operator == "hessian":
+            found.append(_compare(objective, pair, _first(of("hessian")), _slope_change))
+        if operator == "residual":
+            rest, ggn = _first(of("residual")), _first(of("ggn"))
+            found.append(_compare(objective, pair, lambda block: rest(block) + ggn(block), _slope_change))
     except RuntimeError as error:
         if not any(part in str(error) for part in ("is not implemented", "once_differentiable")):
             raise
@@ -156,7 +149,7 @@ def _squared_change(objective: WeightedLoss, direction: Tensor, step: float) -> 
         bend = (slopes[0] - slopes[1]) / (2 * length)
         total += weight * float((change * bend).sum())
         noise += weight * float(here.double().norm() * bend.norm() / step + change.norm() * slopes[0].norm() / length)
-    return rounded, torch.tensor([total], dtype=torch.float64).to(rounded), 10 * epsilon * noise
+    return rounded, torch.tensor([total], dtype=torch.float64, device="cpu").to(rounded), 10 * epsilon * noise
 
 
 def _both_sides(

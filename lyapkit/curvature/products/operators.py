@@ -12,13 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import grad
 
 from lyapkit.curvature.products.cotangents import grad_columns
+
+Operator = Literal["hessian", "ggn", "residual"]
+"""H, its Gauss-Newton part J^T H_L J, or H - J^T H_L J."""
+
+OPERATORS: tuple[Operator, ...] = get_args(Operator)
 
 BlockProduct: TypeAlias = Callable[[Tensor], Tensor]
 """A linear map applied to the columns of a float64 matrix, (P, b) -> (P, b)."""
@@ -89,28 +94,26 @@ class WeightedLoss:
         """
         return [_tensor(self.network(inputs)) for inputs, _ in self.batches]
 
-    def hessian(self) -> BlockProduct:
-        """The map V -> H V by double backward, (P, b) -> (P, b).
+    def product(self, operator: Operator) -> BlockProduct:
+        """Return the map V -> A V of an operator A, (P, b) -> (P, b).
 
-        The parameters do not change while it is in use. With a single batch the graph of its gradient is therefore
+        H V is found by double backward; for G = J^T H_L J, J V is the derivative of the linear map u -> J^T u. The
+        parameters do not change while a product is in use. With a single batch the graph of its gradient is therefore
         built once and kept, which needs no more memory at the peak than one product does; with several batches it is
         built anew for every block.
-        """
-        return self._product(self._hessian_term)
 
-    def ggn(self) -> BlockProduct:
-        """The map V -> J^T H_L J V, (P, b) -> (P, b), with J V as the derivative of the linear map u -> J^T u.
-
-        The graphs are kept or built anew as for `hessian`.
+        Args:
+            operator: A.
 
         Raises:
-            TypeError: the network's outputs are not one tensor.
+            TypeError: If the network's outputs are not one tensor, unless A is the Hessian.
         """
-        return self._product(self._ggn_term)
-
-    def residual(self) -> BlockProduct:
-        """The map V -> (H - J^T H_L J) V, (P, b) -> (P, b)."""
-        hessian, ggn = self.hessian(), self.ggn()
+        if operator == "hessian":
+            return self._summed(self._hessian_term)
+        ggn = self._summed(self._ggn_term)
+        if operator == "ggn":
+            return ggn
+        hessian = self.product("hessian")
         return lambda block: hessian(block) - ggn(block)
 
     def _hessian_term(self, outputs: Any, targets: Any) -> _Term:
@@ -131,8 +134,8 @@ class WeightedLoss:
 
         return term
 
-    def _product(self, prepare: Callable[[Any, Any], _Term]) -> BlockProduct:
-        """The weighted sum of the batches' terms; that of a single batch is prepared once."""
+    def _summed(self, prepare: Callable[[Any, Any], _Term]) -> BlockProduct:
+        """Return the weighted sum of the batches' terms; that of a single batch is prepared once."""
         kept = None
         if len(self.batches) == 1:
             ((inputs, targets),) = self.batches

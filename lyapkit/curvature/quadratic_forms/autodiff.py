@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.autograd import grad
 
 from lyapkit.curvature.products.cotangents import grad_columns
+from lyapkit.curvature.products.operators import Operator
 from lyapkit.curvature.quadratic_forms.recursion import StepSums, at_the_end, probe_count
-from lyapkit.curvature.recurrent.head import Head, Operator
+from lyapkit.curvature.recurrent.head import Head
 from lyapkit.recurrent_map import RecurrentMap
 
 AT_ONCE = 32

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lyapkit.curvature.recurrent.head import Head, Operator
+from lyapkit.curvature.products.operators import Operator
+from lyapkit.curvature.recurrent.head import Head
 from lyapkit.curvature.recurrent.layout import ParameterLayout
 from lyapkit.curvature.recurrent.segment import LinearisedLayer, by_gate
 from lyapkit.curvature.recurrent.sweeps import Sweeps, Workspace
@@ -159,7 +160,8 @@ class _StepSweeps(Sweeps):
         self.rows = bins.new_zeros(steps, probes, dtype=torch.float64)
         self.layers = bins.new_zeros(steps, dtype=torch.float64)
         self.layers_by_state = torch.zeros_like(self.layers)
-        self._emitted_by_state = torch.empty(0)  # by the layer below, while a segment is gone through upwards
+        # by the layer below, while a segment is gone through upwards
+        self._emitted_by_state = torch.empty(0, device="cpu")
 
     def drive(self, position: int, index: int, layer: LinearisedLayer, out: Tensor) -> None:
         """On the steps of the probe's bin."""

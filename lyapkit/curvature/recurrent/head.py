@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import grad
 
 from lyapkit.curvature.products.cotangents import grad_columns
-from lyapkit.curvature.products.operators import BlockProduct, WeightedLoss
+from lyapkit.curvature.products.operators import BlockProduct, Operator, WeightedLoss
 from lyapkit.losses.unrolled import UnrolledNetwork
 
-Operator = Literal["hessian", "ggn", "residual"]
 HeadProduct = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """Changes of x_T, shape (B, b, N), and of the parameters, (P, b), to their images in the same shapes."""
 
@@ -67,7 +66,7 @@ class Head:
 
     def product(self, operator: Operator) -> HeadProduct:
         """A block product in the variables (x_T, parameters): of the Hessian, or its Gauss-Newton part or the rest."""
-        image: BlockProduct = getattr(self._whole, operator)()
+        image = self._whole.product(operator)
         batch, size = self._state.shape
 
         def product(state: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
@@ -80,7 +79,7 @@ class Head:
 
     def curvature(self) -> BlockProduct:
         """Products of H_L, the Hessian with respect to the flattened outputs, (F, b) -> (F, b)."""
-        return self._outermost.hessian()
+        return self._outermost.product("hessian")
 
     def pull(self, cotangents: Tensor) -> tuple[Tensor, Tensor]:
         """Derivatives of outputs.

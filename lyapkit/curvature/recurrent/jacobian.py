@@ -40,7 +40,7 @@ def is_worthwhile(head: Head, cells: Sequence[AffineCell], batch: int, budget: i
     if outputs.shape[:1] != (batch,) or outputs.numel() > MOST_OUTPUTS * batch or jacobian_bytes(head, cells) > budget:
         return False
     generator = torch.Generator().manual_seed(0)
-    weights = torch.randn(outputs.numel(), 1, generator=generator, dtype=torch.float64).to(outputs.device)
+    weights = torch.randn(outputs.numel(), 1, generator=generator, dtype=torch.float64, device="cpu").to(outputs.device)
     together, _ = head.pull(weights)  # (B, 1, N)
     single, _ = head.pull(_each_output(head, batch))  # (B, O, N)
     expected = (weights.view(batch, -1, 1).to(single) * single).sum(dim=1, keepdim=True)

@@ -22,7 +22,7 @@ class ParameterLayout:
         self.cells = cells
         sizes = [parameter.numel() for parameter in parameters.values()]
         self.size = sum(sizes)
-        stops = torch.tensor(sizes).cumsum(0).tolist()
+        stops = torch.tensor(sizes, device="cpu").cumsum(0).tolist()
         self._slices = {
             name: slice(stop - size, stop) for name, size, stop in zip(parameters, sizes, stops, strict=True)
         }
@@ -54,5 +54,5 @@ class ParameterLayout:
 
     def rows_of(self, names: Collection[str]) -> Tensor:
         """Positions of some parameters in the flat vector, in the order of the names."""
-        parts = [torch.arange(self._slices[name].start, self._slices[name].stop) for name in names]
-        return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)
+        parts = [torch.arange(self._slices[name].start, self._slices[name].stop, device="cpu") for name in names]
+        return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64, device="cpu")

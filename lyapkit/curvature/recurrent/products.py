@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from lyapkit.cell_derivatives import AffineCell
-from lyapkit.curvature.products.operators import BlockProduct, WeightedLoss
+from lyapkit.curvature.products.operators import BlockProduct, Operator, WeightedLoss
 from lyapkit.curvature.recurrent.check import check_against_autodiff, short_objective, unrolled_form
-from lyapkit.curvature.recurrent.head import Head, Operator
+from lyapkit.curvature.recurrent.head import Head
 from lyapkit.curvature.recurrent.jacobian import OutputJacobian, is_worthwhile, jacobian_bytes
 from lyapkit.curvature.recurrent.layout import ParameterLayout
 from lyapkit.curvature.recurrent.segment import LinearisedLayer
@@ -57,7 +57,7 @@ def recurrent_products(
         return None
     if check:
         short = short_objective(network, inputs, objective.parameters)
-        check_against_autodiff(short, RecurrentProducts(short, cells, memory_budget).hessian())
+        check_against_autodiff(short, RecurrentProducts(short, cells, memory_budget).product("hessian"))
     return RecurrentProducts(replace(objective, network=network), cells, memory_budget)
 
 
@@ -78,20 +78,9 @@ class RecurrentProducts:
         self._budget = memory_budget
         self._layout = ParameterLayout(objective.parameters, cells)
 
-    def hessian(self) -> BlockProduct:
-        """The map V -> H V, (P, b) -> (P, b)."""
-        return self._product("hessian")
-
-    def ggn(self) -> BlockProduct:
-        """The map V -> J^T H_L J V, (P, b) -> (P, b)."""
-        return self._product("ggn")
-
-    def residual(self) -> BlockProduct:
-        """The map V -> (H - J^T H_L J) V, (P, b) -> (P, b)."""
-        return self._product("residual")
-
     @torch.no_grad()
-    def _product(self, operator: Operator) -> BlockProduct:
+    def product(self, operator: Operator) -> BlockProduct:
+        """Return the map V -> A V of an operator A, (P, b) -> (P, b)."""
         network, workspace = self._objective.network, Workspace(self._cells[0].weight)
         assert isinstance(network, UnrolledNetwork)
         terms = []

@@ -55,11 +55,14 @@ def confirm(
     _confirm_steps(map, stretch, some if map.batching == "loop" else slice(None))
     generator = torch.Generator().manual_seed(stretch.start)
     bounds = range(0, length, STEPS_PER_CHECK)
-    chosen = {int(torch.randint(low, min(low + STEPS_PER_CHECK, length), (), generator=generator)) for low in bounds}
+    chosen = {
+        int(torch.randint(low, min(low + STEPS_PER_CHECK, length), (), generator=generator, device="cpu"))
+        for low in bounds
+    }
     if stretch.start == 0:
         chosen |= {0, length - 1}
     steps = sorted(chosen)
-    mixture = torch.randn(traced.k, 1, generator=generator, dtype=torch.float64)
+    mixture = torch.randn(traced.k, 1, generator=generator, dtype=torch.float64, device="cpu")
     mixture = mixture.to(stretch.states.device)
     frame = traced.trial_frame
     found = [traced.carry(frame.to(traced.dtype), factors[step : step + 1]).double() @ mixture for step in steps]
@@ -83,7 +86,7 @@ def _confirm_steps(map: RecurrentMap, stretch: Stretch, where: slice | list[int]
     if stretch.active is not None:
         wrong &= stretch.active[where]
     if bool(wrong.any()):
-        step = int(torch.arange(states.shape[0])[where][int(wrong.any(dim=-1).nonzero()[0])])
+        step = int(torch.arange(states.shape[0], device="cpu")[where][int(wrong.any(dim=-1).nonzero()[0])])
         raise TracingFailed(f"the traced step differs from the map's at step {stretch.start + step + 1}")
 
 

@@ -87,7 +87,10 @@ class StraightLine:
         if target is not None:
             if is_operation(node, (aten.rsub,)):  # c - x, which only takes ``out=`` when c is a tensor
                 function = torch.sub
-                arguments = [self._constant(torch.tensor(node.args[1], dtype=torch.float64)), arguments[0]]
+                arguments = [
+                    self._constant(torch.tensor(node.args[1], dtype=torch.float64, device="cpu")),
+                    arguments[0],
+                ]
             arguments.append(f"out={target}")
         self._names[node] = name
         return [f"    {name} = {self._constant(function)}({', '.join(arguments)})"]

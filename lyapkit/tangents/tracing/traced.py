@@ -56,7 +56,7 @@ def _tried(
             traced = TracedStep(map, state, input, k, dtype, side_by_side)
             frame = traced.trial_frame.to(state.dtype)
             generator = torch.Generator().manual_seed(1)
-            aside = torch.randn(state.shape, generator=generator, dtype=torch.float64).to(state)
+            aside = torch.randn(state.shape, generator=generator, dtype=torch.float64, device="cpu").to(state)
             for other in (state, state + 0.1 * (1 + state.abs()) * aside):
                 _try(traced, map, other, input, frame, check)
     except Untraceable:
@@ -141,16 +141,20 @@ class _TracedStepper:
 
     def begin(self, state: Tensor, steps: int) -> Tensor:
         self._states, places = self._traced.stretch_memory(steps + 1)
-        slots = list(self._states)
+        slots: list[Tensor] = list(self._states)
         self._slots = iter(zip(slots[1:], places[1:], strict=True))
-        return slots[0].copy_(state)
+        slots[0].copy_(state)
+        return slots[0]
 
     def step(self, state: Tensor, input: Tensor | None) -> Tensor:
-        self._slot, place = next(self._slots)
+        slot, place = next(self._slots)
+        self._slot: Tensor = slot
         return self._traced.step(state, input, place)
 
     def keep(self, state: Tensor) -> Tensor:
-        return self._slot if state.data_ptr() == self._slot.data_ptr() else self._slot.copy_(state)
+        if state.data_ptr() != self._slot.data_ptr():
+            self._slot.copy_(state)
+        return self._slot
 
     def kept(self) -> tuple[Tensor, Tensor]:
         return self._states[:-1], self._states[-1].clone()  # or the last would keep the whole stretch in memory

@@ -61,7 +61,7 @@ class TracedStep:
         simplify(graph)
         self.k, self.dtype = k, dtype
         generator = torch.Generator().manual_seed(0)
-        trial = torch.randn(*state.shape, k, generator=generator, dtype=torch.float64)
+        trial = torch.randn(*state.shape, k, generator=generator, dtype=torch.float64, device="cpu")
         self.trial_frame = trial.to(state.device)
         self._shape, self._state_dtype, self._device = state.shape, state.dtype, state.device
         pushed = graph.outputs[1]

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conformance import check_map
 from lyapkit import RecurrentMap, as_map, lyapunov_spectrum
 from lyapkit.adapters import register_adapter
 from lyapkit.systems import MatrixProduct
+from lyapkit.testing import check_map
 from lyapkit.trajectories.closed_loop import ClosedLoop
 
 CELLS = {

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conformance import check_map
 from lyapkit import (
     as_map,
     covariant_vectors,
@@ -17,6 +16,7 @@ from lyapkit import (
     lyapunov_spectrum,
     variational_term,
 )
+from lyapkit.testing import check_map
 
 UNITS = 4
 RADIUS, ANGLE = torch.tensor([0.95, 0.4, 0.7, 0.85]).double(), torch.tensor([0.1, 2.5, -1.0, 3.0]).double()

@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 import lyapkit
 from lyapkit import RecurrentMap, as_map, curvature_by_step, hessian_spectrum, plots
 from lyapkit.cell_derivatives import AffineCell, Place, Pointwise
+from lyapkit.curvature.earlier_eigenvectors import operator_of
 from lyapkit.results import make_dataset
 from lyapkit.results.schema import SCHEMA
 
@@ -452,3 +453,9 @@ def test_plot_of_curvature_between_steps(ax) -> None:
         plots.curvature_between_steps(sample().drop_vars("weak_coupling_curvature"), ax=ax, weak_coupling=True)
     with pytest.raises(ValueError, match="this plot draws the result of curvature_by_step"):
         plots.curvature_between_steps(xr.Dataset(), ax=ax)
+
+
+def test_eigenvectors_of_an_operator_that_does_not_exist_are_refused() -> None:
+    spectrum = xr.Dataset(attrs={"config_json": '{"operator": "fisher"}'})
+    with pytest.raises(ValueError, match="'fisher', which is none of hessian, ggn, residual"):
+        operator_of(spectrum, "eigenvectors")

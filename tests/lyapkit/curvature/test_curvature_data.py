@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import mse_loss
@@ -268,6 +268,35 @@ def test_targets_along_the_wrong_dim_of_square_outputs_are_noticed() -> None:
         (POINTS[:2], torch.zeros(2), lambda out, y: out.square().mean()),  # targets that only count
     ):
         lyapkit.hessian_spectrum(model, (inputs, targets), loss, k=2, rng=0)
+
+
+def one_hot(out: Tensor, y: Tensor) -> Tensor:
+    return -(out.log_softmax(-1) * F.one_hot(y.long(), 3)).sum(-1).mean()
+
+
+def weighted_one_hot(out: Tensor, y: Tensor) -> Tensor:
+    chosen = F.one_hot(y.long(), 3) * torch.tensor([0.1, 1.0, 5.0])
+    return -(out.log_softmax(-1) * chosen).sum() / chosen.sum()
+
+
+def indexed(out: Tensor, y: Tensor) -> Tensor:
+    return -out.log_softmax(-1)[torch.arange(len(out)), y.long()].mean()
+
+
+def margin(out: Tensor, y: Tensor) -> Tensor:
+    right = out.gather(-1, y.long().unsqueeze(-1))
+    return (1 + out - right).square().mean()
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float64])
+@pytest.mark.parametrize("loss", [one_hot, weighted_one_hot, indexed, margin])
+def test_as_many_classes_as_samples_are_not_taken_for_targets_of_other_samples(loss, dtype: torch.dtype) -> None:
+    """Against the Hessian of the same loss of each sample, and with warnings as errors."""
+    model, classes = nn.Linear(3, 3).double(), torch.tensor([2, 0, 1]).to(dtype)
+    found = lyapkit.hessian_spectrum(model, (POINTS[:3], classes), loss, k=3, rng=0)
+    np.testing.assert_allclose(
+        found.eigenvalue, largest(dense(loss(model(POINTS[:3]), classes), model.parameters()), 3), rtol=1e-8
+    )
 
 
 # -- layouts and messages ---------------------------------------------------------------------------------------------

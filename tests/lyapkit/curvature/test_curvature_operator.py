@@ -68,7 +68,7 @@ def test_a_block_is_multiplied_column_by_column(operator: str, columns: int, spl
     objective = WeightedLoss(model, dict(model.named_parameters()), batches, weights, cross_entropy, columns)
     block = torch.randn(objective.size, 7, generator=torch.Generator().manual_seed(2)).double()
     with unfused(model):
-        product = getattr(objective, operator)()
+        product = objective.product(operator)
         together = product(block)
         alone = torch.cat([product(column[:, None]) for column in block.unbind(1)], dim=1)
     assert together.shape == block.shape

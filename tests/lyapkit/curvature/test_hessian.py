@@ -611,3 +611,32 @@ def test_what_all_products_share_counts_as_time(operator: str, check: bool, data
     cell, head = nn.RNN(2, 4).double(), nn.Linear(4, 3).double()
     ds = hessian_spectrum(cell, data, cross_entropy, k=2, operator=operator, readout=head, check=check, rng=0)
     assert ds.attrs["gradient_equivalents"] == pytest.approx(7.0)  # of gradients that take no time, counted as 1 ns
+
+
+def quadratic(eigenvalues: list[float], dtype: torch.dtype):
+    """A linear model of one output, whose loss has exactly these eigenvalues, and its batch."""
+    size = len(eigenvalues)
+    basis = torch.linalg.qr(torch.randn(size, size, generator=torch.Generator().manual_seed(0)).double()).Q
+    rows = basis * torch.tensor(eigenvalues, dtype=torch.float64).mul(size / 2).sqrt()  # 2/P X X^T = U diag U^T
+    model = nn.Linear(size, 1, bias=False, dtype=dtype)
+    return model, (rows.T.contiguous().to(dtype), torch.zeros(size, 1, dtype=dtype))
+
+
+@pytest.mark.parametrize("eigenvalues", [[1.0, 0.1, 1e-3, 1e-6, 1e-7], [1.0, 0.1, 1e-3, 0.0, 0.0]])
+def test_float32_does_not_resolve_eigenvalues_that_its_products_round_away(eigenvalues: list[float]) -> None:
+    size = 40
+    values = [*eigenvalues, *[0.0] * (size - 5)]
+    model, batch = quadratic(values, torch.float32)
+    with pytest.warns(UserWarning, match=r"2 of the 5 eigenvalues are below 1e-05 of the largest.*\.double\(\)"):
+        ds = hessian_spectrum(model, batch, mse_loss, k=5, rng=0)
+    assert ds.converged.values.tolist() == [1, 1, 1, 0, 0]
+    assert ds.attrs["converged"] == 0
+    np.testing.assert_allclose(ds.eigenvalue[:3], eigenvalues[:3], rtol=1e-3)
+    model, batch = quadratic(values, torch.float64)
+    exact = hessian_spectrum(model, batch, mse_loss, k=5, rng=0)
+    assert exact.converged.values.tolist() == [1] * 5
+    np.testing.assert_allclose(exact.eigenvalue, eigenvalues, rtol=1e-6, atol=1e-12)
+    fewer = hessian_spectrum(
+        quadratic(values, torch.float32)[0], quadratic(values, torch.float32)[1], mse_loss, k=3, rng=0
+    )
+    assert fewer.attrs["converged"] == 1

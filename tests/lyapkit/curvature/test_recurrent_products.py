@@ -13,7 +13,6 @@ from torch import nn
 from torch.func import functional_call, hessian
 from torch.nn.functional import cross_entropy, mse_loss
 
-from conformance import check_cells
 from lyapkit import RecurrentMap, as_map
 from lyapkit.cell_derivatives import AffineCell, Place, Pointwise
 from lyapkit.curvature.parameters import choose_parameters
@@ -23,6 +22,7 @@ from lyapkit.curvature.recurrent import trajectory as recurrent_trajectory
 from lyapkit.curvature.recurrent.products import RecurrentProducts, recurrent_products
 from lyapkit.curvature.recurrent.trajectory import Trajectory
 from lyapkit.losses.unrolled import UnrolledNetwork
+from lyapkit.testing import check_map
 
 OPERATORS = ("hessian", "ggn", "residual")
 LAYERS: dict[str, Callable[[], nn.Module]] = {
@@ -69,8 +69,8 @@ def assert_products_agree(objective: WeightedLoss, operators=OPERATORS, columns:
     generator = torch.Generator().manual_seed(2)
     block = torch.randn(objective.size, columns, generator=generator, dtype=torch.float64)
     for operator in operators:
-        expected = getattr(objective, operator)()(block)
-        found = getattr(fast, operator)()(block)
+        expected = objective.product(operator)(block)
+        found = fast.product(operator)(block)
         assert found.dtype == torch.float64
         assert not found.requires_grad
         scale = max(float(expected.abs().max()), 1e-3)
@@ -86,7 +86,8 @@ def short_segments(monkeypatch):
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_derivatives_are_those_of_the_step(name: str) -> None:
-    check_cells(unrolled(name).map)
+    assert unrolled(name).map.cell_derivatives() is not None
+    check_map(unrolled(name).map)
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -133,7 +134,7 @@ def test_the_hessian_of_the_modules_own_forward() -> None:
         return cross_entropy(functional_call(Whole(), weights, (inputs,)), targets)
 
     fast = recurrent_products(objective_of(network, data=[(inputs, targets)]))
-    found = fast.hessian()(torch.eye(len(start), dtype=torch.float64))
+    found = fast.product("hessian")(torch.eye(len(start), dtype=torch.float64))
     torch.testing.assert_close(found, hessian(value)(start), rtol=0, atol=1e-12)
     torch.testing.assert_close(found, found.T, rtol=0, atol=1e-13)
 
@@ -255,9 +256,9 @@ def test_scalar_linear_rnn_in_closed_form() -> None:
     )
     residual = (c * b * a**n - y) * second
     eye = torch.eye(3, dtype=torch.float64)
-    np.testing.assert_allclose(fast.ggn()(eye), np.outer(slope, slope), rtol=1e-12)
-    np.testing.assert_allclose(fast.residual()(eye), residual, rtol=1e-12, atol=1e-14)
-    np.testing.assert_allclose(fast.hessian()(eye), np.outer(slope, slope) + residual, rtol=1e-12)
+    np.testing.assert_allclose(fast.product("ggn")(eye), np.outer(slope, slope), rtol=1e-12)
+    np.testing.assert_allclose(fast.product("residual")(eye), residual, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(fast.product("hessian")(eye), np.outer(slope, slope) + residual, rtol=1e-12)
 
 
 class Identity(Pointwise):
@@ -339,11 +340,11 @@ def test_float32_products_are_within_its_rounding() -> None:
         inputs, targets = torch.randn(100, 8, 2), torch.randint(3, (8,))
         single = recurrent_products(objective_of(UnrolledNetwork(as_map(layer), readout), data=[(inputs, targets)]))
         block = torch.randn(sum(p.numel() for p in (*layer.parameters(), *readout.parameters())), 2).double()
-        found = {operator: getattr(single, operator)()(block) for operator in OPERATORS}
+        found = {operator: single.product(operator)(block) for operator in OPERATORS}
         network = UnrolledNetwork(as_map(layer.double()), readout.double())
         double = objective_of(network, data=[(inputs.double(), targets)])
         for operator in OPERATORS:
-            expected = getattr(double, operator)()(block)
+            expected = double.product(operator)(block)
             scale = float(expected.abs().max())
             torch.testing.assert_close(found[operator], expected, rtol=0, atol=2e-5 * scale)
 
@@ -375,7 +376,7 @@ def test_a_long_sequence_needs_no_more_memory_than_its_states() -> None:
     data = [(torch.randn(3000, 64, 1), torch.randint(2, (64,)))]
     objective = objective_of(network, data=data)
     block = torch.randn(objective.size, 1).double()
-    product = RecurrentProducts(objective, network.map.cell_derivatives(), 0).hessian()
+    product = RecurrentProducts(objective, network.map.cell_derivatives(), 0).product("hessian")
     allocated = peak_allocation(lambda: product(block))
     states = 3000 * 64 * 32 * 4
     assert allocated < 0.5 * states
@@ -400,6 +401,6 @@ def test_expanding_maps() -> None:
     data = [(torch.randn(60, 2, 1).double(), torch.randn(2, 1).double())]
     objective = objective_of(network, mse_loss, data)
     block = torch.eye(2, dtype=torch.float64)
-    expected, found = objective.hessian()(block), recurrent_products(objective).hessian()(block)
+    expected, found = objective.product("hessian")(block), recurrent_products(objective).product("hessian")(block)
     assert math.log10(float(expected.abs().max())) > 20
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)

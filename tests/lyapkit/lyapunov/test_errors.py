@@ -42,6 +42,8 @@ def test_nominal_95_percent_intervals_cover_95_percent(products, rank: int) -> N
     variance = float(polygamma(1, (SIZE - rank) / 2)) / 4 / STEPS
     told = np.isfinite(error)
     assert told.mean() > 0.99
+    assert np.median(error[told]) == pytest.approx(math.sqrt(variance), rel=0.03)
+    # errors of the few runs that are nearly too short have no bound, so that their mean square says little
     assert error[told].mean() == pytest.approx(math.sqrt(variance), rel=0.05)
     assert estimate.var(ddof=1) == pytest.approx(variance, rel=0.12)
 
@@ -120,4 +122,4 @@ def test_correlated_growth_widens_the_error() -> None:
         series[step] = a * series[step - 1] + noise[step]
     error = MeanGrowth.of(series, torch.ones(steps, dtype=torch.float64)).errors().standard
     expected = 1 / (1 - a) ** 2 / steps
-    assert float((error**2).mean()) == pytest.approx(expected, rel=0.12)
+    assert float((error**2).mean()) == pytest.approx(expected, rel=0.08)

@@ -14,6 +14,7 @@ import lyapkit
 from lyapkit import as_map, lyapunov_spectrum
 from lyapkit.checks.kinks import kinked
 from lyapkit.lyapunov import one_step
+from lyapkit.tangents.strategy import jacobian_of
 
 LENGTH, UNITS = 4, 5
 
@@ -255,3 +256,61 @@ def test_long_registers_are_minus_infinity_or_flagged(
     told = np.isneginf(ds.lyapunov_exponent[0]) | (ds.below_resolution[0] == 1)
     assert told[units:].all()
     assert not told[0]
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that gets the size of every Jacobian that a run computes."""
+    seen: list[int] = []
+
+    def jacobian(push, frame):
+        seen.append(frame.shape[-2])
+        return jacobian_of(push, frame)
+
+    monkeypatch.setattr("lyapkit.lyapunov.qr.jacobian_of", jacobian)
+    return seen
+
+
+def low_rank(size: int, rank: int) -> tuple[lyapkit.RecurrentMap, Tensor]:
+    """A driven network whose weights have a low rank, so that every step annihilates most directions."""
+    weight = 3 * numbers(size, rank, seed=1) @ numbers(rank, size, seed=2) / size
+    zeros = torch.zeros(size).double()
+    return as_map(lambda x, s: torch.tanh(weight @ x + s), state=zeros, input=zeros), numbers(100, size, seed=3)
+
+
+def test_jacobians_are_not_computed_once_the_effort_is_spent(monkeypatch) -> None:
+    """And the exponents are those that an endless effort finds."""
+    map, inputs = low_rank(20, 4)
+    endless = lyapunov_spectrum(map, inputs)
+    seen = counted(monkeypatch)
+    monkeypatch.setattr(one_step.Effort, "spend", lambda self, milliseconds: False)
+    ds = lyapunov_spectrum(map, inputs)
+    assert len(seen) == 1
+    np.testing.assert_allclose(ds.lyapunov_exponent[0, :4], endless.lyapunov_exponent[0, :4], rtol=1e-10)
+    assert np.isneginf(ds.lyapunov_exponent[0, 4:]).all()
+    assert ds.below_resolution[0].values.tolist() == [0] * 4 + [1] * 16
+
+
+def test_rows_of_zeros_are_looked_for_also_without_effort(monkeypatch) -> None:
+    """A delay line: what its Jacobians annihilate is certain, whatever effort is left."""
+    monkeypatch.setattr(one_step.Effort, "spend", lambda self, milliseconds: False)
+    line = as_map(lambda x: torch.cat((x[1:], 0 * x[:1])), state=torch.zeros(5).double())
+    ds = lyapunov_spectrum(line, steps=30)
+    assert np.isneginf(ds.lyapunov_exponent).all()
+
+
+@pytest.mark.parametrize("target", [None, 1e-9])
+def test_the_effort_is_one_for_all_blocks_of_a_run(monkeypatch, target: float | None) -> None:
+    """Blocks of a run that goes on until its error is small share what there is to spend."""
+    spent: list[float] = []
+    before = one_step.Effort.spend
+
+    def spend(self: one_step.Effort, milliseconds: float) -> bool:
+        enough = before(self, milliseconds)
+        spent.append(milliseconds if enough else 0.0)
+        return enough
+
+    monkeypatch.setattr(one_step.Effort, "spend", spend)
+    map, inputs = low_rank(40, 4)
+    inputs = inputs.repeat(30, 1)  # 3,000 steps, in two blocks of at least 1,024
+    lyapunov_spectrum(map, inputs, until=target)
+    assert 1900 < sum(spent) <= 2000

@@ -58,8 +58,6 @@ REFUSED = {
     "a null character": ("a\0b", "(str)", "take the null characters out"),
     "a long value": ({"a": "b" * 500}, "... (dict)", "json.dumps"),
     "bytes": (b"a", "is b'a' (bytes)", "write value.decode()"),
-    "a single row": (np.array([[1, 2]]), "(ndarray)", "write value[0]"),
-    "a single row of a list": ([[1.5, 2.0]], "(list)", "write value[0]"),
     "masked numbers": (np.ma.array([1, 2], mask=[0, 1]), "(MaskedArray)", "write value.filled(...)"),
 }
 
@@ -106,6 +104,16 @@ HELD = {
     "a tuple of texts": (("a", "b"), ["a", "b"]),
     "an array of texts": (np.array(["a", "bc"]), ["a", "bc"]),
     "a size": (torch.Size([2, 3]), [2, 3]),
+    "a list of one": ([3], [3]),
+    "a tuple of one": ((2.5,), [2.5]),
+    "an array of one": (np.array([2j]), [2j]),
+    "a list of one text": (["a"], ["a"]),
+    "an array of one text": (np.array(["ab"]), ["ab"]),
+    "a single row": (np.array([[1, 2]]), [[1, 2]]),
+    "a single row of a list": ([[1.5, 2.0]], [[1.5, 2.0]]),
+    "a single entry in two dims": ([[7]], [[7]]),
+    "a number in an array without dims": (np.array(3), 3),
+    "no numbers": ([], []),
     "a complex number": (2j, 2j),
     "single precision": (np.float32(0.1), np.float32(0.1)),
     "a large number": (2**63, 2**63),
@@ -123,6 +131,20 @@ def test_attributes_that_netcdf_holds_come_back(tmp_path, name: str) -> None:
         assert np.asarray(part.attrs["note"]).tolist() == expected
     assert type(result.attrs["note"]) is type(before.attrs["note"])  # the result itself is left alone
     assert type(result["unit"].attrs["note"]) is type(value)
+    again = lyapkit.load(lyapkit.save(loaded, tmp_path / "y.nc"))
+    assert again.identical(loaded)
+    assert loaded.attrs.keys() == result.attrs.keys()
+
+
+@pytest.mark.parametrize("value", [[3], ["a"], [[1, 2]]])
+def test_lists_of_one_come_back_from_every_node(tmp_path, value: list) -> None:
+    result = xr.DataTree.from_dict({"before/spectrum": annihilating(), "after": annihilating()})
+    for place in (result, result["before"], result["before/spectrum"], result["after"]["step"]):
+        place.attrs["note"] = value
+    loaded = lyapkit.load(lyapkit.save(result, tmp_path / "x.nc"))
+    for place in (loaded, loaded["before"], loaded["before/spectrum"], loaded["after"]["step"]):
+        assert np.asarray(place.attrs["note"]).tolist() == value
+    assert "note" not in loaded["after"].attrs
 
 
 @pytest.mark.parametrize(
@@ -187,6 +209,29 @@ def test_units_of_time_and_encodings_change_no_numbers(tmp_path) -> None:
     result["step"].encoding = {"dtype": "int8"}
     assert lyapkit.load(lyapkit.save(result, tmp_path / "x.nc")).identical(result)
     assert result["step"].encoding == {"dtype": "int8"}  # the result itself is left alone
+
+
+@pytest.mark.parametrize("kind", ["Dataset", "DataTree"])
+@pytest.mark.parametrize("compressed", [{"zlib": True, "complevel": 9}, {"compression": "lzf", "shuffle": True}])
+def test_compression_is_kept_and_packing_is_not(tmp_path, kind: str, compressed: dict) -> None:
+    plain = annihilating()
+    result = plain.isel(step=np.zeros(50_000, dtype=int))  # compressible: the same step again and again
+    result["step"] = np.arange(50_000)
+    named = {"lyapunov_exponent": {"scale_factor": 0.1, "dtype": "int16"}, "local_growth": {"chunksizes": (3, 7, 1)}}
+    for name in ("local_growth", "running_exponent", "lyapunov_exponent"):
+        result[name].encoding = compressed | named.get(name, {})
+    whole = result if kind == "Dataset" else xr.DataTree.from_dict({"spectrum": result})
+    loaded = lyapkit.load(lyapkit.save(whole, tmp_path / "x.nc"))
+    again = lyapkit.load(lyapkit.save(loaded, tmp_path / "y.nc"))
+    for found in (loaded, again):
+        ds = found if kind == "Dataset" else found["spectrum"].to_dataset()
+        assert ds.identical(result)
+        for name in ("local_growth", "running_exponent", "lyapunov_exponent"):
+            encoding = ds[name].encoding
+            assert {key: encoding[key] for key in compressed} == compressed
+            assert encoding["fletcher32"] is True
+    size = lyapkit.save(result.drop_encoding(), tmp_path / "plain.nc").stat().st_size
+    assert (tmp_path / "y.nc").stat().st_size < 0.5 * size
 
 
 def test_the_remedy_for_pairs_works(tmp_path) -> None:

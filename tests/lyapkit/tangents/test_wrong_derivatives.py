@@ -112,12 +112,14 @@ def test_surrogates_pass_unchecked_and_the_result_says_so() -> None:
     assert config["derivatives"] == "checked"
 
 
-def test_neurons_at_minus_65_mv_in_single_precision_are_looked_at() -> None:
+@pytest.mark.parametrize("offset", [65, 1e3, 1e5, 1e6])
+def test_neurons_far_from_zero_in_single_precision_are_looked_at(offset: float) -> None:
+    """At -65 mV, and as far as float32 still has some digits behind the point."""
     weight = 3 * normal(40, 40).float()
-    rest = normal(40, seed=1).float() - 65
+    rest = normal(40, seed=1).float() - offset
 
     def neurons(seen):
-        return as_map(lambda v: v + 0.1 * (-65 - v + weight @ torch.sigmoid(seen(v) + 65)), state=rest)
+        return as_map(lambda v: v + 0.1 * (-offset - v + weight @ torch.sigmoid(seen(v) + offset)), state=rest)
 
     with pytest.raises(ValueError, match="disagrees with a finite difference"):
         lyapkit.lyapunov_spectrum(neurons(torch.detach), steps=60, k=2, rng=0)

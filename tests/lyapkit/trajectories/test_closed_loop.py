@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from conformance import check_map
 from lyapkit import as_map, lyapunov_spectrum, systems, variational_term
+from lyapkit.testing import check_map
 from lyapkit.trajectories.closed_loop import ClosedLoop
 from references import sorted_log_magnitudes
 

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from conformance import check_map
 from lyapkit import analyze, as_map, gradient_propagation, hessian_spectrum, lyapunov_spectrum
+from lyapkit.testing import check_map
 from wcrnn_models import WCRNN, TrainConfig, residuals, train
 from wcrnn_models.models.baselines import LSTM, S4D, URLSTM, ResidualElman
 

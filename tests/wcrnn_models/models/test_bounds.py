@@ -9,12 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lyapkit import lyapunov_spectrum
-from references import matrix_with_spectrum, random_orthogonal, sorted_log_magnitudes
+from lyapkit.testing import KnownMatrix, assert_exponents, matrices
+from references import random_orthogonal
 from wcrnn_models import WCRNN, predict, residuals
-
-moduli = st.floats(0.3, 1.2)
-angles = st.floats(0.0, math.pi)
-seeds = st.integers(0, 2**31)
+from wcrnn_models.testing import assert_exponents_bounded, assert_scaling, residual_maps, wcrnns
 
 
 def wcrnn(residual, size: int, coupling: float, seed: int) -> WCRNN:
@@ -26,57 +24,30 @@ def random_inputs(steps: int, seed: int, scale: float = 1.0) -> torch.Tensor:
     return scale * torch.randn(steps, 2, generator=generator, dtype=torch.float64)
 
 
-@given(st.lists(moduli, min_size=1, max_size=6), seeds)
-def test_uncoupled_diagonal_residuals_are_exact(values: list[float], seed: int) -> None:
-    """Zero, one, above one and repeated moduli alike: the frame never leaves the axes."""
-    residual = residuals.diagonal(torch.tensor(values, dtype=torch.float64))
-    ds = lyapunov_spectrum(wcrnn(residual, len(values), 0.0, seed), random_inputs(20, seed))
-    np.testing.assert_allclose(ds.lyapunov_exponent.values[0], np.sort(np.log(values))[::-1], atol=1e-13)
-    assert (ds.standard_error.values < 1e-13).all()
+@given(wcrnns(residuals=residual_maps(kinds=["scalar", "diagonal", "rotation", "orthogonal"]), couplings=(0.0, 0.0)))
+def test_uncoupled_normal_residuals_are_exact(network: WCRNN) -> None:
+    """One, above one and repeated moduli alike, at every step: the frame keeps its angles."""
+    run = assert_exponents(network, random_inputs(20, 0)[:, : network.input_size], network.residual.log_magnitudes())
+    assert (run.standard_error.values < 1e-13).all()
 
 
-@given(st.lists(angles, min_size=1, max_size=3), moduli, seeds)
-def test_uncoupled_rotations_are_exact(phi: list[float], r: float, seed: int) -> None:
-    residual = residuals.rotation(torch.tensor(phi, dtype=torch.float64), r=r)
-    ds = lyapunov_spectrum(wcrnn(residual, 2 * len(phi), 0.0, seed), random_inputs(20, seed))
-    np.testing.assert_allclose(ds.lyapunov_exponent.values[0], math.log(r), atol=1e-13)
-
-
-@given(moduli, st.integers(1, 8), seeds)
-def test_uncoupled_scalar_residuals_are_exact(r: float, size: int, seed: int) -> None:
-    ds = lyapunov_spectrum(wcrnn(residuals.scalar(r), size, 0.0, seed), random_inputs(20, seed))
-    np.testing.assert_allclose(ds.lyapunov_exponent.values[0], math.log(r), atol=1e-13)
-
-
-@given(
-    st.lists(st.floats(0.3, 1.2).flatmap(lambda r: st.sampled_from([r, -r])), min_size=0, max_size=3),
-    st.lists(st.tuples(moduli, st.floats(0.1, 3.0)), min_size=1, max_size=2),
-    st.booleans(),
-    st.integers(0, 1000),
-)
-def test_uncoupled_dense_residuals_converge_to_their_eigenvalues(
-    real: list[float], pairs: list[tuple[float, float]], repeat: bool, seed: int
-) -> None:
+@given(matrices(min_size=2, max_condition=3.0), st.integers(0, 1000))
+def test_uncoupled_dense_residuals_converge_to_their_eigenvalues(known: KnownMatrix, seed: int) -> None:
     """Real, complex and repeated eigenvalues of non-normal matrices; the error falls at least like 1/steps.
 
     |sum of the first j exponents - its limit| <= log cond(V) j / steps bounds the phase and basis terms.
     """
-    if repeat:
-        real, pairs = real + real[:1], [*pairs, pairs[0]]
-    skew = 3.0
-    matrix = matrix_with_spectrum(real, pairs, seed, skew)
-    size, steps, transient = len(matrix), 600, 600
+    steps, transient, expected = 600, 600, known.log_magnitudes
     ds = lyapunov_spectrum(
-        wcrnn(matrix, size, 0.0, seed), random_inputs(steps + transient, seed, 0.01), transient=transient
+        wcrnn(known.matrix, known.size, 0.0, seed), random_inputs(steps + transient, seed, 0.01), transient=transient
     )
-    expected = sorted_log_magnitudes(matrix).numpy()
     # separated only as exp(-gap t): nearly equal moduli may still be exchanged, so compare partial sums
     gaps = np.abs(np.diff(expected))
     if ((gaps > 1e-9) & (gaps < 0.05)).any():
         np.testing.assert_allclose(ds.lyapunov_exponent.sum(), expected.sum(), atol=1e-10)
         return
     np.testing.assert_allclose(
-        ds.lyapunov_exponent.values[0].cumsum(), expected.cumsum(), atol=4 * size * math.log(skew) / steps
+        ds.lyapunov_exponent.values[0].cumsum(), expected.cumsum(), atol=4 * known.size * math.log(3.0) / steps
     )
     np.testing.assert_allclose(ds.lyapunov_exponent.sum(), expected.sum(), atol=1e-10)
 
@@ -110,7 +81,7 @@ def test_every_exponent_lies_within_the_singular_value_bounds(
     predictions = predict(model)
     assert predictions.upper_bounds[0] == pytest.approx(high, rel=1e-9, abs=1e-12)
     assert predictions.lower_bounds[-1] == pytest.approx(low, rel=1e-9, abs=1e-12)
-    ds = lyapunov_spectrum(model, random_inputs(steps, seed, scale))
+    ds = assert_exponents_bounded(model, random_inputs(steps, seed, scale))
     assert float(ds.lyapunov_exponent.min()) >= low - 1e-10
     assert float(ds.lyapunov_exponent.max()) <= high + 1e-10
 
@@ -122,18 +93,14 @@ def test_the_deviation_shrinks_in_proportion_to_the_coupling(kind: str) -> None:
     On the same weights and input. The frame is settled first: it aligns within log(1/gamma)/gap steps, which without a
     transient adds an error that *grows* as gamma shrinks.
     """
-    couplings, steps = [0.08, 0.04, 0.02], 1000
-    deviation = []
-    for coupling in couplings:
-        model = wcrnn(RESIDUALS[kind](0.9, 5), 8, coupling, 7)
-        expected = model.residual.log_magnitudes().numpy()
-        ds = lyapunov_spectrum(model, random_inputs(2 * steps, 3), transient=steps)
-        deviation.append(np.abs(ds.lyapunov_exponent.values[0] - expected).max())
+    couplings = [0.08, 0.04, 0.02]
+    model = wcrnn(RESIDUALS[kind](0.9, 5), 8, 0.08, 7)
+    run = assert_scaling(model, random_inputs(2000, 3), couplings)
+    deviation = run.distance.values
+    if kind != "diagonal":  # all |eigenvalues| are r there, so the bounds bound the deviation
         low, high = singular_bounds(model)
-        if kind != "diagonal":  # all |eigenvalues| are r there, so the bounds bound the deviation
-            assert deviation[-1] <= max(high - math.log(0.9), math.log(0.9) - low) + 1e-12
-    order = math.log(deviation[0] / deviation[-1]) / math.log(couplings[0] / couplings[-1])
-    assert 0.75 < order < 1.6
+        assert deviation[0] <= max(high - math.log(0.9), math.log(0.9) - low) + 1e-12
+    assert 0.75 < run.attrs["order"] < 1.6
     assert deviation[-1] / couplings[-1] < 0.7
     if kind == "scalar":
         np.testing.assert_allclose(np.array(deviation) / couplings, deviation[0] / couplings[0], rtol=0.01)

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.nn.functional import mse_loss
 
-from conformance import check_map
 from lyapkit import as_map, hessian_spectrum
 from lyapkit.losses.unrolled import UnrolledNetwork
+from lyapkit.testing import check_map
 from wcrnn_models import WCRNN, residuals
 
 RESIDUALS = {

@@ -1,0 +1,119 @@
+"""Measure a model in the middle of its training, and leave no trace."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import random
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from lyapkit.recurrent_map import RecurrentMap
+
+
+@contextmanager
+def undisturbed(model: object) -> Iterator[None]:
+    """Put a model into evaluation mode while the context is open, and everything back when it is left, however.
+
+    Put back are the modes of all modules, gradients, buffers, and the states of the global random number generators of
+    PyTorch, NumPy and Python. Gradients are on inside, autocast and inference mode are off. Modes are set one by one,
+    so that a ``train`` method of the user's own is not called.
+
+    Args:
+        model: A module, or a map or function that uses modules.
+    """
+    modules = modules_of(model)
+    modes = [(module, module.training) for module in modules]
+    parameters = list({id(each): each for module in modules for each in module.parameters(recurse=False)}.values())
+    gradients = [(parameter, parameter.grad) for parameter in parameters]
+    buffers = [_Buffer(module, name) for module in modules for name in module._buffers]
+    put_back = _random_states()
+    devices = {tensor.device.type for tensor in parameters} or {"cpu"}
+    try:
+        for module in modules:
+            module.training = False
+        for parameter in parameters:
+            parameter.grad = None
+        with ExitStack() as contexts:
+            contexts.enter_context(torch.inference_mode(False))
+            contexts.enter_context(torch.enable_grad())
+            for device in devices:
+                contexts.enter_context(torch.autocast(device, enabled=False))
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
+        for buffer in buffers:
+            buffer.put_back()
+        for each in put_back:
+            each()
+
+
+def modules_of(model: object) -> list[nn.Module]:
+    """Return all modules that a model is made of, also those that a map or a function hides.
+
+    Args:
+        model: A module, a `RecurrentMap`, or a callable: its closure, bound object and arguments are looked through.
+    """
+    found: dict[int, nn.Module] = {}
+    seen: set[int] = set()
+    ahead: list[Any] = [model]
+    while ahead:
+        each = ahead.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        if isinstance(each, nn.Module):
+            found |= {id(module): module for module in each.modules()}
+        elif isinstance(each, RecurrentMap):
+            ahead += vars(each).values()
+        elif isinstance(each, functools.partial):
+            ahead += [each.func, *each.args, *each.keywords.values()]
+        elif isinstance(each, list | tuple):
+            ahead += each
+        elif isinstance(each, dict):
+            ahead += each.values()
+        elif inspect.ismethod(each):
+            ahead += [each.__self__, each.__func__]
+        elif inspect.isfunction(each):
+            named = inspect.getclosurevars(each)
+            ahead += [*named.nonlocals.values(), *named.globals.values(), *(each.__defaults__ or ())]
+        elif hasattr(each, "__dataclass_fields__"):
+            ahead += vars(each).values() if hasattr(each, "__dict__") else []
+    return list(found.values())
+
+
+class _Buffer:
+    """A buffer as it was: the tensor and its values. Fused kernels change buffers without counting a new version."""
+
+    def __init__(self, module: nn.Module, name: str) -> None:
+        self._module, self._name = module, name
+        self._tensor = module._buffers[name]
+        self._values = None if self._tensor is None else self._tensor.detach().clone()
+
+    def put_back(self) -> None:
+        """Give the module its own tensor back, with the values that it had."""
+        self._module._buffers[self._name] = self._tensor
+        if self._tensor is not None and self._values is not None and not torch.equal(self._tensor, self._values):
+            self._tensor.data.copy_(self._values)  # a graph that has recorded the tensor stays valid
+
+
+def _random_states() -> list[Callable[[], object]]:
+    """Return functions that put the global generators back to where they are now."""
+    put_back: list[Callable[[], object]] = [
+        functools.partial(torch.set_rng_state, torch.get_rng_state()),
+        functools.partial(np.random.set_state, np.random.get_state()),  # noqa: NPY002  # the global generator it is
+        functools.partial(random.setstate, random.getstate()),
+    ]
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        put_back.append(functools.partial(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()))
+    if torch.backends.mps.is_available():
+        put_back.append(functools.partial(torch.mps.set_rng_state, torch.mps.get_rng_state()))
+    return put_back

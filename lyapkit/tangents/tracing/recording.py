@@ -82,7 +82,7 @@ def _simpler() -> dict[Any, Callable[..., Any]]:
     aten = torch.ops.aten
     return get_decompositions(
         [
-            aten.celu, aten.gelu, aten.gelu_backward, aten.hardsigmoid, aten.hardsigmoid_backward, aten.hardswish,
+            aten.celu, aten.gelu, aten.gelu_backward, aten.hardswish,
             aten.hardswish_backward, aten.hardtanh, aten.hardtanh_backward, aten.log_sigmoid_backward,
             aten.log_sigmoid_forward, aten.logsumexp, aten.mish, aten.mish_backward, aten.native_layer_norm, aten.selu,
             aten.silu, aten.silu_backward, aten.std, aten.var, aten.var_mean,

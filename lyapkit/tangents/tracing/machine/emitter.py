@@ -140,10 +140,14 @@ class Emitter:
             return 0.0
         return self._two("fdiv", one, other)
 
+    def divided_rest(self, one: Value, other: Value) -> Value:
+        """What is left of one value when multiples of the other are taken off, with its own sign."""
+        return self._two("frem", self.number(one), self.number(other))
+
     def remainder(self, one: Value, other: Value) -> Value:
         """What is left of one value when multiples of the other are taken off, with the sign of the other."""
-        one, other = self.number(one), self.number(other)
-        rest = self._two("frem", one, other)
+        other = self.number(other)
+        rest = self.divided_rest(one, other)
         wrong = self.logic("xor", self.compare("lt", rest, 0.0), self.compare("lt", other, 0.0))
         wrong = self.logic("and", wrong, self.compare("ne", rest, 0.0))
         return self.choose(wrong, self.add(rest, other), rest)

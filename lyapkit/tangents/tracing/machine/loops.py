@@ -12,7 +12,7 @@ import numpy as np
 from lyapkit.tangents.tracing.machine.emitter import Emitter, Symbol, Value, hexadecimal
 from lyapkit.tangents.tracing.machine.numbers import Numbers
 from lyapkit.tangents.tracing.machine.program import Array, Block, Elementwise, Part, Product, Program, Reduction
-from lyapkit.tangents.tracing.machine.schedule import Group, scheduled
+from lyapkit.tangents.tracing.machine.schedule import Group, moving_strides, scheduled
 from lyapkit.tangents.tracing.machine.writing import Writer
 
 ADVANCE_ARGUMENTS = (
@@ -135,7 +135,6 @@ class _Advance:
 
     def _address(self, part: Part) -> str:
         """The address of a part's first element."""
-        part = self._schedule.home(part)
         return self._writer.address(self._base(part.block), part.offset)
 
     def _loop(self, group: Group) -> None:
@@ -163,9 +162,8 @@ class _Advance:
             f.close()
 
     def _index(self, e: Emitter, part: Part, turns: list[str]) -> str:
-        strides = [stride for stride, length in zip(part.strides, part.shape, strict=True) if length != 1]
         index = str(part.offset)
-        for turn, stride in zip(turns, strides, strict=True):
+        for turn, stride in zip(turns, moving_strides(part), strict=True):
             if stride:
                 distance = turn if stride == 1 else e.line(f"mul nsw i64 {turn}, {stride}").name
                 index = distance if index == "0" else e.line(f"add nsw i64 {index}, {distance}").name
@@ -180,7 +178,7 @@ class _Advance:
             return bool(value) if block.boolean else value
         if _place(part) in known:
             return known[_place(part)]
-        found = self._load(e, self._schedule.home(part), turns, note)
+        found = self._load(e, part, turns, note)
         return e.truth(found) if block.boolean else found
 
     def _load(self, e: Emitter, part: Part, turns: list[str], note: str) -> Symbol:
@@ -189,7 +187,6 @@ class _Advance:
         return e.line(f"load double, ptr {address}{self._apart(part.block)}{note}")
 
     def _store(self, e: Emitter, part: Part, turns: list[str], value: Value, note: str) -> None:
-        part = self._schedule.home(part)
         text = e.text(e.number(value))
         index = self._index(e, part, turns)
         address = e.line(f"getelementptr double, ptr {self._base(part.block)}, i64 {index}").name
@@ -200,7 +197,7 @@ class _Advance:
         number = f.notes_made()
         turns = [f.open(extent) for extent in statement.out.shape]
         e = Emitter(f"e{number}_", self._numbers)
-        out, operand = self._schedule.home(statement.out), self._schedule.home(statement.operand)
+        out, operand = statement.out, statement.operand
         index = self._index(e, out, [turn for turn, n in zip(turns, out.shape, strict=True) if n != 1])
         address = e.line(f"getelementptr double, ptr {self._base(out.block)}, i64 {index}").name
         f.take(e)
@@ -225,7 +222,7 @@ class _Advance:
             f.close()
 
     def _product(self, statement: Product) -> None:
-        out, left, right = (self._schedule.home(part) for part in (statement.out, statement.left, statement.right))
+        out, left, right = statement.out, statement.left, statement.right
         rows, columns, inner = out.shape[0], out.shape[1], left.shape[1]
         left, right = self._regular(left), self._regular(right)
         # row by row, a product is that of the transposed matrices column by column, in the other order
@@ -281,11 +278,7 @@ class _Advance:
 
 def _place(part: Part) -> tuple[int, int, tuple[int, ...]]:
     """What two parts have in common that name the same element at the same turn of a loop."""
-    return (
-        id(part.block),
-        part.offset,
-        tuple(stride for stride, length in zip(part.strides, part.shape, strict=True) if length != 1),
-    )
+    return id(part.block), part.offset, moving_strides(part)
 
 
 def _fortran(part: Part) -> tuple[str, int]:

@@ -94,6 +94,21 @@ def _elu(e: Emitter, x: Value, alpha: float = 1.0, scale: float = 1.0, input_sca
     return e.choose(e.compare("le", x, 0.0), below, e.multiply(x, float(scale)))
 
 
+def _elu_backward(
+    e: Emitter, tangent: Value, alpha: float, scale: float, input_scale: float, is_result: bool, x: Value
+) -> Value:
+    power = x if is_result else e.call("exp", e.multiply(x, float(input_scale)))
+    shifted = e.add(power, float(alpha)) if is_result else e.multiply(power, float(alpha) * float(scale))
+    below = e.multiply(e.multiply(tangent, float(input_scale)), shifted)
+    return e.choose(e.compare("le", x, 0.0), below, e.multiply(tangent, float(scale)))
+
+
+def _lerp(e: Emitter, one: Value, other: Value, weight: float) -> Value:
+    if weight < 0.5:
+        return e.add(one, e.multiply(float(weight), e.subtract(other, one)))
+    return e.subtract(other, e.multiply(e.subtract(other, one), 1 - float(weight)))
+
+
 def _addcmul(e: Emitter, total: Value, one: Value, other: Value, value: float = 1) -> Value:
     return e.add(total, e.multiply(e.multiply(float(value), one), other))
 
@@ -136,9 +151,12 @@ POINTWISE: dict[str, Pointwise] = {
     "clamp_min": lambda e, x, least: _clamp(e, x, least, None),
     "div": lambda e, one, other: e.divide(one, other),
     "elu": _elu,
+    "elu_backward": _elu_backward,
+    "fmod": lambda e, one, other: e.divided_rest(one, other),
     "floor": _function("llvm.floor.f64"),
     "leaky_relu": _leaky_relu,
     "leaky_relu_backward": _leaky_relu_backward,
+    "lerp": _lerp,
     "masked_fill": lambda e, x, mask, value: e.choose(mask, value, x),
     "maximum": _maximum,
     "minimum": _minimum,

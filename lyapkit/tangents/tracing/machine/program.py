@@ -174,6 +174,9 @@ VIEWS: dict[str, Callable[..., Any]] = {
 """Operations that only look at memory in another way; those of the same name in NumPy do the same to its strides."""
 
 RESHAPINGS = ("reshape", "view", "_unsafe_view")
+MOST_PICKED = 64
+"""Elements that are picked one by one."""
+
 REDUCTIONS = {"sum": "sum", "mean": "sum", "amax": "amax", "amin": "amin"}
 PRODUCTS = ("addmm", "addmv", "baddbmm", "bmm", "dot", "mm", "mv")
 
@@ -324,6 +327,13 @@ class Reader:
             return self._rolled(self._array(args[0]), *args[1:])
         if name in REDUCTIONS:
             return self._reduced(name, self._array(args[0]), *args[1:], **kwargs, shape=shape)
+        if name == "linalg_vector_norm" and (args[1:2] or [2])[0] == 2:
+            square = self._elementwise("square", (self._array(args[0]),), {}, args[0].shape, False)
+            return self._elementwise("sqrt", (self._reduced("sum", square, *args[2:4], shape=shape),), {}, shape, False)
+        if name == "var" and len(args) > 1:
+            return self._variance(self._array(args[0]), args[1], args[2] if len(args) > 2 else 1, shape)
+        if name == "index" and sum(one is not None for one in args[1]) == 1:
+            return self._picked(self._array(args[0]), args[1], shape)
         if name in ("_softmax", "_log_softmax"):
             return self._softmax(name, self._array(args[0]), args[1])
         if name in POINTWISE and (name != "div" or not kwargs):
@@ -469,6 +479,23 @@ class Reader:
         self._statements.append(Reduction(self.part(out), self.part(turned), REDUCTIONS[name]))
         result = out.reshape(shape)
         return self._elementwise("div", (result, float(count)), {}, shape, False) if name == "mean" else result
+
+    def _variance(self, array: Array, dims: Sequence[int], correction: float, shape: tuple[int, ...]) -> Array:
+        chosen = [dim % array.ndim for dim in dims]
+        kept = tuple(1 if place in chosen else length for place, length in enumerate(array.shape))
+        lower = self._elementwise("sub", (array, self._reduced("mean", array, dims, True, shape=kept)), {}, array.shape, False)
+        square = self._elementwise("square", (lower,), {}, array.shape, False)
+        count = float(np.prod([array.shape[dim] for dim in chosen], dtype=int) - correction)
+        return self._elementwise("div", (self._reduced("sum", square, dims, shape=shape), count), {}, shape, False)
+
+    def _picked(self, array: Array, indices: Sequence[Any], shape: tuple[int, ...]) -> Array:
+        """Elements along one dimension, by a list of constants."""
+        dim = next(place for place, one in enumerate(indices) if one is not None)
+        index = indices[dim]
+        if not isinstance(index, Tensor) or index.dtype != torch.int64 or index.ndim != 1 or len(index) > MOST_PICKED:
+            raise Untraceable("the step looks up elements by others than a short list of constants")
+        parts = [_slice(array, dim, at, at + 1) for at in (index % array.shape[dim]).tolist()]
+        return self._joined("cat", parts, dim, shape=shape)
 
     def _softmax(self, name: str, array: Array, dim: int) -> Array:
         kept = tuple(1 if place == dim % array.ndim else length for place, length in enumerate(array.shape))

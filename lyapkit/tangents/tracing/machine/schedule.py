@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -16,7 +17,7 @@ class Group:
 
     Attributes:
         statements: In order.
-        shape: Of the loop.
+        shape: Extents of the loop.
     """
 
     statements: list[Statement]
@@ -25,40 +26,29 @@ class Group:
 
 @dataclass
 class Schedule:
-    """What is done in a step, and where its results lie.
+    """What is done in a step.
 
     Attributes:
         groups: In order.
-        homes: For each result, by the identity of its block: the larger one that it is a part of, and where it begins.
         stored: Identities of the blocks that have to be in memory: those that are read outside the loop that writes
             them.
     """
 
     groups: list[Group]
-    homes: dict[int, tuple[Block, int]] = field(default_factory=dict)
     stored: set[int] = field(default_factory=set)
-
-    def home(self, part: Part) -> Part:
-        """Return where a part really lies."""
-        if id(part.block) not in self.homes:
-            return part
-        block, begin = self.homes[id(part.block)]
-        return replace(part, block=block, offset=part.offset + begin)
 
 
 def scheduled(program: Program) -> Schedule:
     """Return a schedule; the last statements write the next state and its tangents to a block of kind "next"."""
     size, k = program.size, program.directions
     target = Block("next", 0, np.empty((1 + k, size)))
-    statements = [
+    statements: list[Statement] = [
         *program.statements,
         Elementwise(Part(target, 0, (0, 1), (1, size)), COPY, (program.after,)),
     ]
     if k:
         statements.append(Elementwise(Part(target, size, (size, 0, 1), (k, 1, size)), COPY, (program.pushed,)))
-    schedule = Schedule([])
-    statements = _merged(statements, schedule)
-    schedule.groups = _grouped(statements)
+    schedule = Schedule(_grouped(_in_order(_with_products_together(statements))))
     for group in schedule.groups:
         written = {id(one.out.block) for one in group.statements if isinstance(one, Elementwise)}
         for statement in group.statements:
@@ -68,11 +58,20 @@ def scheduled(program: Program) -> Schedule:
     return schedule
 
 
-def _merged(statements: list[Statement], schedule: Schedule) -> list[Statement]:
-    """Replace products by the same matrix, none of which needs the other, by one, whose rows are those of both."""
+def _writers(statements: Sequence[Statement]) -> dict[int, list[int]]:
+    """Places of the statements that write each block, by its identity."""
     writers: dict[int, list[int]] = {}
     for place, statement in enumerate(statements):
         writers.setdefault(id(statement.out.block), []).append(place)
+    return writers
+
+
+def _with_products_together(statements: list[Statement]) -> list[Statement]:
+    """Replace products by the same matrix, none of which needs the other, by one, whose rows are those of both.
+
+    The matrix, which may be larger than the cache, is then read once.
+    """
+    writers = _writers(statements)
     behind: list[set[int]] = []  # all that each statement needs, directly or not
     for statement in statements:
         needed: set[int] = set()
@@ -80,51 +79,86 @@ def _merged(statements: list[Statement], schedule: Schedule) -> list[Statement]:
             for place in writers.get(id(part.block), ()):
                 needed |= behind[place] | {place}
         behind.append(needed)
-    result: list[Statement | None] = list(statements)
-    for place, first in enumerate(statements):
-        if not isinstance(first, Product) or result[place] is None:
-            continue
-        for later in range(place + 1, len(statements)):
-            second = statements[later]
-            if not isinstance(second, Product) or second.right != first.right or result[later] is None:
+    products = [place for place, statement in enumerate(statements) if isinstance(statement, Product)]
+    for number, place in enumerate(products):
+        for later in products[number + 1 :]:
+            first, second = statements[place], statements[later]
+            assert isinstance(first, Product), "of these only"
+            assert isinstance(second, Product), "of these only"
+            if first.right != second.right or place in behind[later] or not (_whole(first.out) and _whole(second.out)):
                 continue
-            if place in behind[later] or not (_whole(first.out) and _whole(second.out)):
-                continue
-            left = _together(first.left, second.left, schedule)
+            homes: dict[int, tuple[Block, int]] = {}
+            left = _below_each_other(first.left, second.left, homes)
             if left is None:
                 continue
-            rows, columns = left.shape[0], first.out.shape[1]
-            out = Block("result", -1, np.empty((rows, columns)))
-            schedule.homes[id(first.out.block)] = out, 0
-            schedule.homes[id(second.out.block)] = out, first.out.shape[0] * columns
-            result[place] = None
-            result[later] = Product(Part(out, 0, (columns, 1), (rows, columns)), left, first.right)
-            break
-    return [statement for statement in result if statement is not None]
+            columns = first.out.shape[1]
+            out = Block("result", -1, np.empty((left.shape[0], columns)))
+            homes[id(first.out.block)] = out, 0
+            homes[id(second.out.block)] = out, first.out.shape[0] * columns
+            both = Product(Part(out, 0, (columns, 1), (left.shape[0], columns)), left, first.right)
+            rest = [one for one in statements if one is not first and one is not second]
+            return _with_products_together(_in_order([*(_moved(one, homes) for one in rest), both]))
+    return statements
 
 
 def _whole(part: Part) -> bool:
     return part.block.kind == "result" and part.offset == 0 and part.block.array.size == int(np.prod(part.shape))
 
 
-def _together(first: Part, second: Part, schedule: Schedule) -> Part | None:
-    """One matrix with the rows of both: where they lie below each other, or can be laid so."""
+def _below_each_other(first: Part, second: Part, homes: dict[int, tuple[Block, int]]) -> Part | None:
+    """One matrix with the rows of both: where they lie below each other, or can be laid so, at new homes."""
     inner = first.shape[1]
     rows = first.shape[0] + second.shape[0]
-    if first.block is second.block and first.shape[0] == 1 and first.strides[1] == second.strides[1]:
-        step = second.offset - first.offset
-        if second.shape[0] == 1 or step == second.strides[0]:
-            return replace(first, strides=(step, first.strides[1]), shape=(rows, inner))
-    for part in (first, second):
-        plain = part.strides[1] == 1 and (part.shape[0] == 1 or part.strides[0] == inner)
-        if not (_whole(part) and plain) or id(part.block) in schedule.homes:
-            return None
     if first.block is second.block:
+        step = second.offset - first.offset
+        if first.shape[0] == 1 and first.strides[1] == second.strides[1] and second.strides[0] in (0, step) and step > 0:
+            return replace(first, strides=(step, first.strides[1]), shape=(rows, inner))
         return None
+    for part in (first, second):
+        plain = part.strides[1] in (0, 1) and (part.shape[0] == 1 or part.strides[0] == inner)
+        if not (_whole(part) and plain):
+            return None
     block = Block("result", -1, np.empty((rows, inner)))
-    schedule.homes[id(first.block)] = block, 0
-    schedule.homes[id(second.block)] = block, first.shape[0] * inner
+    homes[id(first.block)] = block, 0
+    homes[id(second.block)] = block, first.shape[0] * inner
     return Part(block, 0, (inner, 1), (rows, inner))
+
+
+def _moved(statement: Statement, homes: dict[int, tuple[Block, int]]) -> Statement:
+    """A statement with all parts where they are at home."""
+
+    def home(part: Part) -> Part:
+        if id(part.block) not in homes:
+            return part
+        block, begin = homes[id(part.block)]
+        return replace(part, block=block, offset=part.offset + begin)
+
+    if isinstance(statement, Elementwise):
+        operands = tuple(home(one) if isinstance(one, Part) else one for one in statement.operands)
+        return replace(statement, out=home(statement.out), operands=operands)
+    if isinstance(statement, Product):
+        return Product(home(statement.out), home(statement.left), home(statement.right))
+    return replace(statement, out=home(statement.out), operand=home(statement.operand))
+
+
+def _in_order(statements: Sequence[Statement]) -> list[Statement]:
+    """Statements behind those that write what they read, else in their order."""
+    writers = _writers(statements)
+    done: set[int] = set()
+    result: list[Statement] = []
+
+    def do(place: int) -> None:
+        if place in done:
+            return
+        done.add(place)
+        for part in sources(statements[place]):
+            for writer in writers.get(id(part.block), ()):
+                do(writer)
+        result.append(statements[place])
+
+    for place in range(len(statements)):
+        do(place)
+    return result
 
 
 def loop_shape(part: Part) -> tuple[int, ...]:
@@ -132,38 +166,38 @@ def loop_shape(part: Part) -> tuple[int, ...]:
     return tuple(length for length in part.shape if length != 1)
 
 
-def _grouped(statements: list[Statement]) -> list[Group]:
-    """Put each statement as early as what it reads allows, into a loop of the same extents where there is one."""
+def _grouped(statements: Sequence[Statement]) -> list[Group]:
+    """Put each elementwise statement into the first loop of the same extents behind what it reads."""
     groups: list[Group] = []
-    home: dict[int, list[tuple[int, Part]]] = {}  # of each block: the groups that write it, and where
+    written: dict[int, list[tuple[int, Part]]] = {}  # of each block: the groups that write it, and where
     for statement in statements:
-        earliest = 0
-        for part in sources(statement):
-            for place, written in home.get(id(part.block), ()):
-                same = isinstance(statement, Elementwise) and _same_places(part, written)
-                loop = same and isinstance(groups[place].statements[0], Elementwise)
-                earliest = max(earliest, place if loop and groups[place].shape == loop_shape(statement.out) else place + 1)
-        chosen = None
+        shape, chosen = loop_shape(statement.out), len(groups)
         if isinstance(statement, Elementwise):
-            shape = loop_shape(statement.out)
-            for place in range(earliest, len(groups)):
-                if isinstance(groups[place].statements[0], Elementwise) and groups[place].shape == shape:
-                    chosen = place
-                    break
-        if chosen is None:
-            chosen = len(groups)
-            groups.append(Group([], loop_shape(statement.out)))
+            earliest = 0
+            for part in sources(statement):
+                for place, out in written.get(id(part.block), ()):
+                    inside = _is_loop(groups[place], shape) and same_places(part, out)
+                    earliest = max(earliest, place if inside else place + 1)
+            fitting = (place for place in range(earliest, len(groups)) if _is_loop(groups[place], shape))
+            chosen = next(fitting, len(groups))
+        if chosen == len(groups):
+            groups.append(Group([], shape))
         groups[chosen].statements.append(statement)
-        home.setdefault(id(statement.out.block), []).append((chosen, statement.out))
+        written.setdefault(id(statement.out.block), []).append((chosen, statement.out))
     return groups
 
 
-def _same_places(one: Part, other: Part) -> bool:
-    """Whether the same turn of a loop meets the same element in both."""
-    if one.offset != other.offset:
-        return False
-    strides = [
-        tuple(stride for stride, length in zip(part.strides, part.shape, strict=True) if length != 1)
-        for part in (one, other)
-    ]
-    return strides[0] == strides[1] and loop_shape(one) == loop_shape(other)
+def _is_loop(group: Group, shape: tuple[int, ...]) -> bool:
+    return isinstance(group.statements[0], Elementwise) and group.shape == shape
+
+
+def moving_strides(part: Part) -> tuple[int, ...]:
+    """Return the strides of a part along the loops over it."""
+    return tuple(stride for stride, length in zip(part.strides, part.shape, strict=True) if length != 1)
+
+
+def same_places(one: Part, other: Part) -> bool:
+    """Return true if the same turn of a loop meets the same element in both."""
+    same = one.block is other.block and one.offset == other.offset and loop_shape(one) == loop_shape(other)
+    return same and moving_strides(one) == moving_strides(other)
+

@@ -282,7 +282,14 @@ class _Windows:
         while found is None and count >= 2:
             certified = range(-collected.windows % CERTIFIED_EVERY, count, CERTIFIED_EVERY)
             found, sound = strategy.windows(
-                stretch, first, self._frame, every, count, floor=floor, limits=(least, smallest, largest), certified=certified
+                stretch,
+                first,
+                self._frame,
+                every,
+                count,
+                floor=floor,
+                limits=(least, smallest, largest),
+                certified=certified,
             )
             if sound < count:
                 self._most = max(2, sound)

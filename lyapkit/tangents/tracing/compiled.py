@@ -170,9 +170,7 @@ class CompiledTangents:
         self.try_tangents_at(at[some], None if given is None else given[some], label[some])
 
     @torch.no_grad()
-    def try_at(
-        self, states: Tensor, inputs: Tensor | None, found: Tensor | None, labels: Tensor | None = None
-    ) -> None:
+    def try_at(self, states: Tensor, inputs: Tensor | None, found: Tensor | None, labels: Tensor | None = None) -> None:
         """Hold compiled steps against the map.
 
         Args:

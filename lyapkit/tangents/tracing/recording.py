@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import lru_cache
+from threading import Lock
 from typing import Any
 
 import torch
@@ -76,6 +77,10 @@ def record(map: RecurrentMap, example: tuple[Tensor, ...]) -> torch.fx.GraphModu
     return traced
 
 
+_one_at_a_time = Lock()
+"""PyTorch's tracer and its forward mode share state between threads."""
+
+
 @lru_cache(maxsize=1)
 def _simpler() -> dict[Any, Callable[..., Any]]:
     """Composed operations written in simpler ones."""
@@ -117,7 +122,7 @@ def record_without_values(map: RecurrentMap, state: Tensor, input: Tensor | None
     if input is not None:
         example, function = (*example, input.detach().unsqueeze(0).clone()), both
     try:
-        with torch.no_grad(), _RefuseReading(), warnings.catch_warnings():  # type: ignore[no-untyped-call]
+        with _one_at_a_time, torch.no_grad(), _RefuseReading(), warnings.catch_warnings():  # type: ignore[no-untyped-call]
             warnings.simplefilter("error")  # vmap warns where it can only loop
             warnings.simplefilter("ignore", DeprecationWarning)  # of PyTorch's own, when it loads its decompositions
             tracer = make_fx(function, _simpler(), tracing_mode="fake", _allow_non_fake_inputs=True)

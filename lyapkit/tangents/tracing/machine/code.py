@@ -18,7 +18,6 @@ KEPT = 64
 INTRINSICS = ("fabs", "sqrt", "floor", "ceil", "trunc")
 
 
-
 @dataclass(frozen=True)
 class Code:
     """A compiled function.

@@ -111,9 +111,7 @@ class CompiledStep:
         self._pusher(points, inputs, len(states), given=states)
         return points[:, 1:].mT
 
-    def advance(
-        self, state: Tensor, frame: Tensor, inputs: Tensor | None, steps: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def advance(self, state: Tensor, frame: Tensor, inputs: Tensor | None, steps: int) -> tuple[Tensor, Tensor, Tensor]:
         """Go through some steps with a frame.
 
         Returns:
@@ -281,6 +279,4 @@ class _Run:
         sound = int(done.min())
         if sound < count:
             return None, sound
-        return Windows(
-            state, rows.mT, lengths.transpose(0, 1), shares.T, before.transpose(0, 1).mT
-        ), sound
+        return Windows(state, rows.mT, lengths.transpose(0, 1), shares.T, before.transpose(0, 1).mT), sound

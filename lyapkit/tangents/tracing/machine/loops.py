@@ -141,7 +141,10 @@ class _Advance:
         f = self._writer
         number = f.notes_made()
         f.notes.append(f"!{number} = distinct !{{}}")
-        turns = [f.open(extent, f"!{number}" if place == len(group.shape) - 1 else "") for place, extent in enumerate(group.shape)]
+        turns = [
+            f.open(extent, f"!{number}" if place == len(group.shape) - 1 else "")
+            for place, extent in enumerate(group.shape)
+        ]
         e = Emitter(f"e{number}_", self._numbers)
         group_note = f", !llvm.access.group !{number}" if group.shape else ""
         known: dict[tuple[int, int, tuple[int, ...]], Value] = {}
@@ -248,9 +251,9 @@ class _Advance:
     def _regular(self, part: Part) -> Part:
         """A matrix whose rows or columns are dense: the part itself, or a copy."""
         height, width = part.shape
-        if width == 1 or height == 1 or 1 in part.strides:
-            if all(stride > 0 for stride, length in zip(part.strides, part.shape, strict=True) if length > 1):
-                return part
+        dense = width == 1 or height == 1 or 1 in part.strides
+        if dense and all(stride > 0 for stride, length in zip(part.strides, part.shape, strict=True) if length > 1):
+            return part
         block = Block("result", -1, np.empty(part.shape))
         copy = Part(block, 0, (width, 1), part.shape)
         f = self._writer
@@ -289,4 +292,3 @@ def _fortran(part: Part) -> tuple[str, int]:
     if across == 1:
         return "N", max(width, down if height > 1 else width)
     return "T", across
-

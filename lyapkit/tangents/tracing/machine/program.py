@@ -128,6 +128,11 @@ def _expand(x: Array, shape: Sequence[int], *_: Any, **__: Any) -> Array:
     return np.broadcast_to(x, [x.shape[d - before] if n == -1 else n for d, n in enumerate(shape)])
 
 
+def _broadcast_in_dim(x: Array, shape: Sequence[int], places: Sequence[int]) -> Array:
+    spread = [x.shape[places.index(dim)] if dim in places else 1 for dim in range(len(shape))]
+    return np.broadcast_to(x.reshape(spread), shape)
+
+
 def _slice(x: Array, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Array:
     return x[(slice(None),) * (dim % x.ndim) + (slice(start, end, step),)]
 
@@ -151,6 +156,7 @@ VIEWS: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(
         ("alias", "clone", "contiguous", "detach", "lift_fresh", "lift_fresh_copy", "_to_copy", "positive"), _same
     ),
+    "broadcast_in_dim": _broadcast_in_dim,
     "chunk": lambda x, count, dim=0: _split(x, -(-x.shape[dim] // count), dim),
     "diagonal": lambda x, offset=0, dim1=0, dim2=1: np.diagonal(x, offset, dim1, dim2),
     "expand": _expand,
@@ -253,7 +259,9 @@ class Reader:
         address = view.__array_interface__["data"][0]
         place = bisect_right(self._starts, address) - 1
         block = self._located[place]
-        strides = tuple(stride // 8 if length > 1 else 0 for stride, length in zip(view.strides, view.shape, strict=True))
+        strides = tuple(
+            stride // 8 if length > 1 else 0 for stride, length in zip(view.strides, view.shape, strict=True)
+        )
         assert 0 <= address - self._starts[place] < block.array.nbytes, "every array lies in a block"
         return Part(block, (address - self._starts[place]) // 8, strides, view.shape)
 
@@ -483,7 +491,9 @@ class Reader:
     def _variance(self, array: Array, dims: Sequence[int], correction: float, shape: tuple[int, ...]) -> Array:
         chosen = [dim % array.ndim for dim in dims]
         kept = tuple(1 if place in chosen else length for place, length in enumerate(array.shape))
-        lower = self._elementwise("sub", (array, self._reduced("mean", array, dims, True, shape=kept)), {}, array.shape, False)
+        lower = self._elementwise(
+            "sub", (array, self._reduced("mean", array, dims, True, shape=kept)), {}, array.shape, False
+        )
         square = self._elementwise("square", (lower,), {}, array.shape, False)
         count = float(np.prod([array.shape[dim] for dim in chosen], dtype=int) - correction)
         return self._elementwise("div", (self._reduced("sum", square, dims, shape=shape), count), {}, shape, False)
@@ -505,7 +515,9 @@ class Reader:
         total = self._reduced("sum", powers, dim, True, shape=kept)
         if name == "_softmax":
             return self._elementwise("div", (powers, total), {}, array.shape, False)
-        return self._elementwise("sub", (lower, self._elementwise("log", (total,), {}, kept, False)), {}, array.shape, False)
+        return self._elementwise(
+            "sub", (lower, self._elementwise("log", (total,), {}, kept, False)), {}, array.shape, False
+        )
 
 
 def _without_layout(kwargs: dict[str, Any]) -> dict[str, Any]:

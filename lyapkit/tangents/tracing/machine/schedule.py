@@ -1,4 +1,4 @@
-"""The order in which statements are done: elementwise ones together in few loops, products that share a matrix as one."""
+"""Put statements in order: elementwise ones together in few loops, products that share a matrix as one."""
 
 from __future__ import annotations
 
@@ -111,7 +111,12 @@ def _below_each_other(first: Part, second: Part, homes: dict[int, tuple[Block, i
     rows = first.shape[0] + second.shape[0]
     if first.block is second.block:
         step = second.offset - first.offset
-        if first.shape[0] == 1 and first.strides[1] == second.strides[1] and second.strides[0] in (0, step) and step > 0:
+        if (
+            first.shape[0] == 1
+            and first.strides[1] == second.strides[1]
+            and second.strides[0] in (0, step)
+            and step > 0
+        ):
             return replace(first, strides=(step, first.strides[1]), shape=(rows, inner))
         return None
     for part in (first, second):
@@ -200,4 +205,3 @@ def same_places(one: Part, other: Part) -> bool:
     """Return true if the same turn of a loop meets the same element in both."""
     same = one.block is other.block and one.offset == other.offset and loop_shape(one) == loop_shape(other)
     return same and moving_strides(one) == moving_strides(other)
-

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 
-from lyapkit.tangents.tracing.machine.emitter import Emitter, Symbol, Value
+from lyapkit.tangents.tracing.machine.emitter import Emitter, Value
 from lyapkit.tangents.tracing.machine.numbers import Numbers
 from lyapkit.tangents.tracing.machine.program import Elementwise, Part, Product, Program, Reduction
 from lyapkit.tangents.tracing.machine.writing import Writer
@@ -86,7 +86,7 @@ def evaluate(
             write(
                 statement.out,
                 (
-                    total(e, (e.multiply(left[i * inner + l], right[l * columns_out + j]) for l in range(inner)))
+                    total(e, (e.multiply(left[i * inner + m], right[m * columns_out + j]) for m in range(inner)))
                     for i in range(rows_out)
                     for j in range(columns_out)
                 ),
@@ -248,5 +248,3 @@ def gram_schmidt(
 
 def _length(e: Emitter, column: Sequence[Value]) -> Value:
     return e.call("llvm.sqrt.f64", total(e, (e.multiply(value, value) for value in column)))
-
-

@@ -72,7 +72,9 @@ class Writer:
         self.lines += e.lines[e.taken :]
         e.taken = len(e.lines)
 
-    def open(self, extent: str | int, accesses: str = "", carried: dict[str, tuple[str, str, str]] | None = None) -> str:
+    def open(
+        self, extent: str | int, accesses: str = "", carried: dict[str, tuple[str, str, str]] | None = None
+    ) -> str:
         """Begin a loop of at least one turn.
 
         Args:

@@ -16,7 +16,7 @@ from lyapkit.tangents.tracing.machine.compiled_step import CompiledStep, Windows
 from lyapkit.tangents.tracing.recording import Untraceable
 from lyapkit.trajectories.drive import Drive, Stretch
 
-WORTH_COMPILING = 1000
+WORTH_COMPILING = 256
 """Steps from which on the time that compiling takes is won back; fewer for more than 100 units."""
 
 CHECKED_STEPS = 64

@@ -63,7 +63,7 @@ OTHERS = {
     "reductions": lambda x: (
         x - x.mean(-1, keepdim=True) + x.sum(-1, keepdim=True) * torch.logsumexp(x, -1, keepdim=True)
     ),
-    "normalised": lambda x: functional.layer_norm(x, (4,)) + x / torch.linalg.vector_norm(x + 2, dim=-1, keepdim=True),
+    "normalised": lambda x: functional.layer_norm(x, (4,)) + x.var(-1, keepdim=True),
     "broadcast": lambda x: (x[..., :, None] * x[..., None, :] * KERNEL).sum(-1) + x[..., :1],
     "products": lambda x: torch.einsum("...i,ij,...j->...i", x, KERNEL, x),
     "product of states": lambda x: (x[..., None, :] @ (x[..., :, None] * KERNEL))[..., 0, :],
@@ -134,10 +134,6 @@ def test_states_and_tangents_are_those_of_the_map(name: str, k: int) -> None:
             assert torch.equal(states[place + 1] if place < 2 else after, x)
     size = expected.abs().max()
     torch.testing.assert_close(step.push(frame, states, inputs) / size, expected / size, rtol=0, atol=1e-13)
-    again, last, pushed = step.advance(state, frame, inputs, 3)
-    torch.testing.assert_close(again, states, rtol=1e-13, atol=1e-13)
-    torch.testing.assert_close(last, after, rtol=1e-13, atol=1e-13)
-    torch.testing.assert_close(pushed / size, expected / size, rtol=0, atol=1e-13)
 
 
 @torch.no_grad()

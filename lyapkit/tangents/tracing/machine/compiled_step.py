@@ -15,7 +15,7 @@ from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents.tracing.machine.code import Code, compiled
 from lyapkit.tangents.tracing.machine.loops import Loops, write_advance
 from lyapkit.tangents.tracing.machine.numbers import Numbers
-from lyapkit.tangents.tracing.machine.program import Reader, without_tangents
+from lyapkit.tangents.tracing.machine.program import Reader, without_state, without_tangents
 from lyapkit.tangents.tracing.machine.threads import one_blas_thread
 from lyapkit.tangents.tracing.machine.unrolled import write_run
 from lyapkit.tangents.tracing.recording import Untraceable, record_without_values
@@ -66,7 +66,7 @@ class CompiledStep:
 
     @cached_property
     def _pusher(self) -> _Advance:
-        return _Advance(write_advance(self._program), self.size, self.k)
+        return _Advance(write_advance(without_state(self._program)), self.size, self.k)
 
     @cached_property
     def _runner(self) -> _Run | None:
@@ -110,18 +110,6 @@ class CompiledStep:
         points[:, 1:] = frame.mT
         self._pusher(points, inputs, len(states), given=states)
         return points[:, 1:].mT
-
-    def advance(self, state: Tensor, frame: Tensor, inputs: Tensor | None, steps: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Go through some steps with a frame.
-
-        Returns:
-            The states before each step, shape (L, B, N), the state after the last one, and the frame there.
-        """
-        points = torch.empty(frame.shape[0], 1 + self.k, self.size, dtype=torch.float64)
-        points[:, 0], points[:, 1:] = state, frame.mT
-        states = torch.empty(len(state), steps, self.size, dtype=torch.float64).transpose(0, 1)
-        self._pusher(points, inputs, steps, kept=states)
-        return states, points[:, 0].clone(), points[:, 1:].mT
 
     def windows(
         self,
@@ -181,7 +169,7 @@ class _Advance:
         )(self._code.address)
         self._weights = loops.weights  # kept, since the code reads them where they are
         self._addresses = (ctypes.c_void_p * (len(loops.weights) + 1))(*[one.ctypes.data for one in loops.weights])
-        self._numbers = np.array(loops.numbers.values + [0.0])
+        self._numbers = np.array([*loops.numbers.values, 0.0])
         self._work = loops.work
         self._products = "blas." in loops.text
         self._row = (1 + k) * size
@@ -230,7 +218,7 @@ class _Run:
         self._code: Code = compiled(text, "run")
         kinds = [*[_POINTER] * 3, *[_INTEGER] * 2, _POINTER, *[_INTEGER] * 4, *[_POINTER] * 4, *[_INTEGER] * 3]
         self._function = ctypes.CFUNCTYPE(None, *kinds, *[_POINTER] * 3)(self._code.address)
-        self._numbers = np.array(numbers.values + [0.0])
+        self._numbers = np.array([*numbers.values, 0.0])
         self._size, self._k = size, k
 
     def __call__(

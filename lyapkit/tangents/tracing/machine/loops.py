@@ -232,10 +232,11 @@ class _Advance:
         one, one_step = _fortran(right)
         two, two_step = _fortran(left)
         assert out.strides[1] in (0, 1), "results lie row by row"
+        out_step = max(1, out.strides[0] or columns)
         arguments = [
             self._letter(one), self._letter(two), self._integer(columns), self._integer(rows), self._integer(inner),
             self._double(1.0), self._address(right), self._integer(one_step), self._address(left),
-            self._integer(two_step), self._double(0.0), self._address(out), self._integer(max(1, out.strides[0] or columns)),
+            self._integer(two_step), self._double(0.0), self._address(out), self._integer(out_step),
         ]  # fmt: skip
         if rows == 1:  # y = B^T x
             letter, (height, width) = one, (columns, inner) if one == "N" else (inner, columns)

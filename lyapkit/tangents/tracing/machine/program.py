@@ -91,7 +91,7 @@ class Program:
         statements: What is computed, in order.
         after: The next state, shape (1, N).
         pushed: Its tangents in rows, shape (k, 1, N).
-        blocks: All memory that is used.
+        moves: False if the next state is not wanted.
     """
 
     size: int
@@ -100,17 +100,27 @@ class Program:
     statements: list[Statement]
     after: Part
     pushed: Part
-    blocks: list[Block]
+    moves: bool = True
 
 
 def without_tangents(program: Program) -> Program:
     """Return the step of the state alone."""
-    needed, kept = {id(program.after.block)}, list[Statement]()
+    return replace(program, directions=0, statements=_needed(program, program.after))
+
+
+def without_state(program: Program) -> Program:
+    """Return the step of the tangents alone, at a state that is known."""
+    return replace(program, moves=False, statements=_needed(program, program.pushed))
+
+
+def _needed(program: Program, result: Part) -> list[Statement]:
+    """The statements that a result needs."""
+    needed, kept = {id(result.block)}, list[Statement]()
     for statement in reversed(program.statements):
         if id(statement.out.block) in needed:
             kept.append(statement)
             needed |= {id(part.block) for part in sources(statement)}
-    return replace(program, directions=0, statements=kept[::-1])
+    return kept[::-1]
 
 
 def sources(statement: Statement) -> Iterator[Part]:
@@ -233,7 +243,6 @@ class Reader:
             self._statements,
             self.part(np.broadcast_to(self._array(self._values[after]), (1, size))),
             self.part(np.broadcast_to(self._array(self._values[pushed]), (self._directions, 1, size))),
-            self._blocks,
         )
 
     def _attribute(self, node: fx.Node) -> Any:
@@ -335,9 +344,6 @@ class Reader:
             return self._rolled(self._array(args[0]), *args[1:])
         if name in REDUCTIONS:
             return self._reduced(name, self._array(args[0]), *args[1:], **kwargs, shape=shape)
-        if name == "linalg_vector_norm" and (args[1:2] or [2])[0] == 2:
-            square = self._elementwise("square", (self._array(args[0]),), {}, args[0].shape, False)
-            return self._elementwise("sqrt", (self._reduced("sum", square, *args[2:4], shape=shape),), {}, shape, False)
         if name == "var" and len(args) > 1:
             return self._variance(self._array(args[0]), args[1], args[2] if len(args) > 2 else 1, shape)
         if name == "index" and sum(one is not None for one in args[1]) == 1:

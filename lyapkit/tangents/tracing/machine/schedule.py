@@ -42,10 +42,9 @@ def scheduled(program: Program) -> Schedule:
     """Return a schedule; the last statements write the next state and its tangents to a block of kind "next"."""
     size, k = program.size, program.directions
     target = Block("next", 0, np.empty((1 + k, size)))
-    statements: list[Statement] = [
-        *program.statements,
-        Elementwise(Part(target, 0, (0, 1), (1, size)), COPY, (program.after,)),
-    ]
+    statements = list(program.statements)
+    if program.moves:
+        statements.append(Elementwise(Part(target, 0, (0, 1), (1, size)), COPY, (program.after,)))
     if k:
         statements.append(Elementwise(Part(target, size, (size, 0, 1), (k, 1, size)), COPY, (program.pushed,)))
     schedule = Schedule(_grouped(_in_order(_with_products_together(statements))))

@@ -66,11 +66,14 @@ def lyapunov_spectrum(
     these are as good (see `lyapkit.lyapunov.orthonormal`). A driven map has *conditional* exponents: they describe how
     perturbations of the state fade or grow under the given input, and need no zero exponent.
 
-    For runs of 256 steps or more (fewer for large states) one step is traced into straight-line operations, which is
-    many times faster. Along the run it is held against the map itself, at every step, and its tangents against forward
-    mode; where it cannot be traced or differs, the whole run is done without. ``tangents`` and
-    ``tangents_not_traced_because`` in the attribute ``config_json`` say which way was gone;
-    ``lyapkit.tangents.tracing.traced.WORTH_TRACING`` is the number of steps.
+    For runs of 256 steps or more (fewer for large states) one step in float64 is compiled into machine code, on the
+    CPU. It is recorded with tensors that have no values, so that nothing in it can depend on them in Python. Along the
+    run it is held against the map itself at 64 steps or more, and its tangents against forward mode at some of them. A
+    step of sums, products and quotients gives the map's own states to the bit; where functions or matrix products are
+    rounded otherwise, a chaotic trajectory is another one of the same attractor after a while. What cannot be compiled
+    is traced into straight-line operations, which are held against the map at every step. Where either differs from
+    the map, the whole run is done without. ``tangents``, ``tangents_not_compiled_because`` and
+    ``tangents_not_traced_because`` in the attribute ``config_json`` say which way was gone.
 
     Args:
         model: anything `lyapkit.as_map` takes.

@@ -117,12 +117,12 @@ def record_without_values(map: RecurrentMap, state: Tensor, input: Tensor | None
         return vmap(along, out_dims=(None, 0))(rows)  # type: ignore[arg-type]  # the state is the same along all rows
 
     rows = torch.ones(k, 1, len(state), dtype=state.dtype, device=state.device)
-    example = (state.detach().unsqueeze(0).clone(), rows)
+    example: tuple[Tensor, ...] = (state.detach().unsqueeze(0).clone(), rows)
     function: Callable[..., Any] = lambda state, rows: both(state, rows)  # noqa: E731
     if input is not None:
         example, function = (*example, input.detach().unsqueeze(0).clone()), both
     try:
-        with _one_at_a_time, torch.no_grad(), _RefuseReading(), warnings.catch_warnings():  # type: ignore[no-untyped-call]
+        with _one_at_a_time, torch.no_grad(), _RefuseReading(), warnings.catch_warnings():
             warnings.simplefilter("error")  # vmap warns where it can only loop
             warnings.simplefilter("ignore", DeprecationWarning)  # of PyTorch's own, when it loads its decompositions
             tracer = make_fx(function, _simpler(), tracing_mode="fake", _allow_non_fake_inputs=True)

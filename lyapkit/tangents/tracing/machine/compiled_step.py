@@ -15,7 +15,8 @@ from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents.tracing.machine.code import Code, compiled
 from lyapkit.tangents.tracing.machine.loops import Loops, write_advance
 from lyapkit.tangents.tracing.machine.numbers import Numbers
-from lyapkit.tangents.tracing.machine.program import Reader, without_state, without_tangents
+from lyapkit.tangents.tracing.machine.program import without_state, without_tangents
+from lyapkit.tangents.tracing.machine.reading import Reader
 from lyapkit.tangents.tracing.machine.threads import one_blas_thread
 from lyapkit.tangents.tracing.machine.unrolled import write_run
 from lyapkit.tangents.tracing.recording import Untraceable, record_without_values

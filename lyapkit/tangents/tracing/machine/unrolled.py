@@ -174,11 +174,11 @@ def write_run(program: Program) -> tuple[str, Numbers]:
     f.add("  %certifies = icmp ne i64 %certificates, 0", "  br i1 %certifies, label %counting, label %decomposing")
     f.add("counting:")
     beyond = f.integer("sub i64 %w, %certified")
-    place, rest = f.integer(f"sdiv i64 {beyond}, %spacing"), f.integer(f"srem i64 {beyond}, %spacing")
+    number, rest = f.integer(f"sdiv i64 {beyond}, %spacing"), f.integer(f"srem i64 {beyond}, %spacing")
     due, positive = f.integer(f"icmp eq i64 {rest}, 0"), f.integer(f"icmp sge i64 {beyond}, 0")
     both = f.integer(f"and i1 {due}, {positive}")
     f.add(f"  br i1 {both}, label %certifying, label %decomposing", "certifying:")
-    at = f.row(before, place, size * k)
+    at = f.row(before, number, size * k)
     for index, value in enumerate(value for column in columns for value in column):
         f.store(ending, value, at, index)
     f.add("  br label %decomposing", "decomposing:")

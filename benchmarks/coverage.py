@@ -1,4 +1,4 @@
-"""How often the error bars of exponents hold what they promise, where the true exponent is known.
+"""Coverage of the error bars of exponents, where the true exponent is known.
 
     python benchmarks/coverage.py            all rows of the table in docs/concepts/error_bars.md, in a few minutes
     python benchmarks/coverage.py AR other   only the systems whose name contains one of these
@@ -42,7 +42,7 @@ TRANSIENT = 3000
 
 @dataclass(frozen=True)
 class Row:
-    """What is measured of one system."""
+    """Measurements of one system."""
 
     coverage: float
     wrong: float

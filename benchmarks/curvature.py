@@ -28,7 +28,7 @@ class LastStep(nn.Module):
         self.layer, self.readout = layer, nn.Linear(layer.hidden_size, outputs)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Outputs (B, O)."""
+        """Compute outputs (B, O)."""
         return self.readout(self.layer(inputs)[0][-1])
 
 
@@ -36,7 +36,7 @@ NETWORKS = {"RNN": lambda: nn.RNN(2, 24), "GRU": lambda: nn.GRU(2, 14), "LSTM": 
 
 
 def trained(kind: str) -> tuple[nn.Module, tuple[torch.Tensor, torch.Tensor]]:
-    """A network after 150 steps on the signs of two sums."""
+    """Return a network after 150 steps on the signs of two sums."""
     torch.manual_seed(0)
     model = LastStep(NETWORKS[kind](), 3).double()
     inputs = torch.randn(20, 64, 2).double()
@@ -109,7 +109,7 @@ def row(name: str, products: str, seconds: float, residual: float, error: float)
 
 
 def tracking(k: int) -> None:
-    """Products along a training, from nothing and from the spectrum before."""
+    """Count products along a training, from nothing and from the spectrum before."""
     model, batch = trained("RNN")
     optimiser = torch.optim.SGD(model.parameters(), 1e-2)
     print(f"\nRNN along {5} x 10 further steps, k={k}: products of a cold and a warm start")

@@ -34,12 +34,12 @@ class Layer(nn.Module):
         self.layer, self.readout = layer, nn.Linear(layer.hidden_size, CLASSES)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Outputs (B, O)."""
+        """Compute outputs (B, O)."""
         return self.readout(self.layer(inputs)[0][-1])
 
 
 def make(kind: str, units: int) -> tuple[nn.Module, UnrolledNetwork]:
-    """The model as a user has it, and the network that is stepped by elementary operations."""
+    """Return the model as a user has it, and the network that is stepped by elementary operations."""
     if kind in ("scalar", "rotation"):
         residual = residuals.scalar(0.995) if kind == "scalar" else residuals.rotation(0.2244)
         model = WCRNN(1, units, CLASSES, residual=residual, rng=0)
@@ -50,7 +50,7 @@ def make(kind: str, units: int) -> tuple[nn.Module, UnrolledNetwork]:
 
 
 def smallest(calls: dict[str, Callable[[], object]], repeats: int, now: Callable[[], float]) -> dict[str, float]:
-    """Seconds of every call, the smallest of several rounds after one that is not counted."""
+    """Measure the seconds of every call, the smallest of several rounds after one that is not counted."""
     for call in calls.values():
         call()
     found = dict.fromkeys(calls, float("inf"))

@@ -15,7 +15,7 @@ PUBLISHED = 22_000, 133.0
 
 
 def network(size: int, gain: float, device: str) -> lyapkit.RecurrentMap:
-    """dx/dt = -x + J tanh x by Runge-Kutta steps of 0.1, with J drawn on the processor: the same on every machine."""
+    """Return dx/dt = -x + J tanh x by Runge-Kutta steps of 0.1, with J drawn on the processor: the same everywhere."""
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(size, size, generator=generator, dtype=torch.float64).mul_(gain / size**0.5).to(device)
     start = torch.randn(size, generator=generator, dtype=torch.float64).to(device)
@@ -27,7 +27,7 @@ def network(size: int, gain: float, device: str) -> lyapkit.RecurrentMap:
 
 
 def seconds(call: Callable[[], object], device: str) -> float:
-    """Wall time of one call."""
+    """Measure the wall time of one call."""
     call()  # compiles and allocates
     if device != "cpu":
         torch.cuda.synchronize()
@@ -39,7 +39,7 @@ def seconds(call: Callable[[], object], device: str) -> float:
 
 
 def floor(size: int, k: int, products: int, dtype: torch.dtype, device: str) -> float:
-    """Seconds of the matrix products of the frame and nothing else."""
+    """Measure the seconds of the matrix products of the frame and nothing else."""
     matrix, frame = (torch.randn(rows, size, dtype=dtype, device=device) for rows in (size, k))
     return seconds(lambda: [frame @ matrix for _ in range(products)], device)
 

@@ -30,7 +30,7 @@ def network(r: float) -> WCRNN:
 
 
 def digits(sequences: int, batch: int, r: float, k: int, block_size: int) -> None:
-    """Of the network before training, on the first training images."""
+    """Compute eigenvalues of the network before training, on the first training images."""
     inputs, targets = SequentialMNIST(train_size=sequences).train_samples(torch.arange(sequences))
     batches = list(zip(inputs.split(batch, dim=1), targets.split(batch), strict=True))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -51,7 +51,7 @@ def digits(sequences: int, batch: int, r: float, k: int, block_size: int) -> Non
 
 
 def against_pyhessian(batch: int) -> None:
-    """The ten largest, by both to a relative 1e-3; PyHessian with its defaults but for that."""
+    """Compute the ten largest by both to a relative 1e-3; PyHessian has its defaults otherwise."""
     try:
         from pyhessian import hessian
     except ImportError:

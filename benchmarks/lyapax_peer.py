@@ -18,7 +18,7 @@ jax.config.update("jax_enable_x64", True)
 
 
 def median_seconds(function: Callable[..., Any], *arguments: Any) -> float:
-    """Median wall time of five compiled calls."""
+    """Measure the median wall time of five compiled calls."""
     compiled = jax.jit(function)
     jax.block_until_ready(compiled(*arguments))
     times = []
@@ -30,7 +30,7 @@ def median_seconds(function: Callable[..., Any], *arguments: Any) -> float:
 
 
 def network(size: int, steps: int, k: int) -> float:
-    """The map x' = 0.9 x + 0.1 J tanh x with the weights of `lyapunov.py`."""
+    """Return the map x' = 0.9 x + 0.1 J tanh x with the weights of `lyapunov.py`."""
     random = np.random.RandomState(0)
     weight = jnp.asarray(4 * random.randn(size, size) / size**0.5)
     start = jnp.asarray(random.randn(size))
@@ -42,7 +42,7 @@ def network(size: int, steps: int, k: int) -> float:
 
 
 def henon(trajectories: int, steps: int) -> float:
-    """The Hénon map from many initial states under vmap."""
+    """Return the Hénon map from many initial states under vmap."""
     starts = jnp.asarray(0.1 * np.random.RandomState(0).rand(trajectories, 2))
     step = systems.henon_map()
     return median_seconds(jax.vmap(lambda x: lyapunov_spectrum(step, x, 1.0, steps, renorm_every=10).exponents), starts)

@@ -14,7 +14,7 @@ from wcrnn_models import WCRNN, residuals
 
 
 def textbook(network: WCRNN, inputs: torch.Tensor) -> torch.Tensor:
-    """Algorithm 1 word for word: torch.autograd.functional.jacobian and a QR decomposition at every step."""
+    """Run Algorithm 1 word for word: torch.autograd.functional.jacobian and a QR decomposition at every step."""
     state = torch.zeros(network.hidden_size, dtype=torch.float64)
     frame = torch.eye(network.hidden_size, dtype=torch.float64)
     total = torch.zeros(network.hidden_size, dtype=torch.float64)
@@ -61,7 +61,7 @@ def driven(size: int, steps: int, batch: int) -> None:
 
 
 def floor(size: int, k: int, steps: int, dtype: torch.dtype) -> float:
-    """One product of the frame with a matrix per step, and nothing else."""
+    """Measure one product of the frame with a matrix per step, and nothing else."""
     matrix, frame = torch.randn(size, size, dtype=dtype), torch.randn(k, size, dtype=dtype)
     seconds = median_seconds(lambda: [frame @ matrix for _ in range(steps)])
     row(f"floor: {steps} products ({k}, {size}) x ({size}, {size})", seconds)
@@ -119,7 +119,7 @@ def against(peer: dict[str, float], name: str, seconds: float) -> None:
 
 
 def measure_peer(python: str | None) -> dict[str, float]:
-    """Medians of lyapax in an environment of its own."""
+    """Measure medians of lyapax in an environment of its own."""
     if python is None:
         print("lyapax is not measured; give --lyapax-python, the interpreter of an environment that has it.")
         return {}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 def median_seconds(call: Callable[[], object], repeats: int = 5) -> float:
-    """Median wall time of ``repeats`` calls after one that is not counted."""
+    """Measure the median wall time of ``repeats`` calls after one that is not counted."""
     call()
     times = []
     for _ in range(repeats):

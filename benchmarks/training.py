@@ -36,7 +36,7 @@ RESIDUALS = {
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is trained: as in the paper, sMNIST with 100 units."""
+    """Sizes of the training: as in the paper, sMNIST with 100 units."""
 
     units: int = 100
     batch: int = 128
@@ -47,14 +47,14 @@ class Sizes:
     form: Form = "linear"
 
     def data(self) -> tuple[Tensor, Tensor]:
-        """A batch of random pixels and labels."""
+        """Return a batch of random pixels and labels."""
         generator = torch.Generator().manual_seed(0)
         inputs = torch.rand(self.steps, self.batch, self.inputs, generator=generator)
         labels = torch.randint(0, self.outputs, (self.batch,), generator=generator)
         return inputs.to(self.device), labels.to(self.device)
 
     def network(self, residual: str, seed: int = 0) -> WCRNN:
-        """An untrained network."""
+        """Return an untrained network."""
         sizes = self.inputs, self.units, self.outputs
         return WCRNN(*sizes, residual=RESIDUALS[residual](), form=self.form, rng=seed).to(self.device)
 
@@ -62,7 +62,7 @@ class Sizes:
 def iteration(
     models: list[nn.Module], forward: Callable[[list[Tensor]], list[Tensor]], sizes: Sizes
 ) -> Callable[[], list[float]]:
-    """One step of SGD of every model."""
+    """Return one step of SGD of every model."""
     inputs, labels = sizes.data()
     optimizers = [torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9) for model in models]
 
@@ -101,7 +101,7 @@ def layer(sizes: Sizes, kind: type[nn.RNN | nn.LSTM], units: int) -> Callable[[]
 
 
 def floor(sizes: Sizes) -> Callable[[], None]:
-    """The matrix products of an iteration and nothing else: a step forward, a step back, its part of the gradient."""
+    """Return the matrix products of an iteration and nothing else: a step forward, a step back, and its gradient."""
     weight = torch.randn(sizes.units, sizes.units, device=sizes.device)
     states, product = torch.randn(sizes.batch, sizes.units, device=sizes.device), torch.empty_like(weight)
     carried = torch.empty_like(states)
@@ -127,7 +127,7 @@ class Here:
         self.run, self.sizes, self.threads, self.networks = run, sizes, threads, networks
 
     def rate(self, repeats: int) -> float:
-        """Network iterations per second."""
+        """Measure network iterations per second."""
         torch.set_num_threads(self.threads)
         self.run()
         synchronize(self.sizes)
@@ -152,7 +152,7 @@ class Processes:
             context.Process(target=serve, args=(self.barrier, self.repeats, make, arguments), daemon=True).start()
 
     def rate(self, repeats: int) -> float:
-        """Network iterations per second of all processes."""
+        """Measure network iterations per second of all processes."""
         self.repeats.value = repeats
         self.barrier.wait()  # begin
         self.barrier.wait()  # all have warmed up
@@ -174,14 +174,14 @@ def serve(barrier: Any, repeats: Any, make: Callable[..., Callable[[], Any]], ar
 
 
 def difference(sizes: Sizes, residual: str, iterations: int = 5) -> float:
-    """The largest relative difference of the losses of ours and the plain loop, from the same weights."""
+    """Return the largest relative difference of the losses of ours and the plain loop, from the same weights."""
     slow, fast = plain(sizes, residual), ours(sizes, residual)
     pairs = [(slow()[0], fast()[0]) for _ in range(iterations)]
     return max(abs(one - other) / one for one, other in pairs)
 
 
 def measure(contenders: dict[str, Here | Processes], rounds: int, repeats: int) -> dict[str, float]:
-    """The best rate of every contender."""
+    """Return the best rate of every contender."""
     best = dict.fromkeys(contenders, 0.0)
     for _ in range(rounds):
         for name, contender in contenders.items():
@@ -190,7 +190,7 @@ def measure(contenders: dict[str, Here | Processes], rounds: int, repeats: int) 
 
 
 def networks(sizes: Sizes, residual: str, cores: int) -> dict[str, Here | Processes]:
-    """The plain loop and ours, alone and as ensembles."""
+    """Return the plain loop and ours, alone and as ensembles."""
     if sizes.device != "cpu":
         return {
             "plain step loop": Here(plain(sizes, residual), sizes, 1),
@@ -212,7 +212,7 @@ def networks(sizes: Sizes, residual: str, cores: int) -> dict[str, Here | Proces
 
 
 def others(sizes: Sizes, cores: int) -> dict[str, Here | Processes]:
-    """What does not depend on the residual."""
+    """Measure everything that does not depend on the residual."""
     threads = sorted({1, cores}) if sizes.device == "cpu" else [1]
     found: dict[str, Here | Processes] = {"floor: the matrix products alone, threads: 1": Here(floor(sizes), sizes, 1)}
     if sizes.device == "cpu":

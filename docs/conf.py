@@ -80,9 +80,11 @@ napoleon_use_rtype = False
 TUTORIALS = [
     "analyse_your_lstm.py",
     "is_it_chaotic.py",
+    "fixed_points_of_a_memory.py",
     "choose_a_residual.py",
     "exponents_while_training.py",
     "gradient_flossing.py",
+    "properties_of_your_network.py",
     "sweep_on_a_cluster.py",
 ]
 sphinx_gallery_conf = {

@@ -1,4 +1,4 @@
-"""``python -m figures NAME``: draw figures and tables from what is measured."""
+"""Command ``python -m figures NAME``: draw figures and tables from results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from wcrnn_models.errors import UserError, suggestion
 
 @dataclass(frozen=True)
 class Arguments:
-    """Draw the paper's figures and tables from what is measured. Run it in the root of the clone.
+    """Draw the paper's figures and tables from results. Run it in the root of the clone.
 
     They show what is there so far of the campaign (`python -m figures measure`); panels and curves that are not
     measured yet are left out. The text file beside each figure says what it shows, what is missing, how many trainings
@@ -44,15 +44,15 @@ class Arguments:
     """Also draw notes and the origin of the data below each figure."""
 
     against: Against = "r"
-    """What stands for the residual strength in the figures over it (fig3, fig6, figB3): r itself; log r, the exponent
-    that the paper expects; or its distance to the edge of chaos r - 1, on an axis that spreads small ones."""
+    """Quantity that stands for the residual strength in the figures over it (fig3, fig6, figB3): r itself; log r, the
+    exponent that the paper expects; or its distance to the edge of chaos r - 1, on an axis that spreads small ones."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Args:
-        arguments: After the name of the command; those of the process by default.
+        arguments: Arguments after the name of the command; those of the process by default.
 
     Returns:
         0 on success, 2 after a user's mistake, 130 after Ctrl-C, 141 if what reads the output has closed it.
@@ -75,10 +75,10 @@ def _run(arguments: Arguments) -> int:
     names = _chosen(arguments.names, scripts.NAMES)
     if arguments.against != "r" and not any(scripts.script(name).over_strength for name in names):
         over = ", ".join(name for name in scripts.NAMES if scripts.script(name).over_strength)
-        raise UserError(f"--against {arguments.against} changes nothing of {', '.join(names)}; it is for {over}")
+        raise UserError(f"--against {arguments.against} changes nothing of {', '.join(names)}; it is for {over}.")
     make_directory(arguments.output, "--output")
     if not arguments.data.is_dir():
-        raise UserError(f"there is no folder {arguments.data}; name that of the results with --data")
+        raise UserError(f"there is no folder {arguments.data}; name that of the results with --data.")
     results = Evidence(arguments.data / "campaign", arguments.data)
     for name in names:
         for path in scripts.produce(
@@ -93,10 +93,10 @@ def _run(arguments: Arguments) -> int:
 def _chosen(given: Sequence[str], known: Sequence[str]) -> Sequence[str]:
     """Return the names without repeats."""
     if not given:
-        raise UserError("name a figure or table, or all; --list says what there is")
+        raise UserError("name a figure or table, or all; --list says what there is.")
     for name in given:
         if name not in (*known, "all"):
-            raise UserError(f"there is no figure {name!r}.{suggestion(name, known)} --list says what there is")
+            raise UserError(f"there is no figure {name!r}.{suggestion(name, known)} --list says what there is.")
     return known if "all" in given else tuple(dict.fromkeys(given))
 
 

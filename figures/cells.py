@@ -22,8 +22,8 @@ def best(training: xr.Dataset, task: str) -> str:
     """Return the best accuracy in percent, or best RMS: mean and range over instances.
 
     Args:
-        training: Of the network on the task, over ``seed``.
-        task: Such as ``"smnist"`` or ``"add100"``.
+        training: Trainings of the network on the task, over ``seed``.
+        task: Name of the task, such as ``"smnist"`` or ``"add100"``.
     """
     one = recorded(training)
     if not one.sizes["seed"]:
@@ -44,7 +44,7 @@ def iterations(training: xr.Dataset) -> str:
     As in section 4.1, those of an instance that did not reach it are the iterations of its training.
 
     Args:
-        training: Of the network on the task, over ``seed``.
+        training: Trainings of the network on the task, over ``seed``.
     """
     one = recorded(training)
     if not one.sizes["seed"]:
@@ -55,7 +55,7 @@ def iterations(training: xr.Dataset) -> str:
 
 
 def trained(*trainings: xr.Dataset) -> str:
-    """Return the iterations of the longest training, or that there is none."""
+    """Return the iterations of the longest training, or a remark that there is none."""
     lengths = [int(one.iteration[-1]) for one in map(recorded, trainings) if one.sizes["seed"]]
     return str(max(lengths)) if lengths else NOT_MEASURED
 
@@ -82,7 +82,7 @@ def of_paper(value: float | None, task: str) -> str:
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = True) -> str:
-    """Return a table.
+    """Return a table in Markdown.
 
     Args:
         header: Titles of the columns.

@@ -1,4 +1,4 @@
-"""What the commands ``python -m figures`` share: mistakes in one line, and where results go."""
+"""Parts shared by the commands ``python -m figures``: mistakes in one line, and the places of results."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from wcrnn_models.cli.main import guard, refuse_empty
 from wcrnn_models.errors import UserError
 
 RUNS = Path("runs/figures")
-"""Of trained networks, in the directory where the command is run."""
+"""Folder of trained networks, in the directory where the command is run."""
 
 DATA = Path(__file__).parent / "data"
-"""The shipped results."""
+"""Folder of the shipped results."""
 
 RECORDS = DATA / "campaign"
-"""The shipped records of the campaign."""
+"""Folder of the shipped records of the campaign."""
 
 Arguments = TypeVar("Arguments")
 
@@ -30,8 +30,8 @@ def command(program: str, kind: type[Arguments], given: Sequence[str], run: Call
     Args:
         program: Its name, as it is typed after ``python -m``.
         kind: The dataclass of its arguments.
-        given: On the command line.
-        run: Does it; returns the exit code.
+        given: Arguments on the command line.
+        run: Function that does the work and returns the exit code.
 
     Returns:
         The exit code, see `wcrnn_models.cli.main.guard`.
@@ -49,14 +49,14 @@ def _explanation(error: Exception) -> str | None:
 
 
 def make_directory(path: Path, option: str) -> None:
-    """Make a directory, unless it is there, and see whether files can be written to it.
+    """Make a directory if it does not exist, and check that files can be written to it.
 
     Args:
-        path: Of the directory.
-        option: That names it.
+        path: Path of the directory.
+        option: Option that names it.
 
     Raises:
-        UserError: If not.
+        UserError: If files cannot be written to it.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -64,4 +64,4 @@ def make_directory(path: Path, option: str) -> None:
             pass
     except OSError as error:
         reason = "it is a file" if path.is_file() else error.strerror
-        raise UserError(f"cannot write to the directory {path} ({reason}); name another with {option}") from error
+        raise UserError(f"cannot write to the directory {path} ({reason}); name another with {option}.") from error

@@ -1,4 +1,4 @@
-"""Keep of analyses what figures and the report read, so that they can be shipped."""
+"""Results without what neither figures nor the report read, so that they can be shipped."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ import xarray as xr
 from numpy.typing import NDArray
 
 TRAJECTORIES = 8
-"""Sequences whose gradients are kept."""
+"""Number of sequences whose gradients are kept."""
 
 REDUNDANT = ("final_frame", "final_state", "local_growth", "log_singular_value", "log_gradient_norm", "eigenvector")
 """Variables that no figure draws, or that follow from others that are kept."""
 
 BITS = 21
-"""Of the mantissa that are kept of large arrays: six digits."""
+"""Bits of the mantissa that are kept of large arrays: six digits."""
 
 LARGE = 500
-"""Numbers above which an array is rounded and compressed."""
+"""Number of entries above which an array is rounded and compressed."""
 
 SPECTRUM = ("lyapunov_exponent", "standard_error", "log_volume_residual", "running_exponent")
 """Variables of a Lyapunov spectrum that are kept."""
 
 RECORDED = 14
-"""Steps between recorded exponents of a sequence of images."""
+"""Number of steps between recorded exponents of a sequence of images."""
 
 SHOWN = 20
-"""Running exponents that are kept of a spectrum, evenly over the ranks; as many as Fig. 2B of the paper shows."""
+"""Number of running exponents that are kept of a spectrum, evenly over the ranks; as in Fig. 2B of the paper."""
 
 SHOWN_BITS = 12
-"""Of their mantissa that are kept: more than three digits, as they are only drawn."""
+"""Bits of their mantissa that are kept: more than three digits, as they are only drawn."""
 
 
 def compact_dataset(dataset: xr.Dataset) -> xr.Dataset:
     """Return the results of one analysis without what no figure draws.
 
     Args:
-        dataset: What an analysis of `lyapkit` returns.
+        dataset: Result of an analysis of `lyapkit`.
     """
     kept = dataset.drop_vars([name for name in REDUNDANT if name in dataset])
     if "growth_rate" in kept:
@@ -56,7 +56,7 @@ def thinned(spectrum: xr.Dataset) -> xr.Dataset:
     was made at that step, they are those of the last one before. Steps before the first one are left out.
 
     Args:
-        spectrum: What `lyapkit.lyapunov_spectrum` returns.
+        spectrum: Result of `lyapkit.lyapunov_spectrum`.
     """
     if "running_exponent" not in spectrum:
         return spectrum
@@ -75,7 +75,7 @@ def rounded(values: NDArray[np.float64], bits: int = BITS) -> NDArray[np.float64
 
     Args:
         values: Any numbers.
-        bits: Of the mantissa that are kept.
+        bits: Number of bits of the mantissa that are kept.
     """
     mantissa, exponent = np.frexp(values)
     nearest: NDArray[np.float64] = np.ldexp(np.round(np.ldexp(mantissa, bits)), exponent - bits)

@@ -1,4 +1,4 @@
-"""How exponents of untrained networks deviate from log |eigenvalues of R| as the coupling grows."""
+"""Deviation of exponents of untrained networks from log |eigenvalues of R| as the coupling grows."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _points(ax: Axes, value: xr.DataArray, error: xr.DataArray | None, residual:
 
 
 def _power(measured: xr.Dataset) -> tuple[float, float]:
-    """Return the mean over instances with their standard error, or for one instance with that of the fit."""
+    """Return the mean over instances with its standard error, or the value of one instance with that of the fit."""
     count = measured.sizes["seed"]
     slope, fit = float(measured.slope.mean()), float(measured.slope_error.mean())
     return slope, float(measured.slope.std(ddof=1)) / np.sqrt(count) if count > 1 else fit
@@ -97,7 +97,7 @@ def _slope(measured: xr.Dataset, digits: int) -> str:
 
 
 def _cancelling(measured: xr.Dataset) -> str:
-    """What the caption says of residuals whose remainder shrinks as the coupling grows."""
+    """Return the caption's text on residuals whose remainder shrinks as the coupling grows."""
     remainder = abs(measured.mean_deviation - measured.first_order_mean).mean("seed")
     shrinks = (remainder.diff("coupling") < 0).any("coupling")
     names = [str(name) for name in measured.residual.values[shrinks.values]]
@@ -107,7 +107,7 @@ def _cancelling(measured: xr.Dataset) -> str:
 
 
 def _bounds(ax: Axes, measured: xr.Dataset) -> None:
-    """Of normal residuals, which share one; those of the others do not fit into the panel."""
+    """Draw the bounds of normal residuals, which share one; those of the others do not fit into the panel."""
     bound = measured.largest_bound.sel(residual="scalar").max("seed")
     ax.plot(bound.coupling, bound, color="0.3", linestyle=(0, (4, 2)), linewidth=0.8)
 

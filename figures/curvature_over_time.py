@@ -19,8 +19,8 @@ from lyapkit import plots
 
 SUBCRITICAL, SUPERCRITICAL = STRENGTH_CLASSES[:2], STRENGTH_CLASSES[2:]
 MATRICES = (0.995, 1.01)
-"""Whose pairs of steps are shown: one below, one above the edge of chaos."""
-BROAD: Mapping[str, Any] = {"linewidth": 3, "alpha": 0.45}  # so that what lies on the line is seen
+"""Residual strengths whose pairs of steps are shown: one below, one above the edge of chaos."""
+BROAD: Mapping[str, Any] = {"linewidth": 3, "alpha": 0.45}  # so that marks on the line are seen
 CROSSES_EVERY = 3  # stretches of time, so that the dashed line is seen between them
 SMALLEST = 1e-5  # share of a step that is shown
 ROOM = 12  # for the legend above the data, as a factor on the logarithmic axis
@@ -64,7 +64,7 @@ def draw(results: Evidence) -> Figure:
 
 
 def predicted_share(measured: xr.Dataset) -> xr.DataArray:
-    """Return how much of the measured curvature eq. (14) gives, summed over all pairs of steps."""
+    """Return the share of the measured curvature that eq. (14) gives, summed over all pairs of steps."""
     found: xr.DataArray = measured.weak_coupling_curvature.sum(("bin", "other_bin")) / measured.curvature
     return found
 

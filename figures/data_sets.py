@@ -1,4 +1,4 @@
-"""Find the data sets that trainings need."""
+"""A search for the data sets that trainings need."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from wcrnn_models.tasks.datasets import DATA_SETS
 from wcrnn_models.tasks.download import find_file
 
 DATA_SET_OF: Mapping[str, str] = MappingProxyType({"smnist": "mnist", "psmnist": "mnist", "scifar10": "cifar10"})
-"""Of the tasks that need one."""
+"""Names of the data sets, by the tasks that need one."""
 
 
 def find_data_set(name: str) -> None:
-    """See whether a data set is there.
+    """Check that a data set exists.
 
     Raises:
         UserError: If a file is missing or damaged; the text says how to get it.

@@ -33,10 +33,10 @@ OPEN = (
     "open triangles: MP not reached by every instance, so that the mean is a lower limit; "
     "those that did not reach it count with all their iterations (section 4.1), those that did are small points"
 )
-"""What captions say of the triangles of `iterations_to_minimal_performance`."""
+"""Text of captions about the triangles of `iterations_to_minimal_performance`."""
 
 LIMIT: Mapping[str, Any] = {"linestyle": "", "marker": "^", "markerfacecolor": "none"}
-"""How those look."""
+"""Style of those triangles."""
 
 LIMIT_NAME = "lower limit: MP not reached"
 
@@ -44,18 +44,18 @@ ACCURACIES = (0, 1.1)
 """Limits of axes of accuracies, with room for a label above the data."""
 
 ACCURACY_TICKS = (0, 0.2, 0.4, 0.6, 0.8, 1)
-"""On them."""
+"""Ticks of axes of accuracies."""
 
 
 def best_metric(ax: Axes, training: xr.Dataset, over: str, *, color: str, label: str, **line: Any) -> None:
     """Draw the best test metric, mean and range over seeds; dotted, pale and open where no instance learnt anything.
 
     Args:
-        ax: To draw on.
-        training: As `figures.campaign.results.training_results` gives it, over ``seed`` and one more dimension.
+        ax: Axes to draw on.
+        training: Result of `figures.campaign.results.training_results`, over ``seed`` and one more dimension.
         over: That dimension, such as ``"r"``; it is on the horizontal axis.
-        color: Of line and shading.
-        label: In the legend.
+        color: Colour of line and shading.
+        label: Text in the legend.
         line: Passed on to `matplotlib.axes.Axes.plot`.
     """
     training = recorded(training)
@@ -77,11 +77,11 @@ def iterations_to_minimal_performance(
     instances that reached it there are small points.
 
     Args:
-        ax: To draw on; its vertical axis becomes logarithmic.
+        ax: Axes to draw on; its vertical axis becomes logarithmic.
         training: As for `best_metric`.
         over: As for `best_metric`.
-        color: Of line, points and bars.
-        label: In the legend.
+        color: Colour of line, points and bars.
+        label: Text in the legend.
         line: Passed on to `matplotlib.axes.Axes.plot`.
     """
     training = recorded(training)
@@ -102,7 +102,7 @@ def iterations_to_minimal_performance(
 
 
 def explain_limits(ax: Axes) -> None:
-    """Say above the axes what the triangles of `iterations_to_minimal_performance` are, if there are any."""
+    """Explain the triangles of `iterations_to_minimal_performance` above the axes, if there are any."""
     if any(line.get_marker() == LIMIT["marker"] for line in ax.lines):
         handle = Line2D([], [], color="0.15", **LIMIT)
         ax.legend([handle], [LIMIT_NAME], loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2, fontsize=6)
@@ -112,7 +112,7 @@ def characteristic_lines(ax: Axes, highest: float) -> None:
     """Draw a dashed green line at the characteristic frequency of sMNIST, and thin ones at its harmonics.
 
     Args:
-        ax: To draw on; angular frequencies are on its horizontal axis.
+        ax: Axes to draw on; angular frequencies are on its horizontal axis.
         highest: Angular frequency up to which harmonics are drawn.
     """
     ax.margins(y=0.15)  # room for the label
@@ -131,9 +131,9 @@ def legend_above(ax: Axes, handlelength: float = 2.0, columns: int = 4) -> None:
     """Draw a legend above the axes, beside the letter of the panel, where it covers nothing.
 
     Args:
-        ax: With labelled lines.
-        handlelength: Of the lines shown, in font sizes; 4 where dashes must be seen beside markers.
-        columns: Entries in a line.
+        ax: Axes with labelled lines.
+        handlelength: Length of the lines shown, in font sizes; 4 where dashes must be seen beside markers.
+        columns: Number of entries in a line.
     """
     handles, labels = legend_entries(ax)
     ax.legend(
@@ -150,5 +150,5 @@ def legend_above(ax: Axes, handlelength: float = 2.0, columns: int = 4) -> None:
 
 
 def counted(iterations: int) -> str:
-    """A number of iterations for captions, such as ``12 000 iterations``."""
+    """Format a number of iterations for captions, such as ``12 000 iterations``."""
     return f"{iterations:,} iterations".replace(",", "\N{NARROW NO-BREAK SPACE}")

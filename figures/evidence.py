@@ -85,7 +85,7 @@ class Evidence:
         return self._analyses[stage].get(name)
 
     def origin(self, name: str) -> str:
-        """Return the caption of a stage or a result file: how much of it is measured, and which commits made it."""
+        """Return the caption of a stage or a result file: the measured part of it, and the commits that measured it."""
         if name not in self._stages:
             return f"{name}: {_origin(self.files[name])}" if name in self.files else f"{name}: not measured"
         planned, records = self.configs(name), self._records[name]
@@ -121,16 +121,16 @@ def read_file(name: str, folder: Path) -> xr.DataTree:
     """
     path, remedy = folder / f"{name}.nc", f"measure it again with python -m figures renew {name} --data {folder}"
     if not path.is_file():
-        raise UserError(f"{path} does not exist; {remedy}")
+        raise UserError(f"{path} does not exist; {remedy}.")
     try:
         tree = load(path)
     except ValueError as error:
-        raise UserError(f"{error}; {remedy}") from error
+        raise UserError(f"{error}; {remedy}.") from error
     if not isinstance(tree, xr.DataTree) or tree.attrs.get("experiment") != name:
-        raise UserError(f"{path} holds no results of the experiment {name}; {remedy}")
+        raise UserError(f"{path} holds no results of the experiment {name}; {remedy}.")
     seeds, commit = tree.attrs.get("seeds"), tree.attrs.get("commit")
     if not isinstance(seeds, int | np.integer) or seeds < 1 or not isinstance(commit, str) or not commit:
-        raise UserError(f"{path} does not say how many instances it has and which commit made it; {remedy}")
+        raise UserError(f"{path} does not say how many instances it has and which commit made it; {remedy}.")
     return tree
 
 

@@ -1,4 +1,4 @@
-"""Exponents over time of networks of a stage: those of Algorithm 1, or what there is instead."""
+"""Exponents over time of networks of a stage: those of Algorithm 1, or what exists instead."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ QR, SINGULAR, FINAL = (
     "log of the singular values of the variational term over t, not the exponents of Algorithm 1",
     "exponents at the end of the sequence only, as those over time were not kept",
 )
-"""What captions say of what is drawn."""
+"""Captions of the exponents that are drawn."""
 
 END = (0.9, 1.0)
-"""Where `FINAL` exponents are drawn, as fractions of the axis of time."""
+"""Interval in which `FINAL` exponents are drawn, as fractions of the axis of time."""
 
 
 def draw_exponents(ax: Axes, results: Evidence, stage: str, lines: int, point: dict[str, float], **style: Any) -> str:
     """Draw exponents of the first measured instance of a network over time.
 
     Args:
-        ax: To draw on.
-        results: What there is.
-        stage: Whose network it is.
-        lines: How many exponents at most, evenly over the ranks.
+        ax: Axes to draw on.
+        results: Results that exist.
+        stage: Stage of the network.
+        lines: Largest number of exponents, evenly over the ranks.
         point: Labels of the stage's dimensions other than ``seed``, and ``checkpoint``.
         style: Passed on to `matplotlib.axes.Axes.plot`.
 
@@ -58,11 +58,11 @@ def draw_exponents(ax: Axes, results: Evidence, stage: str, lines: int, point: d
 
 
 def exponents_over_time(ax: Axes, heading: str, reference: Sequence[float]) -> None:
-    """Finish narrow axes of exponents over time, with lines at the edge of chaos and at what is expected.
+    """Finish narrow axes of exponents over time, with lines at the edge of chaos and at expected values.
 
     Args:
-        ax: One of the axes that `figures.style.side_by_side` makes, with what `draw_exponents` has drawn.
-        heading: Above the axes.
+        ax: One of the axes of `figures.style.side_by_side`, after `draw_exponents`.
+        heading: Text above the axes.
         reference: Expected values, dashed.
     """
     for value in reference:
@@ -79,5 +79,5 @@ def exponents_over_time(ax: Axes, heading: str, reference: Sequence[float]) -> N
 
 
 def named(kinds: Sequence[str], panel: str) -> str:
-    """Return what a caption says of what `draw_exponents` has drawn, equal kinds once."""
+    """Return the caption's text on the results of `draw_exponents`, equal kinds once."""
     return "; ".join(f"{panel}: {kind}" for kind in dict.fromkeys(kinds) if kind)

@@ -28,7 +28,7 @@ RESIDUAL, RECURRENT, EXTERNAL, TOTAL, READOUT = "#2166ac", "#b2182b", "#767676",
 MISSING = "MNIST was not found;\nget it with\nwcrnn data fetch mnist"
 
 ROOM = 1.15
-"""Of the second term's axis, for the text above its bars, in heights of them."""
+"""Upper limit of the second term's axis, for the text above its bars, in heights of them."""
 
 
 def draw(results: Evidence) -> Figure:
@@ -56,7 +56,7 @@ def draw(results: Evidence) -> Figure:
 
 
 def digit(sample: int) -> NDArray[np.float64] | None:
-    """The pixels of a test digit, between 0 and 1, shape (784,); None where MNIST is not at hand.
+    """Return the pixels of a test digit, between 0 and 1, shape (784,); None without MNIST.
 
     Args:
         sample: Its number, from 0.
@@ -81,7 +81,7 @@ def _image(pixels: NDArray[np.float64] | None, ax: Axes) -> None:
 
 
 def _schematic(ax: Axes) -> None:
-    """Eq. (11) as boxes and arrows."""
+    """Draw eq. (11) as boxes and arrows."""
     ax.set(xlim=(0, 10), ylim=(0, 4), xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
     _box(ax, 0.1, 3.0, "$s_t$", EXTERNAL)
@@ -137,7 +137,7 @@ def _states(measured: xr.Dataset, ax: Axes) -> None:
 
 
 def _terms(measured: xr.Dataset, axes: Sequence[Axes]) -> None:
-    """Draw the two terms and their sum; the second, which is smaller by the coupling, on an axis that says how."""
+    """Draw the two terms and their sum; the second, smaller by the coupling, has an axis that states its scale."""
     place = np.arange(measured.sizes["unit"])
     terms = (
         ("residual_term", "$R\\,x_t$", RESIDUAL),

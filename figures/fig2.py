@@ -19,7 +19,7 @@ from figures.style import notes, over_seeds, panels, strength_color, strength_la
 from figures.untrained_panels import draw_untrained
 
 EXPONENTS = 20
-"""Shown, as in the paper; there they are chosen at random, here evenly over the ranks."""
+"""Number of exponents shown, as in the paper; there they are chosen at random, here evenly over the ranks."""
 
 COMMON: dict[str, Any] = {"linestyle": (0, (4, 1.5)), "linewidth": 0.8}
 
@@ -63,14 +63,14 @@ def draw(results: Evidence) -> Figure:
 
 
 def own_rates(training: xr.Dataset) -> str:
-    """Return what a caption says of learning rates that were chosen for each residual strength."""
+    """Return the caption's text on learning rates that were chosen for each residual strength."""
     rates = {float(r): float(training.learning_rate.sel(r=r).max()) for r in training.r.values}
     known = ", ".join(f"{rate:g} at r = {r:g}" for r, rate in rates.items() if np.isfinite(rate))
     return f"own learning rates: {known}" if known else ""
 
 
 def _learning(ax: Axes, training: xr.Dataset, own: bool) -> list[float]:
-    """Return the residual strengths of which nothing is there."""
+    """Draw the learning curves; return the residual strengths without any results."""
     lost = []
     for r in STRENGTH_CLASSES:
         label, line = (strength_label(r), {}) if own else (None, COMMON)
@@ -80,7 +80,7 @@ def _learning(ax: Axes, training: xr.Dataset, own: bool) -> list[float]:
 
 
 def _legend(figure: Figure, learning: Axes, common: xr.Dataset) -> None:
-    """Colours above the figure, as they hold for all panels; lines of A in it, where no data are."""
+    """Draw the colours above the figure, as they hold for all panels; where A has no data, its lines, too."""
     handles, labels = legend_entries(learning)
     named = [place for place, label in enumerate(labels) if "$r=" in label]
     strengths = [(handles[place], labels[place]) for place in named]

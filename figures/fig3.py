@@ -37,9 +37,9 @@ class Curve:
     """Trainings against r.
 
     Attributes:
-        name: In the legend.
-        stage: Where they are.
-        style: How their lines look.
+        name: Name in the legend.
+        stage: Stage of the trainings.
+        style: Style of their lines.
     """
 
     name: str
@@ -62,7 +62,7 @@ IMAGES = (
 )
 
 HIGHEST = 2 * BEST_CONSTANT
-"""Best RMS up to which A shows points; those of networks that are worse before and after training are beyond it."""
+"""Largest best RMS that A shows; networks that are worse before and after training are beyond it."""
 
 
 def draw(results: Evidence, against: Against = "r") -> Figure:
@@ -97,7 +97,7 @@ def _pair(
     against: Against,
     missing: Missing,
 ) -> list[tuple[Curve, xr.Dataset]]:
-    """Draw both panels; return what there was to draw."""
+    """Draw both panels; return the drawn trainings."""
     found = [(curve, recorded(as_rms(results.training(curve.stage)))) for curve in curves]
     there = [(curve, training) for curve, training in found if training.status.size]
     if not there:
@@ -122,7 +122,7 @@ def _pair(
 
 
 def _limit(ax: Axes, sweeps: Sequence[tuple[Curve, xr.Dataset]], target: float, against: Against) -> str:
-    """Show RMS up to `HIGHEST`, with the numbers of those beyond it; returns what the caption says of them."""
+    """Show RMS up to `HIGHEST`, with the numbers of those beyond it; return the caption's text on them."""
     shown = positive(*(training.best_metric for _, training in sweeps))
     view(ax, 0.8 * min(target, *shown), HIGHEST)
     names = []

@@ -16,7 +16,7 @@ from figures.style import notes, over_seeds, panels
 from figures.untrained_panels import draw_untrained
 
 EXPONENTS = 20
-"""Shown, evenly over the ranks; in the paper they are 15, chosen at random."""
+"""Number of exponents shown, evenly over the ranks; in the paper they are 15, chosen at random."""
 
 
 def draw(results: Evidence) -> Figure:
@@ -70,7 +70,7 @@ def colors(count: int) -> list[str]:
 
 
 def name(delta_r: float, r: float) -> str:
-    """Return a width with how far from r_0 = r its half reaches: not as far as the edge of chaos, to it, beyond."""
+    """Return a width with the reach of its half from r_0 = r: not as far as the edge of chaos, to it, or beyond."""
     reach, distance = delta_r / 2, abs(1 - r)
     if delta_r == 0:
         kind = "homogeneous"

@@ -31,7 +31,7 @@ STYLES: Mapping[str, Mapping[str, Any]] = {
     "A": {"marker": "s", "markersize": 4.2},
     "B": {"marker": "D", "markersize": 2.5, "linestyle": "--"},
 }
-"""So that one is seen below the other, and without colours."""
+"""Styles of lines, so that one is seen below the other, and without colours."""
 LABELS = {"linear": "linear", "A": "type A", "B": "type B"}
 
 
@@ -68,7 +68,7 @@ def _trainings(linear: xr.Dataset, forms: xr.Dataset) -> dict[str, xr.Dataset]:
 def _compare(
     ax: Axes, trainings: Mapping[str, xr.Dataset], over: str, letter: str, missing: Missing, against: Against = "r"
 ) -> dict[str, xr.Dataset]:
-    """Draw the best accuracy up to the last iteration at which all were evaluated; return what there was to draw."""
+    """Draw the best accuracy up to the last iteration at which all were evaluated; return the drawn trainings."""
     there = {form: training for form, training in trainings.items() if training.status.size}
     if not there:
         missing.panel(letter, ax)

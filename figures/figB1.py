@@ -20,18 +20,18 @@ from figures.style import notes, panels, strength_color, strength_label, title
 
 STAGES = {"ADD100": "add100_strength", "psMNIST": "psmnist_strength"}
 EXPONENTS = 20
-"""Shown, as in the paper; there they are chosen at random, here evenly over the ranks."""
+"""Number of exponents shown, as in the paper; there they are chosen at random, here evenly over the ranks."""
 
 DASHED = (0, (4, 2))
 THIN: Mapping[str, float] = {"linewidth": 0.4, "alpha": 1.0}
-"""So that lines below show between those above."""
+"""Style of thin lines, so that those below show between those above."""
 
 MARGIN = 0.05
-"""Of the height, above and below the data."""
+"""Margin above and below the data, as a part of the height."""
 
 
 def draw(results: Evidence) -> Figure:
-    """A row for each task: exponents over time before training on the left, after it on the right.
+    """Return a row for each task: exponents over time before training on the left, after it on the right.
 
     Networks that ended at chance are dotted and pale on the right; they do not count for the scale, which both panels
     of a row share.
@@ -73,7 +73,7 @@ def draw(results: Evidence) -> Figure:
 
 
 def _exponents(ax: Axes, results: Evidence, stage: str, trained: bool) -> tuple[list[str], list[float]]:
-    """Return what kinds of exponents were drawn, and the residual strengths without any."""
+    """Draw exponents; return their kinds, and the residual strengths without any."""
     training, spectrum = results.training(stage), results.analysis(stage, "lyapunov_spectrum")
     lost_learning = ended_at_chance(training)
     kinds, absent = [], []
@@ -103,7 +103,7 @@ def _lines(axes: Sequence[Axes]) -> list[Line2D]:
 
 
 def _range(lines: Sequence[Line2D]) -> tuple[float, float]:
-    """Return the least and the largest number that is drawn."""
+    """Return the least and the largest number of the drawn ones."""
     together = np.concatenate([np.asarray(line.get_ydata(), float) for line in lines])
     return float(np.nanmin(together)), float(np.nanmax(together))
 

@@ -85,7 +85,7 @@ def iteration_colors(count: int) -> list[str]:
 
 
 def _learning(training: xr.Dataset, ax: Axes, against: Against) -> list[float]:
-    """Return the residual strengths of which nothing is there."""
+    """Draw the learning curves; return the residual strengths without any results."""
     lost = []
     for r in training.r.values.tolist():
         name = f"{abscissa(r, against):.3g}" if against != "r" else f"{r:g}"
@@ -95,7 +95,7 @@ def _learning(training: xr.Dataset, ax: Axes, against: Against) -> list[float]:
 
 
 def _curvature(found: xr.Dataset | None, ax: Axes, lost: bool) -> bool:
-    """Return whether there is anything to draw."""
+    """Draw Hessian ranks; return whether there are any."""
     one = instance(found, "eigenvalue")
     if one is None:
         return False

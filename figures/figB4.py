@@ -39,7 +39,7 @@ GRADIENT_ANGLES = 4  # in panel B, evenly chosen, so that they can be told apart
 BAR_LABELS = 14  # at most, of the colour bar
 INSET_STEPS = 4 * 28  # periods of the characteristic frequency
 LONG_EPOCHS = 200
-"""Of panel C in the paper."""
+"""Number of epochs of panel C in the paper."""
 
 
 def draw(results: Evidence) -> Figure:

@@ -25,20 +25,20 @@ LOSS_LOST = 1000.0
 """Training loss above which a network counts as lost: saturated, whatever its test metric."""
 
 AT_CHANCE: Mapping[str, Any] = {"linestyle": (0, (1, 1.5)), "alpha": 0.5, "gid": "at chance"}
-"""How lines of networks look that ended at chance: dotted and pale."""
+"""Style of lines of networks that ended at chance: dotted and pale."""
 
 CHANCE_NAME = "ended at chance"
-"""How legends call them."""
+"""Name of those networks in legends."""
 
 
 def ended_at_chance(training: xr.Dataset) -> xr.DataArray:
-    """Return which trainings ended without having learnt anything that lasted; False for those that have not ended.
+    """Tell which trainings ended without having learnt anything that lasted; False for those that have not ended.
 
     Their last recorded test metric is no better than what `figures.report.compare.learnt` asks of the best one, or
     their last training loss exceeds `LOSS_LOST`.
 
     Args:
-        training: As `figures.campaign.results.training_results` gives it.
+        training: Result of `figures.campaign.results.training_results`.
     """
     lasting = learnt(training.assign(best_metric=_last(training.test_metric)))
     lost = ~lasting | (_last(training.train_loss) > LOSS_LOST)
@@ -59,11 +59,11 @@ def learning_curve(ax: Axes, training: xr.Dataset, color: str, label: str | None
     """Draw the test metric over training, mean and range over seeds, and a cross where a run diverged.
 
     Args:
-        ax: To draw on.
-        training: As `figures.campaign.results.training_results` gives it, selected down to the dimensions ``seed`` and
+        ax: Axes to draw on.
+        training: Result of `figures.campaign.results.training_results`, selected down to the dimensions ``seed`` and
             ``iteration``. If all of them ended at chance, the line looks like `AT_CHANCE`.
-        color: Of everything.
-        label: In the legend.
+        color: Colour of everything.
+        label: Text in the legend.
         line: Passed on to `matplotlib.axes.Axes.plot`.
 
     Returns:
@@ -80,16 +80,16 @@ def learning_curve(ax: Axes, training: xr.Dataset, color: str, label: str | None
 
 
 def crossed(*axes: Axes) -> str:
-    """Return what a caption says of crosses, if there are any."""
+    """Return the caption's text on crosses, if there are any."""
     return "crosses: diverged" if any(line.get_marker() == CROSS["marker"] for ax in axes for line in ax.lines) else ""
 
 
 def partly_at_chance(training: xr.Dataset, name: str) -> str:
-    """Return what a caption says of curves of which some instances ended at chance, and others not.
+    """Return the caption's text on curves of which some instances ended at chance, and others not.
 
     Args:
-        training: Over ``seed`` and one more dimension.
-        name: Of that dimension, as it is written before its values.
+        training: Trainings over ``seed`` and one more dimension.
+        name: Name of that dimension, as it is written before its values.
     """
     (over,) = (str(dim) for dim in training.test_metric.dims if dim not in ("seed", "iteration"))
     lost = ended_at_chance(training).sum("seed")
@@ -103,7 +103,7 @@ def partly_at_chance(training: xr.Dataset, name: str) -> str:
 
 
 def legend_entries(*axes: Axes) -> tuple[list[Artist], list[str]]:
-    """Return handles and names of all lines, equal names once; last comes what dotted, pale lines mean, if there are.
+    """Return handles and names of all lines, equal names once; the meaning of dotted, pale lines comes last.
 
     Lines of networks that ended at chance have a solid handle, as their colour stands for the same in other panels.
     """
@@ -123,9 +123,9 @@ def mark_diverged(ax: Axes, training: xr.Dataset, color: str) -> None:
     """Draw a cross at the last evaluation of every diverged run.
 
     Args:
-        ax: To draw on.
+        ax: Axes to draw on.
         training: As for `learning_curve`.
-        color: Of the runs' line.
+        color: Colour of the runs' line.
     """
     ended = training.isel(seed=np.flatnonzero(training.status.values == "diverged"))
     for metric in ended.test_metric.transpose("seed", "iteration"):

@@ -1,4 +1,4 @@
-"""Leave out results that are not measured yet, and list them in the text beside the figure."""
+"""Results that are not measured yet: left out, and listed in the text beside the figure."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ TITLES: Mapping[str, str] = {"smnist": "sMNIST", "psmnist": "psMNIST", "scifar10
 TITLES = {**TITLES, **{task: task.upper() for task in ADDING_TASKS}}
 
 FAIL = math.inf
-"""Where the paper says "fail"."""
+"""Mark for "fail" in the paper."""
 
 TABLE_1_BEST: Mapping[str, Mapping[str, float]] = {
     "homogeneous": {

@@ -1,4 +1,4 @@
-"""``python -m figures renew``: measure again what figures and the report draw on beside the campaign."""
+"""Command ``python -m figures renew``: measure again what figures and the report need beside the campaign."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from wcrnn_models.errors import UserError, suggestion
 
 @dataclass(frozen=True)
 class Arguments:
-    """Measure again what figures and the report draw on beside the campaign. Run it in the root of the clone.
+    """Measure again what figures and the report need beside the campaign. Run it in the root of the clone.
 
     These are equations and untrained networks (untrained, coupling_law, curvature_over_time), networks on the adding
     problem at equal errors (architecture_spectra), and a digit in a trained network (digit). They take minutes to
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Args:
-        arguments: After ``python -m figures renew``; those of the process by default.
+        arguments: Arguments after ``python -m figures renew``; those of the process by default.
 
     Returns:
         0 on success, 2 after a user's mistake, 130 after Ctrl-C.
@@ -52,11 +52,11 @@ def _run(arguments: Arguments) -> int:
     from lyapkit import save
 
     if not arguments.names:
-        raise UserError(f"name a result file: {', '.join(EXPERIMENTS)}")
+        raise UserError(f"name a result file: {', '.join(EXPERIMENTS)}.")
     for name in arguments.names:
         if name not in EXPERIMENTS:
             raise UserError(
-                f"there is no result file {name!r}.{suggestion(name, EXPERIMENTS)} Known: {', '.join(EXPERIMENTS)}"
+                f"there is no result file {name!r}.{suggestion(name, EXPERIMENTS)} Known: {', '.join(EXPERIMENTS)}."
             )
     if NEED_MNIST & set(arguments.names):
         find_data_set("mnist")  # before hours are spent on those that do without

@@ -15,10 +15,10 @@ from matplotlib.ticker import LogFormatterSciNotation, LogLocator, MaxNLocator, 
 from numpy.typing import ArrayLike, NDArray
 
 Against = Literal["r", "log-r", "distance"]
-"""What the figures over the residual strength have on that axis."""
+"""Quantities on the axis of the figures over the residual strength."""
 
 SPAN = 10.0
-"""Factor that `show_a_decade` shows at least."""
+"""Smallest factor that `show_a_decade` shows."""
 
 _MARGIN = 0.05  # of the height, above and below the data
 _TIE = 1e-9  # decades; a limit that is a power of ten up to rounding counts as one
@@ -35,7 +35,7 @@ def show_a_decade(ax: Axes, *values: ArrayLike) -> None:
     """Centre a logarithmic axis on its data and show a factor of `SPAN` at least, so that small changes look small.
 
     Args:
-        ax: With the logarithmic vertical axis.
+        ax: Axes with a logarithmic vertical axis.
         values: The data; zeros, negative numbers, infinities and NaN do not count. Without any the view stays.
     """
     shown = positive(*values)
@@ -49,7 +49,7 @@ def show_a_decade(ax: Axes, *values: ArrayLike) -> None:
 
 def view(ax: Axes, low: float, high: float) -> None:
     """Set the ends of the vertical axis, whatever limits matplotlib would choose for the data."""
-    ax.set_autoscaley_on(False)  # first, as limits are worked out where they are replaced, and fail for equal data
+    ax.set_autoscaley_on(False)  # first, since matplotlib computes limits before it replaces them
     ax.set_ylim(low, high)
 
 
@@ -57,7 +57,7 @@ def logarithmic(ax: Axes, which: Literal["x", "y"] = "y") -> None:
     """Make an axis logarithmic: powers of ten, or plain numbers where the view holds fewer than two of them."""
     axis: Axis = getattr(ax, f"{which}axis")
     chosen_by_data = getattr(ax, f"get_autoscale{which}_on")()
-    getattr(ax, f"set_autoscale{which}_on")(False)  # until the locator is there that knows what to do with equal data
+    getattr(ax, f"set_autoscale{which}_on")(False)  # until the locator is set, which can handle equal data
     getattr(ax, f"set_{which}scale")("log")
     axis.set_major_locator(_Ticks())
     axis.set_major_formatter(_Numbers())
@@ -120,12 +120,12 @@ def abscissa(r: float, against: Against) -> float:
 
 
 def symbol(against: Against) -> str:
-    """Return what is on the axis, as a title of a legend."""
+    """Return the quantity on the axis, as a title of a legend."""
     return _ABSCISSAE[against][2]
 
 
 def over_strength(training: xr.Dataset, against: Against) -> xr.Dataset:
-    """Return trainings with what is on the axis in place of the coordinate ``r``."""
+    """Return trainings with the quantity on the axis in place of the coordinate ``r``."""
     return training.assign_coords(r=[abscissa(r, against) for r in training.r.values])
 
 
@@ -133,10 +133,10 @@ def strength_axis(ax: Axes, strengths: ArrayLike, against: Against) -> None:
     """Name the horizontal axis and draw a line at the edge of chaos.
 
     Args:
-        ax: With what `over_strength` gives on its horizontal axis.
+        ax: Axes with the values of `over_strength` on the horizontal axis.
         strengths: All r that are drawn. The axis of ``"distance"`` is linear up to the one next to the edge of chaos,
             and logarithmic beyond it on both sides.
-        against: What is on the axis.
+        against: Quantity on the axis.
     """
     label = _ABSCISSAE[against][1]
     distances = positive(abs(np.asarray(strengths, dtype=float) - 1))

@@ -1,4 +1,4 @@
-"""The figures and tables by name, and what each needs."""
+"""The figures and tables by name, with the results that each needs."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ NAMES = (
     *("fig1", "fig2", "fig3", "fig4", "fig5", "fig6", "figB1", "figB2", "figB3", "figB4", "table1", "table2"),
     *("training_exponents", "coupling_law", "architecture_spectra", "curvature_over_time", "reproduction"),
 )
-"""Of the scripts, in the order of the paper; those that it does not have come last."""
+"""Names of the scripts, in the order of the paper; those that it does not have come last."""
 
 
 @dataclass(frozen=True)
 class Script:
-    """What a figure or table script says of itself, as ``SCRIPT``.
+    """Description of a figure or table script, its ``SCRIPT``.
 
     Attributes:
-        title: In a line.
+        title: Title in one line.
         needs: Stages of the campaign, and result files beside it, that it draws.
-        draw: Makes the figure, or for a table its text in Markdown, from the results that there are. The label of a
-            figure is what a reader must know beside it.
-        kind: Which of both.
+        draw: Function that makes the figure, or for a table its text in Markdown, from the results that exist. The
+            label of a figure is the text that a reader must know beside it.
+        kind: Figure or table.
         over_strength: Whether ``draw`` also takes what stands for the residual strength, see `figures.scales.Against`.
     """
 
@@ -55,8 +55,8 @@ def drawn(name: str, results: Evidence, against: Against = "r") -> Figure | str:
 
     Args:
         name: One of `NAMES`.
-        results: What there is; what is missing is left out.
-        against: What stands for the residual strength in figures over it; others are as they are.
+        results: Results that exist; missing ones are left out.
+        against: Quantity that stands for the residual strength in figures over it; other figures ignore it.
     """
     chosen = script(name)
     with plt.style.context(STYLE):
@@ -69,7 +69,7 @@ def produce(name: str, output: Path, results: Evidence, *, caption: bool = False
     Args:
         name: One of `NAMES`.
         output: Folder, made if missing.
-        results: What there is; what is missing is left out.
+        results: Results that exist; missing ones are left out.
         caption: Whether the notes and the origin of the data are drawn below a figure too.
         against: As for `drawn`.
 
@@ -88,17 +88,17 @@ def produce(name: str, output: Path, results: Evidence, *, caption: bool = False
 
 
 def origins(name: str, results: Evidence) -> str:
-    """Return where the data of a figure or table come from, and how much of them is there."""
+    """Return the origin of the data of a figure or table, and the measured part of them."""
     return f"Data: {'; '.join(map(results.origin, script(name).needs))}."
 
 
 def explanation(name: str, figure: Figure, origin: str) -> str:
-    """Return what the text file beside a figure says: title, what its panels show, notes, and the origin of the data.
+    """Return the text beside a figure: title, contents of its panels, notes, and the origin of the data.
 
     Args:
         name: One of `NAMES`.
-        figure: As its script has drawn it.
-        origin: What `origins` returns.
+        figure: The figure that its script has drawn.
+        origin: Result of `origins`.
     """
     chosen = script(name)
     parts = [f"{name}: {chosen.title}", inspect.getdoc(chosen.draw) or "", str(figure.get_label()), origin]

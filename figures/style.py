@@ -1,4 +1,4 @@
-"""What all figures share: widths, colours, panel letters and titles, captions, and files that do not change."""
+"""Style shared by all figures: widths, colours, panel letters and titles, captions, and reproducible files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TWO_COLUMNS = 190 / 25.4
 """Width of two columns of the journal, in inches."""
 
 CAPTION_SIZE = 6
-"""Of the caption line, in points."""
+"""Font size of the caption line, in points."""
 
 _CHARACTERS = 160 / TWO_COLUMNS  # of the caption line to an inch; its widest letters take more than the average
 
@@ -48,16 +48,16 @@ TASK_COLORS: Mapping[str, str] = {"smnist": "#0072B2", "psmnist": "#CC79A7", "sc
 """Colours of the data sets."""
 
 CHARACTERISTIC_COLOR = "#009E73"
-"""Of the line at the characteristic frequency, green as in the paper."""
+"""Colour of the line at the characteristic frequency, green as in the paper."""
 
 
 def strength_color(r: float) -> str:
-    """The colour of a residual connection strength: blue if subcritical, grey at 1, orange to red if supercritical."""
+    """Return the colour of a residual connection strength: blue if subcritical, grey at 1, orange to red beyond."""
     return to_hex(_STRENGTHS((min(max(r, _LOWEST), _HIGHEST) - _LOWEST) / (_HIGHEST - _LOWEST)))
 
 
 def strength_label(r: float) -> str:
-    """How the paper calls the four networks of Fig. 2, and plain ``r = ...`` for others."""
+    """Return the paper's name for the four networks of Fig. 2, and plain ``r = ...`` for others."""
     names = {
         0.95: "strongly subcritical",
         0.995: "weakly subcritical",
@@ -70,13 +70,13 @@ def strength_label(r: float) -> str:
 def panels(
     rows: int, columns: int, *, width: float = TWO_COLUMNS, height: float = 2.3, **kwargs: Any
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with lettered axes.
+    """Return a figure with lettered axes.
 
     Args:
-        rows: Of axes.
-        columns: Of axes.
-        width: Of the figure, in inches.
-        height: Of one row, in inches.
+        rows: Number of rows of axes.
+        columns: Number of columns of axes.
+        width: Width of the figure, in inches.
+        height: Height of one row, in inches.
         kwargs: Passed on to `matplotlib.figure.Figure.subplots`.
 
     Returns:
@@ -99,8 +99,8 @@ def side_by_side(ax: Axes, count: int) -> list[Axes]:
     """Replace axes by narrow ones with one vertical axis, for lines that would cover each other.
 
     Args:
-        ax: Of a grid; removed. Its letter goes to the first of the narrow ones.
-        count: Of narrow axes.
+        ax: Axes of a grid; removed. Their letter goes to the first of the narrow ones.
+        count: Number of narrow axes.
 
     Returns:
         The narrow axes, from left to right.
@@ -126,18 +126,18 @@ def draw_caption(figure: Figure, text: str) -> None:
 
 
 def notes(*parts: str) -> str:
-    """Parts of a caption one after the other, without those that are empty."""
+    """Join the parts of a caption, without those that are empty."""
     return "; ".join(part for part in parts if part)
 
 
 def over_seeds(drawn: Mapping[str, xr.Dataset]) -> str:
-    """What a caption says of lines that `band` draws; nothing where there is one network instance only.
+    """Return the caption's text on lines that `band` draws; empty where there is one network instance only.
 
     Args:
         drawn: Trainings by the letter of the panel that shows them.
 
     Returns:
-        Such as ``A, C: mean and range over seeds``.
+        A text such as ``A, C: mean and range over seeds``.
 
     Example:
         >>> over_seeds({"A": xr.Dataset({"best_metric": ("seed", [0.4, 0.6])})})
@@ -160,10 +160,10 @@ def wrapped(text: str, characters: int) -> str:
 
 
 def band(ax: Axes, x: Sequence[float] | NDArray[Any], values: xr.DataArray, over: str = "seed", **line: Any) -> None:
-    """The mean over network instances as a line and the range between minimum and maximum shaded, as in the paper.
+    """Draw the mean over network instances as a line, and the range from minimum to maximum shaded, as in the paper.
 
     Args:
-        ax: To draw on.
+        ax: Axes to draw on.
         x: Abscissae, along the other dimension of ``values``.
         values: Two-dimensional; NaN where a run had ended.
         over: The dimension of the instances.
@@ -175,7 +175,7 @@ def band(ax: Axes, x: Sequence[float] | NDArray[Any], values: xr.DataArray, over
 
 
 def direct_label(ax: Axes, value: float, text: str, *, axis: str = "y", color: str = "0.15") -> None:
-    """A dashed reference line across the axes with its name written on it."""
+    """Draw a dashed reference line across the axes with its name written on it."""
     if axis == "y":
         ax.axhline(value, color=color, linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
         ax.annotate(
@@ -204,8 +204,8 @@ def write(figure: Figure, path: Path) -> list[Path]:
     """Save as PDF with embedded fonts and as PNG; equal data give equal bytes.
 
     Args:
-        figure: To save.
-        path: Without suffix.
+        figure: Figure to save.
+        path: Path without suffix.
 
     Returns:
         The files.
@@ -228,7 +228,7 @@ def write(figure: Figure, path: Path) -> list[Path]:
 
 
 def scientific(value: float, digits: int = 2) -> str:
-    """A number as the paper's tables write it, such as 2.0e-5 as ``2.0 · 10⁻⁵``."""
+    """Return a number as the paper's tables write it, such as 2.0e-5 as ``2.0 · 10⁻⁵``."""
     if not math.isfinite(value):
         return "fail"
     exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])  # after rounding, which may carry into the next power

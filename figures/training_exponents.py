@@ -25,7 +25,7 @@ LINEAR = 100
 
 
 def draw(results: Evidence) -> Figure:
-    """A panel for each class of Fig. 2: largest, mean and smallest exponent at every checkpoint.
+    """Return a panel for each class of Fig. 2: largest, mean and smallest exponent at every checkpoint.
 
     Lines are the first instance, whose checkpoints over training were analysed; open markers are the other instances,
     before and after training. Weyl's inequality bounds every exponent by the coupling and the norm of W_xx, whatever

@@ -15,7 +15,7 @@ from figures.style import side_by_side
 from lyapkit import plots
 
 GRADIENTS = 8
-"""Sequences whose gradients are drawn."""
+"""Number of sequences whose gradients are drawn."""
 
 
 def draw_untrained(
@@ -31,22 +31,22 @@ def draw_untrained(
     lines: int,
     missing: Missing,
 ) -> str:
-    """Draw untrained networks of a stage, of each the first instance that is measured.
+    """Draw untrained networks of a stage: for each kind the first instance that is measured.
 
     Args:
         axes: Panels B, C, D; the first is replaced by a column for each network.
-        results: What there is.
-        stage: Its name.
+        results: Results that exist.
+        stage: Name of the stage.
         over: The dimension in which the networks differ.
-        values: Of that dimension.
-        color: Returns the colour of a value.
-        heading: Returns what is above the column of a value.
-        expected: Returns exponents that are expected for a value; they are dashed.
-        lines: Exponents that are shown.
-        missing: Takes what is left out.
+        values: Values of that dimension.
+        color: Function that returns the colour of a value.
+        heading: Function that returns the text above the column of a value.
+        expected: Function that returns expected exponents for a value; they are dashed.
+        lines: Number of exponents that are shown.
+        missing: List of the results that are left out.
 
     Returns:
-        What the caption says of the exponents.
+        The caption's text on the exponents.
     """
     exponents, curvature, gradients = axes
     columns = side_by_side(exponents, len(values))

@@ -1,4 +1,4 @@
-"""lyapkit: how recurrent networks behave.
+"""Analyses of recurrent networks in PyTorch.
 
 Lyapunov spectra, the variational term, gradient propagation and Hessian spectra of any PyTorch recurrent map,
 as labelled xarray results.
@@ -18,6 +18,9 @@ from lyapkit.curvature import curvature_by_step as curvature_by_step
 from lyapkit.curvature import curvature_operator as curvature_operator
 from lyapkit.curvature import hessian_spectrum as hessian_spectrum
 from lyapkit.curvature import spectral_density as spectral_density
+
+# rest points
+from lyapkit.fixed_points import fixed_points as fixed_points
 from lyapkit.gradients import gradient_propagation as gradient_propagation
 
 # dynamics
@@ -30,6 +33,11 @@ from lyapkit.recurrent_map import RecurrentMap as RecurrentMap
 # results
 from lyapkit.results import load as load
 from lyapkit.results import save as save
+from lyapkit.results.summary import summary as summary
+
+# trajectories
+from lyapkit.states_and_jacobians.jacobians import jacobians as jacobians
+from lyapkit.states_and_jacobians.states import states as states
 
 # while a network is trained
 from lyapkit.tracking import Tracker as Tracker
@@ -42,14 +50,18 @@ __all__ = [
     "covariant_vectors",
     "curvature_by_step",
     "curvature_operator",
+    "fixed_points",
     "gradient_propagation",
     "hessian_spectrum",
+    "jacobians",
     "load",
     "lyapunov_exponents",
     "lyapunov_spectrum",
     "plots",
     "save",
     "spectral_density",
+    "states",
+    "summary",
     "systems",
     "variational_term",
 ]

@@ -1,4 +1,4 @@
-"""`analyze`: every analysis of one network on one set of sequences, in one tree."""
+"""All analyses of one network on one set of sequences, in one tree."""
 
 from __future__ import annotations
 
@@ -57,50 +57,50 @@ def analyze(
     check: bool = True,
     progress: bool = False,
 ) -> xr.DataTree:
-    """Lyapunov spectrum, variational term, gradient propagation and Hessian spectrum of one network.
+    r"""Compute Lyapunov spectrum, variational term, gradient propagation and Hessian spectrum of one network.
 
     Args:
-        model: anything `lyapkit.as_map` takes.
+        model: Anything `lyapkit.as_map` takes.
         inputs: (T, B, M), a tensor or an array, or a PackedSequence; None with ``steps``.
-        targets: as ``loss`` reads them for a batch of B.
+        targets: Targets of a batch of B, as ``loss`` reads them.
         loss: ``loss(outputs, targets)``, a scalar averaged over the batch (or summed, if its own ``reduction`` says
             so), on the outputs of the last step.
-        readout: from the map's output to what ``loss`` reads; the model's own by default.
-        include: which analyses to do.
-        k: number of leading exponents; all by default.
-        hessian_k: number of Hessian eigenvalues; 20 by default, or as many as there are parameters.
+        readout: Function from the map's output to the input of ``loss``; the model's own by default.
+        include: Names of the analyses to do.
+        k: Number of leading exponents; all by default.
+        hessian_k: Number of Hessian eigenvalues; 20 by default, or as many as there are parameters.
         hessian_tolerance: ``tolerance`` of `hessian_spectrum`.
-        operator: whose eigenvalues: ``"hessian"``, or one of its parts, ``"ggn"`` and ``"residual"``; as for
-            `lyapkit.hessian_spectrum`.
-        parameters: with respect to which parameters: names, globs such as ``"*weight_hh*"``, one of either, or a
+        operator: Operator whose eigenvalues are computed: ``"hessian"``, or one of its parts, ``"ggn"`` and
+            ``"residual"``; as for `lyapkit.hessian_spectrum`.
+        parameters: The parameters of the Hessian: names, globs such as ``"*weight_hh*"``, one of either, or a
             predicate ``(name, tensor) -> bool``; all that require gradients by default. The leading eigenvectors of all
-            may be those of the readout alone.
-        initial_state: flat states (N,) or (B, N); the map's own by default. Not for the Hessian.
-        lengths: steps of each of B sequences of unequal length, (B,) integers. Each is read out at its own last step,
-            and what lies behind it in the inputs is padding (any numbers), which changes nothing.
-        batch_first: inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
-        feedback: closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
-            and takes ``steps`` instead of ``inputs``.
-        teacher_forcing: with ``feedback``, how much of the given inputs is mixed in: a s_t + (1 - a) feedback.
-        steps: number of steps of an autonomous map. Not for the Hessian.
-        trajectories: how many of the B sequences the Lyapunov spectrum and the variational term follow (the first
-            ones); all by default. Gradients and Hessian use all B.
-        record_every: steps between recorded singular values of the variational term.
-        transient: leading steps that the Lyapunov spectrum does not count.
-        learning_rate: eta of the effective learning rates; left out by default.
-        momentum: b of the largest stable learning rate, which comes with them.
-        rng: generator or seed.
-        check: probe the map and the loss first.
-        progress: show progress bars: one that says which analysis is running, and below it that analysis' own.
+            parameters may involve the readout alone.
+        initial_state: Flat states (N,) or (B, N); the map's own by default. Not for the Hessian.
+        lengths: Steps of each of B sequences of unequal length, (B,) integers. Each is read out at its own last step;
+            later inputs are padding (any numbers), which changes nothing.
+        batch_first: Inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
+        feedback: Function from the map's output to its next input, such as a readout, to close the loop. The map then
+            runs freely and takes ``steps`` instead of ``inputs``.
+        teacher_forcing: Share a of the given inputs with ``feedback``; the input is a s_t + (1 - a) feedback.
+        steps: Number of steps of an autonomous map. Not for the Hessian.
+        trajectories: Number of sequences that the Lyapunov spectrum and the variational term follow, the first of the
+            B; all by default. Gradients and Hessian use all B.
+        record_every: Steps between recorded singular values of the variational term.
+        transient: Number of leading steps that the Lyapunov spectrum leaves out.
+        learning_rate: :math:`\eta` of the effective learning rates; left out by default.
+        momentum: Momentum b of the largest stable learning rate, which comes with them.
+        rng: Generator or seed; None is fresh entropy.
+        check: Whether to probe the map and the loss first.
+        progress: Whether to show progress bars: one for the analyses, and below it that of the current one.
 
     Returns:
-        A DataTree with one child per analysis, named after it; each child is what the function of that name returns.
+        A DataTree with one child per analysis, named after it: the result of the function of that name.
 
     Raises:
-        TypeError: inputs do not have three dimensions, the Hessian is asked for of an autonomous map or from another
-            initial state, or a part of the arguments is of the wrong kind.
-        ValueError: an unknown analysis, or arguments that one of the analyses refuses.
-        FloatingPointError: a trajectory overflows.
+        TypeError: If inputs do not have three dimensions, the Hessian of an autonomous map or from another initial
+            state is asked for, or an argument is of the wrong kind.
+        ValueError: If an analysis is unknown, or one of them refuses its arguments.
+        FloatingPointError: If a trajectory overflows.
 
     Example:
         >>> import lyapkit, torch
@@ -140,7 +140,7 @@ def analyze(
             "hessian_spectrum runs over inputs from the map's own initial state, so it goes with neither steps= nor "
             f"initial_state=; leave it out: include={[name for name in include if name != 'hessian_spectrum']}."
         )
-    # what the later analyses would refuse is refused before the first long one
+    # refuse first what a later analysis would refuse after a long run
     check_k(k, map.state_size)
     if set(include) & {"gradient_propagation", "hessian_spectrum"}:
         check_loss_callable(loss)

@@ -1,12 +1,13 @@
-"""What a recurrent map may say about its own derivatives: affine preactivations followed by a pointwise update.
+r"""Derivatives that a recurrent map may declare: affine preactivations followed by a pointwise update.
 
 Nearly every recurrent cell, built-in or residual, has the form
 
-    a_t = W h_{t-1} + U s_t + b,        x_t = phi(a_t, x_{t-1}),
+.. math:: a_t = W h_{t-1} + U s_t + b, \qquad x_t = \varphi(a_t, x_{t-1}),
 
-where phi acts on every unit alike: unit i of x_t depends on the preactivations and on the previous state of unit i
-only. The derivatives of the affine part are known once and for all; a cell therefore registers phi with its first and
-second derivatives, and the recursions of tangents and adjoints through time are written once (`lyapkit.curvature`).
+where :math:`\varphi` acts on each unit by itself: unit i of x_t depends on the preactivations and the previous state of
+unit i only. The derivatives of the affine part are known once and for all; a cell therefore registers phi with its
+first and second derivatives, and the recursions of tangents and adjoints through time are written once
+(`lyapkit.curvature`).
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ Derivatives = dict[tuple[int, int], Tensor]
 """Non-zero derivatives by pair of indices; each of shape (..., H), or broadcastable to it where it is constant."""
 
 SecondDerivatives = Callable[[Tensor], Derivatives]
-"""From weights of the components of phi to second derivatives of their weighted sum."""
+"""Function from weights of the components of phi to second derivatives of their weighted sum."""
 
 
 class Pointwise(ABC):
-    """x' = phi(a, x), unit by unit: G preactivations and C state components of a unit give its C new components.
+    """Pointwise update x' = phi(a, x): G preactivations and C state components of a unit give its C new components.
 
     The arguments of phi are numbered a_0, ..., a_{G-1}, x_0, ..., x_{C-1} by 0, ..., G+C-1. Component 0 of the state is
-    what the cell emits: what its own weights and the next layer read. Everything is out of place.
+    emitted: the cell's own weights and the next layer read it. All operations are out of place.
 
     Attributes:
-        preactivations: G.
-        components: C.
-        linear_residual: whether x' = (a fixed linear map of x) + g(a), with the map outside of the trained weights, as
+        preactivations: Their number G.
+        components: Number C of state components of a unit.
+        linear_residual: Whether x' = (a fixed linear map of x) + g(a), with the map outside of the trained weights, as
             in eq. (11) of Dubinin & Effenberger (2024).
     """
 
@@ -44,19 +45,19 @@ class Pointwise(ABC):
 
     @abstractmethod
     def advance(self, preactivation: Tensor, state: Tensor) -> Tensor:
-        """The update.
+        """Compute the update.
 
         Args:
             preactivation: a, shape (..., G, H).
             state: x, shape (..., C, H).
 
         Returns:
-            x', shape (..., C, H).
+            X', shape (..., C, H).
         """
 
     @abstractmethod
     def linearise(self, preactivation: Tensor, state: Tensor) -> tuple[Derivatives, SecondDerivatives]:
-        """The derivatives at a point.
+        """Return the derivatives at a point.
 
         Args:
             preactivation: a, shape (..., G, H).
@@ -70,12 +71,12 @@ class Pointwise(ABC):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a parameter sits in the matrix [W, U, b] of a cell.
+    """Position of a parameter in the matrix [W, U, b] of a cell.
 
     Attributes:
-        parameter: the parameter; a vector fills one column.
-        rows: the matrix' row for each of the parameter's, shape (rows of the parameter,).
-        start: the matrix' column of the parameter's first.
+        parameter: The parameter; a vector fills one column.
+        rows: Row of the matrix for each row of the parameter, shape (rows of the parameter,).
+        start: Column of the matrix for the parameter's first column.
     """
 
     parameter: nn.Parameter
@@ -84,20 +85,20 @@ class Place:
 
     @property
     def columns(self) -> slice:
-        """The columns it fills."""
+        """Columns of the matrix that the parameter fills."""
         return slice(self.start, self.start + (self.parameter.shape[1] if self.parameter.ndim == 2 else 1))
 
 
 @dataclass(frozen=True)
 class AffineCell:
-    """One layer of a map: x_t = phi([W, U, b] (h_{t-1}, s_t, 1), x_{t-1}).
+    r"""One layer of a map: x_t = phi([W, U, b] (h_{t-1}, s_t, 1), x_{t-1}).
 
     Attributes:
-        pointwise: phi.
-        units: H; the layer's flat state is its C components one after the other, (C*H,).
+        pointwise: The pointwise update :math:`\varphi`.
+        units: Number H of units. The layer's flat state is its C components one after the other, (C*H,).
         weight: [W, U, b] with the current values, shape (G*H, H+M+1), preactivation after preactivation.
-        places: where the parameters sit. Several may share entries (two biases), which then hold their sum.
-        recurrent_rows: the rows of W that are not zero throughout.
+        places: Positions of the parameters. Several may share entries (two biases), which then hold their sum.
+        recurrent_rows: Rows of W that have an entry other than zero.
     """
 
     pointwise: Pointwise
@@ -108,10 +109,10 @@ class AffineCell:
 
     @property
     def inputs(self) -> int:
-        """M."""
+        """Number of inputs M."""
         return self.weight.shape[1] - self.units - 1
 
     @cached_property
     def trained_rows(self) -> int:
-        """The leading rows of the matrix that hold parameters; the rows below, if any, are fixed."""
+        """Number of leading rows of the matrix that hold parameters; the rows below, if any, are fixed."""
         return 1 + max(int(place.rows.max()) for place in self.places)

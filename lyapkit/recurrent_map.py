@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from torch import Tensor
 from lyapkit.cell_derivatives import AffineCell
 
 Batching = Literal["native", "vmap", "loop"]
-"""How a step treats a batch of states: by its own operations, by `torch.vmap`, or one state after the other."""
+"""Treatment of a batch of states by a step: its own operations, `torch.vmap`, or one state after the other."""
 
 
 class RecurrentMap(ABC):
@@ -31,7 +31,7 @@ class RecurrentMap(ABC):
     result, nothing is changed in place) and differentiable in its state.
 
     Attributes:
-        batching: How a step treats a batch of states. Where it loops over them, the checks take fewer.
+        batching: Treatment of a batch of states by a step. Where it loops over them, the checks take fewer.
     """
 
     batching: Batching = "native"
@@ -90,11 +90,11 @@ class RecurrentMap(ABC):
         """
 
     def initial_state(self, batch: int) -> Tensor:
-        """States to start from, shape (batch, N): zeros unless the map knows better."""
+        """Return states to start from, shape (batch, N): zeros unless the map has its own."""
         return torch.zeros(batch, self.state_size, dtype=self.dtype, device=self.device)
 
     def output(self, state: Tensor) -> Tensor:
-        """What the network itself emits in this state, shape (..., O): the state itself by default.
+        """Return the network's own output in this state, shape (..., O): the state itself by default.
 
         An LSTM emits the hidden state of its last layer and keeps its cells to itself.
         """
@@ -104,6 +104,14 @@ class RecurrentMap(ABC):
     def readout(self) -> Callable[[Tensor], Tensor] | None:
         """The network's own readout of `output`, or None when it has none."""
         return None
+
+    def encode(self, inputs: Any) -> Any:
+        """Return what steps read of the model's own inputs, such as embedded tokens; by default the inputs themselves.
+
+        Args:
+            inputs: As the whole model takes them.
+        """
+        return inputs
 
     def parameters(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
         """Return names and tensors of the parameters that `step` uses, tied ones by each name; none by default."""
@@ -118,7 +126,7 @@ class RecurrentMap(ABC):
         return None
 
     def cell_derivatives(self) -> Sequence[AffineCell] | None:
-        """The step written as affine preactivations and pointwise updates with their derivatives, if it has that form.
+        """Return the step as affine preactivations and pointwise updates with derivatives, if it has that form.
 
         It is a second description of `step`, which fast curvature products are made of. Where there is none, the
         default, the same products are computed by automatic differentiation of `step`.

@@ -20,9 +20,11 @@ ANALYSES = {
     "lyapkit", "lyapkit.analyze",
     "lyapkit.curvature", "lyapkit.curvature.by_step", "lyapkit.curvature.density", "lyapkit.curvature.scipy_operator",
     "lyapkit.curvature.spectrum",
+    "lyapkit.fixed_points", "lyapkit.fixed_points.analysis",
     "lyapkit.gradients", "lyapkit.gradients.propagation",
     "lyapkit.lyapunov", "lyapkit.lyapunov.covariant", "lyapkit.lyapunov.differentiable", "lyapkit.lyapunov.spectrum",
     "lyapkit.lyapunov.variational",
+    "lyapkit.states_and_jacobians.jacobians", "lyapkit.states_and_jacobians.states",
 }  # fmt: skip
 """The modules that turn a user's objects into labelled results. They may import everything below plots."""
 
@@ -30,6 +32,7 @@ MAY_REACH = {
     "lyapkit.checks.progress": {"tqdm"},
     "lyapkit.curvature.earlier_eigenvectors": {"xarray", "json", "lyapkit.adapters"},
     "lyapkit.lyapunov.resuming": {"xarray", "json"},
+    "lyapkit.fixed_points.starts": {"xarray"},
     "lyapkit.curvature.gradient_check": {"lyapkit.adapters"},
     "lyapkit.curvature.layout": {"lyapkit.adapters"},
     "lyapkit.curvature.problem": {"lyapkit.adapters"},

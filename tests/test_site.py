@@ -199,7 +199,9 @@ def test_every_tutorial_runs(path: Path, tmp_path) -> None:
 def public_names() -> list[str]:
     """The public names of both packages, and those of the public modules among them."""
     names = []
-    for package in ("lyapkit", "lyapkit.plots", "lyapkit.systems", "wcrnn_models"):
+    for package in (
+        "lyapkit", "lyapkit.plots", "lyapkit.systems", "lyapkit.testing", "wcrnn_models", "wcrnn_models.testing"
+    ):  # fmt: skip
         module = importlib.import_module(package)
         names += [f"{package}.{name}" for name in module.__all__ if not _is_module(f"{package}.{name}")]
     for package in ("residuals", "baselines", "tasks", "plots"):

@@ -6,8 +6,8 @@ The public names are imported on first use, so that the ``wcrnn`` command answer
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # importing typing takes longer than all else here
 if TYPE_CHECKING:
     from wcrnn_models import plots as plots
     from wcrnn_models import tasks as tasks

@@ -41,7 +41,7 @@ def analyze_checkpoint(
     rng: torch.Generator | int | None = 0,
     progress: bool = False,
 ) -> xr.DataTree:
-    """Every analysis of a checkpoint on a random subset of the test samples of its own task, in float64.
+    """Compute all analyses of a checkpoint on a random subset of the test samples of its own task, in float64.
 
     The subset is the same for all checkpoints and networks with as many test samples, and a larger one contains the
     smaller ones. (The test set of the adding problem itself is drawn from the seed of the run.)
@@ -71,14 +71,14 @@ def analyze_checkpoint(
         the ``seed`` of the subset, the number of samples it was drawn ``of``, and their ``indices`` from 0.
 
     Raises:
-        UserError: The checkpoint or the data of its task are missing or damaged, or a number is out of range.
+        UserError: If the checkpoint or the data of its task are missing or damaged, or a number is out of range.
     """
     checkpoint = load_checkpoint(path)
     task = build_task(checkpoint.config)
     chosen = _subset(task.test_count, samples, sample_seed)
     inputs, targets = task.test_samples(chosen)
     if not 1 <= trajectories <= samples:
-        raise UserError(f"trajectories must be between 1 and the number of samples {samples}, got {trajectories}")
+        raise UserError(f"trajectories must be between 1 and the number of samples {samples}, got {trajectories}.")
     network = _network(checkpoint)  # before the conversion, as rounding decides what counts as critical
     model = checkpoint.model.double()
     try:
@@ -111,7 +111,7 @@ def analyze_checkpoint(
 
 
 def training_curve(result: TrainResult) -> xr.Dataset:
-    """The test metric over training iterations as a Dataset, for the same file as the analyses."""
+    """Return the test metric over training iterations as a Dataset, for the same file as the analyses."""
     return xr.Dataset(
         {
             "test_metric": xr.Variable(
@@ -132,7 +132,7 @@ def training_curve(result: TrainResult) -> xr.Dataset:
 
 
 def exponent_rows(tree: xr.DataTree) -> list[tuple[str, float, float]]:
-    """The leading, the mean and the last exponent of an analysed checkpoint, each with its standard error.
+    """Return the leading, the mean and the last exponent of an analysed checkpoint, each with its standard error.
 
     Exponents are averaged over the trajectories, whose errors are independent. The error of the mean over the
     spectrum is that of the sum of the local growth, since the exponents of one trajectory are correlated.
@@ -159,16 +159,16 @@ def _combined(errors: np.ndarray, count: int) -> float:
 
 
 def _subset(count: int, samples: int, seed: int) -> Tensor:
-    """Numbers of random test samples, int64, shape (samples,), in random order.
+    """Draw the numbers of random test samples, int64, shape (samples,), in random order.
 
     They sort raw numbers of the PCG64 generator, whose stream NumPy keeps the same in all versions.
     """
     if check_integer("samples", samples) < 1:
-        raise UserError(f"samples must be at least 1, got {samples}")
+        raise UserError(f"samples must be at least 1, got {samples}.")
     if samples > count:
-        raise UserError(f"the test set has {count} samples, fewer than the {samples} asked for; lower samples")
+        raise UserError(f"the test set has {count} samples, fewer than the {samples} asked for; lower samples.")
     if check_integer("sample_seed", seed) < 0:
-        raise UserError(f"sample_seed must be at least 0, got {seed}")
+        raise UserError(f"sample_seed must be at least 0, got {seed}.")
     return torch.from_numpy(np.argsort(np.random.PCG64(seed).random_raw(count))[:samples])
 
 

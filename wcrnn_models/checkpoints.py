@@ -6,6 +6,7 @@ The JSON file is written last and holds the SHA-256 of the weights, so a pair is
 from __future__ import annotations
 
 import json
+import reprlib
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -18,9 +19,9 @@ import safetensors.torch
 from torch import Tensor
 
 from wcrnn_models.errors import UserError
-from wcrnn_models.files import read_json, sha256, write_atomically
+from wcrnn_models.files import read_json, read_regular, sha256, write_atomically
 from wcrnn_models.run_files import CHECKPOINT_FOLDER, CONFIG_FILE, HISTORY_FILE
-from wcrnn_models.values import is_finite, is_integer
+from wcrnn_models.values import is_count, is_finite
 
 FORMAT_VERSION = 1
 
@@ -57,7 +58,7 @@ def write_checkpoint(
     test_metric: float | None = None,
     metric_name: str | None = None,
 ) -> Path:
-    """Write ``stem.safetensors`` and ``stem.json``.
+    """Write ``stem.safetensors`` and ``stem.json`` into a directory that exists.
 
     Args:
         stem: Name without suffix; an existing pair of that name is replaced.
@@ -79,7 +80,6 @@ def write_checkpoint(
         "weights_sha256": sha256(content),
         "config": config,
     }
-    stem.parent.mkdir(parents=True, exist_ok=True)
     weights_path = _with_suffix(stem, ".safetensors")
     write_atomically(weights_path, content)
     write_atomically(_with_suffix(stem, ".json"), json.dumps(metadata, indent=2, allow_nan=False).encode())
@@ -100,17 +100,17 @@ def read_checkpoint(path: Path) -> CheckpointFile:
             hint = f"; {twin.name} needs it, copy both" if twin.is_file() else ""
             raise UserError(f"there is no checkpoint file {file}{hint}")
     metadata = _read_metadata(json_path)
-    content = weights_path.read_bytes()
+    content = read_regular(weights_path)
     digest = sha256(content)
     if digest != metadata["weights_sha256"]:
         raise UserError(
             f"{weights_path} is not the file that {json_path.name} was written for, or is truncated: "
-            f"expected SHA-256 {metadata['weights_sha256']}, got {digest}; copy both files again"
+            f"expected SHA-256 {metadata['weights_sha256']}, got {digest}; copy both files again."
         )
     try:
         weights = safetensors.torch.load(content)
     except (safetensors.SafetensorError, ValueError) as error:
-        raise UserError(f"{weights_path} is not a valid safetensors file ({error}); copy it again") from error
+        raise UserError(f"{weights_path} is not a valid safetensors file ({error}); copy it again.") from error
     return CheckpointFile(weights_path, weights, metadata, digest)
 
 
@@ -151,7 +151,7 @@ def list_checkpoints(directory: str | Path) -> list[Path]:
     """
     root = Path(directory)
     if not root.is_dir():
-        raise UserError(f"there is no directory {root}")
+        raise UserError(f"there is no directory {root}.")
     folder = root / CHECKPOINT_FOLDER if (root / CHECKPOINT_FOLDER).is_dir() else root
     for _ in range(_ATTEMPTS):
         found = _complete(folder)
@@ -192,10 +192,10 @@ def _unsteady(directory: str | Path) -> UserError:
 def _weights_file(path: Path) -> Path:
     if path.suffix not in (".safetensors", ".json"):
         if not path.exists():
-            raise UserError(f"there is no {path}; give the directory of a run, or a checkpoint file (.safetensors)")
+            raise UserError(f"there is no {path}; give the directory of a run, or a checkpoint file (.safetensors).")
         raise UserError(
             f"a checkpoint is a .safetensors file with its .json file, or the directory of a run, got {path}"
-            "; pickle files are not read, because loading one can execute code"
+            "; pickle files are not read, because loading one can execute code."
         )
     return path.with_suffix(".safetensors")
 
@@ -203,22 +203,22 @@ def _weights_file(path: Path) -> Path:
 def _read_metadata(path: Path) -> dict[str, Any]:
     metadata = read_json(path, "copy it again")
     if not isinstance(metadata, dict) or "format_version" not in metadata:
-        raise UserError(f"{path} is not the description of a checkpoint: it has no format_version")
+        raise UserError(f"{path} is not the description of a checkpoint: it has no format_version.")
     if metadata["format_version"] != FORMAT_VERSION:
         raise UserError(
             f"{path} has format version {metadata['format_version']}, this program reads {FORMAT_VERSION}; "
-            "use the version of the program that wrote it"
+            "use the version of the program that wrote it."
         )
     if missing := [name for name in _FIELDS if name not in metadata]:
-        raise UserError(f"{path} lacks {', '.join(missing)}; copy it again")
+        raise UserError(f"{path} lacks {', '.join(missing)}; copy it again.")
     iteration, metric, name = (metadata[key] for key in ("iteration", "test_metric", "metric_name"))
-    if not is_integer(iteration) or iteration < 0:
-        raise UserError(f"{path}: iteration must be an integer >= 0, got {iteration!r}; copy it again")
+    if not is_count(iteration):
+        raise UserError(f"{path}: iteration must be an integer >= 0, got {reprlib.repr(iteration)}; copy it again")
     if metric is not None and not is_finite(metric):
         raise UserError(f"{path}: test_metric must be a finite number or null, got {metric!r}; copy it again")
-    if name is not None and not isinstance(name, str):
+    if name is not None and not (isinstance(name, str) and name.isprintable()):
         raise UserError(f"{path}: metric_name must be a string or null, got {name!r}; copy it again")
-    return metadata
+    return metadata | {"test_metric": None if metric is None else float(metric)}
 
 
 def _with_suffix(stem: Path, suffix: str) -> Path:

@@ -18,6 +18,7 @@ from wcrnn_models.analysis import analyze_checkpoint, training_curve
 from wcrnn_models.checkpoints import list_checkpoints
 from wcrnn_models.files import check_result_file
 from wcrnn_models.models.predictions import Predictions
+from wcrnn_models.plots.files import write_figure
 from wcrnn_models.tables import exponent_table
 from wcrnn_models.training.config import TrainConfig
 from wcrnn_models.training.trainer import train
@@ -36,7 +37,7 @@ WIDTH, HEIGHT = 7.48, 5.0
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demonstration made.
+    """Results of the demonstration.
 
     Attributes:
         table: Exponents beside log r, and best test RMS, as text.
@@ -48,7 +49,7 @@ class DemoResult:
 
 
 def demo_config(r: float, *, epochs: int = 10) -> TrainConfig:
-    """The adding problem of 40 steps for 64 units.
+    """Return the adding problem of 40 steps for 64 units.
 
     Length, learning rate and clipping were chosen by trial so that the near-critical network clearly learns within
     seconds on one core and the subcritical one, whose memory is ten times shorter than a sequence, cannot.
@@ -81,7 +82,7 @@ def run_demo(directory: Path, *, epochs: int = 10, progress: bool = False) -> De
         progress: Whether to show progress bars.
 
     Raises:
-        UserError: The directory holds other runs under the same names, or something else under that of the file.
+        UserError: If the directory holds other runs under the same names, or something else under that of the file.
     """
     nodes: dict[str, xr.Dataset] = {}
     trees: dict[str, xr.DataTree] = {}
@@ -101,7 +102,7 @@ def run_demo(directory: Path, *, epochs: int = 10, progress: bool = False) -> De
         figure = draw_overview(tree)
         for suffix in (".png", ".pdf"):
             path = directory / f"overview{suffix}"
-            figure.savefig(path, metadata={"CreationDate": None} if suffix == ".pdf" else None)
+            write_figure(figure, path, metadata={"CreationDate": None} if suffix == ".pdf" else None)
             files.append(path)
     best = "\n".join(
         f"best test RMS, {name}: {tree[f'{name}/training'].attrs['best_metric']:.4f}" for name in STRENGTHS
@@ -110,7 +111,7 @@ def run_demo(directory: Path, *, epochs: int = 10, progress: bool = False) -> De
 
 
 def draw_overview(tree: xr.DataTree, moment: str = "before") -> Figure:
-    """Four panels in the spirit of Fig. 2 of the paper, from the result file alone.
+    """Draw four panels in the spirit of Fig. 2 of the paper, from the result file alone.
 
     A learning curves, B finite-time exponents with log |eigenvalues of the residual| as reference lines, C Hessian
     eigenvalues by rank, D gradient norms over time; B to D before training, as in the paper, because the two
@@ -158,7 +159,7 @@ def draw_overview(tree: xr.DataTree, moment: str = "before") -> Figure:
 
 
 def draw_prediction(gradients: xr.Dataset, predictions: Predictions, ax: Axes) -> None:
-    """The norm that eq. (15) predicts for the first trajectory, from that of the last step.
+    """Draw the norm that eq. (15) predicts for the first trajectory, from that of the last step.
 
     Args:
         gradients: Result of `lyapkit.gradient_propagation`.
@@ -171,7 +172,7 @@ def draw_prediction(gradients: xr.Dataset, predictions: Predictions, ax: Axes) -
 
 
 def learning_curve(training: xr.Dataset, ax: Axes, **line: Any) -> Axes:
-    """The test metric over training iterations.
+    """Return the test metric over training iterations.
 
     Args:
         training: What `training_curve` returns.

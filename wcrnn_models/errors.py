@@ -11,7 +11,17 @@ class UserError(ValueError):
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """`` Did you mean 'rotation'?`` for a name close to a known one, in whatever case, else an empty string."""
+    """Return `` Did you mean 'rotation'?`` for a name close to a known one, in whatever case, else an empty string."""
     spelled = {each.casefold(): each for each in known}
     matches = get_close_matches(name.casefold(), spelled, n=1)
     return f" Did you mean {spelled[matches[0]]!r}?" if matches else ""
+
+
+def printable(text: str) -> str:
+    r"""Return a text as one line that a terminal shows as it is: control characters, as of file names, are escaped.
+
+    Example:
+        >>> printable("no\nfile \x1b[2J")
+        'no file \\x1b[2J'
+    """
+    return "".join(it if it.isprintable() else repr(it)[1:-1] for it in " ".join(text.splitlines()))

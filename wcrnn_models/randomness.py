@@ -9,7 +9,7 @@ RandomSource = torch.Generator | int | None
 
 
 def as_generator(rng: RandomSource) -> torch.Generator:
-    """The generator to draw from.
+    """Return the generator to draw from.
 
     Args:
         rng: A CPU generator, which is advanced; a seed, which gives a new generator; or None for PyTorch's
@@ -25,18 +25,18 @@ def as_generator(rng: RandomSource) -> torch.Generator:
         if rng.device.type != "cpu":
             raise ValueError(
                 f"rng must be a CPU generator, got one on {rng.device}; numbers are drawn on the CPU, so "
-                "that a seed gives the same network on every device"
+                "that a seed gives the same network on every device."
             )
         return rng
     if isinstance(rng, bool) or not isinstance(rng, int):
-        raise TypeError(f"rng must be a torch.Generator, an int or None, got {type(rng).__name__}")
+        raise TypeError(f"rng must be a torch.Generator, an int or None, got {type(rng).__name__}.")
     if rng < 0:
-        raise ValueError(f"rng must be a seed >= 0, got {rng}")
+        raise ValueError(f"rng must be a seed >= 0, got {rng}.")
     return torch.Generator().manual_seed(rng)
 
 
 def uniform(size: tuple[int, ...], low: float, high: float, rng: RandomSource) -> Tensor:
-    """Samples of U(low, high) in float64, shape ``size``.
+    """Draw samples of U(low, high) in float64, shape ``size``.
 
     The caller rounds them, so that a float32 network is the float64 network of the same seed, rounded.
     """
@@ -45,5 +45,5 @@ def uniform(size: tuple[int, ...], low: float, high: float, rng: RandomSource) -
 
 
 def normal(size: tuple[int, ...], rng: RandomSource) -> Tensor:
-    """Samples of the standard normal distribution in float64, shape ``size``."""
+    """Draw samples of the standard normal distribution in float64, shape ``size``."""
     return torch.empty(size, dtype=torch.float64).normal_(generator=as_generator(rng))

@@ -14,7 +14,7 @@ from wcrnn_models.training.fields import described_fields
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns aligned to the right, the first one to the left."""
+    """Format a table with columns aligned to the right, the first one to the left."""
     cells = [list(header), *map(list, rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     lines = [
@@ -33,7 +33,7 @@ ERRORS_EXPLAINED = (
 
 
 def exponent_table(trees: Mapping[str, xr.DataTree]) -> str:
-    """Measured exponents beside the prediction of eq. (13), one row per checkpoint.
+    """Format measured exponents beside the prediction of eq. (13), one row per checkpoint.
 
     Args:
         trees: Analysed checkpoints by the name of their row.
@@ -72,7 +72,7 @@ def _predicted(network: xr.Dataset) -> str:
 
 
 def with_error(value: float, error: float) -> str:
-    """``-0.00513(12)``: the error in units of the last digits, two of them; ``(?)`` where it is not known."""
+    """Format a value with its error in units of the last two digits, ``-0.00513(12)``; ``(?)`` where it is unknown."""
     if value in (float("inf"), float("-inf")):
         return str(value)
     if error == float("inf"):

@@ -7,17 +7,22 @@ from typing import TypeGuard
 
 
 def is_integer(value: object) -> TypeGuard[int]:
-    """Whether it is an integer, which True and False are not."""
+    """Tell whether a value is an integer; True and False are not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def is_count(value: object) -> TypeGuard[int]:
+    """Whether it is an integer from 0 on that 64 bits can hold, as files of results must."""
+    return is_integer(value) and 0 <= value < 2**63
+
+
 def is_number(value: object) -> TypeGuard[int | float]:
-    """Whether it is an integer or a floating-point number."""
+    """Tell whether a value is an integer or a floating-point number."""
     return is_integer(value) or isinstance(value, float)
 
 
 def is_finite(value: object) -> TypeGuard[int | float]:
-    """Whether it is a number that a float64 can hold."""
+    """Tell whether a value is a number that a float64 can hold."""
     try:
         return is_number(value) and math.isfinite(value)
     except OverflowError:  # an integer beyond all float64 numbers

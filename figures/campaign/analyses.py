@@ -18,11 +18,11 @@ from wcrnn_models.run_files import CHECKPOINT_FOLDER
 from wcrnn_models.sweeps.assemble import concatenate
 
 SAMPLES = 128
-"""Test samples of Hessians and gradients, a random choice."""
+"""Number of test samples of Hessians and gradients, a random choice."""
 
 TOLERANCE = 1e-3
-"""Of the residual |H v - lambda v| over |lambda|; eigenvalues of symmetric matrices err by its square, where they are
-apart."""
+"""Tolerance of the residual |H v - lambda v| over |lambda|; eigenvalues of symmetric matrices err by its square, where
+they are apart."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Analysis:
     Attributes:
         name: Name of its results.
         include: The analysis, as `lyapkit.analyze` names it.
-        checkpoints: Which are analysed: all that are kept, the first and the last, or the untrained network alone.
+        checkpoints: Checkpoints that are analysed: all that are kept, the first and the last, or the untrained network
+            alone.
         options: Further arguments of `analyze_checkpoint`.
     """
 
@@ -94,7 +95,7 @@ def analyse(run: Path, analyses: tuple[Analysis, ...], output: Path) -> None:
 
     Args:
         run: Directory of the training.
-        analyses: What to measure.
+        analyses: Analyses to do.
         output: The file: one child for each analysis, over ``checkpoint``, the training iteration.
 
     Raises:

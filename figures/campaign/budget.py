@@ -34,7 +34,7 @@ def seconds(text: str) -> float:
     if match is not None:
         total = sum(float(part) * unit for part, unit in zip(match.groups(), _UNITS.values(), strict=True) if part)
     if total <= 0:
-        raise UserError(f"budget must be a duration above zero such as 2h, 1h30m or 480s, got {text!r}")
+        raise UserError(f"budget must be a duration above zero such as 2h, 1h30m or 480s, got {text!r}.")
     return total
 
 

@@ -38,13 +38,13 @@ class Arguments:
     """Stages to work on, with those that choose their learning rates; all if not given."""
 
     budget: str | None = None
-    """How long to work, such as 2h, 1h30m or 480s; until all is done if not given."""
+    """Time to work, such as 2h, 1h30m or 480s; until all is done if not given."""
 
     status: bool = False
     """Say what is done and left, and stop."""
 
     device: str = "cpu"
-    """Where to train, such as cuda, where many networks are trained together."""
+    """Device on which to train, such as cuda, where many networks are trained together."""
 
     threads: int = 1
     """Processes that train, of one thread each: one for each core, and several also keep a GPU busy."""
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Args:
-        arguments: After ``python -m figures measure``; those of the process by default.
+        arguments: Arguments after ``python -m figures measure``; those of the process by default.
 
     Returns:
         0 when all is done or the budget is spent, 2 after a user's mistake, 130 after Ctrl-C.
@@ -76,7 +76,7 @@ def _run(arguments: Arguments) -> int:
 
     limit = None if arguments.budget is None else seconds(arguments.budget)
     if arguments.threads < 1:
-        raise UserError(f"threads must be at least 1, got {arguments.threads}")
+        raise UserError(f"threads must be at least 1, got {arguments.threads}.")
     campaign = _campaign(arguments)
     campaign.read()  # refuses damaged records before hours are spent
     if arguments.status:
@@ -101,7 +101,7 @@ def _run(arguments: Arguments) -> int:
     except OutOfTime:
         print("the budget is spent; the same command goes on from here")
     except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt("the same command goes on from here") from stop
+        raise KeyboardInterrupt("the same command goes on from here.") from stop
     finally:
         for process in helpers:
             if process.pid is not None:
@@ -118,9 +118,9 @@ def _campaign(arguments: Arguments) -> Campaign:
     known = {stage.name: stage for stage in STAGES}
     for name in arguments.stages:
         if name not in known:
-            raise UserError(f"there is no stage {name!r}.{suggestion(name, known)} Known stages: {', '.join(known)}")
+            raise UserError(f"there is no stage {name!r}.{suggestion(name, known)} Known stages: {', '.join(known)}.")
     if arguments.device.partition(":")[0] not in TOGETHER:
-        raise UserError(f"device must be one of {', '.join(TOGETHER)}, got {arguments.device!r}")
+        raise UserError(f"device must be one of {', '.join(TOGETHER)}, got {arguments.device!r}.")
     chosen = {*arguments.stages, *(need for name in arguments.stages for need in known[name].needs)}
     stages = [stage for stage in STAGES if not chosen or stage.name in chosen]
     return Campaign(stages, arguments.records, arguments.runs, arguments.device, arguments.analyses, _say)
@@ -131,14 +131,14 @@ def _say(line: str) -> None:
 
 
 def _help(arguments: Arguments) -> None:
-    """Work beside the main process, and end with it; claims keep two processes off the same training."""
+    """Train beside the main process, and end with it; claims keep two processes off the same training."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the main one stops this
     _campaign(arguments).work()
 
 
 def _end_with_parent() -> None:
-    """Leave at once when the main process has ended, also by a kill; what is being trained goes on from its file."""
+    """Leave at once when the main process has ended, also by a kill; the training goes on from its file later."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

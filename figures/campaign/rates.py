@@ -1,4 +1,4 @@
-"""Choose learning rates: of a stated grid, the one whose network is best on held-out samples."""
+"""The choice of learning rates: of a stated grid, the one whose network is best on held-out samples."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from figures.campaign.records import Record
 
 FALLBACK = 0.02
-"""Stands in for a rate that has not been measured, where only the number of trainings counts."""
+"""Rate that stands in for one that has not been measured, where only the number of trainings counts."""
 
 
 class Rates:
@@ -45,7 +45,7 @@ class Rates:
 
 
 def _cost(record: Record) -> tuple[bool, float, float]:
-    """Return what is the smaller the better a rate is."""
+    """Return a cost: the smaller it is, the better is the rate."""
     result = record.result
     diverged = result.status == "diverged"
     final = result.test_metrics[-1] if result.test_metrics else float("inf")

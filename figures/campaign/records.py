@@ -16,7 +16,7 @@ from wcrnn_models.training.config import TrainConfig
 from wcrnn_models.training.result import MEASURED, TrainResult
 
 VERSION = 1
-"""Of the files; others are refused, never overwritten."""
+"""Version of the files; others are refused, never overwritten."""
 
 DIGITS = 6
 """Significant digits of measured courses."""
@@ -27,9 +27,9 @@ class Record:
     """A training that has ended.
 
     Attributes:
-        config: What was trained.
+        config: Configuration of the training.
         result: Its course; checkpoints are not kept.
-        weights: By the name of a parameter, the 2-norm before and after training and of the difference.
+        weights: The 2-norms before and after training, and of the difference, by the name of a parameter.
         seconds_per_iteration: Time of one training iteration, evaluations included, of all networks that were trained
             together; None where the training had ended before.
         commit: The commit that trained it.
@@ -57,11 +57,11 @@ def read_records(folder: Path, stage: str) -> list[Record]:
     content = read_json(path, remedy)
     if not isinstance(content, dict) or content.get("version") != VERSION or content.get("stage") != stage:
         found = content.get("version") if isinstance(content, dict) else None
-        raise UserError(f"{path} is not a record of version {VERSION} of the stage {stage}, got {found!r}; {remedy}")
+        raise UserError(f"{path} is not a record of version {VERSION} of the stage {stage}, got {found!r}; {remedy}.")
     try:
         return [_record(entry) for entry in content["trainings"]]
     except (KeyError, TypeError, ValueError, UserError) as error:
-        raise UserError(f"{path} is damaged ({error}); {remedy}") from error
+        raise UserError(f"{path} is damaged ({error}); {remedy}.") from error
 
 
 def add_records(folder: Path, stage: str, new: Sequence[Record]) -> None:
@@ -70,7 +70,7 @@ def add_records(folder: Path, stage: str, new: Sequence[Record]) -> None:
     Several processes may add to the same file. A crash leaves the old file or the new one.
 
     Raises:
-        UserError: As `read_records`, and if the folder cannot be written.
+        UserError: If `read_records` refuses a file, or the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / f"{stage}.lock"):

@@ -32,7 +32,7 @@ def planned(stage: Stage, records: Mapping[str, Sequence[Record]]) -> dict[str, 
 
 
 def training_results(stage: Stage, records: Mapping[str, Sequence[Record]]) -> xr.Dataset:
-    """Return what the trainings of a stage have measured.
+    """Return the measurements of the trainings of a stage.
 
     Args:
         stage: The stage.
@@ -70,7 +70,7 @@ def as_rms(training: xr.Dataset) -> xr.Dataset:
 
 
 def analysis_results(stage: Stage, records: Mapping[str, Sequence[Record]], folder: Path) -> dict[str, xr.Dataset]:
-    """Return what has been measured of the networks of a stage, by the name of the analysis.
+    """Return the analyses of the networks of a stage, by name.
 
     Args:
         stage: The stage.

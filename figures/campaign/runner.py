@@ -25,7 +25,7 @@ from wcrnn_models.training.result import TrainResult
 from wcrnn_models.training.saved import load_checkpoint
 
 WAIT_SECONDS = 20.0
-"""Before trainings that other processes are at are looked at again."""
+"""Seconds until another look at trainings that other processes are busy with."""
 
 TOGETHER = {"cpu": 1, "cuda": 96}
 """Networks trained at once: on a processor nothing is gained (see benchmarks/training.py), on a GPU one small network
@@ -37,12 +37,12 @@ class Campaign:
     """The stages with their records.
 
     Attributes:
-        stages: In the order in which they run.
+        stages: The stages in the order in which they run.
         records: Folder of the records.
         runs: Folder of the trainings with their checkpoints, which stay on this machine.
-        device: Where to train.
+        device: Device on which to train.
         analyses: Whether to analyse the trained networks; if not, a later campaign with the same runs does.
-        say: Takes one line for each training that ends, and for each stage that cannot run.
+        say: Function that takes one line for each training that ends, and for each stage that cannot run.
         failed: Messages of trainings that failed, by name; they are not tried again.
     """
 
@@ -78,7 +78,7 @@ class Campaign:
         return found
 
     def _lacks(self, stage: Stage, config: TrainConfig) -> bool:
-        """Return whether the analyses of a training are asked for and not there."""
+        """Return whether analyses of a training are missing that are asked for."""
         if not self.analyses or not stage.analyses(config):
             return False
         return not results_file(self.records, stage.name, run_name(config)).exists()
@@ -113,7 +113,7 @@ class Campaign:
             yield {name: waiting[name] for name in names}
 
     def _has_data(self, stage: Stage, configs: Iterable[TrainConfig]) -> bool:
-        """Return whether the data sets of a stage are there; say once what is missing."""
+        """Return whether the data sets of a stage exist; say once what is missing."""
         for data_set in sorted({DATA_SET_OF[config.task] for config in configs if config.task in DATA_SET_OF}):
             try:
                 find_data_set(data_set)

@@ -1,4 +1,4 @@
-"""What a stage is, and the configurations of its networks."""
+"""Stages of the campaign, and the configurations of their networks."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from wcrnn_models.training.config import TrainConfig
 from wcrnn_models.training.presets import preset
 
 ADDING_RATE = 0.01
-"""Of the adding problem where all networks have the same: the stable one of Fig. B.2."""
+"""Learning rate of the adding problem where all networks have the same: the stable one of Fig. B.2."""
 
 ADDING_LOSS: LossName = "mse"
-"""Of the adding problem in all stages after the one that compares both."""
+"""Loss of the adding problem in all stages after the one that compares both."""
 
 CENTRE = 0.96
 """Centre r_0 of heterogeneous residuals (Fig. 5)."""
@@ -30,7 +30,7 @@ TESTED, EVERY = 2000, 50
 """Test samples, a random choice, and iterations between evaluations on images."""
 
 HELD_OUT = 5000
-"""Training images that learning rates are judged by."""
+"""Number of training images by which learning rates are judged."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class Stage:
     Attributes:
         name: Name of its records, without a suffix.
         about: One line that says what it is for.
-        configs: Returns the trainings, given the learning rates that earlier stages have found.
+        configs: Function that returns the trainings, given the learning rates that earlier stages have found.
         dimensions: Fields of `TrainConfig` in which the trainings differ.
         needs: Stages that must be complete before, because they choose learning rates.
-        analyses: Returns what is measured of the networks of a training.
+        analyses: Function that returns the analyses of the networks of a training.
         by: Whether the trainings are a full grid over the dimensions; if not, results have one dimension ``run``.
     """
 

@@ -1,4 +1,4 @@
-"""The stages of the campaign in the order in which they run: which networks are trained, how, and for how long."""
+"""The stages of the campaign in the order in which they run: networks, training, and number of iterations."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FEWER_STRENGTHS = (0.95, 0.98, 0.995, 1.0, 1.0025, 1.01)
 IMAGE_RATES = (2e-5, 2e-4, 2e-3, 2e-2, 2e-1)
 FEWER_IMAGE_RATES = (2e-3, 2e-2, 2e-1)
 COMMON_RATE = 0.02
-"""Of sMNIST where all networks have the same; it learned best at r = 0.995 of 0.02, 0.1, 0.5 and 2."""
+"""Learning rate of sMNIST where all networks have the same; of 0.02, 0.1, 0.5 and 2, it was best at r = 0.995."""
 
 ADDING_RATES = (0.01, 0.03, 0.1)
 ANGLES = tuple(step / 2 for step in range(9))
@@ -57,7 +57,7 @@ SAVED = (100, 300, 1000)
 
 
 def strength_analyses(config: TrainConfig) -> tuple[Analysis, ...]:
-    """Return what is measured of networks on sMNIST against r: most of the four classes of Fig. 2."""
+    """Return the analyses of networks on sMNIST against r: most of them of the four classes of Fig. 2."""
     if config.r not in STRENGTH_CLASSES:
         return (exponents("ends"),)
     if config.seed > 0:
@@ -79,7 +79,7 @@ def exponents_of_classes(config: TrainConfig) -> tuple[Analysis, ...]:
 
 
 def heterogeneity_analyses(config: TrainConfig) -> tuple[Analysis, ...]:
-    """Return what is measured of untrained heterogeneous networks."""
+    """Return the analyses of untrained heterogeneous networks."""
     return exponents("first"), gradients("first"), curvature("hessian_recurrent", "first", k=50)
 
 

@@ -1,4 +1,4 @@
-"""Say how far the campaign is: what is done and left, and how long the rest will take."""
+"""The state of the campaign: what is done and left, and how long the rest will take."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from wcrnn_models.tables import table
 from wcrnn_models.training.config import TrainConfig
 
 SAMPLES = {"smnist": 60_000, "psmnist": 60_000, "scifar10": 50_000}
-"""Training samples of the data sets."""
+"""Number of training samples of the data sets."""
 
 STEP_SECONDS = 2.1e-4
-"""Of one step of an iteration with 100 units and a batch of 128 on one thread, where nothing has been measured yet."""
+"""Seconds of one step of an iteration with 100 units and a batch of 128 on one thread, if nothing has been measured."""
 
 
 def status(campaign: Campaign) -> str:
@@ -43,7 +43,7 @@ def status(campaign: Campaign) -> str:
 
 
 def iterations(config: TrainConfig) -> int:
-    """Return the iterations of a training, without a look at its data."""
+    """Return the number of iterations of a training, without a look at its data."""
     if config.task == "adding":
         return config.epochs * (config.iterations_per_epoch or 1000)
     samples = config.train_size or SAMPLES[config.task] - (config.validation_size or 0)
@@ -73,8 +73,8 @@ def seconds(config: TrainConfig, measured: Mapping[tuple[object, ...], float]) -
     """Return how long a training takes on one thread, estimated from `speeds`.
 
     Args:
-        config: What to train.
-        measured: What `speeds` gives.
+        config: Configuration of the training.
+        measured: Result of `speeds`.
     """
     steps = config.length or {"scifar10": 1024}.get(config.task, 784)
     guess = STEP_SECONDS * steps * config.batch_size / 128 * (config.hidden_size / 100) ** 2

@@ -1,4 +1,4 @@
-"""What figures and the report draw on beside the campaign: equations, untrained networks, and a few trained ones."""
+"""Measurements beside the campaign for figures and report: equations, untrained networks, and a few trained ones."""
 
 from __future__ import annotations
 
@@ -18,4 +18,4 @@ EXPERIMENTS: Mapping[str, Callable[..., xr.DataTree]] = MappingProxyType(
         "digit": digit.measure,
     }
 )
-"""By name, which is also that of the result file. Each takes the folder of trainings, and ``progress``."""
+"""Experiments by name, which is also that of the result file. Each takes the folder of trainings, and ``progress``."""

@@ -23,25 +23,25 @@ TARGET = 0.2
 """Test error (RMS) at which networks are compared; always answering the mean gives 0.408."""
 
 LEARNING_RATES: Mapping[str, float] = MappingProxyType({"wcrnn-best": 0.1, "lstm": 0.5, "ur-lstm": 0.3, "s4d": 0.05})
-"""By name of `network_fields`. Chosen by trials on length 20, gradients clipped to norm 1, seed 0, test error every 50
-of at most 1000 iterations: with these, `TARGET` is reached after 650, 500, 250 and 850; a WCRNN at 0.3 has not reached
-it after 1000, nor has an S4D at 0.3, whose error jumps."""
+"""Learning rates by name of `network_fields`. Chosen by trials on length 20, with gradients clipped to norm 1, seed 0,
+test error every 50 of at most 1000 iterations: with these, `TARGET` is reached after 650, 500, 250 and 850; a WCRNN at
+0.3 has not reached it after 1000, nor has an S4D at 0.3, whose error jumps."""
 
 MOST_EXPONENTS = 100
-"""Computed; all of the other networks, but not of the 2210 of S4D."""
+"""Largest number of exponents that are computed: all of the other networks, but not the 2210 of S4D."""
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is trained and followed.
+    """Size of the experiment.
 
     Attributes:
-        length: Of the adding problem.
-        seeds: Network instances.
-        iterations: Of training, at most.
-        every: Iterations between checkpoints.
-        steps: Of each trajectory, behind as many again that settle state and frame.
-        trajectories: For each network.
+        length: Length of the adding problem.
+        seeds: Number of network instances.
+        iterations: Largest number of training iterations.
+        every: Number of iterations between checkpoints.
+        steps: Number of steps of each trajectory, after as many again that settle state and frame.
+        trajectories: Number of trajectories for each network.
     """
 
     length: int
@@ -53,11 +53,11 @@ class Effort:
 
 
 EFFORT = Effort(20, seeds=2, iterations=1500, every=50, steps=1000, trajectories=2)
-"""An hour on two cores."""
+"""Effort of an hour on two cores."""
 
 
 def configs(name: str, effort: Effort) -> list[TrainConfig]:
-    """Return the trainings of a network, one for each seed, with the checkpoints among which to choose."""
+    """Return the trainings of a network, one for each seed, with the checkpoints to choose from."""
     return [
         TrainConfig(
             task="adding",
@@ -84,13 +84,13 @@ def measure(runs: Path, *, progress: bool, effort: Effort = EFFORT) -> xr.DataTr
     of components, the leading exponents are computed; all of them are known exactly, since no input changes them.
 
     Args:
-        runs: Folder of the trainings; those that are there are not repeated.
+        runs: Folder of the trainings; existing ones are not repeated.
         progress: Whether to show a table of the runs and bars.
-        effort: How much is trained and followed.
+        effort: Size of the experiment.
 
     Returns:
-        A tree with a child for each network of `LEARNING_RATES`, over ``seed``: what `lyapunov_spectrum` gives,
-        ``test_error``, ``iteration``, ``state_size``, ``learning_rate`` and, but for gated networks,
+        A tree with a child for each network of `LEARNING_RATES`, over ``seed``: the result of `lyapunov_spectrum`,
+        ``test_error``, ``iteration``, ``state_size``, ``learning_rate`` and, except for gated networks,
         ``predicted_exponent`` of every ``predicted_rank``, which is log |eigenvalue of R| or exact for S4D. Every
         child has the attributes ``length`` and ``target``.
 
@@ -111,7 +111,7 @@ def measure(runs: Path, *, progress: bool, effort: Effort = EFFORT) -> xr.DataTr
 
 
 def chosen(run: Path) -> LoadedCheckpoint:
-    """The first checkpoint of a run whose test error is at most `TARGET`; the best one where there is none."""
+    """Return the first checkpoint of a run whose test error is at most `TARGET`; the best one where there is none."""
     measured = [
         each for each in map(load_checkpoint, list_checkpoints(run)) if each.metadata["test_metric"] is not None
     ]
@@ -122,12 +122,12 @@ def chosen(run: Path) -> LoadedCheckpoint:
 
 
 def drive(config: TrainConfig, steps: int, trajectories: int) -> Tensor:
-    """Test sequences one after the other, different ones on each trajectory: (steps, trajectories, M), float64.
+    """Return test sequences one after the other, different ones on each trajectory: (steps, trajectories, M), float64.
 
     Args:
-        config: Of the training.
-        steps: Of each trajectory.
-        trajectories: How many.
+        config: Configuration of the training.
+        steps: Number of steps of each trajectory.
+        trajectories: Number of trajectories.
 
     Raises:
         ValueError: If there are not enough test sequences.
@@ -137,7 +137,7 @@ def drive(config: TrainConfig, steps: int, trajectories: int) -> Tensor:
     if needed * trajectories > inputs.shape[1]:
         raise ValueError(
             f"{trajectories} trajectories of {steps} steps take {needed * trajectories} test sequences, but there are "
-            f"{inputs.shape[1]}; use fewer steps, or a larger test_size"
+            f"{inputs.shape[1]}; use fewer steps, or a larger test_size."
         )
     rows = [
         inputs[:, each * needed : (each + 1) * needed].transpose(0, 1).flatten(0, 1) for each in range(trajectories)

@@ -1,4 +1,4 @@
-"""What experiments share: trainings, and where their results come from."""
+"""Parts shared by experiments: trainings, and the origin of their results."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from wcrnn_models.training.config import TrainConfig
 
 CLONE = Path(__file__).parents[2]
 MEASURED = ("figures/data", "docs/reproduction.md", "docs/reproduction.png")
-"""What measurements change in it."""
+"""Files that measurements change in the clone."""
 
 
 def train_all(configs: Sequence[TrainConfig], runs: Path, *, progress: bool) -> None:
-    """Train what has not been, as `sweep` does.
+    """Train the networks that have not been trained, as `sweep` does.
 
     Raises:
-        UserError: If a run failed; one that diverged has not.
+        UserError: If a run failed. A run that diverged has not failed.
     """
     outcomes = sweep(configs, runs, progress=progress)
     if failed := {name: each for name, each in outcomes.items() if each.status not in ("finished", "diverged")}:
@@ -35,7 +35,7 @@ def describe(name: str, seeds: int) -> dict[str, str | int]:
 def commit() -> str:
     """Return the commit of this clone, ``-dirty`` where tracked files differ from it, "unknown" outside of a clone.
 
-    Results and the report made from them are no reason for the mark: they do not change what is measured.
+    Changed results, and the report made from them, do not set the mark: they do not change the measurements.
     """
     try:
         name = _git("rev-parse", "--short=10", "HEAD")

@@ -1,4 +1,4 @@
-"""How far the exponents of untrained networks are from those of their residual, against the coupling."""
+"""Distance of the exponents of untrained networks from those of their residual, against the coupling."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ STRENGTH = 0.8
 about gamma / (1 - r)^2, and units do not saturate where the coupling is weak."""
 
 CONDITION = 100.0
-"""Largest over smallest scale of `non_normal`."""
+"""Ratio of the largest to the smallest scale of `non_normal`."""
 
 WEAKEST, STRONGEST = 1e-4, 0.1
 
 STRETCH = 10_000
-"""Steps of a trajectory that are kept at a time."""
+"""Number of steps of a trajectory that are kept at a time."""
 
 RATE = "nats per step"
 _RESIDUAL = 1000  # added to seeds of residuals, so that they do not share random numbers with the weights
@@ -43,14 +43,15 @@ FITTED = 0.01
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is simulated.
+    """Size of the simulations.
 
     Attributes:
-        instances: Networks and input sequences of each residual.
-        units: N.
+        instances: Number of networks, and of input sequences, of each residual.
+        units: Number of units N.
         couplings: Number of values of gamma.
-        steps: Times gamma: the frame needs some 1/gamma steps to find directions whose exponents differ by O(gamma).
-        fewest: Steps at least.
+        steps: Number of steps times gamma: the frame needs some 1/gamma steps to find directions whose exponents differ
+            by O(gamma).
+        fewest: Smallest number of steps.
     """
 
     instances: int
@@ -61,11 +62,11 @@ class Effort:
 
 
 EFFORT = Effort(3, 100, 7, steps=30, fewest=4000)
-"""Hours on one core."""
+"""Effort of hours on one core."""
 
 
 def non_normal(size: int, seed: int) -> ResidualSpec:
-    """R = r S Q S^-1 with Q orthogonal and S a diagonal of scales between 1 and 1/`CONDITION`.
+    """Make R = r S Q S^-1 with Q orthogonal and S a diagonal of scales between 1 and 1/`CONDITION`.
 
     Its eigenvalues are those of r Q, of magnitude r; its eigenvectors are those of Q times S, no longer orthogonal.
     """
@@ -75,7 +76,7 @@ def non_normal(size: int, seed: int) -> ResidualSpec:
 
 
 def defective(size: int) -> ResidualSpec:
-    """R = r diag(J, J, ...) with Jordan blocks J = [[1, 1], [0, 1]], which have one eigenvector for two units."""
+    """Make R = r diag(J, J, ...) with Jordan blocks J = [[1, 1], [0, 1]], which have one eigenvector for two units."""
     block = torch.tensor([[1.0, 1.0], [0.0, 1.0]], dtype=torch.float64)
     return residuals.dense(STRENGTH * torch.kron(torch.eye(size // 2, dtype=torch.float64), block))
 
@@ -89,7 +90,7 @@ RESIDUALS: Mapping[str, Callable[[int, int], ResidualSpec]] = MappingProxyType(
         "defective": lambda size, seed: defective(size),
     }
 )
-"""By name, for N units and a seed. The first three are normal."""
+"""Residuals by name, for N units and a seed. The first three are normal."""
 
 
 def measure(runs: Path, *, progress: bool, effort: Effort = EFFORT) -> xr.DataTree:
@@ -108,14 +109,14 @@ def measure(runs: Path, *, progress: bool, effort: Effort = EFFORT) -> xr.DataTr
       know singular values only.
     - the mean over all ranks, which is the mean of log |det J_t| / N: cancellation leaves
       gamma tr(R^-1 <D_t> W) / N + O(gamma^2). The first-order term is computed along the same trajectory.
-    - what remains of the mean without that term, which should be O(gamma^2).
+    - the rest of the mean without that term, which should be O(gamma^2).
 
     Each is fitted by a power of gamma, a line in log-log, for gamma up to `FITTED`.
 
     Args:
         runs: Not used.
         progress: Whether to show a bar for each spectrum.
-        effort: How much is simulated.
+        effort: Size of the simulations.
 
     Returns:
         A tree with one child of the same name, over ``residual``, ``seed``, ``coupling``: ``largest_deviation``,
@@ -143,7 +144,7 @@ def measure(runs: Path, *, progress: bool, effort: Effort = EFFORT) -> xr.DataTr
 
 
 def build(name: str, gamma: float, seed: int, units: int) -> WCRNN:
-    """The untrained network; its weights do not depend on gamma."""
+    """Return the untrained network; its weights do not depend on gamma."""
     residual = RESIDUALS[name](units, seed)
     return WCRNN(1, units, 1, residual=residual, coupling=gamma, rng=seed, dtype=torch.float64)
 
@@ -183,12 +184,12 @@ def _spectrum(name: str, gamma: float, seed: int, effort: Effort, progress: bool
 
 @torch.no_grad()
 def first_order_mean(network: WCRNN, inputs: Tensor, transient: int) -> float:
-    """The first-order term gamma tr(R^-1 <D_t> W) / N of the mean deviation, <> the average over a trajectory.
+    """Return the first-order term gamma tr(R^-1 <D_t> W) / N of the mean deviation, <> the average over a trajectory.
 
     Args:
-        network: Linear form, one coupling.
-        inputs: s_t, shape (T, M).
-        transient: Leading steps that do not count.
+        network: Network of linear form with one coupling.
+        inputs: Inputs s_t, shape (T, M).
+        transient: Number of leading steps that do not count.
     """
     state, total = inputs.new_zeros(network.hidden_size), inputs.new_zeros(network.hidden_size)
     for step, stretch in enumerate(torch.split(inputs, STRETCH)):
@@ -204,20 +205,20 @@ def first_order_mean(network: WCRNN, inputs: Tensor, transient: int) -> float:
 
 
 def eigenvector_condition(name: str, seed: int, units: int) -> float:
-    """Of the matrix of unit eigenvectors, cond(V); without bound but for rounding where there are too few of them."""
+    """Return cond(V) of the matrix of unit eigenvectors; infinite up to rounding where there are too few of them."""
     matrix = RESIDUALS[name](units, seed).build(units, dtype=torch.float64).matrix().numpy()
     return float(np.linalg.cond(np.linalg.eig(matrix).eigenvectors))
 
 
 def _largest_bound(predictions: Predictions) -> float:
-    """Above which no deviation of any rank can be; infinite where a Jacobian may be singular."""
+    """Return a bound that no deviation of any rank can exceed; infinite where a Jacobian may be singular."""
     above = predictions.upper_bounds - predictions.exponents
     below = predictions.exponents - predictions.lower_bounds
     return float(max(above.max(), below.max()))
 
 
 def _with_slopes(dataset: xr.Dataset) -> xr.Dataset:
-    """With the powers of gamma of the largest deviation, the mean, and the mean without its first-order term."""
+    """Add the powers of gamma of the largest deviation, the mean, and the mean without its first-order term."""
     weak = dataset.sel(coupling=slice(None, FITTED * (1 + 1e-9)))
     laws = {
         "largest": weak.largest_deviation,
@@ -231,6 +232,6 @@ def _with_slopes(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def power_law(gamma: NDArray[np.float64], deviation: NDArray[np.float64]) -> tuple[float, float]:
-    """The slope of log |deviation| against log gamma by least squares, and its standard error."""
+    """Return the slope of log |deviation| against log gamma by least squares, and its standard error."""
     fit = linregress(np.log(gamma), np.log(np.abs(deviation)))
     return float(fit.slope), float(fit.stderr)

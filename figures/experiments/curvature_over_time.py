@@ -1,4 +1,4 @@
-"""Which time steps the leading curvature of untrained networks comes from, below and above the edge of chaos."""
+"""Contributions of time steps to the leading curvature of untrained networks, below and above the edge of chaos."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from wcrnn_models.training.build import build_model, build_task
 from wcrnn_models.training.presets import preset
 
 SAMPLES, SEEDS = 64, (0,)
-"""Test samples of the loss, and network instances; minutes on one core."""
+"""Number of test samples of the loss, and of network instances; minutes on one core."""
 
 RATE = 0.02
 """Learning rate of the configurations; nothing is trained."""
@@ -34,7 +34,7 @@ def measure(runs: Path, *, progress: bool, samples: int = SAMPLES, seeds: Sequen
 
     The curvature is that of the generalised Gauss-Newton matrix, of which eq. (14) speaks, in the recurrent parameters.
     The loss is the squared difference from one-hot targets, whose own curvature is constant: that of the cross-entropy,
-    p (1 - p), vanishes where outputs are large, as those of supercritical networks are, and hides what time does.
+    p (1 - p), vanishes where outputs are large, as those of supercritical networks are, and hides the effect of time.
     The pair of steps s and t carries the weight |lambda|^((D-s) + (D-t)), so that a step together with all others
     carries |lambda|^(D-t) and with itself |lambda|^(2 (D-t)). The weight is one factor of the curvature; the other
     is what a step does with the parameters, tanh'(u_t) times the state and the input. It vanishes where units
@@ -45,11 +45,11 @@ def measure(runs: Path, *, progress: bool, samples: int = SAMPLES, seeds: Sequen
     Args:
         runs: Not used.
         progress: Whether to show a bar for each network.
-        samples: Test samples of the loss.
-        seeds: Network instances.
+        samples: Number of test samples of the loss.
+        seeds: Number of network instances.
 
     Returns:
-        A tree with the child ``curvature_by_step``: what `lyapkit.curvature_by_step` gives, over ``seed`` and ``r``,
+        A tree with the child ``curvature_by_step``: the result of `lyapkit.curvature_by_step`, over ``seed`` and ``r``,
         with ``step_weight`` (r, step) and ``pair_weight`` (r, bin, other_bin), see `weights`.
 
     Raises:
@@ -95,16 +95,16 @@ def by_step(config: TrainConfig, samples: int, *, progress: bool = False) -> xr.
 def weights(
     predictions: Predictions, first: NDArray[np.int64], last: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The weights of eq. (14), which sum to 1.
+    """Return the weights of eq. (14), which sum to 1.
 
     Args:
-        predictions: For the network.
+        predictions: Predictions for the network.
         first: First step of every bin, counted from 1.
         last: Last step of every bin; of the last one it is D.
 
     Returns:
-        Of every step with all others, shape (D,), proportional to |lambda|^(D-t); and of the pairs of bins, summed over
-        their steps, shape (bins, bins).
+        The weights of every step with all others, shape (D,), proportional to |lambda|^(D-t); and those of the pairs of
+        bins, summed over their steps, shape (bins, bins).
     """
     duration = int(last[-1])
     of_step = predictions.curvature_weight(duration - np.arange(1, duration + 1), 0)

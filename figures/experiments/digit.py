@@ -1,4 +1,4 @@
-"""One digit going through a trained network: Fig. 1."""
+"""States and terms of a trained network that is shown one digit: Fig. 1."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from wcrnn_models.training.presets import preset
 from wcrnn_models.training.saved import load_checkpoint
 
 SAMPLE = 0
-"""The digit: the first of the test set."""
+"""Number of the digit in the test set: the first."""
 
 SHOWN_UNITS = 6
-"""Units whose states are kept, evenly spaced."""
+"""Number of units whose states are kept, evenly spaced."""
 
 FROM_STEP = 14 * 28
-"""The step that is looked at is the first of the brightest pixel from here on, the middle of the image."""
+"""Step from which on the first step of the brightest pixel is looked at, the middle of the image."""
 
 
 CONFIG = preset("smnist", r=0.995, learning_rate=0.02, epochs=2, test_size=2000, evaluate_every=50)
-"""Of the network, a weakly subcritical one."""
+"""Configuration of the network, a weakly subcritical one."""
 
 
 def measure(runs: Path, *, progress: bool, config: TrainConfig = CONFIG) -> xr.DataTree:
@@ -38,12 +38,12 @@ def measure(runs: Path, *, progress: bool, config: TrainConfig = CONFIG) -> xr.D
     The digit itself is not part of the result, only its number in the test set.
 
     Args:
-        runs: Folder of the trainings; the network is not trained again where it is there.
+        runs: Folder of the trainings; an existing one is not repeated.
         progress: Whether to show a table of the run.
-        config: Of the network.
+        config: Configuration of the network.
 
     Returns:
-        A tree with the child ``digit``, what `pass_through` gives.
+        A tree with the child ``digit``, the result of `pass_through`.
 
     Raises:
         UserError: If the training failed, or MNIST is missing.
@@ -67,12 +67,12 @@ def measure(runs: Path, *, progress: bool, config: TrainConfig = CONFIG) -> xr.D
 
 @torch.no_grad()
 def pass_through(model: WCRNN, inputs: torch.Tensor, from_step: int) -> xr.Dataset:
-    """Return what a network does with one sequence.
+    """Return the states and terms of a network that reads one sequence.
 
     Args:
         model: A network with a linear residual, eq. (11), of classes.
-        inputs: s_1, ..., s_D, shape (D, 1), of the network's type.
-        from_step: Where to look for the largest input, counted from 0.
+        inputs: Inputs s_1, ..., s_D, shape (D, 1), of the network's type.
+        from_step: Step from which to look for the largest input, counted from 0.
 
     Returns:
         ``state`` (step, unit): x_t for t = 1, ..., D + 1, of evenly spaced units; ``marked_step``, the step t of the

@@ -1,4 +1,4 @@
-"""Equations of the paper, and what it says of data and untrained networks, as numbers."""
+"""Equations of the paper and its statements on data and untrained networks, as numbers."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ RATE = 0.1
 """Learning rate of the step that eq. (6) linearises."""
 
 SHIFT = 1e-5
-"""Of the weights along an eigenvector, each way, in the difference quotient of that step."""
+"""Shift of the weights along an eigenvector, each way, in the difference quotient of that step."""
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is looked at.
+    """Size of the measurements.
 
     Attributes:
-        samples: Sequences of the adding problem.
-        images: Images of curvature over time and of gradients.
-        subset: Images of each Hessian that is computed on three choices of images.
-        spectrum: Images of each power spectrum.
+        samples: Number of sequences of the adding problem.
+        images: Number of images of curvature over time and of gradients.
+        subset: Number of images of each Hessian that is computed on three choices of images.
+        spectrum: Number of images of each power spectrum.
     """
 
     samples: int
@@ -52,7 +52,7 @@ class Effort:
 
 
 EFFORT = Effort(samples=16, images=8, subset=24, spectrum=10_000)
-"""Minutes on one core."""
+"""Effort of minutes on one core."""
 
 
 def measure(runs: Path, *, progress: bool, effort: Effort = EFFORT) -> xr.DataTree:
@@ -61,12 +61,12 @@ def measure(runs: Path, *, progress: bool, effort: Effort = EFFORT) -> xr.DataTr
     Args:
         runs: Not used.
         progress: Whether to say what is being measured.
-        effort: How much is looked at.
+        effort: Size of the measurements.
 
     Returns:
         A tree with the children ``descent``, ``layers``, ``propagation``, ``weak_coupling``, ``gradients``,
-        ``phases``, ``samples`` and ``spectra``: what the functions of this module of these names give, over ``seed``
-        or ``subset`` and what the networks differ in.
+        ``phases``, ``samples`` and ``spectra``: the results of the functions of these names, over ``seed`` or
+        ``subset`` and the fields in which the networks differ.
 
     Raises:
         UserError: If the data set is missing.
@@ -114,14 +114,15 @@ def measure(runs: Path, *, progress: bool, effort: Effort = EFFORT) -> xr.DataTr
 
 
 def descent(config: TrainConfig, count: int) -> xr.Dataset:
-    """Return how far a step of gradient descent is from its linearisation, eq. (6).
+    """Measure how far a step of gradient descent is from its linearisation, eq. (6).
 
     The weights are shifted by +-`SHIFT` along the leading eigenvector of the Hessian, and each is given one step of
-    `torch.optim.SGD`. By eq. (6), the difference of what comes out is (1 - eta lambda) times that of what went in.
+    `torch.optim.SGD`. By eq. (6), the difference of the weights after the step is (1 - eta lambda) times that before
+    it.
 
     Args:
-        config: Of the untrained network.
-        count: Test samples.
+        config: Configuration of the untrained network.
+        count: Number of test samples.
 
     Returns:
         ``eigenvalue``, and ``error``, the 2-norm of the deviation divided by max(1, |1 - eta lambda|).
@@ -146,11 +147,11 @@ def descent(config: TrainConfig, count: int) -> xr.Dataset:
 
 
 def layers(config: TrainConfig, count: int) -> xr.Dataset:
-    """Return how well the contributions of the steps sum to the second term of eq. (7), eq. (9).
+    """Measure how well the contributions of the steps sum to the second term of eq. (7), eq. (9).
 
     Args:
-        config: Of the untrained network.
-        count: Test samples.
+        config: Configuration of the untrained network.
+        count: Number of test samples.
 
     Returns:
         ``error``, the deviation of the sum of all contributions from the leading eigenvalue of that term for the
@@ -166,11 +167,11 @@ def layers(config: TrainConfig, count: int) -> xr.Dataset:
 
 
 def propagation(config: TrainConfig, count: int) -> xr.Dataset:
-    """Return how far gradients through time are from products of Jacobians, eq. (10).
+    """Measure how far gradients through time are from products of Jacobians, eq. (10).
 
     Args:
-        config: Of the untrained network.
-        count: Test samples.
+        config: Configuration of the untrained network.
+        count: Number of test samples.
 
     Returns:
         ``error``, the largest relative deviation of the 2-norm of dL/dx_t, by PyTorch's own backpropagation, from that
@@ -197,11 +198,11 @@ def propagation(config: TrainConfig, count: int) -> xr.Dataset:
 
 
 def weak_coupling(config: TrainConfig, count: int) -> xr.Dataset:
-    """Return what eq. (14) gives of the leading curvature of the Gauss-Newton matrix of the recurrent parameters.
+    """Measure the share of eq. (14) in the leading curvature of the Gauss-Newton matrix of the recurrent parameters.
 
     Args:
-        config: Of the untrained network.
-        count: Test samples.
+        config: Configuration of the untrained network.
+        count: Number of test samples.
 
     Returns:
         ``share``, the curvature by eq. (14) divided by the measured one, along the leading eigenvector.
@@ -214,8 +215,8 @@ def gradients(config: TrainConfig, count: int) -> xr.Dataset:
     """Return the ``norm`` of the gradient of the loss with respect to the recurrent parameters (section 4.1).
 
     Args:
-        config: Of the untrained network.
-        count: Test samples.
+        config: Configuration of the untrained network.
+        count: Number of test samples.
     """
     network, inputs, targets, loss = _prepared(config, count)
     weights = [*network.recurrent.parameters(), *network.input.parameters()]
@@ -224,11 +225,11 @@ def gradients(config: TrainConfig, count: int) -> xr.Dataset:
 
 
 def phases(config: TrainConfig, count: int) -> xr.Dataset:
-    """Return how well the steps agree on the gradient of the input weights (section 4.2, Fig. B.4B).
+    """Measure how well the steps agree on the gradient of the input weights (section 4.2, Fig. B.4B).
 
     Args:
-        config: Of the untrained network.
-        count: Test samples.
+        config: Configuration of the untrained network.
+        count: Number of test samples.
 
     Returns:
         ``coherence``, the norm of the sum of the contributions of all steps, divided by the sum of their norms: 1 where
@@ -245,9 +246,9 @@ def samples(config: TrainConfig, count: int, subset: int) -> xr.Dataset:
     """Return the largest eigenvalue of the Hessian of the recurrent weights on a subset of the test set.
 
     Args:
-        config: Of the untrained network.
-        count: Images in a subset.
-        subset: Which of the disjoint subsets of a random order.
+        config: Configuration of the untrained network.
+        count: Number of images in a subset.
+        subset: Number of the subset, of the disjoint ones of a random order.
     """
     network, inputs, targets, loss = _prepared(config, count, subset)
     found = hessian_spectrum(network, (inputs, targets), loss, k=1, parameters=WCRNN.recurrent_parameters, rng=0)
@@ -259,8 +260,8 @@ def spectrum(task: str, count: int, subset: int) -> xr.Dataset:
 
     Args:
         task: ``"smnist"`` or ``"psmnist"``.
-        count: Images.
-        subset: Which random subset: the first images of a training with this seed.
+        count: Number of images.
+        subset: Number of the random subset: the first images of a training with this seed.
     """
     found = power_spectrum(build_task(TrainConfig(task=task, seed=subset)), count)  # type: ignore[arg-type]
     return xr.Dataset({name: found.attrs[name] for name in ("characteristic_frequency", "prominence")})

@@ -1,1 +1,1 @@
-"""The reproduction report: what the paper claims, what was measured, and a verdict that follows from the numbers."""
+"""The reproduction report: the paper's claims, the measurements, and a verdict that follows from the numbers."""

@@ -26,13 +26,13 @@ class Check:
     """One comparison.
 
     Attributes:
-        what: What was compared.
+        what: Subject of the comparison.
         measured: The numbers.
         holds: Whether it came out as claimed; None if that is open.
-        instances: How many networks, or pairs of them, it rests on.
-        interval: Of the number that decides it.
-        reason: Why it is open; empty otherwise.
-        needed: Instances that would decide it, as far as the spread tells; None if that is not known.
+        instances: Number of networks, or pairs of them, that were compared.
+        interval: Interval of the number that decides it.
+        reason: Reason why it is open; empty otherwise.
+        needed: Number of instances that would decide it, as far as the spread tells; None if that is not known.
     """
 
     what: str
@@ -62,14 +62,14 @@ def above(
     """Return the check that a mean over instances lies above a threshold.
 
     Args:
-        what: What is compared.
-        values: One for each instance; NaN where there is none.
-        unit: Of the values.
+        what: Subject of the comparison.
+        values: One value for each instance; NaN where there is none.
+        unit: Unit of the values.
         threshold: The interval must lie above it for the check to hold, and below it for the check to fail.
-        reason: Why the values decide nothing; empty if they may.
+        reason: Reason why the values decide nothing; empty if they may.
         fair: Whether each network had the learning rate that suits it; if not, the check cannot fail.
-        resolution: What each value may be off, because it was measured at intervals.
-        label: Precedes the numbers.
+        resolution: Possible error of each value, because it was measured at intervals.
+        label: Text before the numbers.
     """
     found = estimate(values).widened(resolution)
     outcome = True if found.low > threshold else False if found.high < threshold else None
@@ -141,24 +141,24 @@ def _check(
 
 
 def missing(what: str, reason: str = WAITING) -> Check:
-    """Return a check of which nothing has been measured."""
+    """Return a check without any measurements."""
     return Check(what, "no number", None, 0, "", reason)
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What the paper says, and how it is judged.
+    """A claim of the paper with the way in which it is judged.
 
     Attributes:
-        title: In a few words.
-        source: Where the paper says it.
-        quotation: What it says.
-        rule: When it counts as reproduced.
-        stages: Stages of the campaign that it is judged by.
+        title: The claim in a few words.
+        source: Place in the paper.
+        quotation: Words of the paper.
+        rule: Condition under which it counts as reproduced.
+        stages: Stages of the campaign by which it is judged.
         checks: The comparisons; the first that is decided gives the interval of the summary.
-        files: Result files that it is judged by, without a suffix.
-        why: What explains the deviation, for claims that are not reproduced or partly so.
-        beyond: What would settle it that no stage trains; empty if there is nothing.
+        files: Result files by which it is judged, without a suffix.
+        why: Explanation of the deviation, for claims that are not reproduced or partly so.
+        beyond: Measurements that would settle it and that no stage trains; empty if there are none.
     """
 
     title: str
@@ -203,5 +203,5 @@ class Judgement:
 
 
 def judge(claim: Claim, evidence: Evidence) -> Judgement:
-    """Return the verdict on a claim from what there is."""
+    """Return the verdict on a claim from the results that exist."""
     return Judgement(claim, tuple(claim.checks(evidence)))

@@ -1,4 +1,4 @@
-"""``python -m figures report``: write the reproduction report, and a figure of it, from records and result files."""
+"""Command ``python -m figures report``: write the report and its figure from records and result files."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from wcrnn_models.errors import UserError
 from wcrnn_models.files import write_atomically
 
 PAGE = Path(__file__).parents[2] / "docs" / "reproduction.md"
-"""Of the shipped records; its figure lies beside it."""
+"""Page of the shipped records; its figure lies beside it."""
 
 COUNT = re.compile(r"\d+ claims:\s\d+\sreproduced(?:,\s\d+\s[a-z\s]+)*\.")
-"""Of verdicts, in the page and in README."""
+"""Sentence that counts the verdicts, in the page and in README."""
 
 README = PAGE.parents[1] / "README.md"
-"""Has the count of verdicts."""
+"""File that has the count of verdicts."""
 
 
 @dataclass(frozen=True)
 class Arguments:
     """Write the reproduction report: every claim of the paper with a verdict. Run it in the root of the clone.
 
-    A figure of the main results is written beside it; with the shipped page, the count of verdicts in README.md too. It
-    judges what is recorded so far, and says what would settle what is open. Nothing is trained; see
+    A figure of the main results is written beside it; with the shipped page, the count of verdicts in README.md, too.
+    It judges the records so far, and says what would settle open claims. Nothing is trained; see
     `python -m figures measure` for that.
     """
 
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Args:
-        arguments: After ``python -m figures report``; those of the process by default.
+        arguments: Arguments after ``python -m figures report``; those of the process by default.
 
     Returns:
         0 on success, 2 after a user's mistake, 130 after Ctrl-C, 141 if what reads the output has closed it.
@@ -63,9 +63,9 @@ def _run(arguments: Arguments) -> int:
     shipped = arguments.records.resolve() == RECORDS.resolve()
     output = arguments.output or (PAGE if shipped else arguments.records / PAGE.name)
     if output.is_dir():
-        raise UserError(f"the output {output} is a directory; name a file")
+        raise UserError(f"the output {output} is a directory; name a file.")
     if not arguments.records.is_dir() and not shipped:
-        raise UserError(f"there is no folder {arguments.records}; name that of the records with --records")
+        raise UserError(f"there is no folder {arguments.records}; name that of the records with --records.")
     make_directory(output.parent, "--output")
     evidence = Evidence(arguments.records, arguments.data)
     page, (image, _) = report(evidence), picture(evidence)

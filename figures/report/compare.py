@@ -13,7 +13,7 @@ from figures.report.claim import Check, above, missing
 from figures.report.intervals import FACTOR, ITERATIONS, NUMBER, PERCENT, POINTS, Unit
 
 ACCURACY_LEARNT = 0.2
-"""Best accuracy from which on a network has learnt something; always answering one digit gives about 0.1."""
+"""Best accuracy from which a network has learnt something; always answering one digit gives about 0.1."""
 
 LEARNT_NOTHING = "a side has learnt nothing"
 DIVERGED = "a side has diverged"
@@ -26,7 +26,7 @@ def is_accuracy(training: xr.Dataset) -> bool:
 
 
 def learnt(training: xr.Dataset) -> xr.DataArray:
-    """Return which trainings have learnt something, by their best metric; False where there is none."""
+    """Tell which trainings have learnt something, by their best metric; False where there is none."""
     best: xr.DataArray = training.best_metric
     if is_accuracy(training):
         return best > ACCURACY_LEARNT
@@ -35,7 +35,7 @@ def learnt(training: xr.Dataset) -> xr.DataArray:
 
 
 def why_undecided(*sides: xr.Dataset) -> str:
-    """Return why a comparison of networks decides nothing; empty if it may decide.
+    """Say why a comparison of networks decides nothing; return an empty text if it may decide.
 
     Args:
         sides: Trainings over ``seed``.
@@ -60,9 +60,9 @@ def performance(what: str, one: xr.Dataset, other: xr.Dataset, *, fair: bool = T
     Differences are those of networks with the same seed: of accuracies, or of the logarithms of errors.
 
     Args:
-        what: What is compared.
+        what: Subject of the comparison.
         one: Trainings over ``seed``.
-        other: Those of the other side.
+        other: Trainings of the other side.
         fair: Whether each network had the learning rate that suits it.
     """
     if not (_measured(one) and _measured(other)):
@@ -89,9 +89,9 @@ def efficiency(what: str, one: xr.Dataset, other: xr.Dataset, *, fair: bool = Tr
     did. Iterations are known up to the distance of two measurements, by which the interval is widened.
 
     Args:
-        what: What is compared.
+        what: Subject of the comparison.
         one: Trainings over ``seed``.
-        other: Those of the other side.
+        other: Trainings of the other side.
         fair: Whether each network had the learning rate that suits it.
     """
     if not (_measured(one) and _measured(other)):
@@ -127,10 +127,10 @@ def resolution(training: xr.Dataset) -> float:
 
 
 BLOWN_UP = 1e6
-"""Factor of the loss that a training that diverged counts with at least."""
+"""Smallest factor of the loss with which a training that diverged counts."""
 
 OUTCOMES = ("best_metric", "status", "iterations_to_minimal_performance", "reached_minimal_performance")
-"""What is compared of trainings."""
+"""Variables of trainings that are compared."""
 
 
 def held_out_best(training: xr.Dataset, dimension: str) -> xr.Dataset:
@@ -141,7 +141,7 @@ def held_out_best(training: xr.Dataset, dimension: str) -> xr.Dataset:
 
     Args:
         training: Trainings over ``seed`` and the dimension.
-        dimension: Over which the best point is chosen.
+        dimension: Dimension over which the best point is chosen.
 
     Returns:
         The `OUTCOMES` over ``seed``, with ``chosen``, the number of the point. All are NaN, and the status is
@@ -180,7 +180,7 @@ def blow_up(training: xr.Dataset) -> xr.DataArray:
 
 
 def setback(training: xr.Dataset) -> xr.DataArray:
-    """Return how far the test metric falls behind its earlier best, at most; NaN if the training diverged.
+    """Return the largest distance of the test metric from its earlier best; NaN if the training diverged.
 
     For errors, it is the logarithm of the ratio.
     """
@@ -200,7 +200,7 @@ def rank_correlation(training: xr.Dataset, dimension: str, distance: Any) -> xr.
 
     Args:
         training: Trainings over ``seed`` and the dimension.
-        dimension: Over which it is computed.
+        dimension: Dimension over which it is computed.
         distance: One number for each point of the dimension.
 
     Returns:

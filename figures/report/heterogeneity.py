@@ -32,10 +32,10 @@ EDGE_WIDTHS = (0.01, 0.04)
 """Widths around r_0 = 0.99, below and above the distance to the edge of chaos."""
 
 ON_PAR_POINTS, ON_PAR_FACTOR = 0.02, 3.0
-"""How much worse an accuracy, or by what factor an error, may be to be on par: Table 1 itself goes up to 2.3."""
+"""Largest difference of an accuracy, or factor of an error, that is still on par: Table 1 itself goes up to 2.3."""
 
 SAME_FACTOR = 3.0
-"""Up to what factor iterations count as those of the paper, whose learning rate is not known."""
+"""Factor up to which iterations count as those of the paper, whose learning rate is not known."""
 
 VISIBLE = 0.01
 """Part of the largest |eigenvalue| of the homogeneous network above which an eigenvalue has not vanished."""
@@ -205,7 +205,7 @@ def iterations_beside(what: str, training: xr.Dataset, theirs: float, *, fair: b
     """Return the check that the iterations to minimal performance are those of the paper up to `SAME_FACTOR`.
 
     Args:
-        what: Which network.
+        what: Name of the network.
         training: Trainings over ``seed``.
         theirs: The paper's number.
         fair: Whether the learning rate is one that the paper names.

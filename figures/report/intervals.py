@@ -14,16 +14,16 @@ LEVEL = 0.95
 """Confidence of the intervals."""
 
 FEWEST = 3
-"""Instances below which nothing is decided."""
+"""Number of instances below which nothing is decided."""
 
 
 @dataclass(frozen=True)
 class Unit:
-    """How numbers of one kind are written.
+    """Unit of numbers of one kind, and the way in which they are written.
 
     Attributes:
-        write: Returns the text of a number.
-        name: Follows the numbers, with a space where it has one.
+        write: Function that returns the text of a number.
+        name: Text after the numbers, with its space where it has one.
     """
 
     write: Callable[[float], str]
@@ -57,11 +57,11 @@ class Estimate:
     """A mean over instances with its interval.
 
     Attributes:
-        mean: Over the instances; NaN if there is none.
+        mean: Mean over the instances; NaN if there is none.
         low: Lower end of the t interval; -inf with fewer than two instances.
         high: Upper end; inf with fewer than two instances.
         deviation: Standard deviation of the instances; NaN with fewer than two.
-        instances: How many.
+        instances: Number of instances.
     """
 
     mean: float
@@ -85,7 +85,7 @@ class Estimate:
         return f"{unit.write(self.low)} to {unit.write(self.high)}{unit.name}"
 
     def widened(self, by: float) -> Estimate:
-        """Return the estimate with each end moved outward, by what a single measurement may be off."""
+        """Return the estimate with each end moved outward, by the possible error of a single measurement."""
         return Estimate(self.mean, self.low - by, self.high + by, self.deviation, self.instances)
 
 
@@ -93,7 +93,7 @@ def estimate(values: ArrayLike) -> Estimate:
     """Return the mean of some instances with its t interval of `LEVEL`.
 
     Args:
-        values: One for each instance; those that are NaN are left out.
+        values: One value for each instance; those that are NaN are left out.
 
     Example:
         >>> found = estimate([1.0, 2.0, 3.0])
@@ -114,15 +114,15 @@ def estimate(values: ArrayLike) -> Estimate:
 
 
 def instances_needed(found: Estimate, threshold: float, most: int = 100) -> int | None:
-    """Return how many instances of the same spread would put a threshold outside the interval.
+    """Return the number of instances of the same spread that would put a threshold outside the interval.
 
     Args:
         found: The estimate so far.
-        threshold: What the mean is compared with.
-        most: More are not asked for.
+        threshold: Threshold with which the mean is compared.
+        most: Largest number of instances to ask for.
 
     Returns:
-        None if `most` do not suffice, or the spread is not known.
+        The number; None if `most` are not enough, or the spread is not known.
     """
     distance = abs(found.mean - threshold)
     if math.isnan(found.deviation) or math.isnan(distance):

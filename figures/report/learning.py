@@ -25,13 +25,13 @@ NEAR = 0.01
 """|r - 1| up to which a network is near the edge of chaos."""
 
 WEAK = (0.98, 1.0)
-"""Weakly subcritical: r from the first up to, but without, the second."""
+"""Weakly subcritical strengths: r from the first up to, but without, the second."""
 
 TASKS = {"smnist_strength": "sMNIST", "psmnist_strength": "psMNIST", "add100_strength": "ADD100"}
 """Stages that train networks against r for at least three instances, with the name of the task."""
 
 FAIR = {"smnist_strength": True, "psmnist_strength": False, "add100_strength": True, "add200_strength": False}
-"""Whether every network of a stage has the learning rate that is best for it on that task."""
+"""Stages with, for each, whether every network has the learning rate that is best for it on that task."""
 
 ALL_TASKS = {**TASKS, "add200_strength": "ADD200"}
 

@@ -180,7 +180,7 @@ def table_2(evidence: Evidence) -> list[Check]:
 
 
 def elman_fails(evidence: Evidence) -> list[Check]:
-    """Return what is known of the clipped Elman network on long adding problems."""
+    """Return the records of the clipped Elman network on long adding problems."""
     return [missing(f"{task}, elman-res-clip", "no stage trains it") for task in ("ADD400", "ADD800")]
 
 

@@ -24,7 +24,7 @@ CLAIMS: tuple[Claim, ...] = (
     *heterogeneity.CLAIMS,
     *nonlinear.CLAIMS,
 )
-"""In about the order of the paper's sections."""
+"""All claims, in about the order of the paper's sections."""
 
 _SIGNS = {True: "holds", False: "fails", None: "open"}
 
@@ -75,14 +75,14 @@ _RULES = (
 )
 
 RULES = "\n\n".join(part if part.startswith("- ") else textwrap.fill(part, 120) for part in _RULES)
-"""How verdicts are reached, for the report."""
+"""Text of the report on how verdicts are reached."""
 
 
 def report(evidence: Evidence) -> str:
-    """Return the page.
+    """Write the page.
 
     Args:
-        evidence: What the claims are judged by.
+        evidence: Evidence by which the claims are judged.
     """
     judgements = [judge(claim, evidence) for claim in CLAIMS]
     header = ["claim", "source", "verdict", "instances", "interval"]
@@ -156,7 +156,7 @@ def _line(check: Check) -> str:
 
 
 def _why(judgement: Judgement) -> str:
-    """Return what explains that comparisons fail: the claim's own explanation, else what the trial was."""
+    """Explain why comparisons fail: by the claim's own explanation, or else by the trial."""
     if judgement.claim.why:
         return judgement.claim.why
     failing = [check for check in judgement.checks if check.holds is False]
@@ -174,7 +174,7 @@ def _why(judgement: Judgement) -> str:
 
 
 def _settle(judgement: Judgement, evidence: Evidence) -> str:
-    """Return what would decide the comparisons that are open."""
+    """Say what would decide the comparisons that are open."""
     claim, parts = judgement.claim, []
     for stage in claim.stages:
         left = evidence.left(stage)
@@ -216,7 +216,7 @@ def _origins(claim: Claim, evidence: Evidence) -> Iterator[str]:
 
 
 def _campaign(evidence: Evidence) -> str:
-    """Return what is done and left of each stage."""
+    """Return a table of what is done and left of each stage."""
     rows, hours = [], 0.0
     for stage in STAGES:
         left = evidence.left(stage.name)

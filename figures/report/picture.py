@@ -1,4 +1,4 @@
-"""The main results in one figure beside the report, which says what numbers it shows."""
+"""The main results in one figure beside the report, which names the numbers that it shows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def picture(results: Evidence) -> tuple[bytes, str]:
     """Return the figure `figures.reproduction` as a PNG file, and its digest, which the file also holds.
 
     Args:
-        results: What there is.
+        results: Results that exist.
     """
     figure = drawn("reproduction", results)
     assert isinstance(figure, Figure)
@@ -38,7 +38,7 @@ def digest(figure: Figure) -> str:
     Files of other versions of matplotlib have other bytes; the digest is the same.
 
     Args:
-        figure: Of which the lines are taken.
+        figure: Figure with the lines.
     """
     found = hashlib.sha256()
     for ax in figure.axes:

@@ -1,4 +1,4 @@
-"""Claims of sections 3 and 4 on the range of gamma, and on what results do not depend on."""
+"""Claims of sections 3 and 4 on the range of gamma, and on sizes that do not change results."""
 
 from __future__ import annotations
 

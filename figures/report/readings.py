@@ -1,4 +1,4 @@
-"""How the paper was read where it leaves something open, and why."""
+"""Readings of the paper where it leaves something open, with reasons."""
 
 from __future__ import annotations
 

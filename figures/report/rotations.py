@@ -16,13 +16,13 @@ HARMONICS = (1, 2, 3)
 """Multiples of the characteristic frequency with a peak, each with neighbours half of it away on both sides."""
 
 WEAK_EFFECT = 0.25
-"""The range over angles on psMNIST, divided by that on sMNIST, up to which it counts as no strong effect."""
+"""Range over angles on psMNIST, divided by that on sMNIST, up to which it counts as no strong effect."""
 
 SIMILAR = 0.05
 """Difference of accuracies up to which two kinds of networks count as similar."""
 
 FREQUENCY = 0.004
-"""Radians per step, half the distance of the frequencies of 784 steps."""
+"""Half the distance of the frequencies of 784 steps, in radians per step."""
 
 
 def angle(training: xr.Dataset, multiple: float) -> xr.Dataset:

@@ -1,4 +1,4 @@
-"""Claims of sections 2 and 3: equations, measured on untrained networks and where they speak of learning on others."""
+"""Claims of sections 2 and 3: equations on untrained networks, and statements on learning on trained ones."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ QUOTIENT = 1e-5
 """The same where it is measured by a difference quotient, whose own error is about 1e-6."""
 
 SHARE = 0.1
-"""How far the share of eq. (14) in the measured curvature may be from 1."""
+"""Largest distance of the share of eq. (14) in the measured curvature from 1."""
 
 SLOPE = 0.1
-"""How far the power of gamma in the gradient may be from 1."""
+"""Largest distance of the power of gamma in the gradient from 1."""
 
 
 def measured(evidence: Evidence, child: str) -> xr.Dataset | None:
-    """Return a measurement of untrained networks; None where it is not there."""
+    """Return a measurement of untrained networks; None where it does not exist."""
     tree = evidence.files.get("untrained")
     return None if tree is None or child not in tree.children else tree[child].to_dataset()
 
@@ -152,7 +152,7 @@ def gradient_rates(evidence: Evidence) -> list[Check]:
 
 
 RATE_MARGIN = 1e-3
-"""Nats per step up to which a rate of gradients counts as that of the leading exponent."""
+"""Difference in nats per step up to which a rate of gradients counts as that of the leading exponent."""
 
 CLAIMS = (
     Claim(

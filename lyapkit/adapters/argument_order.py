@@ -18,7 +18,7 @@ _INPUT_WORDS = frozenset({"input", "inputs", "inp", "inps", "inpt", "stimulus", 
 """Names of an input, whatever the field."""
 
 _INPUT_LETTERS = {frozenset({letter}) for letter in ("x", "xs", "u")}
-"""Names of an input in front of a name that is clearly a state's. By themselves they are as often the state."""
+"""Names that mean an input only before a name that clearly means a state. Alone, they mean a state as often."""
 
 _STATE_WORDS = frozenset(
     {"state", "states", "hidden", "hiddens", "hid", "hx", "hc", "hcx", "hxs", "carry", "memory", "mem"}
@@ -26,7 +26,7 @@ _STATE_WORDS = frozenset(
 """Names of a state, whatever the field."""
 
 _STATE_LETTERS = {frozenset({letter}) for letter in ("h", "hs")}
-"""Names of a state behind a name that may be an input's. By themselves they are also a field or the size of a step."""
+"""Names that mean a state only after a name that may mean an input. Alone, they also mean a field or a step size."""
 
 _TIMES = frozenset(
     {"t", "tm", "prev", "previous", "last", "old", "now", "cur", "curr", "current", "in", "seq", "n", "k"}
@@ -61,7 +61,7 @@ def names_contradict_state_first(function: Callable[..., Any]) -> bool:
 
 
 def _meaning(name: str) -> frozenset[str]:
-    """The words that a name is made of, without those that only say when: hidden and state of ``hiddenState_t``."""
+    """Return the words of a name without those that only say when: hidden and state of ``hiddenState_t``."""
     apart = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
     words = [re.sub(r"\d+$", "", word) for word in apart.split("_")]
     words = [word[:-1] if word in ("xt", "ht", "ut") else word for word in words]
@@ -69,7 +69,7 @@ def _meaning(name: str) -> frozenset[str]:
 
 
 def _called(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What runs when the callable is called, with the names its author gave: the ``forward`` of a module."""
+    """Return the function that runs when the callable is called, under its author's names: a module's ``forward``."""
     if isinstance(function, functools.partial):
         return functools.partial(_called(function.func), *function.args, **function.keywords)
     owner = function.__self__ if isinstance(function, MethodType) else None
@@ -82,7 +82,7 @@ def _called(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _scripted_names(function: Callable[..., Any]) -> tuple[str, str] | None:
-    """The same for a function of TorchScript, which Python knows no signature of."""
+    """Return the argument names of a TorchScript function, whose signature Python does not know."""
     scripted = function.forward if isinstance(function, nn.Module) else function
     if not isinstance(scripted, torch.jit.ScriptFunction | torch._C.ScriptMethod):
         return None

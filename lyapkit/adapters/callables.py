@@ -30,16 +30,16 @@ class CallableMap(RecurrentMap):
 
     Args:
         function: ``f(state)`` or ``f(state, input)``, returning a state of the same structure.
-        state: example state, any pytree of floating-point or complex tensors of one precision and device.
-        input: example input, a floating-point or complex tensor of any shape; None for an autonomous map.
-        order: which argument comes first, ``"state_first"`` or ``"input_first"``. By default the state; names of the
+        state: Example state, any pytree of floating-point or complex tensors of one precision and device.
+        input: Example input, a floating-point or complex tensor of any shape; None for an autonomous map.
+        order: Order of the arguments, ``"state_first"`` or ``"input_first"``. By default the state; names of the
             arguments that contradict this are refused then.
 
     Raises:
-        TypeError: a leaf is neither floating point nor complex, the callable cannot be called with these arguments, or
-            it returns something else than a state.
-        ValueError: the arguments' names say that the input comes first, and ``order`` says nothing; leaves disagree in
-            dtype or device or are not finite, the returned state in structure, shape or dtype; the callable fails on
+        TypeError: If a leaf is neither floating point nor complex, the callable cannot be called with these arguments,
+            or it returns something else than a state.
+        ValueError: If the arguments' names say that the input comes first, and ``order`` says nothing; leaves disagree
+            in dtype or device or are not finite, the returned state in structure, shape or dtype; the callable fails on
             the examples; or it is not a map: it draws random numbers or keeps a state of its own.
     """
 
@@ -94,17 +94,17 @@ class CallableMap(RecurrentMap):
         return [name for leaf in self._leaves for name in leaf.component_names]
 
     def initial_state(self, batch: int) -> Tensor:
-        """The example state, repeated."""
+        """Return the example state, repeated."""
         return torch.cat([to_real(leaf.example) for leaf in self._leaves]).repeat(batch, 1)
 
     def step(self, state: Tensor, input: Tensor | None = None) -> Tensor:
-        """The callable on the unflattened state, flattened again."""
+        """Apply the callable to the unflattened state, and flatten the result."""
         leading = state.shape[:-1]
         if not leading:
             return self._single(state, input)
         states = state.reshape(-1, self.state_size)
         inputs = None if input is None else input.reshape(-1, self.input_size)
-        if states.shape[0] == 1:  # spared the overhead of vmap, which is that of many small steps
+        if states.shape[0] == 1:  # without the overhead of vmap, which costs as much as many small steps
             after = self._single(states[0], None if inputs is None else inputs[0])
         elif self.batching == "vmap":
             after = self._batched(states, inputs)
@@ -116,7 +116,7 @@ class CallableMap(RecurrentMap):
         return after.reshape(*leading, self.state_size)
 
     def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """The parameters of the callable when it is a module."""
+        """Yield the parameters of the callable where it is a module."""
         if isinstance(self._function, nn.Module):
             return self._function.named_parameters(remove_duplicate=False)
         return iter(())
@@ -163,7 +163,7 @@ class CallableMap(RecurrentMap):
         return torch.cat([to_real(tensor) for tensor in after])
 
     def _arguments(self, state: Any, input: Any) -> list[Any]:
-        """State and input in the order in which the callable takes them."""
+        """Return state and input in the order in which the callable takes them."""
         return [input, state] if self._input_first else [state, input]
 
     @torch.no_grad()
@@ -187,7 +187,7 @@ class CallableMap(RecurrentMap):
         )
 
     def _first(self, state: Tensor, input: Tensor | None) -> Tensor:
-        """Return the state after the examples; what the call raises is named with their shapes, or their order."""
+        """Return the state after the examples; explain an error with their shapes and their order."""
         return self._single(state, input, self._explained)
 
     def _explained(self, *arguments: Any) -> Any:
@@ -214,7 +214,7 @@ class CallableMap(RecurrentMap):
             raise ValueError(f"{called} raised {type(error).__name__}: {error}; {remedy}.{self._one_step()}") from error
 
     def _one_step(self) -> str:
-        """Return the recipe for modules that take a whole sequence; nothing for autonomous maps."""
+        """Return the recipe for modules that take a whole sequence; an empty text for autonomous maps."""
         if self._input is None:
             return ""
         whole = self._structure.is_leaf() and self._leaves[0].example.ndim == 1 and self._input.example.ndim == 1
@@ -231,7 +231,9 @@ class CallableMap(RecurrentMap):
             watch.refuse_changes()
             for what, now, then in (("state", given[0], state), ("input", given[1], input)):
                 if now is not None and then is not None and not torch.allclose(now, then, 0, 0, equal_nan=True):
-                    raise ValueError(f"the callable changes its {what} in place; leave it as it is, and return anew.")
+                    raise ValueError(
+                        f"the callable changes its {what} in place; leave it unchanged and return a new tensor."
+                    )
             batching: Batching = "vmap"
             try:
                 self._batched(state.expand(2, -1), None if input is None else input.expand(2, -1))
@@ -239,7 +241,7 @@ class CallableMap(RecurrentMap):
                 batching = "loop"
             try:
                 same = torch.allclose(self._single(state, input), before, rtol=0, atol=0, equal_nan=True)
-            except RuntimeError as error:  # what vmap's trace has left behind cannot be used outside of it
+            except RuntimeError as error:  # tensors left by vmap's trace cannot be used outside of it
                 raise ValueError(HIDDEN_STATE) from error
         if not same:
             raise ValueError(HIDDEN_STATE)

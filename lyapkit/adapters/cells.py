@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import nn
 
 from lyapkit.adapters.elementary import CellKind, CellWeights
@@ -10,24 +12,24 @@ from lyapkit.adapters.unchanged import refuse_changed
 
 
 def cell_map(cell: nn.RNNCellBase) -> StackedCells:
-    """The map of a built-in cell; the state of an `nn.LSTMCell` is (h, c).
+    """Return the map of a built-in cell; the state of an `nn.LSTMCell` is (h, c).
 
     Raises:
-        ValueError: the cell has a ``forward`` of its own or hooks.
+        ValueError: If the cell has a ``forward`` of its own or hooks.
     """
     refuse_changed(cell, _kind(cell)[1])
     return stepped_from_weights(cell)
 
 
 def stepped_from_weights(cell: nn.RNNCellBase) -> StackedCells:
-    """Make the map that the current weights of a cell describe, whatever else it does when it is called."""
+    """Make the map of a cell's current weights, whatever else the cell does when it is called."""
     kind, _ = _kind(cell)
-
-    def weights() -> CellWeights:
-        return CellWeights(cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh)
-
     cells = cell.hidden_size if kind == "lstm" else 0
-    return StackedCells(cell, kind, [Layer(weights, cell.hidden_size, cells)], cell.input_size)
+    return StackedCells(cell, kind, [Layer(partial(_weights, cell), cell.hidden_size, cells)], cell.input_size)
+
+
+def _weights(cell: nn.RNNCellBase) -> CellWeights:
+    return CellWeights(cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh)
 
 
 def _kind(cell: nn.RNNCellBase) -> tuple[CellKind, type[nn.RNNCellBase]]:

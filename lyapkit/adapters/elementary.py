@@ -35,13 +35,13 @@ class CellWeights:
 
 
 def cell_step(kind: CellKind, weights: CellWeights, state: Tensor, input: Tensor) -> Tensor:
-    """One step of a built-in cell on its flat state.
+    """Compute one step of a built-in cell on its flat state.
 
     Args:
-        kind: which cell.
-        weights: its weights.
-        state: shape (..., S); S = H for RNN and GRU, S = P + H for an LSTM, whose state is (h, c).
-        input: shape (..., M).
+        kind: Kind of cell.
+        weights: Its weights.
+        state: Shape (..., S); S = H for RNN and GRU, S = P + H for an LSTM, whose state is (h, c).
+        input: Shape (..., M).
 
     Returns:
         The next state, shape (..., S).

@@ -1,4 +1,4 @@
-"""The built-in recurrent cells as affine preactivations and a pointwise update, with its derivatives."""
+"""The built-in recurrent cells as affine preactivations with a pointwise update, and its derivatives."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from lyapkit.cell_derivatives import AffineCell, Derivatives, Place, Pointwise, 
 
 
 class Tanh(Pointwise):
-    """h' = tanh(a)."""
+    r"""Tanh units, :math:`h' = \tanh(a)`."""
 
     def advance(self, preactivation: Tensor, state: Tensor) -> Tensor:
-        """Shape (..., 1, H)."""
+        """Return h', shape (..., 1, H)."""
         return torch.tanh(preactivation)
 
     def linearise(self, preactivation: Tensor, state: Tensor) -> tuple[Derivatives, SecondDerivatives]:
-        """1 - h'^2 and -2 h' (1 - h'^2)."""
+        """Return the derivatives 1 - h'^2 and -2 h' (1 - h'^2)."""
         value = torch.tanh(preactivation[..., 0, :])
         slope = 1 - value**2
         return {(0, 0): slope}, lambda adjoint: {(0, 0): -2 * value * slope * adjoint[..., 0, :]}
 
 
 class Relu(Pointwise):
-    """h' = max(a, 0), with derivative 0 at the kink as in PyTorch."""
+    r"""Rectified units, :math:`h' = \max(a, 0)`, with derivative 0 at the kink as in PyTorch."""
 
     def advance(self, preactivation: Tensor, state: Tensor) -> Tensor:
-        """Shape (..., 1, H)."""
+        """Return h', shape (..., 1, H)."""
         return torch.relu(preactivation)
 
     def linearise(self, preactivation: Tensor, state: Tensor) -> tuple[Derivatives, SecondDerivatives]:
-        """1 where a > 0, else 0; no second derivative."""
+        """Return the derivative, 1 where a > 0 and 0 elsewhere; there is no second derivative."""
         return {(0, 0): (preactivation[..., 0, :] > 0).to(preactivation)}, lambda adjoint: {}
 
 
@@ -47,12 +47,12 @@ class Gru(Pointwise):
     preactivations = 4
 
     def advance(self, preactivation: Tensor, state: Tensor) -> Tensor:
-        """Shape (..., 1, H)."""
+        """Return h', shape (..., 1, H)."""
         _, update, candidate = _gru_gates(preactivation)
         return ((1 - update) * candidate + update * state[..., 0, :]).unsqueeze(-2)
 
     def linearise(self, preactivation: Tensor, state: Tensor) -> tuple[Derivatives, SecondDerivatives]:
-        """With m = a_0 + r a_3: n_i = n' m_i, n_ij = n'' m_i m_j + n' m_ij, and the products with z and 1 - z."""
+        """Return the derivatives; m = a_0 + r a_3: n_i = n' m_i, n_ij = n'' m_i m_j + n' m_ij, times z or 1 - z."""
         reset, update, candidate = _gru_gates(preactivation)
         recurrent = preactivation[..., 3, :]
         reset_slope, update_slope, slope = reset * (1 - reset), update * (1 - update), 1 - candidate**2  # r', z', n'
@@ -84,13 +84,13 @@ class Lstm(Pointwise):
     components = 2
 
     def advance(self, preactivation: Tensor, state: Tensor) -> Tensor:
-        """(h', c'), shape (..., 2, H)."""
+        """Return (h', c'), shape (..., 2, H)."""
         input, forget, candidate, output = _lstm_gates(preactivation)
         cell = forget * state[..., 1, :] + input * candidate
         return torch.stack((output * torch.tanh(cell), cell), dim=-2)
 
     def linearise(self, preactivation: Tensor, state: Tensor) -> tuple[Derivatives, SecondDerivatives]:
-        """Those of c' with respect to a_0, a_1, a_2 and c (argument 5), and those of h' as a function of a_3 and c'."""
+        """Return the derivatives of c' by a_0, a_1, a_2 and c (argument 5), and of h' as a function of a_3 and c'."""
         input, forget, candidate, output = _lstm_gates(preactivation)
         cell = state[..., 1, :]
         squashed = torch.tanh(forget * cell + input * candidate)
@@ -121,14 +121,14 @@ class Lstm(Pointwise):
 
 
 def _gru_gates(preactivation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """r, z and n, shape (..., H) each."""
+    """Return r, z and n, shape (..., H) each."""
     fed, reset, update, recurrent = preactivation.unbind(-2)
     reset, update = torch.sigmoid(reset), torch.sigmoid(update)
     return reset, update, torch.tanh(fed + reset * recurrent)
 
 
 def _lstm_gates(preactivation: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """i, f, g and o, shape (..., H) each."""
+    """Return i, f, g and o, shape (..., H) each."""
     input, forget, candidate, output = preactivation.unbind(-2)
     return torch.sigmoid(input), torch.sigmoid(forget), torch.tanh(candidate), torch.sigmoid(output)
 
@@ -137,11 +137,11 @@ _POINTWISE: dict[CellKind, Pointwise] = {"rnn_tanh": Tanh(), "rnn_relu": Relu(),
 
 
 def stacked_derivatives(kind: CellKind, layers: Sequence[CellWeights]) -> list[AffineCell] | None:
-    """The layers of a stack of built-in cells, from the input upwards.
+    """Return the layers of a stack of built-in cells, from the input upwards.
 
     Args:
-        kind: which cell.
-        layers: the weights of every layer.
+        kind: Kind of cell.
+        layers: The weights of every layer.
 
     Returns:
         One `AffineCell` per layer; None for cells with a projection, which emit another number of units than they have,

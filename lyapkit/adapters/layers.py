@@ -13,10 +13,10 @@ from lyapkit.adapters.unchanged import refuse_changed
 
 
 def layer_map(module: nn.RNNBase) -> StackedCells:
-    """The map of a built-in layer; the state is (h, c) of every layer.
+    """Return the map of a built-in layer; the state is (h, c) of every layer.
 
     Raises:
-        ValueError: the module is bidirectional (its backward half reads the future, so the pair is not a
+        ValueError: If the module is bidirectional (its backward half reads the future, so the pair is not a
             recurrent map), its dropout is active, or it has a ``forward`` of its own or hooks.
     """
     refuse_changed(module, next(builtin for builtin in (nn.LSTM, nn.GRU, nn.RNN) if isinstance(module, builtin)))
@@ -35,13 +35,13 @@ def layer_map(module: nn.RNNBase) -> StackedCells:
 
 
 def layer_kind(module: nn.RNNBase) -> CellKind:
-    """Which cell the layers of a module are made of."""
+    """Return the kind of cell that the layers of a module are made of."""
     kinds = {"RNN_TANH": "rnn_tanh", "RNN_RELU": "rnn_relu", "GRU": "gru", "LSTM": "lstm"}
     return cast(CellKind, kinds[module.mode])
 
 
 def layer_weights(module: nn.RNNBase, index: int, suffix: str = "") -> CellWeights:
-    """The current weights of one layer; ``suffix="_reverse"`` for the backward direction."""
+    """Return the current weights of one layer; ``suffix="_reverse"`` for the backward direction."""
 
     def weight(name: str) -> Tensor | None:
         return getattr(module, f"{name}_l{index}{suffix}", None)

@@ -1,4 +1,4 @@
-"""The leaves of a pytree as parts of a flat real vector: what each holds, and how it is put there and read back."""
+"""The leaves of a pytree as parts of a flat real vector."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from lyapkit.checks.arguments import check_precision
 
 @dataclass(frozen=True)
 class Leaf:
-    """One tensor of a pytree. Complex numbers are carried as pairs (re, im), next to each other.
+    """One tensor of a pytree. Complex numbers are kept as neighbouring pairs (re, im).
 
     Attributes:
-        path: where it is in the pytree, as PyTorch writes it.
-        name: the same as a label: ``h`` for a key or field, ``state0`` for a position, ``x`` for a bare tensor.
-        example: the tensor that describes it.
+        path: Its place in the pytree, as PyTorch writes it.
+        name: Its place as a label: ``h`` for a key or field, ``state0`` for a position, ``x`` for a bare tensor.
+        example: The tensor that describes it.
     """
 
     path: str
@@ -46,16 +46,16 @@ class Leaf:
         return names
 
     def from_real(self, part: Tensor) -> Tensor:
-        """The leaf whose components are given, shape (size,)."""
+        """Return the leaf whose components are given, shape (size,)."""
         if not self.example.is_complex():
             return part.reshape(self.example.shape)
         pairs = part.reshape(*self.example.shape, 2)
-        return torch.complex(pairs[..., 0], pairs[..., 1])  # a view as complex would ask for even strides and offsets
+        return torch.complex(pairs[..., 0], pairs[..., 1])  # view_as_complex would need even strides and offsets
 
 
 def to_real(leaf: Tensor) -> Tensor:
-    """The components of a leaf, one vector: the inverse of `Leaf.from_real`."""
-    if leaf.is_conj():  # vmap cannot take the imaginary part of a conjugate that is still to be carried out
+    """Return the components of a leaf, one vector: the inverse of `Leaf.from_real`."""
+    if leaf.is_conj():  # vmap cannot take the imaginary part of a lazy conjugate
         plain = leaf.conj()
         leaf = torch.stack((plain.real, -plain.imag), dim=-1)
     elif leaf.is_complex():
@@ -64,12 +64,12 @@ def to_real(leaf: Tensor) -> Tensor:
 
 
 def find_leaves(example: Any) -> tuple[list[Leaf], pytree.TreeSpec]:
-    """The leaves of an example state and its structure.
+    """Return the leaves of an example state and its structure.
 
     Raises:
-        TypeError: a leaf is not a floating-point or complex tensor.
-        ValueError: there are none, or they disagree in (real) dtype or device, or hold numbers that are not finite or
-            in half precision.
+        TypeError: If a leaf is not a floating-point or complex tensor.
+        ValueError: If there are no leaves, or they disagree in (real) dtype or device, or hold numbers that are not
+            finite or in half precision.
     """
     paths, structure = pytree.tree_flatten_with_path(example)
     if not paths:
@@ -90,7 +90,7 @@ def find_leaves(example: Any) -> tuple[list[Leaf], pytree.TreeSpec]:
 
 
 def structure_in_words(tree: Any) -> str:
-    """What a pytree is made of: ``a tensor``, ``a list [tensor, tensor]``, ``a dict {'h': tensor}``."""
+    """Describe the structure of a pytree: ``a tensor``, ``a list [tensor, tensor]``, ``a dict {'h': tensor}``."""
     if isinstance(tree, Tensor):
         return "a tensor"
     if tree is None:
@@ -110,10 +110,10 @@ def _outline(tree: Any) -> str:
 
 
 def check_leaf(name: str, leaf: Any) -> None:
-    """A tensor of floating-point or complex numbers.
+    """Check that a leaf is a tensor of floating-point or complex numbers.
 
     Raises:
-        TypeError: it is not.
+        TypeError: If it is not a tensor of real or complex floating-point numbers.
     """
     if not isinstance(leaf, Tensor):
         raise TypeError(

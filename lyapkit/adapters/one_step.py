@@ -1,10 +1,10 @@
-"""The recipe for modules that take a whole sequence, of which a map is one step."""
+"""A recipe for modules that take a whole sequence: how to pass one step of them."""
 
 from __future__ import annotations
 
 
 def one_step(state: object = "N", input: object = "M") -> str:
-    """Return the recipe as a sentence, for states and inputs of the given numbers of components."""
+    """Return the recipe as a sentence, for the given numbers of state and input components."""
     return (
         "A module that takes a whole sequence and its hidden state is passed as one step: "
         f"lambda h, s: net(s.view(1, 1, {input}), h.view(1, {state}))[1].view({state}). "

@@ -15,6 +15,7 @@ from lyapkit.adapters.callables import CallableMap
 from lyapkit.adapters.cells import cell_map
 from lyapkit.adapters.layers import layer_map
 from lyapkit.adapters.one_step import one_step
+from lyapkit.adapters.whole_model import Part, WholeModel, find_part
 from lyapkit.checks.arguments import check_precision
 from lyapkit.checks.compiled import uncompiled
 from lyapkit.checks.named_arguments import named_arguments
@@ -32,11 +33,11 @@ def register_adapter(module_type: type[ModuleType], adapter: Callable[[ModuleTyp
     The adapter of the closest base class is used; registering a type again replaces its adapter.
 
     Args:
-        module_type: a subclass of `torch.nn.Module`.
-        adapter: makes the map of such a module.
+        module_type: A subclass of `torch.nn.Module`.
+        adapter: Function that makes the map of such a module.
 
     Raises:
-        TypeError: ``module_type`` is not a module type, or ``adapter`` cannot be called.
+        TypeError: If ``module_type`` is not a module type, or ``adapter`` cannot be called.
     """
     if not (isinstance(module_type, type) and issubclass(module_type, nn.Module)):
         raise TypeError(f"register_adapter needs a subclass of torch.nn.Module, got {module_type!r}.")
@@ -46,11 +47,20 @@ def register_adapter(module_type: type[ModuleType], adapter: Callable[[ModuleTyp
 
 
 @named_arguments()
-def as_map(obj: object, *, state: Any = None, input: Tensor | None = None, order: Order | None = None) -> RecurrentMap:
-    """Make a `RecurrentMap` of a PyTorch module or a callable.
+def as_map(
+    obj: object,
+    *,
+    state: Any = None,
+    input: Tensor | None = None,
+    order: Order | None = None,
+    core: str | None = None,
+    encoder: Part | None = None,
+    readout: Part | None = None,
+) -> RecurrentMap:
+    r"""Make a `RecurrentMap` of a PyTorch module or a callable.
 
     Args:
-        obj: one of
+        obj: One of
 
             - `nn.RNNCell`, `nn.GRUCell`, `nn.LSTMCell`, `nn.RNN`, `nn.GRU`, `nn.LSTM` (any number of
               layers and any ``proj_size``): the state is (h, c) of every layer. Inputs lie as the module's own
@@ -59,13 +69,19 @@ def as_map(obj: object, *, state: Any = None, input: Tensor | None = None, order
             - any callable ``f(x)`` or ``f(x, s)``, on one unbatched state. The *state comes first* unless ``order``
               says otherwise; PyTorch's own cells take the input first;
             - a `RecurrentMap`, which is returned as it is.
-        state: example state of a callable, any pytree of floating-point or complex tensors; trajectories start there
+        state: Example state of a callable, any pytree of floating-point or complex tensors; trajectories start there
             unless an analysis is given another initial state.
-        input: example input of a driven callable, a floating-point or complex tensor; None when autonomous. Only its
+        input: Example input of a driven callable, a floating-point or complex tensor; None when autonomous. Only its
             shape and dtype matter.
-        order: how a driven callable is called: ``"state_first"``, f(x, s), or ``"input_first"``, f(s, x). By default
-            the state comes first, and a callable whose names say the opposite, such as ``forward(self, x, h)`` or
-            ``step(input, hidden)``, is refused until one of the two is given.
+        order: Order of the arguments of a driven callable: ``"state_first"``, f(x, s), or ``"input_first"``, f(s, x).
+            By default the state comes first, and a callable whose names say the opposite, such as ``forward(self, x,
+            h)`` or ``step(input, hidden)``, is refused until one of the two is given.
+        core: Name of the recurrent part of a whole model, such as ``"rnn"`` or ``"decoder.rnn"``. Its map is returned,
+            with the encoder and the readout of the model. Its method ``encode`` makes its inputs.
+        encoder: With ``core``, what comes before: the name of a part of the model, such as ``"embedding"``, or a
+            callable, from the model's inputs to those of the core. None where the core reads them itself.
+        readout: With ``core``, what comes after: the name of a part, such as ``"head"``, or a callable, from the core's
+            output to that of the model. Analyses with a loss use it where they are given none.
 
     Compiled modules and functions (`torch.compile`) are stepped as they were written. A module that takes a whole
     sequence and its hidden state is passed as one step of it, such as
@@ -74,15 +90,16 @@ def as_map(obj: object, *, state: Any = None, input: Tensor | None = None, order
     Returns:
         The map. It reads the module's current weights at every step.
 
-    Complex numbers, as in diagonal recurrences x' = Lambda x + B s (LRU, S4D), are pairs of real components of the flat
-    state, (re, im) next to each other: every factor lambda_i gives log |lambda_i| twice. Flat states, inputs and
-    outputs are real accordingly: ``torch.view_as_real(z).flatten(-2)`` of complex ones (..., n) gives the 2 n
+    Complex numbers, as in diagonal recurrences :math:`x' = \Lambda x + B s` (LRU, S4D), are pairs of real components of
+    the flat state, (re, im) next to each other: every factor lambda_i gives log |lambda_i| twice. Flat states, inputs
+    and
+    outputs are therefore real: ``torch.view_as_real(z).flatten(-2)`` of complex ones (..., n) gives the 2 n
     components, and ``torch.view_as_complex(x.unflatten(-1, (-1, 2)))`` takes them back, in a readout for instance.
 
     Raises:
-        TypeError: ``obj`` is none of these, ``state``/``input`` are given for a module that needs none, or a callable
-            cannot be called with them.
-        ValueError: the names of a callable's arguments contradict their order; the map is not well defined
+        TypeError: If ``obj`` is none of these, ``state``/``input`` are given for a module that needs none, or a
+            callable cannot be called with them.
+        ValueError: If the names of a callable's arguments contradict their order; the map is not well defined
             (bidirectional, active dropout or batch norm, random numbers, a hidden state, hooks, another ``forward``
             than the built-in one, returned shape differs), the example state is not finite, or numbers are in half
             precision or on the meta device.
@@ -102,8 +119,26 @@ def as_map(obj: object, *, state: Any = None, input: Tensor | None = None, order
         >>> cell = as_map(lambda x, h: torch.tanh(x + h / 2), state=zeros, input=zeros, order="input_first")
         >>> cell.step(zeros + 1, zeros).numpy().round(4).tolist()  # of the state: tanh(1/2)
         [0.4621, 0.4621]
+
+        A language model, without taking it apart:
+
+        >>> import lyapkit
+        >>> parts = {"embedding": nn.Embedding(9, 4), "rnn": nn.GRU(4, 5, batch_first=True), "head": nn.Linear(5, 9)}
+        >>> model, tokens = nn.ModuleDict(parts), torch.randint(9, (2, 30))  # (B, T)
+        >>> map = as_map(model, core="rnn", encoder="embedding", readout="head")
+        >>> lyapkit.lyapunov_spectrum(map, map.encode(tokens)).lyapunov_exponent.shape
+        (2, 5)
     """
     obj = uncompiled(obj)
+    if core is not None:
+        if not isinstance(core, str) or not isinstance(obj, nn.Module):
+            raise TypeError(
+                f"core= is the name of a part of a model, got core={core!r} and a model of type {type(obj).__name__}."
+            )
+        part = as_map(find_part(obj, "core", core), state=state, input=input, order=order)
+        return WholeModel(obj, core, part, encoder, readout)
+    if encoder is not None or readout is not None:
+        raise TypeError("encoder= and readout= belong to a whole model; name its recurrent part with core=.")
     if isinstance(obj, RecurrentMap):
         _refuse_examples(obj, state, input, order)
         return obj
@@ -122,7 +157,7 @@ def as_map(obj: object, *, state: Any = None, input: Tensor | None = None, order
 
 
 def _adapter(module: nn.Module) -> Callable[[Any], RecurrentMap] | None:
-    """The adapter of the closest base class."""
+    """Return the adapter of the closest base class."""
     return next((_ADAPTERS[base] for base in type(module).__mro__ if base in _ADAPTERS), None)
 
 
@@ -155,9 +190,10 @@ def _unknown(obj: object) -> str:
                 f" Its inputs are embedded tokens, model.get_submodule({embedded[0]!r})(tokens)." if embedded else ""
             )
             return (
-                f"{type(obj).__name__} has no adapter. Its recurrent part is {', '.join(known)}: pass that, "
-                f"model.get_submodule({known[0]!r}), and the rest of the model as readout= where an analysis needs one."
-                f"{inputs}"
+                f"{type(obj).__name__} has no adapter. Its recurrent part is {', '.join(known)}: name it, "
+                f"as_map(model, core={known[0]!r}), with the parts before and after it as encoder= and readout=. Or "
+                f"pass the part, model.get_submodule({known[0]!r}), and the rest of the model as readout= where an "
+                f"analysis needs one.{inputs}"
             )
     if isinstance(obj, torch.jit.ScriptModule):
         return f"{type(obj).__name__} is a module of TorchScript; pass the module that it was made of."
@@ -167,7 +203,7 @@ def _unknown(obj: object) -> str:
             f"input=torch.zeros(M, ...) when it is driven. {one_step()}"
         )
     if isinstance(getattr(obj, "map", None), RecurrentMap):
-        return f"{type(obj).__name__} is no map, but has one: pass its .map."
+        return f"{type(obj).__name__} is not a map, but has one: pass its .map."
     if isinstance(obj, Mapping | str | PathLike):
         return (
             f"cannot make a recurrent map of {type(obj).__name__}: weights alone are no network; make the module, load "

@@ -1,4 +1,4 @@
-"""The map of one or several stacked built-in cells: what `nn.RNNCell` and `nn.LSTM` have in common."""
+"""The map of one or several stacked built-in cells, shared by `nn.RNNCell` and `nn.LSTM`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from lyapkit.recurrent_map import RecurrentMap
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of a stack: where its weights are and how large its parts are.
+    """One layer of a stack: its weights and the sizes of its parts.
 
     Attributes:
-        weights: reads the module's *current* weights, so that a map follows training.
-        emitted_size: units passed to the next layer (H, or P with a projection).
-        cell_size: memory cells of an LSTM (H), else 0.
+        weights: Function that reads the module's *current* weights, so that a map follows training.
+        emitted_size: Units passed to the next layer (H, or P with a projection).
+        cell_size: Memory cells of an LSTM (H), else 0.
     """
 
     weights: Callable[[], CellWeights]
@@ -38,10 +38,10 @@ class StackedCells(RecurrentMap):
     """Built-in cells, stacked; the flat state is (h, c) of layer 0, then (h, c) of layer 1, ...
 
     Args:
-        module: the PyTorch module that owns the weights.
-        kind: which cell.
-        layers: from the input upwards.
-        input_size: M.
+        module: The PyTorch module that owns the weights.
+        kind: The kind of cell.
+        layers: The layers, from the input upwards.
+        input_size: Number of inputs M.
     """
 
     def __init__(self, module: nn.Module, kind: CellKind, layers: Sequence[Layer], input_size: int) -> None:
@@ -93,7 +93,7 @@ class StackedCells(RecurrentMap):
         return bool(getattr(self.module, "batch_first", False))
 
     def step(self, state: Tensor, input: Tensor | None = None) -> Tensor:
-        """One step of every layer, each fed by the new hidden state of the layer below."""
+        """Step every layer, each with the new hidden state of the layer below as its input."""
         assert input is not None, "built-in layers always have an input"
         below = input
         after = []
@@ -104,14 +104,14 @@ class StackedCells(RecurrentMap):
         return torch.cat(after, dim=-1)
 
     def output(self, state: Tensor) -> Tensor:
-        """The hidden state of the last layer, which is what the module returns."""
+        """Return the hidden state of the last layer, as the module does."""
         start = self.state_size - self._sizes[-1]
         return state[..., start : start + self.layers[-1].emitted_size]
 
     def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """The module's own parameters."""
+        """Return the module's own parameters."""
         return self.module.named_parameters(remove_duplicate=False)
 
     def cell_derivatives(self) -> Sequence[AffineCell] | None:
-        """The layers' derivatives; None with a projection."""
+        """Return the layers' derivatives; None with a projection."""
         return stacked_derivatives(self.kind, [layer.weights() for layer in self.layers])

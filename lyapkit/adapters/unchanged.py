@@ -1,4 +1,4 @@
-"""Built-in modules that have been changed cannot be stepped from their weights."""
+"""Refusal of built-in modules that cannot be stepped from their weights because they have been changed."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def refuse_changed(module: nn.Module, builtin: type[nn.Module]) -> None:
     """Refuse a module that computes something else than its built-in class.
 
     Args:
-        module: the module.
-        builtin: the built-in class whose equations would be used.
+        module: The module.
+        builtin: The built-in class whose equations would be used.
 
     Raises:
         ValueError: If its class overrides ``forward``, it has forward hooks, or one of its weights is a plain tensor.
@@ -34,12 +34,12 @@ def refuse_changed(module: nn.Module, builtin: type[nn.Module]) -> None:
     hooks = [*module._forward_pre_hooks.values(), *module._forward_hooks.values()]
     if hooks:
         remedies = "; ".join(dict.fromkeys(_remedy(hook) for hook in hooks))
-        raise ValueError(f"{name} has forward hooks, which stepping from its weights would leave out. {remedies}.")
+        raise ValueError(f"{name} has forward hooks, which a step from its weights would leave out. {remedies}.")
     _refuse_stale(module)
 
 
 def _remedy(hook: object) -> str:
-    """What does away with a hook and leaves the weights that it makes."""
+    """Say how to remove a hook and keep the weights that it makes."""
     weight = getattr(hook, "name", None) or getattr(hook, "_tensor_name", None)
     if isinstance(hook, BasePruningMethod):
         return f"Make the pruning permanent with torch.nn.utils.prune.remove(module, {weight!r})"
@@ -57,10 +57,10 @@ def _remedy(hook: object) -> str:
 
 
 def _refuse_stale(module: nn.Module) -> None:
-    """Refuse weights that something else computes, which are what they were when it last did.
+    """Refuse weights that something else computes, since they may be out of date.
 
-    Dropout of weights and the like keep the trained numbers under another name, ``weight_hh_l0_raw``, and put what they
-    make of them into ``weight_hh_l0`` whenever the model is called.
+    Dropout of weights, for instance, keeps the trained numbers under another name, ``weight_hh_l0_raw``, and writes
+    ``weight_hh_l0`` anew whenever the model is called.
     """
     for name in sorted({*module.__dict__, *module._parameters}):
         if WEIGHT.fullmatch(name) is None or parametrize.is_parametrized(module, name):
@@ -71,7 +71,7 @@ def _refuse_stale(module: nn.Module) -> None:
         source = next((name + end for end in ("_raw", "_orig") if _differs(module, name + end, value)), None)
         if isinstance(value, nn.Parameter) and source is None:
             continue
-        what = f"is not {source}" if isinstance(value, nn.Parameter) else "is a plain tensor, no Parameter"
+        what = f"is not {source}" if isinstance(value, nn.Parameter) else "is a plain tensor, not a Parameter"
         raise ValueError(
             f"{name} of {type(module).__name__} {what}: something else computes it when the model is called, so it may "
             "hold old numbers, such as the last weights that dropout had thinned out. Call the model once after "
@@ -81,6 +81,6 @@ def _refuse_stale(module: nn.Module) -> None:
 
 
 def _differs(module: nn.Module, source: str, value: Tensor) -> bool:
-    """Return whether a module holds a parameter of that name that is not the value."""
+    """Return whether a module holds another value than this as the parameter of that name."""
     other = module._parameters.get(source)
     return other is not None and not (other.shape == value.shape and torch.equal(other, value))

@@ -2,132 +2,122 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
+from torch.overrides import TorchFunctionMode
 
-from lyapkit.adapters.cells import stepped_from_weights
-from lyapkit.adapters.elementary import cell_step
-from lyapkit.adapters.layers import layer_kind, layer_weights
+from lyapkit.adapters.elementary import CellKind, CellWeights, cell_step
+
+_LAYERS: dict[Any, CellKind] = {
+    torch.rnn_tanh: "rnn_tanh",
+    torch.rnn_relu: "rnn_relu",
+    torch.gru: "gru",
+    torch.lstm: "lstm",
+}
+_CELLS: dict[Any, CellKind] = {
+    torch.rnn_tanh_cell: "rnn_tanh",
+    torch.rnn_relu_cell: "rnn_relu",
+    torch.gru_cell: "gru",
+    torch.lstm_cell: "lstm",
+}
 
 
-@contextmanager
-def unfused(model: nn.Module) -> Iterator[None]:
+def unfused(model: nn.Module) -> AbstractContextManager[object]:
     """Step every `nn.RNN/GRU/LSTM` and cell inside a model by elementary operations while the context is open.
 
     Fused kernels lack second derivatives (cuDNN) or forward-mode derivatives (oneDNN, fused CUDA cells). The results
-    equal the module's own to rounding.
+    equal the module's own to rounding. Nothing of the model is changed, and other threads are not concerned.
 
     Args:
-        model: the model; its modules' ``forward`` is replaced and put back.
+        model: The model.
+
+    Raises:
+        ValueError: If a layer with active dropout is called.
     """
-    replaced: list[nn.Module] = []
-    try:
-        for part in model.modules():
-            forward: Callable[..., Any] | None = None
-            if isinstance(part, nn.RNNBase) and type(part) in (nn.RNN, nn.GRU, nn.LSTM):
-                forward = _layer_forward(part)
-            elif isinstance(part, nn.RNNCellBase) and type(part) in (nn.RNNCell, nn.GRUCell, nn.LSTMCell):
-                forward = _cell_forward(part)
-            if forward is not None:
-                part.__dict__["forward"] = forward  # shadows the method; nn.Module.__call__ looks it up here first
-                replaced.append(part)
-        yield
-    finally:
-        for part in replaced:
-            del part.__dict__["forward"]
+    recurrent = any(isinstance(part, nn.RNNBase | nn.RNNCellBase) for part in model.modules())
+    return _Elementary() if recurrent else nullcontext()
 
 
-def _cell_forward(cell: nn.RNNCellBase) -> Callable[..., Any]:
-    map = stepped_from_weights(cell)
-    is_lstm = isinstance(cell, nn.LSTMCell)
+class _Elementary(TorchFunctionMode):
+    """Replace calls of the fused kernels, which modules make, by elementary operations."""
 
-    def forward(input: Tensor, hx: Any = None) -> Any:
-        if hx is None:
-            state = input.new_zeros(*input.shape[:-1], map.state_size)
-        else:
-            state = torch.cat(hx, dim=-1) if is_lstm else hx
-        after = map.step(state, input)
-        return torch.split(after, cell.hidden_size, dim=-1) if is_lstm else after
-
-    return forward
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if (kind := _LAYERS.get(func)) is not None:
+            return _layers(kind, *args)
+        if (kind := _CELLS.get(func)) is not None:
+            return _cell(kind, *args)
+        return func(*args, **(kwargs or {}))
 
 
-def _layer_forward(module: nn.RNNBase) -> Callable[..., Any]:
-    kind = layer_kind(module)
-    emitted_size = module.proj_size or module.hidden_size
-    is_lstm = kind == "lstm"
-
-    def forward(input: Any, hx: Any = None) -> Any:
-        packed, going = None, None
-        if isinstance(input, PackedSequence):
-            packed = input
-            input, lengths = pad_packed_sequence(packed)  # time first, sequences in their original order
-            going = torch.arange(len(input), device="cpu").unsqueeze(-1) < lengths  # (T, B)
-            going = going.to(input.device).unsqueeze(-1)
-        if not isinstance(input, Tensor):
-            raise TypeError(
-                f"torch.nn.{type(module).__name__} takes a tensor, got {type(input).__name__}; take the tensor out of "
-                "it in the model's forward, or before."
-            )
-        if module.training and module.dropout > 0:
-            raise ValueError(
-                f"dropout={module.dropout} is active, so the loss is not deterministic; call .eval() first."
-            )
-        batched = input.ndim == 3
-        sequence = input if batched else input.unsqueeze(1)  # unbatched input is (T, M) with or without batch_first
-        across = batched and module.batch_first and packed is None
-        if across:
-            sequence = sequence.transpose(0, 1)
-        directions = ["", "_reverse"] if module.bidirectional else [""]
-        rows = module.num_layers * len(directions)
-        states = _initial(hx, sequence, rows, emitted_size, module.hidden_size if is_lstm else 0, batched)
-        finals = []
-        for layer in range(module.num_layers):
-            outputs = []
-            for direction, suffix in enumerate(directions):
-                weights = layer_weights(module, layer, suffix)
-                state = states[layer * len(directions) + direction]
-                emitted = []
-                order = range(len(sequence))
-                for step in order if suffix == "" else reversed(order):
-                    after = cell_step(kind, weights, state, sequence[step])
-                    state = after if going is None else torch.where(going[step], after, state)
-                    emitted.append(state[..., :emitted_size])
-                outputs.append(torch.stack(emitted if suffix == "" else emitted[::-1]))
-                finals.append(state)
-            sequence = torch.cat(outputs, dim=-1)
-        final = torch.stack(finals)  # (layers * directions, B, S)
-        hidden, cells = final[..., :emitted_size], final[..., emitted_size:]
-        if across:
-            sequence = sequence.transpose(0, 1)
-        if packed is not None:
-            return _packed_like(packed, sequence), (hidden, cells) if is_lstm else hidden
-        if not batched:
-            sequence, hidden, cells = sequence.squeeze(1), hidden.squeeze(1), cells.squeeze(1)
-        return sequence, (hidden, cells) if is_lstm else hidden
-
-    return forward
+def _cell(kind: CellKind, input: Tensor, hx: Any, *weights: Any) -> Any:
+    """Return what ``torch.lstm_cell`` and the like return for the same arguments."""
+    state = torch.cat(tuple(hx), dim=-1) if kind == "lstm" else hx
+    after = cell_step(kind, CellWeights(*weights), state, input)
+    return torch.split(after, weights[1].shape[1], dim=-1) if kind == "lstm" else after
 
 
-def _packed_like(packed: PackedSequence, sequence: Tensor) -> PackedSequence:
-    """Outputs (T, B, S) in the order in which the inputs were packed."""
-    if packed.sorted_indices is not None:
-        sequence = sequence[:, packed.sorted_indices]
-    sizes = packed.batch_sizes.tolist()  # of sequences that go on at each step, the longest first
-    data = torch.cat([sequence[step, :size] for step, size in enumerate(sizes)])
-    return PackedSequence(data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
+def _layers(kind: CellKind, input: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    """Return what ``torch.lstm`` and the like return for the same arguments, which modules give by position.
+
+    They are (input, hx, weights, biases, layers, dropout, training, bidirectional, batch first), and for packed
+    sequences (data, batch sizes, hx, weights, biases, layers, dropout, training, bidirectional).
+    """
+    if isinstance(rest[2], bool):
+        hx, flat, biases, count, dropout, training, bidirectional, across = rest
+        going, sequence = None, input.transpose(0, 1) if across else input
+    else:
+        sizes, hx, flat, biases, count, dropout, training, bidirectional = rest
+        across = False
+        sequence, lengths = pad_packed_sequence(PackedSequence(input, sizes))
+        going = (
+            (torch.arange(len(sequence), device="cpu").unsqueeze(-1) < lengths).to(input.device).unsqueeze(-1)
+        )  # (T, B, 1)
+    if training and dropout > 0:
+        raise ValueError(f"dropout={dropout} is active, so the loss is not deterministic; call .eval() first.")
+    directions = 2 if bidirectional else 1
+    cells = _cell_weights(flat, biases, count * directions)
+    starts = torch.cat(tuple(hx), dim=-1) if kind == "lstm" else hx  # (layers * directions, B, S)
+    finals = []
+    for layer in range(count):
+        outputs = []
+        for row in range(layer * directions, (layer + 1) * directions):
+            backwards = row % directions == 1
+            emitted, final = _run(kind, cells[row], starts[row], sequence, going, backwards)
+            outputs.append(emitted)
+            finals.append(final)
+        sequence = torch.cat(outputs, dim=-1)
+    final = torch.stack(finals)
+    hidden = cells[0].weight_hh.shape[1]
+    ends = (final[..., :hidden], final[..., hidden:]) if kind == "lstm" else (final,)
+    if going is not None:
+        sequence = torch.cat([sequence[step, :size] for step, size in enumerate(sizes.tolist())])
+    return sequence.transpose(0, 1) if across else sequence, *ends
 
 
-def _initial(hx: Any, sequence: Tensor, rows: int, emitted: int, cells: int, batched: bool) -> Tensor:
-    """Initial flat states, shape (layers * directions, B, S)."""
-    if hx is None:
-        return sequence.new_zeros(rows, sequence.shape[1], emitted + cells)
-    parts = tuple(hx) if cells else (hx,)
-    if not batched:
-        parts = tuple(part.unsqueeze(1) for part in parts)
-    return torch.cat(parts, dim=-1)
+def _run(
+    kind: CellKind, weights: CellWeights, state: Tensor, sequence: Tensor, going: Tensor | None, backwards: bool
+) -> tuple[Tensor, Tensor]:
+    """Return what one layer emits in one direction, shape (T, B, P), and its last state, shape (B, S)."""
+    emitted: list[Tensor] = []
+    order = range(len(sequence))
+    for step in reversed(order) if backwards else order:
+        after = cell_step(kind, weights, state, sequence[step])
+        state = after if going is None else torch.where(going[step], after, state)
+        emitted.append(state[..., : weights.weight_hh.shape[1]])
+    return torch.stack(emitted[::-1] if backwards else emitted), state
+
+
+def _cell_weights(flat: Sequence[Tensor], biases: bool, rows: int) -> list[CellWeights]:
+    """Return the weights of each layer and direction from the list that a module keeps of them."""
+    each = len(flat) // rows
+    found = []
+    for begin in range(0, len(flat), each):
+        weights = list(flat[begin : begin + each])
+        first, last = (weights[2:4], weights[4:]) if biases else ([None, None], weights[2:])
+        found.append(CellWeights(weights[0], weights[1], *first, *last))
+    return found

@@ -1,1 +1,1 @@
-"""Checks that all analyses share: of arguments, of what a map does besides stepping, and of randomness."""
+"""Checks that all analyses share: of arguments, of the purity of maps, and of randomness."""

@@ -14,10 +14,10 @@ import torch
 
 
 def check_integer(name: str, value: Any, expected: str = "an integer") -> int:
-    """An integer, Python's or NumPy's, as an int.
+    """Return an integer, Python's or NumPy's, as an int.
 
     Raises:
-        TypeError: anything else, booleans among it.
+        TypeError: If it is anything else, such as a boolean.
     """
     try:
         if isinstance(value, bool):
@@ -31,15 +31,15 @@ def refuse_contexts(dtype: torch.dtype, device: torch.device) -> None:
     """Refuse contexts in which a step has no derivatives, or coarse ones, and warn of TF32.
 
     Args:
-        dtype: type that the map or model computes in; float64 is what `torch.autocast` leaves alone.
-        device: where it computes.
+        dtype: Type that the map or model computes in; `torch.autocast` leaves float64 unchanged.
+        device: Device on which it computes.
 
     Raises:
         RuntimeError: If inference mode or autocast is on, or the default device is meta.
     """
     if torch.is_inference_mode_enabled():
         raise RuntimeError(
-            "torch.inference_mode() is on, which rules derivatives out; call the analysis outside of it."
+            "torch.inference_mode() is on, so there are no derivatives; call the analysis outside of it."
         )
     if torch.get_default_device().type == "meta":
         raise RuntimeError(
@@ -70,7 +70,7 @@ def _multiplies_coarsely() -> bool:
 
 @contextmanager
 def inference_tensors_explained() -> Iterator[None]:
-    """Say what is to be done about tensors that were made in inference mode and cannot be differentiated through.
+    """Explain how to replace tensors that were made in inference mode, which cannot be differentiated through.
 
     Raises:
         ValueError: If PyTorch complains of such a tensor while the context is open.
@@ -87,10 +87,10 @@ def inference_tensors_explained() -> Iterator[None]:
 
 
 def check_precision(dtype: torch.dtype, device: torch.device) -> None:
-    """What a map computes in: single or double precision, on a device that holds numbers.
+    """Check that a map computes in single or double precision, on a device that holds numbers.
 
     Raises:
-        ValueError: half precision, or the meta device.
+        ValueError: If the type is half precision, or the device is meta.
     """
     if dtype not in (torch.float32, torch.float64):
         raise ValueError(
@@ -102,7 +102,7 @@ def check_precision(dtype: torch.dtype, device: torch.device) -> None:
 
 
 def check_floating(name: str, found: torch.dtype, wanted: torch.dtype) -> None:
-    """Refuse sequences and states that are not of floating-point numbers.
+    """Refuse sequences and states of other than floating-point numbers.
 
     Raises:
         TypeError: If they are complex, integers or truth values; each has its own remedy.
@@ -127,11 +127,11 @@ EMBED = (
 
 
 def check_k(k: int | None, size: int) -> int:
-    """The number of leading exponents, N by default.
+    """Return the number of leading exponents, N by default.
 
     Raises:
-        TypeError: not an integer.
-        ValueError: outside 1..N.
+        TypeError: If it is not an integer.
+        ValueError: If it is outside 1..N.
     """
     if k is None:
         return size
@@ -142,11 +142,11 @@ def check_k(k: int | None, size: int) -> int:
 
 
 def check_interval(interval: int, name: str = "qr_interval") -> int:
-    """A number of steps of at least 1.
+    """Check that a number of steps is at least 1, and return it as an int.
 
     Raises:
-        TypeError: not an integer.
-        ValueError: below 1.
+        TypeError: If it is not an integer.
+        ValueError: If it is below 1.
     """
     interval = check_integer(name, interval, "an integer of at least 1")
     if interval < 1:
@@ -155,11 +155,11 @@ def check_interval(interval: int, name: str = "qr_interval") -> int:
 
 
 def check_interval_of_run(interval: int, steps: int) -> int:
-    """A ``qr_interval`` that fits into a run.
+    """Check that a ``qr_interval`` fits into a run, and return it.
 
     Raises:
-        TypeError: not an integer.
-        ValueError: below 1 or above the number of steps.
+        TypeError: If it is not an integer.
+        ValueError: If it is below 1 or above the number of steps.
     """
     interval = check_interval(interval)
     if interval > steps:
@@ -170,10 +170,10 @@ def check_interval_of_run(interval: int, steps: int) -> int:
 
 
 def check_flag(name: str, value: Any) -> bool:
-    """A switch: true or false and nothing else, so that ``"no"`` is not taken for true.
+    """Check that a switch is True or False and nothing else, so that ``"no"`` does not count as true.
 
     Raises:
-        TypeError: neither.
+        TypeError: If it is neither.
     """
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False, got {value!r}.")
@@ -181,11 +181,11 @@ def check_flag(name: str, value: Any) -> bool:
 
 
 def check_fraction(name: str, value: Any) -> float:
-    """A number between 0 and 1.
+    """Check that a number lies between 0 and 1, and return it as a float.
 
     Raises:
-        TypeError: not a number.
-        ValueError: outside [0, 1].
+        TypeError: If it is not a number.
+        ValueError: If it is outside [0, 1].
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {value!r}.")
@@ -195,11 +195,11 @@ def check_fraction(name: str, value: Any) -> float:
 
 
 def check_positive(name: str, value: Any) -> float:
-    """A positive number.
+    """Check that a number is positive and finite, and return it as a float.
 
     Raises:
-        TypeError: not a number.
-        ValueError: not positive and finite.
+        TypeError: If it is not a number.
+        ValueError: If it is not positive and finite.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a positive number or None, got {value!r}.")
@@ -210,11 +210,11 @@ def check_positive(name: str, value: Any) -> float:
 
 
 def check_dt(dt: float) -> float:
-    """The duration of a step.
+    """Check the duration of a step, and return it as a float.
 
     Raises:
-        TypeError: not a number, or a boolean.
-        ValueError: not positive and finite.
+        TypeError: If it is a boolean or not a number.
+        ValueError: If it is not positive and finite.
     """
     try:
         if isinstance(dt, bool):
@@ -228,5 +228,5 @@ def check_dt(dt: float) -> float:
 
 
 def time_unit(dt: float) -> str:
-    """What rates are counted in: steps, or units of time once a step has a duration."""
+    """Name the unit in which rates are counted: steps, or units of time where a step has a duration."""
     return "step" if dt == 1.0 else "unit time"

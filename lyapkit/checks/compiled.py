@@ -1,4 +1,4 @@
-"""Modules and functions as they were before `torch.compile`, which has no second derivatives and rounds otherwise."""
+"""Modules and functions without `torch.compile`, which rounds differently and has no second derivatives."""
 
 from __future__ import annotations
 

@@ -11,22 +11,24 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lyapkit.checks.one_at_a_time import ONE_AT_A_TIME
+
 COARSE = frozenset(
     getattr(torch, name)
     for name in ("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz")
     if hasattr(torch, name)
 )
-"""Types of two or three digits."""
+"""Floating-point types of two or three digits."""
 
 WIDE = frozenset((torch.float64, torch.complex128))
 
 
 class InDouble(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Carry out every operation in float64 or complex128: weights, constants and conversions to other types too.
+    """Mode in which every operation is in float64 or complex128: weights, constants and conversions, too.
 
     Attributes:
-        coarse: the types in half precision or less that were asked for.
-        needed: something was not in double precision by itself.
+        coarse: The types of half precision or less that operations asked for.
+        needed: Whether an operation had to be widened.
     """
 
     def __init__(self) -> None:
@@ -37,9 +39,9 @@ class InDouble(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """One operation."""
+        """Carry out one operation."""
         named = dict(kwargs or {})
-        if func._schema.is_mutable:  # what is written into stays what it is
+        if func._schema.is_mutable:  # tensors that are written into keep their type
             written = {
                 part.name for part in func._schema.arguments if part.alias_info is not None and part.alias_info.is_write
             }
@@ -70,8 +72,9 @@ class InDouble(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @contextmanager
 def in_double() -> Iterator[InDouble]:
-    """Open `InDouble`, with compiled modules as they were before they were compiled."""
+    """Open `InDouble`, and run compiled modules as they were before they were compiled."""
     with ExitStack() as stack:
-        if "torch._dynamo" in sys.modules:  # nothing is compiled without
+        if "torch._dynamo" in sys.modules:  # without it nothing is compiled
+            stack.enter_context(ONE_AT_A_TIME)
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         yield stack.enter_context(InDouble())

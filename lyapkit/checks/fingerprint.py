@@ -1,4 +1,4 @@
-"""What a map does at a few fixed states: by this a result knows whether it is continued with the map it came from."""
+"""Images of a map at a few fixed states, which tell whether a result is continued with the same map."""
 
 from __future__ import annotations
 
@@ -10,28 +10,29 @@ from torch import Tensor
 from lyapkit.recurrent_map import RecurrentMap
 
 SCALES = (0.1, 1.0, 1.0, 10.0)
-"""Sizes of the fixed states: near the rest of a network, in its working range, and where it saturates."""
+"""Sizes of the fixed states: near a network's rest, in its working range, and where it saturates."""
 
 ROUNDING = {"float64": 1e-10, "float32": 4e-6}
-"""Relative difference of images that machines, devices and types may make, over the square root of N. Between a float32
-network and its float64 copy, 1e-8 to 1e-7 was measured for 10 to 1,500 units, and 1.2e-6 for 1,000 saturated ones."""
+"""Relative difference that machines, devices and types may make between images, over the square root of N. Between a
+float32 network and its float64 copy, 1e-8 to 1e-7 was measured for 10 to 1,500 units, and 1.2e-6 for 1,000 saturated
+units."""
 
 Fingerprint = list[list[float] | None]
 
 
 @torch.no_grad()
 def fingerprint(map: RecurrentMap, state: Tensor) -> Fingerprint:
-    """Return two random combinations of the components of f(x, s), and their size, at fixed x and s and at one state.
+    """Compute two random combinations of the components of f(x, s), and their size, at a few fixed states and one more.
 
-    Whatever changes the map shows in its images: weights, buffers, constants, a feedback; whatever does not, such as
-    another readout or another name, does not. Where a step fails or is not finite, there is nothing to compare.
+    All that changes the map changes these numbers: weights, buffers, constants, a feedback. All else leaves them, such
+    as another readout or another name. Where a step fails or is not finite, there is nothing to compare.
 
     Args:
-        map: the map.
-        state: one more state, such as one of a trajectory, where the map is known to be defined; shape (N,).
+        map: The map.
+        state: The one more state, shape (N,), where the map is known to be defined, such as one of a trajectory.
 
     Returns:
-        For each state the two combinations and the largest magnitude of a component, as JSON has it, or None.
+        For each state the two combinations and the largest magnitude of a component, ready for JSON, or None.
     """
     generator = torch.Generator().manual_seed(0)
 
@@ -46,7 +47,7 @@ def fingerprint(map: RecurrentMap, state: Tensor) -> Fingerprint:
         given = s.to(map.device, map.dtype)[None] if map.input_size else None
         try:
             after = map.step(x.to(map.device, map.dtype)[None], given)[0].detach().cpu().double()
-        except Exception:  # a step that is not defined there
+        except Exception:  # the step is not defined there
             images.append(None)
             continue
         values = [*(after @ mixture).tolist(), float(after.abs().max())]

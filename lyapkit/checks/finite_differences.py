@@ -1,4 +1,4 @@
-"""Derivatives of a step held against finite differences, component by component.
+"""Comparison of a step's derivatives with finite differences, component by component.
 
 Along a direction v, a component of J v is compared with (f(x + h v) - f(x)) / h, (f(x) - f(x - h v)) / h and their
 mean, for several lengths h. A component is *right* if one of them agrees with it. It is *wrong* if the differences
@@ -18,12 +18,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Precision:
-    """What finite differences can resolve in a type.
+    """Resolution of finite differences in a floating-point type.
 
     Attributes:
-        lengths: h, relative to the size of each component, descending.
-        tolerance: relative deviation that the error of a difference may explain.
-        loose: the same for the longest h of a step that is rounded more coarsely inside than its type.
+        lengths: Lengths h, relative to the size of each component, descending.
+        tolerance: Relative deviation that the error of a difference may explain.
+        loose: The same for the longest h of a step that is rounded more coarsely inside than its type.
     """
 
     lengths: tuple[float, ...]
@@ -39,14 +39,14 @@ PRECISION = {
 
 @dataclass(frozen=True)
 class Comparison:
-    """Derivatives of P states along D directions beside what differences say.
+    """Derivatives of P states along D directions, beside the findings of differences.
 
     Attributes:
-        exact: J v, shape (D, P, N).
-        difference: the difference that comes closest to it.
-        deviation: relative, shape (D, P, N); 0 where nothing can be said.
-        right: which agree.
-        wrong: which do not. Where neither holds, nothing can be said.
+        exact: Derivative J v, shape (D, P, N).
+        difference: The difference that comes closest to it.
+        deviation: Relative deviation, shape (D, P, N); 0 where nothing can be said.
+        right: True where they agree.
+        wrong: True where they disagree. Where neither holds, nothing can be said.
     """
 
     exact: Tensor
@@ -56,7 +56,7 @@ class Comparison:
     wrong: Tensor
 
     def or_else(self, other: Comparison) -> Comparison:
-        """This one, and the other where this one says nothing."""
+        """Take this comparison, and the other one where this one says nothing."""
         silent = ~(self.right | self.wrong)
         return Comparison(
             *(
@@ -76,11 +76,11 @@ def compare(
     """Compare J v with finite differences.
 
     Args:
-        step: f, from states (..., P, N) to the next ones.
-        push: from states (P, N) and tangents (P, N, D) to J times the tangents.
-        states: x, shape (P, N).
-        directions: v, shape (D, P, N), each component of the size that it has in the map.
-        precision: lengths and tolerance; those of the type by default.
+        step: Function f from states (..., P, N) to the next ones.
+        push: Function from states (P, N) and tangents (P, N, D) to J times the tangents.
+        states: States x, shape (P, N).
+        directions: Directions v, shape (D, P, N), each component of the size that it has in the map.
+        precision: Lengths and tolerance; those of the type by default.
     """
     precision = PRECISION[states.dtype] if precision is None else precision
     info = torch.finfo(states.dtype)
@@ -105,11 +105,11 @@ def compare(
     settled = span <= precision.tolerance / 3 * pairs.abs().amax(dim=1) + room
     off = (pairs - exact).abs() > 3 * precision.tolerance * size[:-1].amax(dim=1, keepdim=True) + 3 * noise[1:]
     told = torch.isfinite(pairs).all(dim=1) & settled & off.all(dim=1)  # (K - 1, D, P, N)
-    # a step that is rounded inside is flat, or a line, between the numbers that it can give
+    # a step that rounds inside is flat, or a line, between the numbers that it can return
     rounded = finite[0, 2] & (error[0, 2] <= precision.loose * size[0, 2])
     rounded = rounded & ((pairs - found[0, 2]).abs().amin(dim=1) > 3 * error[0, 2])
     wrong = ~right & (told[0] | (told & ~rounded).any(dim=0))
-    # where all it gives are numbers of float32, only the longest length tells something
+    # where it returns numbers of float32 only, only the longest length tells something
     single = (
         (values.float() == values).flatten(0, 2).all(dim=0) & (here.float() == here) & (states.dtype != torch.float32)
     )

@@ -1,4 +1,4 @@
-"""Hooks that change gradients: those of tensors and of modules."""
+"""Hooks of tensors and modules that change gradients."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lyapkit.recurrent_map import RecurrentMap
 def refuse_tensor_hooks(parameters: Mapping[str, nn.Parameter]) -> None:
     """Refuse parameters whose gradients are changed on the way by `torch.Tensor.register_hook`.
 
-    Hooks of `register_post_accumulate_grad_hook` are called by an optimiser's backward only, and change nothing here.
+    Hooks of `register_post_accumulate_grad_hook` are called only by an optimiser's backward and change nothing here.
 
     Raises:
         ValueError: If there are such parameters; the message names them.

@@ -1,4 +1,4 @@
-"""Find out whether a run rests on a kink of its map, where it has no derivative."""
+"""A search for kinks of the map on which a run rests, where it has no derivative."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from torch import Tensor
 from lyapkit.recurrent_map import RecurrentMap
 
 LOOKS = 24
-"""Steps of a run that are looked at, evenly spaced, beside the first four and the last two."""
+"""Number of evenly spaced steps of a run that are looked at, besides the first four and the last two."""
 
 TRAJECTORIES = 4
-"""Trajectories that are looked at in each step, evenly spaced in the batch."""
+"""Number of trajectories that are looked at in each step, evenly spaced in the batch."""
 
 ANNIHILATING = 16
-"""Further steps that are looked at because they annihilate all directions, at most."""
+"""Largest number of further steps that are looked at because they annihilate all directions."""
 
 
 class KinkWatch:
-    """Looks for kinks at some of the states of a run, and warns of them once.
+    """Watch that looks for kinks at some of the states of a run, and warns of them once.
 
     Args:
         first: The first step that counts, from 0.
@@ -35,7 +35,7 @@ class KinkWatch:
         self._annihilating: set[int] = set()
 
     def see(self, map: RecurrentMap, first: int, states: Tensor, inputs: Tensor | None, lengths: Tensor | None) -> None:
-        """Look at those of some consecutive steps that are wanted.
+        """Look at the chosen ones of some consecutive steps.
 
         Args:
             map: The map.
@@ -102,10 +102,10 @@ class KinkWatch:
 
 @torch.no_grad()
 def kinked(map: RecurrentMap, states: Tensor, inputs: Tensor | None) -> Tensor:
-    """Return at which states a map has a kink: its one-sided differences along a random direction disagree.
+    """Tell at which states a map has a kink: its one-sided differences along a random direction disagree there.
 
-    Beside a kink they agree as soon as the step is shorter than the distance to it. So two short steps are tried, and
-    the disagreement has to be the same for both.
+    Near a kink they agree as soon as the step is shorter than the distance to it. Two short steps are therefore tried,
+    and both have to disagree by the same amount.
 
     Args:
         map: The map.

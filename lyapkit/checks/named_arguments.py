@@ -1,4 +1,4 @@
-"""Calls with a misnamed, missing or superfluous argument, refused in one sentence that says what to write."""
+"""Refusal of calls with a misnamed, missing or superfluous argument, in one sentence that says what to write."""
 
 from __future__ import annotations
 
@@ -22,6 +22,9 @@ NAMES = {
     "rng": "seed random_state random_seed generator rng_seed key prng",
     "seed": "rng random_state random_seed generator",
     "initial_state": "h0 hx x0 init y0 z0 c0 s0 state initial h_0 hidden hidden_state init_state start",
+    "starts": "initial_states init_states inits guesses x0 h0 states initial_state init candidates",
+    "n_starts": "n_inits num_starts n_samples num_samples samples n_seeds",
+    "max_iterations": "max_iters max_iter maxiter n_iter iterations max_n_iters max_steps",
     "state": "h0 hx x0 init y0 z0 initial_state example_state hidden example h",
     "input": "inputs example_input s u x sequence",
     "inputs": "input x xs s u data sequence sequences input_sequence driver signal drive",
@@ -58,7 +61,7 @@ NAMES = {
     "dtype": "precision float_type",
     "batch_first": "time_major time_first",
 }
-"""For an argument, what else it is often called."""
+"""Other common names of each argument."""
 
 ELSEWHERE = {
     "device": "move the model and its inputs with .to(device) before the call",
@@ -71,7 +74,7 @@ ELSEWHERE = {
     "batch_first": "bring the inputs to (T, B, M) with .transpose(0, 1)",
     "progress": "there is no progress to show here, so leave it out",
 }
-"""For an argument that a function does not have, what to do instead."""
+"""The remedy for each argument that a function does not have."""
 
 
 def named_arguments(passed_on: Collection[str] = ()) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -80,7 +83,7 @@ def named_arguments(passed_on: Collection[str] = ()) -> Callable[[Callable[P, R]
     Signature, types and docstring stay those of the function. A right call costs about a microsecond more.
 
     Args:
-        passed_on: Names that the function takes as ``**keywords`` and hands on to another library.
+        passed_on: Names that the function takes as ``**keywords`` and passes on to another library.
 
     Returns:
         The decorator.
@@ -130,7 +133,7 @@ def _refusal(
 
 
 def _remedy(wrong: str, known: Sequence[str], passed_on: Collection[str]) -> str:
-    """Say what to write instead of an argument that is not there; a full stop where no guess is good."""
+    """Say what to write instead of an argument that does not exist; a full stop where no guess is good."""
     lowered = wrong.casefold()
     meant = [right for right, names in NAMES.items() if lowered == right or lowered in names.split()]
     for right in meant:

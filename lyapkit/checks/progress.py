@@ -14,8 +14,8 @@ def progress_bar(total: int | None, description: str, progress: bool) -> tqdm:
 
     Args:
         total: Number of steps, or None when it is not known.
-        description: What is being computed.
-        progress: Draw it; even then nothing is drawn into files and pipes.
+        description: Text in front of the bar.
+        progress: Whether to draw it; even then nothing is drawn into files and pipes.
 
     Raises:
         TypeError: If ``progress`` is not a boolean.
@@ -26,6 +26,6 @@ def progress_bar(total: int | None, description: str, progress: bool) -> tqdm:
 
 
 def _in_notebook() -> bool:
-    """Return True in a Jupyter kernel, whose output is no terminal and is read by people all the same."""
+    """Return whether this is a Jupyter kernel, whose output is not a terminal but is read by people."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return shell is not None and "IPKernelApp" in shell.config

@@ -1,8 +1,8 @@
-"""What a map must not do, seen while it is called once: use layers in training mode, change buffers."""
+"""Checks of a map while it is called once: it must not use layers in training mode, nor change buffers."""
 
 from __future__ import annotations
 
-import warnings
+import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
@@ -10,6 +10,11 @@ from types import TracebackType
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
+
+from lyapkit.checks.one_at_a_time import WarningsHere
+
+_HOOKED = WarningsHere("ignore", r"Using `torch.compile\(module\)` when there are global hooks")
+"""Of compiled modules, for which a hook is called once more than for others."""
 
 HIDDEN_STATE = (
     "two calls with the same state and input differ, so the map keeps a hidden state or draws random numbers; make "
@@ -53,13 +58,13 @@ class _Buffer:
 
 
 class ModuleWatch:
-    """Notes the modules called while the context is open, also those that a closure hides, and their buffers.
+    """Record of the modules called while the context is open, also those that a closure hides, and of their buffers.
 
     Args:
-        function: what is watched; when it is a module, its parts are called by their names in messages.
+        function: The watched function; messages call the parts of a module by their names.
 
     Raises:
-        ValueError: a module in training mode is called whose result depends on chance or on the batch.
+        ValueError: If a module in training mode is called whose result depends on chance or on the batch.
     """
 
     def __init__(self, function: object) -> None:
@@ -67,12 +72,11 @@ class ModuleWatch:
         if isinstance(function, nn.Module):
             self._names = {module: name for name, module in function.named_modules()}
         self._buffers: dict[nn.Module, dict[str, _Buffer]] = {}
+        self._thread = threading.get_ident()  # the hook is called in all threads
 
     def __enter__(self) -> ModuleWatch:
         with ExitStack() as stack:
-            stack.enter_context(warnings.catch_warnings())
-            # of compiled modules, for which the hook is called once more than for others
-            warnings.filterwarnings("ignore", message=r"Using `torch.compile\(module\)` when there are global hooks")
+            stack.enter_context(_HOOKED.open())
             stack.callback(register_module_forward_pre_hook(self._note).remove)
             self._stack = stack.pop_all()
         return self
@@ -90,6 +94,8 @@ class ModuleWatch:
     def _note(self, module: nn.Module, arguments: object) -> None:
         if torch.compiler.is_compiling() or module in self._buffers:  # a compiler must not trace into this
             return
+        if threading.get_ident() != self._thread:
+            return
         self._buffers[module] = {name: _Buffer.of(buffer) for name, buffer in module.named_buffers(recurse=False)}
         if module.training and _depends_on_mode(module):
             raise ValueError(
@@ -98,10 +104,10 @@ class ModuleWatch:
             )
 
     def refuse_changes(self) -> None:
-        """Refuse a step that changes buffers, after giving them their values back.
+        """Refuse a step that changes buffers, after restoring their values.
 
         Raises:
-            ValueError: the message names module and buffer.
+            ValueError: If a buffer has changed; the message names module and buffer.
         """
         changed = []
         for module, buffers in self._buffers.items():
@@ -126,11 +132,11 @@ def refuse_training_mode(module: nn.Module, name: str) -> None:
     """Refuse dropout, batch norm and the like in training mode, without calling anything.
 
     Args:
-        module: what is looked through.
-        name: what it is to the user, for messages.
+        module: The module to look through.
+        name: The user's word for it, for messages.
 
     Raises:
-        ValueError: the message names the module.
+        ValueError: If such a module is in training mode; the message names it.
     """
     for path, part in module.named_modules():
         if part.training and _depends_on_mode(part):

@@ -1,4 +1,4 @@
-"""One `rng` argument everywhere, no global seeding."""
+"""The one `rng` argument of all functions; nothing is seeded globally."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from lyapkit.checks.arguments import check_integer
 
 
 def make_generator(rng: torch.Generator | int | None) -> torch.Generator:
-    """A CPU generator from what users pass as ``rng``.
+    """Return a CPU generator from the argument ``rng``.
 
     Args:
-        rng: a generator (used as it is, and advanced), a seed, or None for fresh entropy. The seed is found in
+        rng: A generator (used as it is, and advanced), a seed, or None for fresh entropy. The seed is found in
             ``generator.initial_seed()`` in each case, so that results can record it.
 
     Raises:
-        TypeError: anything else.
-        ValueError: a seed that is negative or has more than 64 bits, or a generator that does not live on the CPU.
+        TypeError: If it is none of these.
+        ValueError: If a seed is negative or has more than 64 bits, or a generator does not live on the CPU.
     """
     if isinstance(rng, torch.Generator):
         if rng.device.type != "cpu":

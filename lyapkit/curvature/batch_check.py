@@ -1,4 +1,4 @@
-"""One look at the weights of batches: is the loss of two batches together the weighted sum of theirs?"""
+"""A check of the weights of batches: the loss of two batches together must be the weighted sum of theirs."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from lyapkit.losses.scalar_loss import scalar_loss
 from lyapkit.losses.unrolled import UnrolledNetwork
 
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 3e-4}
-"""Relative deviation below which two losses, or their slopes, count as equal: that to which eigenvalues converge."""
+"""Relative deviation below which two losses, or their slopes, count as equal; eigenvalues converge to the same."""
 
 
 class _Slopes(NamedTuple):
-    """A loss, its derivatives with respect to the leaves of the outputs, and the size of what may cancel in it."""
+    """A loss, its derivatives by the leaves of the outputs, and the size of the terms that may cancel in it."""
 
     value: float
     slopes: list[Tensor]
@@ -32,18 +32,18 @@ class _Slopes(NamedTuple):
 def check_weights(objective: WeightedLoss, data: WeightedBatches, check: bool) -> str:
     """Refuse several batches whose weighted sum of losses is not the loss of all of them.
 
-    The first batch is joined with each other one: their outputs, which are computed without derivatives, and their
-    targets are concatenated. The loss of both together, and its derivatives with respect to the outputs, are compared
-    with the weighted sum of the two losses. Weights that the user gave, or that are known of one of PyTorch's own
-    losses, are taken as they are. A warning says so where outputs depend on the other samples of their batch.
+    The first batch is joined with each of the others: their targets are concatenated, and so are their outputs, which
+    are computed without derivatives. The loss of both together, and its derivatives by the outputs, are compared with
+    the weighted sum of the two losses. Weights that the user gave, or that are known of PyTorch's own losses, are taken
+    as they are. A warning says where outputs depend on the other samples of their batch.
 
     Args:
-        objective: The loss, whose first batch has been looked at.
+        objective: The loss, which has been checked on its first batch.
         data: Its batches.
-        check: Look.
+        check: Whether to check at all.
 
     Returns:
-        Where the weights come from, for the provenance: ``"one batch"``, ``"batch_weight"``, ``"standard loss"``,
+        The source of the weights, for the provenance: ``"one batch"``, ``"batch_weight"``, ``"standard loss"``,
         ``"checked"``, or ``"not checked: "`` with the reason.
 
     Raises:
@@ -69,7 +69,7 @@ def check_weights(objective: WeightedLoss, data: WeightedBatches, check: bool) -
 
 
 def _warn_of_unchecked(reduction: str, obstacle: str) -> None:
-    """Say what the curvature of several batches rests on where two of them could not be taken together."""
+    """Warn that the curvature of several batches rests on an assumption, where two of them could not be joined."""
     remedy = (
         "each counts its number of targets, which is wrong for losses that leave some out (padding, masks), and for "
         "sums. Say what a batch counts with batch_weight=, from its targets, such as "
@@ -78,8 +78,8 @@ def _warn_of_unchecked(reduction: str, obstacle: str) -> None:
     if reduction == "sum":
         remedy = "their losses are added, which is wrong for means. Give batches whose outputs have one length"
     warnings.warn(
-        f"nothing says that the batches, taken with these weights, have the loss of all data ({obstacle}): {remedy}, "
-        "or check=False where that is right.",
+        f"it could not be checked that the batches, with these weights, have the loss of all data ({obstacle}): "
+        f"{remedy}, or check=False where that is right.",
         stacklevel=2,
     )
 
@@ -110,7 +110,7 @@ def _compare(
     """Compare the first batch with another one.
 
     Raises:
-        UnjoinedError: If they cannot be taken together.
+        UnjoinedError: If they cannot be joined.
         ValueError: If the weighted sum of their losses is not the loss of both.
     """
     weights = data.weights[0], data.weights[number]
@@ -148,7 +148,7 @@ def _compare(
     raise ValueError(
         f"the loss of batches 1 and {number + 1} together, {whole.value:.6g}, is not their {what}, {found:.6g}, in "
         "value or in its derivatives with respect to the outputs: it averages over something else (weights, masks, "
-        f"ignored targets), or depends on its batch as a whole. Curvature would be that of no common loss; {remedy}."
+        f"ignored targets), or depends on its batch as a whole. The curvature would belong to no common loss; {remedy}."
     )
 
 
@@ -203,7 +203,7 @@ def _refuse_batch_statistics(network: Any) -> None:
 
 
 def _warn_of_coupled_samples(network: Any, data: WeightedBatches) -> None:
-    """Warn of a model that makes something else of samples in a batch of their own."""
+    """Warn of a model whose outputs for a sample change with the batch that holds it."""
     if couples_samples(network, data.pairs[0][0]):
         warnings.warn(
             "the model's outputs for a sample depend on the other samples of its batch (a mean over the batch, say), "

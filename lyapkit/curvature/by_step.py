@@ -1,4 +1,4 @@
-"""The analysis `curvature_by_step`: which time steps the leading curvature of a recurrent network comes from."""
+"""The analysis `curvature_by_step`: contributions of time steps to the leading curvature of a recurrent network."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from lyapkit.checks.arguments import check_integer, inference_tensors_explained
 from lyapkit.checks.compiled import uncompiled
 from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.checks.progress import progress_bar
+from lyapkit.curvature.aside import aside
 from lyapkit.curvature.batch_check import check_weights
 from lyapkit.curvature.earlier_eigenvectors import eigenvectors_of, operator_of, strangers
 from lyapkit.curvature.layout import laid_out
@@ -42,7 +43,7 @@ from lyapkit.losses.unrolled import UnrolledNetwork, check_sequence, resolve_rea
 from lyapkit.results import make_dataset, provenance
 
 MOST_BINS = 28
-"""Bins by default: the rows of an image, where a sequence of 784 pixels is one (section 4 of the paper)."""
+"""Default number of bins: the rows of an image that is read as a sequence of 784 pixels (section 4 of the paper)."""
 
 
 @named_arguments()
@@ -69,54 +70,56 @@ def curvature_by_step(
     check: bool = True,
     progress: bool = False,
 ) -> xr.Dataset:
-    """Leading curvature of a loss on the last step, resolved by the time step at which the parameters act.
+    r"""Resolve the leading curvature of a loss on the last step by the time step at which the parameters act.
 
     The recurrent parameters are used at every step t = 1, ..., T. With a copy of them for each step, and the readout's
     parameters r as a last one, the Hessian A splits into blocks A_st, and along an eigenvector v
 
-        lambda = v'Av = sum over s, t in {1, ..., T, r} of v'A_st v,
+    .. math:: \lambda = v^\top A v = \sum_{s, t \in \{1, \dots, T, r\}} v^\top A_{st} v
 
-    exactly. Large entries far from the diagonal say that distant uses of the weights interact. For the generalised
+    exactly. Large entries far from the diagonal show that distant uses of the weights interact. For the generalised
     Gauss-Newton matrix this is the double sum of eqs. (7) and (8) of Dubinin & Effenberger (2024).
 
     Where the state is carried by a fixed linear residual (eq. 11), eq. (14) replaces every product of Jacobians in that
-    sum by a power of the residual. For a fixed number of steps and gamma -> 0, its entries between steps deviate from
-    those of the Gauss-Newton matrix by O(gamma^3), and those between steps and the readout by O(gamma^2). The deviation
-    compounds like (1 + gamma |W|/r)^((T-s) + (T-t)) for R = r I, and is not small where gamma T is not. Over the 784
+    sum by a power of the residual. For a fixed number of steps and :math:`\gamma \to 0`, its entries between steps
+    deviate from those of the Gauss-Newton matrix by :math:`O(\gamma^3)`, and those between steps and the readout by
+    :math:`O(\gamma^2)`. The deviation compounds like :math:`(1 + \gamma \|W\| / r)^{(T-s) + (T-t)}` for R = r I, and is
+    not small where :math:`\gamma T` is not. Over the 784
     steps of an image, with gamma = 0.01, the sum of all entries along the leading eigenvector was 0.97, 0.17, 0.24 and
     0.65 of the measured curvature of untrained networks, for r = 0.95, 0.995, 1.0025 and 1.01. The entries are those
-    of the Hessian up to the residual term, which vanishes at the point of convergence only.
+    of the Hessian up to the residual term, which vanishes only where training has converged.
 
     The residual term of eq. (7) is a sum over unrolled layers, each the second differential of one step weighted with
     dL/dx_t, so that the contributions follow the gradient back in time (eqs. 9 and 10). As printed, eq. (9) holds the
-    part quadratic in the earlier state; the change of a layer's own parameters adds terms of its own, and only with
-    them do the contributions sum to the whole. Both are returned.
+    part that is quadratic in the earlier state. The change of a layer's own parameters adds further terms, and only
+    with them do the contributions sum to the whole. Both are returned.
 
     Args:
-        model: anything `lyapkit.as_map` takes, as for `lyapkit.hessian_spectrum` with a ``readout``.
-        batches: one ``(inputs, targets)`` pair or an iterable of them, inputs (T, B, M) with one T for all.
+        model: Anything `lyapkit.as_map` takes, as for `lyapkit.hessian_spectrum` with a ``readout``.
+        batches: One ``(inputs, targets)`` pair or an iterable of them, inputs (T, B, M) with one T for all.
         loss: ``loss(outputs, targets)``, a scalar.
-        k: number of leading eigenvectors.
-        operator: A: ``"hessian"``, ``"ggn"`` (generalised Gauss-Newton) or ``"residual"`` (their difference).
-        eigenvectors: result of `lyapkit.hessian_spectrum` with ``eigenvectors=True`` for the same parameters; computed
-            first by default. Its operator may be another one: then v'Av is that part of its eigenvalue. Where they are
-            no eigenvectors here, as those of other weights or batches are not, a warning says so.
-        bins: stretches of about equal length for the matrix between steps; 28, or T if that is less, by default. Time
-            and memory grow with it.
-        readout: from the map's output to what ``loss`` reads; the model's own by default.
-        parameters: the parameters to include: names, globs such as ``"*weight_hh*"``, one of either, or a predicate
+        k: Number of leading eigenvectors.
+        operator: The matrix A: ``"hessian"``, ``"ggn"`` (generalised Gauss-Newton) or ``"residual"`` (their
+            difference).
+        eigenvectors: Result of `lyapkit.hessian_spectrum` with ``eigenvectors=True`` for the same parameters; computed
+            first by default. Its operator may be another one; then v'Av is that part of its eigenvalue. A
+            warning says where they are not eigenvectors here, because they belong to other weights or batches.
+        bins: Number of stretches, of about equal length, for the matrix between steps; by default 28, or T if that is
+            less. Time and memory grow with it.
+        readout: Function from the map's output to the input of ``loss``; the model's own by default.
+        parameters: The parameters to include: names, globs such as ``"*weight_hh*"``, one of either, or a predicate
             ``(name, tensor) -> bool``. Globs and predicates choose among those that require gradients, which are all
             included by default. The result names those that were chosen.
-        reduction: as for `lyapkit.hessian_spectrum`.
-        batch_weight: likewise.
-        lengths: likewise.
-        batch_first: likewise.
-        tolerance: likewise, where eigenvectors are computed.
-        max_products: likewise.
-        memory_budget: bytes that may be used to keep what would else be recomputed.
-        rng: generator or seed of the eigensolver's start vectors.
-        check: look at the loss and at the map's derivatives first.
-        progress: show progress bars.
+        reduction: As for `lyapkit.hessian_spectrum`.
+        batch_weight: As for `lyapkit.hessian_spectrum`.
+        lengths: As for `lyapkit.hessian_spectrum`.
+        batch_first: As for `lyapkit.hessian_spectrum`.
+        tolerance: As for `lyapkit.hessian_spectrum`, where eigenvectors are computed.
+        max_products: As for `lyapkit.hessian_spectrum`.
+        memory_budget: Bytes that may hold intermediate results, which are recomputed otherwise.
+        rng: Generator or seed of the eigensolver's start vectors.
+        check: Whether to check the loss and the map's derivatives first.
+        progress: Whether to show progress bars.
 
     Returns:
         A Dataset over ``rank`` with
@@ -131,10 +134,10 @@ def curvature_by_step(
           the residual term along v, and ``layer_state_curvature``, the part of eq. (9).
 
     Raises:
-        TypeError: no readout where one is needed, or arguments of the wrong kind.
-        ValueError: arguments out of range, sequences of different lengths, eigenvectors of other parameters, or a map
-            whose derivatives are not those of its step.
-        FloatingPointError: derivatives overflow.
+        TypeError: If a readout is missing, or an argument is of the wrong kind.
+        ValueError: If an argument is out of range, sequences differ in length, eigenvectors belong to other parameters,
+            or the map's derivatives are not those of its step.
+        FloatingPointError: If derivatives overflow.
 
     Example:
         >>> import lyapkit, torch
@@ -171,13 +174,13 @@ def curvature_by_step(
     if eigenvectors is not None:
         check_loss(objective, check, available.values() if parameters is None else None)
         weights = check_weights(objective, data, check)
-        derivatives = measured_gradient(objective, check)
+        derivatives = measured_gradient(aside(objective), check)
         given = recurrent_products(objective, memory_budget=memory_budget, check=check) or objective
         vectors = _leading_vectors(eigenvectors, chosen, k).to(map.device)
     else:
         eigenvectors = hessian_spectrum(
             network.map,
-            iter(pairs),  # which have been told from a single one
+            iter(pairs),  # determined from a single one
             loss,
             k=k,
             operator=operator,
@@ -256,7 +259,7 @@ class _Run:
         self._layout = ParameterLayout(objective.parameters, self.cells or ())
 
     def values(self, vectors: Tensor, update: Callable[[], object]) -> dict[str, np.ndarray]:
-        """The result's variables for vectors (P, k); ``update`` is called after each vector and batch."""
+        """Return the result's variables for vectors (P, k); ``update`` is called after each vector and batch."""
         found: list[StepSums] = []
         by_residual: list[StepSums] = []
         for (inputs, targets), weight in zip(self._objective.batches, self._objective.weights, strict=True):
@@ -282,7 +285,7 @@ class _Run:
     def _batch(
         self, inputs: Tensor, targets: Any, weight: float, vectors: Tensor, update: Callable[[], object]
     ) -> tuple[list[StepSums], list[StepSums]]:
-        """For every vector the exact sums, and where the map has a linear residual those by the residual alone."""
+        """Compute the exact sums for every vector, and those by the residual alone where the map has a linear one."""
         map, objective, operator = self._network.map, self._objective, self._operator
         state = map.initial_state(inputs.shape[1])
         if self.cells is None:
@@ -316,7 +319,7 @@ class _Run:
         return exact, weak
 
     def _binned(self, rows: Tensor) -> Tensor:
-        """Rows (k, T+1, bins+1) summed over the steps of every bin, (k, bins+1, bins+1)."""
+        """Sum rows (k, T+1, bins+1) over the steps of every bin: (k, bins+1, bins+1)."""
         readout = self._bins[-1:] + 1
         target = torch.cat((self._bins, readout))
         return rows.new_zeros(len(rows), rows.shape[2], rows.shape[2]).index_add_(1, target, rows)
@@ -339,7 +342,7 @@ def _warn_of_strangers(spectrum: xr.Dataset, vectors: Tensor, products: Products
 
 
 def _leading_vectors(spectrum: xr.Dataset, chosen: Mapping[str, nn.Parameter], k: int) -> Tensor:
-    """The first k eigenvectors, shape (P, k), float64."""
+    """Return the first k eigenvectors, shape (P, k), float64."""
     vectors = eigenvectors_of(spectrum, chosen, "eigenvectors")
     available = vectors.shape[1]
     if not 1 <= k <= available:

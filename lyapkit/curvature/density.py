@@ -1,4 +1,4 @@
-"""The analysis `spectral_density`: how the eigenvalues of a curvature operator are distributed, all of them."""
+"""The analysis `spectral_density`: the distribution of all eigenvalues of a curvature operator."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ from lyapkit.results import make_dataset, provenance
 
 Scale = Literal["linear", "log"]
 MOST_PRODUCTS = 2000
-"""For the eigenvectors to take out, besides two for each."""
+"""Largest number of products for the eigenvectors that are taken out, besides two for each."""
 DECADES = 0.1
-"""Kernel width on the logarithmic scale by default."""
+"""Default kernel width on the logarithmic scale."""
 
 
 @named_arguments()
@@ -68,57 +68,59 @@ def spectral_density(
     check: bool = True,
     progress: bool = False,
 ) -> xr.Dataset:
-    """Distribution of the eigenvalues of the Hessian of a loss, or of its two parts in eq. (7).
+    """Estimate the distribution of the eigenvalues of the Hessian of a loss, or of its two parts in eq. (7).
 
     Stochastic Lanczos quadrature (Ubaru, Chen & Saad 2017; Ghorbani, Krishnan & Xiao 2019): for random unit vectors v,
     m Lanczos steps with full reorthogonalisation give the distribution's first 2m - 1 moments under v exactly, as m
-    nodes with weights; averaged over v these are the moments of the spectrum. It takes ``probes`` x ``order`` products.
+    nodes with weights. Averaged over v, these are the moments of the spectrum. This takes ``probes`` x ``order``
+    products.
 
-    The cumulative distribution comes with a band that holds both errors: that of the quadrature, by the inequalities of
-    Chebyshev, Markov and Stieltjes, and that of the probes. For v uniform on the unit sphere of P dimensions, the
-    weight of v below a value has the mean F, the part of the eigenvalues there, and the variance 2 F (1 - F) / (P + 2);
-    its mean over the probes gives a Wilson interval. Few probes are therefore enough where there are many parameters.
-    The smoothed density has the error of the probes only, and depends on the kernel.
+    The cumulative distribution comes with a band that covers both errors: that of the quadrature, by the inequalities
+    of Chebyshev, Markov and Stieltjes, and that of the probes. Let F be the fraction of eigenvalues below a value. For
+    v uniform on the unit sphere of P dimensions, the weight of v below it has the mean F and the variance
+    2 F (1 - F) / (P + 2); the mean over the probes gives a Wilson interval. Few probes are therefore enough where there
+    are many parameters. The error of the smoothed density is that of the probes only; the density itself depends on the
+    kernel.
 
     Args:
-        model: as for `lyapkit.hessian_spectrum`.
-        batches: likewise.
-        loss: likewise.
-        operator: likewise.
-        probes: number of random vectors v.
-        order: number of Lanczos steps m for each.
-        deflate: number of leading eigenvectors to take out first, or a result of `lyapkit.hessian_spectrum` for the
-            same operator with eigenvectors: the rest of the spectrum is resolved so much better, and these are counted
+        model: As for `lyapkit.hessian_spectrum`.
+        batches: As for `lyapkit.hessian_spectrum`.
+        loss: As for `lyapkit.hessian_spectrum`.
+        operator: As for `lyapkit.hessian_spectrum`.
+        probes: Number of random vectors v.
+        order: Number of Lanczos steps m for each.
+        deflate: Number of leading eigenvectors to take out first, or a result of `lyapkit.hessian_spectrum` for the
+            same operator with eigenvectors: the rest of the spectrum is then resolved better, and these are counted
             exactly.
         scale: ``"linear"``, or ``"log"`` for a signed logarithmic axis, u = asinh(lambda / 2t) / ln 10, which resolves
             the eigenvalues near zero: decades beyond the threshold t, linear within it.
-        kernel_width: standard deviation of the Gaussian kernel: in units of the eigenvalues, by default the range of
+        kernel_width: Standard deviation of the Gaussian kernel: in units of the eigenvalues, by default the range of
             the spectrum / ``order``; on the logarithmic scale in decades, 0.1 by default.
-        linear_threshold: t, with ``scale="log"``; 1e-4 of the largest magnitude by default.
-        points: number of grid points, from four kernel widths below the spectrum to as many above; by default 1,000, or
+        linear_threshold: The threshold t of ``scale="log"``; 1e-4 of the largest magnitude by default.
+        points: Number of grid points, from four kernel widths below the spectrum to as many above; by default 1,000, or
             five for each kernel width if that is more, but at most 100,000.
-        confidence: of the band of the cumulative distribution, at each point by itself.
-        readout: as for `lyapkit.hessian_spectrum`.
-        parameters: likewise.
-        reduction: likewise.
-        batch_weight: likewise.
-        lengths: likewise.
-        batch_first: likewise.
-        block_size: probes followed at once; memory is ``block_size`` x ``order`` vectors of the length of all
-            parameters in float64, and what a product of so many columns needs.
-        rng: generator or seed of the probes.
-        memory_budget: as for `lyapkit.hessian_spectrum`.
-        check: likewise.
-        progress: show a progress bar (products).
+        confidence: Confidence of the band of the cumulative distribution, at each point by itself.
+        readout: As for `lyapkit.hessian_spectrum`.
+        parameters: As for `lyapkit.hessian_spectrum`.
+        reduction: As for `lyapkit.hessian_spectrum`.
+        batch_weight: As for `lyapkit.hessian_spectrum`.
+        lengths: As for `lyapkit.hessian_spectrum`.
+        batch_first: As for `lyapkit.hessian_spectrum`.
+        block_size: Number of probes followed at once. They need ``block_size`` x ``order`` vectors of the length of all
+            parameters in float64, besides the memory of a product with so many columns.
+        rng: Generator or seed of the probes.
+        memory_budget: As for `lyapkit.hessian_spectrum`.
+        check: As for `lyapkit.hessian_spectrum`.
+        progress: Whether to show a progress bar (of products).
 
     Returns:
         A Dataset with
 
-        - ``quadrature_node``, ``quadrature_weight`` (probe, node): raw nodes and weights, of the spectrum without what
-          was deflated; the weights of a probe sum to 1, and nodes of weight zero fill up where a probe ended early;
+        - ``quadrature_node``, ``quadrature_weight`` (probe, node): raw nodes and weights of the spectrum without the
+          deflated part. The weights of a probe sum to 1; nodes of weight zero fill up where a probe ended early;
         - ``density`` and ``density_standard_error`` over ``value``, per unit of the eigenvalue; with ``scale="log"``
           ``density_per_decade`` and ``density_per_decade_standard_error`` instead;
-        - ``cumulative_distribution`` over ``value``, the part of all eigenvalues up to there, and its band,
+        - ``cumulative_distribution`` over ``value``, the fraction of eigenvalues up to there, and its band,
           ``cumulative_distribution_low`` and ``cumulative_distribution_high``;
         - ``trace`` and ``trace_standard_error``, by the first moment;
         - ``deflated_eigenvalue`` (rank) when there are some.
@@ -127,10 +129,11 @@ def spectral_density(
         ``parameter_count``, ``products`` and ``gradient_equivalents``.
 
     Raises:
-        TypeError: see `lyapkit.hessian_spectrum`.
-        ValueError: likewise, and arguments out of range or eigenvectors of another operator.
-        FloatingPointError: a product is not finite.
-        RuntimeError: the model cannot be differentiated twice.
+        TypeError: If an argument is of the wrong kind; see `lyapkit.hessian_spectrum`.
+        ValueError: If an argument is out of range or eigenvectors belong to another operator; see
+            `lyapkit.hessian_spectrum`.
+        FloatingPointError: If a product is not finite.
+        RuntimeError: If the model cannot be differentiated twice.
 
     Example:
         >>> import lyapkit, torch
@@ -250,7 +253,7 @@ def _deflated(
     product: Callable[[Tensor], Tensor],
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Orthonormal rows to take out, and their eigenvalues, by magnitude."""
+    """Return orthonormal rows to take out, and their eigenvalues, by magnitude."""
     if isinstance(deflate, xr.Dataset):
         columns, values = eigenpairs_of(deflate, problem, "deflate")
         k = values.numel()
@@ -297,7 +300,7 @@ def _quadrature(
     generator: torch.Generator,
     block_size: int,
 ) -> Quadrature:
-    """All probes, so many at once."""
+    """Follow all probes, so many at once."""
     starts = torch.randn(probes, known.shape[1], generator=generator, dtype=torch.float64, device="cpu").to(known)
     for _ in range(2):
         starts = starts - (starts @ known.T) @ known

@@ -1,4 +1,4 @@
-"""Eigenvectors of an earlier result, to begin with or to take out."""
+"""Eigenvectors of an earlier result, as start vectors or to be taken out."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from lyapkit.curvature.problem import CurvatureProblem
 from lyapkit.curvature.products.operators import OPERATORS, BlockProduct, Operator
 
 ORTHONORMAL = 1e-5
-"""Deviation from orthonormal columns that rounding to float32 may make."""
+"""Deviation from orthonormal columns that rounding to float32 may cause."""
 
 
 def start_vectors(start: xr.Dataset | Tensor, problem: CurvatureProblem) -> Tensor:
-    """Columns to begin with.
+    """Return the columns with which to start.
 
     Args:
-        start: a result of `lyapkit.hessian_spectrum` with eigenvectors, of the same parameters, or columns
+        start: A result of `lyapkit.hessian_spectrum` with eigenvectors, of the same parameters, or columns
             (parameter, any).
-        problem: what they are for.
+        problem: The problem that they are for.
 
     Returns:
         Shape (P, any), float64, without columns of zeros.
 
     Raises:
-        TypeError: neither a Dataset nor a tensor.
-        ValueError: no eigenvectors, or not of these parameters, or not finite, or all zero.
+        TypeError: If it is neither a Dataset nor a tensor.
+        ValueError: If it holds no eigenvectors, or they belong to other parameters, are not finite, or are all zero.
     """
     if isinstance(start, xr.Dataset):
         columns = eigenvectors_of(start, problem.objective.parameters, "start")
@@ -52,19 +52,17 @@ def start_vectors(start: xr.Dataset | Tensor, problem: CurvatureProblem) -> Tens
 
 
 def eigenpairs_of(spectrum: xr.Dataset, problem: CurvatureProblem, name: str) -> tuple[Tensor, Tensor]:
-    """Orthonormal eigenvectors, columns (P, k), and eigenvalues (k,) of an earlier result for the same operator.
+    """Return orthonormal eigenvectors (P, k) and eigenvalues (k,) of an earlier result for the same operator.
 
     Args:
-        spectrum: a result of `lyapkit.hessian_spectrum` with eigenvectors.
-        problem: what they are for.
-        name: of the argument, in messages.
+        spectrum: A result of `lyapkit.hessian_spectrum` with eigenvectors.
+        problem: The problem that they are for.
+        name: Name of the argument, in messages.
 
     Raises:
-        TypeError: not a Dataset.
-        ValueError: no eigenvectors, or not of this operator and these parameters, or not orthonormal.
+        ValueError: If it holds no eigenvectors, or they belong to another operator or other parameters, or are not
+            orthonormal.
     """
-    if not isinstance(spectrum, xr.Dataset):
-        raise TypeError(f"{name} must be a result of hessian_spectrum, got {type(spectrum).__name__}.")
     columns = eigenvectors_of(spectrum, problem.objective.parameters, name).to(problem.device)
     theirs = operator_of(spectrum, name)
     if theirs != problem.operator:
@@ -84,12 +82,13 @@ def strangers(columns: Tensor, spectrum: xr.Dataset, product: BlockProduct, dtyp
 
     Args:
         columns: The eigenvectors, shape (P, k).
-        spectrum: The result they are the first k of.
-        product: Of the operator whose they should be.
+        spectrum: The result of which they are the first k.
+        product: Product of the operator whose eigenvectors they should be.
         dtype: Type that the model computes in.
 
     Returns:
-        How they differ, as those of other weights, batches or losses do, to end a sentence; empty where they do not.
+        The end of a sentence that says how they differ, as those of other weights, batches or losses do; empty where
+        they do not.
     """
     count = columns.shape[1]
     values = torch.from_numpy(spectrum["eigenvalue"].values[:count].copy()).to(columns)
@@ -111,7 +110,7 @@ def eigenvectors_of(spectrum: xr.Dataset, parameters: Mapping[str, Tensor], name
 
     Args:
         spectrum: A result of `lyapkit.hessian_spectrum`.
-        parameters: What their entries have to belong to, in order.
+        parameters: The parameters that their entries have to belong to, in order.
         name: Name of the argument, for messages.
 
     Raises:
@@ -149,7 +148,7 @@ def _setting(spectrum: xr.Dataset, key: str, name: str) -> Any:
     settings = json.loads(spectrum.attrs.get("config_json", "{}"))
     if key not in settings:
         raise ValueError(
-            f"{name} does not say which {key} it is of, since its attribute config_json is gone; pass the result as "
+            f"{name} does not name its {key}, since its attribute config_json is gone; pass the result as "
             "hessian_spectrum returned it."
         )
     return settings[key]

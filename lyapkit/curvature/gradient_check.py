@@ -1,4 +1,4 @@
-"""The gradient of a loss held against differences of the loss, before its own derivatives are taken."""
+"""Comparison of a loss's gradient with differences of the loss, before second derivatives are taken."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lyapkit.curvature.recurrent.check import SEQUENCES, unrolled_form
 from lyapkit.tangents.derivative_check import COARSE_ROUNDING, SAME_STEP, Derivatives
 
 GROUPS = 4
-"""The parameters are moved in so many groups, one after the other."""
+"""Number of groups in which the parameters are moved, one after the other."""
 
 PARAMETER_PRECISION = {
     torch.float64: Precision((1e-5, 1e-6, 1e-7, 1e-8), 1e-4),
@@ -26,13 +26,13 @@ PARAMETER_PRECISION = {
 
 
 def measure_gradient(objective: WeightedLoss) -> Derivatives:
-    """Hold the gradient of the first batch's loss against differences of the loss, in double precision where possible.
+    """Compare the gradient of the first batch's loss with differences of the loss, in double precision where possible.
 
-    Of a recurrent network only a few sequences are run, but all of their steps; there the loss is another one, and the
-    given one is looked at by itself, as a function of the outputs.
+    A recurrent network is run on a few sequences only, but for all of their steps. This takes another loss; the given
+    loss is checked by itself, as a function of the outputs.
 
     Args:
-        objective: the loss.
+        objective: The loss.
     """
     inputs, targets = objective.batches[0]
     unrolled = unrolled_form(objective.network, inputs)
@@ -54,7 +54,7 @@ def _measured(
         try:
             with in_double() as mode:
                 value = float(loss(inputs, targets))
-        except Exception:  # whatever a model says to another type than its own
+        except Exception:  # a model may raise anything when it gets another type than its own
             return _compared(lambda: loss(inputs, targets), parameters)
     if mode.coarse and abs(value - own) > COARSE_ROUNDING * abs(own):
         return Derivatives(-1.0, 0, _coarse(mode.coarse, abs(value - own) / abs(own)), unsaid=False)
@@ -87,7 +87,7 @@ def _compared(
 
     @torch.no_grad()
     def along(at: Tensor) -> Tensor:
-        """The loss (..., G, 1) where each group is moved by (..., G, 1) along its direction, the others being left."""
+        """Return the loss (..., G, 1) where each group is moved by (..., G, 1) along its direction, the others not."""
         found = torch.empty_like(at)
         for place, (group, length) in enumerate(
             zip(groups * (at.numel() // len(groups)), at.flatten().tolist(), strict=True)
@@ -125,12 +125,12 @@ def _coarse(types: set[torch.dtype], deviation: float) -> str:
     return (
         f"model or loss compute in {names} inside, which changes the loss by a relative {deviation:.1g}, so that "
         "second derivatives mean nothing; convert weights and activations to float32 or float64, and leave "
-        "torch.autocast out of the model. If it is meant to be so, pass check=False."
+        "torch.autocast out of the model. If this is intended, pass check=False."
     )
 
 
 def _wide(value: Any) -> Any:
-    """Floating-point tensors in float64, anything else as it is."""
+    """Return floating-point tensors in float64, and anything else as it is."""
     return pytree.tree_map_only(Tensor, lambda part: part.double() if part.is_floating_point() else part, value)
 
 

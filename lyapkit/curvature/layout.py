@@ -1,4 +1,4 @@
-"""Batches of sequences for a loss on the last step: time first, and sequences that end early held at their end."""
+"""Batches of sequences for a loss on the last step: time first, with sequences that end early held at their end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Network = Callable[[Any], Any]
 
 
 class EndingMap(RecurrentMap):
-    """A driven map whose input has one more component, 1 as long as the sequence goes on: it rests where that is 0.
+    """A driven map with one more input: it steps where that is 1, and rests at its sequence's end where it is 0.
 
     Args:
         map: The map.
@@ -33,31 +33,31 @@ class EndingMap(RecurrentMap):
 
     @property
     def state_size(self) -> int:
-        """That of the map."""
+        """State size of the map."""
         return self._map.state_size
 
     @property
     def input_size(self) -> int:
-        """One more than that of the map."""
+        """Input size of the map and one more."""
         return self._map.input_size + 1
 
     @property
     def dtype(self) -> torch.dtype:
-        """That of the map."""
+        """Type of the map."""
         return self._map.dtype
 
     @property
     def device(self) -> torch.device:
-        """That of the map."""
+        """Device of the map."""
         return self._map.device
 
     @property
     def unit_names(self) -> Sequence[str]:
-        """Those of the map."""
+        """Unit names of the map."""
         return self._map.unit_names
 
     def initial_state(self, batch: int) -> Tensor:
-        """That of the map."""
+        """Return the initial state of the map."""
         return self._map.initial_state(batch)
 
     def step(self, state: Tensor, input: Tensor | None = None) -> Tensor:
@@ -66,38 +66,37 @@ class EndingMap(RecurrentMap):
         return torch.where(input[..., -1:] > 0, self._map.step(state, input[..., :-1]), state)
 
     def output(self, state: Tensor) -> Tensor:
-        """That of the map."""
+        """Return the output of the map."""
         return self._map.output(state)
 
     @property
     def readout(self) -> Callable[[Tensor], Tensor] | None:
-        """That of the map."""
+        """Readout of the map."""
         return self._map.readout
 
     def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Those of the map."""
+        """Return the parameters of the map."""
         return self._map.parameters()
 
 
 def laid_out(
     network: Network, pairs: Sequence[Batch], lengths: Any, batch_first: bool | None
 ) -> tuple[Network, list[Batch]]:
-    """Return the network and its batches, inputs time first.
+    """Return the network and its batches, with inputs time first.
 
-    A module that is called itself is given its inputs as it takes them.
+    A module that is called itself gets its inputs unchanged.
 
     Args:
         network: A module, or a map with its readout.
         pairs: Inputs and targets of each batch.
         lengths: As `lyapkit.hessian_spectrum` takes them.
-        batch_first: Inputs lie (B, T, M); None for the layout of the map's module.
+        batch_first: Whether inputs have shape (B, T, M); None for the layout of the map's module.
 
     Returns:
-        Both; where there are lengths, the network is that of an `EndingMap`, and the inputs say when sequences end.
+        Network and batches. With lengths, the network is that of an `EndingMap`, and the inputs say when sequences end.
 
     Raises:
-        TypeError: If lengths or a layout are given for a module that is called itself and has none to compare with, or
-            are of the wrong kind.
+        TypeError: If lengths or a layout are of the wrong kind, or are given for a module that is called itself.
         ValueError: If a shape is wrong.
     """
     if not isinstance(network, UnrolledNetwork):
@@ -120,7 +119,7 @@ def laid_out(
 
 
 def _swapped(inputs: Any) -> Any:
-    """Inputs of the other layout; one sequence by itself, (T, M), has none."""
+    """Return inputs of the other layout; one sequence by itself, (T, M), has none."""
     if isinstance(inputs, PackedSequence) or not isinstance(inputs, Tensor):
         raise TypeError(
             f"batch_first= is about inputs that are one tensor, got {type(inputs).__name__}; give them as the model "
@@ -140,7 +139,7 @@ def _own_layout(network: Network) -> bool:
 
 
 def _by_batch(lengths: Any, count: int) -> Sequence[Any]:
-    """The lengths of each batch: those given where there is one, else one entry for each."""
+    """Return the lengths of each batch: the given ones for a single batch, else one entry for each."""
     if lengths is None:
         return [None] * count
     if count == 1 and not (isinstance(lengths, list | tuple) and len(lengths) == 1 and hasattr(lengths[0], "__len__")):
@@ -155,7 +154,7 @@ def _by_batch(lengths: Any, count: int) -> Sequence[Any]:
 
 
 def _read(map: RecurrentMap, inputs: Any, lengths: Any, swapped: bool) -> tuple[Any, Tensor | None]:
-    """Inputs (T, B, M) and lengths (B,) of one batch, checked; what is no tensor is left to the network's own check."""
+    """Check and return inputs (T, B, M) and lengths (B,) of one batch; leave other types to the network's own check."""
     if not isinstance(inputs, Tensor | PackedSequence):
         refuse_parts(inputs, swapped)
         check_sequence(map, inputs)
@@ -173,7 +172,7 @@ def _read(map: RecurrentMap, inputs: Any, lengths: Any, swapped: bool) -> tuple[
 
 
 def _with_end(inputs: Tensor, lengths: Tensor | None) -> Tensor:
-    """Inputs (T, B, M + 1): the last component is 1 as long as the sequence goes on."""
+    """Append a last component to inputs, (T, B, M + 1), that is 1 as long as the sequence goes on."""
     steps = torch.arange(inputs.shape[0], device=inputs.device).unsqueeze(-1)
     going = torch.ones_like(inputs[..., 0]) if lengths is None else (steps < lengths).to(inputs.dtype)
     return torch.cat((inputs, going.unsqueeze(-1)), dim=-1)

@@ -10,22 +10,22 @@ import numpy as np
 
 
 def effective_learning_rates(eigenvalues: np.ndarray, radii: np.ndarray, eta: float) -> dict[str, np.ndarray]:
-    """1/(1 - eta lambda), with the interval it lies in when lambda is known to a radius.
+    r"""Compute 1/(1 - eta lambda), with the interval it lies in when lambda is known to a radius.
 
-    The function has a pole at eta lambda = 1, and is monotonic on either side of it. Where the interval of lambda holds
-    the pole, nothing is known about the rate: it is infinite there, and so are the ends of its interval.
+    The function has a pole at :math:`\eta\lambda = 1` and is monotonic on either side. Where the interval of lambda
+    contains the pole, nothing is known about the rate: it is reported as infinite, and so are the ends of its interval.
 
     Args:
-        eigenvalues: lambda, shape (k,).
-        radii: lambda lies within so much of the value, shape (k,).
-        eta: the learning rate.
+        eigenvalues: Eigenvalues lambda, shape (k,).
+        radii: Largest distance of lambda from its value, shape (k,).
+        eta: The learning rate.
 
     Returns:
         ``effective_learning_rate``, ``effective_learning_rate_low``, ``effective_learning_rate_high`` and
         ``contains_pole`` (1 or 0), shape (k,) each.
     """
     ends = np.stack([1 - eta * (eigenvalues - radii), 1 - eta * (eigenvalues + radii)])
-    # what the differences have lost to rounding counts as part of the interval
+    # the rounding of the differences counts as part of the interval
     rounding = np.finfo(float).eps * (1 + abs(eta) * (abs(eigenvalues) + radii))
     pole = (ends.min(axis=0) <= rounding) & (ends.max(axis=0) >= -rounding)
     with np.errstate(divide="ignore"):
@@ -40,14 +40,18 @@ def effective_learning_rates(eigenvalues: np.ndarray, radii: np.ndarray, eta: fl
 
 
 def stable_learning_rate(eigenvalues: np.ndarray, momentum: float) -> float:
-    """Return 2(1 + b)/lambda_max, up to which gradient descent with heavy-ball momentum b does not leave a minimum.
+    r"""Compute 2(1 + b)/lambda_max, the largest rate at which gradient descent with momentum b stays at a minimum.
 
-    Along an eigenvector the distance to the minimum obeys z_{t+1} = (1 + b - eta lambda) z_t - b z_{t-1}. The roots of
-    z^2 - (1 + b - eta lambda) z + b lie within the unit circle if and only if 0 < eta lambda < 2(1 + b).
+    Along an eigenvector the distance to the minimum obeys, with heavy-ball momentum b,
+
+    .. math:: z_{t+1} = (1 + b - \eta\lambda)\, z_t - b\, z_{t-1}.
+
+    The roots of :math:`z^2 - (1 + b - \eta\lambda) z + b` lie within the unit circle if and only if
+    :math:`0 < \eta\lambda < 2 (1 + b)`.
 
     Args:
-        eigenvalues: The lambda that were found, shape (k,).
-        momentum: b, from 0 to below 1.
+        eigenvalues: The eigenvalues lambda that were found, shape (k,).
+        momentum: Momentum b, from 0 to below 1.
 
     Returns:
         The rate, infinite where no eigenvalue is positive.
@@ -58,15 +62,15 @@ def stable_learning_rate(eigenvalues: np.ndarray, momentum: float) -> float:
 
 
 def check_momentum(momentum: Any, learning_rate: float | None) -> float:
-    """Return the momentum as a number from 0 to below 1.
+    """Check the momentum, and return it as a number from 0 to below 1.
 
     Args:
-        momentum: b.
+        momentum: Momentum b.
         learning_rate: The rate it goes with.
 
     Raises:
-        TypeError: If it is not a number, or there is no learning rate that it could go with.
-        ValueError: If it is below 0, or 1 and above, where nothing comes to rest.
+        TypeError: If it is not a number, or no learning rate is given.
+        ValueError: If it is below 0, or at least 1, where nothing comes to rest.
     """
     if isinstance(momentum, bool) or not isinstance(momentum, Real):
         raise TypeError(f"momentum must be a number, got {momentum!r}.")

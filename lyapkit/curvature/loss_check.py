@@ -1,4 +1,4 @@
-"""One look at a loss before its curvature is taken: a scalar, finite, deterministic, and twice differentiable."""
+"""A check of a loss before its curvature is taken: a scalar, finite, deterministic, and twice differentiable."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from lyapkit.checks.draws import has_drawn
 from lyapkit.checks.purity import ModuleWatch
+from lyapkit.curvature.aside import graph_leaves, graph_nodes
 from lyapkit.curvature.products.operators import WeightedLoss
 from lyapkit.losses.scalar_loss import scalar_loss
 from lyapkit.losses.unrolled import UnrolledNetwork
@@ -26,22 +28,22 @@ TRAPS = {
     "ScaledDotProduct": "a fused attention kernel, which has no second derivatives; call the analysis under "
     "torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)",
 }
-"""What is known to lack right second derivatives, by a part of the name of its node in the graph."""
+"""Operations known to lack correct second derivatives, by a part of the name of their node in the graph."""
 
 
 def check_loss(objective: WeightedLoss, check: bool, known: Collection[Tensor] | None) -> None:
-    """Refuse what is not a scalar, differentiable and, with ``check``, deterministic loss.
+    """Refuse a loss that is not a scalar, not differentiable or, with ``check``, not deterministic.
 
     Args:
-        objective: the loss; its first batch is looked at, and with ``check`` the gradient over all of them.
-        check: compute the gradient twice.
-        known: All parameters of the model; a warning names what else the loss depends on. None where the user has
-            named the parameters, and so left out the others.
+        objective: The loss. Its first batch is checked, and with ``check`` the gradient over all batches.
+        check: Whether to compute the gradient twice.
+        known: All parameters of the model; a warning names other tensors that the loss depends on. None where the user
+            has named the parameters, and so left out the others.
 
     Raises:
-        TypeError: outputs or loss are of the wrong kind.
-        ValueError: the message says what is wrong and what to do.
-        FloatingPointError: the gradient is not finite.
+        TypeError: If outputs or loss are of the wrong kind.
+        ValueError: If the loss cannot be used; the message says what is wrong and what to do.
+        FloatingPointError: If the gradient is not finite.
     """
     inputs, targets = objective.batches[0]
     random_state = torch.get_rng_state()
@@ -50,9 +52,9 @@ def check_loss(objective: WeightedLoss, check: bool, known: Collection[Tensor] |
         value = _value(objective.loss, outputs, targets)
     if not value.requires_grad:
         raise ValueError("the loss does not depend differentiably on the parameters; check loss and model.")
-    leaves = _leaves_without_traps(value)
+    _refuse_traps(value)
     if known is not None:
-        _warn_of_hidden(leaves, known, (inputs, targets))
+        _warn_of_hidden(graph_leaves(value), known, (inputs, targets))
     if check:
         once, twice = objective.gradient(), objective.gradient()
         if not bool(torch.isfinite(once).all()):
@@ -61,7 +63,7 @@ def check_loss(objective: WeightedLoss, check: bool, known: Collection[Tensor] |
                 "root-mean-square loss has no derivative where it is zero)."
             )
         same = torch.allclose(once, twice, rtol=1e-4, atol=1e-4 * float(once.abs().max()))
-        if not same or not torch.equal(torch.get_rng_state(), random_state):
+        if not same or has_drawn(random_state, objective.gradient):
             raise ValueError(
                 "the loss is not deterministic: its gradient differs between two calls, or it draws random numbers; "
                 "call .eval() on the model (dropout, batch norm), and draw no random numbers in model and loss."
@@ -73,7 +75,7 @@ def _value(loss: Any, outputs: Any, targets: Any) -> Tensor:
 
     Raises:
         TypeError: If the loss cannot take the tuple that built-in recurrent layers return.
-        ValueError: As `scalar_loss`.
+        ValueError: If `scalar_loss` refuses the value.
     """
     try:
         value = scalar_loss(loss, outputs, targets)
@@ -89,7 +91,7 @@ def _value(loss: Any, outputs: Any, targets: Any) -> Tensor:
 
 
 def _warn_of_broadcast(loss: Any, outputs: Any, targets: Any, value: Tensor) -> None:
-    """Warn of a loss that is another one, and only one, where outputs and targets have either of their shapes."""
+    """Warn of a loss whose value changes, and only then, when outputs and targets are given the shape of either."""
     if not (isinstance(outputs, Tensor) and isinstance(targets, Tensor)):
         return
     if outputs.shape == targets.shape:
@@ -102,7 +104,7 @@ def _warn_of_broadcast(loss: Any, outputs: Any, targets: Any, value: Tensor) -> 
             paired = scalar_loss(loss, outputs, targets.reshape(outputs.shape))
             same = scalar_loss(loss, outputs.reshape(targets.shape), targets)
     except (TypeError, ValueError):
-        return  # the loss takes its parts in these shapes only, as those of classes do
+        return  # the loss takes only these shapes, as losses of classes do
     if torch.allclose(paired, same, rtol=1e-5, atol=0.0) and not torch.allclose(paired, value, rtol=1e-5, atol=0.0):
         warnings.warn(
             f"the loss of outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)} is {value.item():.6g}, and "
@@ -113,7 +115,7 @@ def _warn_of_broadcast(loss: Any, outputs: Any, targets: Any, value: Tensor) -> 
 
 
 def _warn_of_misaligned(loss: Any, outputs: Tensor, targets: Tensor, value: Tensor) -> None:
-    """Warn of one target for each sample that is compared along another dim of the outputs, as where B = C."""
+    """Warn where one target for each sample is compared along another dim of the outputs, as can happen for B = C."""
     if outputs.ndim <= targets.ndim or not targets.ndim or outputs.shape[: targets.ndim] != targets.shape:
         return
     if outputs.shape[outputs.ndim - targets.ndim :] != targets.shape or targets.numel() == 1:
@@ -143,7 +145,7 @@ def _warn_of_misaligned(loss: Any, outputs: Tensor, targets: Tensor, value: Tens
 
 
 def _outputs(network: Any, inputs: Any, dtype: torch.dtype, check: bool) -> Any:
-    """What the network returns; where it refuses inputs of another type than its parameters', both are named."""
+    """Return the outputs of the network; where it refuses inputs of another type than its parameters', name both."""
     with ModuleWatch(network) if check else nullcontext() as watch:
         try:
             outputs = network(inputs)
@@ -157,7 +159,7 @@ def _outputs(network: Any, inputs: Any, dtype: torch.dtype, check: bool) -> Any:
                 ) from error
             raise TypeError(
                 f"the model cannot take inputs that are a {type(inputs).__name__} ({error}); they are handed over as "
-                "one argument, so give a module whose forward takes it as one."
+                "one argument, so give a module whose forward takes it as one and the tensors out of it."
             ) from error
         except RuntimeError as error:
             if not isinstance(inputs, Tensor) or inputs.dtype == dtype or "dtype" not in str(error):
@@ -171,31 +173,20 @@ def _outputs(network: Any, inputs: Any, dtype: torch.dtype, check: bool) -> Any:
     return outputs
 
 
-def _leaves_without_traps(value: Tensor) -> list[Tensor]:
-    """Walk the graph of a loss, and return the tensors that it begins with.
+def _refuse_traps(value: Tensor) -> None:
+    """Walk the graph of a loss.
 
     Raises:
-        ValueError: If it goes through what has no right second derivatives; the message says what to do instead.
+        ValueError: If it contains an operation without correct second derivatives; the message says what to do.
     """
-    seen = set()
-    leaves: list[Tensor] = []
-    pending = [value.grad_fn]
-    while pending:
-        node = pending.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
+    for node in graph_nodes(value):
         for part, message in TRAPS.items():
             if part in node.name():
                 raise ValueError(f"the loss goes through {message}.")
-        if isinstance(leaf := getattr(node, "variable", None), Tensor):
-            leaves.append(leaf)
-        pending += [earlier for earlier, _ in node.next_functions]
-    return leaves
 
 
 def _warn_of_hidden(leaves: Sequence[Tensor], known: Collection[Tensor], data: Any) -> None:
-    """Warn of tensors that require gradients and are no parameters of the model, such as those in a function."""
+    """Warn of tensors that require gradients and are not parameters of the model, such as those in a function."""
     expected = {id(tensor) for tensor in [*known, *tree_leaves(data)]}
     hidden = [leaf for leaf in leaves if id(leaf) not in expected]
     if hidden:

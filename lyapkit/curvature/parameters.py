@@ -1,4 +1,4 @@
-"""Which parameters the curvature is taken with respect to: names, globs or a predicate."""
+"""The choice of parameters by names, globs or a predicate."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ ParameterChoice = str | Sequence[str] | Callable[[str, nn.Parameter], bool]
 def choose_parameters(available: Mapping[str, nn.Parameter], choice: ParameterChoice | None) -> dict[str, nn.Parameter]:
     """Return the chosen parameters by name, or all that require gradients.
 
-    A text that is a name stands for that parameter, any other for all names that match it as `fnmatch.fnmatchcase`
-    has it. Names keep their order; what a glob or a predicate chooses comes in the order of the model, each parameter
-    once. Globs and predicates choose among the parameters that require gradients; a frozen one that is named, or that
-    a glob finds nothing else than, is refused. A tensor with several names, as tied weights have, is chosen by each of
-    them, and comes once, under its first name.
+    A text that is a name stands for that parameter; any other text stands for all names that match it by
+    `fnmatch.fnmatchcase`. Names keep their order. Parameters that a glob or a predicate chooses come in the order of
+    the model, each once. Globs and predicates choose among the parameters that require gradients. A frozen parameter
+    that is named is refused, and so is a glob that matches frozen ones only. A tensor with several names, such as tied
+    weights, is chosen by each of them, and comes once, under its first name.
 
     Args:
         available: The parameters there are, by all their names.
@@ -30,8 +30,8 @@ def choose_parameters(available: Mapping[str, nn.Parameter], choice: ParameterCh
 
     Raises:
         TypeError: If the choice is something else, or a predicate returns something else than true or false.
-        ValueError: If a text matches no parameter or frozen ones only, none is chosen, or one has a type that has no
-            curvature here.
+        ValueError: If a text matches no parameter or only frozen ones, none is chosen, or one has a type without
+            curvature.
     """
     trainable = {name: tensor for name, tensor in available.items() if tensor.requires_grad}
     if choice is None:
@@ -66,7 +66,7 @@ def choose_parameters(available: Mapping[str, nn.Parameter], choice: ParameterCh
 
 
 def names_and_shapes(parameters: Mapping[str, Tensor]) -> list[list[object]]:
-    """Return names and shapes in the order in which the entries of vectors belong to them; as JSON has it."""
+    """Return names and shapes in the order in which the entries of vectors belong to them, ready for JSON."""
     return [[name, list(tensor.shape)] for name, tensor in parameters.items()]
 
 
@@ -89,7 +89,7 @@ def _verdict(predicate: Callable[[str, nn.Parameter], bool], name: str, tensor: 
 
 
 def _matching(available: Mapping[str, nn.Parameter], texts: Any) -> list[str]:
-    """The names that texts stand for, in their order."""
+    """Return the names that texts stand for, in their order."""
     _check_texts(texts)
     found: dict[str, list[str]] = {
         text: [text] if text in available else [name for name in available if fnmatchcase(name, text)] for text in texts

@@ -1,4 +1,4 @@
-"""What all analyses of curvature start from: a loss over batches, checked, and the products of one of its operators."""
+"""The common start of all analyses of curvature: a checked loss over batches, and products of one of its operators."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from lyapkit.adapters.unfused import unfused
 from lyapkit.checks.arguments import check_flag, check_integer, inference_tensors_explained, refuse_contexts
 from lyapkit.checks.compiled import compiled_parts_named, uncompiled
 from lyapkit.checks.hooks import refuse_tensor_hooks
+from lyapkit.curvature.aside import aside
 from lyapkit.curvature.batch_check import check_weights
 from lyapkit.curvature.gradient_check import measure_gradient
 from lyapkit.curvature.layout import laid_out
@@ -37,14 +38,14 @@ class CurvatureProblem:
     """One operator of one loss, ready to be multiplied with.
 
     Attributes:
-        objective: the loss over all batches.
-        operator: which of its operators.
-        settings: the arguments that made it, as provenance.
-        gradient_seconds: time of one gradient.
-        derivative_error: relative deviation of a product from finite differences, -1 where none was measured.
-        preparation_seconds: time of what all products share, such as the Jacobian of the outputs.
-        products: columns multiplied so far.
-        product_seconds: time they took.
+        objective: The loss over all batches.
+        operator: The curvature operator.
+        settings: The arguments that made it, as provenance.
+        gradient_seconds: Time of one gradient.
+        derivative_error: Relative deviation of a product from finite differences, -1 where none was measured.
+        preparation_seconds: Time of what all products share, such as the Jacobian of the outputs.
+        products: Columns multiplied so far.
+        product_seconds: Time they took.
     """
 
     objective: WeightedLoss
@@ -54,7 +55,7 @@ class CurvatureProblem:
     derivative_error: float
     preparation_seconds: float
     _multiply: BlockProduct = field(repr=False)
-    _context: Callable[[], AbstractContextManager[None]] = field(repr=False)
+    _context: Callable[[], AbstractContextManager[object]] = field(repr=False)
     products: int = 0
     product_seconds: float = 0.0
 
@@ -74,7 +75,7 @@ class CurvatureProblem:
         return self.objective.tensors[0].device
 
     def product(self, block: Tensor) -> Tensor:
-        """The operator's product with the columns of a block, (P, b) -> (P, b), float64."""
+        """Return the operator's product with the columns of a block, (P, b) -> (P, b), float64."""
         start = _now(self.device)
         with self._context(), compiled_parts_named():
             images = self._multiply(block)
@@ -83,7 +84,7 @@ class CurvatureProblem:
         return images
 
     def cost(self) -> dict[str, object]:
-        """Attributes of a result: the number of products, and the gradients that could have been had in their time.
+        """Return attributes of a result: numbers of products, and of gradients that could be computed in their time.
 
         What all products share is counted with them.
         """
@@ -111,24 +112,24 @@ def curvature_problem(
     """Take what `lyapkit.hessian_spectrum` takes, and refuse what it cannot be computed for.
 
     Args:
-        model: see `lyapkit.hessian_spectrum`, as the others.
-        batches: likewise.
-        loss: likewise.
-        operator: likewise.
-        readout: likewise.
-        parameters: likewise.
-        reduction: likewise.
-        batch_weight: likewise.
-        lengths: likewise.
-        batch_first: likewise.
-        columns: how many columns of a block are differentiated together where there is no recursion through time.
-        memory_budget: bytes that a recursion through time may keep.
-        check: compare gradients with each other and products with finite differences of gradients.
+        model: See `lyapkit.hessian_spectrum`, as the others.
+        batches: As for `lyapkit.hessian_spectrum`.
+        loss: As for `lyapkit.hessian_spectrum`.
+        operator: As for `lyapkit.hessian_spectrum`.
+        readout: As for `lyapkit.hessian_spectrum`.
+        parameters: As for `lyapkit.hessian_spectrum`.
+        reduction: As for `lyapkit.hessian_spectrum`.
+        batch_weight: As for `lyapkit.hessian_spectrum`.
+        lengths: As for `lyapkit.hessian_spectrum`.
+        batch_first: As for `lyapkit.hessian_spectrum`.
+        columns: Number of columns of a block that are differentiated together where there is no recursion through time.
+        memory_budget: Bytes that a recursion through time may keep.
+        check: Compare gradients with each other and products with finite differences of gradients.
 
     Raises:
-        TypeError: see `lyapkit.hessian_spectrum`.
-        ValueError: likewise.
-        FloatingPointError: likewise.
+        TypeError: If an argument is of the wrong kind; see `lyapkit.hessian_spectrum`.
+        ValueError: If an argument is out of range; see `lyapkit.hessian_spectrum`.
+        FloatingPointError: If the gradient or a product is not finite.
     """
     check_operator(operator)
     memory_budget = check_integer("memory_budget", memory_budget)
@@ -149,17 +150,18 @@ def curvature_problem(
     objective = WeightedLoss(network, chosen, data.pairs, data.weights, data.loss, columns)
     first = objective.tensors[0]
 
-    def context() -> AbstractContextManager[None]:
+    def context() -> AbstractContextManager[object]:
         is_plain = isinstance(model, nn.Module) and not isinstance(model, RecurrentMap)
         return unfused(cast(nn.Module, model)) if is_plain else nullcontext()
 
     with context(), compiled_parts_named():
         check_loss(objective, check, available.values() if parameters is None else None)
         weights = check_weights(objective, data, check)
-        derivatives = measured_gradient(objective, check)
+        moved = aside(objective)
+        derivatives = measured_gradient(moved, check)
         recurrent = recurrent_products(objective, memory_budget=memory_budget, check=check)
         products = PreparedProducts(recurrent or objective, lambda: _now(first.device))
-        error = check_products(objective, products, operator) if check else -1.0
+        error = check_products(moved, products, operator) if check else -1.0
         start = _now(first.device)
         objective.gradient()
         seconds = _now(first.device) - start
@@ -192,12 +194,12 @@ def check_operator(operator: object) -> None:
 def parameter_count(
     model: object, readout: Callable[[Tensor], Tensor] | None, parameters: ParameterChoice | None = None
 ) -> int:
-    """Number of parameters whose curvature is taken.
+    """Count the parameters whose curvature is taken.
 
     Args:
-        model: as `lyapkit.hessian_spectrum` takes it.
-        readout: likewise.
-        parameters: likewise.
+        model: Model, as for `lyapkit.hessian_spectrum`.
+        readout: As for `lyapkit.hessian_spectrum`.
+        parameters: As for `lyapkit.hessian_spectrum`.
     """
     chosen = choose_parameters(network_and_parameters(model, readout)[1], parameters)
     return sum(tensor.numel() for tensor in chosen.values())
@@ -236,8 +238,8 @@ def refuse_unusable(parameters: Mapping[str, nn.Parameter], check: bool) -> None
     """Refuse contexts and parameters in which a loss has no right second derivatives.
 
     Args:
-        parameters: those that the curvature is taken with respect to.
-        check: refuse tensor hooks, too.
+        parameters: The parameters of the curvature.
+        check: Refuse tensor hooks, too.
 
     Raises:
         RuntimeError: If inference mode or autocast is on.

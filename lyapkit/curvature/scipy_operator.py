@@ -38,36 +38,36 @@ def curvature_operator(
     memory_budget: int = MEMORY_BUDGET,
     check: bool = True,
 ) -> LinearOperator:
-    """The Hessian of a loss, or one of its two parts in eq. (7), as an operator that SciPy's solvers take.
+    """Return the Hessian of a loss, or one of its two parts in eq. (7), as an operator that SciPy's solvers take.
 
     Vectors are the flattened parameters one after the other, in float64 whatever the model computes in. The model's
     parameters must not change while the operator is in use.
 
     Args:
-        model: as for `lyapkit.hessian_spectrum`.
-        batches: likewise.
-        loss: likewise.
-        operator: likewise.
-        readout: likewise.
-        parameters: likewise.
-        reduction: likewise.
-        batch_weight: likewise.
-        lengths: likewise.
-        batch_first: likewise.
-        block_size: columns of a matrix differentiated together where there is no recursion through time; memory grows
-            with it.
-        memory_budget: as for `lyapkit.hessian_spectrum`.
-        check: likewise.
+        model: As for `lyapkit.hessian_spectrum`.
+        batches: As for `lyapkit.hessian_spectrum`.
+        loss: As for `lyapkit.hessian_spectrum`.
+        operator: As for `lyapkit.hessian_spectrum`.
+        readout: As for `lyapkit.hessian_spectrum`.
+        parameters: As for `lyapkit.hessian_spectrum`.
+        reduction: As for `lyapkit.hessian_spectrum`.
+        batch_weight: As for `lyapkit.hessian_spectrum`.
+        lengths: As for `lyapkit.hessian_spectrum`.
+        batch_first: As for `lyapkit.hessian_spectrum`.
+        block_size: Number of columns of a matrix differentiated together where there is no recursion through time;
+            memory grows with it.
+        memory_budget: As for `lyapkit.hessian_spectrum`.
+        check: As for `lyapkit.hessian_spectrum`.
 
     Returns:
         A symmetric operator of shape (P, P), whose products with complex vectors raise a TypeError. Products with the
         columns of a matrix cost far less than one by one.
 
     Raises:
-        TypeError: see `lyapkit.hessian_spectrum`.
-        ValueError: likewise.
-        FloatingPointError: likewise.
-        RuntimeError: likewise.
+        TypeError: If an argument is of the wrong kind; see `lyapkit.hessian_spectrum`.
+        ValueError: If an argument is out of range; see `lyapkit.hessian_spectrum`.
+        FloatingPointError: If a product is not finite.
+        RuntimeError: If the model cannot be differentiated twice.
 
     Example:
         >>> import lyapkit, torch, numpy
@@ -77,7 +77,7 @@ def curvature_operator(
         >>> (hessian @ numpy.eye(2)).round(6).tolist()  # 2 X'X / n
         [[4.0, 0.0], [0.0, 1.0]]
     """
-    from scipy.sparse.linalg import LinearOperator  # changes the filters of warnings, which importing lyapkit must not
+    from scipy.sparse.linalg import LinearOperator  # changes warning filters, which import lyapkit must not
 
     problem = curvature_problem(
         model,

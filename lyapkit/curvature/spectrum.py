@@ -63,75 +63,75 @@ def hessian_spectrum(
     check: bool = True,
     progress: bool = False,
 ) -> xr.Dataset:
-    """Leading eigenvalues of the Hessian of a loss, or of its two parts in eq. (7).
+    r"""Compute leading eigenvalues of the Hessian of a loss, or of its two parts in eq. (7).
 
     Block Lanczos with thick restarts, in float64 with full reorthogonalisation: multiple eigenvalues appear as often as
-    they should, ghosts never. Where ``k`` is at least half the number of parameters, the whole matrix takes fewer
+    they should, and ghosts never. Where ``k`` is at least half the number of parameters, the whole matrix takes fewer
     products: it is computed and diagonalised. Products are those of `lyapkit.curvature_operator`.
 
     Args:
-        model: a module whose ``forward`` maps inputs to what ``loss`` reads; or, with ``readout``, anything
+        model: A module whose ``forward`` maps inputs to what ``loss`` reads; or, with ``readout``, anything
             `lyapkit.as_map` takes, which is then run over inputs (T, B, M) and read out at the last step.
         batches: One ``(inputs, targets)`` pair or an iterable of them, such as a data loader, which is read once.
-            Inputs and targets may be tuples or mappings; they are handed on as one argument each. A tuple of two pairs
+            Inputs and targets may be tuples or mappings; they are passed on as one argument each. A tuple of two pairs
             could be one batch or two: write ``[(inputs, targets)]`` for one, and a list for two.
         loss: ``loss(outputs, targets)``, a scalar.
-        k: number of eigenvalues.
-        operator: ``"hessian"``, ``"ggn"`` (generalised Gauss-Newton) or ``"residual"`` (their difference, to which what
-            the loss itself reads of the parameters belongs, such as a weight decay).
+        k: Number of eigenvalues.
+        operator: ``"hessian"``, ``"ggn"`` (generalised Gauss-Newton) or ``"residual"`` (their difference, which
+            includes terms that the loss itself computes from the parameters, such as a weight decay).
         which: ``"LM"`` largest magnitude, ``"LA"`` largest, ``"SA"`` smallest, ``"BE"`` half from either end (the odd
             one from the upper).
-        readout: see ``model``; its parameters, when it is a module, are analysed too, under ``readout.``.
-        parameters: the parameters to include: names, globs such as ``"*weight_hh*"``, one of either, or a predicate
+        readout: See ``model``; its parameters, when it is a module, are analysed too, under ``readout.``.
+        parameters: The parameters to include: names, globs such as ``"*weight_hh*"``, one of either, or a predicate
             ``(name, tensor) -> bool``. Globs and predicates choose among those that require gradients, which are all
-            included by default. The result names those that were chosen. A tensor with several names, as weights tied
-            between map and readout have, is one parameter: any of them chooses it, and it comes once, under its first.
+            included by default. The result names those that were chosen. A tensor with several names, such as weights
+            tied between map and readout, is one parameter: any name chooses it, and it comes once, under its first.
             Tensors that the loss depends on and the model does not have, such as those of a module that a function
             given as ``readout`` calls, are left out with a warning.
-        reduction: How ``loss`` reduces over its batch, ``"mean"`` or ``"sum"``: the curvature is that of the mean or of
-            the sum over all batches. By default what the loss says with its own ``reduction``, else ``"mean"``.
-        batch_weight: With means, weight of a batch from its targets, so that unequal batches give the mean over the
-            whole data. By default what the mean of the loss divides by, where it is one of ``torch.nn`` or
-            ``torch.nn.functional``, also with options by ``functools.partial``: ignored targets and class weights are
-            respected. For other losses it is ``targets.numel()`` (of the inputs, where targets are None), and the loss
-            of two batches together is held against their weighted sum. Losses that fail, such as root-mean-square and
-            contrastive ones, depend on their batch as a whole: give all data as one batch, or weights.
-        lengths: with ``readout``, steps of each of B sequences of unequal length, (B,) integers; a list of them for
-            several batches. Each sequence is read out at its own last step, and what lies behind it is padding (any
-            numbers), which changes nothing. PackedSequences have their own.
-        batch_first: inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says. A
-            model without ``readout`` is called itself, with inputs as it takes them.
-        learning_rate: eta, for the effective learning rates 1/(1 - eta lambda) of eq. (6) and the largest stable one;
-            left out by default.
-        momentum: b of stochastic gradient descent, for the largest stable learning rate.
-        tolerance: on the residual |H v - lambda v| relative to |lambda|; 1e-6 for float64 and 1e-3 for float32 models
-            by default. No residual has to be below 1e-10 (float32: 1e-5) of the largest |lambda|, and all are taken to
-            1e-3 at least, since with less, eigenvalues of nearly equal magnitude could be taken for one another.
-        max_products: give up after so many products; the result is then flagged and a warning says so.
-        block_size: vectors multiplied at once. Memory of a product grows with it, and so, where there is no recursion
-            through time, does its speed.
-        basis_size: at most how many vectors of the length of all parameters are kept, in float64; by default
+        reduction: Reduction of ``loss`` over its batch, ``"mean"`` or ``"sum"``: the curvature is that of the mean or
+            of the sum over all batches. By default the loss's own ``reduction``, or else ``"mean"``.
+        batch_weight: With means, a function from the targets of a batch to its weight, so that unequal batches give the
+            mean over the whole data. By default, the weight of a loss from ``torch.nn`` or ``torch.nn.functional``,
+            also with options by ``functools.partial``, is the divisor of its mean: ignored targets and class weights
+            are respected. For other losses it is ``targets.numel()`` (of the inputs, where targets are None), and the
+            loss of two batches together is compared with their weighted sum. Losses that fail this check, such as
+            root-mean-square and contrastive ones, depend on their batch as a whole: give all data as one batch, or
+            weights.
+        lengths: With ``readout``, steps of each of B sequences of unequal length, (B,) integers; a list of them for
+            several batches. Each sequence is read out at its own last step; later inputs are padding (any numbers),
+            which changes nothing. PackedSequences have their own lengths.
+        batch_first: Whether inputs have shape (B, T, M) instead of (T, B, M); by default the module's own
+            ``batch_first``. A model without ``readout`` is called itself, with its inputs unchanged.
+        learning_rate: Rate :math:`\eta` for the effective learning rates :math:`1 / (1 - \eta\lambda)` of eq. (6) and
+            for the largest stable one; left out by default.
+        momentum: Momentum b of stochastic gradient descent, for the largest stable learning rate.
+        tolerance: Limit of the residual |H v - lambda v| relative to |lambda|; by default 1e-6 for float64 and 1e-3 for
+            float32 models. No residual has to be below 1e-10 (float32: 1e-5) of the largest |lambda|. The limit is at
+            most 1e-3, since above that eigenvalues of nearly equal magnitude could be taken for one another.
+        max_products: Number of products after which the search gives up; the result is then flagged, with a warning.
+        block_size: Number of vectors multiplied at once. Memory of a product grows with it and, where there is no
+            recursion through time, so does the speed.
+        basis_size: Largest number of vectors of the length of all parameters that are kept, in float64; by default
             2 ``k`` + 8 ``block_size``, or as many as 128 MiB hold, which saves products where eigenvalues are close.
-        start: eigenvectors to begin with, for spectra along a training: an earlier result with ``eigenvector`` of the
-            same parameters in the same order, or columns (parameter, any). New directions are looked for as well.
-        eigenvectors: also return them.
-        rng: generator or seed of the start vectors.
-        memory_budget: bytes that may be used to keep what a recursion through time would else recompute. The gradient
-            that products are compared with is taken by automatic differentiation, one batch at a time: where a batch
-            of long sequences needs too much memory for that, give it as several.
-        check: first compute the gradient twice, and compare a product with finite differences of the gradient, to
-            refuse what is not deterministic or has wrong second derivatives; and compare the loss of two batches
-            together with that of each.
-        progress: show a progress bar (products).
+        start: Eigenvectors to start from, for spectra along a training: an earlier result with ``eigenvector`` of the
+            same parameters in the same order, or columns (parameter, any). New directions are searched, too.
+        eigenvectors: Whether to return the eigenvectors, too.
+        rng: Generator or seed of the start vectors.
+        memory_budget: Bytes that may hold intermediate results of a recursion through time, which are recomputed
+            otherwise. Products are compared with gradients by automatic differentiation, one batch at a time: where a
+            batch of long sequences needs too much memory for that, give it as several batches.
+        check: Whether to refuse losses that are not deterministic or have wrong second derivatives: compute the
+            gradient twice, compare a product with finite differences of the gradient, and compare the loss of two
+            batches together with the sum of their losses.
+        progress: Whether to show a progress bar (of products).
 
     Returns:
         A Dataset over ``rank`` (by magnitude) with
 
         - ``eigenvalue``, and ``residual``, the recomputed |H v - lambda v|: a true eigenvalue lies within it;
-        - ``error_bound`` on the eigenvalue, quadratic in the residual where all others are farther away than that (of
-          those that were left out it is known only that they are less wanted than the last one, so that the last one
-          has no better bound than its residual); it is for the operator as it is computed, its rounding included, and
-          holds where no eigenvalue was missed;
+        - ``error_bound`` on the eigenvalue, quadratic in the residual where all others are farther away than that. (The
+          eigenvalues that were left out may be close to the last one, so its bound is not better than its residual.)
+          It applies to the operator as it is computed, with its rounding, and holds where no eigenvalue was missed;
         - ``converged``, 1 where the residual met the tolerance and, with float32, the eigenvalue is above 1e-5 of the
           largest |lambda|: products in float32 do not tell smaller ones from 0;
         - with ``learning_rate``: ``effective_learning_rate``, ``effective_learning_rate_low`` and ``..._high``, which
@@ -147,17 +147,17 @@ def hessian_spectrum(
 
         Attributes: ``converged``, 1 when all eigenvalues converged and the search for multiple eigenvalues came
         to its end; ``products``, and ``gradient_equivalents``, the number of gradients that could have been computed in
-        their time, what they share (such as the Jacobian of the outputs) included. ``config_json`` names the
-        ``method``, "lanczos" or "dense", and says with ``batch_weights`` where the weights of batches come from, and
-        whether they could be checked.
+        their time, including shared work (such as the Jacobian of the outputs). ``config_json`` names the ``method``,
+        "lanczos" or "dense"; its ``batch_weights`` is the source of the weights of batches, and whether they could be
+        checked.
 
     Raises:
-        TypeError: no readout where one is needed, or batches that are not pairs.
-        ValueError: arguments out of range, unknown names, start vectors of other parameters, or a loss that is not a
-            finite scalar, not deterministic, or whose second derivatives are wrong or missing; or that broadcasts
-            outputs against targets, or whose value on several batches is not that of all of them.
-        FloatingPointError: a product is not finite.
-        RuntimeError: the model cannot be differentiated twice.
+        TypeError: If a readout is missing, or batches are not pairs.
+        ValueError: If an argument is out of range, a name is unknown, start vectors belong to other parameters, or the
+            loss is not a finite scalar, is not deterministic, has wrong or missing second derivatives, broadcasts
+            outputs against targets, or differs between several batches and all of them together.
+        FloatingPointError: If a product is not finite.
+        RuntimeError: If the model cannot be differentiated twice.
 
     Example:
         >>> import lyapkit, torch
@@ -280,7 +280,7 @@ def hessian_spectrum(
     if learning_rate is not None:
         values |= effective_learning_rates(values["eigenvalue"], values["residual"], learning_rate)
         found = values["eigenvalue"]
-        # of largest magnitude, one above 0 is the largest of all, and one of 0 says that all are
+        # among those of largest magnitude, one above 0 is the largest of all, and one of 0 means that all are 0
         by_magnitude = which == "LM" and (float(found.max()) > 0 or not found.any())
         if k == problem.size or which in ("LA", "BE") or by_magnitude:
             values["stable_learning_rate"] = np.array(stable_learning_rate(found, momentum))

@@ -27,13 +27,13 @@ from lyapkit.trajectories.drive import Drive
 
 @dataclass(frozen=True)
 class StepGradient:
-    """What arrives at one step.
+    """Derivatives that arrive at one step.
 
     Attributes:
         step: t.
         state: x_t, shape (B, N).
         gradient: dL/dx_t, B vectors (B, N).
-        parameters: for each parameter tensor its contribution at step t, summed over the batch: one flat vector (1, P).
+        parameters: For each parameter tensor its contribution at step t, summed over the batch: one flat vector (1, P).
     """
 
     step: int
@@ -54,10 +54,10 @@ def adjoint_sweep(
     automatic differentiation then, so that never more than one segment is in memory.
 
     Args:
-        map: the map.
-        parts: consecutive segments of the trajectory, with the state at the start of each.
-        direct: from t and x_t (B, N) to g_t, (B, N), or None where the loss does not read x_t.
-        parameters: tensors whose contributions are wanted.
+        map: The map.
+        parts: Consecutive segments of the trajectory, with the state at the start of each.
+        direct: From t and x_t (B, N) to g_t, (B, N), or None where the loss does not read x_t.
+        parameters: Tensors whose contributions are wanted.
 
     Yields:
         For t = T, ..., 1 what arrives there.
@@ -82,7 +82,7 @@ def adjoint_sweep(
 
 
 def _record(map: RecurrentMap, part: Drive) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """The state before and after each step of a segment, each step with a graph of its own, and the state reached.
+    """Record the states before and after each step of a segment, each with a graph of its own, and the last state.
 
     The last two differ where a sequence has ended before: its state stays.
     """
@@ -99,7 +99,7 @@ def _record(map: RecurrentMap, part: Drive) -> list[tuple[Tensor, Tensor, Tensor
 
 
 def _pull_back(before: Tensor, after: Tensor, gradient: Tensor) -> Tensor:
-    """J^T times the gradient with respect to the state after a step."""
+    """Return J^T times the gradient with respect to the state after a step."""
     if not after.requires_grad:
         return torch.zeros_like(before)
     (pulled,) = torch.autograd.grad(after, before, gradient, materialize_grads=True)
@@ -107,7 +107,7 @@ def _pull_back(before: Tensor, after: Tensor, gradient: Tensor) -> Tensor:
 
 
 def _contributions(after: Tensor, parameters: Sequence[Tensor], gradient: Scaled) -> list[Scaled]:
-    """(df/dtheta)^T dL/dx_t for each theta, summed over the batch; trajectories have the scale of the largest one."""
+    """Return (df/dtheta)^T dL/dx_t for each theta, summed over the batch at the scale of the largest one."""
     if not parameters:
         return []
     top = gradient.log_scale.amax()

@@ -11,11 +11,11 @@ from lyapkit.recurrent_map import RecurrentMap
 
 
 def check_norms(norms: Sequence[float | str] | float | str) -> list[float]:
-    """Return the orders of the vector norms.
+    """Check the norms, and return their orders.
 
     Raises:
-        TypeError: If they are no sequence.
-        ValueError: If there is none, one twice, or one that is no norm.
+        TypeError: If they are not a sequence.
+        ValueError: If there are none, one comes twice, or one is not a norm.
     """
     if not isinstance(norms, Iterable | float | int):
         raise TypeError(f'norms must name one or more norms, such as ("inf", 2); got {norms!r}.')
@@ -26,7 +26,7 @@ def check_norms(norms: Sequence[float | str] | float | str) -> list[float]:
 
 
 def norm_label(order: float) -> str:
-    """``inf``, ``2``, ..."""
+    """Return the label of a norm: ``inf``, ``2``, ..."""
     return f"{order:g}"
 
 
@@ -41,11 +41,11 @@ def _order(norm: float | str) -> float:
 
 
 def check_window(fit: Any, steps: int) -> tuple[int, int | None]:
-    """Return the steps back in time (start, stop) of a fit, start <= T - t < stop; None for the whole sequence.
+    """Check the window of a fit: steps back in time (start, stop), start <= T - t < stop; None for the whole sequence.
 
     Args:
-        fit: As given.
-        steps: T of the shortest sequence.
+        fit: The argument ``fit``.
+        steps: Number of steps T of the shortest sequence.
 
     Raises:
         TypeError: If it is not a pair of integers, or of an integer and None.
@@ -65,10 +65,10 @@ def check_window(fit: Any, steps: int) -> tuple[int, int | None]:
 
 
 def predicted_rate(map: RecurrentMap) -> float | None:
-    """What the map predicts.
+    """Return the rate that the map predicts.
 
     Raises:
-        ValueError: not a number.
+        ValueError: If it is not a number.
     """
     rate = map.predicted_gradient_rate
     if rate is None:

@@ -2,12 +2,12 @@
 
 The log norm of a gradient is the sum of its growth over single steps. Where that fluctuates, as in chaotic and in most
 driven networks, the residuals of a line are a random walk, and the textbook error of the slope is too small by orders
-of magnitude; an estimate that looks at a few lags, as Newey & West's, covers the truth in 10 % of cases instead of 95.
+of magnitude; an estimate from a few lags, such as Newey & West's, covers the truth in 10 % of cases instead of 95.
 Where growth is the same at every step and only the norm fluctuates, as in scaled orthogonal networks, residuals are
-short-lived, and errors made for random walks would be far too large. So it has to be told from the data.
+short-lived, and errors made for random walks would be far too large. The data themselves have to decide.
 
-Errors of exponents are made by `lyapkit.lyapunov.long_run` instead. It takes growth at successive steps as stationary.
-Residuals of a line are not: in the first case they are sums of growth.
+`lyapkit.lyapunov.long_run` computes errors of exponents instead. It takes growth at successive steps as stationary.
+Residuals of a line are not stationary: in the first case they are sums of growth.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ UNIT_ROOT = -3.41
 critical value for a series with a linear trend (MacKinnon 1996, infinite sample)."""
 
 FEW = 12
-"""Points below which residuals always count as a random walk: the test would see nothing."""
+"""Number of points below which residuals always count as a random walk, since the test has no power there."""
 
 
 def line_error(x: Tensor, residual: Tensor) -> Tensor:
-    """Standard error of the least-squares slope.
+    """Estimate the standard error of the least-squares slope.
 
-    The largest of three estimates, each of which covers where another fails (measured coverage of intervals of 1.96
+    It is the largest of three estimates, each of which covers where another fails (measured coverage of intervals of
+    1.96
     errors, 125 to 1,000 points: 90 to 99 % for white, autoregressive and random-walk residuals, and random walks under
     noise):
 
@@ -36,8 +37,8 @@ def line_error(x: Tensor, residual: Tensor) -> Tensor:
     - Newey & West (1987) with 4 (n/100)^(2/9) lags, where residuals oscillate: an autoregression predicts them.
 
     Args:
-        x: n >= 3 positions, shape (n,), taken as evenly spaced by the autoregressions.
-        residual: shape (R, n).
+        x: Positions, shape (n,) with n >= 3; the autoregressions take them as evenly spaced.
+        residual: Residuals, shape (R, n).
 
     Returns:
         Shape (R,).
@@ -47,7 +48,7 @@ def line_error(x: Tensor, residual: Tensor) -> Tensor:
     leverage = centred / centred.square().sum()
     estimates = [_newey_west(leverage, residual), _autoregressive(leverage, residual, int(4 * (count / 100) ** 0.25))]
     width = round(count ** (1 / 3))
-    if count // width >= 2 * FEW:  # fewer would pass for random walks too often
+    if count // width >= 2 * FEW:  # fewer would look like random walks too often
         first = count % width
         blocks = residual[:, first:].reshape(len(residual), -1, width).mean(dim=-1)
         total = leverage[first:].reshape(-1, width).sum(dim=-1)
@@ -66,7 +67,7 @@ def _newey_west(leverage: Tensor, residual: Tensor) -> Tensor:
 
 
 def _autoregressive(leverage: Tensor, residual: Tensor, lags: int) -> Tensor:
-    """Standard deviation of sum_i leverage_i u_i for u like the residuals."""
+    """Return the standard deviation of sum_i leverage_i u_i for u like the residuals."""
     count = leverage.numel()
     size = residual.abs().amax(dim=-1, keepdim=True)
     residual = residual / torch.where(size == 0, torch.ones_like(size), size)
@@ -80,14 +81,14 @@ def _autoregressive(leverage: Tensor, residual: Tensor, lags: int) -> Tensor:
         reach = weight + persistence * reach
         total = total + reach.square()
     reach = leverage[0] + persistence * reach
-    lasting = persistence == 1  # then the a_j sum to 0 and it does not matter where the walk began
+    lasting = persistence == 1  # then the a_j sum to 0, and the start of the walk does not matter
     begin = reach.square() / torch.where(lasting, torch.ones_like(persistence), 1 - persistence.square())
     total = total + torch.where(lasting, torch.zeros_like(begin), begin)
     return (power * total).sqrt() * size[:, 0]
 
 
 def _persistence(residual: Tensor, lags: int) -> Tensor:
-    """The rho of u_i = rho u_{i-1} + sum_l psi_l (u_{i-l} - u_{i-l-1}) + e_i, between 0 and 1."""
+    """Estimate the rho of u_i = rho u_{i-1} + sum_l psi_l (u_{i-l} - u_{i-l-1}) + e_i, between 0 and 1."""
     change = residual.diff(dim=-1)
     count = change.shape[-1] - lags
     columns = [residual[:, lags:-1], *(change[:, lags - lag : -lag] for lag in range(1, lags + 1))]
@@ -95,22 +96,22 @@ def _persistence(residual: Tensor, lags: int) -> Tensor:
     rho = coefficients[:, 0]
     deviation = (variance * inverse[:, 0, 0]).sqrt()
     rejected = rho - 1 <= UNIT_ROOT * deviation
-    unbiased = ((count * rho + 2) / (count - 4)).clamp(0, 1)  # a line fitted to u makes it return sooner (Kendall 1954)
+    unbiased = ((count * rho + 2) / (count - 4)).clamp(0, 1)  # after the fit of a line u returns sooner (Kendall 1954)
     return torch.where(rejected, unbiased, torch.ones_like(rho))
 
 
 def _long_run_variance(shock: Tensor, lags: int) -> Tensor:
-    """2 pi times the spectral density at frequency zero, from an autoregression."""
+    """Estimate 2 pi times the spectral density at frequency zero, by an autoregression."""
     if not lags:
         return shock.square().sum(dim=-1) / max(1, shock.shape[-1] - 1)
     columns = [shock[:, lags - lag : -lag] for lag in range(1, lags + 1)]
     coefficients, _, variance = _regression(shock[:, lags:], columns)
-    memory = coefficients.sum(dim=-1).clamp(max=1 - shock.shape[-1] ** -0.5)  # a finite series shows no longer one
+    memory = coefficients.sum(dim=-1).clamp(max=1 - shock.shape[-1] ** -0.5)  # a finite series cannot show a longer one
     return variance / (1 - memory).square()
 
 
 def _regression(target: Tensor, columns: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """Least squares of targets (R, n) on c columns (R, n): coefficients, (X'X)^-1, and the variance of the rest."""
+    """Regress targets (R, n) on c columns (R, n): return coefficients, (X'X)^-1 and the variance of the rest."""
     design = torch.stack(columns, dim=-1)  # (R, n, c)
     gram = design.mT @ design
     scale = gram.diagonal(dim1=-2, dim2=-1).sqrt()
@@ -119,5 +120,5 @@ def _regression(target: Tensor, columns: list[Tensor]) -> tuple[Tensor, Tensor, 
     inverse = inverse / scale.unsqueeze(-1) / scale.unsqueeze(-2)
     coefficients = (inverse @ (design.mT @ target.unsqueeze(-1))).squeeze(-1)
     rest = target - (design @ coefficients.unsqueeze(-1)).squeeze(-1)
-    freedom = max(1, target.shape[-1] - len(columns) - 2)  # the line took two
+    freedom = max(1, target.shape[-1] - len(columns) - 2)  # the line took two degrees of freedom
     return coefficients, inverse, rest.square().sum(dim=-1) / freedom

@@ -1,4 +1,4 @@
-"""The loss of a trajectory and its direct derivatives: those at fixed other states."""
+"""The loss of a trajectory and its direct derivatives, with other states held fixed."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ class TrajectoryLoss(ABC):
     """L as a function of the states that it reads.
 
     Attributes:
-        value: L.
+        value: The loss L.
     """
 
     value: float
 
     @abstractmethod
     def direct(self, step: int, state: Tensor) -> Tensor | None:
-        """(partial L / partial x_t) at t = ``step``, (B, N), from x_t; None where L does not read x_t."""
+        """Return (partial L / partial x_t) at t = ``step``, (B, N), from x_t; None where L does not read x_t."""
 
     @abstractmethod
     def of_parameters(self, step: int, state: Tensor, parameters: Sequence[Tensor]) -> list[Tensor] | None:
-        """What parameters contribute to dL/dtheta in the readout of x_t; None where L does not read x_t."""
+        """Return the contributions of the readout of x_t to dL/dtheta; None where L does not read x_t."""
 
 
 class LossOnLast(TrajectoryLoss):
-    """L = loss(readout(output(x_T)), targets).
+    """Loss on the last state, L = loss(readout(output(x_T)), targets).
 
     Args:
-        map: the map, for its output.
-        readout: from the output to what the loss reads.
-        loss: a scalar.
-        targets: handed to the loss.
-        final: x_T, shape (B, N).
-        last: the last step of each trajectory, shape (B,).
-        check: compute the loss twice.
+        map: The map, for its output.
+        readout: Function from the output to the input of the loss.
+        loss: A scalar loss.
+        targets: Targets of the loss.
+        final: Last state x_T, shape (B, N).
+        last: The last step of each trajectory, shape (B,).
+        check: Whether to compute the loss twice.
 
     Raises:
-        ValueError: the loss is not a finite scalar, not differentiable, or not deterministic.
+        ValueError: If the loss is not a finite scalar, not differentiable, or not deterministic.
     """
 
     def __init__(
@@ -66,14 +66,14 @@ class LossOnLast(TrajectoryLoss):
             raise ValueError(NOT_DETERMINISTIC)
 
     def direct(self, step: int, state: Tensor) -> Tensor | None:
-        """Shape (B, N) at the last step of a trajectory, and 0 for the others."""
+        """Return the derivative, shape (B, N), at the last step of a trajectory, and 0 for the others."""
         if step not in self._ends:
             return None
         (derivative,) = torch.autograd.grad(self._loss, self._seen, retain_graph=True, materialize_grads=True)
         return torch.where(self._ending(step).unsqueeze(-1), derivative, 0.0)
 
     def of_parameters(self, step: int, state: Tensor, parameters: Sequence[Tensor]) -> list[Tensor] | None:
-        """At the last step of a trajectory, what is read there."""
+        """Return the contributions of the readout at the last step of a trajectory."""
         if step not in self._ends:
             return None
         if len(self._ends) == 1:
@@ -94,25 +94,25 @@ class LossOnLast(TrajectoryLoss):
 
 
 class LossOnEvery(TrajectoryLoss):
-    """L = loss(outputs, targets) of the outputs readout(output(x_t)) of all steps, shape (T, B, O).
+    """Loss on every state, L = loss(outputs, targets) of the outputs readout(output(x_t)), shape (T, B, O).
 
-    Outputs and their derivatives are kept, states are not; so the readout must read every state by itself.
+    Outputs and their derivatives are kept, but not states; so the readout must read every state by itself.
 
     Args:
-        map: the map, for its output.
-        readout: from the output of one step or of several to what the loss reads.
-        loss: a scalar.
-        targets: handed to the loss.
-        outputs: of all steps, shape (T, B, O).
-        final: x_T, shape (B, N).
-        last: the last step of each trajectory, shape (B,). Behind it the outputs are those of the last step, and the
-            loss must not depend on them.
-        batch_first: hand the outputs to the loss as (B, T, O).
-        check: compute the loss twice, and the last output by itself.
+        map: The map, for its output.
+        readout: Function from the outputs of one or several steps to the input of the loss.
+        loss: A scalar loss.
+        targets: Targets of the loss.
+        outputs: Outputs of all steps, shape (T, B, O).
+        final: Last state x_T, shape (B, N).
+        last: The last step of each trajectory, shape (B,). Later outputs repeat that of the last step, and the loss
+            must not depend on them.
+        batch_first: Whether the loss takes the outputs as (B, T, O).
+        check: Whether to compute the loss twice, and the last output by itself.
 
     Raises:
-        ValueError: the loss is not a finite scalar, not differentiable, or not deterministic; or it reads outputs
-            behind the end of a sequence; or the readout mixes steps.
+        ValueError: If the loss is not a finite scalar, not differentiable, or not deterministic; or it reads outputs
+            after the end of a sequence; or the readout mixes steps.
     """
 
     def __init__(
@@ -144,13 +144,13 @@ class LossOnEvery(TrajectoryLoss):
         if bool(read.any()):
             step, sequence = read.nonzero()[0].tolist()
             raise ValueError(
-                f"the loss reads the output of sequence {sequence} at step {step + 1}, behind its end at step "
+                f"the loss reads the output of sequence {sequence} at step {step + 1}, after its end at step "
                 f"{int(last[sequence])}. Mask such steps in the loss, with a weight of 0 or with ignore_index, so that "
                 "padding does not count."
             )
 
     def _check_readout(self, outputs: Tensor, final: Tensor) -> None:
-        """The last output, computed by itself twice, must be that of the run."""
+        """Check that the last output, computed by itself twice, is that of the run."""
         once, twice = (self._read(final).detach() for _ in range(2))
         if not torch.equal(once, twice):
             raise ValueError(NOT_DETERMINISTIC)
@@ -168,7 +168,7 @@ class LossOnEvery(TrajectoryLoss):
         return read
 
     def direct(self, step: int, state: Tensor) -> Tensor | None:
-        """Shape (B, N)."""
+        """Return the derivative, shape (B, N)."""
         with torch.enable_grad():
             state = state.detach().requires_grad_()
             read = self._read(state)
@@ -176,7 +176,7 @@ class LossOnEvery(TrajectoryLoss):
         return derivative
 
     def of_parameters(self, step: int, state: Tensor, parameters: Sequence[Tensor]) -> list[Tensor] | None:
-        """At every step."""
+        """Return the contributions of the readout at every step."""
         with torch.enable_grad():
             read = self._read(state.detach())
         if not read.requires_grad:
@@ -192,11 +192,11 @@ NOT_DIFFERENTIABLE = "the loss does not depend differentiably on the states; che
 
 
 def checked_loss(loss: Loss, outputs: Any, targets: Any) -> Tensor:
-    """Return the loss in the graph, without dimensions.
+    """Return the loss in the graph, without dimensions, after a check that it is differentiable.
 
     Raises:
         TypeError: If `lyapkit.losses.scalar_loss.scalar_loss` refuses it.
-        ValueError: If that refuses it, or the loss is not differentiable.
+        ValueError: If `lyapkit.losses.scalar_loss.scalar_loss` refuses it, or the loss is not differentiable.
     """
     value = scalar_loss(loss, outputs, targets)
     if not value.requires_grad:
@@ -205,11 +205,11 @@ def checked_loss(loss: Loss, outputs: Any, targets: Any) -> Tensor:
 
 
 def outputs_of(map: RecurrentMap, readout: Readout, states: Tensor) -> Tensor:
-    """What the readout gives for states (L, B, N), without derivatives, shape (L, B, O).
+    """Return the readout's outputs for states (L, B, N), without derivatives, shape (L, B, O).
 
     Raises:
-        TypeError: not a tensor.
-        ValueError: not one output for each step.
+        TypeError: If it is not a tensor.
+        ValueError: If there is not one output for each step.
     """
     with torch.no_grad():
         read = UnrolledNetwork(map, readout).read(states)

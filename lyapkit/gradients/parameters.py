@@ -1,4 +1,4 @@
-"""What every time step contributes to the gradient of each parameter tensor."""
+"""Contributions of every time step to the gradient of each parameter tensor."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def trained_parameters(map: RecurrentMap, readout: Callable[[Tensor], Tensor]) -
     """Return the parameters of map and readout that require gradients, each once, by its first name.
 
     Raises:
-        ValueError: there are none.
+        ValueError: If there are none.
     """
     by_identity: dict[int, tuple[str, nn.Parameter]] = {}
     for name, parameter in UnrolledNetwork(map, readout).named_parameters():
@@ -36,12 +36,12 @@ class ParameterGradients:
     """Norms of the contributions of every step, and of their sum, the gradient of the loss.
 
     Args:
-        parameters: the tensors, P of them.
-        loss: for what they contribute in the readout.
-        steps: T.
+        parameters: The P tensors.
+        loss: The loss, for their contributions in the readout.
+        steps: Number of steps T.
 
     Attributes:
-        log_norm: log 2-norm of the contribution of step t, shape (P, T).
+        log_norm: Log 2-norm of the contribution of step t, shape (P, T).
     """
 
     def __init__(self, parameters: dict[str, nn.Parameter], loss: TrajectoryLoss, steps: int) -> None:
@@ -51,7 +51,7 @@ class ParameterGradients:
         self._sum = [Scaled.zeros(torch.Size((1, tensor.numel())), tensor.device) for tensor in self.tensors]
 
     def add(self, arrived: StepGradient) -> None:
-        """Take in a step."""
+        """Add the contribution of a step."""
         contributions = arrived.parameters
         own = self._loss.of_parameters(arrived.step, arrived.state, self.tensors)
         if own is not None:
@@ -62,5 +62,5 @@ class ParameterGradients:
             self._sum[index] = self._sum[index] + contribution
 
     def log_norm_of_sum(self) -> Tensor:
-        """The logarithms of |dL/dtheta|, shape (P,)."""
+        """Return the logarithms of |dL/dtheta|, shape (P,)."""
         return torch.stack([total.log_norm(2)[0] for total in self._sum]).cpu()

@@ -60,7 +60,7 @@ def gradient_propagation(
     check: bool = True,
     progress: bool = False,
 ) -> xr.Dataset:
-    """Norms of the total derivatives dL/dx_t along each trajectory, and their exponential rate.
+    """Compute norms of the total derivatives dL/dx_t along each trajectory, and their exponential rate.
 
     For a loss on the last state, dL/dx_t = (V^{D-t})^T dL/dx_D, eq. (10) of Dubinin & Effenberger (2024): the same
     products of Jacobians as in the variational term, transposed. The derivative is the *total* one, through all later
@@ -69,37 +69,37 @@ def gradient_propagation(
     Of the T states about 2 sqrt(T) are in memory at a time; the others are computed again from those.
 
     Args:
-        model: anything `lyapkit.as_map` takes.
+        model: Anything `lyapkit.as_map` takes.
         inputs: (T, M) or (T, B, M), or a PackedSequence; None with ``steps`` for an autonomous map.
-        targets: handed to ``loss`` as they are.
+        targets: Handed to ``loss`` as they are.
         loss: ``loss(outputs, targets)``, a scalar. Its reduction over the batch is the user's: with a mean over B
             sequences, every derivative carries the factor 1/B.
-        readout: from the map's output, (..., O'), to what ``loss`` reads, (..., O); the model's own by default, and
-            required where it has none. It reads each state by itself.
-        norms: which vector norms over the units: "inf" or positive numbers.
+        readout: Function from the map's output, (..., O'), to the input of ``loss``, (..., O); the model's own by
+            default, and required where it has none. It reads each state by itself.
+        norms: Vector norms over the units: "inf" or positive numbers.
         loss_on: ``"last"``: outputs have shape (B, O), read at the last step; ``"every"``: (T, B, O), or (B, T, O)
             where inputs lie batch first. With a loss on every step the norms level off where the direct part of a step
             exceeds what comes from later ones.
-        steps: number of steps of an autonomous map.
-        initial_state: flat states (N,) or (B, N); the map's own by default.
-        lengths: steps of each of B sequences of unequal length, (B,) integers. A loss on the last step reads each
+        steps: Number of steps of an autonomous map.
+        initial_state: Flat states (N,) or (B, N); the map's own by default.
+        lengths: Steps of each of B sequences of unequal length, (B,) integers. A loss on the last step reads each
             sequence at its own last step; a loss on every step must not depend on the outputs behind it. What lies
             there in the inputs is padding (any numbers) and changes nothing.
-        batch_first: inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
-        feedback: closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
+        batch_first: Inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
+        feedback: Closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
             and takes ``steps`` instead of ``inputs``.
-        teacher_forcing: with ``feedback``, how much of the given inputs is mixed in: a s_t + (1 - a) feedback.
-        fit: steps back in time (start, stop) that the rate is fitted to, start <= T - t < stop, such as (50, None) to
+        teacher_forcing: Share a of the given inputs with ``feedback``; the input is a s_t + (1 - a) feedback.
+        fit: Steps back in time (start, stop) that the rate is fitted to, start <= T - t < stop, such as (50, None) to
             leave out the turning of the gradient near the end; all by default. T is the length of each sequence, and
             none may be shorter than ``stop``.
-        exponent: also compute the leading Lyapunov exponent of the same steps.
-        per_unit: also record the derivatives themselves, as logarithm and sign.
-        record_every: steps between recorded derivatives; the last step is always recorded.
-        parameter_gradients: also record what each step contributes to the gradient of each parameter tensor.
-        rng: generator or seed of the tangent vector that the exponent starts with.
-        check: probe the map before the run, and compute the loss twice; afterwards, repeat steps and check derivatives
+        exponent: Also compute the leading Lyapunov exponent of the same steps.
+        per_unit: Also record the derivatives themselves, as logarithm and sign.
+        record_every: Steps between recorded derivatives; the last step is always recorded.
+        parameter_gradients: Also record what each step contributes to the gradient of each parameter tensor.
+        rng: Generator or seed of the tangent vector that the exponent starts with.
+        check: Probe the map before the run, and compute the loss twice; afterwards, repeat steps and check derivatives
             all over the run.
-        progress: show a progress bar.
+        progress: Show a progress bar.
 
     Returns:
         A Dataset over ``norm``, ``trajectory`` and ``step``. Behind the end of a shorter sequence gradients are zero;
@@ -121,10 +121,10 @@ def gradient_propagation(
           sum of these vectors over all steps is the gradient, whose norm is ``log_total_gradient_norm``.
 
     Raises:
-        TypeError: no readout, or arguments of the wrong kind.
-        ValueError: shapes or dtypes disagree, the loss is not a finite scalar, the map fails the probe, or there are no
-            parameters to take gradients of.
-        FloatingPointError: the trajectory overflows; the message names step and trajectory.
+        TypeError: If there is no readout, or an argument is of the wrong kind.
+        ValueError: If shapes or dtypes disagree, the loss is not a finite scalar, the map fails the probe, or there are
+            no parameters to take gradients of.
+        FloatingPointError: If the trajectory overflows; the message names step and trajectory.
 
     Example:
         >>> import lyapkit, torch
@@ -226,7 +226,7 @@ def _run(
     batch_first: bool,
     check: bool,
 ) -> tuple[list[Drive], TrajectoryLoss]:
-    """The trajectory in segments, and the loss on it."""
+    """Return the trajectory in segments, and the loss on it."""
     if loss_on == "last":
         run = checkpointed(map, drive)
         return run.parts, LossOnLast(map, read, loss, targets, run.final, drive.last_steps, check)

@@ -11,22 +11,22 @@ from torch import Tensor
 from lyapkit.gradients.line_error import line_error
 
 TUNING = 1.345
-"""Residuals beyond this many standard deviations are weighted down, which keeps 95 % of the efficiency of least squares
-on Gaussian ones (Huber 1964; Holland & Welsch 1977)."""
+"""Number of standard deviations beyond which residuals are weighted down, which keeps 95 % of the efficiency of least
+squares on Gaussian ones (Huber 1964; Holland & Welsch 1977)."""
 
 ITERATIONS = 50
 ROWS_AT_ONCE = 2**19
-"""Numbers in a block of rows that are fitted side by side."""
+"""Number of values in a block of rows that are fitted side by side."""
 
 
 class GrowthRate(NamedTuple):
-    """A line log |dL/dx_t| = offset + rate (T - t).
+    r"""A line, :math:`\log |dL/dx_t| = \text{offset} + \text{rate} \cdot (T - t)`.
 
     Attributes:
-        rate: per step *back in time*, shape (...).
-        error: standard error of the rate, shape (...).
-        offset: the line's value at t = T, shape (...); -inf where there are no points.
-        steps: number of points the line rests on, shape (...).
+        rate: Rate per step *back in time*, shape (...).
+        error: Standard error of the rate, shape (...).
+        offset: The line's value at t = T, shape (...); -inf where there are no points.
+        steps: Number of points of the fit, shape (...).
     """
 
     rate: Tensor
@@ -36,7 +36,7 @@ class GrowthRate(NamedTuple):
 
 
 def growth_rates(log_norm: Tensor, window: tuple[int, int | None], last: Tensor) -> GrowthRate:
-    """Fit the line of each sequence, T being its own length.
+    """Fit the line of each sequence, with T its own length.
 
     Args:
         log_norm: Log norms, shape (n, B, T).
@@ -57,19 +57,19 @@ def growth_rates(log_norm: Tensor, window: tuple[int, int | None], last: Tensor)
 def growth_rate(log_norm: Tensor, window: tuple[int, int] | None = None) -> GrowthRate:
     """Fit the line by Huber's M-estimator.
 
-    The first steps back from the end show how the gradient turns from the direction the readout gives it into the one
-    that survives. They are outliers of the line that follows, at its end, where they tilt a least-squares line most:
-    Huber's line is tilted 2 to 8 times less, with the same scatter, as is Theil's and Sen's, which costs T^2
-    operations (measured: 784 steps, transients of 2 nats over 5 and 20 steps, white and autocorrelated residuals).
+    In the first steps back from the end the gradient turns from the direction that the readout gives it to the one that
+    survives. They are outliers of the line that follows, and lie at its end, where they tilt a least-squares line most.
+    Huber's line is tilted 2 to 8 times less, with the same scatter. So is Theil's and Sen's, which costs T^2 operations
+    (measured: 784 steps, transients of 2 nats over 5 and 20 steps, white and autocorrelated residuals).
 
     Args:
-        log_norm: log norms at t = 1, ..., T, shape (..., T); steps where they are -inf are left out.
-        window: steps back in time (start, stop) that are used, start <= T - t < stop; all by default.
+        log_norm: Log norms at t = 1, ..., T, shape (..., T); steps where they are -inf are left out.
+        window: Steps back in time (start, stop) that are used, start <= T - t < stop; all by default.
 
     Returns:
-        The line; its error is that of `line_error`. A gradient that is zero at all steps of the window but one has the
-        rate -inf and the error NaN. From two steps no error can be told: it is inf, as it is in a window of one step,
-        where nothing is known of the rate, which is reported as 0.
+        The line; `line_error` computes its error. A gradient that is zero at all steps of the window but one has the
+        rate -inf and the error NaN. Two steps tell no error: it is inf. One step does not even tell the rate, which is
+        then reported as 0, with the error inf.
     """
     total = log_norm.shape[-1]
     start, stop = (0, total) if window is None else window
@@ -86,7 +86,7 @@ def growth_rate(log_norm: Tensor, window: tuple[int, int] | None = None) -> Grow
 
 
 def _fit(back: Tensor, values: Tensor, window: int) -> Tensor:
-    """Rate, error, offset and number of points, (4, R), of lines through values (R, n) at steps back (n,)."""
+    """Return rate, error, offset and number of points, (4, R), of lines through values (R, n) at steps back (n,)."""
     count = back.numel()
     result = values.new_zeros(4, values.shape[0])
     result[3] = count
@@ -104,12 +104,12 @@ def _fit(back: Tensor, values: Tensor, window: int) -> Tensor:
 
 
 def _huber(back: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Slope, value at 0, clipped residuals, and the share of residuals that are not clipped.
+    """Return slope, value at 0, clipped residuals, and the share of residuals that are not clipped.
 
-    By reweighted least squares, the scale being the median absolute residual of each round. An error of the slope is
-    that of least squares on the clipped residuals, over that share: to first order they act on the slope like this.
+    The fit is by reweighted least squares; the scale is the median absolute residual of each round. To first order, the
+    error of the slope is that of least squares on the clipped residuals, divided by that share.
     """
-    floor = 8 * torch.finfo(values.dtype).eps * (1 + values.abs().amax(dim=-1, keepdim=True))  # rounding is no outlier
+    floor = 8 * torch.finfo(values.dtype).eps * (1 + values.abs().amax(dim=-1, keepdim=True))  # that of rounding
     weight = torch.ones_like(values)
     before = torch.full_like(values[:, 0], math.inf)
     for _ in range(ITERATIONS):

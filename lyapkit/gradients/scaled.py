@@ -1,4 +1,4 @@
-"""Vectors kept at unit size beside the logarithm of their scale, so that they neither under- nor overflow."""
+"""Vectors kept at unit size beside the logarithm of their scale, so that they neither underflow nor overflow."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import Tensor
 
 
 class Scaled(NamedTuple):
-    """exp(log_scale) vector, for each of B vectors.
+    """Vectors exp(log_scale) vector, B of them.
 
     Attributes:
-        vector: float64, shape (B, N); its largest component has magnitude 1, or all are 0.
-        log_scale: float64, shape (B,); -inf where the vector is zero.
+        vector: Vectors in float64, shape (B, N); the largest component has magnitude 1, or all are 0.
+        log_scale: Logarithms of the scales in float64, shape (B,); -inf where the vector is zero.
     """
 
     vector: Tensor
@@ -27,7 +27,7 @@ class Scaled(NamedTuple):
 
     @classmethod
     def zeros(cls, shape: torch.Size, device: torch.device) -> Scaled:
-        """B vectors that are zero."""
+        """Return B vectors that are zero."""
         vector = torch.zeros(shape, dtype=torch.float64, device=device)
         return cls(vector, torch.full_like(vector[:, 0], -torch.inf))
 
@@ -39,18 +39,18 @@ class Scaled(NamedTuple):
         return Scaled(vector, torch.where(gone, torch.full_like(size, -torch.inf), self.log_scale + size.log()))
 
     def __add__(self, other: object) -> Scaled:
-        """The sum of the vectors."""
+        """Return the sum of the vectors."""
         if not isinstance(other, Scaled):
             return NotImplemented
         top = torch.maximum(self.log_scale, other.log_scale)
         return Scaled(self.relative_to(top) + other.relative_to(top), top).rescaled()
 
     def relative_to(self, log_scale: Tensor) -> Tensor:
-        """The vectors divided by exp(log_scale), shape (B, N); where that is 0, they are left at their own scale."""
+        """Divide the vectors by exp(log_scale), shape (B, N); where that is 0, leave them at their own scale."""
         finite = torch.where(torch.isinf(log_scale), torch.zeros_like(log_scale), log_scale)
         return (self.log_scale - finite).exp().unsqueeze(-1) * self.vector
 
     def log_norm(self, order: float) -> Tensor:
-        """The logarithms of vector norms, shape (B,); -inf for zero."""
+        """Return the logarithms of vector norms, shape (B,); -inf for zero."""
         norm: Tensor = torch.linalg.vector_norm(self.vector, ord=order, dim=-1)
         return norm.log() + self.log_scale

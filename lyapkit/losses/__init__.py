@@ -1,1 +1,1 @@
-"""Losses as the analyses read them: outputs of a network over a sequence, PyTorch's own losses, and batches."""
+"""Losses for the analyses: outputs of a network over a sequence, PyTorch's own losses, and batches."""

@@ -1,4 +1,4 @@
-"""What each batch counts, so that the weighted sum of their losses is the loss over all data."""
+"""Weights of batches with which the sum of their losses is the loss over all data."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ Reduction = Literal["mean", "sum"]
 
 @dataclass(frozen=True)
 class WeightedBatches:
-    """Batches, what each of them counts, and the loss that is taken of them.
+    """Batches with their weights and their loss.
 
     Attributes:
         pairs: The (inputs, targets) pairs.
-        weights: One per batch; they sum to 1 for means, and are 1 for sums.
-        loss: The loss, which refuses shapes that do not belong together where it is one of PyTorch's own.
-        reduction: How the loss reduces over a batch.
-        source: Where the weights come from: ``"one batch"``, ``"batch_weight"``, ``"standard loss"``, or
-            ``"number of targets"``, which remains to be checked.
+        weights: One weight per batch; they sum to 1 for means, and are 1 for sums.
+        loss: The loss. One of PyTorch's own refuses shapes that do not belong together.
+        reduction: The loss's reduction over a batch.
+        source: Source of the weights: ``"one batch"``, ``"batch_weight"``, ``"standard loss"``, or
+            ``"number of targets"``, which still has to be checked.
     """
 
     pairs: list[Batch]
@@ -45,14 +45,14 @@ def weighted_batches(
 ) -> WeightedBatches:
     """Read batches and weigh them.
 
-    With means, weights are those of ``batch_weight``; or what the mean of one of PyTorch's own losses divides by; or
-    the number of targets (of inputs, where targets are None).
+    With means, weights come from ``batch_weight``; or they are the divisors of the mean of one of PyTorch's own losses;
+    or the numbers of targets (of inputs, where targets are None).
 
     Args:
         batches: One (inputs, targets) pair, or an iterable of pairs.
         loss: ``loss(outputs, targets)``.
-        reduction: How it reduces over a batch; None for what the loss says, and for a mean where it says nothing.
-        batch_weight: What a batch weighs, from its targets.
+        reduction: Its reduction over a batch; None for the loss's own, or for a mean where it has none.
+        batch_weight: Function from the targets of a batch to its weight.
 
     Raises:
         TypeError: If they are not pairs, if a sum is given weights, or if the weight of targets is not known.
@@ -84,7 +84,7 @@ def weighted_batches(
 
 
 def _resolve(loss: Any, known: StandardLoss | None, reduction: Reduction | None, batch_weight: object) -> Reduction:
-    """Return how a loss reduces.
+    """Return the reduction of a loss.
 
     Raises:
         TypeError: If a sum is given weights.
@@ -109,10 +109,10 @@ def _resolve(loss: Any, known: StandardLoss | None, reduction: Reduction | None,
 
 
 def _weight(batch_weight: Any, targets: Any) -> float:
-    """Return what the user's function says that a batch counts.
+    """Return the weight of a batch by the user's function.
 
     Raises:
-        TypeError: If it is no function of one argument, or returns something else than one number.
+        TypeError: If it is not a function of one argument, or returns something else than one number.
     """
     if not callable(batch_weight):
         raise TypeError(

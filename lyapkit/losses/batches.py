@@ -1,4 +1,4 @@
-"""The data of a loss: what counts as a batch, and how batches are read."""
+"""The data of a loss: recognise batches, and read them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Batch = tuple[Any, Any]
 
 
 def batch_pairs(batches: Batch | Iterable[Batch]) -> list[Batch]:
-    """Return all batches, read once, so that a loader that shuffles or augments gives every product the same data.
+    """Read all batches once, so that a loader that shuffles or augments gives every product the same data.
 
     A batch is a pair ``(inputs, targets)``: a tuple or a list of two, whose parts may be anything that model and loss
     take, tuples and mappings included. Where the parts of a tuple or list of two are themselves pairs, it is
 
     - two batches if it is a list, and first parts and second parts are of one kind each (type, dtype, number of dims);
-    - one batch if it is a tuple, and they are not;
+    - one batch if it is a tuple, and they are of different kinds;
     - refused otherwise, since it could be either. ``[(inputs, targets)]`` is always one batch.
 
     Args:
@@ -33,7 +33,7 @@ def batch_pairs(batches: Batch | Iterable[Batch]) -> list[Batch]:
 
     Raises:
         TypeError: If they are not pairs.
-        ValueError: If there are none, if one is empty, or if it cannot be told whether they are one batch or two.
+        ValueError: If there are none, if one is empty, or if they could be one batch or two.
     """
     pairs = [batches] if _is_one_batch(batches) else list(_iterate(batches))
     if not pairs:
@@ -121,7 +121,7 @@ def _iterate(batches: Any) -> Iterator[Any]:
 
 
 def _warn_of_dropped_samples(loader: DataLoader[Any]) -> None:
-    """Warn of a loader that gives less than its data set, as those for training often do."""
+    """Warn of a loader that gives less than its data set, as loaders for training often do."""
     if not loader.drop_last or loader.batch_size is None or not isinstance(loader.sampler, Sized):
         return
     total = len(loader.sampler)

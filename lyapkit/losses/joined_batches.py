@@ -1,4 +1,4 @@
-"""Two batches as one: outputs and targets, concatenated along the dim of the batch."""
+"""Two batches joined to one: outputs and targets, concatenated along the dim of the batch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lyapkit.losses.unrolled import UnrolledNetwork
 
 
 class UnjoinedError(Exception):
-    """Two batches of which no common one can be made."""
+    """Error for two batches that cannot be joined to one."""
 
 
 def joined_batches(
@@ -28,7 +28,7 @@ def joined_batches(
         other: Outputs of another.
         targets: Targets of the one.
         other_targets: Targets of the other.
-        dims_to_try: Dims that may be the batch's. Where sizes differ, it is that in which they do.
+        dims_to_try: Dims that may be the batch's. Where sizes differ along a dim, it is that one.
 
     Raises:
         UnjoinedError: If outputs differ in other dims, or have parts that cannot be joined.
@@ -48,15 +48,15 @@ def joined_batches(
 
 
 def batch_dims(network: Any, inputs: Any, outputs: Any) -> tuple[int, ...]:
-    """Tell outputs (B, T, ...) from (T, B, ...): the last sequence by itself gives its part of the outputs.
+    """Tell outputs (B, T, ...) from (T, B, ...): the last sequence alone gives its part of the outputs.
 
-    The last step by itself does not. Where both do, the first dim counts; where none does, as in chaotic networks by
-    rounding, both are possible.
+    The last step alone does not give its part. Where both do, the first dim counts; where neither does, as in chaotic
+    networks by rounding, both are possible.
 
     Args:
-        network: From inputs to outputs.
-        inputs: Those of one batch.
-        outputs: What the network makes of them.
+        network: Function from inputs to outputs.
+        inputs: Inputs of one batch.
+        outputs: Outputs of the network for them.
     """
     if isinstance(network, UnrolledNetwork) or not (isinstance(inputs, Tensor) and isinstance(outputs, Tensor)):
         return (0,)
@@ -76,14 +76,14 @@ def batch_dims(network: Any, inputs: Any, outputs: Any) -> tuple[int, ...]:
 
 @torch.no_grad()
 def couples_samples(network: Any, inputs: Any) -> bool:
-    """Tell whether a network makes something else of the last half of a batch by itself.
+    """Tell whether a network's outputs for the last half of a batch change when it runs alone.
 
-    Which dims are those of samples is tried out. A network that also makes something else of the batch in reverse
-    order, as a recurrent one does of steps, and a chaotic one by rounding, is not held to couple them.
+    All dims that may be the samples' are tried. A network whose outputs also change when the batch is reversed does not
+    count as one that couples samples: a recurrent one reads steps in order, and a chaotic one changes by rounding.
 
     Args:
-        network: From inputs to outputs.
-        inputs: Those of one batch.
+        network: Function from inputs to outputs.
+        inputs: Inputs of one batch.
     """
     if isinstance(inputs, PackedSequence):
         return False
@@ -146,7 +146,7 @@ def _matched(one: Any, other: Any) -> tuple[list[tuple[Any, Any]], TreeSpec]:
 
 
 def _dim_of(one: Any, other: Any, sizes: tuple[int, int], preferred: int) -> int | None:
-    """Return the dim to join two leaves along; None where both are the same, as for what batches share.
+    """Return the dim along which two leaves are joined; None where both are the same, as parts that batches share.
 
     Raises:
         UnjoinedError: If there is none.

@@ -1,4 +1,4 @@
-"""The loss as the analyses need it: a callable that gives one finite real number."""
+"""The loss that analyses need: a callable that returns one finite real number."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from lyapkit.losses.standard_losses import standard_loss
 
 
 def check_loss_callable(loss: object) -> None:
-    """Refuse the name of a loss.
+    """Refuse a loss that cannot be called, such as its name.
 
     Raises:
-        TypeError: it cannot be called.
+        TypeError: If it cannot be called.
     """
     if not callable(loss):
         found = repr(loss) if loss is None or isinstance(loss, str) else type(loss).__name__
@@ -25,17 +25,17 @@ def check_loss_callable(loss: object) -> None:
 
 
 def scalar_loss(loss: Callable[[Any, Any], Tensor], outputs: Any, targets: Any) -> Tensor:
-    """The loss of outputs and targets, in the graph; what it cannot read is named with the shapes that did not fit.
+    """Compute the loss of outputs and targets, in the graph; an error names the shapes that do not fit.
 
     Args:
         loss: ``loss(outputs, targets)``.
-        outputs: as the loss reads them.
-        targets: likewise.
+        outputs: Outputs for the loss.
+        targets: Targets for the loss.
 
     Raises:
-        TypeError: the loss cannot take outputs and targets of these kinds.
-        ValueError: it cannot take their shapes or types, or returns something else than one finite real number; or one
-            of PyTorch's own losses would broadcast them against each other.
+        TypeError: If the loss cannot take outputs and targets of these kinds.
+        ValueError: If it cannot take their shapes or types, or returns something else than one finite real number; or
+            one of PyTorch's own losses would broadcast them against each other.
     """
     known = standard_loss(loss)
     if known is not None:

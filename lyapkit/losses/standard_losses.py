@@ -1,4 +1,4 @@
-"""PyTorch's own losses: how each reduces, what its mean divides by, and which shapes it compares."""
+"""PyTorch's own losses: their reductions, the divisors of their means, and the shapes that they compare."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _WEIGHTED_MEANS = (functional.mse_loss, functional.l1_loss, functional.huber_los
 
 @dataclass(frozen=True)
 class StandardLoss:
-    """A loss of ``torch.nn`` or ``torch.nn.functional``, with the options that decide what its mean divides by.
+    """A loss of ``torch.nn`` or ``torch.nn.functional``, with the options that decide the divisor of its mean.
 
     Attributes:
         loss: The loss itself.
@@ -84,7 +84,7 @@ class StandardLoss:
         except RuntimeError:
             return  # the loss says so itself
         if together == outputs.numel() == targets.numel():
-            return  # dims of size 1, which pair the entries all the same
+            return  # dims of size 1 do not change which entries are paired
         remedy = "give both one shape, with .expand_as() where that is meant"
         if outputs.numel() == targets.numel():
             remedy = "reshape one of them, as in targets.reshape(outputs.shape)"
@@ -94,7 +94,7 @@ class StandardLoss:
         )
 
     def denominator(self, targets: Tensor) -> float:
-        """Return what the mean over these targets divides by, up to a factor that all batches share.
+        """Return the divisor of the mean over these targets, up to a factor that all batches share.
 
         Args:
             targets: The targets of one batch.
@@ -125,7 +125,7 @@ def standard_loss(loss: Callable[[Any, Any], Tensor]) -> StandardLoss | None:
             `functools.partial` of a function with named options, or of a module without any.
 
     Returns:
-        The loss with what is known of it, or None for any other callable, and for options that are not understood.
+        The loss with its known properties; None for any other callable, and for options that are not understood.
     """
     if isinstance(loss, StandardLoss):
         return loss

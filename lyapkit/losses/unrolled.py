@@ -1,4 +1,4 @@
-"""A recurrent map with its readout, run over a sequence: from inputs to what a loss reads."""
+"""A recurrent map with its readout, run over a sequence: from inputs to the input of a loss."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from lyapkit.checks.purity import refuse_training_mode
 from lyapkit.recurrent_map import RecurrentMap
 
 _MISFITS = ("cannot be multiplied", "must match the size", "size mismatch", "same dtype", "expected scalar type")
-"""What PyTorch says where a readout is for other features or another type."""
+"""Parts of PyTorch's messages where a readout is for other features or another type."""
 
 
 def resolve_readout(map: RecurrentMap, readout: Callable[[Tensor], Tensor] | None) -> Callable[[Tensor], Tensor]:
     """Return the given readout, or the model's own, as it was before it was compiled.
 
     Raises:
-        TypeError: there is neither, or the given one cannot be called.
-        ValueError: a module in it is in training mode whose result depends on chance or on the batch.
+        TypeError: If neither is given, or the given one cannot be called.
+        ValueError: If a module in it is in training mode whose result depends on chance or on the batch.
     """
     chosen = uncompiled(map.readout if readout is None else readout)
     if chosen is None:
@@ -37,11 +37,11 @@ def resolve_readout(map: RecurrentMap, readout: Callable[[Tensor], Tensor] | Non
 
 
 class UnrolledNetwork:
-    """Run a map from its initial state over a sequence and read the last state out, with derivatives.
+    """A map run from its initial state over a sequence, with the last state read out, and with derivatives.
 
     Args:
-        map: the map, stepped with elementary operations.
-        readout: from the map's output to what the loss reads.
+        map: The map, stepped with elementary operations.
+        readout: Function from the map's output to the input of the loss.
     """
 
     def __init__(self, map: RecurrentMap, readout: Callable[[Tensor], Tensor]) -> None:
@@ -49,7 +49,7 @@ class UnrolledNetwork:
         self.readout = readout
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        """Inputs (T, B, M) to outputs (B, O)."""
+        """Compute outputs (B, O) from inputs (T, B, M)."""
         check_sequence(self.map, inputs)
         state = self.map.initial_state(inputs.shape[1])
         for input in inputs.unbind(0):
@@ -57,10 +57,10 @@ class UnrolledNetwork:
         return self.read(state)
 
     def read(self, state: Tensor) -> Tensor:
-        """States (B, N) to outputs (B, O).
+        """Read states (B, N) out to outputs (B, O).
 
         Raises:
-            ValueError: the readout is for another number of features, or computes in another type.
+            ValueError: If the readout is for another number of features, or computes in another type.
         """
         emitted = self.map.output(state)
         try:
@@ -76,7 +76,7 @@ class UnrolledNetwork:
             ) from error
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Yield the parameters of the map, and of the readout under the prefix ``readout.``, by all names they have."""
+        """Yield the parameters of the map, and those of the readout as ``readout.``..., by all their names."""
         yield from self.map.parameters()
         if isinstance(self.readout, nn.Module):
             for name, parameter in self.readout.named_parameters(remove_duplicate=False):
@@ -84,11 +84,11 @@ class UnrolledNetwork:
 
 
 def check_sequence(map: RecurrentMap, inputs: Tensor) -> None:
-    """Refuse anything but (T, B, M) of the map's dtype and device.
+    """Refuse inputs that are not (T, B, M) of the map's dtype and device.
 
     Raises:
         TypeError: If the map takes no inputs, or they are not a tensor of floating-point numbers.
-        ValueError: If they differ in shape, dtype or device, which the message names.
+        ValueError: If they differ in shape, dtype or device; the message names it.
     """
     if not map.input_size:
         raise TypeError("the map is autonomous; a loss over (inputs, targets) needs a map with inputs.")

@@ -9,16 +9,17 @@ from torch import Tensor
 
 
 def splitting_angles(coordinates: Tensor) -> Tensor:
-    """Smallest principal angle between the span of the first j vectors and that of the others, for j = 1, ..., k - 1.
+    r"""Compute the smallest angle between the spans of the first j vectors and of the others, j = 1, ..., k - 1.
 
     The first j of upper triangular columns span the first j axes. With the others in blocks A over B, their span is
-    that of A B^{-1} over the identity, whose smallest angle to those axes has the tangent 1 / |A B^{-1}|_2.
+    that of :math:`A B^{-1}` over the identity. Its smallest angle to those axes has the tangent
+    :math:`1 / \|A B^{-1}\|_2`.
 
     Args:
-        coordinates: upper triangular, shape (..., k, k).
+        coordinates: Upper triangular matrices, shape (..., k, k).
 
     Returns:
-        Radians in [0, pi/2], shape (..., k - 1).
+        Angles in radians, in [0, pi/2], shape (..., k - 1).
     """
     k = coordinates.shape[-1]
     angles = []
@@ -33,13 +34,13 @@ def splitting_angles(coordinates: Tensor) -> Tensor:
 
 
 def consecutive_angles(vectors: Tensor) -> Tensor:
-    """Angle between each vector and the next, as lines: radians in [0, pi/2].
+    """Compute the angle between each vector and the next, as lines: radians in [0, pi/2].
 
     Args:
-        vectors: unit vectors in columns, shape (..., N, k).
+        vectors: Unit vectors in columns, shape (..., N, k).
 
     Returns:
-        Shape (..., k - 1).
+        Angles, shape (..., k - 1).
     """
     vector, following = vectors[..., :-1], vectors[..., 1:]
     cosine = (vector * following).sum(dim=-2)
@@ -48,5 +49,5 @@ def consecutive_angles(vectors: Tensor) -> Tensor:
 
 
 def participation_ratio(vectors: Tensor) -> Tensor:
-    """1 / sum_i v_i^4 of unit vectors in columns, (..., N, k) -> (..., k): 1 on a single unit, N spread evenly."""
+    """Compute 1 / sum_i v_i^4 of unit vectors in columns, (..., N, k) -> (..., k): from 1, on one unit, to N."""
     return vectors.pow(4).sum(dim=-2).reciprocal()

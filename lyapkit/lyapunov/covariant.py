@@ -45,7 +45,7 @@ def covariant_vectors(
     check: bool = True,
     progress: bool = False,
 ) -> xr.Dataset:
-    """Covariant Lyapunov vectors: the directions that grow with the Lyapunov exponents, and are carried by the map.
+    """Compute covariant Lyapunov vectors: the map carries them, and they grow with the Lyapunov exponents.
 
     At every state x_n of the trajectory there are unit vectors v_i, not orthogonal in general, with
 
@@ -61,27 +61,27 @@ def covariant_vectors(
     pairs among them, do not settle: only the space that they span is determined, and differences stay of order 1.
 
     Args:
-        model: anything `lyapkit.as_map` takes.
-        inputs: inputs of a driven map, (T, M) for one sequence or (T, B, M) for many; or a PackedSequence.
-        steps: number of steps of an autonomous map, those that settle included.
-        k: number of leading vectors; all N by default. The leading k need nothing of the others.
-        initial_state: flat states (N,) or (B, N); the map's own by default.
-        lengths: steps of each of B sequences of unequal length, (B,) integers. What lies behind them in the inputs is
+        model: Anything `lyapkit.as_map` takes.
+        inputs: Inputs of a driven map, (T, M) for one sequence or (T, B, M) for many; or a PackedSequence.
+        steps: Number of steps of an autonomous map, those that settle included.
+        k: Number of leading vectors; all N by default. The leading k need nothing of the others.
+        initial_state: Flat states (N,) or (B, N); the map's own by default.
+        lengths: Steps of each of B sequences of unequal length, (B,) integers. What lies behind them in the inputs is
             padding (any numbers) and changes nothing.
-        batch_first: inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
-        feedback: closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
+        batch_first: Inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
+        feedback: Closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
             and takes ``steps`` instead of ``inputs``.
-        teacher_forcing: with ``feedback``, how much of the given inputs is mixed in: a s_t + (1 - a) feedback.
-        transient: first steps, which settle state and frame and are not counted; a quarter of the steps (of the
+        teacher_forcing: Share a of the given inputs with ``feedback``; the input is a s_t + (1 - a) feedback.
+        transient: First steps, which settle state and frame and are not counted; a quarter of the steps (of the
             shortest sequence) by default.
-        settle: last steps of each sequence, which settle the backward pass and are not counted; a quarter of the steps
+        settle: Last steps of each sequence, which settle the backward pass and are not counted; a quarter of the steps
             (of the shortest sequence) by default.
-        record_every: steps between recorded vectors; the last step before those of ``settle`` is always recorded, for
+        record_every: Steps between recorded vectors; the last step before those of ``settle`` is always recorded, for
             every sequence. What is averaged or maximised over the window takes every step.
-        dt: duration of a step; rates are divided by it and their units say so.
-        rng: generator or seed of the random starts; settled vectors do not depend on it.
-        check: probe the map before the run; afterwards, repeat steps and check derivatives all over it.
-        progress: show a progress bar.
+        dt: Duration of a step; rates are divided by it and their units say so.
+        rng: Generator or seed of the random starts; settled vectors do not depend on it.
+        check: Probe the map before the run; afterwards, repeat steps and check derivatives all over it.
+        progress: Show a progress bar.
 
     Returns:
         A Dataset over ``trajectory``, ``step`` (vectors at n belong to the state after n steps), ``unit``, ``exponent``
@@ -105,11 +105,11 @@ def covariant_vectors(
           backward passes. 0 when settled; lengthen ``transient`` or ``settle`` otherwise.
 
     Raises:
-        TypeError: an argument is of the wrong kind.
-        ValueError: an argument is out of range, shapes or dtypes disagree, the map fails the probe or has changed, or a
-            step annihilates one of the leading k directions, which then has no past (the message says which k is
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If an argument is out of range, shapes or dtypes disagree, the map fails the probe or has changed,
+            or a step annihilates one of the leading k directions, which then has no past (the message says which k is
             possible).
-        FloatingPointError: the trajectory overflows; the message names step and trajectory.
+        FloatingPointError: If the trajectory overflows; the message names step and trajectory.
 
     Example:
         >>> import lyapkit, torch
@@ -183,7 +183,7 @@ def covariant_vectors(
 
 
 def _with_window(drive: Drive, transient: int | None, settle: int | None) -> tuple[Drive, int]:
-    """The drive with its transient, and the steps that settle the backward pass."""
+    """Return the drive with its transient, and the steps that settle the backward pass."""
     shortest = int(drive.last_steps.min())
     transient = _settling_steps("transient", transient, shortest)
     settle = _settling_steps("settle", settle, shortest)

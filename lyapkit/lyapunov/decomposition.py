@@ -31,16 +31,16 @@ class Decomposition:
     overflowing; R_ii carries the sizes again.
 
     Attributes:
-        q: orthonormal, shape (B, N, k).
-        log_growth: log |R_ii|, shape (B, k).
-        bound: max |R_ii| / min |R_ii| of the frame with columns of length one, shape (B,): a lower bound of its
+        q: Orthonormal, shape (B, N, k).
+        log_growth: Logarithms log |R_ii|, shape (B, k).
+        bound: Max |R_ii| / min |R_ii| of the frame with columns of length one, shape (B,): a lower bound of its
             condition number that costs nothing; inf where a direction is annihilated.
         condition: 1-norm condition number of the frame with columns of size one, shape (B,), which bounds the relative
             error of R_ii in units of eps; inf where a direction is annihilated. None where it was not asked for.
-        volume_error: sum of log |R_ii| minus the log volume computed without QR, shape (B,); 0 where it is -inf. None
+        volume_error: Sum of log |R_ii| minus the log volume computed without QR, shape (B,); 0 where it is -inf. None
             where it was not asked for.
-        finite: whether the frame was finite, shape (B,).
-        lost: whether it was not, or a column was annihilated or had left the range in which numbers keep their digits.
+        finite: Whether the frame was finite, shape (B,).
+        lost: Whether it was not, or a column was annihilated or had left the range in which numbers keep their digits.
         suspect: Columns of which so little is left that it may be rounding noise, shape (B, k).
         noise: Columns of which nothing else is left, by the rule of `annihilated`, shape (B, k).
         unresolved: Directions of which float64 cannot tell how much is left, shape (B, k); None where there are none.
@@ -86,7 +86,7 @@ class Decomposition:
         )
 
     def _at_start(self, values: Tensor) -> Tensor:
-        """Columns of Q (B, k) where they were in F."""
+        """Return columns of Q (B, k) in the order that they had in F."""
         return values if self.order is None else torch.empty_like(values).scatter(-1, self.order, values)
 
 
@@ -136,10 +136,10 @@ def decompose_sound(
     """Decompose frames of shape (B, N, k) that nothing is wrong with, which is nearly always so.
 
     Args:
-        frame: the frames.
-        certify: compute condition number and volume too, each of which costs as much as the decomposition.
-        expected_bound: about what `Decomposition.bound` will be; small ones allow a faster way.
-        floor: What |R_ii| has to exceed, shape (B, 1).
+        frame: The frames.
+        certify: Compute condition number and volume too, each of which costs as much as the decomposition.
+        expected_bound: About what `Decomposition.bound` will be; small ones allow a faster way.
+        floor: Size that |R_ii| has to exceed, shape (B, 1).
 
     Returns:
         None where a frame is not finite, may have lost a direction or comes near the ends of its type's range; see
@@ -229,8 +229,8 @@ def settle(
         part: The decomposition of J F.
         frame: F, orthonormal, shape (B, N, k).
         jacobian: Returns J, shape (B, N, N).
-        refill: Where random numbers come from.
-        effort: What the run may still spend on this.
+        refill: Generator of random directions.
+        effort: Effort that the run may still spend on this.
         restart_at_random: The run started at random, also with a full frame.
     """
     doubted = part.suspect.any(dim=-1) & part.finite  # (B,)
@@ -313,10 +313,10 @@ def _array(matrix: Tensor) -> NDArray[np.float64]:
 
 
 def annihilated(frame: Tensor, diagonal: Tensor) -> Tensor:
-    """Columns of which nothing but rounding noise is left after removing the others: |R_ii| <= N eps |column|.
+    """Find columns whose rest, without the other columns, is rounding noise: |R_ii| <= N eps |column|.
 
     Args:
-        frame: what was decomposed, shape (..., N, k).
+        frame: Decomposed frames, shape (..., N, k).
         diagonal: |R_ii|, shape (..., k).
 
     Returns:
@@ -326,7 +326,7 @@ def annihilated(frame: Tensor, diagonal: Tensor) -> Tensor:
 
 
 def column_norms(frame: Tensor) -> Tensor:
-    """Lengths of the columns, (..., N, k) -> (..., k), also where their squares would overflow."""
+    """Compute the lengths of columns, (..., N, k) -> (..., k), also where their squares would overflow."""
     largest = frame.abs().amax(dim=-2, keepdim=True).clamp(min=torch.finfo(frame.dtype).tiny)
     norms: Tensor = torch.linalg.vector_norm(frame / largest, dim=-2)
     return largest.squeeze(-2) * norms

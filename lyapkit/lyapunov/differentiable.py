@@ -64,7 +64,7 @@ def lyapunov_exponents(
     rng: torch.Generator | int | None = None,
     check: bool = True,
 ) -> Tensor:
-    """Lyapunov exponents of a recurrent map, differentiable in whatever its step depends on.
+    """Compute Lyapunov exponents of a recurrent map, differentiable in all that its step depends on.
 
     The values are those of `lyapkit.lyapunov_spectrum` with the same interval and frame: with the Jacobians
     J_t(theta) along the trajectory x_t(theta),
@@ -90,24 +90,24 @@ def lyapunov_exponents(
     Maps without forward-mode derivatives are differentiated by rows in reverse mode, N times a step.
 
     Args:
-        model: anything `lyapkit.as_map` takes.
-        inputs: inputs of a driven map, (T, M) for one sequence or (T, B, M) for many; or a PackedSequence.
-        steps: number of steps of an autonomous map.
-        k: number of leading exponents; all N by default.
-        initial_state: flat states (N,) or (B, N); the map's own by default.
-        lengths: steps of each of B sequences of unequal length, (B,) integers. What lies behind them in the inputs is
+        model: Anything `lyapkit.as_map` takes.
+        inputs: Inputs of a driven map, (T, M) for one sequence or (T, B, M) for many; or a PackedSequence.
+        steps: Number of steps of an autonomous map.
+        k: Number of leading exponents; all N by default.
+        initial_state: Flat states (N,) or (B, N); the map's own by default.
+        lengths: Steps of each of B sequences of unequal length, (B,) integers. What lies behind them in the inputs is
             padding (any numbers) and changes nothing.
-        batch_first: inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
-        feedback: closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
+        batch_first: Inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
+        feedback: Closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
             and takes ``steps`` instead of ``inputs``.
-        teacher_forcing: with ``feedback``, how much of the given inputs is mixed in: a s_t + (1 - a) feedback.
-        transient: leading steps that settle state and frame; they are neither counted nor in the graph.
-        qr_interval: steps between QR decompositions. The error of derivatives grows with the condition number that
+        teacher_forcing: Share a of the given inputs with ``feedback``; the input is a s_t + (1 - a) feedback.
+        transient: Leading steps that settle state and frame; they are neither counted nor in the graph.
+        qr_interval: Steps between QR decompositions. The error of derivatives grows with the condition number that
             the frame reaches in between; 1 is safest.
-        detach_state: hold the trajectory fixed, see above.
-        window: number of counted steps over which derivatives look back, a multiple of ``qr_interval``; all by default.
-        dt: duration of a step; exponents are divided by it.
-        rng: generator or seed of the random initial frame when k < N (for k = N it is the identity).
+        detach_state: Hold the trajectory fixed, see above.
+        window: Number of counted steps over which derivatives look back, a multiple of ``qr_interval``; all by default.
+        dt: Duration of a step; exponents are divided by it.
+        rng: Generator or seed of the random initial frame when k < N (for k = N it is the identity).
         check: Probe the map before the run, and its derivatives also where the run has been. A training loop may leave
             it out after its first iteration.
 
@@ -117,9 +117,9 @@ def lyapunov_exponents(
         of one of the orders where two are equal. Under `torch.no_grad` nothing is recorded.
 
     Raises:
-        TypeError: an argument is of the wrong kind (integer inputs, both or neither of inputs and steps).
-        ValueError: an argument is out of range, shapes or dtypes disagree, or the map cannot be differentiated.
-        FloatingPointError: the trajectory or the frame overflows, or a direction is annihilated, whose exponent is
+        TypeError: If an argument is of the wrong kind (integer inputs, both or neither of inputs and steps).
+        ValueError: If an argument is out of range, shapes or dtypes disagree, or the map cannot be differentiated.
+        FloatingPointError: If the trajectory or the frame overflows, or a direction is annihilated, whose exponent is
             -inf and has no derivative; the message names step and trajectory.
 
     Example:
@@ -165,7 +165,7 @@ def recorded_growth(run: TangentRun, frame: Tensor, *, refill: Refill, interval:
     Args:
         run: A recorded run; its transient steps settle state and frame without graph.
         frame: Orthonormal frame to start from, shape (B, N, k); its dtype is that of the QR.
-        refill: Where directions come from that replace those annihilated in the transient.
+        refill: Generator of the directions that replace those annihilated in the transient.
         interval: Steps between decompositions.
         window: Counted steps after which the frame is cut from the graph, as the run cuts the state.
 
@@ -236,7 +236,7 @@ class _Opening:
 def _reattach(
     map: RecurrentMap, drive: Drive, inputs: Any, initial_state: Any, detach_state: bool, batch_first: bool
 ) -> Drive:
-    """The same values, connected to the graphs that inputs and states came with: a checked drive is detached."""
+    """Return the same values, connected to the graphs that inputs and states came with: a checked drive is detached."""
     state, batch = drive.state, drive.state.shape[0]
     if not detach_state and (initial_state is None or isinstance(initial_state, Tensor)):
         state = map.initial_state(batch) if initial_state is None else initial_state.expand(batch, -1)

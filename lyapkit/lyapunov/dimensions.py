@@ -1,4 +1,4 @@
-"""Quantities derived from a spectrum: Kaplan-Yorke dimension, entropy rate, memory time scales."""
+"""Quantities computed from a spectrum: Kaplan-Yorke dimension, entropy rate, memory time scales."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ from torch import Tensor
 
 
 def kaplan_yorke_dimension(exponents: Tensor, state_size: int) -> tuple[Tensor, Tensor]:
-    """D = j + (lambda_1 + ... + lambda_j) / |lambda_{j+1}|, j the last index with a non-negative sum.
+    r"""Compute the Kaplan-Yorke dimension, and tell whether it is only a lower bound.
 
-    Kaplan & Yorke (1979). D = 0 when lambda_1 < 0, and N when the sum over the full spectrum is not negative.
+    With j the last index for which the sum is not negative (Kaplan & Yorke 1979),
+
+    .. math:: D = j + \frac{\lambda_1 + \dots + \lambda_j}{|\lambda_{j+1}|}.
+
+    D = 0 when :math:`\lambda_1 < 0`, and N when the sum over the full spectrum is not negative.
 
     Args:
-        exponents: sorted descending, shape (B, k).
-        state_size: N.
+        exponents: Exponents, sorted descending, shape (B, k).
+        state_size: State size N.
 
     Returns:
-        The dimension, shape (B,), and whether it is only a lower bound, shape (B,): with k < N the sum of all
-        computed exponents may still be non-negative, and then D >= k is all that is known.
+        The dimension, shape (B,), and whether it is only a lower bound, shape (B,): with k < N the sum of all computed
+        exponents may still be non-negative, and then only D >= k is known.
     """
     sums = exponents.cumsum(dim=-1)  # (B, k)
     count = (sums >= 0).sum(dim=-1)  # j: sums of a descending sequence cross zero once
@@ -30,23 +34,23 @@ def kaplan_yorke_dimension(exponents: Tensor, state_size: int) -> tuple[Tensor, 
 
 
 def entropy_rate(exponents: Tensor) -> Tensor:
-    """Sum of the positive exponents, shape (..., k) -> (...): Pesin's upper bound of the entropy rate."""
+    """Sum the positive exponents, shape (..., k) -> (...): Pesin's upper bound of the entropy rate."""
     return exponents.clamp(min=0).sum(dim=-1)
 
 
 def memory_timescale(exponents: Tensor) -> Tensor:
-    """-1/lambda, the time over which a perturbation fades to 1/e; inf where it does not fade."""
+    """Compute -1/lambda, the time over which a perturbation fades to 1/e; inf where it does not fade."""
     return torch.where(exponents < 0, -1 / exponents.clamp(max=-torch.finfo(exponents.dtype).tiny), torch.inf)
 
 
 def kaplan_yorke_gradient(exponents: Tensor, state_size: int) -> Tensor:
-    """dD/d lambda_i of the Kaplan-Yorke dimension at fixed j, shape (B, k).
+    r"""Compute the gradient dD/d lambda_i of the Kaplan-Yorke dimension at fixed j, shape (B, k).
 
-    1/|lambda_{j+1}| for i <= j, (lambda_1 + ... + lambda_j)/lambda_{j+1}^2 for i = j + 1, and 0 beyond; all 0 where the
-    dimension is 0, N or only a lower bound.
+    It is :math:`1 / |\lambda_{j+1}|` for :math:`i \le j`, :math:`(\lambda_1 + \dots + \lambda_j) / \lambda_{j+1}^2` for
+    :math:`i = j + 1`, and 0 beyond; all are 0 where the dimension is 0, N or only a lower bound.
 
     Args:
-        exponents: sorted descending, shape (B, k).
+        exponents: Sorted descending, shape (B, k).
         state_size: N.
     """
     k = exponents.shape[-1]
@@ -62,5 +66,5 @@ def kaplan_yorke_gradient(exponents: Tensor, state_size: int) -> Tensor:
 
 
 def entropy_gradient(exponents: Tensor) -> Tensor:
-    """Derivative of the sum of the positive exponents, shape (B, k): 1 where positive, else 0."""
+    """Compute the derivative of the sum of the positive exponents, shape (B, k): 1 where positive, else 0."""
     return (exponents > 0).to(exponents)

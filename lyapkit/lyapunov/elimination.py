@@ -1,4 +1,4 @@
-r"""Tell what a Jacobian annihilates from what it merely shrinks.
+r"""A test that tells the directions that a Jacobian annihilates from those that it merely shrinks.
 
 A QR decomposition of :math:`F = J Q` finds :math:`|R_{ii}|` up to about eps times the length of the column. What is
 smaller may be rounding noise, because :math:`J` is singular, or the honest growth of a direction that fades much faster
@@ -9,8 +9,8 @@ not change it beyond the order of its pivots (Demmel et al., Linear Algebra Appl
 
 with :math:`X` and :math:`Y` triangular up to the order of rows and columns, and :math:`d` accurate to rounding, however
 small its entries, if :math:`J` is a well-conditioned matrix times any scaling of rows and columns. Each entry carries a
-bound of its rounding error: an entry of the remaining matrix counts as zero when it is not larger than that, which is
-when the rounding of the entries of :math:`J` alone could have made it. So many pivots as there are, is the rank.
+bound of its rounding error. An entry of the remaining matrix counts as zero when it is not larger than its bound, since
+the rounding of the entries of :math:`J` alone could then have caused it. The rank is the number of pivots.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components, maximum_bipartite_matching
 
 EPS = float(np.finfo(np.float64).eps)
-"""Of the arithmetic here. Entries of a matrix may be rounded more coarsely."""
+"""Machine epsilon of the arithmetic here. Entries of a matrix may be rounded more coarsely."""
 
 BALANCING = 3
-"""Rounds in which rows and columns are scaled by turns; the first one does nearly all."""
+"""Number of rounds in which rows and columns are scaled in turn; the first one does nearly all."""
 
 Array = NDArray[np.float64]
 
@@ -36,13 +36,13 @@ class Elimination:
     """A matrix diag(exp(row_log)) A diag(exp(column_log)) = L diag(p) U, with r pivots.
 
     Attributes:
-        lower: L, shape (m, r); 1 at the pivots' rows. Entries are at most 1 in magnitude.
-        log_pivot: log |p|, shape (r,).
-        upper: U, shape (r, n), with the signs of p; 1 at the pivots' columns, and at most 1 elsewhere if columns were
-            chosen freely.
+        lower: Matrix L, shape (m, r); 1 at the pivots' rows. Entries are at most 1 in magnitude.
+        log_pivot: Logarithms log |p|, shape (r,).
+        upper: Matrix U, shape (r, n), with the signs of p; 1 at the pivots' columns, and at most 1 elsewhere if columns
+            were chosen freely.
         columns: Columns of the pivots, in their order.
-        certain: True if what is left without pivots is exactly zero, or stands in rows and columns of zeros.
-        blurred: For each pivot, whether an entry that counted as zero might have been larger.
+        certain: True if the rest without pivots is exactly zero, or lies in rows and columns of zeros.
+        blurred: True for each pivot where an entry that counted as zero might have been larger.
     """
 
     lower: Array
@@ -64,11 +64,11 @@ def eliminate(
     """Decompose a matrix that is given with the scales of its rows and columns.
 
     Args:
-        values: A, shape (m, n).
+        values: Matrix A, shape (m, n).
         error: Bounds of the errors of its entries, shape (m, n).
         row_log: Logarithms of the rows' scales, shape (m,).
         column_log: Logarithms of the columns' scales, shape (n,).
-        in_order: Take pivots from the first column on, and skip columns that depend on those before.
+        in_order: Whether to take pivots from the first column on, and skip columns that depend on those before.
     """
     left, error = values.copy(), error.copy()
     rows, columns = left.shape
@@ -126,11 +126,11 @@ def eliminate(
 
 
 def eliminated(jacobian: Array, eps: float = EPS) -> tuple[Elimination, float]:
-    """Decompose a Jacobian, whose entries are taken to be rounded, and return the logarithm that was taken out first.
+    """Decompose a Jacobian with rounded entries; return the logarithm of the scale that was taken out, too.
 
     Args:
-        jacobian: Shape (N, N), finite.
-        eps: Of the type that its entries were rounded to.
+        jacobian: Jacobian, shape (N, N), finite.
+        eps: Machine epsilon of the type that its entries were rounded to.
     """
     largest = float(np.abs(jacobian).max())
     if largest == 0:
@@ -143,16 +143,16 @@ def rounding(jacobian: Array, eps: float = EPS) -> Array:
     r"""Return bounds of the rounding errors of a Jacobian's entries, 4 N eps times a size, shape (N, N).
 
     An entry by itself, as on the diagonal of a triangular matrix, has the error of its own size. Entries of one
-    diagonal block of the block triangular form are sums of products as a rule, so that a small one may be what large
-    terms have left. Their size is that of the block there, r_i c_j, the scales of its rows and columns:
+    diagonal block of the block triangular form are usually sums of products, so that large terms may have cancelled in
+    a small one. Their size is that of the block there, r_i c_j, the scales of its rows and columns:
 
     .. math:: r_i = \max_j |J_{ij}| / c_j, \quad c_j = \max_i |J_{ij}| / r_i.
 
     Zeros are exact.
 
     Args:
-        jacobian: Shape (N, N), finite.
-        eps: Of the type that its entries were rounded to.
+        jacobian: Jacobian, shape (N, N), finite.
+        eps: Machine epsilon of the type that its entries were rounded to.
     """
     magnitude = np.abs(jacobian)
     rows, block, _ = diagonal_blocks(jacobian)
@@ -177,11 +177,11 @@ def diagonal_blocks(jacobian: Array) -> tuple[NDArray[np.intp], NDArray[np.intp]
     """Return rows and blocks of the block triangular form, and whether there is one without a zero on its diagonal.
 
     Args:
-        jacobian: Shape (N, N).
+        jacobian: Jacobian, shape (N, N).
 
     Returns:
-        The row that comes to the place of each column, the number of the diagonal block that each column belongs to,
-        both of shape (N,), and false where zeros alone make every choice of rows singular.
+        The row for the place of each column, the number of the diagonal block of each column, both of shape (N,), and
+        false where zeros alone make every choice of rows singular.
     """
     nonzero = csr_matrix(jacobian != 0)
     rows = maximum_bipartite_matching(nonzero, perm_type="row").astype(np.intp)  # for each column a row, or -1
@@ -194,12 +194,12 @@ def diagonal_blocks(jacobian: Array) -> tuple[NDArray[np.intp], NDArray[np.intp]
 def log_determinant(jacobian: Array, eps: float = EPS) -> float:
     """Return log |det J|, -inf where rounding the entries of J could make it singular.
 
-    Rows and columns are permuted to block triangular form first: what stands beside the diagonal blocks, however large,
-    has no part in it.
+    Rows and columns are permuted to block triangular form first: entries beside the diagonal blocks, however large, do
+    not enter.
 
     Args:
-        jacobian: Shape (N, N), finite.
-        eps: Of the type that its entries were rounded to.
+        jacobian: Jacobian, shape (N, N), finite.
+        eps: Machine epsilon of the type that its entries were rounded to.
     """
     rows, block, complete = diagonal_blocks(jacobian)
     if not complete:

@@ -45,16 +45,16 @@ class CovariantVectors:
     """Covariant vectors in the window between the two settling phases; W steps of which L are recorded.
 
     Attributes:
-        steps: recorded steps n, ascending; the vectors belong to the state after n steps. Where sequences have ended
+        steps: Recorded steps n, ascending; the vectors belong to the state after n steps. Where sequences have ended
             before, the vectors recorded there are those of their own last step, and their growth is 0.
-        last: the last step of the window of each trajectory, shape (B,), on the CPU.
+        last: The last step of the window of each trajectory, shape (B,), on the CPU.
         vectors: V_n, columns of length 1, shape (L, B, N, k), on the CPU.
         coordinates: C_n, upper triangular, shape (L, B, k, k), on the CPU: V_n in an orthonormal frame, angles kept.
-        log_growth: log |J_n v_{n-1}| of every step of the window, shape (W, B, k).
-        residual: the largest |J_n v_{n-1} / |J_n v_{n-1}| - v_n| of the window, shape (B, k).
-        forward_difference: distance of the spans of the first 1, ..., k frame vectors from those of another random
+        log_growth: Logarithm of |J_n v_{n-1}| of every step of the window, shape (W, B, k).
+        residual: The largest |J_n v_{n-1} / |J_n v_{n-1}| - v_n| of the window, shape (B, k).
+        forward_difference: Distance of the spans of the first 1, ..., k frame vectors from those of another random
             start, where the window begins: the Frobenius norm of the sines of their principal angles, shape (B, k).
-        backward_difference: sine of the angle between vectors from two random starts of the backward pass, where the
+        backward_difference: Sine of the angle between vectors from two random starts of the backward pass, where the
             window ends, shape (B, k).
     """
 
@@ -266,14 +266,14 @@ def _refuse_annihilation(settled: Decomposition, frame: Tensor, r: Tensor, step:
 
 
 def _at_the_end(both: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
-    """Where a window ends: the sine (B, k) between two starts, and the signs (B, 1, k) that make the vectors unique."""
+    """Return the sine (B, k) between two starts at a window's end, and the signs (B, 1, k) that fix the vectors."""
     difference = torch.linalg.vector_norm(_across(both[1], both[0]), dim=-2)
     vectors = frame @ both[0]
     return difference, vectors.gather(-2, vectors.abs().argmax(dim=-2, keepdim=True)).sign()
 
 
 def _back(r: Tensor, coordinates: Tensor) -> Tensor:
-    """C_{n-1} from C_n, shape (..., k, k): R_n^{-1} C_n with columns of length 1."""
+    """Carry C_n, shape (..., k, k), back to C_{n-1}: R_n^{-1} C_n with columns of length 1."""
     return _normalised(torch.linalg.solve_triangular(r, coordinates, upper=True).triu())
 
 
@@ -282,12 +282,12 @@ def _normalised(columns: Tensor) -> Tensor:
 
 
 def _across(columns: Tensor, directions: Tensor) -> Tensor:
-    """The part of each column that is orthogonal to the unit vector in the same column of the other, (..., N, k)."""
+    """Return the part of each column that is orthogonal to the same unit column of the other, (..., N, k)."""
     return columns - directions * (directions * columns).sum(dim=-2, keepdim=True)
 
 
 def _flag_distance(frame: Tensor, other: Tensor) -> Tensor:
-    """Frobenius norm of the sines of the principal angles between the spans of the first 1, ..., k columns, (B, k)."""
+    """Return Frobenius norms of the sines of angles between the spans of the first 1, ..., k columns, (B, k)."""
     overlap = frame.mT @ other
     outside = other - frame @ overlap  # orthogonal to the whole frame
     # squares[i, j]: the part of the columns 1..j of the other frame that lies along columns i.. of this one

@@ -1,4 +1,4 @@
-"""Singular values of long matrix products, exact where the product itself under- or overflows.
+"""Singular values of long matrix products, exact where the product itself underflows or overflows.
 
 A product V_t = J_t ... J_1 is kept as V_t = U D T: U orthonormal, D diagonal and held by its logarithms,
 T well conditioned (the stratification of quantum Monte Carlo, Loh et al. 1989, with the columns sorted before
@@ -29,14 +29,15 @@ WIDE = 600.0
 
 @dataclass(frozen=True)
 class GradedProduct:
-    """V = U diag(exp(log_scale)) T for B products at once.
+    """Product V = U diag(exp(log_scale)) T for B matrices at once.
 
     Attributes:
-        u: orthonormal, shape (B, N, N).
-        log_scale: descending up to the sorting of the last step, -inf where the product is singular; (B, N).
-        t: well conditioned, shape (B, N, N).
-        resolved: Singular values, in their order, of which float64 can tell how small they are, shape (B,).
-        effort: What the run may still spend on steps in doubt.
+        u: Orthonormal matrices U, shape (B, N, N).
+        log_scale: Logarithms of D, descending up to the sorting of the last step, -inf where the product is singular;
+            shape (B, N).
+        t: Well-conditioned matrices T, shape (B, N, N).
+        resolved: Number of leading singular values whose size float64 can resolve, shape (B,).
+        effort: Effort that the run may still spend on steps in doubt.
     """
 
     u: Tensor
@@ -47,7 +48,7 @@ class GradedProduct:
 
     @classmethod
     def identity(cls, batch: int, size: int, device: torch.device) -> GradedProduct:
-        """V_0 = I, in float64."""
+        """Return V_0 = I, in float64."""
         eye = torch.eye(size, dtype=torch.float64, device=device).repeat(batch, 1, 1)
         logs = torch.zeros(batch, size, dtype=torch.float64, device=device)
         return cls(eye, logs, eye, torch.full((batch,), size, device=device))
@@ -55,8 +56,8 @@ class GradedProduct:
     def after(self, push: Callable[[Tensor], Tensor]) -> GradedProduct:
         """Return J V, where ``push`` multiplies a frame (B, N, N) by J from the left.
 
-        Where little is left of a column beside the others, it may be rounding noise: those steps are done again by
-        `lyapkit.lyapunov.one_step.grow_product`, which finds out how small it is, or that it is annihilated.
+        Where little is left of a column beside the others, it may be rounding noise. Such steps are done again by
+        `lyapkit.lyapunov.one_step.grow_product`, which finds out how small the rest is, or that it is zero.
         """
         size = self.u.shape[-1]
         columns = push(self.u)
@@ -79,7 +80,7 @@ class GradedProduct:
         # D_new^-1 R D T: row i carries exp(d_j - d_i), bounded because the columns are sorted
         ratio = (scale.unsqueeze(-2) - finite_scale.unsqueeze(-1)).triu().exp()
         mixing = torch.where(gone.unsqueeze(-1), torch.zeros_like(r), r.triu() * ratio / safe.unsqueeze(-1))
-        mixing = mixing + torch.diag_embed(gone.double())  # a direction that is gone keeps a well-conditioned row
+        mixing = mixing + torch.diag_embed(gone.double())  # an annihilated direction keeps a well-conditioned row
         log_scale = torch.where(gone, torch.full_like(scale, -torch.inf), scale + safe.log())
         result = GradedProduct(q, log_scale, mixing @ t, self.resolved, self.effort)
         return self._settled(result, push, doubted) if bool(doubted.any()) else result
@@ -95,7 +96,7 @@ class GradedProduct:
             count = len(grown.log_scale)
             kept = torch.from_numpy(grown.frame).to(u)
             outside = torch.eye(len(u[index]), device="cpu").to(u) - kept @ kept.mT
-            rest = torch.linalg.svd(outside).U[:, : len(u[index]) - count]  # any basis of what is left
+            rest = torch.linalg.svd(outside).U[:, : len(u[index]) - count]  # any basis of the rest
             u[index] = torch.cat((kept, rest), dim=-1)
             log_scale[index] = -torch.inf
             log_scale[index, :count] = torch.from_numpy(grown.log_scale).to(u)
@@ -106,15 +107,15 @@ class GradedProduct:
 
     @property
     def block(self) -> GradedProduct:
-        """This product: no step has left it."""
+        """The whole product: no step has left it."""
         return self
 
     def window(self) -> GradedProduct:
-        """Return this product: all its steps are asked for."""
+        """Return the whole product: all its steps are asked for."""
         return self
 
     def log_singular_values(self) -> Tensor:
-        """Log of the singular values of V, descending, shape (B, N); -inf for those that are zero."""
+        """Return the logarithms of the singular values of V, descending, shape (B, N); -inf for those that are zero."""
         span = self.log_scale.amax(dim=-1) - self.log_scale.amin(dim=-1)  # inf when singular
         if bool((span <= NARROW).all()):
             top = self.log_scale.amax(dim=-1, keepdim=True)
@@ -129,7 +130,7 @@ class GradedProduct:
 
 
 def _graded_log_singular_values(log_scale: NDArray[np.float64], t: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Log singular values of diag(exp(log_scale)) T to high relative accuracy."""
+    """Return log singular values of diag(exp(log_scale)) T to high relative accuracy."""
     result = np.full(log_scale.shape, -np.inf)
     order = np.argsort(-log_scale, kind="stable")
     order = order[np.isfinite(log_scale[order])]
@@ -146,7 +147,7 @@ def _graded_log_singular_values(log_scale: NDArray[np.float64], t: NDArray[np.fl
 
 
 def _jacobi(scale: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Log singular values of columns diag(exp(scale)) by one-sided Jacobi (LAPACK gejsv).
+    """Return log singular values of columns diag(exp(scale)) by one-sided Jacobi (LAPACK gejsv).
 
     One-sided Jacobi finds every singular value of a column-scaled well-conditioned matrix to a relative
     accuracy that does not depend on the scaling (Demmel & Veselic 1992).
@@ -165,7 +166,7 @@ def _jacobi(scale: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray
 def _decouple(
     scale: NDArray[np.float64], columns: NDArray[np.float64], sweeps: int = 4
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """QR sweeps on columns D; they shrink the coupling across a gap g of log D by exp(-g) each."""
+    """Sweep columns D by QR; each sweep shrinks the coupling across a gap g of log D by exp(-g)."""
     triangle = np.linalg.qr(columns).R
     for _ in range(sweeps):
         # (R D)' = D R' = (D R' D^-1) D, lower triangular and bounded; its QR gives the next R D

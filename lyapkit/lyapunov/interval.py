@@ -1,4 +1,4 @@
-"""How many steps to go between two QR decompositions."""
+"""The number of steps between two QR decompositions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ a limit of 1e6); in float32 frames its lowest exponents are noise, the leading t
 
 FEW_DIRECTIONS = 3
 FEW_CONDITION_LIMIT = 1e6
-"""So many directions in float64 may go as far as this: max |R_ii| / min |R_ii| cannot be much less than their condition
+"""Few directions in float64 may go this far: max |R_ii| / min |R_ii| cannot be much less than their condition
 number. Measured against a decomposition at every step: 4e-14 for 50 trajectories of the Henon map, with two fifths of
 the decompositions that 1e4 takes, and 1e-11 for the three leading exponents of a two-layer LSTM."""
 
@@ -33,7 +33,7 @@ REPLAY_BYTES = 256 * 2**20
 """Memory for the steps of one window, which are done again when the frame fails in it."""
 
 FORGETTING = 0.98
-"""What remains of an earlier, larger rate from one window to the next."""
+"""Share of an earlier, larger rate that remains from one window to the next."""
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from scipy.special import stdtr, stdtrit
 from torch import Tensor
 
 PERSISTENCES = (0.0, 0.2, 0.4, 0.6, 0.75, 0.87, 0.94, 0.98)
-"""Coefficients phi of the autoregression that are tried."""
+r"""Coefficients :math:`\phi` of the autoregression that are tried."""
 
 ECHOES = (-1.0, -0.96, -0.88, -0.75, -0.55, -0.3, 0.0, 0.3, 0.6, 1.0)
-"""Coefficients theta of the moving average that are tried; with -1, sums do not wander at all."""
+r"""Coefficients :math:`\theta` of the moving average that are tried; with -1, sums do not wander at all."""
 
 STILL = 0.15
 """Prior probability that sums do not wander, as when growth is a difference of a function of the state."""
@@ -31,7 +31,7 @@ VISIBLE = 0.6
 """The share that `PIECES` calls "most". Growth with correlation exp(-|t|/tau) reaches it in runs of 43 tau."""
 
 BISECTIONS = 13
-"""How many times the logarithmic bracket of a quantile is halved: to less than 1e-3 of its value."""
+"""Number of times that the logarithmic bracket of a quantile is halved: to less than 1e-3 of its value."""
 
 SMALLEST_LOG, LARGEST_LOG, FINENESS = -8, 8, 2000
 """Range of log t in which tails of Student's t distribution are tabulated, and points per unit."""
@@ -72,8 +72,8 @@ class LongRun:
 
         Args:
             series: Numbers in their order, shape (M, n), M >= 4. Only their deviations from the mean count.
-            halves: With True, the "sum" is the second half's mean minus the first's, and deviations are from the mean
-                of each half; M >= 8.
+            halves: Whether the "sum" is the second half's mean minus the first's, with deviations from the mean of each
+                half; M >= 8.
         """
         shapes = _shapes(len(series), halves)
         size = series.abs().amax(dim=0)
@@ -112,7 +112,7 @@ class _Shapes:
 
     Attributes:
         modes: Orthonormal modes of zero mean, slow ones first, shape (M, M - 1), or (M, M - 2) for halves.
-        slow: How many of the modes are slow.
+        slow: Number of slow modes.
         spectrum: Variance of each mode's coefficient, for e of variance 1, shape (G, M - 1 or M - 2).
         slow_part: Variance of the sum that the slow modes explain, shape (G,).
         fast_part: Variance of the sum per squared coefficient of each fast mode.
@@ -172,7 +172,7 @@ def _shapes(count: int, halves: bool) -> _Shapes:
 
 
 def _modes(count: int) -> tuple[Tensor, Tensor, int]:
-    """Return modes of a series, what each adds to the sum through its ends, and how many are slow.
+    """Return modes of a series, the contribution of each to the sum through its ends, and the number of slow ones.
 
     The modes are the eigenvectors of the second difference among series of mean 0, with zeros beyond both ends. Their
     coefficients are exactly uncorrelated under every moving average of two terms. The ends of the series, where terms

@@ -1,4 +1,4 @@
-"""Carry a frame over one step to a relative accuracy that does not depend on how unlike its directions grow."""
+"""One step of a frame, to a relative accuracy that does not depend on how differently its directions grow."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 from lyapkit.lyapunov.elimination import EPS, Array, eliminate, eliminated, log_determinant
 
 EXACT_SIZE = 24
-"""Largest state for which integers are multiplied out: 4 ms for N = 8, and 0.4 s for N = 20."""
+"""Largest state size for which products are computed in integers: 4 ms for N = 8, and 0.4 s for N = 20."""
 
 
 @dataclass(frozen=True)
 class FrameGrowth:
-    """J Q = Q' R, as far as a direction survives.
+    """Decomposition J Q = Q' R of one step, without the directions that do not survive.
 
     Attributes:
-        frame: Orthonormal columns that survive, in their order, shape (N, r).
-        log_growth: log |R_ii|, shape (k,); -inf for those that do not survive.
-        unresolved: Directions of which float64 cannot tell how much is left, if anything, shape (k,).
+        frame: Orthonormal columns of the directions that survive, in their order, shape (N, r).
+        log_growth: Log |R_ii|, shape (k,); -inf for those that do not survive.
+        unresolved: True for directions of which float64 cannot tell how much is left, if anything, shape (k,).
     """
 
     frame: Array
@@ -30,10 +30,11 @@ class FrameGrowth:
 
 
 class Effort:
-    """Time that a run may spend on what single steps annihilate.
+    """Time that a run may spend on steps that annihilate directions.
 
-    It is reckoned in milliseconds by a fixed rule, so that results do not depend on the machine: a run of any length
-    takes about two seconds more at most, however many of its steps are in doubt. The trajectories of a batch share it.
+    It is counted in milliseconds by a fixed rule, so that results do not depend on the machine: a run of any length
+        takes
+    at most about two seconds more, however many of its steps are in doubt. The trajectories of a batch share it.
 
     Attributes:
         spent: No further elimination is allowed.
@@ -49,36 +50,36 @@ class Effort:
         self._left, self.spent = 2000.0, False
 
     def spend(self, milliseconds: float) -> bool:
-        """Return true, and reckon so much, if there is as much left."""
+        """Spend so much, and return true, if as much is left."""
         enough = milliseconds <= self._left
         self._left -= milliseconds if enough else 0.0
         return enough
 
     def allows_elimination(self, size: int) -> bool:
-        """Reckon one elimination of N rows, if there is enough left."""
+        """Spend the time of one elimination of N rows, and return true, if enough is left."""
         self.spent = self.spent or not self.spend(1 + 0.2 * size + (size / 16) ** 2)
         return not self.spent
 
     def allows_integers(self, size: int) -> bool:
-        """Reckon one decomposition in integers, if there is enough left."""
+        """Spend the time of one decomposition in integers, and return true, if enough is left."""
         return size <= EXACT_SIZE and self.spend(4 * (size / 8) ** 5)
 
 
 def grow(jacobian: Array, frame: Array, suspect: NDArray[np.bool_], effort: Effort, eps: float = EPS) -> FrameGrowth:
     """Carry a frame over one step, and decompose it.
 
-    By elimination, which finds each log |R_ii| to rounding where J is a well-conditioned matrix under any scaling of
-    its rows and columns, and tells its rank. Where elimination does not see that J is regular, as it does not see of
-    many triangular matrices, but its determinant is not zero, integers are used instead, in which nothing is rounded.
+    Elimination finds each log |R_ii| to rounding where J is a well-conditioned matrix under any scaling of its rows and
+    columns, and tells its rank. For some regular J, many triangular ones among them, it cannot tell that they are
+    regular. Where their determinant is not zero, integers are used instead, in which nothing is rounded.
 
-    A column counts as annihilated when nothing is left of it but what rounding the entries of J and Q could have made.
+    A column counts as annihilated when its rest is not larger than the rounding of the entries of J and Q.
 
     Args:
-        jacobian: J, shape (N, N), finite.
-        frame: Q, orthonormal, shape (N, k).
-        suspect: Columns of which little is left, shape (k,).
-        effort: What is left for integers.
-        eps: Of the type that J and Q were rounded to.
+        jacobian: Jacobian J, shape (N, N), finite.
+        frame: Frame Q, orthonormal, shape (N, k).
+        suspect: True for columns of which little is left, shape (k,).
+        effort: Effort that is left for integers.
+        eps: Machine epsilon of the type that J and Q were rounded to.
     """
     size, k = frame.shape
     whole, log_largest = eliminated(jacobian, eps)
@@ -102,9 +103,10 @@ def grow(jacobian: Array, frame: Array, suspect: NDArray[np.bool_], effort: Effo
 def _blur(upper: Array, frame: Array, regular: bool, eps: float = EPS) -> Array:
     """Return bounds of the errors of Y Q, shape (r, k).
 
-    Where J is regular nothing can vanish, and entries of Q are taken to have their digits, however small they are.
-    Where it is not, a direction may have come into its kernel over many steps, in each of which rounding has turned it,
-    the more the less was left of it: it counts as annihilated when it lies in the kernel up to an angle of eps^(2/3).
+    Where J is regular, nothing can vanish, and all entries of Q count as accurate, however small they are. Where it is
+    not, a direction may have approached its kernel over many steps. Rounding has turned it in each of them, the more
+    the
+    less was left of it: it counts as annihilated when it lies in the kernel up to an angle of eps^(2/3).
     """
     size = eps * np.abs(frame) if regular else eps ** (2 / 3) * (frame != 0)
     bound: Array = 4 * len(frame) * (np.abs(upper) @ size)
@@ -113,13 +115,13 @@ def _blur(upper: Array, frame: Array, regular: bool, eps: float = EPS) -> Array:
 
 @dataclass(frozen=True)
 class ProductGrowth:
-    """J U D = Q D' M for a graded product U D T, as far as a direction survives; r of them do.
+    """Decomposition J U D = Q D' M for a graded product U D T, without the directions that do not survive; r survive.
 
     Attributes:
-        frame: Q, orthonormal, shape (N, r).
+        frame: Frame Q, orthonormal, shape (N, r).
         log_scale: Logarithms of D', descending or nearly so, shape (r,).
-        mixing: M, shape (r, k); entries are at most about 1 in magnitude.
-        resolved: Directions, in their order, of which float64 can tell how much is left: all k, or the first ones.
+        mixing: Matrix M, shape (r, k); entries are at most about 1 in magnitude.
+        resolved: Number of leading directions of which float64 can tell how much is left; at most k.
     """
 
     frame: Array
@@ -132,10 +134,10 @@ def grow_product(jacobian: Array, frame: Array, log_scale: Array, effort: Effort
     """Carry a graded product over one step; the directions may be taken in any order here.
 
     Args:
-        jacobian: J, shape (N, N), finite.
-        frame: U, orthonormal, shape (N, k).
+        jacobian: Jacobian J, shape (N, N), finite.
+        frame: Frame U, orthonormal, shape (N, k).
         log_scale: Logarithms of D, finite, shape (k,).
-        effort: What is left for integers.
+        effort: Effort that is left for integers.
     """
     size, k = frame.shape
     whole, log_largest = eliminated(jacobian)
@@ -164,7 +166,7 @@ def grow_product(jacobian: Array, frame: Array, log_scale: Array, effort: Effort
 
 @dataclass(frozen=True)
 class _Exact:
-    """J Q = Q' R in an order of columns: Q', log |R_ii|, the order, and R over R_ii, graded, columns unsorted."""
+    """Decomposition J Q = Q' R in an order of columns: Q', log |R_ii|, the order, and R over R_ii, graded, unsorted."""
 
     frame: Array
     log_growth: Array
@@ -175,7 +177,7 @@ class _Exact:
 def _exactly(jacobian: Array, frame: Array, log_scale: Array | None = None) -> _Exact:
     """Decompose in integers, by Bareiss' elimination of (J Q)^T J Q, whose pivots are products of the R_ii^2.
 
-    With scales of the columns, the largest remaining column comes next each time; otherwise they keep their order.
+    Given scales of the columns, the largest remaining column always comes next; otherwise they keep their order.
     """
     left, left_log = _integers(jacobian)
     right, right_log = _integers(frame)
@@ -207,7 +209,7 @@ def _exactly(jacobian: Array, frame: Array, log_scale: Array | None = None) -> _
 
 
 def _integers(matrix: Array) -> tuple[NDArray[np.object_], float]:
-    """Return integers and a logarithm, exp of which they are to be multiplied by."""
+    """Return integers, and the logarithm of the factor by which they have to be multiplied."""
     fraction, exponent = np.frexp(matrix)
     lowest = int(exponent[matrix != 0].min()) - 53
     whole = np.ldexp(fraction, 53).astype(np.int64).astype(object)

@@ -1,4 +1,4 @@
-"""Ways to decompose frames F = Q R, and which one is used when."""
+"""Decompositions F = Q R of frames, and the choice among them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 FEW_COLUMNS = 3
 MANY_FRAMES = 256
-"""Many frames of few columns are decomposed side by side: LAPACK would be called for every frame by itself."""
+"""Number of frames of few columns from which they are decomposed together: LAPACK is called once for every frame."""
 
 FEW_ROWS = 8
-"""So few are added one by one: a reduction costs more to set up than they take."""
+"""Number of terms up to which they are added one by one: setting up a reduction costs more."""
 
 WELL_CONDITIONED = 10.0
 """Largest max |R_ii| / min |R_ii| (columns of length one) at which one pass of Cholesky QR is accepted.
@@ -19,15 +19,15 @@ Chosen by measurement: Q is then orthonormal, and |R_ii| exact, to 1e-12; each g
 
 
 def orthonormalise(frame: Tensor, expected_bound: float) -> tuple[Tensor, Tensor]:
-    """Q and R of frames of shape (B, N, k), as far as they are sound.
+    """Return Q and R of frames of shape (B, N, k), as far as they can be trusted.
 
-    Gram-Schmidt for many frames of few columns, one pass of Cholesky QR where the frames are well conditioned (in
-    float64; it takes 0.6 of the time of Householder), two passes on an accelerator, whose QR goes through a batch one
-    by one, and Householder otherwise.
+    The method is Gram-Schmidt for many frames of few columns; one pass of Cholesky QR where the frames are well
+    conditioned (in float64; it takes 0.6 of the time of Householder); two passes on an accelerator, whose QR goes
+    through a batch one by one; and Householder otherwise.
 
     Args:
-        frame: shape (B, N, k).
-        expected_bound: about what max |R_ii| / min |R_ii| of the frames with columns of length one will be.
+        frame: Frames, shape (B, N, k).
+        expected_bound: Estimate of max |R_ii| / min |R_ii| of the frames with columns of length one.
 
     Returns:
         Q, shape (B, N, k), and R, upper triangular, shape (B, k, k).
@@ -45,18 +45,18 @@ def orthonormalise(frame: Tensor, expected_bound: float) -> tuple[Tensor, Tensor
 
 
 def cholesky_qr(frame: Tensor, passes: int) -> tuple[Tensor, Tensor] | None:
-    """QR decomposition through the Cholesky factor of F^T F.
+    """Decompose a frame through the Cholesky factor of F^T F.
 
     One pass loses orthogonality as eps times the squared condition number; a second pass (CholeskyQR2, Fukaya et al.
     2014) brings it to rounding for condition numbers up to 1e7.
 
     Args:
-        frame: shape (B, N, k), float64.
-        passes: 1 or 2.
+        frame: Frames, shape (B, N, k), float64.
+        passes: Number of passes, 1 or 2.
 
     Returns:
         Q, shape (B, N, k), and R with a positive diagonal, shape (B, k, k); None where F^T F is not positive definite
-        or the condition is beyond what so many passes can do.
+        or the condition is too large for so many passes.
     """
     rows = frame.mT  # (B, k, N)
     r = None
@@ -73,13 +73,13 @@ def cholesky_qr(frame: Tensor, passes: int) -> tuple[Tensor, Tensor] | None:
 
 
 def gram_schmidt(frame: Tensor) -> tuple[Tensor, Tensor]:
-    """QR decomposition by Gram-Schmidt, done twice for every column, of all frames at once.
+    """Decompose all frames at once by Gram-Schmidt, done twice for every column.
 
-    Once is not enough, twice is (Giraud et al. 2005): Q is orthonormal to rounding as long as no column is lost to the
-    others entirely, and R_ii as accurate as Householder's.
+    Once is not enough, twice is (Giraud et al. 2005): as long as no column lies in the span of the others, Q is
+    orthonormal to rounding, and R_ii as accurate as Householder's.
 
     Args:
-        frame: shape (B, N, k).
+        frame: Frames, shape (B, N, k).
 
     Returns:
         Q, shape (B, N, k), and R with a positive diagonal, shape (B, k, k).
@@ -100,7 +100,7 @@ def gram_schmidt(frame: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _dot(one: Tensor, other: Tensor, product: Tensor, result: Tensor) -> Tensor:
-    """Inner products over the first dimension, (N, B) -> (B,), into ``result``."""
+    """Write inner products over the first dimension, (N, B) -> (B,), into ``result``."""
     torch.mul(one, other, out=product)
     if len(product) > FEW_ROWS:
         return torch.sum(product, dim=0, out=result)

@@ -50,17 +50,17 @@ interval is shortened: 1e-6 to 1e-8, well above what is suspect."""
 
 @dataclass(frozen=True)
 class Growth:
-    """What Algorithm 1 collects; W windows of one or more steps, B trajectories, k directions.
+    """Growth that Algorithm 1 collects: W windows of one or more steps, B trajectories, k directions.
 
     Attributes:
-        log_growth: log |R_ii| of each window, shape (W, B, k); -inf where the direction is annihilated.
-        window: steps in each window, shape (W,).
+        log_growth: Logarithms log |R_ii| of each window, shape (W, B, k); -inf where the direction is annihilated.
+        window: Steps in each window, shape (W,).
         log_volume_residual: |sum of log |R_ii| - log volume| per step, shape (B,), the volume computed
             without QR (log |det| for a full frame, the singular values otherwise), over the windows certified.
-        condition: the largest condition number that the frame reached before a decomposition, shape (B,); inf where
+        condition: The largest condition number that the frame reached before a decomposition, shape (B,); inf where
             a direction was annihilated.
-        state: the final state, shape (B, N).
-        frame: the final frame, shape (B, N, k).
+        state: The final state, shape (B, N).
+        frame: The final frame, shape (B, N, k).
         unresolved: Directions of which float64 could not tell at some step how much is left of them, shape (B, k).
         order: Column of the frame at the start that each column continues, shape (B, k). It differs from 0, 1, ...
             where directions were annihilated, which then come last.
@@ -83,7 +83,7 @@ class Growth:
         return int(self.window.sum())
 
     def followed_by(self, later: Growth) -> Growth:
-        """Both together; ``later`` has started from this one's state and frame."""
+        """Join both; ``later`` has started from this one's state and frame."""
         steps = self.steps + later.steps
         residual = (self.log_volume_residual * self.steps + later.log_volume_residual * later.steps) / steps
         return Growth(
@@ -100,7 +100,7 @@ class Growth:
 
 
 def _gather(values: Tensor, order: Tensor) -> Tensor:
-    """Columns (..., B, k) in another order (B, k)."""
+    """Take columns (..., B, k) in another order (B, k)."""
     return values.gather(-1, order.expand_as(values))
 
 
@@ -137,10 +137,10 @@ def qr_growth(
         run: The trajectory; its transient steps settle state and frame.
         frame: Orthonormal frame to start from, shape (B, N, k); its dtype is that of the QR.
         interval: Steps between decompositions, q; None for an automatic interval.
-        refill: Where directions come from that replace annihilated ones.
+        refill: Generator of the directions that replace annihilated ones.
         drive: The part of the trajectory to go along; all of it by default.
         earlier: The growth before this part, whose interval goes on.
-        effort: What may be spent on single steps, where this continues a run; that of a new run by default.
+        effort: Effort left for single steps, where this continues a run; that of a new run by default.
         on_steps: Called with the number of steps done since the last call (progress).
 
     Returns:
@@ -199,8 +199,8 @@ class _Windows:
         frame: The frame at its start, shape (B, N, k).
         rule: Says when to decompose.
         counted: Steps of the whole run that count, in its shortest sequence.
-        refill: Where directions come from that replace annihilated ones.
-        effort: What may be spent on single steps.
+        refill: Generator of the directions that replace annihilated ones.
+        effort: Effort left for single steps.
     """
 
     def __init__(
@@ -371,7 +371,7 @@ class _Windows:
 
 
 class _Collected:
-    """What the windows of a run yield.
+    """Collected results of the windows of a run.
 
     Condition number and volume are computed in the first windows and in some of the later ones. In between, the
     condition is estimated by its lower bound times the factor by which it exceeded it when it was computed last.
@@ -403,7 +403,7 @@ class _Collected:
         self.certified_steps = 0
 
     def floor(self, steps: int) -> Tensor:
-        """What |R_ii| over so many steps has to exceed in order not to be suspect, shape (B, 1)."""
+        """Return the size that |R_ii| over so many steps must exceed in order not to be suspect, shape (B, 1)."""
         if steps not in self._floors:
             log_floor = steps * self.fastest + self._resolution
             self._floors[steps] = log_floor.exp().clamp(max=self._largest)
@@ -415,7 +415,7 @@ class _Collected:
             self.fastest, self._floors = torch.maximum(rate, self.fastest), {}
 
     def _range(self, steps: int, part: Decomposition) -> float:
-        """A condition number that keeps |R_ii| well above the floor, if the next window is to stay below the limit."""
+        """Return a condition number that keeps |R_ii| well above the floor, if the next window is below the limit."""
         reach = steps * self.fastest - part.log_growth.amin(dim=-1, keepdim=True)
         return math.exp(min(float(reach.max()), 700.0)) * SAFE_RANGE
 
@@ -424,7 +424,7 @@ class _Collected:
         return self.windows < CERTIFIED_WINDOWS or self.windows % CERTIFIED_EVERY == 0
 
     def worst_condition(self, steps: int, part: Decomposition) -> float:
-        """The largest condition number of any trajectory in a window, as far as it can be told without computing it.
+        """Estimate the largest condition number of any trajectory in a window, without computing it exactly.
 
         That is max |R_ii| / min |R_ii|, or 1/k of the known or estimated 1-norm condition number where this is more:
         both are at most the condition number in the 2-norm.
@@ -507,7 +507,7 @@ class _Collected:
         return max(worst, math.exp(min(reach, 700.0)) * SAFE_RANGE) if steps > 1 else worst
 
     def _at_start(self, values: Tensor) -> Tensor:
-        """Columns (..., B, k) where they were at the start."""
+        """Return columns (..., B, k) in the order that they had at the start."""
         order = self.order.expand_as(values)
         return torch.empty_like(values).scatter(-1, order, values) if self._moved else values
 

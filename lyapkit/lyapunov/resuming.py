@@ -1,4 +1,4 @@
-"""Continue a Lyapunov spectrum from its Dataset."""
+"""Resumption of a Lyapunov spectrum from its Dataset."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ NEEDED = (
     "local_growth",
     "log_volume_residual",
 )
-"""Variables that hold where a run is."""
+"""Variables that hold the position of a run."""
 
 
 def growth_of(
     ds: xr.Dataset, map: RecurrentMap, dt: float, k: int | None, frame_dtype: torch.dtype | None, check: bool
 ) -> Growth:
-    """The growth that a Dataset of `lyapunov_spectrum` holds, in the order of its frame.
+    """Return the growth that a Dataset of `lyapunov_spectrum` holds, in the order of its frame.
 
     Args:
-        ds: an earlier result for the same map.
-        map: the map.
-        dt: duration of a step in the continued run.
-        k: number of exponents asked for; None for those of the Dataset.
-        frame_dtype: type of the frame asked for; None for that of the Dataset.
-        check: compare what the map does at a few states with what the map of the Dataset did there.
+        ds: An earlier result for the same map.
+        map: The map.
+        dt: Duration of a step in the continued run.
+        k: Number of exponents asked for; None for those of the Dataset.
+        frame_dtype: Type of the frame asked for; None for that of the Dataset.
+        check: Whether to compare the map's images of a few states with those of the Dataset's map.
 
     Raises:
-        ValueError: If the Dataset is another analysis' or another map's result, has another dt, k or type of frame, is
-            only a part of a result, or is one of sequences of unequal length.
+        ValueError: If the Dataset is the result of another analysis or another map, has another dt, k or type of frame,
+            is only a part of a result, or is of sequences of unequal length.
     """
     if not isinstance(ds, xr.Dataset) or ds.attrs.get("analysis") != "lyapunov_spectrum":
         raise ValueError("resume= takes a Dataset that lyapunov_spectrum has returned.")

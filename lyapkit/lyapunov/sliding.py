@@ -39,8 +39,8 @@ class SlidingProduct:
         batch: B.
         size: N.
         horizon: H.
-        recorded: steps, from 1, at which singular values will be asked for.
-        device: of the Jacobians.
+        recorded: Steps, from 1, at which singular values will be asked for.
+        device: Device of the Jacobians.
     """
 
     def __init__(self, batch: int, size: int, *, horizon: int, recorded: Collection[int], device: torch.device) -> None:
@@ -54,7 +54,7 @@ class SlidingProduct:
         self._last: dict[int, GradedProduct] = {}  # F^T by p
 
     def after(self, push: Callable[[Tensor], Tensor]) -> SlidingProduct:
-        """This product itself, moved on by one step; ``push`` multiplies a frame (B, N, N) by the step's Jacobian."""
+        """Move this product on by one step, in place; ``push`` multiplies a frame (B, N, N) by the step's Jacobian."""
         position = self._done % self._horizon
         if position == 0 and self._done:
             self._last = self._backwards() if self._joins else {}
@@ -80,7 +80,7 @@ class SlidingProduct:
         return self._first if position == 0 else self._joined(self._last[position])
 
     def _backwards(self) -> dict[int, GradedProduct]:
-        """F^T = J_{p+1}^T ... J_H^T of the block that ends here, for the p that the next block asks for."""
+        """Return F^T = J_{p+1}^T ... J_H^T of the block that ends here, for the p that the next block asks for."""
         wanted = [position for position in range(1, self._horizon) if self._done + position in self._recorded]
         found = {}
         transposed = self._identity
@@ -91,7 +91,7 @@ class SlidingProduct:
         return found
 
     def _joined(self, last: GradedProduct) -> GradedProduct:
-        """What has the singular values of B F, given F^T."""
+        """Return a product with the singular values of B F, given F^T."""
         resolved = torch.minimum(self._first.resolved, last.resolved)
         identity = self._identity.u
         product = GradedProduct(identity, last.log_scale, identity, resolved, self._identity.effort)  # D_F

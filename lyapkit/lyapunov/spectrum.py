@@ -55,7 +55,7 @@ def lyapunov_spectrum(
     check: bool = True,
     progress: bool = False,
 ) -> xr.Dataset:
-    """Lyapunov exponents of a recurrent map, by QR decomposition along a trajectory.
+    """Compute Lyapunov exponents of a recurrent map, by QR decomposition along a trajectory.
 
     With the Jacobians J_t along the trajectory and a frame Q_0,
 
@@ -76,40 +76,40 @@ def lyapunov_spectrum(
     ``tangents_not_traced_because`` in the attribute ``config_json`` say which way was gone.
 
     Args:
-        model: anything `lyapkit.as_map` takes.
-        inputs: inputs of a driven map, (T, M) for one sequence or (T, B, M) for many; or a PackedSequence.
-        steps: number of steps of an autonomous map.
-        k: number of leading exponents; all N by default.
-        initial_state: flat states (N,) or (B, N); the map's own by default.
-        lengths: steps of each of B sequences of unequal length, (B,) integers. What lies behind them in the inputs is
+        model: Anything `lyapkit.as_map` takes.
+        inputs: Inputs of a driven map, (T, M) for one sequence or (T, B, M) for many; or a PackedSequence.
+        steps: Number of steps of an autonomous map.
+        k: Number of leading exponents; all N by default.
+        initial_state: Flat states (N,) or (B, N); the map's own by default.
+        lengths: Steps of each of B sequences of unequal length, (B,) integers. What lies behind them in the inputs is
             padding (any numbers) and changes nothing. Not with ``until`` or ``resume``.
-        batch_first: inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
-        feedback: closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
+        batch_first: Inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
+        feedback: Closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
             and takes ``steps`` instead of ``inputs``.
-        teacher_forcing: with ``feedback``, how much of the given inputs is mixed in: a s_t + (1 - a) feedback.
-        transient: leading steps that settle state and frame and are not counted.
-        qr_interval: steps between QR decompositions, at most those of the run. ``"auto"`` starts with 1, as Algorithm 1
+        teacher_forcing: Share a of the given inputs with ``feedback``; the input is a s_t + (1 - a) feedback.
+        transient: Leading steps that settle state and frame and are not counted.
+        qr_interval: Steps between QR decompositions, at most those of the run. ``"auto"`` starts with 1, as Algorithm 1
             does, and stretches the interval while the condition number of the frame stays below 1e4 (1e6 for k <= 3,
             1e3 for a float32 frame), as far as max |R_ii| / min |R_ii| and samples of the 1-norm condition number tell
             it, up to 1/64 of the run, so that standard errors keep their windows. The error that an interval adds is
             about eps times the condition number reached (``frame_condition``), on the lowest exponents; see
             `lyapkit.lyapunov.interval` for measurements.
-        frame_dtype: type of the frame and its QR; float64 by default, whatever the map computes in.
-        dt: duration of a step; exponents are divided by it and their units say so.
-        until: stop as soon as the standard error of the leading exponent is at most this, in the units of the result,
+        frame_dtype: Type of the frame and its QR; float64 by default, whatever the map computes in.
+        dt: Duration of a step; exponents are divided by it and their units say so.
+        until: Stop as soon as the standard error of the leading exponent is at most this, in the units of the result,
             or all exponents are -inf, which no more steps change (``converged`` is 0 then).
             An autonomous map then takes no ``steps``; a driven one stops with its inputs at the latest. The errors are
             looked at after 1,024 counted steps and whenever the run has doubled.
-        until_exponents: which standard errors have to reach ``until``, of every trajectory.
-        max_steps: with ``until``, the largest number of steps of an autonomous map.
-        resume: an earlier result for the same map and ``dt``, to be continued: its final state and frame are where this
+        until_exponents: Exponents whose standard errors have to reach ``until``, of every trajectory.
+        max_steps: With ``until``, the largest number of steps of an autonomous map.
+        resume: An earlier result for the same map and ``dt``, to be continued: its final state and frame are where this
             run starts, its steps count with the new ones. For a driven map, ``inputs`` are the further ones. The result
             of another map, such as one of other weights, is refused: results keep what a step does at a few states.
-        rng: generator or seed of the random initial frame when k < N (for k = N it is the identity).
-        check: probe the map before the run (deterministic, pure, finite), and compare it with the map of a result to
+        rng: Generator or seed of the random initial frame when k < N (for k = N it is the identity).
+        check: Probe the map before the run (deterministic, pure, finite), and compare it with the map of a result to
             resume. Afterwards, repeat steps all over the run, and hold derivatives there against finite differences:
             at steps that are spread evenly, and at those of all steps whose derivatives look most wrong.
-        progress: show a progress bar.
+        progress: Show a progress bar.
 
     Returns:
         A Dataset over ``trajectory``, ``step`` (the last one of each QR window), ``exponent`` (sorted descending) and
@@ -146,10 +146,10 @@ def lyapunov_spectrum(
         - ``final_state``, ``final_frame`` and ``frame_order``, from which ``resume`` goes on.
 
     Raises:
-        TypeError: an argument is of the wrong kind (integer inputs, both or neither of inputs and steps).
-        ValueError: an argument is out of range, shapes or dtypes disagree, the map fails the probe, or it has changed
-            during the run.
-        FloatingPointError: the trajectory or the frame overflows; the message names step and trajectory.
+        TypeError: If an argument is of the wrong kind (integer inputs, both or neither of inputs and steps).
+        ValueError: If an argument is out of range, shapes or dtypes disagree, the map fails the probe, or it has
+            changed during the run.
+        FloatingPointError: If the trajectory or the frame overflows; the message names step and trajectory.
 
     Example:
         >>> import lyapkit, torch
@@ -249,7 +249,7 @@ def lyapunov_spectrum(
 
 
 def _steps_until(map: RecurrentMap, steps: int | None, until: float, exponents: str, max_steps: int) -> int | None:
-    """The largest number of steps of a run with a stop rule: None for a driven map, whose inputs say it."""
+    """Return the largest number of steps of a run with a stop rule: None for a driven map, whose inputs say it."""
     if isinstance(until, bool) or not isinstance(until, int | float):
         raise TypeError(f"until must be a number, a standard error, got {until!r}; convert it with float().")
     if not (until > 0 and math.isfinite(until)):

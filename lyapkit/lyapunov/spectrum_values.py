@@ -1,4 +1,4 @@
-"""Everything a Lyapunov spectrum reports, from the growth that Algorithm 1 has collected."""
+"""The variables of a Lyapunov spectrum, from the growth that Algorithm 1 has collected."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from lyapkit.lyapunov.uncertainty import TOO_SHORT, MeanGrowth, probability_posi
 def values_of_lengths(
     growth: Growth, state_size: int, dt: float, transient: int, lengths: Tensor
 ) -> tuple[dict[str, Tensor], int]:
-    """The variables of a `lyapunov_spectrum` Dataset of sequences that end at different steps.
+    """Return the variables of a `lyapunov_spectrum` Dataset of sequences that end at different steps.
 
-    Each sequence is evaluated by itself, on the windows it takes part in. Behind its end, its running exponents stay
-    what they were and its local growth is 0.
+    Each sequence is evaluated by itself, on its own windows. After its end, its running exponents stay constant and its
+    local growth is 0.
 
     Args:
-        growth: windows W, trajectories B, directions k.
-        state_size: N.
-        dt: duration of a step.
-        transient: steps before the first window.
-        lengths: steps of each sequence, those of the transient among them, shape (B,).
+        growth: Growth in W windows of B trajectories and k directions.
+        state_size: State size N.
+        dt: Duration of a step.
+        transient: Steps before the first window.
+        lengths: Steps of each sequence, including the transient, shape (B,).
 
     Returns:
-        As `spectrum_values`; the degrees of freedom are the fewest of any sequence that has standard errors.
+        The same as `spectrum_values`; the degrees of freedom are the fewest of any sequence that has standard errors.
     """
     stop = transient + growth.window.cumsum(0)
     parts, freedoms = [], []
@@ -64,13 +64,13 @@ def values_of_lengths(
 def spectrum_values(
     growth: Growth, state_size: int, dt: float, until: tuple[float, str] | None
 ) -> tuple[dict[str, Tensor], int]:
-    """The variables of a `lyapunov_spectrum` Dataset.
+    """Return the variables of a `lyapunov_spectrum` Dataset.
 
     Args:
-        growth: windows W, trajectories B, directions k.
-        state_size: N.
-        dt: duration of a step.
-        until: target standard error and the exponents it is for, when there was a stop rule.
+        growth: Growth in W windows of B trajectories and k directions.
+        state_size: State size N.
+        dt: Duration of a step.
+        until: Target standard error of the stop rule and the exponents that it is for, if there was one.
 
     Returns:
         Tensors by variable name, and the degrees of freedom of the standard errors.

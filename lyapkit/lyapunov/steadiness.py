@@ -63,7 +63,7 @@ class Repetition:
 
         Args:
             pushes: The window's steps, each of which carries a frame.
-            part: What the decomposition at its end has found.
+            part: Result of the decomposition at its end.
         """
         if self.over or not pushes:
             return
@@ -93,7 +93,7 @@ class RepeatedProduct:
     Args:
         batch: B.
         size: N.
-        device: Of the Jacobians.
+        device: Device of the Jacobians.
         steps: Steps to do again, at most.
     """
 

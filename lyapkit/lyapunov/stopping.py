@@ -36,9 +36,9 @@ def grow_until(
 
     Args:
         run: The trajectory; all of its steps at most are done.
-        frame: Where the frame starts, shape (B, N, k).
+        frame: Frame at the start, shape (B, N, k).
         interval: Steps between decompositions; None for an automatic interval.
-        refill: Where directions come from that replace annihilated ones.
+        refill: Generator of the directions that replace annihilated ones.
         reached: Says if a run is good enough; None runs the whole drive in one block.
         before: The growth of earlier steps, which the new ones continue.
         on_steps: Called with the number of steps done since the last call (progress).

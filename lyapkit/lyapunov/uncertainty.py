@@ -13,7 +13,7 @@ from torch import Tensor
 from lyapkit.lyapunov.long_run import LongRun
 
 SMALLEST_SAMPLE = 4
-"""With fewer windows, the error is unknown."""
+"""Number of windows below which the error is unknown."""
 
 MOST_BATCHES = 128
 """Largest number of batches that a series is cut into; only its slowest changes matter."""
@@ -22,14 +22,14 @@ ROUNDING = 1e-12
 """Differences of up to this size between rates in nats per step are rounding."""
 
 TOO_SHORT = 0.5
-"""A run counts as too short for its correlation time if the probability of this is at least so large."""
+"""Probability from which a run counts as too short for its correlation time."""
 
 AT_ONCE = 4096
-"""Number of series that are processed together, which bounds the memory."""
+"""Number of series that are processed together, which limits the memory."""
 
 GRADUAL = 1.5
-"""How gradually errors grow towards `TOO_SHORT`, by 1 / (1 - (h / TOO_SHORT)^1.5). Chosen by coverage, see
-benchmarks/coverage.py: runs that look long enough by chance are those whose correlation is underestimated."""
+"""Power with which errors grow towards `TOO_SHORT`, as 1 / (1 - (h / TOO_SHORT)^1.5). Chosen by coverage, see
+benchmarks/coverage.py: where a run looks long enough by chance, its correlation is underestimated."""
 
 NARROW = 0.75
 """A series swings back if the range of its partial sums is below this, in units of the standard deviation of a sum of
@@ -47,7 +47,7 @@ OUTLYING = 2.0
 """A run's first part is a transient if it deviates by more than so many times the largest deviation of other parts."""
 
 TAIL = 0.025
-"""Probability beyond either end of the intervals that standard errors are made for."""
+"""Probability beyond either end of the intervals for which standard errors are made."""
 
 
 class Errors(NamedTuple):
@@ -102,7 +102,7 @@ class Batches:
 
 @dataclass(frozen=True)
 class MeanGrowth:
-    """The growth per step over a run, and how far it may be from that over an infinite run.
+    """The growth per step over a run, with its possible deviation from that over an infinite run.
 
     Attributes:
         mean: Growth per step, shape (...).
@@ -130,7 +130,7 @@ class MeanGrowth:
 
     @property
     def degrees_of_freedom(self) -> int:
-        """Return the degrees of freedom of confidence intervals, about M/8; 0 if the errors are unknown."""
+        """Degrees of freedom of confidence intervals, about M/8; 0 if the errors are unknown."""
         return degrees_of_freedom(len(self.deviation))
 
     def errors(self, *gradients: Tensor) -> Errors:
@@ -168,11 +168,11 @@ class MeanGrowth:
 
 
 def _swings_back(deviation: Tensor) -> Tensor:
-    """Return where partial sums of the series stay closer together than those of independent numbers, shape (...).
+    """Tell where partial sums of the series stay closer together than those of independent numbers, shape (...).
 
-    This is so for periodic growth of any period. Its spectrum is none of those that `LongRun` tries, and a run of it is
-    never too short. The range of the partial sums is Kuiper's statistic, about 1.25 standard deviations times sqrt(M)
-    for independent numbers.
+    This is so for periodic growth of any period. `LongRun` does not try spectra of this kind, and a run of periodic
+    growth is never too short. The range of the partial sums is Kuiper's statistic, about 1.25 standard deviations times
+    sqrt(M) for independent numbers.
 
     Args:
         deviation: Series of sum 0, shape (M, ...).
@@ -191,23 +191,23 @@ def _parts(deviation: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _rests_on_few_events(deviation: Tensor) -> Tensor:
-    """Return where the spread of the series comes from fewer than about `FEWEST_EVENTS` parts of it, shape (...).
+    """Tell where the spread of the series comes from fewer than about `FEWEST_EVENTS` parts of it, shape (...).
 
-    Then nobody can tell how often such events happen, and the error is unknown. The first part does not count, because
-    it may be a transient. The last batch does not count, because it may cut a period short.
+    Such a run does not tell how often these events happen, so the error is unknown. The first part does not count,
+    because it may be a transient. The last batch does not count, because it may cut a period short.
 
     Args:
         deviation: Series of sum 0, shape (M, ...).
     """
     _, others = _parts(deviation[:-1])
     power = others.square().sum(dim=0)
-    matters = power > 1e-3 * deviation.square().sum(dim=0)  # beside what does not count
+    matters = power > 1e-3 * deviation.square().sum(dim=0)  # besides those that do not count
     few: Tensor = others.pow(3).sum(dim=0).abs() > power.pow(1.5) / math.sqrt(FEWEST_EVENTS)
     return matters & few
 
 
 def transient(deviation: Tensor) -> Tensor:
-    """Return by how much the first of `PARTS` parts of a series differs from the others, if it is an outlier, else 0.
+    """Return the difference between the first of `PARTS` parts of a series and the others if it is an outlier, else 0.
 
     Args:
         deviation: Series of sum 0, shape (M, ...).
@@ -220,10 +220,10 @@ def transient(deviation: Tensor) -> Tensor:
 
 
 def degrees_of_freedom(batches: int) -> int:
-    """Return the degrees of freedom that intervals from so many batches are stated with.
+    """Return the degrees of freedom with which intervals from so many batches are stated.
 
-    With an eighth of the batches, standard errors of independent growth are right on average: this is how well the
-    variance is known when the spectrum is not.
+    With an eighth of the batches, standard errors of independent growth are right on average. The variance is known
+    this well when the spectrum is unknown.
 
     Args:
         batches: Number of batches.
@@ -235,9 +235,10 @@ def degrees_of_freedom(batches: int) -> int:
 
 
 def probability_positive(mean: Tensor, error: Tensor, degrees_of_freedom: int) -> Tensor:
-    """Return the probability that an exponent is positive, given its estimate and error.
+    r"""Compute the probability that an exponent is positive, given its estimate and error.
 
-    P(lambda > 0) = F_t(lambda / error) with Student's t distribution: the posterior under a flat prior.
+    It is :math:`P(\lambda > 0) = F_t(\lambda / \text{error})` with Student's t distribution: the posterior under a flat
+    prior.
 
     Args:
         mean: Estimate of the exponent, shape (B,). For -inf the result is 0, whatever the error.

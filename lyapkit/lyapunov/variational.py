@@ -41,7 +41,7 @@ def variational_term(
     check: bool = True,
     progress: bool = False,
 ) -> xr.Dataset:
-    """Singular values of the variational term along a trajectory.
+    """Compute singular values of the variational term along a trajectory.
 
     The variational term of eq. (3) of Dubinin & Effenberger (2024) is V_t = J_t ... J_1; its singular values
     sigma_i(V_t) say how much a perturbation of the first state has grown or faded after t steps. The finite-time
@@ -63,23 +63,23 @@ def variational_term(
     that of 2 H matrices N x N for each trajectory.
 
     Args:
-        model: anything `lyapkit.as_map` takes.
-        inputs: inputs of a driven map, (T, M) for one sequence or (T, B, M) for many; or a PackedSequence.
-        steps: number of steps of an autonomous map.
-        k: number of leading singular values to return; all N by default. All N are computed in any case.
-        horizon: number of last steps whose Jacobians are multiplied, H; all steps up to t by default.
-        initial_state: flat states (N,) or (B, N); the map's own by default.
-        lengths: steps of each of B sequences of unequal length, (B,) integers, none below the horizon. What lies behind
+        model: Anything `lyapkit.as_map` takes.
+        inputs: Inputs of a driven map, (T, M) for one sequence or (T, B, M) for many; or a PackedSequence.
+        steps: Number of steps of an autonomous map.
+        k: Number of leading singular values to return; all N by default. All N are computed in any case.
+        horizon: Number of last steps whose Jacobians are multiplied, H; all steps up to t by default.
+        initial_state: Flat states (N,) or (B, N); the map's own by default.
+        lengths: Steps of each of B sequences of unequal length, (B,) integers, none below the horizon. What lies behind
             them in the inputs is padding (any numbers) and changes nothing.
-        batch_first: inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
-        feedback: closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
+        batch_first: Inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
+        feedback: Closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
             and takes ``steps`` instead of ``inputs``.
-        teacher_forcing: with ``feedback``, how much of the given inputs is mixed in: a s_t + (1 - a) feedback.
-        record_every: steps between recorded singular values; the last step is always recorded. With a horizon the first
+        teacher_forcing: Share a of the given inputs with ``feedback``; the input is a s_t + (1 - a) feedback.
+        record_every: Steps between recorded singular values; the last step is always recorded. With a horizon the first
             is H. The last step of each sequence is recorded, too.
-        dt: duration of a step; finite-time exponents are divided by it.
-        check: probe the map before the run; afterwards, repeat steps and check derivatives all over it.
-        progress: show a progress bar.
+        dt: Duration of a step; finite-time exponents are divided by it.
+        check: Probe the map before the run; afterwards, repeat steps and check derivatives all over it.
+        progress: Show a progress bar.
 
     Returns:
         A Dataset with ``log_singular_value`` (nats) and ``running_exponent`` (nats per step, or per unit time),
@@ -87,9 +87,10 @@ def variational_term(
         end of a shorter sequence both stay what they were; ``last_step`` (trajectory) is where it ends.
 
     Raises:
-        TypeError: an argument is of the wrong kind.
-        ValueError: an argument is out of range, shapes or dtypes disagree, or the map fails the probe or has changed.
-        FloatingPointError: the trajectory overflows or a derivative is not finite; the message names step and
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If an argument is out of range, shapes or dtypes disagree, or the map fails the probe or has
+            changed.
+        FloatingPointError: If the trajectory overflows or a derivative is not finite; the message names step and
             trajectory.
 
     Example:
@@ -183,7 +184,7 @@ def variational_term(
 def _watched(
     push: Callable[[Tensor], Tensor], step: int, finite: list[tuple[int, Tensor]]
 ) -> Callable[[Tensor], Tensor]:
-    """The push, noting whether what it returns is finite, (B,), without waiting for the device to know."""
+    """Return the push, noting whether what it returns is finite, (B,), without waiting for the device to know."""
 
     def watched(frame: Tensor) -> Tensor:
         pushed = push(frame)

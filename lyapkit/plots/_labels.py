@@ -1,4 +1,4 @@
-"""What all plots share: the axes to draw on, and labels from the variables' own attributes."""
+"""Axes to draw on, and labels from the variables' own attributes, for all plots."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 
 DATA = {"self", "args", "kwargs", "x", "y", "yerr", "data"}
-"""Parameters of matplotlib's methods that the plots fill themselves."""
+"""Parameters of matplotlib's methods that the plots set themselves."""
 
 
 def _keywords(artist: type[Artist], method: Callable[..., Any]) -> frozenset[str]:
-    """Return the keywords that one of matplotlib's methods and the artists that it draws take."""
+    """Return the keywords of one of matplotlib's methods and of the artists that it draws."""
     inspector = ArtistInspector(artist)
     aliases = {alias for names in inspector.aliasd.values() for alias in names}
     return frozenset({*inspector.get_setters(), *aliases, *inspect.signature(method).parameters} - DATA)
@@ -51,19 +51,19 @@ def axes_or_new(ax: object) -> Axes:
 
 
 def with_defaults(line: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:
-    """The user's line properties over our own, whichever of matplotlib's names (``lw``, ``linewidth``) they use."""
+    """Return the user's line properties over our own, under any of matplotlib's names (``lw``, ``linewidth``)."""
     return {**defaults, **cbook.normalize_kwargs(dict(line), Line2D)}
 
 
 def next_color(ax: Axes) -> Any:
-    """The next colour of the axes' cycle, for several lines that share it."""
+    """Return the next colour of the axes' cycle, for several lines that share it."""
     (line,) = ax.plot([], [])
     line.remove()
     return line.get_color()
 
 
 def spread_ranks(count: int, lines: int) -> list[int]:
-    """At most ``lines`` of the positions 0, ..., count - 1, evenly spread with first and last included.
+    """Return at most ``lines`` of the positions 0, ..., count - 1, evenly spread with first and last included.
 
     Raises:
         TypeError: If ``lines`` is not an integer.
@@ -74,24 +74,24 @@ def spread_ranks(count: int, lines: int) -> list[int]:
 
 
 def label(variable: xr.DataArray) -> str:
-    """``long_name (units)``; without units where they are 1."""
+    """Return ``long_name (units)``, without units where they are 1."""
     units = variable.attrs["units"]
     return variable.attrs["long_name"] if units == "1" else f"{variable.attrs['long_name']} ({units})"
 
 
-def one_result(result: xr.Dataset | xr.DataTree, analysis: str, variable: str, *dims: str) -> xr.Dataset:
-    """Return what a plot draws: one result of the analysis, its dimensions in the given order.
+def one_result(result: object, analysis: str, variable: str, *dims: str) -> xr.Dataset:
+    """Return the one result that a plot draws, with its dimensions in the given order.
 
     A node of a tree stands for its Dataset. A further dimension of size 1 is dropped.
 
     Args:
-        result: What the user gave.
+        result: The user's argument.
         analysis: The analysis whose result is wanted.
         variable: The variable that is drawn.
         dims: Its dimensions.
 
     Raises:
-        TypeError: If it is no Dataset and no node of a tree.
+        TypeError: If it is neither a Dataset nor a node of a tree.
         ValueError: If it is the result of another analysis, a tree of several, a part of a result or several in one.
     """
     dataset = dataset_of(result, analysis)
@@ -116,7 +116,7 @@ def dataset_of(result: object, analysis: str) -> xr.Dataset:
     """Return the Dataset of an analysis, also from a node of a tree.
 
     Raises:
-        TypeError: If it is no Dataset and no node of a tree.
+        TypeError: If it is neither a Dataset nor a node of a tree.
         ValueError: If it is the result of another analysis, or a tree of several.
     """
     if isinstance(result, xr.DataTree):
@@ -147,10 +147,10 @@ def dataset_of(result: object, analysis: str) -> xr.Dataset:
 
 
 def check_trajectory(dataset: xr.Dataset, trajectory: object) -> None:
-    """Refuse a trajectory that is not there.
+    """Refuse a trajectory that does not exist.
 
     Raises:
-        ValueError: If it is none of those that are, which the message names.
+        ValueError: If it is not one of the result's trajectories; the message names them.
     """
     there = dataset["trajectory"].values.tolist()
     if np.ndim(trajectory) or trajectory not in there:  # type: ignore[arg-type]
@@ -159,7 +159,7 @@ def check_trajectory(dataset: xr.Dataset, trajectory: object) -> None:
 
 
 def check_count(name: str, value: object) -> int:
-    """Return a number of things to draw as an int.
+    """Check a number of things to draw, and return it as an int.
 
     Raises:
         TypeError: If it is not an integer.

@@ -1,4 +1,4 @@
-"""What plots of finite-time exponents over time share."""
+"""Drawing of finite-time exponents over time, for several plots."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def draw_running(
     """Draw ``running_exponent`` of one trajectory over ``step``; arguments as in `variational_term`.
 
     Raises:
-        ValueError: ``ds`` has no such trajectory, or ``lines`` is below 1.
+        ValueError: If ``ds`` has no such trajectory, or ``lines`` is below 1.
     """
     check_trajectory(ds, trajectory)
     ranks = spread_ranks(ds.sizes["exponent"], lines)

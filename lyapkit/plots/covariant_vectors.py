@@ -6,16 +6,17 @@ import math
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from matplotlib.axes import Axes
 
 from lyapkit.checks.named_arguments import named_arguments
+from lyapkit.plots._comparing import Results, comparable
 from lyapkit.plots._labels import LINE, axes_or_new, check_count, check_trajectory, one_result, with_defaults
 
 
 @named_arguments(LINE)
+@comparable
 def covariant_vectors(
-    ds: xr.Dataset | xr.DataTree,
+    ds: Results,
     *,
     ax: Axes | None = None,
     trajectory: int | None = None,
@@ -23,24 +24,25 @@ def covariant_vectors(
     bins: int = 45,
     **line: Any,
 ) -> Axes:
-    """Distribution over time of the smallest angle between leading and remaining vectors, as in Ginelli et al. (2007).
+    """Draw the distribution of the smallest angle between leading and remaining vectors, as Ginelli et al. (2007).
 
-    A distribution that stays away from 0 says that the splitting is dominated (hyperbolic, when it separates expanding
-    from contracting directions); one that reaches 0 says that the subspaces come to touch.
+    A distribution that stays away from 0 shows a dominated splitting (hyperbolic, when it separates expanding from
+    contracting directions); one that reaches 0 shows that the subspaces touch at times.
 
     Args:
-        ds: Result of `lyapkit.covariant_vectors`.
-        ax: axes to draw on; a new figure by default.
-        trajectory: which trajectory; all of them together by default.
-        split: number of leading vectors; by default that of positive exponents, and 1 when none or all are positive.
-        bins: number of bins between 0 and pi/2.
-        line: passed on to `matplotlib.axes.Axes.plot`, such as ``color`` or ``label``.
+        ds: Result of `lyapkit.covariant_vectors`, or ``{name: result}`` of several to compare.
+        ax: Axes to draw on; a new figure by default.
+        trajectory: Trajectory to draw; all of them together by default.
+        split: Number of leading vectors; by default that of positive exponents, and 1 when none or all are positive.
+        bins: Number of bins between 0 and pi/2.
+        line: Passed on to `matplotlib.axes.Axes.plot`, such as ``color`` or ``label``.
 
     Returns:
         The axes; the density integrates to 1 over angles in radians.
 
     Raises:
-        ValueError: ``ds`` is another analysis' result, has no such trajectory or split, or ``bins`` is below 1.
+        ValueError: If ``ds`` is the result of another analysis, has no such trajectory or split, or ``bins`` is below
+            1.
 
     Example:
         >>> import lyapkit
@@ -67,7 +69,7 @@ def covariant_vectors(
     density = np.append(density, density[-1])  # the last step of the line
     style = with_defaults(line, drawstyle="steps-post", linewidth=1.0)
     (drawn,) = ax.plot(edges, density, **style)
-    drawn.sticky_edges.y.append(0.0)  # the axis begins at 0 and still grows with what is drawn later
+    drawn.sticky_edges.y.append(0.0)  # the axis begins at 0 and still grows with later lines
     ax.fill_between(edges, density, step="post", color=drawn.get_color(), alpha=0.2, linewidth=0)
     ax.set_xlim(0, math.pi / 2)
     ax.set_xticks([0, math.pi / 4, math.pi / 2], ["0", "π/4", "π/2"])

@@ -17,21 +17,21 @@ from lyapkit.plots._labels import MESH, axes_or_new, one_result
 def curvature_between_steps(
     ds: xr.Dataset | xr.DataTree, *, ax: Axes | None = None, rank: int = 1, weak_coupling: bool = False, **image: Any
 ) -> Axes:
-    """The matrix of curvature between time steps along one eigenvector.
+    """Draw the matrix of curvature between time steps along one eigenvector.
 
     Args:
         ds: Result of `lyapkit.curvature_by_step`.
-        ax: axes to draw on; a new figure by default.
-        rank: which eigenvector.
-        weak_coupling: draw the weak-coupling form, eq. (14) of Dubinin & Effenberger (2024), where the result has it.
-        image: passed on to `matplotlib.axes.Axes.pcolormesh`, such as ``cmap``, ``vmax`` or ``norm``.
+        ax: Axes to draw on; a new figure by default.
+        rank: Rank of the eigenvector.
+        weak_coupling: Whether to draw the weak-coupling form, eq. (14) of Dubinin & Effenberger (2024).
+        image: Passed on to `matplotlib.axes.Axes.pcolormesh`, such as ``cmap``, ``vmax`` or ``norm``.
 
     Returns:
         The axes, with a colour bar that is symmetric about zero. The readout, a bin of its own in the result, is not
         drawn: it can outweigh all steps together.
 
     Raises:
-        ValueError: ``ds`` is another analysis' result, or has no such rank or no weak-coupling form.
+        ValueError: If ``ds`` is the result of another analysis, or has no such rank or no weak-coupling form.
     """
     ds = one_result(ds, "curvature_by_step", "step_to_step_curvature", "rank", "bin", "other_bin")
     there = ds["rank"].values.tolist()

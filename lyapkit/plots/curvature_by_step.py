@@ -4,32 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
-import xarray as xr
 from matplotlib.axes import Axes
 
 from lyapkit.checks.named_arguments import named_arguments
+from lyapkit.plots._comparing import Results, comparable
 from lyapkit.plots._labels import LINE, axes_or_new, check_count, one_result, with_defaults
 
 
 @named_arguments(LINE)
+@comparable
 def curvature_by_step(
-    ds: xr.Dataset | xr.DataTree, *, ax: Axes | None = None, ranks: int = 3, relative: bool = True, **line: Any
+    ds: Results, *, ax: Axes | None = None, ranks: int = 3, relative: bool = True, **line: Any
 ) -> Axes:
-    """Contribution of every time step to the leading curvature, one line per eigenvector.
+    """Draw the contribution of every time step to the leading curvature, one line per eigenvector.
 
     Args:
-        ds: Result of `lyapkit.curvature_by_step`.
-        ax: axes to draw on; a new figure by default.
-        ranks: at most how many eigenvectors, the leading ones.
-        relative: as shares of v'Av, so that eigenvectors of different curvature can be compared; shares of one
-            eigenvector sum to 1 with that of the readout, which is named in the legend.
-        line: passed on to `matplotlib.axes.Axes.plot`.
+        ds: Result of `lyapkit.curvature_by_step`, or ``{name: result}`` of several to compare.
+        ax: Axes to draw on; a new figure by default.
+        ranks: Largest number of eigenvectors to draw, the leading ones.
+        relative: Whether to draw shares of v'Av, so that eigenvectors of different curvature can be compared. The
+            shares of an eigenvector sum to 1 with that of the readout, which the legend gives.
+        line: Passed on to `matplotlib.axes.Axes.plot`.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: ``ds`` is another analysis' result, or ``ranks`` is below 1.
+        ValueError: If ``ds`` is the result of another analysis, or ``ranks`` is below 1.
     """
     ds = one_result(ds, "curvature_by_step", "step_curvature", "rank", "step")
     ranks = check_count("ranks", ranks)

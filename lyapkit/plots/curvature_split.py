@@ -1,4 +1,4 @@
-"""Plot of the two parts of the Hessian beside it."""
+"""Plot of the Hessian's eigenvalues beside those of its two parts."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ def curvature_split(
     axes: Sequence[Axes] | None = None,
     **line: Any,
 ) -> tuple[Axes, Axes, Axes]:
-    """Eigenvalues by rank of the Hessian and of the two parts it is the sum of, eq. (7), side by side.
+    """Draw the eigenvalues of the Hessian and of its two parts in eq. (7) by rank, side by side.
 
     Args:
-        hessian: result of `lyapkit.hessian_spectrum` with ``operator="hessian"``.
-        ggn: with ``operator="ggn"``.
-        residual: with ``operator="residual"``.
-        axes: three axes to draw on; a new figure with a common vertical axis by default.
-        line: passed on to `matplotlib.axes.Axes.plot`, such as ``color``.
+        hessian: Result of `lyapkit.hessian_spectrum` with ``operator="hessian"``.
+        ggn: The same with ``operator="ggn"``.
+        residual: The same with ``operator="residual"``.
+        axes: Three axes to draw on; a new figure with a common vertical axis by default.
+        line: Passed on to `matplotlib.axes.Axes.plot`, such as ``color``.
 
     Returns:
         The three axes, with markers and bars as in `lyapkit.plots.hessian_spectrum`.
 
     Raises:
-        ValueError: a result is of another analysis or operator, or there are not three axes.
+        ValueError: If a result is of another analysis or operator, or there are not three axes.
 
     Example:
         >>> import lyapkit, torch
         >>> model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Tanh(), torch.nn.Linear(2, 1))
         >>> batch, loss = (torch.eye(2), torch.ones(2, 1)), torch.nn.functional.mse_loss
-        >>> parts = [lyapkit.hessian_spectrum(model, batch, loss, k=4, operator=o, rng=0)
+        >>> parts = [lyapkit.hessian_spectrum(model, batch, loss, k=2, operator=o, rng=0)
         ...          for o in ("hessian", "ggn", "residual")]
         >>> [ax.get_title(loc="center") or ax.get_title(loc="left") for ax in lyapkit.plots.curvature_split(*parts)]
         ['Hessian', '= Gauss-Newton', '+ residual']

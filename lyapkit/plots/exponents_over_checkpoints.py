@@ -35,16 +35,16 @@ def exponents_over_checkpoints(
     cmap: str = "viridis",
     **line: Any,
 ) -> Axes:
-    """Exponents against training iteration, one line per rank, coloured from the first rank to the last.
+    """Draw exponents against training iteration, one line per rank, coloured from the first rank to the last.
 
     Args:
-        ds: results of `lyapkit.lyapunov_spectrum` for several checkpoints of one network, put together along a
+        ds: Results of `lyapkit.lyapunov_spectrum` for several checkpoints of one network, put together along a
             dimension ``checkpoint`` whose coordinate is the training iteration, or ``epoch`` (see the example).
-        ax: axes to draw on; a new figure by default.
-        trajectory: which trajectory; the mean over all by default.
-        lines: at most how many exponents, evenly spread over the ranks with first and last included.
-        cmap: name of the colour map of the ranks.
-        line: passed on to `matplotlib.axes.Axes.plot`; a ``label`` is given to the first line only, and a ``color`` to
+        ax: Axes to draw on; a new figure by default.
+        trajectory: Trajectory to draw; the mean over all by default.
+        lines: Largest number of exponents to draw, evenly spread over the ranks with first and last included.
+        cmap: Name of the colour map of the ranks.
+        line: Passed on to `matplotlib.axes.Axes.plot`; a ``label`` is given to the first line only, and a ``color`` to
             all.
 
     Returns:
@@ -52,7 +52,8 @@ def exponents_over_checkpoints(
         lines. Annihilated directions (-inf) are not drawn.
 
     Raises:
-        ValueError: ``ds`` is another analysis' result, has no checkpoints or such trajectory, or ``lines`` is below 1.
+        ValueError: If ``ds`` is the result of another analysis, has no checkpoints or such trajectory, or ``lines`` is
+            below 1.
 
     Example:
         >>> import lyapkit, torch, xarray as xr

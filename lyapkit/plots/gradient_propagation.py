@@ -9,6 +9,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from lyapkit.checks.named_arguments import named_arguments
+from lyapkit.plots._comparing import Results, comparable
 from lyapkit.plots._labels import (
     LINE,
     axes_or_new,
@@ -27,8 +28,9 @@ SLOPES = (
 
 
 @named_arguments(LINE)
+@comparable
 def gradient_propagation(
-    ds: xr.Dataset | xr.DataTree,
+    ds: Results,
     *,
     ax: Axes | None = None,
     norm: str | float = "inf",
@@ -36,22 +38,23 @@ def gradient_propagation(
     slopes: int | None = None,
     **line: Any,
 ) -> Axes:
-    """Norms of dL/dx_t over time, one line per trajectory, as Fig. 2D of Dubinin & Effenberger (2024).
+    """Draw norms of dL/dx_t over time, one line per trajectory, as Fig. 2D of Dubinin & Effenberger (2024).
 
     Args:
-        ds: Result of `lyapkit.gradient_propagation`.
-        ax: axes to draw on; a new figure by default.
-        norm: which norm, by its coordinate or as a number.
-        lines: at most how many trajectories, the first ones.
-        slopes: draw this trajectory alone, and its fitted line, labelled with rate and error. From the end of that line
-            start those of the leading exponent and of the predicted rate, as far as ``ds`` has them.
-        line: passed on to `matplotlib.axes.Axes.plot`; a ``label`` is given to the first line only.
+        ds: Result of `lyapkit.gradient_propagation`, or ``{name: result}`` of several to compare.
+        ax: Axes to draw on; a new figure by default.
+        norm: Norm to draw, by its coordinate or as a number.
+        lines: Largest number of trajectories to draw, the first ones.
+        slopes: Trajectory to draw alone, with its fitted line, labelled with rate and error. Lines for the leading
+            exponent and the predicted rate, as far as ``ds`` has them, start at the end of that line.
+        line: Passed on to `matplotlib.axes.Axes.plot`; a ``label`` is given to the first line only.
 
     Returns:
         The axes; the vertical axis is logarithmic. Norms that are zero or outside the range of float64 are not drawn.
 
     Raises:
-        ValueError: ``ds`` is another analysis' result, has no such norm or trajectory, or ``lines`` is below 1.
+        ValueError: If ``ds`` is the result of another analysis, has no such norm or trajectory, or ``lines`` is below
+            1.
     """
     ds = one_result(ds, "gradient_propagation", "gradient_norm", "norm", "trajectory", "step")
     norm = f"{norm:g}" if isinstance(norm, int | float) else norm
@@ -80,7 +83,7 @@ def gradient_propagation(
 
 
 def _draw_slopes(ax: Axes, ds: xr.Dataset) -> None:
-    """Straight lines of the rates of one norm and trajectory, and a legend for them."""
+    """Draw straight lines for the rates of one norm and trajectory, and a legend for them."""
     steps = ds["step"].values
     steps = steps[: int(ds["last_step"])] if "last_step" in ds else steps  # results of older versions have none
     back = steps[-1] - steps
@@ -97,7 +100,7 @@ def _draw_slopes(ax: Axes, ds: xr.Dataset) -> None:
 
 
 def _with_error(value: float, error: float | None) -> str:
-    """A value with the digits that its error leaves, such as -0.0513(6); five decimals without an error."""
+    """Format a value with the digits that its error leaves, such as -0.0513(6); five decimals without an error."""
     if error is None or not np.isfinite(error):
         text = f"{value:.5f}"
     else:

@@ -10,27 +10,29 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from lyapkit.checks.named_arguments import named_arguments
+from lyapkit.plots._comparing import Results, comparable
 from lyapkit.plots._labels import LINE, axes_or_new, one_result, with_defaults
 
 OPERATORS = {"hessian": "Hessian", "ggn": "Gauss-Newton", "residual": "residual"}
 
 
 @named_arguments(LINE)
-def hessian_spectrum(ds: xr.Dataset | xr.DataTree, *, ax: Axes | None = None, **line: Any) -> Axes:
-    """Magnitude of the eigenvalues by rank, as Fig. 2C of Dubinin & Effenberger (2024), with signs kept visible.
+@comparable
+def hessian_spectrum(ds: Results, *, ax: Axes | None = None, **line: Any) -> Axes:
+    """Draw the magnitude of the eigenvalues by rank, as Fig. 2C of Dubinin & Effenberger (2024), with visible signs.
 
     Args:
-        ds: Result of `lyapkit.hessian_spectrum`.
-        ax: axes to draw on; a new figure by default.
-        line: passed on to `matplotlib.axes.Axes.plot`, such as ``color``, ``label`` or ``marker``.
+        ds: Result of `lyapkit.hessian_spectrum`, or ``{name: result}`` of several to compare.
+        ax: Axes to draw on; a new figure by default.
+        line: Passed on to `matplotlib.axes.Axes.plot`, such as ``color``, ``label`` or ``marker``.
 
     Returns:
-        The axes; the vertical axis is logarithmic. Filled markers are positive eigenvalues, open ones negative, as the
-        label of the axis says where there are some; bars are the residuals, within which a true eigenvalue lies.
+        The axes; the vertical axis is logarithmic. Filled markers are positive eigenvalues; open ones are negative, and
+        the label of the axis says so where there are any. Bars are the residuals, within which a true eigenvalue lies.
         Eigenvalues of exactly zero are not drawn.
 
     Raises:
-        ValueError: ``ds`` is another analysis' result.
+        ValueError: If ``ds`` is the result of another analysis.
 
     Example:
         >>> import lyapkit, torch
@@ -66,6 +68,6 @@ def hessian_spectrum(ds: xr.Dataset | xr.DataTree, *, ax: Axes | None = None, **
 
 
 def operator_of(ds: xr.Dataset) -> str:
-    """Which operator a result is of; the Hessian where it does not say so."""
+    """Return the operator of a result; the Hessian where the result does not say."""
     operator: str = json.loads(ds.attrs.get("config_json", "{}")).get("operator", "hessian")
     return operator

@@ -1,39 +1,40 @@
-"""Plot of how the Kaplan-Yorke dimension comes about."""
+"""Plot of sums of exponents, which define the Kaplan-Yorke dimension."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from lyapkit.checks.named_arguments import named_arguments
+from lyapkit.plots._comparing import Results, comparable
 from lyapkit.plots._labels import LINE, axes_or_new, check_trajectory, one_result, with_defaults
 
 
 @named_arguments(LINE)
-def kaplan_yorke(ds: xr.Dataset | xr.DataTree, *, ax: Axes | None = None, trajectory: int = 0, **line: Any) -> Axes:
-    r"""Sums lambda_1 + ... + lambda_j against j; they cross zero at the Kaplan-Yorke dimension.
+@comparable
+def kaplan_yorke(ds: Results, *, ax: Axes | None = None, trajectory: int = 0, **line: Any) -> Axes:
+    r"""Draw the sums lambda_1 + ... + lambda_j against j; they cross zero at the Kaplan-Yorke dimension.
 
     The sum of the j leading exponents is the growth rate of j-dimensional volumes, and its maximum the entropy rate
-    (Pesin's bound). Interpolated linearly, it reaches zero at D = j + (lambda_1 + ... + lambda_j) / |lambda_{j+1}|
-    (Kaplan & Yorke 1979).
+    (Pesin's bound). Interpolated linearly, it reaches zero at
+    :math:`D = j + (\lambda_1 + \dots + \lambda_j) / |\lambda_{j+1}|` (Kaplan & Yorke 1979).
 
     Args:
-        ds: Result of `lyapkit.lyapunov_spectrum`.
-        ax: axes to draw on; a new figure by default.
-        trajectory: which trajectory.
-        line: passed on to `matplotlib.axes.Axes.plot`, such as ``color`` or ``label``.
+        ds: Result of `lyapkit.lyapunov_spectrum`, or ``{name: result}`` of several to compare.
+        ax: Axes to draw on; a new figure by default.
+        trajectory: Trajectory to draw.
+        line: Passed on to `matplotlib.axes.Axes.plot`, such as ``color`` or ``label``.
 
     Returns:
-        The axes, with the dimension marked and written, as a lower bound without a mark where the computed exponents
-        are too few to close it. Sums of -inf are not drawn. Where sums fall further below zero than they rise above it,
-        the view ends as far below as the highest sum is above; ``ax.autoscale()`` shows all.
+        The axes, with the dimension marked and written. Where the computed exponents are too few, it is written as a
+        lower bound, without a mark. Sums of -inf are not drawn. Where sums fall further below zero than they rise above
+        it, the view ends as far below as the highest sum is above; ``ax.autoscale()`` shows all.
 
     Raises:
-        ValueError: ``ds`` is another analysis' result, or has no such trajectory.
+        ValueError: If ``ds`` is the result of another analysis, or has no such trajectory.
 
     Example:
         >>> import lyapkit
@@ -86,7 +87,7 @@ def kaplan_yorke(ds: xr.Dataset | xr.DataTree, *, ax: Axes | None = None, trajec
 
 
 def _limit_view(ax: Axes) -> None:
-    """Leave out what lies deeper below zero than the highest sum lies above it."""
+    """Limit the view downwards to as much below zero as the highest sum lies above it."""
     curves = [line.get_xydata() for line in ax.lines if line.get_transform() == ax.transData]
     points = np.concatenate([np.asarray(curve) for curve in curves])  # (points, 2)
     highest = points[:, 1].max()

@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from matplotlib.axes import Axes
 
 from lyapkit.checks.named_arguments import named_arguments
+from lyapkit.plots._comparing import Results, comparable
 from lyapkit.plots._labels import LINE, axes_or_new, check_count, check_trajectory, label, one_result, with_defaults
 
 
 @named_arguments(LINE)
+@comparable
 def local_growth(
-    ds: xr.Dataset | xr.DataTree,
+    ds: Results,
     *,
     ax: Axes | None = None,
     trajectory: int | None = None,
@@ -23,19 +24,20 @@ def local_growth(
     bins: int = 50,
     **line: Any,
 ) -> Axes:
-    """Distribution over time of local growth rates, with the exponent, which is their mean, marked.
+    """Draw the distribution over time of local growth rates, and mark their mean, the exponent.
 
-    A rate that changes its sign along the way says that a network expands at some times and forgets at others, which
-    its exponent hides. Each QR window counts once, whatever its length: compute the spectrum with a fixed
+    Where a rate changes its sign along the way, a network expands at some times and forgets at others; its exponent
+    hides
+    this. Each QR window counts once, whatever its length: compute the spectrum with a fixed
     ``qr_interval``, since rates over longer windows spread less.
 
     Args:
-        ds: Result of `lyapkit.lyapunov_spectrum`.
-        ax: axes to draw on; a new figure by default.
-        trajectory: which trajectory; all of them together by default.
-        exponents: which exponents, by rank from 1; several get a legend.
-        bins: number of bins over the range of all rates drawn.
-        line: passed on to `matplotlib.axes.Axes.plot`; a ``label`` is given to the first distribution only, instead of
+        ds: Result of `lyapkit.lyapunov_spectrum`, or ``{name: result}`` of several to compare.
+        ax: Axes to draw on; a new figure by default.
+        trajectory: Trajectory to draw; all of them together by default.
+        exponents: Exponents to draw, by rank from 1; several get a legend.
+        bins: Number of bins over the range of all rates drawn.
+        line: Passed on to `matplotlib.axes.Axes.plot`; a ``label`` is given to the first distribution only, instead of
             the ranks.
 
     Returns:
@@ -43,7 +45,8 @@ def local_growth(
         the trajectories drawn. Annihilated directions (-inf) are not drawn.
 
     Raises:
-        ValueError: ``ds`` is another analysis' result, has no such trajectory or exponent, or ``bins`` is below 1.
+        ValueError: If ``ds`` is the result of another analysis, has no such trajectory or exponent, or ``bins`` is
+            below 1.
 
     Example:
         >>> import lyapkit
@@ -65,7 +68,7 @@ def local_growth(
     if trajectory is not None:
         ds = ds.sel(trajectory=[trajectory])
     chosen = ds["local_growth"].sel(exponent=list(exponents))
-    if "last_step" in ds:  # without the windows that reach behind the end of a shorter sequence
+    if "last_step" in ds:  # without the windows after the end of a shorter sequence
         chosen = chosen.where(ds["step"] <= ds["last_step"], -np.inf)
     finite = chosen.values[np.isfinite(chosen.values)]
     edges = np.histogram_bin_edges(finite, bins)
@@ -78,7 +81,7 @@ def local_growth(
             continue
         density = np.histogram(rates, edges, density=True)[0]
         filled = np.flatnonzero(density)
-        inside = slice(filled[0], filled[-1] + 1)  # where this distribution is, of the bins that all share
+        inside = slice(filled[0], filled[-1] + 1)  # the bins of this distribution, among those that all share
         x = np.concatenate((edges[inside][:1], edges[inside], edges[filled[-1] + 1 :][:1]))
         y = np.concatenate(([0.0], density[inside], [0.0]))
         own = rf"$\lambda_{{{rank}}}$" if name is None else name if index == 0 else None

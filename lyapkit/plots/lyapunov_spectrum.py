@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.markers import CARETDOWN
 from matplotlib.ticker import MaxNLocator
 
 from lyapkit.checks.named_arguments import named_arguments
+from lyapkit.plots._comparing import Results, comparable
 from lyapkit.plots._labels import ERRORBAR, axes_or_new, check_trajectory, label, next_color, one_result, with_defaults
 
 ANNIHILATED = "-inf: annihilated"
@@ -18,8 +18,9 @@ ANNIHILATED = "-inf: annihilated"
 
 
 @named_arguments(ERRORBAR)
+@comparable
 def lyapunov_spectrum(
-    ds: xr.Dataset | xr.DataTree,
+    ds: Results,
     *,
     ax: Axes | None = None,
     trajectory: int = 0,
@@ -27,22 +28,23 @@ def lyapunov_spectrum(
     band: bool = False,
     **line: Any,
 ) -> Axes:
-    """Exponents by rank, with their standard errors.
+    """Draw the exponents by rank, with their standard errors.
 
     Args:
-        ds: Result of `lyapkit.lyapunov_spectrum`.
-        ax: axes to draw on; a new figure by default.
-        trajectory: which trajectory.
-        fraction_axis: draw against i/N, rank divided by state size, so that networks of different sizes compare.
-        band: shade exponent plus and minus standard error instead of drawing bars, for many exponents.
-        line: passed on to `matplotlib.axes.Axes.errorbar`, such as ``color`` or ``label``.
+        ds: Result of `lyapkit.lyapunov_spectrum`, or ``{name: result}`` of several to compare.
+        ax: Axes to draw on; a new figure by default.
+        trajectory: Trajectory to draw.
+        fraction_axis: Whether to draw against i/N, rank divided by state size, to compare networks of different sizes.
+        band: Whether to shade exponent plus and minus standard error instead of drawing bars, for many exponents.
+        line: Passed on to `matplotlib.axes.Axes.errorbar`, such as ``color`` or ``label``.
 
     Returns:
         The axes. Annihilated directions (-inf) are triangles at the lower edge, which the legend then explains;
         unknown errors (inf) are not drawn.
 
     Raises:
-        ValueError: ``ds`` is another analysis' result, has no such trajectory, or does not say N for ``fraction_axis``.
+        ValueError: If ``ds`` is the result of another analysis, has no such trajectory, or does not say N for
+            ``fraction_axis``.
 
     Example:
         >>> import lyapkit
@@ -54,7 +56,7 @@ def lyapunov_spectrum(
     check_trajectory(ds, trajectory)
     if fraction_axis and "unit" not in ds.dims:
         raise ValueError(
-            "the Dataset has no unit dimension, which says the state size N that fraction_axis divides by; draw "
+            "the Dataset has no unit dimension, whose size is the state size N that fraction_axis divides by; draw "
             "against the rank, or compute the spectrum again with this version."
         )
     ax = axes_or_new(ax)
@@ -80,7 +82,7 @@ def lyapunov_spectrum(
 
 
 def _mark_annihilated(ax: Axes, x: np.ndarray, color: Any) -> None:
-    """Triangles whose tips touch the lower edge, wherever that comes to lie; one legend entry for all on the axes."""
+    """Draw triangles whose tips touch the lower edge, wherever that comes to lie, with one legend entry for all."""
     if not x.size:
         return
     known = ANNIHILATED in ax.get_legend_handles_labels()[1]

@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from lyapkit.checks.named_arguments import named_arguments
+from lyapkit.plots._comparing import Results, comparable
 from lyapkit.plots._labels import LINE, one_result
 from lyapkit.plots._running import draw_running
 
 
 @named_arguments(LINE)
+@comparable
 def running_exponents(
-    ds: xr.Dataset | xr.DataTree,
+    ds: Results,
     *,
     ax: Axes | None = None,
     trajectory: int = 0,
@@ -26,22 +27,22 @@ def running_exponents(
     reference_label: str | None = None,
     **line: Any,
 ) -> Axes:
-    """Running means of log |R_ii| over time: how the exponents converge.
+    """Draw running means of log |R_ii| over time, which show how the exponents converge.
 
     Args:
-        ds: Result of `lyapkit.lyapunov_spectrum`.
-        ax: axes to draw on; a new figure by default.
-        trajectory: which trajectory.
-        lines: at most how many exponents, evenly spread over the ranks with first and last included.
-        reference: values to mark by dashed lines, such as exponents that are known; equal ones once.
-        reference_label: written beside the first reference line.
-        line: passed on to `matplotlib.axes.Axes.plot`; a ``label`` is given to the first line only.
+        ds: Result of `lyapkit.lyapunov_spectrum`, or ``{name: result}`` of several to compare.
+        ax: Axes to draw on; a new figure by default.
+        trajectory: Trajectory to draw.
+        lines: Largest number of exponents to draw, evenly spread over the ranks with first and last included.
+        reference: Values to mark by dashed lines, such as exponents that are known; equal ones once.
+        reference_label: Text beside the first reference line.
+        line: Passed on to `matplotlib.axes.Axes.plot`; a ``label`` is given to the first line only.
 
     Returns:
         The axes. Lines keep the rank that their exponent has at the end. Values of -inf are not drawn.
 
     Raises:
-        ValueError: ``ds`` is another analysis' result, has no such trajectory, or ``lines`` is below 1.
+        ValueError: If ``ds`` is the result of another analysis, has no such trajectory, or ``lines`` is below 1.
 
     Example:
         >>> import lyapkit

@@ -6,26 +6,25 @@ import math
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.markers import TICKUP
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from lyapkit.checks.named_arguments import named_arguments
+from lyapkit.plots._comparing import Results, comparable
 from lyapkit.plots._labels import LINE, axes_or_new, dataset_of, one_result, with_defaults
 
 
 @named_arguments(LINE)
-def spectral_density(
-    ds: xr.Dataset | xr.DataTree, *, ax: Axes | None = None, cumulative: bool = False, **line: Any
-) -> Axes:
-    """Density of curvature eigenvalues, or their cumulative distribution, with its band.
+@comparable
+def spectral_density(ds: Results, *, ax: Axes | None = None, cumulative: bool = False, **line: Any) -> Axes:
+    """Draw the density of curvature eigenvalues, or their cumulative distribution, with its band.
 
     Args:
-        ds: Result of `lyapkit.spectral_density`.
-        ax: axes to draw on; a new figure by default.
-        cumulative: draw the cumulative distribution instead.
-        line: passed on to `matplotlib.axes.Axes.plot`, such as ``color`` or ``label``.
+        ds: Result of `lyapkit.spectral_density`, or ``{name: result}`` of several to compare.
+        ax: Axes to draw on; a new figure by default.
+        cumulative: Whether to draw the cumulative distribution instead.
+        line: Passed on to `matplotlib.axes.Axes.plot`, such as ``color`` or ``label``.
 
     Returns:
         The axes. A density is drawn on a logarithmic vertical axis, which ends a tenth below the height of a single
@@ -34,7 +33,7 @@ def spectral_density(
         signed logarithmic.
 
     Raises:
-        ValueError: ``ds`` is another analysis' result.
+        ValueError: If ``ds`` is the result of another analysis.
 
     Example:
         >>> import lyapkit, torch
@@ -61,7 +60,7 @@ def spectral_density(
         ax.set_yscale("log")
     (drawn,) = ax.plot(value, height, **with_defaults(line, linewidth=1.0))
     band = ax.fill_between(value, low, high, color=drawn.get_color(), alpha=0.25, linewidth=0)
-    band.sticky_edges.y.append(floor)  # the axis begins there and still grows with what is drawn later
+    band.sticky_edges.y.append(floor)  # the axis begins there and still grows with later lines
     if "deflated_eigenvalue" in ds:
         atoms = ds["deflated_eigenvalue"].values
         ax.plot(
@@ -85,7 +84,7 @@ def spectral_density(
 
 
 def _signed_decades(low: float, high: float, threshold: float) -> list[float]:
-    """Ticks at 0 and at powers of ten of either sign, from a decade beyond the threshold, and not too many."""
+    """Return ticks at 0 and at powers of ten of either sign, from a decade beyond the threshold, and not too many."""
     first, last = math.ceil(math.log10(10 * threshold)), math.floor(math.log10(max(abs(low), abs(high), threshold)))
     step = 1 + max(0, last - first) // 4
     decades = [10.0**power for power in range(last, first - 1, -step)]

@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from lyapkit.checks.named_arguments import named_arguments
+from lyapkit.plots._comparing import Results, comparable
 from lyapkit.plots._labels import LINE, one_result
 from lyapkit.plots._running import draw_running
 
 
 @named_arguments(LINE)
+@comparable
 def variational_term(
-    ds: xr.Dataset | xr.DataTree,
+    ds: Results,
     *,
     ax: Axes | None = None,
     trajectory: int = 0,
@@ -26,22 +27,22 @@ def variational_term(
     reference_label: str | None = None,
     **line: Any,
 ) -> Axes:
-    """Finite-time exponents log sigma_i(V_t) / t over time, as Fig. 2B of Dubinin & Effenberger (2024).
+    """Draw finite-time exponents log sigma_i(V_t) / t over time, as Fig. 2B of Dubinin & Effenberger (2024).
 
     Args:
-        ds: Result of `lyapkit.variational_term`.
-        ax: axes to draw on; a new figure by default.
-        trajectory: which trajectory.
-        lines: at most how many exponents, evenly spread over the ranks with first and last included.
-        reference: values to mark by dashed lines, such as log |eigenvalues of the residual|; equal ones once.
-        reference_label: written beside the first reference line.
-        line: passed on to `matplotlib.axes.Axes.plot`; a ``label`` is given to the first line only.
+        ds: Result of `lyapkit.variational_term`, or ``{name: result}`` of several to compare.
+        ax: Axes to draw on; a new figure by default.
+        trajectory: Trajectory to draw.
+        lines: Largest number of exponents to draw, evenly spread over the ranks with first and last included.
+        reference: Values to mark by dashed lines, such as log |eigenvalues of the residual|; equal ones once.
+        reference_label: Text beside the first reference line.
+        line: Passed on to `matplotlib.axes.Axes.plot`; a ``label`` is given to the first line only.
 
     Returns:
         The axes. Values of -inf are not drawn.
 
     Raises:
-        ValueError: ``ds`` is another analysis' result, has no such trajectory, or ``lines`` is below 1.
+        ValueError: If ``ds`` is the result of another analysis, has no such trajectory, or ``lines`` is below 1.
     """
     ds = one_result(ds, "variational_term", "running_exponent", "trajectory", "step", "exponent")
     return draw_running(ds, ax, trajectory, lines, reference, reference_label, line)

@@ -1,4 +1,4 @@
-"""Attributes and variables in the forms that netCDF holds, and the remedy for those that it does not."""
+"""Attributes and variables in the forms that netCDF holds, and remedies for those that it does not hold."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ REMEDIES: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (bytes, "write value.decode()"),
     (np.ma.MaskedArray, "write value.filled(...)"),
 )
-"""For kinds of values that netCDF cannot hold, what to write instead."""
+"""Remedies for the kinds of values that netCDF cannot hold."""
 
 RESERVED = frozenset(
     ["CLASS", "NAME", "DIMENSION_LABELS", "DIMENSION_LIST", "REFERENCE_LIST", "coordinates", "_nc3_strict"]
 ) | {"_NCProperties", "_Netcdf4Coordinates", "_Netcdf4Dimid", "lists_of_one_json"}
-"""Names of attributes that files use themselves, and take out when they are read."""
+"""Names of attributes that files use themselves, and that are removed when they are read."""
 LISTS_OF_ONE = "lists_of_one_json"
 """Name of the attribute that lists which others have one row or entry: readers of netCDF take this dim off."""
 LOSSLESS = frozenset(("zlib", "complevel", "compression", "compression_opts", "shuffle"))
-"""What of an encoding is kept: it makes files smaller and changes no numbers."""
+"""Encodings that are kept: they make files smaller and change no numbers."""
 NUMBERS = "iufb"
 """Kinds of variables whose arrays are compressed and have checksums."""
 DECODED = frozenset(
     ("_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned", "_Encoding", "dtype", "bounds")
 )
-"""Names of attributes of a variable by which readers make other numbers, types or coordinates."""
+"""Names of attributes of a variable by which readers change numbers, types or coordinates."""
 
 
 def storable(dataset: xr.Dataset, where: str = "") -> xr.Dataset:
     """Return the Dataset with its attributes in the form that netCDF holds: texts, numbers, or arrays of either.
 
     Subclasses of ``str``, such as NumPy's and PyTorch's version, become plain texts, and arrays of texts become lists.
-    Nothing else is converted, since a file has to give back what was put in.
+    Nothing else is converted, since a file has to return what was saved.
 
     Args:
-        dataset: The Dataset, which stays as it is.
+        dataset: The Dataset, which stays unchanged.
         where: Its place in a tree, for messages.
 
     Raises:
@@ -61,7 +61,7 @@ def storable(dataset: xr.Dataset, where: str = "") -> xr.Dataset:
         ValueError: If a name cannot be that of an attribute or variable.
     """
     place = f" of the node {where!r}" if where else ""
-    stored = dataset.drop_encoding()  # else numbers would be packed as in the file that they once came from
+    stored = dataset.drop_encoding()  # or else numbers would be packed as in the file they came from
     for name, variable in dataset.variables.items():
         if variable.ndim and variable.size and variable.dtype.kind in NUMBERS:
             stored[name].encoding = {key: value for key, value in variable.encoding.items() if key in LOSSLESS}
@@ -102,7 +102,7 @@ def _check_name(kind: str, name: Any, place: str) -> None:
 
 
 def _check_decoding(name: Any, variable: xr.Variable, place: str) -> None:
-    """Refuse attributes by which a reader would make other numbers of those that are stored."""
+    """Refuse attributes by which a reader would change the stored numbers."""
     found = sorted(DECODED & variable.attrs.keys())
     units = variable.attrs.get("units")
     if isinstance(units, str) and " since " in units and variable.dtype.kind in "iuf":
@@ -150,7 +150,7 @@ def _refusal(name: str, value: Any, place: str) -> str:
 def _as_array(value: Any) -> np.ndarray:
     try:
         return np.asarray(value)
-    except (TypeError, ValueError, RuntimeError):  # ragged, or of things that are no numbers
+    except (TypeError, ValueError, RuntimeError):  # ragged, or not of numbers
         return np.asarray(None)
 
 

@@ -1,11 +1,10 @@
-"""Results to files and back: netCDF through h5netcdf, written whole or not at all."""
+"""Result files: netCDF through h5netcdf, written whole or not at all."""
 
 from __future__ import annotations
 
 import errno
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,20 @@ import xarray as xr
 
 from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.results.attributes import NUMBERS, restored, storable
+from lyapkit.results.temporary import temporary_file
 
 SUFFIX = ".nc"
 TABLES = (".csv", ".tsv", ".txt", ".xls", ".xlsx", ".parquet", ".feather", ".json")
 OTHER_FORMATS = (*TABLES, ".h5", ".hdf5", ".hdf", ".nc4", ".cdf", ".zarr", ".pkl", ".pickle", ".pt", ".npz", ".npy")
-"""Suffixes of other formats, which netCDF must not be written under."""
+"""Suffixes of other formats, under which netCDF must not be written."""
 
 BOOKKEEPING_BYTES = 2**20
-"""Room for what a file holds beside its numbers: names, attributes, indices."""
+"""Bytes for the contents of a file besides its numbers: names, attributes, indices."""
+
+
+PACKED_RATIO, PACKED_ROOM = 64, 2**26
+"""A file may unpack to 64 times its size and 64 MiB; no source, chosen above what numbers can be packed to, and below
+the thousandfold that HDF5's filters can. What `save` writes is not packed."""
 
 
 @named_arguments()
@@ -44,8 +49,8 @@ def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> Path
         The path.
 
     Raises:
-        TypeError: If ``result`` is neither, ``path`` is no name, or an attribute or a variable is of a kind that netCDF
-            cannot hold.
+        TypeError: If ``result`` is neither, ``path`` is not a name, or an attribute or a variable is of a kind that
+            netCDF cannot hold.
         FileNotFoundError: If the directory does not exist.
         IsADirectoryError: If ``path`` is a directory.
         ValueError: If ``path`` is a device or a pipe, or does not end in ``.nc``, or a name cannot be stored.
@@ -61,7 +66,7 @@ def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> Path
     if not isinstance(result, xr.Dataset | xr.DataTree):
         raise TypeError(_no_result(result))
     path = _checked_path(path)
-    target = Path(os.path.realpath(path))  # a link stays, what it points to is written
+    target = Path(os.path.realpath(path))  # a link stays, and its target is written
     if not target.parent.is_dir():
         raise FileNotFoundError(f"the directory {target.parent} does not exist; create it first.")
     if target.exists() and not target.is_file() and not target.is_dir():
@@ -76,26 +81,18 @@ def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> Path
         nodes = {node.path: storable(node.to_dataset(inherit=False), node.path) for node in result.subtree}
         result = xr.DataTree.from_dict(nodes, name=result.name)
     _refuse_full_disk(result.nbytes, target.parent)
-    handle, name = tempfile.mkstemp(prefix=".lyapkit-", suffix=".partial", dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with temporary_file(target.parent) as temporary:
         if isinstance(result, xr.Dataset):
             result.to_netcdf(temporary, engine="h5netcdf", encoding=_encoding(result))
         else:
             encoding = {node.path: _encoding(node.to_dataset(inherit=False)) for node in result.subtree}
             result.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp files are private; results are as readable as any other file
         temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 
 def _no_result(given: object) -> str:
-    """Say that something is no result, and what to do."""
+    """Say that a value is not a result, and how to get one."""
     remedy = ""
     if isinstance(given, xr.DataArray):
         remedy = "; pass the whole result, or keep one variable of it with result[[name]]"
@@ -107,10 +104,10 @@ def _no_result(given: object) -> str:
 
 
 def _checked_path(path: Any) -> Path:
-    """Return what a user gives as the name of a file as a path.
+    """Return the user's name of a file as a path.
 
     Raises:
-        TypeError: If it is no name.
+        TypeError: If it is not a name.
     """
     if not isinstance(path, str | os.PathLike):
         remedy = "give them one by one" if isinstance(path, list | tuple) else f'write a text such as "result{SUFFIX}"'
@@ -119,7 +116,7 @@ def _checked_path(path: Any) -> Path:
 
 
 def _other_suffix(result: xr.Dataset | xr.DataTree, path: Path) -> str:
-    """Say why a file is not written under a name, and what to do."""
+    """Say why a file cannot be written under a name, and propose another."""
     stem = path.stem if path.suffix.casefold() in OTHER_FORMATS else path.name.split(f"{SUFFIX}.")[0]
     stem = stem.strip().removesuffix(SUFFIX) or "result"
     remedy = f'write "{stem}{SUFFIX}"'
@@ -141,11 +138,16 @@ def _encoding(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
     }
 
 
+def _most_bytes(path: Path) -> int:
+    """Return what the arrays of a file of this size may take."""
+    return PACKED_RATIO * path.stat().st_size + PACKED_ROOM
+
+
 def _refuse_full_disk(size: int, directory: Path) -> None:
-    """Say beforehand that a file will not fit: HDF5 ends the whole process where it meets a full disk.
+    """Refuse to write a file that will not fit, since HDF5 ends the whole process where it meets a full disk.
 
     Raises:
-        OSError: there is not room for twice the numbers and the bookkeeping of a file.
+        OSError: If there is not room for twice the numbers and the bookkeeping of a file.
     """
     free, needed = shutil.disk_usage(directory).free, 2 * size + BOOKKEEPING_BYTES
     if free < needed:
@@ -165,7 +167,7 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset | xr.DataTree:
         A DataTree when the file holds several analyses, else a Dataset.
 
     Raises:
-        TypeError: If ``path`` is no name.
+        TypeError: If ``path`` is not a name.
         FileNotFoundError: If there is no such file.
         ValueError: If the file is not a netCDF-4 file, holds no results, or is damaged: its arrays of numbers do not
             fit their checksums (names, attributes and single numbers have none), or its structure cannot be read.
@@ -186,6 +188,9 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset | xr.DataTree:
         with h5py.File(path):  # h5netcdf leaves a half-open object behind where this fails
             pass
         with xr.open_datatree(path, engine="h5netcdf") as tree:
+            size, most = sum(node.to_dataset(inherit=False).nbytes for node in tree.subtree), _most_bytes(path)
+            if size > most:
+                raise OSError(f"it would take {size} bytes of memory, and may take {most}; it is damaged")
             loaded = tree.load()
         for node in loaded.subtree:
             node.dataset = restored(node.to_dataset(inherit=False))

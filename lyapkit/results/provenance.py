@@ -1,4 +1,4 @@
-"""Where a result comes from, written by one function."""
+"""Provenance of results, written by one function."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from lyapkit.results.schema import SCHEMA_VERSION
 def provenance(
     config: Mapping[str, object], *, dtype: torch.dtype, device: torch.device, checkpoint_sha256: str = ""
 ) -> dict[str, object]:
-    """Attributes of every result.
+    """Return the attributes of every result.
 
     Args:
-        config: the analysis' own settings; stored as one JSON string, since netCDF attributes hold neither
-            dictionaries nor booleans.
-        dtype: type the model computes in.
-        device: device it computes on.
-        checkpoint_sha256: digest of the analysed weights file; empty when the model came from memory.
+        config: Settings of the analysis; stored as one JSON string, since netCDF attributes hold neither dictionaries
+            nor booleans.
+        dtype: Type that the model computes in.
+        device: Device that it computes on.
+        checkpoint_sha256: Digest of the analysed weights file; empty when the model came from memory.
 
     Returns:
         ``created_at`` (UTC, ISO 8601), versions, dtype, device, ``config_json``, ``checkpoint_sha256``,

@@ -16,6 +16,12 @@ DIMENSIONS = {
     "exponent": "rank of a Lyapunov exponent, from 1",
     "split": "number of leading covariant vectors on one side, from 1",
     "unit": "state component",
+    "from_unit": "state component before the step",
+    "input": "component of the input, from 0",
+    "component": "principal component, from 1",
+    "eigenvalue": "rank of an eigenvalue of a Jacobian by magnitude, from 1",
+    "fixed_point": "fixed or slow point, from 1",
+    "eigenvector": "rank of an eigenvector by the magnitude of its eigenvalue, from 1",
     "norm": "vector norm",
     "rank": "rank of a Hessian eigenvalue by magnitude, from 1",
     "parameter": "component of the flattened parameter vector, from 0",
@@ -31,13 +37,13 @@ DIMENSIONS = {
 
 @dataclass(frozen=True)
 class Variable:
-    """How one result variable is labelled.
+    """Labels of one result variable.
 
     Attributes:
-        dims: its dimensions.
-        long_name: what it is, as an axis label.
-        units: CF-like; ``{time}`` is filled with the time unit in use.
-        undefined: True where values may be NaN, as the error of an exponent of -inf is.
+        dims: Its dimensions.
+        long_name: Its description, as an axis label.
+        units: Its units, CF-like; ``{time}`` is replaced by the time unit in use.
+        undefined: Whether values may be NaN, such as the error of an exponent of -inf.
     """
 
     dims: tuple[str, ...]
@@ -102,6 +108,41 @@ SCHEMA: dict[str, dict[str, Variable]] = {
         "backward_difference": Variable(
             ("trajectory", "exponent"), "distance of the covariant vector from that of another start", "1"
         ),
+    },
+    "states": {
+        "state": Variable(("trajectory", "step", "unit"), "state", "1"),
+        "initial_state": Variable(("trajectory", "unit"), "state before the first step", "1"),
+        "last_step": Variable(("trajectory",), "last step of the sequence", "step"),
+        "principal_axis": Variable(("component", "unit"), "principal axis of the states", "1"),
+        "mean_state": Variable(("unit",), "mean of the states", "1"),
+        "explained_variance": Variable(("component",), "part of the variance along the axis", "1"),
+    },
+    "jacobians": {
+        "jacobian": Variable(("trajectory", "step", "unit", "from_unit"), "Jacobian of the step", "1"),
+        "eigenvalue_real": Variable(("trajectory", "step", "eigenvalue"), "real part of the eigenvalue", "1"),
+        "eigenvalue_imag": Variable(("trajectory", "step", "eigenvalue"), "imaginary part of the eigenvalue", "1"),
+        "input_jacobian": Variable(("trajectory", "step", "unit", "input"), "Jacobian towards the input", "1"),
+        "last_step": Variable(("trajectory",), "last step of the sequence", "step"),
+    },
+    "fixed_points": {
+        "state": Variable(("fixed_point", "unit"), "state", "1"),
+        "speed": Variable(("fixed_point",), "speed |f(x) - x|", "1"),
+        "stable": Variable(("fixed_point",), "all eigenvalues are inside the unit circle", "1"),
+        "unstable_dimensions": Variable(("fixed_point",), "number of eigenvalues outside the unit circle", "1"),
+        "slow": Variable(("fixed_point",), "the speed has a minimum above zero", "1"),
+        "eigenvalue_real": Variable(("fixed_point", "eigenvalue"), "real part of the eigenvalue", "1"),
+        "eigenvalue_imag": Variable(("fixed_point", "eigenvalue"), "imaginary part of the eigenvalue", "1"),
+        "residual": Variable(("fixed_point",), "largest component of f(x) - x in units of its scale", "1"),
+        "state_error": Variable(("fixed_point",), "distance from the exact fixed point", "1"),
+        "marginal_dimensions": Variable(("fixed_point",), "number of eigenvalues on the unit circle", "1"),
+        "continuum_dimension": Variable(("fixed_point",), "dimension of the continuum of fixed points", "1"),
+        "starts": Variable(("fixed_point",), "number of starts that ended here", "1"),
+        "outlier": Variable(("fixed_point",), "far outside of the starts", "1"),
+        "on_kink": Variable(("fixed_point",), "the map has no derivative here", "1"),
+        "minimal_period": Variable(("fixed_point",), "shortest period", "step"),
+        "orbit": Variable(("fixed_point",), "number of the orbit, from 1", "1"),
+        "eigenvector_real": Variable(("fixed_point", "unit", "eigenvector"), "real part of the eigenvector", "1"),
+        "eigenvector_imag": Variable(("fixed_point", "unit", "eigenvector"), "imaginary part of the eigenvector", "1"),
     },
     "gradient_propagation": {
         "gradient_norm": Variable(("norm", "trajectory", "step"), "gradient norm |dL/dx_t|", "1"),
@@ -187,11 +228,11 @@ def make_dataset(
     """Label the values of one analysis.
 
     Args:
-        analysis: a key of `SCHEMA`.
-        values: arrays by variable name; only names of the schema.
-        coordinates: one coordinate for every dimension in use.
-        attributes: provenance.
-        time_unit: what ``{time}`` stands for.
+        analysis: Key of `SCHEMA`.
+        values: Arrays by variable name; only names of the schema.
+        coordinates: One coordinate for every dimension in use.
+        attributes: Provenance.
+        time_unit: Time unit that replaces ``{time}``.
 
     Returns:
         The Dataset; every variable has ``long_name`` and ``units``, every dimension a coordinate.

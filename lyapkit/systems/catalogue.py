@@ -18,7 +18,7 @@ from lyapkit.systems.torus import cat_map, coupled_ring, standard_map
 @named_arguments()
 @checked_kinds
 def catalogue() -> list[ReferenceSystem]:
-    """Every reference system, with its usual parameters: first the exact ones, then the published ones.
+    """Return every reference system with its usual parameters: first the exact ones, then the published ones.
 
     Example:
         >>> from lyapkit import systems

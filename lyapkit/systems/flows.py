@@ -43,17 +43,17 @@ _LORENZ96 = {
 @named_arguments()
 @checked_kinds
 def runge_kutta_step(field: Callable[[Tensor], Tensor], dt: float) -> Callable[[Tensor], Tensor]:
-    """One step of the classical fourth-order method of x' = field(x).
+    """Make a step of the classical fourth-order Runge-Kutta method for x' = field(x).
 
-    The step is a map of its own, whose exponents differ from the flow's by O(dt^4).
+    The step is a map of its own; its exponents differ from the flow's by :math:`O(dt^4)`.
 
     Args:
-        field: from a state (N,) to its time derivative (N,).
-        dt: duration of the step.
+        field: Function from a state (N,) to its time derivative (N,).
+        dt: Duration of the step.
 
     Raises:
-        TypeError: the field cannot be called, or the duration is not a number.
-        ValueError: the duration is not positive and finite.
+        TypeError: If the field cannot be called, or the duration is not a number.
+        ValueError: If the duration is not positive and finite.
 
     Example:
         >>> import torch
@@ -79,16 +79,16 @@ def runge_kutta_step(field: Callable[[Tensor], Tensor], dt: float) -> Callable[[
 @named_arguments()
 @checked_kinds
 def lorenz(sigma: float = 10.0, rho: float = 28.0, beta: float = 8 / 3, dt: float = 0.01) -> ReferenceSystem:
-    """Lorenz's flow of 1963; its exponents sum to -(sigma + 1 + beta) exactly, and one is 0.
+    """Return Lorenz's flow of 1963; its exponents sum to -(sigma + 1 + beta) exactly, and one is 0.
 
     Args:
         sigma: Prandtl number.
         rho: Rayleigh number over its critical value.
-        beta: geometric factor.
-        dt: duration of a step, at most 0.01, where the step's exponents are the flow's within the tolerances given.
+        beta: Geometric factor.
+        dt: Duration of a step, at most 0.01; up to there its exponents equal the flow's within the given tolerances.
 
     Raises:
-        ValueError: parameters whose exponents are not known here, or a longer step.
+        ValueError: If the exponents for these parameters are not known here, or the step is longer.
 
     Example:
         >>> from lyapkit import systems
@@ -126,13 +126,13 @@ def lorenz(sigma: float = 10.0, rho: float = 28.0, beta: float = 8 / 3, dt: floa
 @named_arguments()
 @checked_kinds
 def rossler(dt: float = 0.02) -> ReferenceSystem:
-    """Roessler's flow x' = -y - z, y' = x + y/5, z' = 1/5 + z (x - 5.7).
+    """Return Roessler's flow x' = -y - z, y' = x + y/5, z' = 1/5 + z (x - 5.7).
 
     Args:
-        dt: duration of a step, at most 0.02.
+        dt: Duration of a step, at most 0.02.
 
     Raises:
-        ValueError: a longer step.
+        ValueError: If the step is longer.
 
     Example:
         >>> from lyapkit import systems
@@ -162,14 +162,16 @@ def rossler(dt: float = 0.02) -> ReferenceSystem:
 @named_arguments()
 @checked_kinds
 def lorenz96(size: int = 6, dt: float = 0.02) -> ReferenceSystem:
-    """Lorenz's flow of 1996 on a ring, x_i' = (x_{i+1} - x_{i-2}) x_{i-1} - x_i + 8; the exponents sum to -N exactly.
+    r"""Return Lorenz's flow of 1996 on a ring; the exponents sum to -N exactly.
+
+    .. math:: x_i' = (x_{i+1} - x_{i-2})\, x_{i-1} - x_i + 8
 
     Args:
-        size: N, 6 or 8.
-        dt: duration of a step, at most 0.02.
+        size: Size N of the ring, 6 or 8.
+        dt: Duration of a step, at most 0.02.
 
     Raises:
-        ValueError: a size whose exponents are not known here, or a longer step.
+        ValueError: If the exponents for this size are not known here, or the step is longer.
 
     Example:
         >>> from lyapkit import systems

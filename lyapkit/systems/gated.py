@@ -1,4 +1,4 @@
-"""Gated cells without recurrent weights: each unit forgets on its own, at the rate of its gate."""
+"""Gated cells without recurrent weights, in which each unit forgets at the rate of its own gate."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Cell = TypeVar("Cell", nn.GRUCell, nn.LSTMCell)
 @named_arguments()
 @checked_kinds
 def gru_without_recurrence(input_size: int = 3, size: int = 4, seed: int = 0) -> ReferenceSystem:
-    """An `nn.GRUCell` whose recurrent weights are zero: the mean logarithms of its update gates.
+    """Return an `nn.GRUCell` without recurrent weights; the exponents are the mean logarithms of its update gates.
 
-    h' = (1 - z) n + z h, where neither gate z nor proposal n depends on h, so that the Jacobian is diag(z).
+    In :math:`h' = (1 - z) n + z h` neither the gate z nor the proposal n depends on h, so the Jacobian is diag(z).
 
     Args:
-        input_size: M.
-        size: N, hidden units.
-        seed: of weights and inputs.
+        input_size: Number of inputs M.
+        size: Number of hidden units N.
+        seed: Seed of weights and inputs.
 
     Example:
         >>> from lyapkit import systems
@@ -52,15 +52,15 @@ def gru_without_recurrence(input_size: int = 3, size: int = 4, seed: int = 0) ->
 @named_arguments()
 @checked_kinds
 def lstm_without_recurrence(input_size: int = 3, size: int = 4, seed: int = 0) -> ReferenceSystem:
-    """An `nn.LSTMCell` whose recurrent weights are zero: the mean logarithms of its forget gates, and -inf.
+    """Return an `nn.LSTMCell` without recurrent weights; the exponents are its forget gates' mean logarithms, and -inf.
 
-    c' = f c + i g, where no gate depends on the state: the cell block of the Jacobian is diag(f), and the hidden state
-    is forgotten at once. There are 2 N exponents, of which those who leave the cell state out find none that is finite.
+    In :math:`c' = f c + i g` no gate depends on the state: the cell block of the Jacobian is diag(f), and the hidden
+    state is forgotten at once. There are 2 N exponents. An analysis without the cell state finds no finite one.
 
     Args:
-        input_size: M.
-        size: N, hidden units.
-        seed: of weights and inputs.
+        input_size: Number of inputs M.
+        size: Number of hidden units N.
+        seed: Seed of weights and inputs.
 
     Example:
         >>> from lyapkit import systems
@@ -82,7 +82,7 @@ def lstm_without_recurrence(input_size: int = 3, size: int = 4, seed: int = 0) -
 
 
 def _cell(kind: type[Cell], input_size: int, size: int, seed: int) -> tuple[Cell, Tensor]:
-    """The cell with normal weights and biases, none of them recurrent, and 300 normal inputs; no global randomness."""
+    """Return the cell with normal weights and biases, none of them recurrent, and 300 normal inputs."""
     generator = torch.Generator().manual_seed(seed)
     # made without numbers and then filled: nn.Module's own initialisation would draw from the global generator
     cell = kind(input_size, size, device="meta", dtype=torch.float64).to_empty(device="cpu")
@@ -94,7 +94,7 @@ def _cell(kind: type[Cell], input_size: int, size: int, seed: int) -> tuple[Cell
 
 
 def _mean_log_gate(cell: nn.GRUCell | nn.LSTMCell, inputs: Tensor) -> tuple[float, ...]:
-    """Of the second gate in PyTorch's order: a GRU's update gate, an LSTM's forget gate."""
+    """Return mean logarithms of the second gate in PyTorch's order: a GRU's update gate, an LSTM's forget gate."""
     size = cell.hidden_size
     with torch.no_grad():
         drive = inputs @ cell.weight_ih.T + cell.bias_ih + cell.bias_hh

@@ -1,4 +1,4 @@
-"""Arguments of reference systems, held against the kinds that their annotations name."""
+"""Check of the arguments of reference systems against their annotations."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ R = TypeVar("R")
 
 
 def checked_kinds(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a function so that integers, numbers and flags are refused where they are none.
+    """Decorate a function so that it refuses integers, numbers and flags of the wrong kind.
 
     Arguments annotated ``int`` are counts of at least 1, or seeds of at least 0; ``float`` are finite numbers; ``bool``
-    are True or False; tensors and tuples of numbers are what they say. Where None is the default, it is taken too. What
-    else numbers may be, the function says itself.
+    are True or False; there are also tensors and tuples of numbers. Where None is the default, it is allowed, too. The
+    function itself checks further bounds.
 
     Args:
         function: A function whose annotations are texts.

@@ -15,7 +15,7 @@ from lyapkit.systems.reference import ReferenceSystem
 @named_arguments()
 @checked_kinds
 def constant_matrix() -> ReferenceSystem:
-    """X -> A x with a non-normal matrix of eigenvalues 3/2, -3/4 and 1/4: the logarithms of their magnitudes.
+    """Return x -> A x with a non-normal A of eigenvalues 3/2, -3/4 and 1/4; the exponents are their log magnitudes.
 
     Example:
         >>> from lyapkit import systems
@@ -44,9 +44,9 @@ def constant_matrix() -> ReferenceSystem:
 @named_arguments()
 @checked_kinds
 def orthogonal_matrix() -> ReferenceSystem:
-    """X -> U x with an orthogonal matrix, which neither stretches nor shrinks: all exponents are 0.
+    """Return x -> U x with an orthogonal matrix, which neither stretches nor shrinks; all exponents are 0.
 
-    U = (I - S)^{-1} (I + S) with an antisymmetric S (Cayley).
+    Here :math:`U = (I - S)^{-1} (I + S)` with an antisymmetric S (Cayley).
 
     Example:
         >>> from lyapkit import systems
@@ -67,10 +67,10 @@ def orthogonal_matrix() -> ReferenceSystem:
 
 
 def rotation(size: int) -> torch.Tensor:
-    """A fixed rotation in N dimensions, (I - S)^{-1} (I + S) with S_ij = 1/(i + j) above the diagonal, shape (N, N).
+    """Return a fixed rotation in N dimensions, (I - S)^{-1} (I + S) with S_ij = 1/(i + j) above the diagonal, (N, N).
 
     Args:
-        size: N.
+        size: Number of dimensions N.
     """
     index = torch.arange(1, size + 1, dtype=torch.float64, device="cpu")
     upper = (1 / (index.unsqueeze(0) + index.unsqueeze(1))).triu(1)

@@ -16,10 +16,14 @@ from lyapkit.systems.reference import ReferenceSystem
 @named_arguments()
 @checked_kinds
 def henon(a: float = 1.4, b: float = 0.3) -> ReferenceSystem:
-    """The Hénon map (x, y) -> (1 - a x^2 + y, b x); the exponents sum to log |b| exactly.
+    """Return the Hénon map (x, y) -> (1 - a x^2 + y, b x); the exponents sum to log |b| exactly.
+
+    Args:
+        a: Coefficient of x^2; 1.4.
+        b: Coefficient of x; 0.3.
 
     Raises:
-        ValueError: other parameters than the classical ones, whose exponents are the only ones known here.
+        ValueError: If the parameters are not the classical ones; exponents of others are not known here.
 
     Example:
         >>> from lyapkit import systems
@@ -47,7 +51,7 @@ def henon(a: float = 1.4, b: float = 0.3) -> ReferenceSystem:
 @named_arguments()
 @checked_kinds
 def logistic() -> ReferenceSystem:
-    """The logistic map x -> 4 x (1 - x), conjugate to the tent map: log 2 exactly.
+    """Return the logistic map x -> 4 x (1 - x), conjugate to the tent map: log 2 exactly.
 
     Example:
         >>> from lyapkit import systems
@@ -68,18 +72,18 @@ def logistic() -> ReferenceSystem:
 @named_arguments()
 @checked_kinds
 def kaplan_yorke_map(contraction: float = 0.2) -> ReferenceSystem:
-    r"""The Kaplan-Yorke map (x, y) -> (2 x mod 1, alpha y + cos 4 pi x): log 2 and log |alpha| exactly.
+    r"""Return the Kaplan-Yorke map (x, y) -> (2 x mod 1, alpha y + cos 4 pi x): log 2 and log |alpha| exactly.
 
     In binary arithmetic the doubling loses one digit at each step and ends in 0 after 53. The map is therefore stepped
-    in u = sin^2(pi x), for which 2 x mod 1 is the logistic map and cos 4 pi x = 1 - 2 u':
+    in :math:`u = \sin^2 \pi x`, for which 2 x mod 1 is the logistic map and :math:`\cos 4 \pi x = 1 - 2 u'`:
 
-        u' = 4 u (1 - u),     y' = alpha y + 1 - 2 u'.
+    .. math:: u' = 4 u (1 - u), \qquad y' = \alpha y + 1 - 2 u'.
 
     Args:
-        contraction: alpha, of magnitude below 1.
+        contraction: Contraction :math:`\alpha`, of magnitude below 1.
 
     Raises:
-        ValueError: contraction is 0 or at least 1 in magnitude.
+        ValueError: If contraction is 0 or at least 1 in magnitude.
 
     Example:
         >>> from lyapkit import systems

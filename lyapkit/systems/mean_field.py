@@ -1,4 +1,4 @@
-"""Mean-field theory of random tanh networks: exponents of an infinitely large one."""
+"""Mean-field theory of infinitely large random tanh networks: their exponents."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from lyapkit.systems.kinds import checked_kinds
 
 @dataclass(frozen=True)
 class MeanField:
-    """What the theory says of x' = J tanh x + input, with J_ij ~ N(0, g^2/N) and N to infinity.
+    """Results of the theory for x' = J tanh x + input, with J_ij ~ N(0, g^2/N) and N to infinity.
 
     Attributes:
-        variance: q of each component of the state.
-        leading_exponent: lambda_1, in nats per step.
-        mean_exponent: of all N exponents.
+        variance: Variance q of each component of the state.
+        leading_exponent: Largest exponent lambda_1, in nats per step.
+        mean_exponent: Mean of all N exponents.
     """
 
     variance: float
@@ -31,24 +31,26 @@ class MeanField:
 @named_arguments()
 @checked_kinds
 def tanh_mean_field(gain: float, input_variance: float = 0.0) -> MeanField:
-    r"""Solve the self-consistency of a random tanh network and give its exponents.
+    r"""Solve the self-consistency of a random tanh network, and return its exponents.
 
-    States are Gaussian with a variance q that keeps itself up, and tangent vectors grow by random slopes:
+    States are Gaussian with a variance q that reproduces itself, and tangent vectors grow by random slopes:
 
-        q        = g^2 <tanh^2 x> + sigma^2,                   x ~ N(0, q),
-        lambda_1 = log(g^2 <sech^4 x>) / 2,
-        mean     = log g - 1/2 + <log sech^2 x>
+    .. math::
+
+        q &= g^2 \langle \tanh^2 x \rangle + \sigma^2, \qquad x \sim N(0, q), \\
+        \lambda_1 &= \tfrac12 \log\left(g^2 \langle \operatorname{sech}^4 x \rangle\right), \\
+        \bar\lambda &= \log g - \tfrac12 + \langle \log \operatorname{sech}^2 x \rangle
 
     (Molgedey, Schuchhardt & Schuster, Phys. Rev. Lett. 69, 3717, 1992). The averages are taken by the trapezoidal rule,
     which converges exponentially for such integrands.
 
     Args:
-        gain: g.
-        input_variance: sigma^2 of an input drawn anew for each component at each step.
+        gain: Gain g.
+        input_variance: Variance :math:`\sigma^2` of an input drawn anew for each component at each step.
 
     Raises:
-        ValueError: the gain is outside 0 to 1,000 or the input variance outside 0 to 1,000,000, which the quadrature is
-            made for.
+        ValueError: If the gain is outside 0 to 1,000 or the input variance outside 0 to 1,000,000, the range
+            of the quadrature.
 
     Example:
         >>> from lyapkit.systems import tanh_mean_field
@@ -56,7 +58,7 @@ def tanh_mean_field(gain: float, input_variance: float = 0.0) -> MeanField:
         >>> round(theory.leading_exponent, 6), round(theory.mean_exponent, 6)
         (0.310249, -2.272805)
     """
-    from scipy.optimize import brentq  # here, since importing it adds a global filter of warnings
+    from scipy.optimize import brentq  # imported here, since the import adds a global filter of warnings
 
     if not 0 < gain <= 1e3:
         raise ValueError(f"gain must be positive and at most 1,000, got {gain}.")
@@ -80,7 +82,7 @@ def tanh_mean_field(gain: float, input_variance: float = 0.0) -> MeanField:
 
 
 def _gaussian_mean(function: Callable[[NDArray[np.float64]], NDArray[np.float64]], variance: float) -> float:
-    """<f(x)> for x ~ N(0, variance), with f analytic within pi/2 of the real axis, as tanh is."""
+    """Return <f(x)> for x ~ N(0, variance), with f analytic within pi/2 of the real axis, as tanh is."""
     # the rule's error is exp(-2 pi a/h), a = pi/2 / sqrt(q) being the width of that strip in z = x / sqrt(q): below
     # exp(-61) here; weights beyond |z| = 12 are below exp(-72)
     deviation = math.sqrt(variance)

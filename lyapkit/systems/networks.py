@@ -20,16 +20,16 @@ from lyapkit.systems.reference import ReferenceSystem
 @named_arguments()
 @checked_kinds
 def tanh_network(weight: Tensor, rate: float = 1.0, driven: bool = False) -> RecurrentMap:
-    """The map x' = (1 - d) x + d (J tanh x + input).
+    """Return the map x' = (1 - d) x + d (J tanh x + input).
 
     Args:
-        weight: J, shape (N, N).
-        rate: d, between 0 and 1.
-        driven: take an input of N components; autonomous otherwise.
+        weight: Weights J, shape (N, N).
+        rate: Rate d, between 0 and 1.
+        driven: Whether the map takes an input of N components; it is autonomous otherwise.
 
     Raises:
-        TypeError: the rate is not a number.
-        ValueError: it is outside [0, 1].
+        TypeError: If the rate is not a number.
+        ValueError: If it is outside [0, 1].
 
     Example:
         >>> import torch
@@ -51,20 +51,20 @@ def tanh_network(weight: Tensor, rate: float = 1.0, driven: bool = False) -> Rec
 @named_arguments()
 @checked_kinds
 def random_network(gain: float = 3.0, input_variance: float = 0.0, size: int = 512, seed: int = 0) -> ReferenceSystem:
-    """A large random network x' = J tanh x + input, J_ij ~ N(0, g^2/N), against `tanh_mean_field`.
+    r"""Return a large random network x' = J tanh x + input, J_ij ~ N(0, g^2/N), against `tanh_mean_field`.
 
     A finite network falls short of the theory: by 2.7/N for g = 3, 4.4/N for g = 5 and 1.5/N for g = 3/2 with an input
     variance of 1/4, measured at N = 100, 200 and 400 on 4 to 16 networks each. The uncertainty given is 5/N.
 
     Args:
-        gain: g.
-        input_variance: sigma^2 of the input, drawn anew for each unit at each step.
-        size: N.
-        seed: of weights and inputs.
+        gain: Gain g.
+        input_variance: Variance :math:`\sigma^2` of the input, drawn anew for each unit at each step.
+        size: Number of units N.
+        seed: Seed of weights and inputs.
 
     Raises:
-        ValueError: the network would be at rest, g <= 1 without input (see `resting_network`), or it is close to that
-            (g below 2 without input), where finite networks are far from the theory.
+        ValueError: If there is no input and g is at most 1, where the network is at rest (see `resting_network`), or
+            below 2, where finite networks are far from the theory.
 
     Example:
         >>> from lyapkit import systems
@@ -73,8 +73,8 @@ def random_network(gain: float = 3.0, input_variance: float = 0.0, size: int = 5
     """
     if input_variance == 0 and gain < 2:
         raise ValueError(
-            f"without input the theory describes finite networks from a gain of 2 on, got {gain}; give input_variance, "
-            "or take resting_network for a gain below 1."
+            f"without input the theory describes finite networks from a gain of 2 only, got {gain}; "
+            "give input_variance, or take resting_network for a gain below 1."
         )
     theory = tanh_mean_field(gain, input_variance)
     random = np.random.RandomState(seed)
@@ -101,11 +101,11 @@ def random_network(gain: float = 3.0, input_variance: float = 0.0, size: int = 5
 @named_arguments()
 @checked_kinds
 def leaky_random_network(size: int = 512, seed: int = 0) -> ReferenceSystem:
-    """A large leaky random network, x' = x/2 + (J tanh x)/2 with g = 3; exponents are per unit time, two steps.
+    """Return a large leaky random network, x' = x/2 + (J tanh x)/2 with g = 3; exponents are per unit time, two steps.
 
     Args:
-        size: N.
-        seed: of the weights.
+        size: Number of units N.
+        seed: Seed of the weights.
 
     Example:
         >>> from lyapkit import systems
@@ -131,7 +131,7 @@ def leaky_random_network(size: int = 512, seed: int = 0) -> ReferenceSystem:
 @named_arguments()
 @checked_kinds
 def small_network() -> ReferenceSystem:
-    """The chaotic network x' = J tanh x with N = 64, g = 3 and weights that anyone can draw again.
+    """Return the chaotic network x' = J tanh x with N = 64, g = 3 and weights that anyone can draw again.
 
     ``J = 3 * numpy.random.RandomState(0).randn(64, 64) / 8``; the start is the next ``randn(64)``.
 
@@ -159,16 +159,16 @@ def small_network() -> ReferenceSystem:
 @named_arguments()
 @checked_kinds
 def resting_network(size: int = 8, gain: float = 0.9, rate: float = 0.5, seed: int = 0) -> ReferenceSystem:
-    """A random network x' = (1 - d) x + d J tanh x at its fixed point 0: lambda_i = log|1 - d + d mu_i| / d exactly.
+    r"""Return a random network x' = (1 - d) x + d J tanh x at its fixed point 0, whose exponents are known exactly.
 
-    mu_i are the eigenvalues of J, and the values hold whether or not they make the fixed point stable. Exponents are
-    per unit time, 1/d steps.
+    With the eigenvalues :math:`\mu_i` of J, :math:`\lambda_i = \log|1 - d + d \mu_i| / d`, whether or not the fixed
+    point is stable. Exponents are per unit time, 1/d steps.
 
     Args:
-        size: N.
-        gain: g, of J_ij ~ N(0, g^2/N).
-        rate: d.
-        seed: of the weights.
+        size: Number of units N.
+        gain: Gain g, of J_ij ~ N(0, g^2/N).
+        rate: Rate d.
+        seed: Seed of the weights.
 
     Example:
         >>> from lyapkit import systems

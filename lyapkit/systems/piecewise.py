@@ -16,16 +16,16 @@ from lyapkit.systems.reference import ReferenceSystem
 @named_arguments()
 @checked_kinds
 def skew_tent(cut: float = 0.3) -> ReferenceSystem:
-    """The skew tent map: x/a below the cut a, (1 - x)/(1 - a) above it.
+    """Return the skew tent map: x/a below the cut a, (1 - x)/(1 - a) above it.
 
     The uniform density is invariant, so the exponent is -a log a - (1 - a) log(1 - a) exactly. (A cut of 1/2 is the
     tent map, which collapses in binary arithmetic.)
 
     Args:
-        cut: a, between 0 and 1 and not 1/2.
+        cut: Cut a, between 0 and 1 and not 1/2.
 
     Raises:
-        ValueError: any other cut.
+        ValueError: If the cut is outside of this range.
 
     Example:
         >>> from lyapkit import systems
@@ -42,7 +42,7 @@ def skew_tent(cut: float = 0.3) -> ReferenceSystem:
         (_entropy(cut),),
         (0.0,),
         "exact: the uniform density is invariant",
-        "its slopes are no powers of 2, under which digits run out in binary",
+        "its slopes are not powers of 2, under which digits run out in binary",
         trajectories=256,
         spread=1e-2,
     )
@@ -51,15 +51,15 @@ def skew_tent(cut: float = 0.3) -> ReferenceSystem:
 @named_arguments()
 @checked_kinds
 def skew_baker(cut: float = 0.3) -> ReferenceSystem:
-    """The skew baker's map: (x/a, a y) where x < a, ((x - a)/(1 - a), a + (1 - a) y) elsewhere.
+    """Return the skew baker's map: (x/a, a y) where x < a, ((x - a)/(1 - a), a + (1 - a) y) elsewhere.
 
     Areas are kept at every step, and the exponents are plus and minus -a log a - (1 - a) log(1 - a) exactly.
 
     Args:
-        cut: a, between 0 and 1 and not 1/2.
+        cut: Cut a, between 0 and 1 and not 1/2.
 
     Raises:
-        ValueError: any other cut.
+        ValueError: If the cut is outside of this range.
 
     Example:
         >>> from lyapkit import systems
@@ -89,9 +89,9 @@ def skew_baker(cut: float = 0.3) -> ReferenceSystem:
 @named_arguments()
 @checked_kinds
 def gauss_map() -> ReferenceSystem:
-    """The Gauss map of continued fractions, x -> 1/x mod 1: pi^2 / (6 log 2) exactly.
+    r"""Return the Gauss map of continued fractions, x -> 1/x mod 1: pi^2 / (6 log 2) exactly.
 
-    Its invariant density is 1 / ((1 + x) log 2), under which -2 log x has that mean.
+    Its invariant density is :math:`1 / ((1 + x) \log 2)`; under it, :math:`-2 \log x` has that mean.
 
     Example:
         >>> from lyapkit import systems

@@ -17,15 +17,15 @@ from lyapkit.systems.reference import ReferenceSystem
 
 
 class MatrixProduct(RecurrentMap):
-    """x_{t+1} = A_t x_t, driven by the matrices: the input of a step is A_t, flattened row by row.
+    """Linear map x_{t+1} = A_t x_t, driven by its matrices: the input of a step is A_t, flattened row by row.
 
     Args:
-        size: N.
-        dtype: of states and matrices.
+        size: State size N.
+        dtype: Type of states and matrices.
 
     Raises:
-        TypeError: the size is not an integer.
-        ValueError: it is below 1.
+        TypeError: If the size is not an integer.
+        ValueError: If it is below 1.
     """
 
     def __init__(self, size: int, dtype: torch.dtype = torch.float64) -> None:
@@ -34,17 +34,17 @@ class MatrixProduct(RecurrentMap):
 
     @property
     def state_size(self) -> int:
-        """N."""
+        """State size N."""
         return self._size
 
     @property
     def input_size(self) -> int:
-        """N^2."""
+        """Input size N^2."""
         return self._size**2
 
     @property
     def dtype(self) -> torch.dtype:
-        """As given."""
+        """Type of states and matrices."""
         return self._dtype
 
     @property
@@ -58,7 +58,7 @@ class MatrixProduct(RecurrentMap):
         return [f"x[{unit}]" for unit in range(self._size)]
 
     def step(self, state: Tensor, input: Tensor | None = None) -> Tensor:
-        """A x, for input A of shape (..., N^2)."""
+        """Compute A x, for input A of shape (..., N^2)."""
         assert input is not None, "a product is driven by its matrices"
         matrix = input.reshape(*input.shape[:-1], self._size, self._size)
         return (matrix @ state.unsqueeze(-1)).squeeze(-1)
@@ -67,15 +67,15 @@ class MatrixProduct(RecurrentMap):
 @named_arguments()
 @checked_kinds
 def gaussian_product_exponents(size: int, variance: float) -> list[float]:
-    r"""Exponents of products of i.i.d. real Gaussian matrices, exactly, in nats per step.
+    r"""Compute the exponents of products of i.i.d. real Gaussian matrices, exactly, in nats per step.
 
     For N x N matrices with independent entries of variance s^2 (Newman 1986),
 
-        lambda_i = (log(2 s^2) + psi((N - i + 1) / 2)) / 2.
+    .. math:: \lambda_i = \tfrac12 \left(\log(2 s^2) + \psi\left(\tfrac{N - i + 1}{2}\right)\right).
 
     Args:
-        size: N.
-        variance: s^2.
+        size: Matrix size N.
+        variance: Variance s^2 of each entry.
 
     Raises:
         ValueError: If the variance is not positive.
@@ -92,12 +92,12 @@ def gaussian_product_exponents(size: int, variance: float) -> list[float]:
 @named_arguments()
 @checked_kinds
 def gaussian_product(size: int = 5, variance: float | None = None, seed: int = 0) -> ReferenceSystem:
-    """A product of i.i.d. real Gaussian matrices, whose exponents are `gaussian_product_exponents`.
+    """Return a product of i.i.d. real Gaussian matrices, whose exponents are `gaussian_product_exponents`.
 
     Args:
-        size: N.
-        variance: s^2 of each entry; 1/N by default.
-        seed: of the matrices.
+        size: Matrix size N.
+        variance: Variance s^2 of each entry; 1/N by default.
+        seed: Seed of the matrices.
 
     Raises:
         ValueError: If the variance is not positive.
@@ -127,14 +127,14 @@ def gaussian_product(size: int = 5, variance: float | None = None, seed: int = 0
 @named_arguments()
 @checked_kinds
 def triangular_product(means: tuple[float, ...] = (0.5, 0.0, -0.5, -1.0), seed: int = 0) -> ReferenceSystem:
-    """A product of i.i.d. upper triangular matrices in a rotated basis: E log |diagonal|, in descending order.
+    r"""Return a product of i.i.d. upper triangular matrices in a rotated basis: E log |diagonal|, in descending order.
 
-    A_t = U T_t U', where T_t has log-normal entries of log-mean m_i and log-deviation 0.3 on its diagonal, in the order
-    given, and normal ones above it.
+    The matrices are :math:`A_t = U T_t U^\top`, where T_t has log-normal entries of log-mean m_i and log-deviation 0.3
+    on its diagonal, in the given order, and normal entries above it.
 
     Args:
-        means: m_i, the exponents.
-        seed: of the matrices.
+        means: Exponents m_i.
+        seed: Seed of the matrices.
 
     Example:
         >>> from lyapkit import systems
@@ -163,11 +163,11 @@ def triangular_product(means: tuple[float, ...] = (0.5, 0.0, -0.5, -1.0), seed: 
 @named_arguments()
 @checked_kinds
 def periodic_product() -> ReferenceSystem:
-    """Three matrices in turn: logarithms of the Floquet multipliers, per step.
+    """Return three matrices in turn; the exponents are the logarithms of the Floquet multipliers, per step.
 
-    The multipliers are the eigenvalues of A_3 A_2 A_1, the matrix applied first standing on the right. Those of the
-    reversed product A_1 A_2 A_3 differ, and with them those of a product of transposed matrices: two matrices would
-    not tell, nor would random ones.
+    The multipliers are the eigenvalues of A_3 A_2 A_1, with the first matrix on the right. Those of the reversed
+    product A_1 A_2 A_3 differ, and so do those of a product of transposed matrices. Two matrices would not show such
+    errors, nor would random ones.
 
     Example:
         >>> from lyapkit import systems

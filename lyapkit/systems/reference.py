@@ -1,4 +1,4 @@
-"""What a reference system is: a map whose Lyapunov exponents are known, and from where."""
+"""Reference systems: maps whose Lyapunov exponents are known, with the source of their values."""
 
 from __future__ import annotations
 
@@ -18,28 +18,27 @@ class ReferenceSystem:
     """A map with known exponents, and the run that measures them.
 
     Attributes:
-        name: what it is called.
-        map: the map, in float64, starting in its attractor's basin.
-        exponents: the leading ones that are known (all N of most systems), descending, in nats per step, or per unit
-            time where ``dt`` is given.
-        uncertainty: standard error of each exponent, or the allowance for a finite network where the value holds for an
+        name: Its name.
+        map: The map, in float64, starting in its attractor's basin.
+        exponents: The leading exponents that are known (all N of most systems), descending, in nats per step, or per
+            unit time where ``dt`` is given.
+        uncertainty: Standard error of each exponent, or the allowance for a finite network where the value holds for an
             infinite one; 0 where the value is exact.
-        source: where the values come from.
-        note: what has to be known about the map, such as why it is written in other variables than usual.
-        inputs: inputs of a driven map, (T, M) or (T, B, M).
-        dt: duration of a step.
-        steps: of an autonomous map in a run, those of ``transient`` included.
-        transient: first steps of a run, which are not counted.
-        trajectories: of an autonomous map in a run.
-        spread: standard deviation of the initial states of a run about the map's own.
-        tolerance: largest deviation where nothing is left to chance, such as rounding; None where a run has a
-            standard error.
-        exponent_sum: sum of all N exponents where it is known exactly, in the units of ``exponents``.
-        sum_tolerance: largest deviation of that sum in a run: rounding, or what the Runge-Kutta step adds.
+        source: Source of the values.
+        note: Remarks about the map, such as why it is written in other variables than usual.
+        inputs: Inputs of a driven map, (T, M) or (T, B, M).
+        dt: Duration of a step.
+        steps: Number of steps of an autonomous map in a run, including ``transient``.
+        transient: Number of first steps of a run that are not counted.
+        trajectories: Number of trajectories of an autonomous map in a run.
+        spread: Standard deviation of the initial states of a run about the map's own.
+        tolerance: Largest deviation of a run without chance, such as rounding; None where a run has a standard error.
+        exponent_sum: Sum of all N exponents where it is known exactly, in the units of ``exponents``.
+        sum_tolerance: Largest deviation of that sum in a run: rounding, or the error of the Runge-Kutta step.
 
     Raises:
-        ValueError: exponents are not as many as uncertainties, not descending or NaN, an uncertainty is negative or not
-            finite, or inputs are missing or not wanted.
+        ValueError: If exponents and uncertainties differ in number, exponents are not descending or NaN, an uncertainty
+            is negative or not finite, or inputs are missing or superfluous.
 
     Example:
         >>> import lyapkit
@@ -84,15 +83,15 @@ class ReferenceSystem:
             raise ValueError(f"{self.name}: uncertainties must be finite and at least 0, got {self.uncertainty}.")
         if (self.inputs is None) != (self.map.input_size == 0):
             raise ValueError(
-                f"{self.name}: inputs belong to a driven map, and to no other; the map takes {self.map.input_size} "
-                f"inputs, given were {'none' if self.inputs is None else tuple(self.inputs.shape)}."
+                f"{self.name}: a driven map needs inputs, and an autonomous one takes none; this one takes "
+                f"{self.map.input_size} inputs, given {'none' if self.inputs is None else tuple(self.inputs.shape)}."
             )
 
     def run(self, seed: int = 0) -> dict[str, Any]:
-        """Arguments of `lyapkit.lyapunov_spectrum` for a run that tells the exponents to about one per cent.
+        """Return the arguments of `lyapkit.lyapunov_spectrum` for a run that tells the exponents to about one per cent.
 
         Args:
-            seed: of the initial states and of the frame.
+            seed: Seed of the initial states and of the frame.
         """
         known = len(self.exponents)
         arguments: dict[str, Any] = {

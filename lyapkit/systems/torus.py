@@ -16,7 +16,7 @@ from lyapkit.systems.reference import ReferenceSystem
 @named_arguments()
 @checked_kinds
 def cat_map() -> ReferenceSystem:
-    """Arnold's cat map on the torus, of matrix [[2, 1], [1, 1]]: plus and minus log((3 + sqrt 5)/2) exactly.
+    """Return Arnold's cat map of matrix [[2, 1], [1, 1]]; the exponents are plus and minus log((3 + sqrt 5)/2) exactly.
 
     Example:
         >>> from lyapkit import systems
@@ -42,12 +42,15 @@ def cat_map() -> ReferenceSystem:
 @named_arguments()
 @checked_kinds
 def standard_map(kick: float = 10.0) -> ReferenceSystem:
-    """The standard map of Chirikov: p' = p + K sin q, q' = q + p', both mod 2 pi.
+    """Return the standard map of Chirikov: p' = p + K sin q, q' = q + p', both mod 2 pi.
 
     Areas are kept at every step. The leading exponent is near log(K/2) for strong kicks.
 
+    Args:
+        kick: Kick strength K; 10.
+
     Raises:
-        ValueError: another kick strength than K = 10, whose exponents are the only ones known here. (At small K chaotic
+        ValueError: If the kick strength is not K = 10; exponents of others are not known here. (At small K chaotic
             trajectories stick to islands, and no run is long enough.)
 
     Example:
@@ -77,20 +80,22 @@ def standard_map(kick: float = 10.0) -> ReferenceSystem:
 @named_arguments()
 @checked_kinds
 def coupled_ring(size: int = 6, coupling: float = 0.2) -> ReferenceSystem:
-    r"""Tripling maps f(x) = 3 x mod 1 on a ring, coupled to their neighbours.
+    r"""Return tripling maps f(x) = 3 x mod 1 on a ring, coupled to their neighbours.
 
-        x_i' = (1 - eps) f(x_i) + eps/2 (f(x_{i-1}) + f(x_{i+1})),
-        lambda_k = log |3 (1 - eps + eps cos(2 pi k / N))|,     k = 0, ..., N - 1.
+    .. math::
+
+        x_i' &= (1 - \varepsilon) f(x_i) + \tfrac{\varepsilon}{2} \left(f(x_{i-1}) + f(x_{i+1})\right), \\
+        \lambda_k &= \log \left|3 (1 - \varepsilon + \varepsilon \cos(2 \pi k / N))\right|, \qquad k = 0, \dots, N - 1.
 
     All but one or two exponents come in exactly equal pairs. Doubling maps, the usual choice, lose one binary digit at
-    each step and collapse to 0 after 53; tripling keeps them, and its exponents are as exact.
+    each step and collapse to 0 after 53; tripling maps keep them, and their exponents are as exact.
 
     Args:
-        size: N, at least 3.
-        coupling: eps, between 0 and 1/2.
+        size: Number N of maps, at least 3.
+        coupling: Coupling :math:`\varepsilon`, between 0 and 1/2.
 
     Raises:
-        ValueError: size or coupling is out of range.
+        ValueError: If size or coupling is out of range.
 
     Example:
         >>> from lyapkit import systems

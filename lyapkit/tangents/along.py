@@ -38,12 +38,12 @@ class TangentRun:
 
     Args:
         map: The map.
-        drive: What it is run on.
+        drive: Initial states and inputs.
         k: Directions.
         dtype: Type of the frames.
-        derivative: Multiplies by the Jacobian of a step.
-        probe: Looks at the map again when the run is over; None where somebody else does.
-        strategy: How tangents are carried; None to choose it when it is needed.
+        derivative: Derivative of a step, which multiplies by its Jacobian.
+        probe: Probe that checks the map again after the run; None where the caller does.
+        strategy: Strategy that carries tangents; None to choose it when it is needed.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class TangentRun:
 
         Args:
             map: The map.
-            drive: What it will be run on.
+            drive: Initial states and inputs of the run.
             k: Directions.
             dtype: Type of the frames.
             check: Probe the map; without it, derivatives are measured after the run, and refused nowhere.
@@ -114,7 +114,7 @@ class TangentRun:
 
     @property
     def strategy(self) -> TangentStrategy:
-        """How tangents are carried: traced where the run is long enough and the step can be traced, else directly."""
+        """The strategy in use: traced where the run is long enough and the step can be traced, else directly."""
         if self._strategy is None:
             arguments = self.map, self.drive, self.k, self.dtype, self.derivative
             try:
@@ -184,7 +184,7 @@ class TangentRun:
 
     @property
     def notes(self) -> dict[str, object]:
-        """How tangents were carried and what the checks have found, for the provenance of a result."""
+        """Strategy of the tangents and results of the checks, for the provenance of a result."""
         carried = {"tangents": (self._strategy or self.derivative).name, "batching": self.map.batching}
         if self._strategy is not None:
             carried["tangents_not_compiled_because"] = self._not_compiled_because

@@ -126,7 +126,7 @@ def measure_derivatives(
     Args:
         map: The map.
         visits: The states.
-        derivative: How the map is differentiated.
+        derivative: Derivative of a step, as it is computed.
         backwards: Also compare the backward derivative with the forward one.
 
     Raises:
@@ -171,7 +171,7 @@ def suspicion(map: RecurrentMap, derivative: StepDerivative) -> Suspicion | None
 
     Args:
         map: The map.
-        derivative: How the map is differentiated.
+        derivative: Derivative of a step, as it is computed.
 
     Returns:
         A function that gives the largest deviation of a component, relative to the component, if it is more than the

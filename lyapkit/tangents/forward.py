@@ -6,18 +6,20 @@ import torch
 from torch import Tensor
 from torch.func import jvp, vmap
 
+from lyapkit.checks.one_at_a_time import ONE_AT_A_TIME
 from lyapkit.recurrent_map import RecurrentMap
 
 
 def push_forward(map: RecurrentMap, state: Tensor, input: Tensor | None, frame: Tensor) -> Tensor:
-    """J times a frame, itself differentiable where gradients are on; shapes as in `ForwardTangents.push`."""
+    """Multiply a frame by J, itself differentiable where gradients are on; shapes as in `ForwardTangents.push`."""
 
     def along(tangent: Tensor) -> Tensor:  # (..., N) -> (..., N)
         derivative: Tensor = jvp(lambda x: map.step(x, input), (state,), (tangent,))[1]
         return derivative
 
     # out_dims=-1 would fail inside PyTorch where the derivative is a constant, as for a map without memory
-    pushed: Tensor = vmap(along, in_dims=-1)(frame.to(state.dtype))
+    with ONE_AT_A_TIME:  # dual numbers
+        pushed: Tensor = vmap(along, in_dims=-1)(frame.to(state.dtype))
     return pushed.movedim(0, -1)
 
 
@@ -30,10 +32,10 @@ class ForwardTangents:
         """Carry tangent vectors one step on.
 
         Args:
-            map: the map f.
+            map: The map f.
             state: x_t, shape (..., N).
             input: s_t, shape (..., M), or None.
-            frame: tangent vectors in columns, shape (..., N, k).
+            frame: Tangent vectors in columns, shape (..., N, k).
 
         Returns:
             J(x_t, s_t) times the frame, shape (..., N, k), in the map's dtype.
@@ -42,6 +44,6 @@ class ForwardTangents:
             return push_forward(map, state, input, frame)
 
     def jacobian(self, map: RecurrentMap, state: Tensor, input: Tensor | None) -> Tensor:
-        """df/dx at each state, shape (..., N, N)."""
+        """Compute df/dx at each state, shape (..., N, N)."""
         identity = torch.eye(map.state_size, dtype=state.dtype, device=state.device)
         return self.push(map, state, input, identity.expand(*state.shape[:-1], -1, -1))

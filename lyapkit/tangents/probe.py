@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lyapkit.checks.draws import has_drawn
 from lyapkit.checks.purity import HIDDEN_STATE, RANDOM_NUMBERS, ModuleWatch
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents.derivative_check import Derivatives, measure_derivatives, suspicion
@@ -18,8 +19,8 @@ class Probe:
 
     Args:
         map: The map.
-        drive: What it is run on.
-        derivative: How it is differentiated.
+        drive: Initial states and inputs of the run.
+        derivative: Derivative of a step, as it is computed.
         check: Refuse wrong derivatives, here and after the run.
         backwards: Look at derivatives backwards, too.
 
@@ -99,7 +100,7 @@ def probe_step(map: RecurrentMap, state: Tensor, input: Tensor | None) -> None:
         )
     if not torch.isfinite(after).all():
         raise ValueError("the first step gives a state that is not finite; check weights, inputs and state.")
-    if not torch.equal(torch.get_rng_state(), random_state):
+    if has_drawn(random_state, lambda: map.step(state, input)):
         raise ValueError(RANDOM_NUMBERS)
     if not torch.equal(after, again):
         raise ValueError(HIDDEN_STATE)

@@ -9,16 +9,16 @@ from lyapkit.recurrent_map import RecurrentMap
 
 
 def jacobian_rows(map: RecurrentMap, state: Tensor, input: Tensor | None, *, create_graph: bool = False) -> Tensor:
-    """df/dx at each state, (..., N, N), row by row.
+    """Compute df/dx at each state, (..., N, N), row by row.
 
     Args:
-        map: the map.
+        map: The map.
         state: x_t, shape (..., N).
         input: s_t, shape (..., M), or None.
-        create_graph: keep the Jacobian in the graph, for derivatives of it.
+        create_graph: Keep the Jacobian in the graph, for derivatives of it.
 
     Raises:
-        ValueError: the next state does not depend differentiably on the state.
+        ValueError: If the next state does not depend differentiably on the state.
     """
     with torch.enable_grad():
         state = state if state.requires_grad else state.detach().requires_grad_()
@@ -47,5 +47,5 @@ class ReverseTangents:
         return self.jacobian(map, state, input) @ frame.to(state.dtype)
 
     def jacobian(self, map: RecurrentMap, state: Tensor, input: Tensor | None) -> Tensor:
-        """df/dx at each state, shape (..., N, N)."""
+        """Compute df/dx at each state, shape (..., N, N)."""
         return jacobian_rows(map, state.detach(), input)

@@ -45,7 +45,7 @@ class TangentStrategy(Protocol):
     """Walks a trajectory with frames of k tangent vectors, one stretch after the other.
 
     Attributes:
-        name: How tangents are carried, for the provenance of results.
+        name: Name of the strategy, for the provenance of results.
         step_bytes: Memory that carrying a frame over a step takes beside the frame: factors, Jacobians or states.
         stretch: Steps of a stretch, at most.
         decomposes: True if it can go through many windows in one call, as `CompiledTangents.windows` does.
@@ -57,7 +57,7 @@ class TangentStrategy(Protocol):
     decomposes: bool
 
     def states(self, drive: Drive, start: int, steps: int, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Go through the states of a stretch.
+        """Visit the states of a stretch.
 
         Args:
             drive: Inputs and lengths.

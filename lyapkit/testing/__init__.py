@@ -7,7 +7,7 @@ try:
     import hypothesis as _hypothesis  # noqa: F401  # asked for here, so that one message says what is missing
 except ImportError as error:
     raise ImportError(
-        'lyapkit.testing needs Hypothesis, which is not installed; run: pip install "lyapkit[testing]"'
+        'lyapkit.testing needs Hypothesis, which is not installed; run: pip install "lyapkit[testing]".'
     ) from error
 
 from lyapkit.testing.conformance import check_map as check_map

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,18 +23,18 @@ def check_map(map: RecurrentMap, own_step: OwnStep | None = None, *, seed: int =
     Write one test with it for each kind of module that an adapter is for. It checks that
 
     - sizes, names, types, the initial state, the output and the readout fit together;
-    - `step` equals the module's own, changes nothing, and gives the same result again;
+    - `RecurrentMap.step` equals the module's own, changes nothing, and gives the same result again;
     - states with any leading dimensions agree with states alone;
     - derivatives forwards and backwards agree with each other and with differences;
-    - `parameters` are those that `step` reads now, and their gradient agrees with differences;
-    - `cell_derivatives`, where the map has them, make the same step and the same first and second derivatives.
+    - `RecurrentMap.parameters` are those that a step reads now, and their gradient agrees with differences;
+    - `RecurrentMap.cell_derivatives`, where the map has them, make the same step and the same derivatives.
 
     Args:
         map: The map. In float64 the checks are sharp to about 1e-14 for steps and 1e-8 for derivatives. In float32 they
             see large mistakes only.
         own_step: The module's own step on batches of flat states (B, N) and inputs (B, M), or None for an autonomous
-            map. Without it, `step` is not compared with the module.
-        seed: Where random states, inputs and directions come from. Take another one if a step has a kink where they
+            map. Without it, the step is not compared with the module.
+        seed: Seed of random states, inputs and directions. Take another one if a step has a kink where they
             happen to be.
 
     Raises:
@@ -75,7 +76,7 @@ class _Suite:
         self.input = self.random(2, 3, map.input_size) if map.input_size else None
 
     def random(self, *shape: int) -> Tensor:
-        drawn = torch.randn(*shape, generator=self.generator, dtype=torch.float64)
+        drawn = torch.randn(*shape, generator=self.generator, dtype=torch.float64, device="cpu")
         return drawn.to(dtype=self.map.dtype, device=self.map.device)
 
     def input_at(self, *place: int) -> Tensor | None:
@@ -173,10 +174,10 @@ class _Suite:
         """Return the Jacobian of step column by column, shape (3, N, N)."""
         columns = []
         for direction in self._directions():
-            _, column = torch.func.jvp(
+            ends = torch.func.jvp(
                 lambda state: self.map.step(state, self.input_at(0)), (self.state[0],), (direction / self.shift,)
             )
-            columns.append(column)
+            columns.append(ends[1])
         return torch.stack(columns, dim=-1)
 
     def _backward(self) -> Tensor:
@@ -194,7 +195,8 @@ class _Suite:
 
     def check_parameters(self) -> None:
         """Move all parameters along a random direction and back, and compare with the gradient."""
-        named = list(self.map.parameters())
+        map = self.map
+        named = list(map.parameters())
         _holds(
             len({name for name, _ in named}) == len(named), f"parameters must have different names, got {list(named)}"
         )
@@ -205,25 +207,27 @@ class _Suite:
         tensors = list({id(tensor): tensor for _, tensor in named if tensor.requires_grad}.values())
         if not tensors:
             return
-        state, input, weight = self.state[0], self.input_at(0), self.random(3, self.map.state_size)
+        state, input, weight = self.state[0], self.input_at(0), self.random(3, map.state_size)
 
         def total() -> Tensor:
-            return (weight * self.map.step(state, input)).sum()
+            return (weight * map.step(state, input)).sum()
 
         directions = [self.random(*tensor.shape).reshape(tensor.shape) for tensor in tensors]
         with torch.enable_grad():
             result = total()
-            if not result.requires_grad:
+            gradients: Sequence[Tensor | None] = [None] * len(tensors)
+            if result.requires_grad:
+                gradients = torch.autograd.grad(result, tensors, allow_unused=True)
+            own = {id(each) for each in map.readout.parameters()} if isinstance(map.readout, nn.Module) else set()
+            if all(gradient is None for gradient in gradients) and not own >= {id(tensor) for tensor in tensors}:
                 raise AssertionError(
                     "step does not depend on the parameters that `parameters` yields, or is detached from them; yield "
                     "those that it reads, or none."
                 )
-            gradients = torch.autograd.grad(result, tensors, allow_unused=True)
-        slope = sum(
-            (gradient * direction).sum()
-            for gradient, direction in zip(gradients, directions, strict=True)
-            if gradient is not None
-        )
+        slope = torch.zeros_like(result.detach())
+        for gradient, direction in zip(gradients, directions, strict=True):
+            if gradient is not None:
+                slope += (gradient * direction).sum()
         values = [tensor.detach().clone() for tensor in tensors]
         ends = []
         try:
@@ -241,7 +245,7 @@ class _Suite:
         broken = (
             "the gradient of step towards its parameters differs from differences: step must read them at every call"
         )
-        self.agree(torch.as_tensor(slope), difference, broken, atol=10 * self.difference * scale)
+        self.agree(torch.as_tensor(slope, device="cpu"), difference, broken, atol=10 * self.difference * scale)
 
     def check_cells(self, cells: list[AffineCell]) -> None:
         state, below = self.state[0], self.input_at(0)
@@ -251,9 +255,9 @@ class _Suite:
         for cell, part in zip(cells, parts, strict=True):
             self._check_pointwise(cell)
             self._check_places(cell)
-            components = part.unflatten(-1, (-1, cell.units))
+            components = part.reshape(*part.shape[:-1], -1, cell.units)
             augmented = torch.cat((components[:, 0], below, below.new_ones(3, 1)), dim=-1)
-            preactivation = (augmented @ cell.weight.T).unflatten(-1, (-1, cell.units))
+            preactivation = (augmented @ cell.weight.T).reshape(3, -1, cell.units)
             moved = cell.pointwise.advance(preactivation, components)
             below = moved[:, 0]
             after.append(moved.flatten(-2))
@@ -273,13 +277,14 @@ class _Suite:
             return pointwise.advance(values[:gates], values[gates:])
 
         first, second = pointwise.linearise(arguments[:gates], arguments[gates:])
-        jacobian = torch.autograd.functional.jacobian(update, arguments)  # (C, H, G+C, H)
+        automatic: Any = torch.autograd.functional
+        jacobian = automatic.jacobian(update, arguments)  # (C, H, G+C, H)
         expected = torch.zeros_like(jacobian)
         for (component, argument), slope in first.items():
             expected[component, range(units), argument, range(units)] = slope.expand(units)
         broken = "the first derivatives of cell_derivatives differ from automatic ones"
         self.agree(expected, jacobian, broken, atol=tolerance)
-        bends = torch.autograd.functional.hessian(lambda values: (adjoint * update(values)).sum(), arguments)
+        bends = automatic.hessian(lambda values: (adjoint * update(values)).sum(), arguments)
         expected = torch.zeros_like(bends)
         for (i, j), bend in second(adjoint).items():
             _holds(i <= j, f"second derivatives of cell_derivatives must be given for i <= j only, got ({i}, {j})")

@@ -113,7 +113,8 @@ def _rounding(run: xr.Dataset) -> NDArray[np.float64]:
     """Return how far rounding of steps and frames may move an exponent, shape (B,)."""
     frame = np.finfo(json.loads(run.attrs["config_json"])["frame_dtype"]).eps
     condition = np.minimum(run["frame_condition"].values, CONDITION)  # inf where a direction was annihilated
-    return run.sizes["unit"] * (64 * np.finfo(run.attrs["dtype"]).eps + 8 * frame * condition)
+    rounding: NDArray[np.float64] = run.sizes["unit"] * (64 * np.finfo(run.attrs["dtype"]).eps + 8 * frame * condition)
+    return rounding
 
 
 def _refusal(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from hypothesis import strategies as st
@@ -17,13 +17,14 @@ from lyapkit.recurrent_map import RecurrentMap
 CellName = Literal["rnn", "gru", "lstm", "relu"]
 CallableName = Literal["leaky", "nested", "linear"]
 
-_CELLS: dict[CellName, type[nn.RNNCellBase]] = {
+_CELLS: dict[CellName, Any] = {
     "rnn": nn.RNNCell,
     "gru": nn.GRUCell,
     "lstm": nn.LSTMCell,
     "relu": nn.RNNCell,
 }
-_LAYERS: dict[CellName, type[nn.RNNBase]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM, "relu": nn.RNN}
+_LAYERS: dict[CellName, Any] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM, "relu": nn.RNN}
+Filled = TypeVar("Filled", bound=nn.Module)
 _SEEDS = st.integers(0, 2**31)
 
 
@@ -31,14 +32,15 @@ def random_cell(kind: CellName, input_size: int, hidden_size: int, gain: float, 
     """Return a built-in cell in float64, whose weights are N(0, gain^2 / N) and biases N(0, 1/4).
 
     Args:
-        kind: Which cell. ``"relu"`` is an `nn.RNNCell` with rectifiers.
+        kind: Kind of cell. ``"relu"`` is an `nn.RNNCell` with rectifiers.
         input_size: M.
         hidden_size: N.
         gain: The spread of the weights.
-        seed: Which weights.
+        seed: Seed of the weights.
     """
     options = {"nonlinearity": "relu"} if kind == "relu" else {}
-    return _filled(_CELLS[kind](input_size, hidden_size, device="meta", dtype=torch.float64, **options), gain, seed)
+    cell: nn.RNNCellBase = _CELLS[kind](input_size, hidden_size, device="meta", dtype=torch.float64, **options)
+    return _filled(cell, gain, seed)
 
 
 def random_layer(
@@ -47,15 +49,17 @@ def random_layer(
     """Return a built-in layer, time first, in float64, whose weights are N(0, gain^2 / N) and biases N(0, 1/4).
 
     Args:
-        kind: Which layer. ``"relu"`` is an `nn.RNN` with rectifiers.
+        kind: Kind of layer. ``"relu"`` is an `nn.RNN` with rectifiers.
         input_size: M.
         hidden_size: N.
-        num_layers: How many are stacked.
+        num_layers: Number of stacked layers.
         gain: The spread of the weights.
-        seed: Which weights.
+        seed: Seed of the weights.
     """
     options = {"nonlinearity": "relu"} if kind == "relu" else {}
-    layer = _LAYERS[kind](input_size, hidden_size, num_layers, device="meta", dtype=torch.float64, **options)
+    layer: nn.RNNBase = _LAYERS[kind](
+        input_size, hidden_size, num_layers, device="meta", dtype=torch.float64, **options
+    )
     return _filled(layer, gain, seed)
 
 
@@ -68,12 +72,13 @@ def random_callable(kind: CallableName, input_size: int, size: int, gain: float,
         input_size: M.
         size: N.
         gain: The spread of W, whose entries are N(0, gain^2 / N).
-        seed: Which weights.
+        seed: Seed of the weights.
     """
     generator = torch.Generator().manual_seed(seed)
-    weight = gain / math.sqrt(size) * torch.randn(size, size, generator=generator, dtype=torch.float64)
-    feed = torch.randn(size, input_size, generator=generator, dtype=torch.float64)
-    zeros, input = torch.zeros(size, dtype=torch.float64), torch.zeros(input_size, dtype=torch.float64)
+    weight = gain / math.sqrt(size) * torch.randn(size, size, generator=generator, dtype=torch.float64, device="cpu")
+    feed = torch.randn(size, input_size, generator=generator, dtype=torch.float64, device="cpu")
+    zeros = torch.zeros(size, dtype=torch.float64, device="cpu")
+    input = torch.zeros(input_size, dtype=torch.float64, device="cpu")
 
     def step(x: Tensor, s: Tensor) -> Tensor:
         fed = weight @ x + feed @ s
@@ -96,10 +101,10 @@ def random_inputs(steps: int, batch: int, size: int, scale: float, seed: int) ->
         batch: B.
         size: M.
         scale: Their standard deviation.
-        seed: Which inputs.
+        seed: Seed of the inputs.
     """
     generator = torch.Generator().manual_seed(seed)
-    return scale * torch.randn(steps, batch, size, generator=generator, dtype=torch.float64)
+    return scale * torch.randn(steps, batch, size, generator=generator, dtype=torch.float64, device="cpu")
 
 
 @named_arguments()
@@ -115,7 +120,7 @@ def cells(
     Examples shrink to an `nn.RNNCell` with one input, one unit, and the seed 0.
 
     Args:
-        kinds: Which cells: ``"rnn"``, ``"gru"``, ``"lstm"``, and ``"relu"`` for an `nn.RNNCell` with rectifiers.
+        kinds: Kinds of cells: ``"rnn"``, ``"gru"``, ``"lstm"``, and ``"relu"`` for an `nn.RNNCell` with rectifiers.
         max_input_size: The largest number of inputs.
         max_hidden_size: The largest number of units.
         max_gain: The largest standard deviation of a weight, times sqrt(units).
@@ -157,7 +162,7 @@ def layers(
     """Return a strategy for `nn.RNN`, `nn.GRU` and `nn.LSTM` with random weights, time first, in float64.
 
     Args:
-        kinds: Which layers: ``"rnn"``, ``"gru"``, ``"lstm"``, and ``"relu"`` for an `nn.RNN` with rectifiers.
+        kinds: Kinds of layers: ``"rnn"``, ``"gru"``, ``"lstm"``, and ``"relu"`` for an `nn.RNN` with rectifiers.
         max_input_size: The largest number of inputs.
         max_hidden_size: The largest number of units of a layer.
         max_layers: The largest number of stacked layers.
@@ -200,8 +205,8 @@ def callables(
     """Return a strategy for maps made of Python functions with random weights, in float64.
 
     Args:
-        kinds: Which functions: ``"leaky"`` is 0.7 x + 0.3 tanh(W x + U s), ``"nested"`` the same on a dictionary of two
-            states, and ``"linear"`` W x + U s.
+        kinds: Kinds of functions: ``"leaky"`` is 0.7 x + 0.3 tanh(W x + U s), ``"nested"`` the same on a dictionary of
+            two states, and ``"linear"`` W x + U s.
         max_input_size: The largest number of inputs.
         max_size: The largest number of state components.
         max_gain: The largest standard deviation of an entry of W, times sqrt(components).
@@ -323,13 +328,15 @@ def _checked(name: str, chosen: Any, known: Any) -> list[Any]:
     return list(chosen)
 
 
-def _filled(module: Any, gain: float, seed: int) -> Any:
+def _filled(module: Filled, gain: float, seed: int) -> Filled:
     """Return a module without numbers with random ones, drawn from a generator of its own."""
     generator = torch.Generator().manual_seed(seed)
     module = module.to_empty(device="cpu")
-    spread = gain / math.sqrt(module.hidden_size)
+    size = module.hidden_size
+    assert isinstance(size, int), "of a built-in cell or layer"
+    spread = gain / math.sqrt(size)
     with torch.no_grad():
         for name, parameter in module.named_parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64, device="cpu"))
             parameter.mul_(0.5 if name.startswith("bias") else spread)
     return module

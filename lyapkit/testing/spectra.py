@@ -27,7 +27,7 @@ class KnownMatrix:
         pairs: The complex pairs, each as (modulus, angle in radians).
         jordan: The defective eigenvalues, each as (eigenvalue, multiplicity). Each has one eigenvector only.
         condition: The condition number of S in the 2-norm, at least 1. With one dimension it is always 1.
-        seed: Where the random directions of S come from. None makes S diagonal.
+        seed: Seed of the random directions of S. None makes S diagonal.
 
     Raises:
         ValueError: If there is no eigenvalue, a number is not finite, or the condition is below 1.
@@ -73,7 +73,7 @@ class KnownMatrix:
             values += [upper, upper.conjugate()]
         for value, multiplicity in self.jordan:
             values += [complex(value)] * multiplicity
-        return torch.tensor(values, dtype=torch.complex128)
+        return torch.tensor(values, dtype=torch.complex128, device="cpu")
 
     @property
     def log_magnitudes(self) -> NDArray[np.float64]:
@@ -86,15 +86,17 @@ class KnownMatrix:
     @property
     def matrix(self) -> Tensor:
         """Return A, float64, shape (N, N)."""
-        blocks = [torch.tensor([[value]], dtype=torch.float64) for value in self.real]
+        blocks = [torch.tensor([[value]], dtype=torch.float64, device="cpu") for value in self.real]
         for modulus, angle in self.pairs:
             cosine, sine = modulus * math.cos(angle), modulus * math.sin(angle)
-            blocks.append(torch.tensor([[cosine, -sine], [sine, cosine]], dtype=torch.float64))
+            blocks.append(torch.tensor([[cosine, -sine], [sine, cosine]], dtype=torch.float64, device="cpu"))
         for value, multiplicity in self.jordan:
-            blocks.append(torch.diag(torch.full((multiplicity,), value, dtype=torch.float64)))
-            blocks[-1] += torch.diag(torch.ones(multiplicity - 1, dtype=torch.float64), 1)
-        inner = torch.block_diag(*blocks)
-        stretch = torch.diag(torch.logspace(0, math.log10(self.condition), self.size, dtype=torch.float64))
+            blocks.append(torch.diag(torch.full((multiplicity,), value, dtype=torch.float64, device="cpu")))
+            blocks[-1] += torch.diag(torch.ones(multiplicity - 1, dtype=torch.float64, device="cpu"), 1)
+        inner: Tensor = torch.block_diag(*blocks)  # type: ignore[no-untyped-call]
+        stretch = torch.diag(
+            torch.logspace(0, math.log10(self.condition), self.size, dtype=torch.float64, device="cpu")
+        )
         basis = stretch
         if self.seed is not None:
             basis = random_orthogonal(self.size, self.seed) @ stretch @ random_orthogonal(self.size, self.seed + 1)
@@ -109,11 +111,12 @@ def random_orthogonal(size: int, seed: int) -> Tensor:
 
     Args:
         size: N.
-        seed: Which matrix.
+        seed: Seed of the matrix.
     """
     generator = torch.Generator().manual_seed(seed)
-    q, r = torch.linalg.qr(torch.randn(size, size, generator=generator, dtype=torch.float64))
-    return q * r.diagonal().sign()
+    q, r = torch.linalg.qr(torch.randn(size, size, generator=generator, dtype=torch.float64, device="cpu"))
+    signed: Tensor = q * r.diagonal().sign()
+    return signed
 
 
 @named_arguments()

@@ -12,7 +12,7 @@ PACKAGES = ("lightning.pytorch", "pytorch_lightning")
 
 
 class Measuring(Protocol):
-    """What the callback needs of a `lyapkit.Tracker`."""
+    """The part of a `lyapkit.Tracker` that the callback needs."""
 
     @property
     def along(self) -> str:
@@ -78,4 +78,4 @@ def _package() -> Any:
             return import_module(name)
         except ModuleNotFoundError:
             continue
-    raise ImportError('Lightning is not installed; run: pip install "lyapkit[lightning]"')
+    raise ImportError('Lightning is not installed; run: pip install "lyapkit[lightning]".')

@@ -16,15 +16,17 @@ from torch.utils import _pytree as pytree
 
 from lyapkit.analyze import ANALYSES, analyze
 from lyapkit.checks.arguments import check_integer, check_interval
+from lyapkit.checks.modules import modules_of
 from lyapkit.checks.named_arguments import named_arguments
+from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tracking.lightning import make_callback
 from lyapkit.tracking.scalars import scalars
-from lyapkit.tracking.undisturbed import modules_of, undisturbed
+from lyapkit.tracking.undisturbed import undisturbed
 
 Along = Literal["checkpoint", "epoch"]
 LONG_NAMES = {"checkpoint": "training iteration", "epoch": "epoch"}
 NOT_KEPT = ("final_state", "final_frame", "frame_order")
-"""What a later run would resume from, which a network that has learnt since cannot."""
+"""State for a later run to resume from, which a network that has learnt since cannot give."""
 
 
 class Tracker:
@@ -40,10 +42,12 @@ class Tracker:
 
     Args:
         model: Anything that `lyapkit.as_map` takes. It is read anew at every measurement.
-        inputs: As for `lyapkit.analyze`; None with ``steps=``. Tensors are moved to the device of the model.
+        inputs: As for `lyapkit.analyze`; None with ``steps=``. Tensors are moved to the device of the model. For a
+            whole model, as_map(model, core=...), they are those of the model, such as tokens: its encoder, which learns
+            too, is applied at every measurement.
         every: Measure when the number of the iteration is a multiple of this.
-        analyses: Which: names of analyses of `lyapkit.analyze`, or functions from the model to a Dataset, whose results
-            go by the names of the functions.
+        analyses: Analyses to do: names of analyses of `lyapkit.analyze`, or functions from the model to a Dataset,
+            whose results go by the names of the functions.
         along: The dimension along which results are collected: ``"checkpoint"`` for iterations, ``"epoch"``.
         targets: For analyses of gradients and curvature.
         loss: For the same.
@@ -52,7 +56,7 @@ class Tracker:
             default.
 
     Attributes:
-        along: As given.
+        along: The argument as given.
         steps: The numbers of the iterations that were measured.
         failures: For each measurement that was left out, what went wrong.
 
@@ -75,6 +79,10 @@ class Tracker:
         3
         >>> ax = lyapkit.plots.exponents_over_checkpoints(tracker.result["lyapunov_spectrum"])
     """
+
+    along: Along
+    steps: list[int]
+    failures: dict[int, str]
 
     @named_arguments(tuple(name for name in inspect.signature(analyze).parameters if name not in ("self", "include")))
     def __init__(
@@ -99,9 +107,7 @@ class Tracker:
         self._model, self._inputs, self._targets, self._loss = model, inputs, targets, loss
         self._options = {"rng": 0, **options}
         self._writer = _writer(tensorboard)
-        self.along: Along = along
-        self.steps: list[int] = []
-        self.failures: dict[int, str] = {}
+        self.along, self.steps, self.failures = along, [], {}
         self._results: dict[str, list[xr.Dataset]] = {name: [] for name in (*self._names, *self._functions)}
 
     def __call__(self, step: int) -> xr.DataTree | None:
@@ -198,6 +204,8 @@ class Tracker:
         found: dict[str, xr.Dataset] = {}
         if self._names:
             inputs, targets = self._on_device(self._inputs), self._on_device(self._targets)
+            if isinstance(self._model, RecurrentMap) and inputs is not None:
+                inputs = self._model.encode(inputs)  # anew, since an encoder learns too
             loss: Any = self._loss
             tree = analyze(self._model, inputs, targets, loss, include=self._names, **self._options)
             found = {name: tree[name].to_dataset() for name in self._names}
@@ -299,7 +307,7 @@ def _writer(tensorboard: Any) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise ImportError('TensorBoard is not installed; run: pip install "lyapkit[tensorboard]"') from error
+        raise ImportError('TensorBoard is not installed; run: pip install "lyapkit[tensorboard]".') from error
     make: Any = SummaryWriter
     return make(os.fspath(tensorboard))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,12 +12,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from lyapkit.recurrent_map import RecurrentMap
+from lyapkit.checks.modules import modules_of
 
 
 @contextmanager
 def undisturbed(model: object) -> Iterator[None]:
-    """Put a model into evaluation mode while the context is open, and everything back when it is left, however.
+    """Hold a model in evaluation mode while the context is open, and restore everything when it is left, however.
 
     Put back are the modes of all modules, gradients, buffers, and the states of the global random number generators of
     PyTorch, NumPy and Python. Gradients are on inside, autocast and inference mode are off. Modes are set one by one,
@@ -56,40 +55,6 @@ def undisturbed(model: object) -> Iterator[None]:
             each()
 
 
-def modules_of(model: object) -> list[nn.Module]:
-    """Return all modules that a model is made of, also those that a map or a function hides.
-
-    Args:
-        model: A module, a `RecurrentMap`, or a callable: its closure, bound object and arguments are looked through.
-    """
-    found: dict[int, nn.Module] = {}
-    seen: set[int] = set()
-    ahead: list[Any] = [model]
-    while ahead:
-        each = ahead.pop()
-        if id(each) in seen:
-            continue
-        seen.add(id(each))
-        if isinstance(each, nn.Module):
-            found |= {id(module): module for module in each.modules()}
-        elif isinstance(each, RecurrentMap):
-            ahead += vars(each).values()
-        elif isinstance(each, functools.partial):
-            ahead += [each.func, *each.args, *each.keywords.values()]
-        elif isinstance(each, list | tuple):
-            ahead += each
-        elif isinstance(each, dict):
-            ahead += each.values()
-        elif inspect.ismethod(each):
-            ahead += [each.__self__, each.__func__]
-        elif inspect.isfunction(each):
-            named = inspect.getclosurevars(each)
-            ahead += [*named.nonlocals.values(), *named.globals.values(), *(each.__defaults__ or ())]
-        elif hasattr(each, "__dataclass_fields__"):
-            ahead += vars(each).values() if hasattr(each, "__dict__") else []
-    return list(found.values())
-
-
 class _Buffer:
     """A buffer as it was: the tensor and its values. Fused kernels change buffers without counting a new version."""
 
@@ -99,7 +64,7 @@ class _Buffer:
         self._values = None if self._tensor is None else self._tensor.detach().clone()
 
     def put_back(self) -> None:
-        """Give the module its own tensor back, with the values that it had."""
+        """Restore the module's own tensor, with the values that it had."""
         self._module._buffers[self._name] = self._tensor
         if self._tensor is not None and self._values is not None and not torch.equal(self._tensor, self._values):
             self._tensor.data.copy_(self._values)  # a graph that has recorded the tensor stays valid
@@ -112,8 +77,9 @@ def _random_states() -> list[Callable[[], object]]:
         functools.partial(np.random.set_state, np.random.get_state()),  # noqa: NPY002  # the global generator it is
         functools.partial(random.setstate, random.getstate()),
     ]
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        put_back.append(functools.partial(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()))
+    cuda: Any = torch.cuda
+    if cuda.is_available() and cuda.is_initialized():
+        put_back.append(functools.partial(cuda.set_rng_state_all, cuda.get_rng_state_all()))
     if torch.backends.mps.is_available():
         put_back.append(functools.partial(torch.mps.set_rng_state, torch.mps.get_rng_state()))
     return put_back

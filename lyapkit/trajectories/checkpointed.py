@@ -18,7 +18,7 @@ class Checkpointed:
     """A run in segments, each of which can be done again from its first state, to the same bits.
 
     Attributes:
-        parts: the segments, with x at the start of each.
+        parts: The segments, with x at the start of each.
         final: x_T, shape (B, N).
     """
 
@@ -36,13 +36,13 @@ def checkpointed(
     """Run a map along a drive, keeping about sqrt(T) of the T states.
 
     Args:
-        map: the map.
-        drive: initial states and inputs.
-        segment: steps between kept states; sqrt(T) by default, which keeps as many states as a segment has steps.
-        on_states: called with the states *after* the steps of each segment, shape (L, B, N), in order.
+        map: The map.
+        drive: Initial states and inputs.
+        segment: Steps between kept states; sqrt(T) by default, which keeps as many states as a segment has steps.
+        on_states: Called with the states *after* the steps of each segment, shape (L, B, N), in order.
 
     Raises:
-        FloatingPointError: a state is not finite; the message names step and trajectory.
+        FloatingPointError: If a state is not finite; the message names step and trajectory.
     """
     segment = math.isqrt(drive.steps - 1) + 1 if segment is None else segment
     parts, state = list[Drive](), drive.state

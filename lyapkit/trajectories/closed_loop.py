@@ -19,15 +19,15 @@ class ClosedLoop(RecurrentMap):
     Jacobian holds the way through the feedback: the exponents are those of the closed loop.
 
     Args:
-        open_loop: the driven map f.
+        open_loop: The driven map f.
         feedback: g, from the map's `output` (..., O) to an input (..., M).
-        teacher_forcing: a in [0, 1].
+        teacher_forcing: A in [0, 1].
 
     Raises:
-        TypeError: the map is autonomous, so that nothing can be fed back, the feedback cannot be called, or a is not a
-            number.
-        ValueError: a is outside [0, 1], or the feedback cannot read outputs of this shape and type, or returns another
-            than an input has.
+        TypeError: If the map is autonomous, so that nothing can be fed back, the feedback cannot be called, or a is not
+            a number.
+        ValueError: If a is outside [0, 1], or the feedback cannot read outputs of this shape and type, or returns
+            another than an input has.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class ClosedLoop(RecurrentMap):
 
     @property
     def state_size(self) -> int:
-        """That of the open loop."""
+        """State size of the open loop."""
         return self.open_loop.state_size
 
     @property
@@ -73,12 +73,12 @@ class ClosedLoop(RecurrentMap):
 
     @property
     def dtype(self) -> torch.dtype:
-        """That of the open loop."""
+        """Type of the open loop."""
         return self.open_loop.dtype
 
     @property
     def device(self) -> torch.device:
-        """That of the open loop."""
+        """Device of the open loop."""
         return self.open_loop.device
 
     @property
@@ -88,31 +88,31 @@ class ClosedLoop(RecurrentMap):
 
     @property
     def batch_first(self) -> bool:
-        """That of the open loop."""
+        """Layout of sequences of the open loop."""
         return self.open_loop.batch_first
 
     def initial_state(self, batch: int) -> Tensor:
-        """That of the open loop."""
+        """Return the initial state of the open loop."""
         return self.open_loop.initial_state(batch)
 
     def step(self, state: Tensor, input: Tensor | None = None) -> Tensor:
-        """A step of the open loop under the mixed input."""
+        """Return a step of the open loop under the mixed input."""
         fed = self.feedback(self.open_loop.output(state))
         if input is not None:
             fed = self.teacher_forcing * input + (1 - self.teacher_forcing) * fed
         return self.open_loop.step(state, fed)
 
     def output(self, state: Tensor) -> Tensor:
-        """That of the open loop."""
+        """Return the output of the open loop."""
         return self.open_loop.output(state)
 
     @property
     def readout(self) -> Callable[[Tensor], Tensor] | None:
-        """That of the open loop."""
+        """Readout of the open loop."""
         return self.open_loop.readout
 
     def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Those of the open loop, and of the feedback under the prefix ``feedback.``."""
+        """Yield the parameters of the open loop, and those of the feedback under the prefix ``feedback.``."""
         yield from self.open_loop.parameters()
         if isinstance(self.feedback, nn.Module):
             for name, parameter in self.feedback.named_parameters(remove_duplicate=False):
@@ -122,11 +122,11 @@ class ClosedLoop(RecurrentMap):
 def with_feedback(
     map: RecurrentMap, feedback: Callable[[Tensor], Tensor] | None, teacher_forcing: float
 ) -> RecurrentMap:
-    """The map, with its loop closed where a feedback is given.
+    """Return the map, with its loop closed where a feedback is given.
 
     Raises:
-        TypeError: teacher forcing without feedback.
-        ValueError: see `ClosedLoop`.
+        TypeError: If teacher forcing is given without feedback.
+        ValueError: If `ClosedLoop` refuses the feedback.
     """
     if feedback is not None:
         return ClosedLoop(map, feedback, teacher_forcing)

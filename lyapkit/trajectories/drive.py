@@ -1,4 +1,4 @@
-"""What an analysis is run on: initial states and inputs, checked once and brought to one shape."""
+"""Initial states and inputs of an analysis, checked once and brought to one shape."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Drive:
     """Initial states and inputs of B trajectories.
 
     Attributes:
-        state: initial states, shape (B, N).
-        inputs: shape (T, B, M), or None for an autonomous map.
+        state: Initial states, shape (B, N).
+        inputs: Shape (T, B, M), or None for an autonomous map.
         steps: T.
-        transient: leading steps that are not counted.
-        offset: steps done before the first one here, for labels and messages.
-        lengths: steps of each trajectory, shape (B,), after which its state and frame stay what they are; None when all
+        transient: Leading steps that are not counted.
+        offset: Steps done before the first one here, for labels and messages.
+        lengths: Steps of each trajectory, shape (B,), after which its state and frame stay what they are; None when all
             have T.
         visited: Some of the states that the run goes through.
         kinks: Looks for kinks of the map along the run.
@@ -104,10 +104,10 @@ class Stretch:
     """Some consecutive steps of a run.
 
     Attributes:
-        start: steps done before the first state.
+        start: Steps done before the first state.
         states: x before each step, shape (L, B, N).
-        inputs: shape (L, B, M) or None.
-        after: the state after the last step, shape (B, N).
+        inputs: Shape (L, B, M) or None.
+        after: The state after the last step, shape (B, N).
         active: Which trajectories do each step, shape (L, B); None when all do all of them.
     """
 

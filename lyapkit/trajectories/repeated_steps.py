@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lyapkit.checks.double import in_double
+from lyapkit.checks.draws import has_drawn
 from lyapkit.checks.purity import HIDDEN_STATE, RANDOM_NUMBERS
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.trajectories.visited import Visit
@@ -18,13 +19,13 @@ COUPLED = (
 )
 
 TRIES = 8
-"""How many times states are moved by about rounding and stepped, to see if rounding explains a difference."""
+"""Number of times that states are moved by about rounding and stepped, to see if rounding explains a difference."""
 
 NUDGE = 64
-"""How far these states are moved, in units of eps."""
+"""Distance by which these states are moved, in units of eps."""
 
 MOST_CALLS = 12
-"""How many visits are repeated at most if the map steps one state per call."""
+"""Largest number of visits that are repeated if the map steps one state per call."""
 
 
 def refuse_other_steps(map: RecurrentMap, visits: Sequence[Visit]) -> None:
@@ -54,7 +55,7 @@ def refuse_other_steps(map: RecurrentMap, visits: Sequence[Visit]) -> None:
     for what, now, before in (("state", taken[0], states), ("input", taken[1], inputs)):
         if now is not None and before is not None and not torch.equal(now, before):
             raise ValueError(f"the map changes its {what} argument in place; leave it as it is, and return anew.")
-    if not torch.equal(torch.get_rng_state(), random_state):
+    if has_drawn(random_state, lambda: map.step(states.clone(), None if inputs is None else inputs.clone())):
         raise ValueError(RANDOM_NUMBERS)
     if not torch.equal(again, twice):
         raise ValueError(HIDDEN_STATE)

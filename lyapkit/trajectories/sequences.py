@@ -29,7 +29,7 @@ def time_first(inputs: Any, lengths: Any, batch_first: bool) -> tuple[Any, Any]:
     Args:
         inputs: A tensor or an array, (T, M), (T, B, M) or with ``batch_first`` (B, T, M); or a PackedSequence, whose
             sequences come back in their original order. The graph of tensors is kept.
-        lengths: As given; None where there are none. A PackedSequence has its own.
+        lengths: The argument as given; None where there are none. A PackedSequence has its own.
         batch_first: The layout of three-dimensional inputs.
 
     Raises:
@@ -48,7 +48,7 @@ def refuse_parts(parts: Any, batch_first: bool) -> None:
     """Refuse a list of tensors, which may be the steps of a batch as well as its sequences.
 
     Args:
-        parts: What was given as inputs.
+        parts: The argument ``inputs``.
         batch_first: The layout that was asked for.
 
     Raises:
@@ -76,7 +76,7 @@ def check_lengths(lengths: Any, inputs: Tensor, transient: int = 0) -> Tensor:
     """Return the lengths of padded sequences, shape (B,), int64, on the device of the inputs.
 
     Args:
-        lengths: As given.
+        lengths: The argument ``lengths``.
         inputs: The sequences, shape (T, B, M).
         transient: Steps of each sequence that do not count.
 
@@ -123,7 +123,7 @@ def as_tensor(name: str, value: Any) -> Tensor:
 
     Args:
         name: The argument's name, for messages.
-        value: What was given.
+        value: The argument as given.
 
     Raises:
         TypeError: If it is none of these.

@@ -15,10 +15,10 @@ MOST_STEPS, LEAST_STEPS, NUMBERS = 48, 6, 20_000
 """Bounds on how many steps are kept; between them, so many that their states hold about ``NUMBERS`` numbers."""
 
 PER_STEP = 3
-"""How many trajectories of a step are kept."""
+"""Number of trajectories of a step that are kept."""
 
 SUSPECTS = 8
-"""How many further states are kept because their derivatives look most wrong."""
+"""Number of further states that are kept because their derivatives look most wrong."""
 
 TOGETHER = 256
 """States that are screened together at least, where a run hands over its steps one by one."""

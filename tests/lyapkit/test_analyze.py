@@ -126,3 +126,11 @@ def test_the_progress_bar_says_what_is_running(case, monkeypatch) -> None:
     include = ("gradient_propagation", "lyapunov_spectrum")
     analyze(model, inputs, targets, mse_loss, readout=readout, include=include, progress=True)
     assert said == ["1 of 2: lyapunov spectrum", "2 of 2: gradient propagation"]
+
+
+def test_no_names_and_no_inputs_are_refused(case) -> None:
+    model, _, targets, readout = case
+    with pytest.raises(TypeError, match=r"^include must be a sequence of names of analyses, got 3\.$"):
+        analyze(model, None, targets, mse_loss, include=3)
+    with pytest.raises(TypeError, match=r"^the map needs inputs of shape \(T, B, 2\); none were given\.$"):
+        analyze(model, None, targets, mse_loss, readout=readout)

@@ -267,7 +267,7 @@ def test_a_lost_checkpoint_is_refused_before_the_analyses(demo, tmp_path, monkey
 def test_a_device_is_no_result_file(demo, monkeypatch, capsys) -> None:
     monkeypatch.setattr(analysis, "analyze_checkpoint", lambda *_, **__: pytest.fail("analysed"))
     assert main(["analyze", str(demo[0] / "subcritical"), *QUICK, "--output", os.devnull]) == 2
-    expected = f"wcrnn: error: the result file {os.devnull} is a device or a pipe; name a regular file\n"
+    expected = f"wcrnn: error: the result file {os.devnull} is a device or a pipe; name a regular file.\n"
     assert capsys.readouterr().err == expected
 
 

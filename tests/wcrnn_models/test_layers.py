@@ -16,6 +16,7 @@ FLOORS = [
     {"tables"},
     {"demo", "sweeps"},
     {"cli"},
+    {"start"},
 ]
 """Rooms from the bottom up. All others are the ground, which everything may stand on."""
 

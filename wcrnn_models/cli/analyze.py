@@ -40,33 +40,33 @@ class Arguments:
     """Number of test samples for gradients and Hessian."""
 
     sample_seed: int = 0
-    """Determines which ones. Equal for all networks that are to be compared."""
+    """Seed that chooses them. Equal for all networks that are to be compared."""
 
     trajectories: int = 2
-    """How many of them the Lyapunov spectrum and the variational term follow."""
+    """Number of them that the Lyapunov spectrum and the variational term follow."""
 
     k: int | None = None
     """Number of leading exponents; all if not given, which takes long for an S4D, of thousands of state components."""
 
     include: tuple[Part, ...] = ("lyapunov_spectrum", "variational_term", "gradient_propagation", "hessian_spectrum")
-    """Which analyses to do; the table needs lyapunov_spectrum."""
+    """Analyses to do; the table needs lyapunov_spectrum."""
 
     hessian_k: int = 20
     """Number of Hessian eigenvalues."""
 
     operator: Operator = "hessian"
-    """Whose eigenvalues: those of the Hessian, or of its parts, the generalised Gauss-Newton matrix and the residual
-    term."""
+    """Operator whose eigenvalues are computed: the Hessian, or one of its parts, the generalised Gauss-Newton matrix
+    and the residual term."""
 
     parameters: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="GLOB [GLOB ...]")] = None
-    """With respect to which parameters, by name or glob, such as "recurrent.*" for W_xx with its bias; all if not
-    given. Quote a glob, or the shell may expand it."""
+    """Parameters of the Hessian and the gradient norms, by name or glob, such as "recurrent.*" for W_xx with its bias;
+    all if not given. Quote a glob, or the shell may expand it."""
 
     record_every: int = 1
     """Steps between recorded singular values of the variational term."""
 
     seed: int = 0
-    """Of random start vectors."""
+    """Seed of random start vectors."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -84,7 +84,7 @@ def run(arguments: Sequence[str]) -> int:
 
     for name in ("samples", "trajectories", "k", "hessian_k", "record_every"):  # before the first long computation
         if (number := getattr(parsed, name)) is not None and number < 1:
-            raise UserError(f"{name} must be at least 1, got {number}")
+            raise UserError(f"{name} must be at least 1, got {number}.")
     ended_result(parsed.path)  # refuses a run that has lost a checkpoint: another would be taken for its first or last
     with tempfile.TemporaryDirectory() as folder:
         chosen = _copies(parsed.path, Path(folder))
@@ -129,7 +129,7 @@ def _default_output(path: Path) -> Path:
 
 
 def _copies(path: Path, folder: Path) -> dict[str, Path]:
-    """The checkpoints to analyse, copied to where a training that is going on does not delete them."""
+    """Return the checkpoints to analyse, copied to where a training that is going on does not delete them."""
     from wcrnn_models.checkpoints import read_checkpoints
     from wcrnn_models.training.saved import load_checkpoint
 

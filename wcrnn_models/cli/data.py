@@ -100,8 +100,11 @@ def _spectrum(action: Spectrum) -> None:
     from wcrnn_models.training.build import build_task
     from wcrnn_models.training.config import TrainConfig
 
-    if action.output is not None and not action.output.parent.is_dir():
-        raise UserError(f"the directory {action.output.parent} of the figure does not exist; create it first")
+    if action.output is not None:
+        if not action.output.parent.is_dir():
+            raise UserError(f"the directory {action.output.parent} of the figure does not exist; create it first")
+        if action.output.is_dir():
+            raise UserError(f"{action.output} is a directory; name a file in it, such as {action.output}/spectrum.pdf")
     spectrum = power_spectrum(build_task(TrainConfig(task=action.task)), action.samples)
     angle = spectrum.attrs["characteristic_frequency"]
     print(f"characteristic frequency  {angle:.6g} radians per step = 2 pi / {2 * math.pi / angle:.6g}")
@@ -111,14 +114,13 @@ def _spectrum(action: Spectrum) -> None:
         import matplotlib.pyplot as plt
 
         from wcrnn_models import plots
+        from wcrnn_models.plots.files import write_figure
 
         with plt.style.context("lyapkit.plots.paper"):
             figure = plt.figure(layout="constrained")
             plots.power_spectrum(spectrum, ax=figure.add_subplot())
             try:
-                figure.savefig(action.output)
-            except ValueError as error:  # matplotlib's, for a file type it does not know
-                raise UserError(f"cannot write {action.output}: {error}") from error
+                write_figure(figure, action.output)
             finally:
                 plt.close(figure)
         print(f"written to {action.output}")

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Protocol
 
-from wcrnn_models.errors import UserError, suggestion
+from wcrnn_models import stopping
+from wcrnn_models.errors import UserError, printable, suggestion
+from wcrnn_models.stopping import Terminated
 
-SUCCESS, USER_ERROR, DIVERGED, INTERRUPTED, CLOSED_PIPE = 0, 2, 3, 130, 141
+SUCCESS, USER_ERROR, DIVERGED, CLOSED_PIPE = 0, 2, 3, 141
 
 COMMANDS = {
     "demo": "wcrnn_models.cli.demo",
@@ -32,9 +37,11 @@ _OUT_OF_MEMORY = (  # what PyTorch and NumPy say, the last three of sizes beyond
     "array is too big",
 )
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 class CommandModule(Protocol):
-    """What the module of a subcommand provides."""
+    """Interface of the module of a subcommand."""
 
     SUMMARY: str
 
@@ -50,8 +57,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0 on success, 2 after a user's mistake, or if memory or the range of numbers do not suffice, 3 if training
-        diverged, 130 after Ctrl-C, 141 if what reads the output has closed it.
+        diverged, 130 after Ctrl-C, 143 after SIGTERM, 141 if what reads the output has closed it.
     """
+    if argv is None:  # this process is the command
+        stopping.heed("wcrnn")
     arguments = list(sys.argv[1:] if argv is None else argv)
     return guard("wcrnn", lambda: _dispatch(arguments, COMMANDS), _explanation)
 
@@ -61,13 +70,17 @@ def guard(program: str, action: Callable[[], int], explain: Callable[[Exception]
 
     Args:
         program: Its name, which messages begin with.
-        action: The command; returns the exit code. The text of a `KeyboardInterrupt` that it raises is printed.
+        action: The command; returns the exit code. The text of a `KeyboardInterrupt` or `Terminated` that it raises
+            is printed.
         explain: The message for what a user can mend; None for a fault of the program, which is raised.
 
     Returns:
-        The exit code: that of the action, 2 after an explained error, 130 after Ctrl-C, and 141 as of a process that
-        the signal of a closed pipe ends.
+        The exit code: that of the action, 2 after an explained error, 130 after Ctrl-C, 143 after SIGTERM, and 141 as
+        of a process that the signal of a closed pipe ends.
     """
+    for stream in (sys.stdout, sys.stderr):  # a name that is no text in this encoding is written with escapes
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         try:
             code = action()
@@ -80,14 +93,16 @@ def guard(program: str, action: Callable[[], int], explain: Callable[[Exception]
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CLOSED_PIPE
     except Exception as error:
+        if (number := stopping.received()) is not None:  # an interrupted import may raise anything
+            return stopping.say(program, number)
         explanation = explain(error)
         if explanation is None:
             raise
-        print(f"{program}: error: {' '.join(explanation.splitlines())}", file=sys.stderr)
+        print(f"{program}: error: {printable(explanation)}", file=sys.stderr)
         return USER_ERROR
-    except KeyboardInterrupt as stop:
-        print("; ".join([f"{program}: interrupted", *map(str, stop.args)]), file=sys.stderr)
-        return INTERRUPTED
+    except (KeyboardInterrupt, Terminated) as stop:
+        number = signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT
+        return stopping.say(program, number, "; ".join(map(str, stop.args)))
 
 
 def refuse_empty(arguments: Sequence[str]) -> None:
@@ -99,12 +114,16 @@ def refuse_empty(arguments: Sequence[str]) -> None:
     for argument in arguments:
         if not argument or (argument.startswith("--") and argument.endswith("=")):
             what = f"the value of {argument[:-1]}" if argument else "an argument"
-            raise UserError(f"{what} is empty (an unset shell variable?); give a value, or . for the current directory")
+            raise UserError(
+                f"{what} is empty (an unset shell variable?); give a value, or . for the current directory."
+            )
 
 
 def _explanation(error: Exception) -> str | None:
-    """The message for what a user can mend; None for a fault of the program, which needs its traceback."""
+    """Return the message for what a user can mend; None for a fault of the program, which needs its traceback."""
     text = str(error)
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return f"{text}; free some room, or write elsewhere: what was written before is whole, and the command goes on"
     if isinstance(error, (UserError, OSError, ArithmeticError)):
         return text
     if isinstance(error, MemoryError) or any(sign in text for sign in _OUT_OF_MEMORY):
@@ -127,7 +146,7 @@ def _dispatch(arguments: list[str], commands: Mapping[str, str]) -> int:
         return SUCCESS
     name = arguments[0]
     if name not in commands:
-        raise UserError(f"unknown command {name!r}.{suggestion(name, commands)} Known commands: {', '.join(commands)}")
+        raise UserError(f"unknown command {name!r}.{suggestion(name, commands)} Known commands: {', '.join(commands)}.")
     refuse_empty(arguments[1:])
     return _load(commands[name]).run(arguments[1:])
 

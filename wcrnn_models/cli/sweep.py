@@ -50,16 +50,16 @@ class Arguments:
     """Networks that a worker trains at once; more than one is meant for GPUs."""
 
     device: str = "cpu"
-    """Where to train, such as cpu or cuda."""
+    """Device on which to train, such as cpu or cuda."""
 
     analyze: bool = False
     """Analyse all kept checkpoints afterwards, each into analyses/NAME.nc of its run."""
 
     preset: str | None = None
-    """As for wcrnn train."""
+    """Preset, as for wcrnn train."""
 
     network: str | None = None
-    """As for wcrnn train."""
+    """Network, as for wcrnn train."""
 
     config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
 
@@ -101,23 +101,25 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _axes(given: Sequence[str]) -> dict[str, list[Any]]:
-    """The axes of a grid from texts such as ``r=0.95,1.0``."""
+    """Return the axes of a grid from texts such as ``r=0.95,1.0``."""
     axes: dict[str, list[Any]] = {}
     for text in given:
         name, sign, values = text.partition("=")
         name = name.strip().removeprefix("--").replace("-", "_")
         if not sign or not name or not values:
-            raise UserError(f"--over needs an option and its values, such as r=0.95,1.0 or seed=0..4, got {text!r}")
+            raise UserError(f"--over needs an option and its values, such as r=0.95,1.0 or seed=0..4, got {text!r}.")
         if name in axes:
-            raise UserError(f"--over names {name} twice; give all its values at once")
+            raise UserError(f"--over names {name} twice; give all its values at once.")
         axes[name] = _values(values)
     return axes
 
 
 def _values(text: str) -> list[Any]:
-    """Values as JSON writes them, or names and ranges, separated by commas."""
+    """Parse values as JSON writes them, or names and ranges, separated by commas."""
     try:
         values = json.loads(f"[{text}]")
+    except RecursionError:
+        raise UserError("--over has values with too many brackets; give numbers or names, such as r=0.95,1.0") from None
     except ValueError:
         return [value for part in text.split(",") for value in _value(part.strip())]
     return [tuple(value) if isinstance(value, list) else value for value in values]
@@ -127,13 +129,15 @@ def _value(text: str) -> list[Any]:
     if match := _RANGE.fullmatch(text):
         first, last = map(int, match.groups())
         if last < first:
-            raise UserError(f"the range {text} is empty; give the smaller number first")
+            raise UserError(f"the range {text} is empty; give the smaller number first.")
         from wcrnn_models.sweeps.grids import MAX_RUNS  # here, because its package imports PyTorch
 
         if (count := last - first + 1) > MAX_RUNS:
-            raise UserError(f"the range {text} has {count} values, more than the {MAX_RUNS} runs of a grid; give fewer")
+            raise UserError(
+                f"the range {text} has {count} values, more than the {MAX_RUNS} runs of a grid; give fewer."
+            )
         return list(range(first, last + 1))
     try:
         return [json.loads(text)]
-    except ValueError:  # a name
+    except (ValueError, RecursionError):  # a name
         return [text]

@@ -45,7 +45,7 @@ class Arguments:
     config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
 
     device: str = "cpu"
-    """Where to train, such as cpu or cuda."""
+    """Device on which to train, such as cpu or cuda."""
 
     measure_rate: bool = False
     """Before training, measure the largest stable learning rate of the untrained network, by its Hessian over the first
@@ -70,7 +70,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def starting_config(arguments: Sequence[str]) -> TrainConfig:
-    """The configuration that a preset and a network among the arguments start from."""
+    """Return the configuration that a preset and a network among the arguments start from."""
     reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     reader.add_argument("--preset")
     reader.add_argument("--network")
@@ -83,12 +83,12 @@ def starting_config(arguments: Sequence[str]) -> TrainConfig:
     if found.preset is None:
         return TrainConfig(**fields)
     if found.learning_rate is None:
-        raise UserError("the paper does not state its learning rates, so --preset needs --learning-rate, such as 0.01")
+        raise UserError("the paper does not state its learning rates, so --preset needs --learning-rate, such as 0.01.")
     return preset(found.preset, learning_rate=found.learning_rate, **fields)
 
 
 def _compared_rate(config: TrainConfig) -> str:
-    """The largest stable learning rate beside that of the configuration."""
+    """Return the largest stable learning rate beside that of the configuration."""
     from wcrnn_models.training.stability import stable_rate
 
     stable = stable_rate(config)
@@ -102,7 +102,7 @@ def _compared_rate(config: TrainConfig) -> str:
 
 
 def report(result: TrainResult, directory: Path) -> str:
-    """The outcome of a run as a short table with the next command."""
+    """Return the outcome of a run as a short table with the next command."""
     best = final = "none"
     if result.best_metric is not None:
         best = f"{result.best_metric:.4g} at iteration {result.best_iteration}"

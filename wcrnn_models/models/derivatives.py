@@ -20,7 +20,7 @@ class ResidualUpdate(Pointwise):
 
     Args:
         equation: Where tanh acts.
-        coupling: gamma, shape () or (N,).
+        coupling: Coupling gamma, shape () or (N,).
         scale: r, shape () or (N,); None when z is R x.
     """
 

@@ -12,7 +12,7 @@ from wcrnn_models.models.wcrnn import WCRNN
 
 
 def plain_rnn(network: WCRNN) -> tuple[nn.RNN, nn.Linear]:
-    """The weights of a network of type B, eq. (19), in PyTorch's own Elman network and readout.
+    """Return the weights of a network of type B, eq. (19), in PyTorch's own Elman network and readout.
 
     sigma(R x + gamma (W_xx x + b_xx + W_sx s + b_sx)) is sigma(W_hh x + b_hh + W_ih s + b_ih) with
 
@@ -42,7 +42,7 @@ def plain_rnn(network: WCRNN) -> tuple[nn.RNN, nn.Linear]:
     if network.equation != Equation(total=True):
         raise ValueError(
             f"only a WCRNN of form 'B' with tanh is an Elman network, got form {network.form!r} and nonlinearity "
-            f"{network.nonlinearity!r}"
+            f"{network.nonlinearity!r}."
         )
     weight, bias = network.recurrent.weight, network.recurrent.bias
     gamma = network.coupling.expand(network.hidden_size)

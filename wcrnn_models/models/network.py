@@ -1,4 +1,4 @@
-"""What all networks here have in common: one step, all states, and an affine readout of the last one."""
+"""Base class of all networks here: one step, all states, and an affine readout of the last one."""
 
 from __future__ import annotations
 
@@ -46,19 +46,19 @@ class RecurrentNetwork(nn.Module, ABC):
         return [f"x[{unit}]" for unit in range(self.state_size)]
 
     def emitted(self, state: Tensor) -> Tensor:
-        """What the readout reads of a state: shape (..., N) to (..., H). The state itself by default."""
+        """Return the part of a state that the readout reads: shape (..., N) to (..., H); by default all of it."""
         return state
 
     @abstractmethod
     def _project(self, inputs: Tensor) -> Tensor:
-        """The part of a step that the input alone determines, shape (..., M) to (..., P)."""
+        """Return the part of a step that the input alone determines, shape (..., M) to (..., P)."""
 
     @abstractmethod
     def _update(self, state: Tensor, projected: Tensor) -> Tensor:
-        """x_{t+1} from x_t, shape (..., N), and the projected input, shape (..., P)."""
+        """Compute x_{t+1} from x_t, shape (..., N), and the projected input, shape (..., P)."""
 
     def step(self, state: Tensor, input: Tensor) -> Tensor:
-        """One step of the equation in the class docstring.
+        """Compute one step of the equation in the class docstring.
 
         Args:
             state: x_t, shape (..., N).
@@ -95,7 +95,7 @@ class RecurrentNetwork(nn.Module, ABC):
         return self._read(self.emitted(state), inputs)
 
     def states(self, inputs: Tensor, initial_state: Tensor | None = None) -> Tensor:
-        """All states x_2, ..., x_{T+1}: entry t is the state after input t.
+        """Compute all states x_2, ..., x_{T+1}: entry t is the state after input t.
 
         Args:
             inputs: s_1, ..., s_T, shape (T, B, M) or (T, M).
@@ -117,26 +117,26 @@ class RecurrentNetwork(nn.Module, ABC):
         return states.squeeze(1) if inputs.ndim == 2 else states
 
     def extra_repr(self) -> str:
-        """The sizes, for ``print(model)``."""
+        """Return the sizes, for ``print(model)``."""
         return f"input_size={self.input_size}, hidden_size={self.hidden_size}, output_size={self.output_size}"
 
     def _read(self, emitted: Tensor, inputs: Tensor) -> Tensor:
-        """The outputs for emitted states (B, H), without the batch dimension where the inputs have none."""
+        """Return the outputs for emitted states (B, H), without the batch dimension where the inputs have none."""
         output: Tensor = self.readout(emitted)
         return output.squeeze(0) if inputs.ndim == 2 else output
 
     def _prepare(self, inputs: Tensor, initial_state: Tensor | None) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The initial state, shape (B, N), and the projected input of every step, each (B, P)."""
+        """Return the initial state, shape (B, N), and the projected input of every step, each (B, P)."""
         state = self._initial(inputs, initial_state)
         return state, self._project(self._batched(inputs)).unbind()
 
     def _initial(self, inputs: Tensor, initial_state: Tensor | None) -> Tensor:
-        """The initial state, shape (B, N), after everything has been checked."""
+        """Return the initial state, shape (B, N), after everything has been checked."""
         self._check("inputs", inputs, self.input_size)
         if inputs.ndim not in (2, 3) or len(inputs) == 0:
             raise ValueError(
                 f"inputs must have shape (T, B, {self.input_size}) or (T, {self.input_size}) with T >= 1, "
-                f"time first, got {tuple(inputs.shape)}"
+                f"time first, got {tuple(inputs.shape)}."
             )
         size, batch = self.state_size, self._batched(inputs).shape[1]
         if initial_state is None:
@@ -148,25 +148,25 @@ class RecurrentNetwork(nn.Module, ABC):
         if tuple(initial_state.shape) not in allowed:
             raise ValueError(
                 f"initial_state must have shape {' or '.join(map(str, allowed))} for inputs of shape "
-                f"{tuple(inputs.shape)}, got {tuple(initial_state.shape)}"
+                f"{tuple(inputs.shape)}, got {tuple(initial_state.shape)}."
             )
         return initial_state.expand(batch, size)
 
     @staticmethod
     def _batched(inputs: Tensor) -> Tensor:
-        """(T, M) as (T, 1, M)."""
+        """View (T, M) as (T, 1, M)."""
         return inputs.unsqueeze(1) if inputs.ndim == 2 else inputs
 
     def _check(self, name: str, value: Tensor, size: int) -> None:
         if not isinstance(value, Tensor):
-            raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
+            raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}.")
         dtype = self.readout.weight.dtype
         if value.dtype != dtype:
             short = str(dtype).removeprefix("torch.")
-            raise TypeError(f"{name} must be {dtype} like the network, got {value.dtype}; use .to(torch.{short})")
+            raise TypeError(f"{name} must be {dtype} like the network, got {value.dtype}; use .to(torch.{short}).")
         if value.ndim == 0 or value.shape[-1] != size:
             raise ValueError(
-                f"{name} must have {size} components in its last dimension, got shape {tuple(value.shape)}"
+                f"{name} must have {size} components in its last dimension, got shape {tuple(value.shape)}."
             )
 
 
@@ -174,30 +174,30 @@ def check_sizes(**sizes: int) -> None:
     """Refuse sizes that are not positive.
 
     Raises:
-        TypeError: One is not an integer.
-        ValueError: One is below 1; the text names it.
+        TypeError: If one is not an integer.
+        ValueError: If one is below 1; the text names it.
     """
     for name, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, int):
-            raise TypeError(f"{name} must be an integer, got {type(size).__name__}")
+            raise TypeError(f"{name} must be an integer, got {type(size).__name__}.")
         if size < 1:
-            raise ValueError(f"{name} must be at least 1, got {size}")
+            raise ValueError(f"{name} must be at least 1, got {size}.")
 
 
 def floating_type(dtype: torch.dtype | None) -> torch.dtype:
-    """The type of a network's numbers: PyTorch's default if none is given.
+    """Return the type of a network's numbers: PyTorch's default if none is given.
 
     Raises:
-        ValueError: It is not a floating-point type.
+        ValueError: If it is not a floating-point type.
     """
     dtype = torch.get_default_dtype() if dtype is None else dtype
     if not dtype.is_floating_point:
-        raise ValueError(f"dtype must be a floating-point type, got {dtype}")
+        raise ValueError(f"dtype must be a floating-point type, got {dtype}.")
     return dtype
 
 
 def affine(inputs: int, outputs: int, rng: RandomSource, dtype: torch.dtype) -> nn.Linear:
-    """An `nn.Linear` whose weights and biases are U(-1/sqrt(n_in), 1/sqrt(n_in)), drawn from ``rng`` (section 4)."""
+    """Make an `nn.Linear` with weights and biases of U(-1/sqrt(n_in), 1/sqrt(n_in)), drawn from ``rng`` (sec. 4)."""
     layer = nn.Linear(inputs, outputs, device="meta", dtype=dtype).to_empty(device="cpu")
     fill_uniform(layer, 1.0 / math.sqrt(inputs), rng)
     return layer

@@ -55,12 +55,12 @@ class NetworkMap(RecurrentMap):
         return self.network.unit_names
 
     def step(self, state: Tensor, input: Tensor | None = None) -> Tensor:
-        """`RecurrentNetwork.step`."""
+        """Compute `RecurrentNetwork.step`."""
         assert input is not None, "a network always has an input"
         return self.network.step(state, input)
 
     def output(self, state: Tensor) -> Tensor:
-        """`RecurrentNetwork.emitted`."""
+        """Compute `RecurrentNetwork.emitted`."""
         return self.network.emitted(state)
 
     @property
@@ -69,7 +69,7 @@ class NetworkMap(RecurrentMap):
         return self.network.readout
 
     def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """The network's parameters, those of the readout among them."""
+        """Return the network's parameters, including those of the readout."""
         return self.network.named_parameters(remove_duplicate=False)
 
 
@@ -93,7 +93,7 @@ class WCRNNMap(NetworkMap):
         return float(self.network.residual.log_magnitudes()[0])
 
     def cell_derivatives(self) -> Sequence[AffineCell] | None:
-        """One layer; None for a subclass, which may step differently, and for weights that are not parameters."""
+        """Return one layer; None for a subclass, which may step differently, and for weights that are not trained."""
         cell = affine_cell(self.network) if type(self.network) is WCRNN else None
         return None if cell is None else [cell]
 

@@ -1,4 +1,4 @@
-"""What the theory says about a network before anything is measured: the one source for analyses, tables and plots."""
+"""Predictions of the theory about a network before it is measured: the one source for analyses, tables and plots."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Predictions:
     """Exponents, their bounds, and how gradients and curvature are distributed over time.
 
     Attributes:
-        exponents: log |eigenvalues of R|, which eq. (13) predicts the Lyapunov exponents to be in the limit of weak
+        exponents: Log |eigenvalues of R|, which eq. (13) predicts the Lyapunov exponents to be in the limit of weak
             coupling, in nats per step, descending, shape (N,). Exact for `S4D`, whose memory is linear.
         lower_bounds: No exponent of that rank of a full spectrum lies below, for any input and any number of steps,
             see `bounds`.
@@ -44,7 +44,7 @@ class Predictions:
         return float(self.exponents[0])
 
     def gradient_norm(self, last_norm: ArrayLike, steps_back: ArrayLike) -> NDArray[np.float64]:
-        """Eq. (15): |dL/dx_t| = |(R^T)^(D-t) dL/dx_D| is about |lambda_max|^(D-t) |dL/dx_D|.
+        """Predict |dL/dx_t| = |(R^T)^(D-t) dL/dx_D|, about |lambda_max|^(D-t) |dL/dx_D|, by eq. (15).
 
         The error is O(gamma) for each step back, and compounds: see `carried_back`.
 
@@ -58,7 +58,7 @@ class Predictions:
         return np.asarray(last_norm) * np.exp(self.rate * np.asarray(steps_back, dtype=np.float64))
 
     def curvature_weight(self, steps_back: ArrayLike, other_steps_back: ArrayLike | None = None) -> NDArray[np.float64]:
-        """Eq. (14): the factor |lambda_max|^((D-k) + (D-m)) that the pair of steps k and m carries in the Hessian.
+        """Return the factor |lambda_max|^((D-k) + (D-m)) of eq. (14) that steps k and m carry in the Hessian.
 
         The weak coupling changes it by a factor of up to (1 + kappa/|lambda_max|)^((D-k) + (D-m)), with kappa as in
         `carried_back`, which need not be near 1.
@@ -73,7 +73,7 @@ class Predictions:
         return weight
 
     def to_dataset(self) -> xr.Dataset:
-        """As a Dataset over ``exponent``, beside which measured exponents can be written."""
+        """Return the predictions as a Dataset over ``exponent``, to be written beside measured exponents."""
         texts = {
             "residual_log_magnitude": (self.exponents, "log |eigenvalue of R|"),
             "exponent_lower_bound": (self.lower_bounds, "lower bound of the Lyapunov exponent"),
@@ -91,7 +91,7 @@ class Predictions:
 
     @classmethod
     def from_dataset(cls, ds: xr.Dataset) -> Predictions:
-        """The predictions that `to_dataset` wrote, also after a file was read.
+        """Return the predictions that `to_dataset` wrote, also after a file was read.
 
         Args:
             ds: A Dataset with its variables and attribute, others may be among them.
@@ -102,13 +102,13 @@ class Predictions:
         names = ("residual_log_magnitude", "exponent_lower_bound", "exponent_upper_bound")
         missing = [name for name in names if name not in ds]
         if missing or ds.attrs.get("regime") not in get_args(Regime):
-            raise ValueError(f"the Dataset holds no predictions: it lacks {', '.join(missing) or 'a known regime'}")
+            raise ValueError(f"the Dataset holds no predictions: it lacks {', '.join(missing) or 'a known regime'}.")
         exponents, lower, upper = (np.asarray(ds[name].values, dtype=np.float64) for name in names)
         return cls(exponents, lower, upper, ds.attrs["regime"])
 
 
 def predict(network: RecurrentNetwork) -> Predictions | None:
-    """The predictions for a network with its present weights, computed in float64.
+    """Return the predictions for a network with its present weights, computed in float64.
 
     Args:
         network: Any network.
@@ -139,7 +139,7 @@ def predict(network: RecurrentNetwork) -> Predictions | None:
 
 
 def bounds(singular_values: Tensor, reach: float) -> tuple[Tensor, Tensor]:
-    """Bounds of the Lyapunov exponents of any product of matrices J_t with |J_t - R| <= reach.
+    """Compute bounds of the Lyapunov exponents of any product of matrices J_t with |J_t - R| <= reach.
 
     By Weyl's inequality sigma_i(J_t) lies within sigma_i(R) -+ reach. Singular values of a product are log-majorised by
     the products of singular values (Horn), and eigenvalues by singular values (Weyl), so the k largest exponents that
@@ -164,7 +164,7 @@ def bounds(singular_values: Tensor, reach: float) -> tuple[Tensor, Tensor]:
         [1.0, 0.7071]
     """
     if not reach >= 0:
-        raise ValueError(f"reach must be at least 0, got {reach}")
+        raise ValueError(f"reach must be at least 0, got {reach}.")
     values = singular_values.sort(descending=True).values
     count = torch.arange(1, len(values) + 1, dtype=values.dtype, device=values.device)
     upper = (values + reach).log().cumsum(0) / count
@@ -173,7 +173,7 @@ def bounds(singular_values: Tensor, reach: float) -> tuple[Tensor, Tensor]:
 
 
 def carried_back(residual: Residual, gradient: Tensor, steps: int) -> Tensor:
-    """Eq. (15) with whole vectors: dL/dx_t = (R^T)^(D-t) dL/dx_D + O(gamma).
+    """Carry whole vectors back by eq. (15): dL/dx_t = (R^T)^(D-t) dL/dx_D + O(gamma).
 
     As printed, eq. (15) has the gradient at f^t on both sides; the one on the right is meant to be that at f^D.
     O(gamma) is for a fixed number of steps: with kappa = |diag(gamma) W_xx|, the product of the Jacobians of D - t
@@ -192,7 +192,7 @@ def carried_back(residual: Residual, gradient: Tensor, steps: int) -> Tensor:
         ValueError: If ``steps`` is negative.
     """
     if steps < 0:
-        raise ValueError(f"steps must be at least 0, got {steps}")
+        raise ValueError(f"steps must be at least 0, got {steps}.")
     matrix, vectors = _exact(residual.matrix()), [gradient.detach().double()]
     for _ in range(steps):
         vectors.append(vectors[-1] @ matrix)  # rows: (R^T g)^T = g^T R
@@ -220,5 +220,5 @@ def _exact(tensor: Tensor) -> Tensor:
 
 
 def _norm(matrix: Tensor) -> float:
-    """The spectral norm."""
+    """Return the spectral norm."""
     return float(torch.linalg.matrix_norm(matrix, ord=2))

@@ -39,10 +39,10 @@ class WCRNN(RecurrentNetwork):
         output_size: Components O of the output.
         residual: R, as a `ResidualSpec` (such as ``residuals.scalar(0.995)``), a `Residual` (which is
             copied), or a matrix of shape (N, N).
-        coupling: gamma >= 0, one number (default 0.01, section 4.1) or one per unit (section 4.3), which has
+        coupling: Coupling gamma >= 0, one number (default 0.01, section 4.1) or one per unit (section 4.3), which has
             shape (N,).
         form: Which of the three equations.
-        nonlinearity: sigma; ``"identity"`` is the network "no tanh" of Table 2.
+        nonlinearity: Nonlinearity sigma; ``"identity"`` is the network "no tanh" of Table 2.
         rng: Where the initial weights are drawn from; None draws from PyTorch's global generator.
         device: Where parameters and buffers live.
         dtype: Their floating-point type. Give it here rather than calling ``.double()`` later: buffers such
@@ -53,7 +53,7 @@ class WCRNN(RecurrentNetwork):
         input: The affine map M -> N with W_sx and b_sx.
         readout: The affine map N -> O.
         residual: R.
-        coupling: gamma, shape () or (N,).
+        coupling: Coupling gamma, shape () or (N,).
         recurrent_parameters: The names of W_xx and b_xx, for ``parameters=`` of lyapkit's analyses of curvature.
 
     Raises:
@@ -82,7 +82,7 @@ class WCRNN(RecurrentNetwork):
         super().__init__()
         check_sizes(input_size=input_size, hidden_size=hidden_size, output_size=output_size)
         if form not in FORMS:
-            raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
+            raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}.")
         if nonlinearity not in _NONLINEARITIES:
             known = ", ".join(_NONLINEARITIES)
             raise ValueError(
@@ -106,12 +106,12 @@ class WCRNN(RecurrentNetwork):
         return equation(self.form, self.nonlinearity)
 
     def extra_repr(self) -> str:
-        """The sizes, form, nonlinearity and coupling, for ``print(model)``."""
+        """Return the sizes, form, nonlinearity and coupling, for ``print(model)``."""
         coupling = f"{self.coupling.item():g}" if self.coupling.ndim == 0 else f"{self.hidden_size} values"
         return f"{super().extra_repr()}, form={self.form!r}, nonlinearity={self.nonlinearity!r}, coupling={coupling}"
 
     def _project(self, inputs: Tensor) -> Tensor:
-        """b_xx + W_sx s_t + b_sx, shape (..., N)."""
+        """Compute b_xx + W_sx s_t + b_sx, shape (..., N)."""
         return functional.linear(inputs, self.input.weight, self.input.bias + self.recurrent.bias)
 
     def _update(self, state: Tensor, projected: Tensor) -> Tensor:
@@ -119,7 +119,7 @@ class WCRNN(RecurrentNetwork):
         return self.equation.advance(self.residual(state), self._driven(state, projected), self.coupling)
 
     def _driven(self, state: Tensor, projected_input: Tensor) -> Tensor:
-        """u_t = W_xx x_t + (b_xx + W_sx s_t + b_sx), shape (..., N)."""
+        """Compute u_t = W_xx x_t + (b_xx + W_sx s_t + b_sx), shape (..., N)."""
         if state.ndim == 2:  # one fused operation where PyTorch has one
             return torch.addmm(projected_input, state, self.recurrent.weight.t())
         return projected_input + functional.linear(state, self.recurrent.weight)
@@ -133,21 +133,23 @@ def _built(residual: ResidualSpec | Residual | Tensor, size: int, dtype: torch.d
     if not isinstance(residual, Residual):
         raise TypeError(
             "residual must be a ResidualSpec such as residuals.scalar(0.995), a Residual or a matrix, got "
-            f"{type(residual).__name__}"
+            f"{type(residual).__name__}."
         )
     if residual.size != size:
-        raise ValueError(f"the residual is for {residual.size} units, but hidden_size is {size}; they must be equal")
+        raise ValueError(f"the residual is for {residual.size} units, but hidden_size is {size}; they must be equal.")
     return rounded(copy.deepcopy(residual), dtype)
 
 
 def _checked_coupling(coupling: float | Tensor, size: int, dtype: torch.dtype) -> Tensor:
     if isinstance(coupling, bool) or not isinstance(coupling, (int, float, Tensor)):
-        raise TypeError(f"coupling must be a number or a tensor, got {type(coupling).__name__}")
+        raise TypeError(f"coupling must be a number or a tensor, got {type(coupling).__name__}.")
     values = torch.as_tensor(coupling, dtype=torch.float64, device="cpu").detach().clone()
     if values.shape not in ((), (size,)):
-        raise ValueError(f"coupling must be one number or {size} values, one per unit, got shape {tuple(values.shape)}")
+        raise ValueError(
+            f"coupling must be one number or {size} values, one per unit, got shape {tuple(values.shape)}."
+        )
     if not bool((values.isfinite() & (values >= 0)).all()):
         worst = values[~(values.isfinite() & (values >= 0))].flatten()[0]
-        raise ValueError(f"coupling must be finite and >= 0, got {float(worst)}; the paper uses [0.001, 0.1]")
+        raise ValueError(f"coupling must be finite and >= 0, got {float(worst)}; the paper uses [0.001, 0.1].")
     check_fits("coupling", values, dtype)
     return values.to(dtype)

@@ -21,7 +21,7 @@ def power_spectrum(ds: xr.Dataset, *, ax: Axes | None = None, **line: Any) -> Ax
         The axes. Frequency 0, the mean of the sequences, is not drawn.
 
     Raises:
-        ValueError: ``ds`` is another result.
+        ValueError: If ``ds`` is another result.
     """
     if ds.attrs.get("analysis") != "power_spectrum":
         raise ValueError(f"this plot draws the result of power_spectrum, got {ds.attrs.get('analysis') or 'another'}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from inspect import signature
 from pathlib import Path
@@ -17,6 +18,7 @@ from wcrnn_models.analysis import analyze_checkpoint
 from wcrnn_models.errors import UserError
 from wcrnn_models.files import check_result_file, sha256
 from wcrnn_models.run_files import ANALYSIS_FOLDER, CHECKPOINT_FOLDER
+from wcrnn_models.stopping import orderly
 from wcrnn_models.sweeps.assemble import By, assemble, concatenate
 from wcrnn_models.sweeps.choose_pool import make_pool
 from wcrnn_models.sweeps.results import chosen_runs, shared_provenance
@@ -42,7 +44,7 @@ class AnalysisJob:
 
     @property
     def names(self) -> list[str]:
-        """Of the checkpoints."""
+        """Names of the checkpoints."""
         return list(self.checkpoints)
 
 
@@ -55,7 +57,7 @@ def analyze_sweep(
     scheduler: str | None = None,
     **options: Any,
 ) -> dict[str, Outcome]:
-    """`analyze_checkpoint` for the checkpoints of a sweep, each into a file ``analyses/NAME.nc`` of its run.
+    """Apply `analyze_checkpoint` to the checkpoints of a sweep, each into a file ``analyses/NAME.nc`` of its run.
 
     Checkpoints that have been analysed with the same options are skipped. One that cannot be analysed is reported and
     does not stop the rest.
@@ -76,35 +78,32 @@ def analyze_sweep(
         UserError: If there is no such sweep, or a run has no checkpoint.
     """
     if checkpoints not in get_args(Which):
-        raise UserError(f"checkpoints must be 'all', 'ends' or 'first', got {checkpoints!r}")
+        raise UserError(f"checkpoints must be 'all', 'ends' or 'first', got {checkpoints!r}.")
     directory = Path(directory).absolute()
     jobs = []
     for run in chosen_runs(directory, configs):
         files = sorted((directory / run / CHECKPOINT_FOLDER).glob("*.safetensors"))
         if not files:
-            raise UserError(f"the run {run} in {directory} has no checkpoint; train it first, or choose configs")
+            raise UserError(f"the run {run} in {directory} has no checkpoint; train it first, or choose configs.")
         if checkpoints == "ends":
             files = list(dict.fromkeys((files[0], files[-1])))
         elif checkpoints == "first":
             files = files[:1]
         jobs.append(AnalysisJob(directory, {f"{run}/{file.stem}": file for file in files}, options))
-    pool = make_pool(analyze, workers, scheduler)
     outcomes: dict[str, Outcome] = {}
     waiting, expected = list(jobs), sum(len(job.checkpoints) for job in jobs)
-    try:
+    with orderly(), closing(make_pool(analyze, workers, scheduler)) as pool:
         while len(outcomes) < expected:
             while waiting and pool.room() > 0:
                 pool.submit(waiting.pop(0))
             for outcome in pool.outcomes(1.0):
                 status: RunStatus = "failed" if outcome.status == "killed" else outcome.status
                 outcomes[outcome.name] = replace(outcome, status=status)
-    finally:
-        pool.close()
     return {name: outcomes[name] for job in jobs for name in job.names}
 
 
 def analyze(job: AnalysisJob) -> list[Outcome]:
-    """What a process does: the checkpoints of a job one after the other, with one thread."""
+    """Analyse the checkpoints of a job one after the other, with one thread."""
     torch.set_num_threads(1)
     outcomes = []
     for name, file in job.checkpoints.items():
@@ -135,7 +134,7 @@ def _analyze(file: Path, options: Mapping[str, Any]) -> None:
 
 
 def _written_for(path: Path) -> tuple[str, str] | None:
-    """The options and the checkpoint of a file; None if it is missing, damaged, or of something else."""
+    """Return the options and the checkpoint of a file; None if it is missing, damaged, or of something else."""
     try:
         attributes = load(path).attrs
         return attributes["options_json"], attributes["checkpoint_sha256"]
@@ -144,14 +143,14 @@ def _written_for(path: Path) -> tuple[str, str] | None:
 
 
 def result_file(checkpoint: Path) -> Path:
-    """Where the analyses of a checkpoint of a run are written."""
+    """Return the file for the analyses of a checkpoint of a run."""
     return checkpoint.parent.parent / ANALYSIS_FOLDER / f"{checkpoint.stem}.nc"
 
 
 def collect_analyses(
     directory: str | Path, analysis: str, configs: Iterable[TrainConfig] | None = None, *, by: By = "grid"
 ) -> xr.Dataset:
-    """One analysis of a sweep over the fields that vary and over checkpoints.
+    """Collect one analysis of a sweep over the fields that vary and over checkpoints.
 
     Args:
         directory: The directory of a sweep that `analyze_sweep` has been through.
@@ -174,7 +173,7 @@ def collect_analyses(
     if not common:
         raise UserError(
             f"no analysed checkpoint is common to the {len(found)} runs in {directory}; analyse all checkpoints, and "
-            "keep those of the same iterations with save_at"
+            "keep those of the same iterations with save_at."
         )
     label = xr.Variable(("checkpoint",), common, {"long_name": "training iteration"})
     parts = {run: concatenate([each[iteration] for iteration in common], label) for run, each in found.items()}
@@ -182,13 +181,13 @@ def collect_analyses(
 
 
 def _by_iteration(run: Path, analysis: str) -> dict[int, xr.Dataset]:
-    """The analyses of a run by training iteration."""
+    """Return the analyses of a run by training iteration."""
     found = {}
     for path in sorted((run / ANALYSIS_FOLDER).glob("*.nc")):
         tree = load(path)
         if analysis not in tree.children:
-            raise UserError(f"{path} has no {analysis!r}, only {', '.join(tree.children)}; analyse the sweep with it")
+            raise UserError(f"{path} has no {analysis!r}, only {', '.join(tree.children)}; analyse the sweep with it.")
         found[int(tree.attrs["iteration"])] = tree[analysis].to_dataset()
     if not found:
-        raise UserError(f"the run {run} has not been analysed; call analyze_sweep first")
+        raise UserError(f"the run {run} has not been analysed; call analyze_sweep first.")
     return found

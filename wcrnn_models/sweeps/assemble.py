@@ -40,7 +40,7 @@ def assemble(
         UserError: If the runs are no full grid, or the coordinates of the parts differ.
     """
     if by not in ("grid", "run"):
-        raise UserError(f"by must be 'grid' or 'run', got {by!r}")
+        raise UserError(f"by must be 'grid' or 'run', got {by!r}.")
     names = varying(configs.values()) if dimensions is None else list(dimensions)
     labels = {name: _labels(name, configs) for name in names}
     if by == "run":
@@ -53,7 +53,7 @@ def assemble(
         example = ", ".join(f"{name}={value}" for name, value in zip(names, missing[0], strict=True))
         raise UserError(
             f"the runs are no full grid over {', '.join(names)}: {len(missing)} of {len(runs) + len(missing)} "
-            f"combinations are missing, such as {example}; train them, choose configs, or collect by='run'"
+            f"combinations are missing, such as {example}; train them, choose configs, or collect by='run'."
         )
 
     def collected(chosen: tuple[Any, ...]) -> xr.Dataset:
@@ -68,7 +68,7 @@ def assemble(
 
 
 def concatenate(parts: list[xr.Dataset], dimension: xr.Variable) -> xr.Dataset:
-    """Datasets of equal coordinates along a new dimension.
+    """Concatenate Datasets of equal coordinates along a new dimension.
 
     Raises:
         UserError: If the coordinates differ.
@@ -86,13 +86,13 @@ def concatenate(parts: list[xr.Dataset], dimension: xr.Variable) -> xr.Dataset:
     except ValueError as error:
         reason = " ".join(str(error).split())
         raise UserError(
-            f"the runs do not have the same coordinates along {dimension.dims[0]} ({reason}); collect them separately"
+            f"the runs do not have the same coordinates along {dimension.dims[0]} ({reason}); collect them separately."
         ) from error
     return joined
 
 
 def _labels(name: str, configs: Mapping[str, TrainConfig]) -> dict[str, Any]:
-    """The value of a field for every run: numbers where all are, else text."""
+    """Return the value of a field for every run: numbers where all are, else text."""
     values = {run: asdict(config)[name] for run, config in configs.items()}
     return values if all(map(is_number, values.values())) else {run: str(value) for run, value in values.items()}
 

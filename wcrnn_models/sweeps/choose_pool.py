@@ -1,4 +1,4 @@
-"""Where the jobs of a sweep run: processes of this machine, or the workers of a cluster."""
+"""The choice between processes of this machine and the workers of a cluster for the jobs of a sweep."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def make_pool(task: Callable[[J], list[Outcome]], workers: int | None, scheduler
         UserError: If both are given, there is no worker, or the scheduler cannot be reached.
     """
     if workers is not None and workers < 1:
-        raise UserError(f"workers must be at least 1, got {workers}")
+        raise UserError(f"workers must be at least 1, got {workers}.")
     if scheduler is None:
         return ProcessPool(workers or available_workers(), task)
     if workers is not None:
-        raise UserError("workers does not go with scheduler, whose cluster has its own; leave one of them out")
+        raise UserError("workers does not go with scheduler, whose cluster has its own; leave one of them out.")
     return ClusterPool(scheduler, task)
 
 

@@ -45,20 +45,20 @@ class ClusterPool(Generic[J]):
             self._dask: Any = import_module("distributed")
         except ImportError as error:
             raise UserError(
-                "a sweep on a cluster needs dask.distributed; run `pip install 'lyapkit[cluster]'`"
+                "a sweep on a cluster needs dask.distributed; run `pip install 'lyapkit[cluster]'`."
             ) from error
         try:
             self._client: Any = self._dask.Client(address, timeout=_SECONDS_TO_CONNECT, set_as_default=False)
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise UserError(
-                f"there is no scheduler at {address!r} ({reason}); start one with `dask scheduler` and give its address"
+                f"there is no scheduler at {address!r} ({reason}); start one by `dask scheduler` and give its address."
             ) from error
         self.task = task
         self._running: dict[Any, J] = {}
 
     def room(self) -> int:
-        """All jobs are queued by the scheduler, which knows its workers."""
+        """Return room for all jobs: the scheduler queues them, and knows its workers."""
         return 1 << 30
 
     def submit(self, job: J) -> None:
@@ -67,11 +67,11 @@ class ClusterPool(Generic[J]):
         self._running[self._client.submit(self.task, job, key=key, pure=False)] = job
 
     def outcomes(self, seconds: float) -> list[Outcome]:
-        """A job whose workers died several times counts as killed."""
+        """Return a job whose workers died several times counts as killed."""
         if not self._running:
             return []
         if self._client.status not in ("running", "connecting"):
-            raise UserError("the connection to the scheduler is lost; start the sweep again when it is back")
+            raise UserError("the connection to the scheduler is lost; start the sweep again when it is back.")
         try:
             with self._client.as_current():
                 done = self._dask.wait(list(self._running), timeout=seconds, return_when="FIRST_COMPLETED").done

@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 
 from wcrnn_models.errors import UserError
+from wcrnn_models.stopping import orderly
 from wcrnn_models.sweeps.choose_pool import make_pool
 from wcrnn_models.sweeps.groups import groups
 from wcrnn_models.sweeps.layout import plan, read_result
@@ -16,6 +18,7 @@ from wcrnn_models.sweeps.table import LiveTable, Row, State
 from wcrnn_models.sweeps.worker import Job, Outcome, complete, work
 from wcrnn_models.training.config import TrainConfig
 from wcrnn_models.training.result import TrainResult
+from wcrnn_models.training.trainer import known_device
 
 _BUSY_SECONDS = 5.0  # before a run that another process is at is tried again
 _POLL_SECONDS = 1.0
@@ -72,19 +75,19 @@ def sweep(
         ({'finished'}, {'seed': 2, 'r': 2})
     """
     if together < 1:
-        raise UserError(f"together must be at least 1, got {together}")
+        raise UserError(f"together must be at least 1, got {together}.")
     directory = Path(directory).absolute()
-    planned = plan(configs, directory)
-    if not planned:
+    configs = list(configs)
+    if not configs:
         raise UserError("the sweep has no configuration; give at least one")
+    if scheduler is None:
+        known_device(device)
     if workers is None and scheduler is None and device != "cpu":
         workers = 1
-    pool = make_pool(work, workers, scheduler)
-    driver = _Driver(planned, directory, pool, together, device, LiveTable(sys.stderr) if progress else None)
-    try:
-        return driver.until_done()
-    finally:
-        pool.close()
+    with orderly(), closing(make_pool(work, workers, scheduler)) as pool:
+        planned = plan(configs, directory)  # after all that may be refused
+        table = LiveTable(sys.stderr) if progress else None
+        return _Driver(planned, directory, pool, together, device, table).until_done()
 
 
 class _Driver:
@@ -108,7 +111,7 @@ class _Driver:
         self.kills: dict[str, list[int]] = {name: [] for name in planned}  # iterations reached at each
 
     def until_done(self) -> dict[str, Outcome]:
-        """How every run ended."""
+        """Return the outcome of every run."""
         for name in self.planned:
             self._skip_if_complete(name)
         while len(self.ended) < len(self.planned):

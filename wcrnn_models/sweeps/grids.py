@@ -16,7 +16,7 @@ MAX_RUNS = 100_000
 
 
 def grid(base: TrainConfig, **axes: Iterable[Any]) -> list[TrainConfig]:
-    """The configurations of a full grid, the last axis running fastest.
+    """Return the configurations of a full grid, the last axis running fastest.
 
     Args:
         base: Everything that does not vary.
@@ -37,9 +37,9 @@ def grid(base: TrainConfig, **axes: Iterable[Any]) -> list[TrainConfig]:
         if name not in known:
             raise UserError(f"the configuration has no field {name!r}.{suggestion(name, known)}")
         if not axis:
-            raise UserError(f"the axis {name} has no value; give at least one")
+            raise UserError(f"the axis {name} has no value; give at least one.")
         if len(axis) > MAX_RUNS:
-            raise UserError(f"the axis {name} has more values than the {MAX_RUNS} runs of a grid; give fewer")
+            raise UserError(f"the axis {name} has more values than the {MAX_RUNS} runs of a grid; give fewer.")
     if (count := math.prod(map(len, values.values()))) > MAX_RUNS:
-        raise UserError(f"the grid has {count} runs, more than {MAX_RUNS}; give fewer values, or train several grids")
+        raise UserError(f"the grid has {count} runs, more than {MAX_RUNS}; give fewer values, or train several grids.")
     return [replace(base, **dict(zip(values, point, strict=True))) for point in product(*values.values())]

@@ -1,4 +1,4 @@
-"""Which runs of a sweep can be trained together by `train_ensemble`."""
+"""Groups of runs of a sweep that `train_ensemble` can train together."""
 
 from __future__ import annotations
 

@@ -1,13 +1,14 @@
-"""Where the runs of a sweep lie: one directory each, named by a hash of its configuration."""
+"""The directories of the runs of a sweep: one each, named by a hash of its configuration."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 from wcrnn_models.errors import UserError
-from wcrnn_models.files import write_atomically
+from wcrnn_models.files import VanishedError, read_regular, write_atomically
 from wcrnn_models.run_files import CONFIG_FILE, HISTORY_FILE
 from wcrnn_models.training.config import TrainConfig
 from wcrnn_models.training.result import TrainResult
@@ -16,7 +17,7 @@ _DIGITS = 16  # of the hash; two of a million runs share them with a probability
 
 
 def run_name(config: TrainConfig) -> str:
-    """The name of the directory of a configuration; equal configurations have equal ones.
+    """Return the name of the directory of a configuration; equal configurations have equal ones.
 
     Example:
         >>> run_name(TrainConfig(r=1)) == run_name(TrainConfig(r=1.0)) != run_name(TrainConfig(r=0.9))
@@ -43,24 +44,28 @@ def plan(configs: Iterable[TrainConfig], directory: Path) -> dict[str, TrainConf
     planned = {run_name(config): config for config in configs}
     for name, config in planned.items():
         path = directory / name / CONFIG_FILE
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError):
-            raise UserError(f"{directory} is or contains a file where a directory should be; name another") from None
-        except OSError as error:
-            raise UserError(
-                f"the directory {directory} cannot be made or written ({error.strerror}); name another for the sweep"
-            ) from error
         while not path.exists():
-            try:
+            _make(path.parent, directory)
+            # another sweep may have begun this run, and cleaned up what it or we were writing
+            with suppress(VanishedError, FileNotFoundError):
                 write_atomically(path, config.to_json().encode())
-            except FileNotFoundError:  # another sweep has begun this run and cleaned up; then its file is there
-                continue
     return planned
 
 
+def _make(run: Path, directory: Path) -> None:
+    """Make the directory of a run of a sweep."""
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(f"{directory} is or contains a file where a directory should be; name another") from None
+    except OSError as error:
+        raise UserError(
+            f"the directory {directory} cannot be made or written ({error.strerror}); name another for the sweep"
+        ) from error
+
+
 def read_runs(directory: str | Path) -> dict[str, TrainConfig]:
-    """The configurations of a sweep by the names of their directories, sorted by name.
+    """Return the configurations of a sweep by the names of their directories, sorted by name.
 
     Args:
         directory: The directory of the sweep.
@@ -70,20 +75,20 @@ def read_runs(directory: str | Path) -> dict[str, TrainConfig]:
     """
     root = Path(directory)
     if not root.is_dir():
-        raise UserError(f"there is no directory {root}; give the directory of a sweep, made by `wcrnn sweep`")
+        raise UserError(f"there is no directory {root}; give the directory of a sweep, made by `wcrnn sweep`.")
     found = {}
     for path in sorted(root.glob(f"*/{CONFIG_FILE}")):
         try:
-            found[path.parent.name] = TrainConfig.from_json(path.read_bytes())
+            found[path.parent.name] = TrainConfig.from_json(read_regular(path))
         except UserError as error:
-            raise UserError(f"{path}: {error}; restore the file, or delete {path.parent}") from error
+            raise UserError(f"{path}: {error}; restore the file, or delete {path.parent}.") from error
     if not found:
-        raise UserError(f"{root} holds no run; give the directory of a sweep, made by `wcrnn sweep`")
+        raise UserError(f"{root} holds no run; give the directory of a sweep, made by `wcrnn sweep`.")
     return found
 
 
 def read_result(run: Path) -> TrainResult | None:
-    """What a run has measured so far; None before its first evaluation.
+    """Read the measurements of a run so far; None before its first evaluation.
 
     Raises:
         UserError: If its history is damaged.
@@ -93,7 +98,7 @@ def read_result(run: Path) -> TrainResult | None:
 
 
 def varying(configs: Iterable[TrainConfig]) -> list[str]:
-    """The fields in which some configurations differ, ``seed`` first and the others in their order."""
+    """Return the fields in which some configurations differ, ``seed`` first and the others in their order."""
     rows = [asdict(config) for config in configs]
     names = [name for name in rows[0] if any(row[name] != rows[0][name] for row in rows)] if rows else []
     return sorted(names, key=lambda name: name != "seed")

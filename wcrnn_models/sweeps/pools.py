@@ -1,4 +1,4 @@
-"""What runs the jobs of a sweep side by side."""
+"""Interfaces of pools, which run the jobs of a sweep side by side."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from wcrnn_models.sweeps.worker import Outcome
 
 
 class NamedJob(Protocol):
-    """What a process does at a time; it can be pickled."""
+    """One job of a process; it can be pickled."""
 
     @property
     def names(self) -> Sequence[str]:
-        """Of its parts, for each of which there will be an `Outcome`."""
+        """Names of its parts, for each of which there will be an `Outcome`."""
 
 
 J = TypeVar("J", bound=NamedJob)
@@ -24,13 +24,13 @@ class Pool(Protocol[J_contra]):
     """Runs jobs side by side."""
 
     def room(self) -> int:
-        """How many more jobs it takes now."""
+        """Return how many more jobs it takes now."""
 
     def submit(self, job: J_contra) -> None:
         """Begin a job, or queue it."""
 
     def outcomes(self, seconds: float) -> list[Outcome]:
-        """How the jobs ended that did so since the last call, after at most so many seconds of waiting for one."""
+        """Return the outcomes of jobs that ended since the last call; wait so many seconds for one."""
 
     def close(self) -> None:
         """Stop everything; what is not finished goes on in the next sweep."""

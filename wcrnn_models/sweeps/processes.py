@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Generic
 
+from wcrnn_models import stopping
+from wcrnn_models.errors import UserError
 from wcrnn_models.sweeps.pools import J
 from wcrnn_models.sweeps.worker import Outcome
+
+_ATTEMPTS = 3  # to start a process, where what starts it is killed meanwhile
+_PATIENCE = 10.0  # seconds for processes to save what they have done, before they are killed
+
+_log = logging.getLogger(__name__)
 
 
 class ProcessPool(Generic[J]):
@@ -32,19 +42,32 @@ class ProcessPool(Generic[J]):
         self._context = _context()
 
     def room(self) -> int:
-        """Workers without a job."""
+        """Return the number of workers without a job."""
         return self.workers - len(self._running)
 
     def submit(self, job: J) -> None:
         """Start a process."""
         ours, theirs = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=_report, args=(self.task, job, theirs))  # type: ignore[attr-defined]
-        process.start()
+        for attempt in range(1, _ATTEMPTS + 1):
+            process = self._context.Process(target=_report, args=(self.task, job, theirs))  # type: ignore[attr-defined]
+            try:
+                with _without_interrupts():  # a process that starts others may be started here, too
+                    process.start()
+                break
+            except (EOFError, OSError) as error:
+                if attempt == _ATTEMPTS or (isinstance(error, OSError) and not isinstance(error, ConnectionError)):
+                    ours.close()
+                    theirs.close()
+                    raise UserError(
+                        f"no process can be started ({' '.join(str(error).split()) or 'what starts them was killed'}); "
+                        "free some memory, and give the same command again, which goes on"
+                    ) from error
+                _log.warning("the process that starts the others was killed; it is started again")
         theirs.close()
         self._running[ours] = process, job
 
     def outcomes(self, seconds: float) -> list[Outcome]:
-        """A process that ends without a word was killed, by a user or by a system without memory."""
+        """Return a process that ends without a word was killed, by a user or by a system without memory."""
         found = []
         for ours in wait(list(self._running), seconds):
             assert isinstance(ours, Connection)
@@ -60,17 +83,22 @@ class ProcessPool(Generic[J]):
         return found
 
     def close(self) -> None:
-        """End the processes."""
+        """End the processes, which save what they have done first, if that does not take long."""
         for process, _ in self._running.values():
-            process.terminate()
+            with suppress(OSError):  # it has just ended
+                process.terminate()
+        until = time.monotonic() + _PATIENCE
         for ours, (process, _) in self._running.items():
-            process.join()
+            process.join(max(until - time.monotonic(), 0))
+            if process.exitcode is None:
+                process.kill()
+                process.join()
             ours.close()
         self._running.clear()
 
 
 def _context() -> BaseContext:
-    """Processes that do not inherit threads and locks; where possible copies of one that has imported PyTorch."""
+    """Return a context for processes without our threads and locks; if possible copies of one that imported PyTorch."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
@@ -83,22 +111,28 @@ def _context() -> BaseContext:
 
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Processes that are started here ignore Ctrl-C until they decide otherwise."""
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may change it
+    """Start processes that do not get Ctrl-C; that of this process waits until the context is left."""
+    if sys.platform == "win32":
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _report(task: Callable[[J], list[Outcome]], job: J, connection: Connection) -> None:
-    """The process of a job."""
+    """Run the job of a process, and report its outcome."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, which ends its processes
+    stopping.heed(None, (signal.SIGTERM,))
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    connection.send(task(job))
+    try:
+        connection.send(task(job))
+    except stopping.Terminated:
+        os._exit(stopping.EXIT_CODES[signal.SIGTERM])
+    except BrokenPipeError:  # the driver has ended
+        os._exit(1)
     connection.close()
 
 
@@ -111,6 +145,8 @@ def _end_with_parent() -> None:
 
 
 def _reason(exit_code: int | None) -> str:
+    if exit_code == stopping.EXIT_CODES[signal.SIGTERM]:
+        exit_code = -signal.SIGTERM
     if exit_code is not None and exit_code < 0:
         try:
             return f"was ended by {signal.Signals(-exit_code).name}"

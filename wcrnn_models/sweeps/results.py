@@ -1,4 +1,4 @@
-"""What the runs of a sweep have measured, as one Dataset."""
+"""Measurements of the runs of a sweep, as one Dataset."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def collect(
     by: By = "grid",
     unfinished: Unfinished = "refuse",
 ) -> xr.Dataset:
-    """The results of a sweep over the fields in which its configurations differ, such as (seed, r).
+    """Return the results of a sweep over the fields in which its configurations differ, such as (seed, r).
 
     Args:
         directory: The directory of a sweep.
@@ -50,7 +50,7 @@ def collect(
             they were not evaluated at the same iterations.
     """
     if unfinished not in ("refuse", "include"):
-        raise UserError(f"unfinished must be 'refuse' or 'include', got {unfinished!r}")
+        raise UserError(f"unfinished must be 'refuse' or 'include', got {unfinished!r}.")
     directory = Path(directory)
     chosen = chosen_runs(directory, configs)
     results = {name: read_result(directory / name) for name in chosen}
@@ -58,7 +58,7 @@ def collect(
     if open_runs and unfinished == "refuse":
         raise UserError(
             f"{len(open_runs)} of {len(chosen)} runs in {directory} have not ended, such as {open_runs[0]}; finish the "
-            "sweep, or collect with unfinished='include'"
+            "sweep, or collect with unfinished='include'."
         )
     iterations = _common_iterations(results)
     parts = {name: run_dataset(result, iterations) for name, result in results.items()}
@@ -70,7 +70,7 @@ def collect(
 
 
 def chosen_runs(directory: Path, configs: Iterable[TrainConfig] | None) -> dict[str, TrainConfig]:
-    """The runs of a sweep, or those of the given configurations, by name.
+    """Return the runs of a sweep, or those of the given configurations, by name.
 
     Raises:
         UserError: If there is no such sweep, or one of the configurations is not in it.
@@ -81,15 +81,15 @@ def chosen_runs(directory: Path, configs: Iterable[TrainConfig] | None) -> dict[
     names = {run_name(config): config for config in configs}
     if missing := [name for name in names if name not in present]:
         raise UserError(
-            f"{directory} holds no run {missing[0]} of {len(missing)} of the configurations; train them first"
+            f"{directory} holds no run {missing[0]} of {len(missing)} of the configurations; train them first."
         )
     if not names:
-        raise UserError("there is no configuration to collect; give at least one, or None for all")
+        raise UserError("there is no configuration to collect; give at least one, or None for all.")
     return {name: present[name] for name in names}
 
 
 def shared_provenance(configs: Mapping[str, TrainConfig]) -> dict[str, object]:
-    """Attributes of a Dataset of many runs; ``config_json`` has the fields that they share."""
+    """Return attributes for a Dataset of many runs; ``config_json`` has the fields that they share."""
     rows = [asdict(config) for config in configs.values()]
     shared = {name: value for name, value in rows[0].items() if all(row[name] == value for row in rows)}
     dtype = torch.float64 if shared.get("dtype") == "float64" else torch.float32
@@ -97,14 +97,14 @@ def shared_provenance(configs: Mapping[str, TrainConfig]) -> dict[str, object]:
 
 
 def _common_iterations(results: Mapping[str, TrainResult | None]) -> list[int]:
-    """The iterations of the run that has the most evaluations; those of the others are the first of them."""
+    """Return the iterations of the run that has the most evaluations; those of the others are the first of them."""
     courses = {name: result.iterations for name, result in results.items() if result is not None}
     longest = max(courses.values(), key=len, default=[])
     for name, iterations in courses.items():
         if iterations != longest[: len(iterations)]:
             raise UserError(
                 f"the runs were not evaluated at the same iterations: run {name} at {iterations[:5]} ..., another at "
-                f"{longest[:5]} ...; collect them separately"
+                f"{longest[:5]} ...; collect them separately."
             )
     return longest
 

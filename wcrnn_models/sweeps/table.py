@@ -27,7 +27,7 @@ class Row:
 
 
 def render(rows: Mapping[str, Row], *, lines: int | None = None) -> str:
-    """A line that counts, and one line per run with the fields in which the runs differ.
+    """Return a line that counts, and one line per run with the fields in which the runs differ.
 
     Args:
         rows: Runs by name.

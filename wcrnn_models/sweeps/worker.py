@@ -1,4 +1,4 @@
-"""What a process of a sweep does: train some configurations and report how each ended."""
+"""The work of a process of a sweep: train some configurations, and report how each ended."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any, Literal
 import torch
 
 from wcrnn_models.errors import UserError
+from wcrnn_models.files import append_line
 from wcrnn_models.sweeps.claims import claim
 from wcrnn_models.sweeps.layout import read_result
 from wcrnn_models.training.config import TrainConfig
@@ -45,13 +46,13 @@ class Job:
 
     @property
     def names(self) -> list[str]:
-        """Of the runs."""
+        """Names of the runs."""
         return list(self.configs)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended.
+    """Outcome of a run.
 
     Attributes:
         name: The name of its directory.
@@ -103,7 +104,7 @@ def work(job: Job) -> list[Outcome]:
 
 
 def complete(run: Path) -> Outcome | None:
-    """The outcome of a run that has ended, from its directory; None if it has not.
+    """Return the outcome of a run that has ended, from its directory; None if it has not.
 
     Raises:
         UserError: If its history is damaged, or a checkpoint that it names is missing.
@@ -115,7 +116,7 @@ def complete(run: Path) -> Outcome | None:
 
 
 def failure(name: str, error: BaseException) -> Outcome:
-    """The outcome of a run that raised an error."""
+    """Return the outcome of a run that raised an error."""
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, (UserError, OSError)):
         return Outcome(name, "failed", text)
@@ -147,5 +148,4 @@ def _note(directory: Path, **values: Any) -> None:
         "process": os.getpid(),
         **values,
     }
-    with (directory / ATTEMPTS_FILE).open("a") as file:
-        file.write(json.dumps(line) + "\n")
+    append_line(directory / ATTEMPTS_FILE, json.dumps(line))

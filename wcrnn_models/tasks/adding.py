@@ -61,7 +61,7 @@ class AddingProblem(Task):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         if length < 2:
-            raise UserError(f"the adding problem needs a length of at least 2, one step per half, got {length}")
+            raise UserError(f"the adding problem needs a length of at least 2, one step per half, got {length}.")
         sizes = {
             "batch_size": batch_size,
             "iterations_per_epoch": iterations_per_epoch,
@@ -71,9 +71,9 @@ class AddingProblem(Task):
             sizes["validation_size"] = validation_size
         for name, size in sizes.items():
             if size < 1:
-                raise UserError(f"{name} must be at least 1, got {size}")
+                raise UserError(f"{name} must be at least 1, got {size}.")
         if seed < 0:
-            raise UserError(f"seed must be >= 0, got {seed}")
+            raise UserError(f"seed must be >= 0, got {seed}.")
         self.sequence_length = length
         self.iterations_per_epoch = iterations_per_epoch
         self.batch_size, self.seed, self.dtype = batch_size, seed, dtype
@@ -83,25 +83,25 @@ class AddingProblem(Task):
         self._error = ERRORS[loss]
 
     def train_batch(self, iteration: int) -> Batch:
-        """Inputs (T, B, 2) and targets (B, 1), determined by the seed and the iteration."""
+        """Return inputs (T, B, 2) and targets (B, 1), determined by the seed and the iteration."""
         return self._samples(self.batch_size, (self.seed, _TRAIN, iteration))
 
     def test_samples(self, chosen: Tensor) -> Batch:
-        """Inputs (T, B, 2) and targets (B, 1) of the given samples to judge by."""
+        """Return inputs (T, B, 2) and targets (B, 1) of the given test samples."""
         inputs, targets = self._judged()
         return inputs[:, chosen], targets[chosen]
 
     def test_batches(self) -> Iterator[Batch]:
-        """The samples to judge by, determined by the seed alone, in batches of 500."""
+        """Yield the test samples, determined by the seed alone, in batches of 500."""
         inputs, targets = self._judged()
         return zip(torch.split(inputs, 500, dim=1), torch.split(targets, 500), strict=True)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The error of a batch, shape (); the gradient of its root is 0 where the error is 0."""
+        """Return the error of a batch, shape (); the gradient of its root is 0 where the error is 0."""
         return self._error.loss(outputs, targets)
 
     def metric(self, outputs: Tensor, targets: Tensor) -> float:
-        """The error over all samples."""
+        """Return the error over all samples."""
         return self._error.metric(outputs, targets)
 
     def _judged(self) -> Batch:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from torch import Tensor
 
 from wcrnn_models.errors import UserError
 from wcrnn_models.names import LossName
+from wcrnn_models.numpy_files import read_archive
 from wcrnn_models.tasks.finite import FiniteTask, choose_samples
 from wcrnn_models.tasks.measures import DEFAULT_ERROR, ERRORS, ErrorMeasure, accuracy, cross_entropy
 from wcrnn_models.tasks.task import Batch, MetricName
@@ -92,7 +91,7 @@ class ArrayTask(FiniteTask):
         _check_alike(inputs, targets)
         self.is_classification = not targets["train"].is_floating_point()
         if self.is_classification and loss is not None:
-            raise UserError(f"loss does not go with classes, which have cross-entropy; leave it out, got {loss!r}")
+            raise UserError(f"loss does not go with classes, which have cross-entropy; leave it out, got {loss!r}.")
         error: LossName = DEFAULT_ERROR if loss is None else loss
         self.metric_name: MetricName = "accuracy" if self.is_classification else error
         self._measure = ErrorMeasure(cross_entropy, accuracy) if self.is_classification else ERRORS[error]
@@ -107,7 +106,7 @@ class ArrayTask(FiniteTask):
 
     @classmethod
     def from_file(cls, path: str | Path, *, input_size: int, output_size: int, **options: Any) -> ArrayTask:
-        """The task of the arrays in a NumPy archive (.npz), which is read without executing anything.
+        """Return the task of the arrays in a NumPy archive (.npz), which is read without executing anything.
 
         Args:
             path: The file, with the arrays `ARRAYS`.
@@ -119,52 +118,34 @@ class ArrayTask(FiniteTask):
             UserError: If the file is missing, damaged, lacks an array, or does not fit.
         """
         path = Path(path)
-        arrays = _read(path)
+        if not path.is_file():
+            raise UserError(f"there is no file {path}; name a NumPy archive (.npz) with {', '.join(ARRAYS)}")
+        arrays = read_archive(path, ARRAYS)
         try:
             task = cls(*arrays, output_size=output_size, **options)
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
         if task.input_size != input_size:
             raise UserError(
-                f"the inputs of {path} have {task.input_size} components, not {input_size}; change input_size"
+                f"the inputs of {path} have {task.input_size} components, not {input_size}; change input_size."
             )
         return task
 
     def train_samples(self, chosen: Tensor) -> Batch:
-        """Inputs (T, B, M) and targets of the given training samples."""
+        """Return inputs (T, B, M) and targets of the given training samples."""
         return _batch(self._train, chosen)
 
     def test_samples(self, chosen: Tensor) -> Batch:
-        """Inputs (T, B, M) and targets of the given test samples."""
+        """Return inputs (T, B, M) and targets of the given test samples."""
         return _batch(self._test, chosen)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The mean cross-entropy for classes, the error that ``loss`` names for values, shape ()."""
+        """Return the mean cross-entropy for classes, the error that ``loss`` names for values, shape ()."""
         return self._measure.loss(outputs, targets)
 
     def metric(self, outputs: Tensor, targets: Tensor) -> float:
-        """The accuracy for classes, the error that ``loss`` names for values."""
+        """Return the accuracy for classes, the error that ``loss`` names for values."""
         return self._measure.metric(outputs, targets)
-
-
-def _read(path: Path) -> list[NDArray[Any]]:
-    """The four arrays of a file."""
-    if not path.is_file():
-        raise UserError(f"there is no file {path}; name a NumPy archive (.npz) with {', '.join(ARRAYS)}")
-    try:
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if isinstance(archive, np.ndarray):
-                raise UserError(f"{path} holds one array; save all four with numpy.savez")
-            if missing := [name for name in ARRAYS if name not in archive.files]:
-                raise UserError(f"{path} lacks {', '.join(missing)}; save all four with numpy.savez")
-            return [archive[name] for name in ARRAYS]
-    except UserError:
-        raise
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(
-            f"{path} is not a NumPy archive of plain numbers ({error}); save it with numpy.savez, without objects"
-        ) from error
 
 
 def _batch(samples: tuple[Tensor, Tensor], chosen: Tensor) -> Batch:
@@ -173,33 +154,33 @@ def _batch(samples: tuple[Tensor, Tensor], chosen: Tensor) -> Batch:
 
 
 def _array(name: str, values: NDArray[Any] | Tensor) -> NDArray[Any]:
-    """The array of a task, not empty and of a real type."""
+    """Return the array of a task, not empty and of a real type."""
     array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
     if array.dtype.kind not in "fiub":
-        raise UserError(f"{name} must be an array of real numbers, got type {array.dtype}")
+        raise UserError(f"{name} must be an array of real numbers, got type {array.dtype}.")
     if array.ndim == 0 or array.size == 0:
-        raise UserError(f"{name} must have at least one sample, got shape {array.shape}")
+        raise UserError(f"{name} must have at least one sample, got shape {array.shape}.")
     return array
 
 
 def _sequences(name: str, array: NDArray[Any], dtype: torch.dtype) -> Tensor:
     if array.ndim not in (2, 3):
-        raise UserError(f"{name} must have shape (count, steps, components) or (count, steps), got {array.shape}")
+        raise UserError(f"{name} must have shape (count, steps, components) or (count, steps), got {array.shape}.")
     return _finite(name, array if array.ndim == 3 else array[:, :, None], dtype)
 
 
 def _targets(name: str, array: NDArray[Any], dtype: torch.dtype) -> Tensor:
     if array.dtype.kind in "iu":
         if array.ndim != 1:
-            raise UserError(f"{name} are integers, so labels, and must have shape (count,), got {array.shape}")
+            raise UserError(f"{name} are integers, so labels, and must have shape (count,), got {array.shape}.")
         labels = torch.from_numpy(array.astype(np.int64))
         if int(labels.min()) < 0:
-            raise UserError(f"{name} are labels and must be >= 0, got {int(labels.min())}")
+            raise UserError(f"{name} are labels and must be >= 0, got {int(labels.min())}.")
         return labels
     if array.dtype.kind == "b" or array.ndim not in (1, 2):
         raise UserError(
             f"{name} must be integer labels (count,) or floating-point values (count, components), "
-            f"got {array.dtype} of shape {array.shape}"
+            f"got {array.dtype} of shape {array.shape}."
         )
     return _finite(name, array if array.ndim == 2 else array[:, None], dtype)
 
@@ -208,7 +189,14 @@ def _finite(name: str, array: NDArray[Any], dtype: torch.dtype) -> Tensor:
     if not np.isfinite(array).all():
         position = tuple(int(index) for index in np.argwhere(~np.isfinite(array))[0])
         raise UserError(f"{name} must be finite, got {array[position]} at index {position}")
-    return torch.tensor(array, dtype=dtype)
+    numbers = torch.from_numpy(array.astype(np.float64)).to(dtype)
+    if not bool(numbers.isfinite().all()):
+        largest = float(np.abs(array).max())
+        short = str(dtype).removeprefix("torch.")
+        raise UserError(
+            f"{name} must be within the range of {short}, got {largest:g}; scale them, or use dtype float64"
+        )
+    return numbers
 
 
 def _check_alike(inputs: dict[str, Tensor], targets: dict[str, Tensor]) -> None:
@@ -216,22 +204,24 @@ def _check_alike(inputs: dict[str, Tensor], targets: dict[str, Tensor]) -> None:
         if len(inputs[part]) != len(targets[part]):
             raise UserError(
                 f"there are {len(inputs[part])} {part}_inputs and {len(targets[part])} {part}_targets; "
-                "give one target per sample"
+                "give one target per sample."
             )
     train, test = (tuple(inputs[part].shape[1:]) for part in ("train", "test"))
     if train != test:
-        raise UserError(f"train_inputs and test_inputs must have the same steps and components, got {train} and {test}")
+        raise UserError(
+            f"train_inputs and test_inputs must have the same steps and components, got {train} and {test}."
+        )
     if targets["train"].dtype != targets["test"].dtype or targets["train"].shape[1:] != targets["test"].shape[1:]:
-        raise UserError("train_targets and test_targets must both be labels, or values of the same size")
+        raise UserError("train_targets and test_targets must both be labels, or values of the same size.")
 
 
 def _output_size(targets: dict[str, Tensor], wanted: int | None) -> int:
     if targets["train"].is_floating_point():
         found = targets["train"].shape[1]
         if wanted not in (None, found):
-            raise UserError(f"the targets have {found} components, not {wanted}; change output_size")
+            raise UserError(f"the targets have {found} components, not {wanted}; change output_size.")
         return found
     least = 1 + max(int(labels.max()) for labels in targets.values())
     if wanted is not None and wanted < least:
-        raise UserError(f"the labels go up to {least - 1}, beyond output_size {wanted}; it must be at least {least}")
+        raise UserError(f"the labels go up to {least - 1}, beyond output_size {wanted}; it must be at least {least}.")
     return least if wanted is None else wanted

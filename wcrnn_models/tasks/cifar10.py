@@ -62,7 +62,7 @@ class SequentialCIFAR10(ImageTask):
 
 
 def grey(planes: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Luma of ITU-R 601 in the integer arithmetic of Pillow: (19595 R + 38470 G + 7471 B + 2^15) / 2^16.
+    """Compute luma of ITU-R 601 in the integer arithmetic of Pillow: (19595 R + 38470 G + 7471 B + 2^15) / 2^16.
 
     Args:
         planes: Red, green and blue values one plane after the other, shape (count, 3 P).
@@ -79,15 +79,15 @@ def grey(planes: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _pictures(name: str) -> Images:
-    """The grey values and labels of one of the original files."""
+    """Return the grey values and labels of one of the original files."""
     path = find_file("cifar10", name)
     try:
         values = read_inert_pickle(path.read_bytes())
     except UserError as error:
-        raise UserError(f"{path} is not a CIFAR-10 batch: {error}; fetch it again") from error
+        raise UserError(f"{path} is not a CIFAR-10 batch: {error}; fetch it again.") from error
     planes, labels = (values.get(key) if isinstance(values, dict) else None for key in (b"data", b"labels"))
     if not isinstance(planes, np.ndarray) or not isinstance(labels, list) or planes.shape != (len(labels), 3 * _PIXELS):
-        raise UserError(f"{path} is not a CIFAR-10 batch: it lacks images or their labels; fetch it again")
+        raise UserError(f"{path} is not a CIFAR-10 batch: it lacks images or their labels; fetch it again.")
     if not all(isinstance(label, int) and 0 <= label <= 9 for label in labels):
-        raise UserError(f"{path} is not a CIFAR-10 batch: its labels are not integers from 0 to 9; fetch it again")
+        raise UserError(f"{path} is not a CIFAR-10 batch: its labels are not integers from 0 to 9; fetch it again.")
     return torch.from_numpy(grey(planes)), torch.tensor(labels, dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""Where the files of the data sets are, checked by their checksums, and how to get them."""
+"""Files of the data sets: find them, check their checksums, and get them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from wcrnn_models.tasks.datasets import DATA_SETS, Archive, Checksum, DataSet
 
 
 def cache_directory() -> Path:
-    """Where fetched files are kept: ``WCRNN_CACHE_DIR``, or ``wcrnn`` in the user's cache directory."""
+    """Return the folder of fetched files: ``WCRNN_CACHE_DIR``, or ``wcrnn`` in the user's cache directory."""
     if configured := os.environ.get("WCRNN_CACHE_DIR"):
         return Path(configured).expanduser()
     import pooch
@@ -29,7 +29,7 @@ def cache_directory() -> Path:
 
 
 def search_directories(name: str) -> list[Path]:
-    """Where the files of a data set are looked for, in order: ``WCRNN_DATA_DIR``, folders in it, the cache.
+    """Return the folders in which a data set is searched, in order: ``WCRNN_DATA_DIR``, folders in it, the cache.
 
     Args:
         name: Of the data set.
@@ -44,14 +44,14 @@ def search_directories(name: str) -> list[Path]:
         if not given.is_dir():
             raise UserError(
                 f"WCRNN_DATA_DIR is {configured}, which is not a directory; set it to the directory that holds the "
-                "data sets, or unset it to use the cache"
+                "data sets, or unset it to use the cache."
             )
         directories = [given, *(given / folder for folder in dataset.folders), *directories]
     return directories
 
 
 def find_file(name: str, file: str) -> Path:
-    """The first file of that name in `search_directories`, with its checksums verified.
+    """Return the first file of that name in `search_directories`, with its checksums verified.
 
     Args:
         name: Of the data set.
@@ -69,7 +69,7 @@ def find_file(name: str, file: str) -> Path:
     looked_in = ", ".join(map(str, directories))
     raise UserError(
         f"the {dataset.title} file {file} is not in {looked_in}; run `wcrnn data fetch {name}`, or set WCRNN_DATA_DIR "
-        "to the directory that holds the original files"
+        "to the directory that holds the original files."
     )
 
 
@@ -128,18 +128,18 @@ def _is_intact(path: Path, expected: Checksum) -> bool:
 
 
 def _unpack(packed: Path, archive: Archive, files: dict[str, Checksum], directory: Path) -> None:
-    """The wanted files of an archive, read one by one: nothing else in it is written anywhere."""
+    """Unpack the wanted files of an archive one by one; nothing else in it is written anywhere."""
     try:
         with tarfile.open(packed, "r:gz") as contents:
             for file, checksum in files.items():
                 member = contents.extractfile(f"{archive.folder}/{file}")
                 if member is None:
-                    raise UserError(f"{packed} has no regular file {archive.folder}/{file}; fetch it again")
+                    raise UserError(f"{packed} has no regular file {archive.folder}/{file}; fetch it again.")
                 content = member.read()
                 _verify(content, f"{file} in {packed}", checksum, "fetch it again")
                 write_atomically(directory / file, content)
     except (tarfile.TarError, KeyError, EOFError, zlib.error) as error:
-        raise UserError(f"{packed} is not the archive it should be ({error}); fetch it again") from error
+        raise UserError(f"{packed} is not the archive it should be ({error}); fetch it again.") from error
 
 
 def _verify(content: bytes, what: Path | str, expected: Checksum, remedy: str) -> None:
@@ -147,7 +147,7 @@ def _verify(content: bytes, what: Path | str, expected: Checksum, remedy: str) -
     if found != expected:
         raise UserError(
             f"{what} has a wrong checksum: expected SHA-256 {expected.sha256} and MD5 {expected.md5}, got "
-            f"{found.sha256} and {found.md5}; {remedy}"
+            f"{found.sha256} and {found.md5}; {remedy}."
         )
 
 
@@ -181,13 +181,13 @@ def _fetch(file: str, expected: Checksum, mirrors: Sequence[str], directory: Pat
         return path
     raise UserError(
         f"no mirror gave {file} ({'; '.join(reasons) or 'none was named'}); try again later, name another "
-        "with --mirror, or set WCRNN_DATA_DIR to a directory that holds the file"
+        "with --mirror, or set WCRNN_DATA_DIR to a directory that holds the file."
     )
 
 
 @contextmanager
 def _quiet(logger: logging.Logger) -> Iterator[None]:
-    """Without messages below a warning: what is to be said is said by progress bars and errors."""
+    """Drop messages below a warning: progress bars and errors say what there is to say."""
     level = logger.level
     logger.setLevel(logging.WARNING)
     try:
@@ -197,5 +197,5 @@ def _quiet(logger: logging.Logger) -> Iterator[None]:
 
 
 def _copy_file(url: str, output_file: str, _: object) -> None:
-    """The pooch downloader of ``file://`` URLs."""
+    """Copy a file, as the pooch downloader of ``file://`` URLs."""
     shutil.copyfile(url2pathname(urlsplit(url).path), output_file)

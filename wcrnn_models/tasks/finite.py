@@ -34,9 +34,9 @@ class FiniteTask(Task):
 
     def __init__(self, train_count: int, test_count: int, *, batch_size: int, seed: int) -> None:
         if batch_size < 1:
-            raise UserError(f"batch_size must be at least 1, got {batch_size}")
+            raise UserError(f"batch_size must be at least 1, got {batch_size}.")
         if seed < 0:
-            raise UserError(f"seed must be >= 0, got {seed}")
+            raise UserError(f"seed must be >= 0, got {seed}.")
         self.batch_size, self.seed = batch_size, seed
         self.train_count, self.test_count = train_count, test_count
         self.iterations_per_epoch = -(-train_count // batch_size)
@@ -44,10 +44,10 @@ class FiniteTask(Task):
 
     @abstractmethod
     def train_samples(self, chosen: Tensor) -> Batch:
-        """The training samples of the given numbers, int64, shape (B,): inputs (T, B, M) and targets."""
+        """Return the training samples of the given numbers, int64, shape (B,): inputs (T, B, M) and targets."""
 
     def train_batch(self, iteration: int) -> Batch:
-        """Inputs (T, B, M) and targets, determined by the seed and the iteration."""
+        """Return inputs (T, B, M) and targets, determined by the seed and the iteration."""
         epoch, position = divmod(iteration, self.iterations_per_epoch)
         if self._order is None or self._order[0] != epoch:
             order = np.random.default_rng((self.seed, epoch)).permutation(self.train_count)
@@ -55,7 +55,7 @@ class FiniteTask(Task):
         return self.train_samples(self._order[1][position * self.batch_size : (position + 1) * self.batch_size])
 
     def test_batches(self) -> Iterator[Batch]:
-        """The samples to judge by in their own order, in batches of 500."""
+        """Yield the test samples in their own order, in batches of 500."""
         for chosen in torch.split(torch.arange(self.test_count), _TEST_BATCH):
             yield self.test_samples(chosen)
 
@@ -110,4 +110,4 @@ def check_count(name: str, size: int | None, there: int) -> None:
         UserError: If the limit is not between 1 and that number.
     """
     if size is not None and not 1 <= size <= there:
-        raise UserError(f"{name} must be between 1 and {there}, got {size}")
+        raise UserError(f"{name} must be between 1 and {there}, got {size}.")

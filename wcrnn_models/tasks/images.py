@@ -66,21 +66,21 @@ class ImageTask(FiniteTask):
         return self
 
     def train_samples(self, chosen: Tensor) -> Batch:
-        """Inputs (T, B, 1) and labels (B,) of the given training images."""
+        """Return inputs (T, B, 1) and labels (B,) of the given training images."""
         return self._sequences(self.train_pixels[chosen]), self.train_labels[chosen]
 
     def test_samples(self, chosen: Tensor) -> Batch:
-        """Inputs (T, B, 1) and labels (B,) of the given test images."""
+        """Return inputs (T, B, 1) and labels (B,) of the given test images."""
         return self._sequences(self.test_pixels[chosen]), self.test_labels[chosen]
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The mean cross-entropy of a batch, shape ()."""
+        """Return the mean cross-entropy of a batch, shape ()."""
         return cross_entropy(outputs, targets)
 
     def metric(self, outputs: Tensor, targets: Tensor) -> float:
-        """The fraction of samples whose largest output is that of the label."""
+        """Return the fraction of samples whose largest output is that of the label."""
         return accuracy(outputs, targets)
 
     def _sequences(self, pixels: Tensor) -> Tensor:
-        """Scaled pixels with time first: (B, T) to (T, B, 1)."""
+        """Scale pixels, and put time first: (B, T) to (T, B, 1)."""
         return pixels.t().to(self.dtype).div(255).contiguous().unsqueeze(-1)

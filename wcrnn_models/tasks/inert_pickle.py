@@ -26,7 +26,7 @@ class _TypeRecord:
         self.code = code
 
     def __setstate__(self, state: object) -> None:
-        """Byte order and alignment, which bytes do not have."""
+        """Ignore byte order and alignment, which bytes do not have."""
 
 
 class _ArrayRecord:
@@ -52,26 +52,26 @@ class _InertUnpickler(pickle.Unpickler):
     """Gives the stand-ins, and nothing else, for names."""
 
     def find_class(self, module: str, name: str) -> type:
-        """The stand-in of a name.
+        """Return the stand-in of a name.
 
         Raises:
-            UserError: There is none.
+            UserError: If there is no such class.
         """
         if (module, name) not in _STANDINS:
-            raise UserError(f"it asks for {module}.{name}, which is code and not data; nothing was executed")
+            raise UserError(f"it asks for {module}.{name}, which is code and not data; nothing was executed.")
         return _STANDINS[module, name]
 
     def persistent_load(self, pid: object) -> NoReturn:
         """Refuse references to objects outside of the file.
 
         Raises:
-            UserError: Always.
+            UserError: If it is called: there is no such thing in data.
         """
-        raise UserError(f"it refers to the object {pid!r} outside of the file")
+        raise UserError(f"it refers to the object {pid!r} outside of the file.")
 
 
 def read_inert_pickle(content: bytes) -> Any:
-    """The values of a pickle: numbers, byte strings, lists, tuples and dictionaries; arrays as uint8 arrays.
+    """Return the values of a pickle: numbers, byte strings, lists, tuples and dictionaries; arrays as uint8 arrays.
 
     Strings of Python 2 are given as `bytes`.
 
@@ -90,14 +90,14 @@ def read_inert_pickle(content: bytes) -> Any:
         {'labels': [3, 1]}
         >>> read_inert_pickle(pickle.dumps(print))
         Traceback (most recent call last):
-        wcrnn_models.errors.UserError: it asks for builtins.print, which is code and not data; nothing was executed
+        wcrnn_models.errors.UserError: it asks for builtins.print, which is code and not data; nothing was executed.
     """
     try:
         value = _InertUnpickler(io.BytesIO(content), encoding="bytes").load()
     except UserError:
         raise
     except Exception as error:  # what damaged pickles raise is not specified
-        raise UserError(f"it is not a valid pickle ({type(error).__name__}: {error})") from error
+        raise UserError(f"it is not a valid pickle ({type(error).__name__}: {error}).") from error
     if isinstance(value, dict):
         return {key: _array(entry) if isinstance(entry, _ArrayRecord) else entry for key, entry in value.items()}
     return _array(value) if isinstance(value, _ArrayRecord) else value
@@ -110,11 +110,11 @@ def _array(record: _ArrayRecord) -> NDArray[np.uint8]:
         ):
             pass
         case _:
-            raise UserError("it holds an array without shape, type and content")
+            raise UserError("it holds an array without shape, type and content.")
     if code != _UNSIGNED_BYTE or fortran:
         raise UserError(
-            f"it holds an array of type {code!r}{' in Fortran order' if fortran else ''}; only bytes are read"
+            f"it holds an array of type {code!r}{' in Fortran order' if fortran else ''}; only bytes are read."
         )
     if len(content) != math.prod(shape):
-        raise UserError(f"it holds an array of shape {shape} with {len(content)} bytes")
+        raise UserError(f"it holds an array of shape {shape} with {len(content)} bytes.")
     return np.frombuffer(content, dtype=np.uint8).reshape(shape).copy()

@@ -15,7 +15,7 @@ from wcrnn_models.names import LossName
 
 
 def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """The mean cross-entropy of a batch with softmax (section 2.2), shape ().
+    """Return the mean cross-entropy of a batch with softmax (section 2.2), shape ().
 
     Args:
         outputs: Shape (B, O).
@@ -25,7 +25,7 @@ def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def accuracy(outputs: Tensor, targets: Tensor) -> float:
-    """The fraction of samples whose largest output is that of the label.
+    """Return the fraction of samples whose largest output is that of the label.
 
     Args:
         outputs: Shape (B, O).
@@ -35,7 +35,7 @@ def accuracy(outputs: Tensor, targets: Tensor) -> float:
 
 
 def mean_square_loss(outputs: Tensor, targets: Tensor) -> Tensor:
-    """The mean square error over the batch, shape ().
+    """Return the mean square error over the batch, shape ().
 
     Args:
         outputs: Shape (B, O).
@@ -45,7 +45,7 @@ def mean_square_loss(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def mean_square(outputs: Tensor, targets: Tensor) -> float:
-    """The mean square error over all samples, computed in float64.
+    """Return the mean square error over all samples, computed in float64.
 
     Args:
         outputs: Shape (B, O).
@@ -55,7 +55,7 @@ def mean_square(outputs: Tensor, targets: Tensor) -> float:
 
 
 def root_mean_square_loss(outputs: Tensor, targets: Tensor) -> Tensor:
-    """The root mean square error over the batch, shape (); its gradient is 0 where the error is 0.
+    """Return the root mean square error over the batch, shape (); its gradient is 0 where the error is 0.
 
     Args:
         outputs: Shape (B, O).
@@ -67,7 +67,7 @@ def root_mean_square_loss(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def root_mean_square(outputs: Tensor, targets: Tensor) -> float:
-    """The root mean square error over all samples, computed in float64.
+    """Return the root mean square error over all samples, computed in float64.
 
     Args:
         outputs: Shape (B, O).
@@ -95,7 +95,7 @@ ERRORS: Mapping[LossName, ErrorMeasure] = MappingProxyType(
         "rms": ErrorMeasure(root_mean_square_loss, root_mean_square),
     }
 )
-"""By the name of the loss, which is that of the metric as well."""
+"""Measures by the name of the loss, which is also that of the metric."""
 
 DEFAULT_ERROR: LossName = "rms"
-"""Of tasks whose targets are numbers."""
+"""Default loss of tasks whose targets are numbers."""

@@ -19,7 +19,7 @@ PERMUTATION_SEED = 0
 
 
 def pixel_permutation(seed: int = PERMUTATION_SEED) -> Tensor:
-    """The order in which psMNIST presents the 784 pixels, int64, shape (784,).
+    """Return the order in which psMNIST presents the 784 pixels, int64, shape (784,).
 
     It sorts raw numbers of the PCG64 generator, whose stream NumPy keeps the same in all versions, so a seed
     means the same task everywhere.
@@ -92,6 +92,6 @@ def _read(images: tuple[Path, int], labels: tuple[Path, int]) -> Images:
     if pixels.shape != (len(digits), 28, 28) or int(digits.max()) > 9:
         raise UserError(
             f"{images[0]} and {labels[0]} do not belong together: images {tuple(pixels.shape)}, "
-            f"{len(digits)} labels up to {int(digits.max())}; fetch both again"
+            f"{len(digits)} labels up to {int(digits.max())}; fetch both again."
         )
     return pixels.flatten(1), digits

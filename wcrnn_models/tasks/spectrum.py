@@ -15,7 +15,7 @@ from wcrnn_models.tasks.task import Task
 
 
 def power_spectrum(task: Task, samples: int = 10_000) -> xr.Dataset:
-    """The power spectrum of training inputs, averaged over samples, and the frequency where it peaks.
+    """Return the power spectrum of training inputs, averaged over samples, and the frequency where it peaks.
 
         P(phi_k) = mean over samples of sum over components of |sum_t s_t exp(-i phi_k t)|^2 / T,  phi_k = 2 pi k / T
 
@@ -43,10 +43,10 @@ def power_spectrum(task: Task, samples: int = 10_000) -> xr.Dataset:
         1.0
     """
     if samples < 1:
-        raise UserError(f"samples must be at least 1, got {samples}")
+        raise UserError(f"samples must be at least 1, got {samples}.")
     steps = task.sequence_length
     if steps < 2:
-        raise UserError(f"a spectrum needs sequences of at least 2 steps, got {steps}")
+        raise UserError(f"a spectrum needs sequences of at least 2 steps, got {steps}.")
     total, count = torch.zeros(steps // 2 + 1, dtype=torch.float64), 0
     for iteration in range(task.iterations_per_epoch):
         inputs = task.train_batch(iteration)[0][:, : samples - count]
@@ -56,7 +56,7 @@ def power_spectrum(task: Task, samples: int = 10_000) -> xr.Dataset:
             break
     power = (total / count).numpy()
     if not power[1:].any():
-        raise UserError("the sequences are constant in time, so their spectrum has no peak")
+        raise UserError("the sequences are constant in time, so their spectrum has no peak.")
     peak = 1 + int(np.argmax(power[1:]))
     return xr.Dataset(
         {"power": xr.Variable(("frequency",), power, {"long_name": "average power", "units": "1"})},
@@ -80,14 +80,14 @@ def power_spectrum(task: Task, samples: int = 10_000) -> xr.Dataset:
 
 
 def characteristic_frequency(task: Task, samples: int = 10_000) -> float:
-    """Where `power_spectrum` peaks, in radians per step: the angle for ``residuals.rotation``.
+    """Return the peak of `power_spectrum` in radians per step: the angle for ``residuals.rotation``.
 
     Args:
         task: Where the sequences come from.
         samples: How many.
 
     Raises:
-        UserError: As `power_spectrum`.
+        UserError: If `power_spectrum` refuses the sequences.
     """
     return float(power_spectrum(task, samples).attrs["characteristic_frequency"])
 

@@ -1,4 +1,4 @@
-"""What a trainer needs to know of a task."""
+"""The interface between a task and its trainer."""
 
 from __future__ import annotations
 
@@ -53,36 +53,36 @@ class Task(ABC):
 
     @abstractmethod
     def train_batch(self, iteration: int) -> Batch:
-        """The mini-batch of the given iteration, counted from 0: inputs (T, B, M) and targets."""
+        """Return the mini-batch of the given iteration, counted from 0: inputs (T, B, M) and targets."""
 
     @abstractmethod
     def test_samples(self, chosen: Tensor) -> Batch:
-        """The test samples of the given numbers, int64, shape (B,): inputs (T, B, M) and targets."""
+        """Return the test samples of the given numbers, int64, shape (B,): inputs (T, B, M) and targets."""
 
     @abstractmethod
     def test_batches(self) -> Iterator[Batch]:
-        """The samples to judge by in a fixed order, each once; the last batch may be smaller."""
+        """Yield the test samples in a fixed order, each once; the last batch may be smaller."""
 
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The training loss of a batch, shape ()."""
+        """Return the training loss of a batch, shape ()."""
 
     @abstractmethod
     def metric(self, outputs: Tensor, targets: Tensor) -> float:
-        """The reported performance over all given samples."""
+        """Return the reported performance over all given samples."""
 
     def reaches(self, metric: float) -> bool:
-        """Whether the metric meets `minimal_performance`; never if there is none."""
+        """Tell whether the metric meets `minimal_performance`; False if there is none."""
         if self.minimal_performance is None:
             return False
         return self.is_better(metric, self.minimal_performance) or metric == self.minimal_performance
 
     def is_better(self, metric: float, other: float) -> bool:
-        """Whether the first metric is better than the second."""
+        """Tell whether the first metric is better than the second."""
         return metric > other if self.higher_is_better else metric < other
 
     def test_metric(self, model: Callable[[Tensor], Tensor], device: torch.device | str = "cpu") -> float:
-        """The metric over the whole test set; all samples weigh the same whatever the batch sizes are.
+        """Return the metric over the whole test set; all samples weigh the same whatever the batch sizes are.
 
         Args:
             model: Maps inputs (T, B, M) to outputs (B, O).

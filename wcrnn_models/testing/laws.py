@@ -47,7 +47,7 @@ def assert_exponents_bounded(
     step.
 
     Args:
-        network: A network that `wcrnn_models.predict` has bounds for: a `WCRNN` or a `ResidualElman`.
+        network: A network that `wcrnn_models.predict` has bounds for: a `WCRNN` or a `baselines.ResidualElman`.
         inputs: Of shape (T, M) or (T, B, M), or a PackedSequence.
         k: Number of leading exponents, all by default. Lower bounds hold for all of them only.
         initial_state: As for `lyapkit.lyapunov_spectrum`.
@@ -90,7 +90,7 @@ def assert_exponents_bounded(
         header = ("trajectory", "exponent", "found", "error", "lower bound", "upper bound", "")
         raise AssertionError(
             f"{int(outside.sum())} of {found.size} exponents of {network_in_words(network)} are out of their bounds, "
-            f"in nats per step over {int(run['last_step'].max())} steps:\n{table(header, rows)}"
+            f"in nats per step over {int(run['last_step'].max())} steps:\n{table(header, rows)}."
         )
     return run
 

@@ -98,9 +98,9 @@ def wcrnn(
     Args:
         input_size: M.
         residual: R, which says N.
-        coupling: gamma.
+        coupling: Coupling gamma.
         form: Which of the three equations.
-        nonlinearity: sigma.
+        nonlinearity: Nonlinearity sigma.
         seed: Which weights.
     """
     return WCRNN(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from wcrnn_models.models.baselines import LSTM, S4D, URLSTM, ResidualElman
 from wcrnn_models.models.network import RecurrentNetwork
 from wcrnn_models.models.residuals.base import check_fits
 from wcrnn_models.models.wcrnn import WCRNN
+from wcrnn_models.numpy_files import read_array
 from wcrnn_models.tasks import (
     AddingProblem,
     ArrayTask,
@@ -37,7 +37,7 @@ _WEIGHTS, _RESIDUAL, _DIAGONAL, _COUPLING = 2, 3, 4, 5  # streams of random numb
 
 
 def build_model(config: TrainConfig, *, matrix: Tensor | None = None) -> RecurrentNetwork:
-    """The untrained network of a configuration, determined by its seed. Needs no data.
+    """Return the untrained network of a configuration, determined by its seed. Needs no data.
 
     Args:
         config: Which network.
@@ -46,20 +46,20 @@ def build_model(config: TrainConfig, *, matrix: Tensor | None = None) -> Recurre
     Raises:
         UserError: If the file of a dense residual is missing, damaged, of another size or too large in its numbers.
     """
-    sizes = _sizes(config)
+    shape = sizes(config)
     rng, dtype = _generator(config.seed, _WEIGHTS), _DTYPES[config.dtype]
     if config.model == "s4d":
         options = {name: size for name in ("layers", "modes") if (size := getattr(config, name)) is not None}
-        return S4D(*sizes, **options, rng=rng, dtype=dtype)
+        return S4D(*shape, **options, rng=rng, dtype=dtype)
     if config.model != "wcrnn":
-        return _PLAIN[config.model](*sizes, rng=rng, dtype=dtype)
+        return _PLAIN[config.model](*shape, rng=rng, dtype=dtype)
     coupling: float | Tensor
     if isinstance(config.coupling, str):
         coupling = residuals.informed_coupling(config.hidden_size, _generator(config.seed, _COUPLING))
     else:
         coupling = config.coupling
     return WCRNN(
-        *sizes,
+        *shape,
         residual=_residual(config, matrix),
         coupling=coupling,
         form=config.form,
@@ -70,7 +70,7 @@ def build_model(config: TrainConfig, *, matrix: Tensor | None = None) -> Recurre
 
 
 def build_task(config: TrainConfig) -> Task:
-    """The task of a configuration, with its data.
+    """Return the task of a configuration, with its data.
 
     Raises:
         UserError: If data are missing or damaged, or fewer than the configuration asks for.
@@ -89,7 +89,7 @@ def build_task(config: TrainConfig) -> Task:
         )
     if config.task == "arrays":
         assert config.data is not None  # checked by TrainConfig
-        input_size, _, output_size = _sizes(config)
+        input_size, _, output_size = sizes(config)
         return ArrayTask.from_file(
             config.data,
             input_size=input_size,
@@ -112,7 +112,7 @@ def build_task(config: TrainConfig) -> Task:
     )
 
 
-def _sizes(config: TrainConfig) -> tuple[int, int, int]:
+def sizes(config: TrainConfig) -> tuple[int, int, int]:
     """Components of input, units, components of output."""
     if config.task == "arrays":
         assert config.input_size is not None  # checked by TrainConfig
@@ -147,25 +147,19 @@ def _residual(config: TrainConfig, matrix: Tensor | None) -> residuals.ResidualS
 
 
 def _read_matrix(config: TrainConfig) -> Tensor:
-    """The matrix of a dense residual, float64, shape (N, N); nothing in the file is executed."""
+    """Return the matrix of a dense residual, float64, shape (N, N); nothing in the file is executed."""
     assert config.residual_file is not None  # checked by TrainConfig
     path = Path(config.residual_file)
     if not path.is_file():
         raise UserError(f"there is no file {path} for the residual; save the matrix with numpy.save")
-    try:
-        with path.open("rb") as file:
-            entries = np.load(file, allow_pickle=False)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"{path} is not a NumPy file of plain numbers ({error}); save the matrix with numpy.save"
-        ) from error
+    entries = read_array(path)
     size = config.hidden_size
-    if not isinstance(entries, np.ndarray) or entries.shape != (size, size) or entries.dtype.kind not in "fiu":
-        found = f"{entries.dtype} of shape {entries.shape}" if isinstance(entries, np.ndarray) else "an archive"
+    if entries.shape != (size, size) or entries.dtype.kind not in "fiu":
+        found = f"{entries.dtype} of shape {entries.shape}"
         raise UserError(f"{path} must hold {size} x {size} real numbers, as hidden_size asks for, got {found}")
     if not np.isfinite(entries).all():
         raise UserError(f"{path} must hold finite numbers, got one that is not")
-    matrix = torch.tensor(entries, dtype=torch.float64)
+    matrix = torch.from_numpy(entries.astype(np.float64))
     try:
         check_fits("a number", matrix, _DTYPES[config.dtype])
     except ValueError as error:
@@ -174,6 +168,6 @@ def _read_matrix(config: TrainConfig) -> Tensor:
 
 
 def _generator(seed: int, stream: int) -> torch.Generator:
-    """Independent numbers for each stream of a seed."""
+    """Return a generator with independent numbers for each stream of a seed."""
     mixed = int(np.random.SeedSequence((seed, stream)).generate_state(1, np.uint64)[0])
     return torch.Generator().manual_seed(mixed)

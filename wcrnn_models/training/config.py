@@ -23,7 +23,7 @@ _LARGEST = {"float32": (2 - 2**-23) * 2.0**127, "float64": sys.float_info.max}
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What is trained, on what, and how. Contradictions are refused when it is made.
+    """Configuration of a training. Contradictions are refused when it is made.
 
     Raises:
         UserError: If a value is of the wrong type, out of range or unknown, or does not go with the others.
@@ -260,12 +260,12 @@ class TrainConfig:
             UserError: If a field is missing or unknown, or a value is refused.
         """
         if not isinstance(values, Mapping):
-            raise UserError(f"the configuration must be a JSON object, got {type(values).__name__}")
+            raise UserError(f"the configuration must be a JSON object, got {type(values).__name__}.")
         names = described_fields(TrainConfig)
         if unknown := [str(key) for key in values if key not in names]:
             raise UserError(f"the configuration has no field {unknown[0]!r}.{suggestion(unknown[0], names)}")
         if missing := [name for name in names if name not in values]:
-            raise UserError(f"the configuration lacks the field(s) {', '.join(missing)}; add them")
+            raise UserError(f"the configuration lacks the field(s) {', '.join(missing)}; add them.")
         given: dict[str, Any] = {name: tuple(it) if isinstance(it, list) else it for name, it in values.items()}
         return cls(**given)
 
@@ -273,13 +273,13 @@ class TrainConfig:
 def _check_together(config: TrainConfig) -> None:
     """Refuse values that contradict each other, beside those that belong to a choice."""
     if config.validation_size is not None and config.test_size is not None:
-        raise UserError("validation_size replaces the test set, so test_size does not go with it; leave one out")
+        raise UserError("validation_size replaces the test set, so test_size does not go with it; leave one out.")
     if config.model == "ur-lstm" and config.hidden_size < 2:
-        raise UserError(f"a UR-LSTM needs a hidden_size of at least 2, got {config.hidden_size}")
+        raise UserError(f"a UR-LSTM needs a hidden_size of at least 2, got {config.hidden_size}.")
     if config.residual in ("rotation", "informed") and config.hidden_size % 2:
         raise UserError(
             f"a rotation acts on pairs of units and needs an even hidden_size, got {config.hidden_size}; "
-            f"use {config.hidden_size + 1}"
+            f"use {config.hidden_size + 1}."
         )
     numbers = {name: getattr(config, name) for name, it in described_fields(TrainConfig).items() if it.rule.in_dtype}
     if config.delta_r is not None:
@@ -288,5 +288,5 @@ def _check_together(config: TrainConfig) -> None:
         if is_number(value) and abs(value) > _LARGEST[config.dtype]:
             raise UserError(
                 f"{name} must not exceed {_LARGEST[config.dtype]:.9g}, the largest number of {config.dtype}, "
-                f"got {value}"
+                f"got {value}."
             )

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from wcrnn_models import stopping
 from wcrnn_models.errors import UserError
 from wcrnn_models.models.wcrnn import WCRNN
 from wcrnn_models.training.adjoint import EnsembleForward, can_train_together
@@ -17,7 +18,7 @@ from wcrnn_models.training.config import TrainConfig
 from wcrnn_models.training.descent import descend, gradient_norms
 from wcrnn_models.training.result import TrainResult
 from wcrnn_models.training.run import Run
-from wcrnn_models.training.trainer import open_run, usable
+from wcrnn_models.training.trainer import open_run, save_and_stop_if_requested, usable
 
 
 def train_ensemble(
@@ -51,7 +52,7 @@ def train_ensemble(
         ValueError: If there is not one directory for each configuration.
     """
     if len(configs) != len(directories):
-        raise ValueError(f"expected one directory for each of {len(configs)} configurations, got {len(directories)}")
+        raise ValueError(f"expected one directory for each of {len(configs)} configurations, got {len(directories)}.")
     where = usable(device)
     with ExitStack() as stack:
         opened = [
@@ -70,13 +71,15 @@ def train_ensemble(
 
 def _until_done(active: list[Run], progress: bool) -> None:
     total = sum(run.total - run.iteration for run in active)
-    with tqdm(total=total, unit="it", desc="train", disable=None if progress else True) as bar:
+    shown = tqdm(total=total, unit="it", desc="train", disable=None if progress else True)
+    with shown as bar, stopping.deferred():
         while active:
             last = min(run.iteration for run in active)
             behind = [run for run in active if run.iteration == last]
             until = min((run.iteration for run in active if run.iteration > last), default=None)
             forward = EnsembleForward([run.model for run in behind if isinstance(run.model, WCRNN)])
             while all(run.result is None for run in behind) and behind[0].iteration != until:
+                save_and_stop_if_requested(active)
                 done = sum(run.iteration for run in behind)
                 _step(behind, forward)
                 bar.update(sum(run.iteration for run in behind) - done)
@@ -84,7 +87,7 @@ def _until_done(active: list[Run], progress: bool) -> None:
 
 
 def _step(active: Sequence[Run], forward: EnsembleForward) -> None:
-    """One iteration of every run. What is read from the device, is read for all at once: each read waits for it."""
+    """Run one iteration of every run. Numbers are read from the device for all runs at once: each read waits for it."""
     batches = [run.batch() for run in active]
     outputs = forward([inputs for inputs, _ in batches])
     losses = [run.loss(output, targets) for run, output, (_, targets) in zip(active, outputs, batches, strict=True)]
@@ -112,7 +115,7 @@ def _refuse_different(runs: Sequence[Run]) -> None:
         return
     if not can_train_together([run.model for run in runs]):
         raise UserError(
-            "only WCRNNs of one size, form, nonlinearity and type can be trained together; train the others one by one"
+            "only WCRNNs of one size, form, nonlinearity and type can be trained together; train the others one by one."
         )
     shapes = {
         (run.task.name, run.task.sequence_length, run.config.batch_size, run.task.iterations_per_epoch) for run in runs
@@ -120,5 +123,5 @@ def _refuse_different(runs: Sequence[Run]) -> None:
     if len(shapes) > 1:
         raise UserError(
             "networks that are trained together need the same task, length, batch_size and iterations per epoch, got "
-            f"{', '.join(map(str, sorted(shapes)))}; train the others one by one"
+            f"{', '.join(map(str, sorted(shapes)))}; train the others one by one."
         )

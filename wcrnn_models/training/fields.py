@@ -109,13 +109,13 @@ def check_fields(values: Mapping[str, object], described: Mapping[str, Field]) -
         if values[name] != field.default and (choice := rule.missed(values)):
             other, why = values[choice.field], choice.why and f", {choice.why}"
             raise UserError(
-                f"{name} does not go with {choice.field} {other!r}{why}; leave it out, or use {choice.values[0]!r}"
+                f"{name} does not go with {choice.field} {other!r}{why}; leave it out, or use {choice.values[0]!r}."
             )
         if rule.needed_by is not None and values[name] is None:
             other, value = rule.needed_by
             if values[other] == value:
                 remedy = rule.such_as or f"--{name.replace('_', '-')}"
-                raise UserError(f"{other} {value!r} needs {name}; give {remedy}")
+                raise UserError(f"{other} {value!r} needs {name}; give {remedy}.")
 
 
 def _check_value(name: str, value: object, field: Field) -> None:
@@ -127,30 +127,30 @@ def _check_value(name: str, value: object, field: Field) -> None:
             raise UserError(f"{name} must be one of {known}, got {value!r}." + suggestion(str(value), field.names))
     elif str in field.kinds:
         if not isinstance(value, str):
-            raise UserError(f"{name} must be the name of a file, got {value!r}")
+            raise UserError(f"{name} must be the name of a file, got {value!r}.")
     elif int in field.kinds or float in field.kinds:
         _check_number(name, value, field)
     else:
         if not isinstance(value, tuple) or not all(map(is_integer, value)):
-            raise UserError(f"{name} must be a tuple of integers, got {value!r}")
+            raise UserError(f"{name} must be a tuple of integers, got {value!r}.")
         if value and min(value) < field.rule.at_least:
-            raise UserError(f"{name} must hold numbers of at least {field.rule.at_least}, got {min(value)}")
+            raise UserError(f"{name} must hold numbers of at least {field.rule.at_least}, got {min(value)}.")
 
 
 def _check_number(name: str, value: object, field: Field) -> None:
     rule = field.rule
     if int in field.kinds and not is_integer(value):
-        raise UserError(f"{name} must be an integer, got {value!r}")
+        raise UserError(f"{name} must be an integer, got {value!r}.")
     if not is_number(value):
-        raise UserError(f"{name} must be a number, got {value!r}")
+        raise UserError(f"{name} must be a number, got {value!r}.")
     if float in field.kinds and not is_finite(value):
         found = str(value) if isinstance(value, float) else f"an integer of {value.bit_length()} bits"
-        raise UserError(f"{name} must be finite, got {found}")
+        raise UserError(f"{name} must be finite, got {found}.")
     if value < rule.at_least:
-        raise UserError(f"{name} must be at least {rule.at_least:g}, got {value}")
+        raise UserError(f"{name} must be at least {rule.at_least:g}, got {value}.")
     if value <= rule.above:
-        raise UserError(f"{name} must be greater than {rule.above:g}, got {value}")
+        raise UserError(f"{name} must be greater than {rule.above:g}, got {value}.")
     if value >= rule.below:
-        raise UserError(f"{name} must be less than {rule.below:g}, got {value}")
+        raise UserError(f"{name} must be less than {rule.below:g}, got {value}.")
     if int in field.kinds and value > rule.at_most:
-        raise UserError(f"{name} must be at most {rule.at_most}, got {value}")
+        raise UserError(f"{name} must be at most {rule.at_most}, got {value}.")

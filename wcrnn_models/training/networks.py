@@ -26,7 +26,7 @@ informed residual of Elman_wc, and the sizes of UR-LSTM and S4D, for which Table
 
 
 def network_fields(name: str) -> dict[str, Any]:
-    """What a network of Table 2 changes in a configuration.
+    """Return the fields that a network of Table 2 changes in a configuration.
 
     Args:
         name: One of `NETWORKS`.

@@ -14,7 +14,7 @@ from wcrnn_models.training.config import TrainConfig
 
 @dataclass(frozen=True)
 class Protocol:
-    """How the paper trains on a task.
+    """Training protocol of the paper for a task.
 
     Networks have 100 units and a coupling of 0.01 (section 4.1); stochastic gradient descent has a momentum of 0.9 and
     batches of 128; gradients are not clipped. The residual and the learning rate are not part of it: the paper varies
@@ -59,9 +59,9 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
         "add800": _adding(800),
     }
 )
-"""By name; those of rotations are the shorter ones of Fig. 4. The paper does not state how it trains on sCIFAR10, nor
-how many iterations make an epoch of the adding problem. Ours has 1000; to follow the paper on ADD800, where it counts
-up to 410,000 iterations, ``iterations_per_epoch`` must be at least 2734.
+"""Protocols by name; those of rotations are the shorter ones of Fig. 4. The paper does not state how it trains on
+sCIFAR10, nor how many iterations make an epoch of the adding problem. Ours has 1000; to follow the paper on ADD800,
+where it counts up to 410,000 iterations, ``iterations_per_epoch`` must be at least 2734.
 
 The paper names a root-mean-square loss of the adding problem, but its numbers are mean squares. At the
 learning rate 0.01 of Fig. B.2, three homogeneous networks trained on mean squares reach 0.05 on ADD100 after 13,300 to
@@ -72,7 +72,7 @@ reading."""
 
 
 def preset(name: str, *, learning_rate: float, **changes: Any) -> TrainConfig:
-    """The configuration of the paper's protocol for a task.
+    """Return the configuration of the paper's protocol for a task.
 
     Args:
         name: One of `PROTOCOLS`.
@@ -89,7 +89,7 @@ def preset(name: str, *, learning_rate: float, **changes: Any) -> TrainConfig:
     """
     if name not in PROTOCOLS:
         raise UserError(
-            f"there is no preset {name!r}.{suggestion(name, PROTOCOLS)} Known presets: {', '.join(PROTOCOLS)}"
+            f"there is no preset {name!r}.{suggestion(name, PROTOCOLS)} Known presets: {', '.join(PROTOCOLS)}."
         )
     known = asdict(TrainConfig())
     if unknown := [field for field in changes if field not in known]:

@@ -1,4 +1,4 @@
-"""What a training run has measured so far; written to ``history.json`` at every evaluation."""
+"""Measurements of a training run so far; written to ``history.json`` at every evaluation."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any, Literal, get_args
 from wcrnn_models.errors import UserError
 from wcrnn_models.files import read_json
 from wcrnn_models.run_files import HISTORY_FILE
-from wcrnn_models.values import is_finite, is_integer
+from wcrnn_models.values import is_count, is_finite, is_integer
 
 Status = Literal["running", "finished", "diverged"]
 
 MEASURED = ("train_losses", "gradient_norms", "test_metrics")
-"""What an evaluation measures, by the names of the fields."""
+"""Measurements of an evaluation, by the names of the fields."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,12 @@ class TrainResult:
     checkpoints: dict[str, str]
 
     def to_json(self) -> str:
-        """All fields as an indented JSON object."""
+        """Write all fields as an indented JSON object."""
         return json.dumps(asdict(self), indent=2, allow_nan=False)
 
     @classmethod
     def read(cls, path: Path) -> TrainResult:
-        """The result that `to_json` wrote to a file.
+        """Return the result that `to_json` wrote to a file.
 
         Raises:
             UserError: If the file is not such a result.
@@ -77,7 +77,7 @@ class TrainResult:
         try:
             return cls.from_dict(values)
         except UserError as error:
-            raise UserError(f"{path} {error}; {remedy}") from error
+            raise UserError(f"{path} {error}; {remedy}.") from error
 
     @classmethod
     def from_dict(cls, values: object) -> TrainResult:
@@ -87,14 +87,14 @@ class TrainResult:
             UserError: If a field is missing or unknown, or values contradict each other.
         """
         if not isinstance(values, dict) or set(values) != {field.name for field in fields(cls)}:
-            raise UserError("is not the history of a training run")
+            raise UserError("is not the history of a training run.")
         if fault := _fault(values):
             raise UserError(f"is not the history of a training run: {fault}")
         return cls(**values)
 
 
 def ended_result(directory: Path) -> TrainResult | None:
-    """The result of a run that has ended, None if there is none or the run goes on.
+    """Return the result of a run that has ended, None if there is none or the run goes on.
 
     Args:
         directory: The directory of the run.
@@ -128,18 +128,18 @@ def refuse_missing_checkpoints(directory: Path, names: Iterable[str]) -> None:
             if not file.is_file():
                 raise UserError(
                     f"{directory} holds a run, but its checkpoint {file} is missing; restore the file, or delete the "
-                    "directory to train again"
+                    "directory to train again."
                 )
 
 
 def course_fault(iterations: object, **measured: object) -> str | None:
-    """What keeps values that were read from a file from being the evaluations of a run, None if nothing does.
+    """Say why values that were read from a file cannot be the evaluations of a run; None if they can.
 
     Args:
         iterations: Should be increasing integers from 0.
         measured: Should be as many finite numbers, each.
     """
-    if not isinstance(iterations, list) or not all(map(is_integer, iterations)):
+    if not isinstance(iterations, list) or not all(map(is_count, iterations)):
         return "iterations must be a list of integers"
     if iterations[:1] not in ([], [0]) or any(later <= earlier for earlier, later in pairwise(iterations)):
         return "iterations must increase from 0"
@@ -152,12 +152,17 @@ def course_fault(iterations: object, **measured: object) -> str | None:
 
 
 def is_iteration(value: object, last: int) -> bool:
-    """Whether it is an iteration of a run, up to the given one."""
+    """Tell whether a value is an iteration of a run, up to the given one."""
     return is_integer(value) and 0 <= value <= last
 
 
+def _is_printable(value: object) -> bool:
+    """Whether it is a text that a terminal shows as it is."""
+    return isinstance(value, str) and value.isprintable()
+
+
 def _fault(values: dict[str, Any]) -> str | None:
-    """What keeps the fields of a history from being one, None if nothing does."""
+    """Say why the fields cannot be those of a history; None if they can."""
     if fault := course_fault(**{name: values[name] for name in ("iterations", *MEASURED)}):
         return fault
     course = list(zip(values["iterations"], values["test_metrics"], strict=True)) or [(None, None)]
@@ -168,19 +173,19 @@ def _fault(values: dict[str, Any]) -> str | None:
     last = max([*values["iterations"], *filter(is_integer, [diverged_at])], default=-1)
     total = values["total_iterations"]
     demands = {
-        "total_iterations must be an integer, not below an iteration": is_integer(total) and total >= last,
+        "total_iterations must be an integer, not below an iteration": is_count(total) and total >= last,
         f"status must be one of {', '.join(get_args(Status))}": values["status"] in get_args(Status),
-        "metric_name must be a string": isinstance(values["metric_name"], str),
+        "metric_name must be a string": _is_printable(values["metric_name"]),
         "best_iteration and best_metric must be those of an evaluation": (
             (values["best_iteration"], values["best_metric"]) in course
         ),
         "iterations_to_minimal_performance must be an iteration of the run or null": (
             reached is None or is_iteration(reached, last)
         ),
-        "diverged_at must be an integer or null": diverged_at is None or is_integer(diverged_at),
-        "warning must be a string or null": warning is None or isinstance(warning, str),
+        "diverged_at must be an integer or null": diverged_at is None or is_count(diverged_at),
+        "warning must be a string or null": warning is None or _is_printable(warning),
         "checkpoints must be names by role": (
-            isinstance(checkpoints, dict) and all(isinstance(name, str) for name in checkpoints.values())
+            isinstance(checkpoints, dict) and all(map(_is_printable, checkpoints.values()))
         ),
     }
     return next((demand for demand, met in demands.items() if not met), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -11,22 +12,36 @@ import torch
 from torch import nn
 
 from wcrnn_models.errors import UserError
-from wcrnn_models.files import write_atomically
+from wcrnn_models.files import read_regular, write_atomically
 from wcrnn_models.training.result import MEASURED, course_fault, is_iteration
 from wcrnn_models.training.saved import misfit
+from wcrnn_models.values import is_finite, is_integer
 
-_FORMAT_VERSION = 3
+_FORMAT_VERSION = 4
+_EARLIER: dict[object, tuple[str, ...]] = {
+    3: ("done", "losses", "norms")
+}  # and what that format lacks: it was written at evaluations only
 
 
 @dataclass
 class Progress:
-    """What a run has measured so far, see `TrainResult`; batches need no state, they depend on the iteration alone."""
+    """What a run has measured so far, see `TrainResult`; batches need no state, they depend on the iteration alone.
+
+    Attributes:
+        reached: Iterations to minimal performance.
+        done: Training iterations done.
+        losses: Those of the iterations since the last evaluation.
+        norms: Of their gradients.
+    """
 
     iterations: list[int] = field(default_factory=list)
     train_losses: list[float] = field(default_factory=list)
     gradient_norms: list[float] = field(default_factory=list)
     test_metrics: list[float] = field(default_factory=list)
-    reached: int | None = None  # iterations to minimal performance
+    reached: int | None = None
+    done: int = 0
+    losses: list[float] = field(default_factory=list)
+    norms: list[float] = field(default_factory=list)
 
     @property
     def iteration(self) -> int:
@@ -36,7 +51,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """What tells the state of one run from that of another.
+    """Properties that tell the state of one run from that of another.
 
     Attributes:
         config_sha256: `TrainConfig.fingerprint`.
@@ -71,33 +86,47 @@ def load_progress(path: Path, identity: RunIdentity, model: nn.Module, optimizer
     """
     remedy = f"delete {path} to start the run again"
     try:
-        state: Any = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
+        content = io.BytesIO(read_regular(path))
+        if any(part.compress_type != zipfile.ZIP_STORED for part in zipfile.ZipFile(content).infolist()):
+            raise ValueError("it is packed, which PyTorch does not do")  # and may unpack to any size
+        content.seek(0)
+        state: Any = torch.load(content, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load promises no type of error for damaged files
         raise UserError(f"{path} is damaged ({_reason(error)}); {remedy}") from error
-    if not isinstance(state, dict) or not _same(state.get("format_version"), _FORMAT_VERSION):
+    version = state.get("format_version") if isinstance(state, dict) else None
+    if not any(_same(version, known) for known in (_FORMAT_VERSION, *_EARLIER)):
         raise UserError(f"{path} is not a state of format version {_FORMAT_VERSION}; {remedy}")
     names = [*(entry.name for entry in (*fields(RunIdentity), *fields(Progress))), "model", "optimizer"]
+    names = [name for name in names if name not in _EARLIER.get(version, ())]
     if missing := [name for name in names if name not in state]:
-        raise UserError(f"{path} lacks {', '.join(missing)}; {remedy}")
+        raise UserError(f"{path} lacks {', '.join(missing)}; {remedy}.")
     for name, wanted in asdict(identity).items():
         if not _same(state[name], wanted):
             raise UserError(
-                f"{path} belongs to another run: {name} is {state[name]!r} there and {wanted!r} here; {remedy}"
+                f"{path} belongs to another run: {name} is {state[name]!r} there and {wanted!r} here; {remedy}."
             )
-    progress = Progress(**{entry.name: state[entry.name] for entry in fields(Progress)})
+    progress = Progress(**{entry.name: state[entry.name] for entry in fields(Progress) if entry.name in names})
     fault = course_fault(progress.iterations, **{name: getattr(progress, name) for name in MEASURED})
     if fault is None and not progress.iterations:
         fault = "iterations must have at least one entry"
     if fault is None and progress.iteration > identity.total:
         fault = f"iterations must not exceed the total {identity.total}, got {progress.iteration}"
-    if fault is None and progress.reached is not None and not is_iteration(progress.reached, progress.iteration):
+    if fault is None and "done" not in names:
+        progress.done = progress.iteration
+    if fault is None and not (
+        is_integer(progress.done)
+        and progress.iteration <= progress.done <= identity.total
+        and all(_are_numbers(given, progress.done - progress.iteration) for given in (progress.losses, progress.norms))
+    ):
+        fault = "done, losses and norms must be those of the iterations since the last evaluation"
+    if fault is None and progress.reached is not None and not is_iteration(progress.reached, progress.done):
         fault = "reached must be an iteration of the run or None"
     if fault is not None:
-        raise UserError(f"{path} is damaged ({fault}); {remedy}")
+        raise UserError(f"{path} is damaged ({fault}); {remedy}.")
     try:
         _restore(state, model, optimizer)
     except Exception as error:  # nor do the optimizers for a state that is not theirs
-        raise UserError(f"{path} does not fit the run's configuration ({_reason(error)}); {remedy}") from error
+        raise UserError(f"{path} does not fit the run's configuration ({_reason(error)}); {remedy}.") from error
     return progress
 
 
@@ -110,18 +139,24 @@ def _restore(state: dict[str, Any], model: nn.Module, optimizer: torch.optim.Opt
     optimizer.load_state_dict(state["optimizer"])
     for wanted, group in zip(options, optimizer.state_dict()["param_groups"], strict=True):
         if changed := [name for name, value in wanted.items() if group[name] != value]:
-            raise ValueError(f"the optimizer has another {changed[0]}")
+            raise ValueError(f"the optimizer has another {changed[0]}.")
     for parameter, values in optimizer.state.items():
         buffer = values.get("momentum_buffer")
         if buffer is not None and (buffer.shape, buffer.dtype) != (parameter.shape, parameter.dtype):
-            raise ValueError("a momentum does not have the shape of its parameter")
+            raise ValueError("a momentum does not have the shape of its parameter.")
     moving = [each for group in optimizer.param_groups if group["momentum"] for each in group["params"]]
-    if state["iterations"][-1] and any("momentum_buffer" not in optimizer.state[each] for each in moving):
+    if state.get("done", state["iterations"][-1]) and any(
+        "momentum_buffer" not in optimizer.state[each] for each in moving
+    ):
         raise ValueError("the optimizer lacks momenta")
 
 
+def _are_numbers(given: object, count: int) -> bool:
+    return isinstance(given, list) and len(given) == count and all(map(is_finite, given))
+
+
 def _same(found: object, wanted: str | int) -> bool:
-    """Equality without asking a tensor, which answers for every entry."""
+    """Compare values without asking a tensor, which answers for every entry."""
     return type(found) is type(wanted) and found == wanted
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from wcrnn_models.checkpoints import list_checkpoints
 from wcrnn_models.errors import UserError
-from wcrnn_models.files import remove_partial_files, write_atomically
+from wcrnn_models.files import Hold, remove_partial_files, write_atomically
 from wcrnn_models.run_files import CHECKPOINT_FOLDER, HISTORY_FILE, RESUME_FILE
 from wcrnn_models.tasks import Task
 from wcrnn_models.tasks.task import Batch
@@ -20,7 +20,7 @@ from wcrnn_models.training.config import TrainConfig
 from wcrnn_models.training.descent import descend, gradient_norms
 from wcrnn_models.training.result import Status, TrainResult, refuse_missing_checkpoints
 from wcrnn_models.training.resume import Progress, RunIdentity, load_progress, save_progress
-from wcrnn_models.training.saved import save_checkpoint
+from wcrnn_models.training.saved import store_checkpoint
 
 
 class Run:
@@ -28,8 +28,9 @@ class Run:
 
     Args:
         config: What to train.
-        directory: Where to; the caller holds it exclusively.
+        directory: Where to.
         device: Where to train.
+        hold: Of the directory.
 
     Attributes:
         iteration: Training iterations done.
@@ -41,12 +42,13 @@ class Run:
             beyond the end.
     """
 
-    def __init__(self, config: TrainConfig, directory: Path, device: torch.device) -> None:
-        self.config, self.directory, self.device = config, directory, device
+    def __init__(self, config: TrainConfig, directory: Path, device: torch.device, hold: Hold) -> None:
+        self.config, self.directory, self.device, self.hold = config, directory, device, hold
         self.checkpoints = directory / CHECKPOINT_FOLDER
         self.checkpoints.mkdir(exist_ok=True)
         for folder in (directory, self.checkpoints):
             remove_partial_files(folder)
+        _remove_orphans(self.checkpoints)
         self.task: Task = build_task(config).to(device)
         self.model = build_model(config).to(device)
         self.forward = fast_forward(self.model)
@@ -55,19 +57,17 @@ class Run:
         if config.save_at and max(config.save_at) > self.total:
             raise UserError(
                 f"save_at must not exceed the iterations of the run, {self.total}, got {max(config.save_at)}; "
-                "leave it out, or train for more epochs"
+                "leave it out, or train for more epochs."
             )
         self.evaluate_every = config.evaluate_every or self.task.iterations_per_epoch
         self.identity = RunIdentity(config.fingerprint(), self.total)
         self.measured = Progress()
         if (resume := directory / RESUME_FILE).exists():
             self.measured = load_progress(resume, self.identity, self.model, self.optimizer)
-        self.iteration = self.measured.iteration if self.measured.iterations else 0
+        self.iteration = self.measured.done
         if self.measured.iterations:
             refuse_missing_checkpoints(directory, self._kept_files().values())
         self.result: TrainResult | None = None
-        self._losses: list[float] = []  # since the last evaluation, as the norms
-        self._norms: list[float] = []
 
     def start(self) -> None:
         """Keep and measure the untrained network, unless the run goes on from an evaluation."""
@@ -81,7 +81,7 @@ class Run:
                 torch.autograd.backward(loss)
                 norm = float(gradient_norms([self.model]))
                 self.optimizer.zero_grad()
-            self._losses, self._norms = [value], [norm]
+            self.measured.losses, self.measured.norms = [value], [norm]
             if not math.isfinite(norm) or not self._evaluate():
                 self.diverge()
                 return
@@ -89,7 +89,7 @@ class Run:
             self.result = self._write_history("finished")
 
     def step(self) -> None:
-        """One iteration: a batch, its gradient, and a step of SGD."""
+        """Run one iteration: a batch, its gradient, and a step of SGD."""
         inputs, targets = self.batch()
         loss = self.loss(self.forward(inputs), targets)
         value = float(loss.detach())
@@ -107,16 +107,16 @@ class Run:
         self.advance(value, norm)
 
     def batch(self) -> Batch:
-        """The batch of the present iteration."""
+        """Return the batch of the present iteration."""
         inputs, targets = self.task.train_batch(self.iteration)
         return inputs.to(self.device), targets.to(self.device)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The training loss of a batch."""
+        """Return the training loss of a batch."""
         return self.task.loss(outputs, targets)
 
     def is_sound(self, loss: float) -> bool:
-        """Whether training can go on from a batch of this loss."""
+        """Tell whether training can go on from a batch of this loss."""
         limit = self.config.divergence_loss
         return math.isfinite(loss) and (limit is None or loss <= limit)
 
@@ -139,8 +139,9 @@ class Run:
             norm: Of its gradient, before it was clipped.
         """
         self.iteration += 1
-        self._losses.append(loss)
-        self._norms.append(norm)
+        self.measured.done = self.iteration
+        self.measured.losses.append(loss)
+        self.measured.norms.append(norm)
         if self.iteration % self.evaluate_every == 0 or self.iteration == self.total:
             if not self._evaluate():
                 self.diverge()
@@ -151,12 +152,17 @@ class Run:
         if self.iteration == self.total:
             self.result = self._write_history("finished")
 
+    def save(self) -> None:
+        """Write the state from which the run goes on, between two iterations."""
+        self.hold.refuse_other()
+        save_progress(self.directory / RESUME_FILE, self.identity, self.measured, self.model, self.optimizer)
+
     def diverge(self) -> None:
         """End the run: a number is not finite, or the loss too large."""
         self.result = self._write_history("diverged", self.iteration)
 
     def _probe(self) -> None:
-        """Whether minimal performance has been reached, where it is measured between evaluations."""
+        """Check whether minimal performance has been reached, where it is measured between evaluations."""
         every = self.config.probe_every
         if every is None or self.iteration % every:
             return
@@ -174,14 +180,14 @@ class Run:
             return False
         measured = self.measured
         measured.iterations.append(self.iteration)
-        measured.train_losses.append(math.fsum(self._losses) / len(self._losses))
-        measured.gradient_norms.append(math.fsum(self._norms) / len(self._norms))
+        measured.train_losses.append(math.fsum(measured.losses) / len(measured.losses))
+        measured.gradient_norms.append(math.fsum(measured.norms) / len(measured.norms))
         measured.test_metrics.append(metric)
         if measured.reached is None and self.task.reaches(metric):
             measured.reached = self.iteration
-        self._losses, self._norms = [], []
+        measured.losses, measured.norms = [], []
         self._save_checkpoint(self.iteration, metric)
-        save_progress(self.directory / RESUME_FILE, self.identity, measured, self.model, self.optimizer)
+        self.save()
         self._write_history("running")
         self._delete_superseded()
         return True
@@ -190,7 +196,8 @@ class Run:
         return self.task.test_metric(self.forward, self.device)
 
     def _save_checkpoint(self, iteration: int, metric: float | None) -> None:
-        save_checkpoint(
+        self.hold.refuse_other()
+        store_checkpoint(
             self.checkpoints / _checkpoint_name(iteration),
             self.model,
             self.config,
@@ -204,11 +211,11 @@ class Run:
         kept = {*self._kept().values(), *map(_checkpoint_name, self.config.save_at)}
         for weights in list_checkpoints(self.checkpoints):
             if weights.stem not in kept:
-                weights.with_suffix(".json").unlink()
-                weights.unlink()
+                weights.with_suffix(".json").unlink(missing_ok=True)
+                weights.unlink(missing_ok=True)
 
     def _best(self) -> int | None:
-        """Index of the first evaluation with the best metric."""
+        """Return the index of the first evaluation with the best metric."""
         metrics = self.measured.test_metrics
         if not metrics:
             return None
@@ -255,8 +262,16 @@ class Run:
             warning=warning,
             checkpoints=self._kept_files(),
         )
+        self.hold.refuse_other()
         write_atomically(self.directory / HISTORY_FILE, result.to_json().encode())
         return result
+
+
+def _remove_orphans(checkpoints: Path) -> None:
+    """Delete weights without a description, which a process that was killed has left."""
+    for weights in checkpoints.glob("iteration-*.safetensors"):
+        if not weights.with_suffix(".json").exists():
+            weights.unlink()
 
 
 def _checkpoint_name(iteration: int) -> str:

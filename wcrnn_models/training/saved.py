@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from wcrnn_models.checkpoints import CheckpointFile, read_checkpoint, read_checkpoints, write_checkpoint
 from wcrnn_models.errors import UserError
 from wcrnn_models.models.network import RecurrentNetwork
-from wcrnn_models.training.build import build_model
+from wcrnn_models.training.build import build_model, sizes
 from wcrnn_models.training.config import TrainConfig
 
 _LAST_DIGITS = 1e-15  # relative, of float64: sin and cos, which a rotation needs, differ that much between machines
@@ -64,7 +64,22 @@ def save_checkpoint(
         UserError: If the weights do not have the shapes that ``config`` asks for, or the residual or the coupling
             are not those of ``config``. (A dense residual, which has no recipe, is kept as it is.)
     """
-    stem = Path(path)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    return store_checkpoint(
+        Path(path), model, config, iteration=iteration, test_metric=test_metric, metric_name=metric_name
+    )
+
+
+def store_checkpoint(
+    stem: Path,
+    model: RecurrentNetwork,
+    config: TrainConfig,
+    *,
+    iteration: int,
+    test_metric: float | None,
+    metric_name: str | None,
+) -> Path:
+    """Do what `save_checkpoint` does, in a directory that exists."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     _check_fit(stem, weights, build_model(config, matrix=_own_matrix(stem, weights, config)))
     return write_checkpoint(
@@ -95,10 +110,27 @@ def _built(file: CheckpointFile) -> LoadedCheckpoint:
         config = TrainConfig.from_dict(file.metadata["config"])
     except UserError as error:
         raise UserError(f"{file.path.with_suffix('.json')}: {error}") from error
+    _refuse_other_sizes(file.path, file.weights, config)
     model = build_model(config, matrix=_own_matrix(file.path, file.weights, config))
     _check_fit(file.path, file.weights, model)
     model.load_state_dict(file.weights)
     return LoadedCheckpoint(model, config, file.metadata["iteration"], file.metadata, file.sha256)
+
+
+def _refuse_other_sizes(path: Path, weights: Mapping[str, Tensor], config: TrainConfig) -> None:
+    """Refuse a configuration whose network has more numbers than the weights, before it is built.
+
+    Building a network takes time and memory that grow with its sizes, which are a few digits in a file.
+    """
+    inputs, hidden, outputs = sizes(config)
+    layers = 1 if config.layers is None else config.layers
+    modes = 1 if config.modes is None else config.modes
+    least = max(inputs * hidden, hidden * hidden, hidden * outputs, layers * hidden * modes)
+    numbers = sum(tensor.numel() for tensor in weights.values())
+    if least > numbers:
+        raise UserError(
+            f"the weights of {path} do not fit their configuration: it has at least {least} numbers, they are {numbers}"
+        )
 
 
 def _own_matrix(path: Path, weights: Mapping[str, Tensor], config: TrainConfig) -> Tensor | None:
@@ -109,7 +141,7 @@ def _own_matrix(path: Path, weights: Mapping[str, Tensor], config: TrainConfig) 
     if matrix.shape != (config.hidden_size, config.hidden_size) or not matrix.is_floating_point():
         return torch.zeros(config.hidden_size, config.hidden_size)  # for the network beside which the misfit is named
     if not bool(matrix.isfinite().all()):
-        raise UserError(f"the residual of {path} is not finite; copy it again")
+        raise UserError(f"the residual of {path} is not finite; copy it again.")
     return matrix
 
 

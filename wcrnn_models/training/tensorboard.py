@@ -24,10 +24,10 @@ class Board:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise UserError(
-                "TensorBoard is not installed; run `pip install tensorboard`, or train without it"
+                "TensorBoard is not installed; run `pip install tensorboard`, or train without it."
             ) from error
         if directory.exists() and not directory.is_dir():
-            raise UserError(f"{directory} is a file; name a directory for TensorBoard")
+            raise UserError(f"{directory} is a file; name a directory for TensorBoard.")
         self._make: Any = SummaryWriter
         self._directory = directory
         self._writer: Any = None

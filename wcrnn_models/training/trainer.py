@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
+from wcrnn_models import stopping
 from wcrnn_models.errors import UserError
-from wcrnn_models.files import LOCK_FILE, exclusive, write_atomically
+from wcrnn_models.files import LOCK_FILE, Hold, InUseError, exclusive, open_own, read_regular, write_atomically
 from wcrnn_models.run_files import CHECKPOINT_FOLDER, CONFIG_FILE, HISTORY_FILE, RESUME_FILE
 from wcrnn_models.training.config import TrainConfig
 from wcrnn_models.training.result import TrainResult, ended_result
@@ -63,7 +65,7 @@ def train(
         shown = len(run.measured.iterations)
         run.start()
         bar = tqdm(total=run.total, initial=run.iteration, unit="it", desc="train", disable=None if progress else True)
-        with bar:
+        with bar, stopping.deferred():
             while True:
                 bar.update(run.iteration - bar.n)
                 if len(run.measured.iterations) > shown:
@@ -73,7 +75,21 @@ def train(
                         board.show(run.measured, run.task.metric_name)
                 if run.result is not None:
                     return run.result
+                save_and_stop_if_requested([run])
                 run.step()
+
+
+def save_and_stop_if_requested(runs: Sequence[Run]) -> None:
+    """Save runs that are between two iterations, and stop, if SIGTERM has come to the command.
+
+    Raises:
+        Terminated: If it has.
+    """
+    if stopping.requested():
+        for run in runs:
+            run.save()
+        at = ", ".join(str(run.iteration) for run in runs)
+        raise stopping.Terminated(f"saved after {at} iterations, and the same command goes on")
 
 
 @contextmanager
@@ -92,29 +108,63 @@ def open_run(config: TrainConfig, directory: Path, device: torch.device) -> Iter
         UserError: If the directory belongs to another configuration or to a running process or cannot be written, or
             a file in it is damaged or missing, or as `Run` says.
     """
-    missing = [path for path in (directory / CHECKPOINT_FOLDER, directory, *directory.parents) if not path.exists()]
-    _make_writable(directory)
-    with exclusive(directory):
-        if (directory / CONFIG_FILE).exists():
-            _refuse_other_configuration(directory, config)
-        else:
-            _refuse_lost_configuration(directory)
-        if (result := ended_result(directory)) is not None:
-            yield result
-            return
-        claimed = (directory / CONFIG_FILE).exists()
+    ours = (directory / LOCK_FILE, directory / CHECKPOINT_FOLDER, directory, *directory.parents)
+    missing = [path for path in ours if not path.exists()]
+    hold = None
+    with stopping.orderly(), ExitStack() as stack:
         try:
-            run = Run(config, directory, device)
-            write_atomically(directory / CONFIG_FILE, config.to_json().encode())
-            yield run
+            _make_writable(directory)
+            hold = stack.enter_context(exclusive(directory))
+            yield from _opened(config, directory, device, hold, missing)
+        except InUseError:
+            raise
         except BaseException:
-            if not claimed and not any((directory / name).exists() for name in (RESUME_FILE, HISTORY_FILE)):
-                _undo(directory, missing)
+            if hold is None or hold.lasts():
+                _remove_empty(directory, missing)
             raise
 
 
+def _opened(
+    config: TrainConfig, directory: Path, device: torch.device, hold: Hold, missing: Sequence[Path]
+) -> Iterator[Run | TrainResult]:
+    """Do what `open_run` does, of a directory that is held."""
+    claimed = (directory / CONFIG_FILE).exists()
+    if claimed:
+        _refuse_other_configuration(directory, config)
+    else:
+        _refuse_lost_configuration(directory)
+    if (result := ended_result(directory)) is not None:
+        yield result
+        return
+    try:
+        run = Run(config, directory, device, hold)
+        write_atomically(directory / CONFIG_FILE, config.to_json().encode())
+        yield run
+    except BaseException:
+        has_begun = any((directory / name).exists() for name in (RESUME_FILE, HISTORY_FILE))
+        if hold.lasts() and not claimed and not has_begun:
+            _undo(directory, missing)
+        raise
+
+
+def known_device(device: torch.device | str) -> torch.device:
+    """Return the device that a name stands for; nothing is put there.
+
+    Raises:
+        UserError: If PyTorch knows no such device, or has none here.
+    """
+    try:
+        known = torch.device(device)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0].partition(". ")[0]
+        raise UserError(f"the device {str(device)!r} cannot be used here ({reason}); use 'cpu'") from error
+    if known.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"the device {str(device)!r} cannot be used here (there is no CUDA device); use 'cpu'")
+    return known
+
+
 def usable(device: torch.device | str) -> torch.device:
-    """The device, after a number has really been put there and read back, which "meta" cannot do.
+    """Return the device, after a number has really been put there and read back, which "meta" cannot do.
 
     Raises:
         UserError: If that fails.
@@ -124,46 +174,52 @@ def usable(device: torch.device | str) -> torch.device:
         number.item()
     except (RuntimeError, AssertionError, ImportError) as error:  # an unknown name, or PyTorch was built without it
         reason = str(error).splitlines()[0].partition(". ")[0]
-        raise UserError(f"the device {str(device)!r} cannot be used here ({reason}); use 'cpu'") from error
+        raise UserError(f"the device {str(device)!r} cannot be used here ({reason}); use 'cpu'.") from error
     return number.device
 
 
 def _make_writable(directory: Path) -> None:
     """Make a directory, and in it the file of the lock, to see that files can be written there."""
     if directory.exists() and not directory.is_dir():
-        raise UserError(f"{directory} is a file; name a directory for the run")
+        raise UserError(f"{directory} is a file; name a directory for the run.")
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        (directory / LOCK_FILE).touch()
+        os.close(open_own(directory / LOCK_FILE))
     except OSError as error:
         raise UserError(
-            f"the directory {directory} cannot be made or written ({error.strerror}); name another for the run"
+            f"the directory {directory} cannot be made or written ({error.strerror}); name another for the run."
         ) from error
 
 
 def _undo(directory: Path, made: Sequence[Path]) -> None:
-    """Free the directory of a run without an evaluation, and delete the given directories, innermost first."""
+    """Free the directory of a run without an evaluation, and delete its folder of checkpoints if it is new."""
     checkpoints = directory / CHECKPOINT_FOLDER
     for weights in checkpoints.glob("*.safetensors"):  # before the configuration, without which they count as damage
         weights.with_suffix(".json").unlink(missing_ok=True)
         weights.unlink()
     (directory / CONFIG_FILE).unlink(missing_ok=True)
-    with suppress(OSError):  # what cannot be deleted, such as a directory with other files, stays
-        if checkpoints in made:
-            shutil.rmtree(checkpoints)
-        if directory in made and [path.name for path in directory.iterdir()] == [LOCK_FILE]:
-            (directory / LOCK_FILE).unlink()
-            for path in made[1:]:
+    if checkpoints in made:
+        shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def _remove_empty(directory: Path, made: Sequence[Path]) -> None:
+    """Delete the lock and the directories that are new, if nothing is in them; what cannot be deleted stays."""
+    lock = directory / LOCK_FILE
+    with suppress(OSError):
+        if lock in made and not any((directory / name).exists() for name in (CONFIG_FILE, CHECKPOINT_FOLDER)):
+            lock.unlink(missing_ok=True)
+        for path in made:
+            if path not in (lock, directory / CHECKPOINT_FOLDER):
                 path.rmdir()
 
 
 def _refuse_other_configuration(directory: Path, config: TrainConfig) -> None:
-    """A directory belongs to one configuration."""
+    """Refuse a directory that belongs to another configuration."""
     path = directory / CONFIG_FILE
     try:
-        present = asdict(TrainConfig.from_json(path.read_bytes()))
+        present = asdict(TrainConfig.from_json(read_regular(path)))
     except UserError as error:
-        raise UserError(f"{path}: {error}; restore the file, or train into another directory") from error
+        raise UserError(f"{path}: {error}; restore the file, or train into another directory.") from error
     wanted = asdict(config)
     if differences := [
         f"{name} is {present[name]!r} there and {wanted[name]!r} here"
@@ -172,17 +228,17 @@ def _refuse_other_configuration(directory: Path, config: TrainConfig) -> None:
     ]:
         raise UserError(
             f"{directory} holds a run with another configuration: {', '.join(differences)}; train into "
-            "another directory, or give the same options to continue that run"
+            "another directory, or give the same options to continue that run."
         )
 
 
 def _refuse_lost_configuration(directory: Path) -> None:
-    """Nothing says what the files of a run without its configuration were trained with."""
+    """Refuse a directory with the files of a run, but without its configuration."""
     found = [name for name in (HISTORY_FILE, RESUME_FILE) if (directory / name).exists()]
     if any((directory / CHECKPOINT_FOLDER).glob("*.safetensors")):
         found.append(f"{CHECKPOINT_FOLDER}/")
     if found:
         raise UserError(
             f"{directory} is damaged: it holds {', '.join(found)} of a run, but not its configuration {CONFIG_FILE}; "
-            "restore that file, train into another directory, or delete this one"
+            "restore that file, train into another directory, or delete this one."
         )

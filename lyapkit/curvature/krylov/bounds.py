@@ -1,4 +1,4 @@
-"""How far computed eigenvalues can be from true ones."""
+"""Bounds on the distance of computed eigenvalues from true ones."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from lyapkit.curvature.krylov.selection import Interval
 
 @dataclass(frozen=True)
 class _Group:
-    """Ritz values that their residuals do not tell apart.
+    """Ritz values whose residual intervals overlap.
 
     Attributes:
-        low: the smallest.
-        high: the largest.
-        radius: Frobenius norm of their residuals; as many eigenvalues as there are lie that close, one to each.
-        size: how many.
+        low: The smallest value.
+        high: The largest value.
+        radius: Frobenius norm of their residuals; each value has a true eigenvalue of its own that lies that close.
+        size: Number of values.
     """
 
     low: float
@@ -34,20 +34,20 @@ class _Group:
 
 
 def error_bounds(values: np.ndarray, residuals: np.ndarray, rest: Interval | None) -> np.ndarray:
-    """A bound on |lambda - theta| for every Ritz value theta of an orthonormal set of Ritz vectors.
+    """Return a bound on |lambda - theta| for every Ritz value theta of an orthonormal set of Ritz vectors.
 
     A true eigenvalue lies within the residual r of theta. Where the rest of the spectrum is farther away than that, the
     bound is quadratic: r^2 / gap for one value (Kato & Temple), and |R|^2 / (gap - |R|) for a group whose residual
-    intervals meet, with their residuals R (Kahan; Li & Li 2005). The gap is that to the intervals of the other groups
-    and to where the eigenvalues that were not computed lie.
+    intervals meet, with their residuals R (Kahan; Li & Li 2005). The gap is the distance to the intervals of the other
+    groups, and to the interval of the eigenvalues that were not computed.
 
     Args:
-        values: shape (k,), in any order.
-        residuals: |A y - theta y|, shape (k,).
-        rest: where all eigenvalues lie that are not among these; None when there are none.
+        values: Shape (k,), in any order.
+        residuals: Norms |A y - theta y|, shape (k,).
+        rest: Interval that holds all other eigenvalues; None when there are none.
 
     Returns:
-        Bounds, shape (k,); they hold as far as none of the eigenvalues asked for was missed.
+        Bounds, shape (k,); they hold if the search has missed none of the eigenvalues.
     """
     ascending = values.argsort(kind="stable")
     groups: list[_Group] = []

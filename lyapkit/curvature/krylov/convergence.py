@@ -1,4 +1,4 @@
-"""When a search for eigenvalues is over, and whether there may be more copies of what it found."""
+"""Criteria for the end of a search for eigenvalues, and for the search for further copies."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from lyapkit.curvature.krylov.lanczos import RitzPairs
 from lyapkit.curvature.krylov.selection import Interval, Which, interval, order
 
 LOOSEST = 1e-3
-"""Relative residual that ends a search at the latest; Ritz values with larger ones may still change places."""
+"""Largest relative residual with which a search may end; Ritz values with larger ones may still change places."""
 MISS = 1e-6
-"""Probability at which a copy that no run has found is held to be absent."""
+"""Probability at which a copy that no run has found counts as absent."""
 
 
 def residual_limits(values: Tensor, largest: float, tolerance: float, resolution: float) -> Tensor:
-    """What a residual may be at most for its eigenvalue to count as converged.
+    """Return the largest residual with which each eigenvalue counts as converged.
 
     Args:
-        values: eigenvalues.
-        largest: the largest magnitude of all.
-        tolerance: relative to each.
-        resolution: relative to the largest.
+        values: Eigenvalues.
+        largest: The largest magnitude of all.
+        tolerance: Limit relative to each eigenvalue.
+        resolution: Limit relative to the largest.
     """
     return torch.clamp(tolerance * values.abs(), min=resolution * largest)
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What a run looks for: the k most wanted pairs, or, once k are known, what should be among them and is not.
+    """Goal of a run: the k most wanted pairs or, once k are known, further ones that should be among them.
 
     Attributes:
-        which: which eigenvalues are wanted.
-        k: how many.
-        tolerance: on residuals, relative to the eigenvalue.
-        resolution: and to the largest one.
-        known: the eigenvalues locked so far.
-        copied: those of them that may have more copies.
-        largest: the largest magnitude of a Ritz value so far.
+        which: The order in which eigenvalues are wanted.
+        k: Number of pairs.
+        tolerance: Limit of residuals, relative to the eigenvalue.
+        resolution: Limit of residuals, relative to the largest eigenvalue.
+        known: The eigenvalues locked so far.
+        copied: The known eigenvalues that may have more copies.
+        largest: The largest magnitude of a Ritz value so far.
     """
 
     which: Which
@@ -53,15 +53,15 @@ class Goal:
 
     @property
     def is_check(self) -> bool:
-        """Whether k are known, and the run asks for more copies."""
+        """True when k are known and the run asks for more copies."""
         return self.known.numel() >= self.k
 
     def judge(self, pairs: RitzPairs, room: int) -> tuple[Tensor, bool]:
-        """The pairs to take, and whether the run may stop here."""
+        """Return the pairs to take, and whether the run may stop here."""
         chosen = order(pairs.values, self.which)[: self.k]
         tolerance = min(self.tolerance, LOOSEST)
         limits = residual_limits(pairs.values, self._scale(pairs), tolerance, self.resolution)
-        done = pairs.residuals <= 0.9 * limits  # a little below what is promised
+        done = pairs.residuals <= 0.9 * limits  # a little below the promised tolerance
         if not self.is_check:
             enough = chosen.numel() == min(self.k, room)
             return chosen, pairs.exhausted or (enough and bool(done[chosen].all()))
@@ -72,13 +72,13 @@ class Goal:
         return chosen, self._nothing_left(pairs, rest, limits, room)
 
     def suspects(self, pairs: RitzPairs, chosen: Tensor, values: Tensor, copies: int) -> Tensor:
-        """Eigenvalues of which a run from so many vectors found as many copies, and which are not merely the last.
+        """Return the eigenvalues that may have more copies than a run from as many vectors could find.
 
         Args:
-            pairs: of the run; values are copies where their residual intervals meet.
-            chosen: those of them that were taken.
-            values: those of all runs.
-            copies: the number of vectors.
+            pairs: Pairs of the run; values are copies where their residual intervals meet.
+            chosen: Positions of the pairs that were taken.
+            values: Eigenvalues of all runs.
+            copies: The number of vectors.
         """
         found, residuals, scale = pairs.values[chosen], pairs.residuals[chosen], self._scale(pairs)
         reach = residuals + residuals[:, None] + 0.1 * self.resolution * scale
@@ -95,7 +95,7 @@ class Goal:
         return interval(values[order(values, self.which)[: self.k]], self.which)
 
     def _nothing_left(self, pairs: RitzPairs, rest: Interval, limits: Tensor, room: int) -> bool:
-        """Whether a copy of a suspect would have shown by now, on each side."""
+        """Tell whether a copy of a suspect would have shown by now, on each side."""
         low, high = pairs.values[0], pairs.values[-1]
         spread = float(high - low)
         sides = (
@@ -106,9 +106,9 @@ class Goal:
             if copied.numel() == 0:
                 continue
             away = float((copied - pairs.values[leading]).abs().min())
-            # Kuczynski & Wozniakowski (1992): how likely a random start hides an eigenvalue so far out for so long
+            # probability that a random start hides such an eigenvalue for so long (Kuczynski & Wozniakowski 1992)
             missed = 1.648 * room**0.5 * math.exp(-math.sqrt(away / (away + spread)) * (2 * pairs.depth - 1))
-            # or a leading vector that has less of such an eigenvector in it than the random start had
+            # or a leading vector holds less of such an eigenvector than the random start did
             enough = max(float(limits[leading]), 0.01 * float(gap) / room**0.5)
             if missed > MISS and float(pairs.residuals[leading]) > enough:
                 return False

@@ -1,4 +1,4 @@
-"""From quadratures of the spectral measure of random vectors to the distribution of the eigenvalues, with its errors.
+"""The distribution of eigenvalues, with its errors, from quadratures under random vectors.
 
 For v uniform on the unit sphere of n dimensions, v'f(A)v has the mean tr f(A) / n, and the variance of f over the
 spectrum times 2 / (n + 2).
@@ -16,7 +16,7 @@ from lyapkit.curvature.krylov.quadrature import Quadrature
 
 
 def axis(threshold: float) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
-    """From eigenvalues to positions on the axis, and back."""
+    """Return the functions from eigenvalues to positions on the axis, and back."""
     if threshold == 0:
         return (lambda value: value), (lambda position: position)
     return (
@@ -26,14 +26,14 @@ def axis(threshold: float) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor
 
 
 def probe_error(variance: Tensor, room: int, probes: int) -> Tensor:
-    """Standard error of the mean over the probes of v'f(A)v, from the variance of f over the spectrum."""
+    """Return the standard error of the mean of v'f(A)v over the probes, from the variance of f over the spectrum."""
     return (2 * variance / ((room + 2) * probes)).sqrt()
 
 
 def cumulative_band(
     quadrature: Quadrature, grid: Tensor, exact: Tensor, atoms: Tensor, size: int, confidence: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Lower end, estimate and upper end of the cumulative distribution on a grid."""
+    """Return lower end, estimate and upper end of the cumulative distribution on a grid."""
     probes, room = quadrature.nodes.shape[0], size - atoms.numel()
     least, middle, most = (part.mean(dim=0) for part in cumulated(quadrature, grid, exact))
     z = float(torch.special.ndtri(torch.tensor((1 + confidence) / 2, dtype=torch.float64, device="cpu")))
@@ -49,15 +49,15 @@ def cumulative_band(
 
 
 def cumulated(quadrature: Quadrature, grid: Tensor, exact: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The measure below every point of a grid: at least, by the nodes and weights themselves, and at most.
+    """Return the measure below every grid point: its lower bound, the value by nodes and weights, and its upper bound.
 
     Between the j-th node and the next, the measure that has the quadrature's moments lies between the sums of the first
     j - 1 and of the first j + 1 weights (Chebyshev, Markov and Stieltjes).
 
     Args:
-        quadrature: nodes and weights of p start vectors.
-        grid: shape (g,).
-        exact: whether the quadrature is the measure itself, shape (p,).
+        quadrature: Nodes and weights of p start vectors.
+        grid: Shape (g,).
+        exact: True where the quadrature is the measure itself, shape (p,).
 
     Returns:
         Shape (p, g) each.
@@ -66,7 +66,7 @@ def cumulated(quadrature: Quadrature, grid: Tensor, exact: Tensor) -> tuple[Tens
     sums = torch.cat(
         (torch.zeros(probes, 1, dtype=torch.float64, device="cpu"), quadrature.weights.cumsum(dim=1)), dim=1
     )
-    sums[:, -1] = 1.0  # but for rounding
+    sums[:, -1] = 1.0  # up to rounding
     below = torch.searchsorted(quadrature.nodes.contiguous(), grid.expand(probes, -1).contiguous(), right=True)
     middle = sums.gather(1, below)
     least = torch.where(exact[:, None], middle, sums.gather(1, (below - 1).clamp(min=0)))
@@ -75,13 +75,13 @@ def cumulated(quadrature: Quadrature, grid: Tensor, exact: Tensor) -> tuple[Tens
 
 
 def smoothed(quadrature: Quadrature, grid: Tensor, position: Callable[[Tensor], Tensor], width: float) -> Tensor:
-    """Moments of a Gaussian kernel under the measure: sum_i w_i phi(x - theta_i)^r for r = 1, 2, averaged over starts.
+    """Return moments of a Gaussian kernel: sum_i w_i phi(x - theta_i)^r for r = 1, 2, averaged over start vectors.
 
     Args:
-        quadrature: nodes and weights of p start vectors.
-        grid: positions x, shape (g,).
-        position: from eigenvalues to positions.
-        width: standard deviation of the kernel phi.
+        quadrature: Nodes and weights of p start vectors.
+        grid: Positions x, shape (g,).
+        position: Function from eigenvalues to positions.
+        width: Standard deviation of the kernel phi.
 
     Returns:
         Shape (2, g).
@@ -94,5 +94,5 @@ def smoothed(quadrature: Quadrature, grid: Tensor, position: Callable[[Tensor], 
 
 
 def gaussian(distance: Tensor, width: float) -> Tensor:
-    """The normal density of a standard deviation."""
+    """Return the normal density of a standard deviation."""
     return torch.exp(-0.5 * (distance / width) ** 2) / (width * math.sqrt(2 * math.pi))

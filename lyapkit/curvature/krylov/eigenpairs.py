@@ -1,8 +1,8 @@
-"""The k most wanted eigenpairs of a symmetric operator, each as often as it should appear and none by mistake.
+"""The k most wanted eigenpairs of a symmetric operator, each with its multiplicity and without spurious ones.
 
 A Krylov space from b random vectors contains min(b, m) copies of an eigenvalue of multiplicity m. Where b copies of one
-were found, there may be more: the wanted pairs are then locked, and further runs from random vectors orthogonal to them
-look for what is left, until nothing is.
+were found, there may be more. The wanted pairs are then locked, and further runs from random vectors orthogonal to them
+look for the rest, until nothing is left.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from lyapkit.curvature.krylov.selection import Interval, Which, interval, order
 from lyapkit.curvature.products.operators import BlockProduct
 
 BLOCK_SIZE = 4
-"""Vectors multiplied at once. Larger blocks make a product cheaper and need more of them; between 2 and 8 the two
-nearly balance. Chosen by measurement, see benchmarks/curvature.py."""
+"""Number of vectors multiplied at once. Larger blocks make a product cheaper and need more products; between 2 and 8
+the two nearly balance. Chosen by measurement, see benchmarks/curvature.py."""
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
-"""On residuals relative to their eigenvalues, by the type of the model."""
+"""Default tolerance of residuals relative to their eigenvalues, by the type of the model."""
 RESOLUTION = {torch.float64: 1e-10, torch.float32: 1e-5}
-"""Of residuals relative to the largest eigenvalue, below which none has to be: well above the rounding of a product."""
+"""Limit relative to the largest eigenvalue below which no residual has to be: well above the rounding of a product."""
 BASIS_BYTES = 2**27
-"""128 MiB, which a basis may take by default even where fewer vectors would do."""
+"""128 MiB, which a basis may take by default even where fewer vectors would be enough."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class Eigenpairs:
     """k eigenpairs, the most wanted first.
 
     Attributes:
-        values: shape (k,).
-        vectors: orthonormal columns, shape (P, k).
-        residuals: |A v - lambda v|, recomputed with the operator, shape (k,).
-        error_bounds: on |lambda - true eigenvalue|, shape (k,).
-        largest: magnitude of the largest Ritz value that was met, wanted or not.
-        products: how many products were used, the k of the recomputation included.
-        complete: whether the search for further eigenvalues came to its end.
+        values: Shape (k,).
+        vectors: Orthonormal columns, shape (P, k).
+        residuals: Norms |A v - lambda v|, recomputed with the operator, shape (k,).
+        error_bounds: Bounds on |lambda - true eigenvalue|, shape (k,).
+        largest: Magnitude of the largest Ritz value that was met, wanted or not.
+        products: Number of products used, including k for the recomputation.
+        complete: Whether the search for further eigenvalues came to its end.
         method: "lanczos", or "dense" where the whole matrix was computed.
     """
 
@@ -70,26 +70,26 @@ def leading_eigenpairs(
     device: torch.device,
     start: Tensor | None = None,
 ) -> Eigenpairs:
-    """The k most wanted eigenpairs.
+    """Compute the k most wanted eigenpairs.
 
     Where k is half of the dimensions or more, the whole matrix takes no more products than a search, which needs 2k.
 
     Args:
         product: A X for a block with orthonormal columns, (P, b) -> (P, b), float64.
-        size: P.
-        k: number of pairs, at most P.
-        which: see `lyapkit.curvature.krylov.selection.order`.
-        tolerance: on each residual, relative to its eigenvalue.
-        resolution: no residual needs to be below this times the largest |eigenvalue|.
-        max_products: stop after so many products, at least 2k, converged or not.
-        block_size: b, how many vectors are multiplied at once.
-        basis_size: at most how many vectors of length P are kept (and k locked ones); at least k + 2b.
-        generator: draws the start vectors.
-        device: where the vectors live.
-        start: approximate eigenvectors, columns, shape (P, any).
+        size: Number of dimensions P.
+        k: Number of pairs, at most P.
+        which: Order in which pairs are wanted; see `lyapkit.curvature.krylov.selection.order`.
+        tolerance: Limit of each residual, relative to its eigenvalue.
+        resolution: No residual needs to be below this times the largest |eigenvalue|.
+        max_products: Largest number of products, at least 2k; the search stops there, converged or not.
+        block_size: Number b of vectors multiplied at once.
+        basis_size: Largest number of vectors of length P that are kept, besides k locked ones; at least k + 2b.
+        generator: Generator that draws the start vectors.
+        device: Device of the vectors.
+        start: Approximate eigenvectors, columns, shape (P, any).
 
     Raises:
-        FloatingPointError: a product is not finite.
+        FloatingPointError: If a product is not finite.
     """
     if size <= 2 * k:
         return _rayleigh_ritz(product, torch.eye(size, dtype=torch.float64, device=device), k, which)
@@ -110,7 +110,7 @@ def leading_eigenpairs(
         locked = torch.cat((locked, run.vectors(pairs.weights[:, chosen])))
         values = torch.cat((values, pairs.values[chosen]))
         copies = min(block_size, run.room)
-        del run  # with its basis, before the next run has one
+        del run  # frees its basis before the next run has one
         if not done:
             break
         suspects = goal.suspects(pairs, chosen, values, copies)
@@ -121,26 +121,26 @@ def leading_eigenpairs(
 
 
 def default_basis_size(size: int, k: int, block_size: int) -> int:
-    """2k + 8b vectors, or as many as 128 MiB hold.
+    """Return 2k + 8b vectors, or as many as 128 MiB hold.
 
     The former suffice where the wanted eigenvalues are far from the others. Where they are not, every restart forgets
-    what took products to find; memory is taken only as the basis grows.
+    directions that took products to find. Memory is taken only as the basis grows.
 
     Args:
-        size: number of parameters P.
-        k: number of pairs.
-        block_size: b.
+        size: Number of parameters P.
+        k: Number of pairs.
+        block_size: Number b of vectors multiplied at once.
     """
     return max(2 * k + 8 * block_size, min(size, BASIS_BYTES // (8 * size)))
 
 
 def _search(run: BlockLanczos, goal: Goal, budget: int) -> tuple[RitzPairs, Tensor, int, bool]:
-    """Run until the goal is met or the budget spent: pairs, which to take, the products, and whether it was met.
+    """Run until the goal is met or the budget is spent; return pairs, choice, number of products, and success.
 
-    A run from b vectors is exhausted with D of them, the sum of min(b, m) over all eigenspaces. Any n > D - min(b, m)
-    hold n - D + min(b, m) vectors of an eigenspace by the count of dimensions alone: these are exact while more wanted
-    ones are not seen yet. The block that is then pending is smaller than the first and the last of the run; it is
-    multiplied as well.
+    A run from b vectors is exhausted when it holds D of them, the sum of min(b, m) over all eigenspaces. By the count
+    of dimensions alone, any n > D - min(b, m) vectors hold n - D + min(b, m) of an eigenspace. These are exact, while
+    more wanted ones have not been seen yet. The block that is then pending is smaller than the first, and the last of
+    the run; it is multiplied as well.
     """
     used = judged = 0
     ends = False
@@ -176,7 +176,7 @@ def _towards(start: Tensor, random: Tensor, generator: torch.Generator) -> Tenso
 
 
 def _rayleigh_ritz(product: BlockProduct, rows: Tensor, k: int, which: Which, largest: float = 0.0) -> Eigenpairs:
-    """The k most wanted pairs in the span of orthonormal rows, by one product of all, and their true residuals."""
+    """Compute the k most wanted pairs in the span of orthonormal rows by one product of all, with true residuals."""
     count, size = rows.shape
     images = finite(product(rows.T)).T
     projected = (rows @ images.T).cpu()
@@ -187,11 +187,11 @@ def _rayleigh_ritz(product: BlockProduct, rows: Tensor, k: int, which: Which, la
     rows, images = turn @ rows, turn @ images
     residuals = torch.linalg.vector_norm(images - values.to(rows)[:, None] * rows, dim=1).cpu()
     rest = None
-    if count < size:  # the least wanted values are themselves known to their residuals only
+    if count < size:  # the least wanted values are known only up to their residuals
         known, slack = interval(values, which), float(residuals[-2:].max())
         rest = Interval(known.low - slack, known.high + slack)
     bounds = torch.from_numpy(error_bounds(values.numpy(), residuals.numpy(), rest))
-    # the operator is symmetric; what its products are not is their rounding
+    # the operator is symmetric; where its products are not, it is by rounding
     largest = max(largest, float(values.abs().max()))
     bounds += float(torch.linalg.vector_norm(projected - projected.T)) + 1e-14 * largest
     return Eigenpairs(values[:k], rows[:k].T, residuals[:k], bounds[:k], largest, count, True, "dense")

@@ -16,21 +16,21 @@ from torch import Tensor
 from lyapkit.curvature.products.operators import BlockProduct
 
 DEFLATION = 1e-13
-"""A direction of an image that is this small, relative to the operator, is rounding: the Krylov space ends there."""
+"""Size, relative to the operator, below which a direction of an image is rounding: the Krylov space ends there."""
 MEMORY_SLICE = 4096
-"""Columns of the basis that a restart replaces at a time, so that it needs next to no memory of its own."""
+"""Number of columns of the basis that a restart replaces at a time, so that it needs little memory of its own."""
 
 
 @dataclass(frozen=True)
 class RitzPairs:
-    """What a basis says about the operator.
+    """Ritz pairs of an operator in a basis.
 
     Attributes:
         values: Ritz values, ascending, shape (n,).
-        weights: their vectors in the basis, columns, shape (n, n).
-        residuals: |A y - theta y| for each, shape (n,).
-        depth: blocks multiplied so far.
-        exhausted: whether the basis spans an invariant subspace, which makes all pairs exact.
+        weights: Their vectors in the basis, columns, shape (n, n).
+        residuals: Norm |A y - theta y| for each, shape (n,).
+        depth: Number of blocks multiplied so far.
+        exhausted: Whether the basis spans an invariant subspace, which makes all pairs exact.
     """
 
     values: Tensor
@@ -45,13 +45,13 @@ class BlockLanczos:
 
     Args:
         product: A X for a block with orthonormal columns, (P, b) -> (P, b), float64.
-        start: start vectors, rows, shape (b, P); made orthonormal here.
-        known: orthonormal rows, shape (l, P), that the run stays orthogonal to.
-        capacity: largest number of basis vectors; at least that of the start vectors.
+        start: Start vectors, rows, shape (b, P); made orthonormal here.
+        known: Orthonormal rows, shape (l, P), that the run stays orthogonal to.
+        capacity: Largest number of basis vectors; at least that of the start vectors.
 
     Attributes:
-        count: number of basis vectors n.
-        width: number of start vectors, at most that of the dimensions.
+        count: Number of basis vectors n.
+        width: Number of start vectors, at most the number of dimensions.
     """
 
     def __init__(self, product: BlockProduct, start: Tensor, known: Tensor, capacity: int) -> None:
@@ -65,7 +65,7 @@ class BlockLanczos:
         self._projected = torch.zeros(self.capacity, self.capacity, dtype=torch.float64, device="cpu")
         self._front, _ = self._split_off(start[: self.room], 0.0)
         self.width = self._front.shape[0]
-        # of the pending block to the last one multiplied
+        # couples the pending block to the last one multiplied
         self._coupling = torch.zeros(0, 0, dtype=torch.float64, device="cpu")
         self._scale = 0.0
         self._cut = False
@@ -83,7 +83,7 @@ class BlockLanczos:
             The number of products. After less than the whole block the run cannot go on.
 
         Raises:
-            FloatingPointError: a product is not finite.
+            FloatingPointError: If a product is not finite.
         """
         block = self._front[: min(most, self.pending)]
         width, old = block.shape[0], self.count
@@ -103,7 +103,7 @@ class BlockLanczos:
         return width
 
     def ritz(self) -> RitzPairs:
-        """The Ritz pairs of the basis."""
+        """Return the Ritz pairs of the basis."""
         values, weights = torch.linalg.eigh(self._projected[: self.count, : self.count])
         last = weights[self.count - self._coupling.shape[1] :]
         exhausted = self.pending == 0 and not self._cut
@@ -111,15 +111,15 @@ class BlockLanczos:
         return RitzPairs(values, weights, residuals, self._depth, exhausted)
 
     def vectors(self, weights: Tensor) -> Tensor:
-        """Combinations of the basis vectors, columns of weights (n, m) to rows (m, P)."""
+        """Combine the basis vectors: columns of weights (n, m) give rows (m, P)."""
         return weights.T.to(self._basis) @ self._basis[: self.count]
 
     def restart(self, weights: Tensor, values: Tensor) -> None:
         """Keep some Ritz vectors as the basis, and go on with the pending block.
 
         Args:
-            weights: those of the Ritz vectors to keep, columns.
-            values: their Ritz values.
+            weights: Weights of the Ritz vectors to keep, columns.
+            values: Their Ritz values.
         """
         kept = weights.shape[1]
         combine = weights.T.to(self._basis)
@@ -130,7 +130,7 @@ class BlockLanczos:
         self.count = kept
 
     def _split_off(self, images: Tensor, negligible: float) -> tuple[Tensor, Tensor]:
-        """What of the rows points out of the space seen so far: orthonormal rows (f, P), and images = C^T rows + seen.
+        """Split off the part of rows outside of the space so far: orthonormal rows (f, P), images = C^T rows + seen.
 
         The coupling C has shape (f, b). Directions below the threshold are dropped.
         """
@@ -138,7 +138,7 @@ class BlockLanczos:
         frame, triangle = torch.linalg.qr(rest.T)
         left, sizes, right = torch.linalg.svd(triangle, full_matrices=False)
         kept = sizes > negligible
-        front = self._orthogonalise((frame @ left[:, kept]).T)  # small directions lost accuracy when they were scaled
+        front = self._orthogonalise((frame @ left[:, kept]).T)  # small directions lost accuracy by the scaling
         front, small = torch.linalg.qr(front.T)
         return front.T, (small @ (sizes[kept, None] * right[kept])).cpu()
 
@@ -149,10 +149,10 @@ class BlockLanczos:
 
 
 def finite(images: Tensor) -> Tensor:
-    """The same, looked at.
+    """Return a product, after a check that it is finite.
 
     Raises:
-        FloatingPointError: a product is not finite.
+        FloatingPointError: If a product is not finite.
     """
     if not bool(torch.isfinite(images).all()):
         raise FloatingPointError(

@@ -2,7 +2,7 @@
 
 For a symmetric A = sum_i lambda_i q_i q_i' and a unit vector v, the measure sum_i (q_i'v)^2 delta(lambda - lambda_i) is
 approximated by m nodes and weights that integrate polynomials up to degree 2m - 1 exactly: v'A^j v = sum w theta^j. The
-nodes are the eigenvalues of the tridiagonal matrix that m Lanczos steps make, the weights the squared first components
+nodes are the eigenvalues of the tridiagonal matrix of m Lanczos steps, the weights are the squared first components
 of its eigenvectors (Golub & Welsch 1969).
 """
 
@@ -22,10 +22,10 @@ class Quadrature:
     """Nodes and weights of every start vector.
 
     Attributes:
-        nodes: ascending, shape (p, m).
-        weights: not negative, with sum 1, shape (p, m).
-        steps: nodes that count, shape (p,): fewer than m where a start vector has parts of fewer eigenvectors only. The
-            measure is then exact, and the nodes that fill up have the weight 0.
+        nodes: Nodes, ascending, shape (p, m).
+        weights: Weights, not negative, with sum 1, shape (p, m).
+        steps: Number of nodes that count, shape (p,): fewer than m where a start vector consists of fewer eigenvectors.
+            The measure is then exact, and nodes of weight 0 fill up.
     """
 
     nodes: Tensor
@@ -38,12 +38,12 @@ def lanczos_quadrature(product: BlockProduct, starts: Tensor, order: int, known:
 
     Args:
         product: A X, (P, p) -> (P, p), float64.
-        starts: unit vectors, rows, shape (p, P), orthogonal to the known ones.
-        order: number of steps m.
-        known: orthonormal rows, shape (l, P), to whose complement A is restricted.
+        starts: Unit vectors, rows, shape (p, P), orthogonal to the known ones.
+        order: Number of steps m.
+        known: Orthonormal rows, shape (l, P), to whose complement A is restricted.
 
     Raises:
-        FloatingPointError: a product is not finite.
+        FloatingPointError: If a product is not finite.
     """
     probes, size = starts.shape
     bases = starts.new_zeros(probes, order, size)

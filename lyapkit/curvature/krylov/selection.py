@@ -1,4 +1,4 @@
-"""Which eigenvalues of a symmetric operator are asked for."""
+"""The choice of eigenvalues of a symmetric operator."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ WHICH = ("LM", "LA", "SA", "BE")
 
 @dataclass(frozen=True)
 class Interval:
-    """What lies outside is asked for, what lies inside is not.
+    """Interval whose outside is wanted.
 
     Attributes:
-        low: wanted below; -inf when nothing is.
-        high: wanted above; inf when nothing is.
+        low: Values below are wanted; -inf when none are.
+        high: Values above are wanted; inf when none are.
     """
 
     low: float
     high: float
 
     def outside(self, values: Tensor, margin: Tensor) -> Tensor:
-        """Whether values are wanted by more than a margin."""
+        """Tell which values are wanted by more than a margin."""
         return (values > self.high + margin) | (values < self.low - margin)
 
 
 def order(values: Tensor, which: Which) -> Tensor:
-    """Positions of the values, the most wanted first.
+    """Return the positions of the values, the most wanted first.
 
     Args:
-        values: shape (n,).
+        values: Shape (n,).
         which: "LM" largest magnitude, "LA" largest, "SA" smallest, "BE" both ends in turn, the largest first.
     """
     if which == "LM":
@@ -49,11 +49,11 @@ def order(values: Tensor, which: Which) -> Tensor:
 
 
 def interval(wanted: Tensor, which: Which) -> Interval:
-    """Where the eigenvalues that were left out lie.
+    """Return the interval that holds the eigenvalues that were left out.
 
     Args:
-        wanted: the values that were taken, the most wanted first.
-        which: see `order`.
+        wanted: The values that were taken, the most wanted first.
+        which: See `order`.
     """
     if which == "LM":
         least = float(wanted.abs().min())

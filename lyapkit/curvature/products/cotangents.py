@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.autograd import grad
 
+from lyapkit.checks.one_at_a_time import WarningsHere
+
+_LOOPED = WarningsHere("ignore", "There is a performance drop", UserWarning)
+"""Of operations without a batching rule, which are looped over, as would be done here."""
+
 
 def grad_columns(
     outputs: Sequence[Tensor], inputs: Sequence[Tensor], cotangents: Sequence[Tensor], *, at_once: int
 ) -> list[Tensor]:
-    """J^T u for a stack of cotangents u, with J the Jacobian of the outputs with respect to the inputs.
+    """Return J^T u for a stack of cotangents u, with J the Jacobian of the outputs with respect to the inputs.
 
     One sweep through the graph serves up to ``at_once`` cotangents (``is_grads_batched``), which costs little more time
     than one where the operations are small, and ``at_once`` times the memory. Graphs that cannot be swept so, such as
     those of an `torch.autograd.Function` without a rule for it, are swept once per cotangent.
 
     Args:
-        outputs: tensors; those without a graph count as constants. The graph is kept.
-        inputs: tensors the outputs were computed from, or not.
-        cotangents: for every output, shape (b, *output.shape).
-        at_once: how many are taken together, at least 1.
+        outputs: Tensors; those without a graph count as constants. The graph is kept.
+        inputs: Tensors the outputs were computed from, or not.
+        cotangents: For every output, shape (b, *output.shape).
+        at_once: Number of cotangents taken together, at least 1.
 
     Returns:
         For every input, shape (b, *input.shape), zero where nothing depends on it.
@@ -47,9 +51,7 @@ def grad_columns(
 def _chunk(outputs: Sequence[Tensor], inputs: Sequence[Tensor], cotangents: Sequence[Tensor]) -> list[Tensor | None]:
     if cotangents[0].shape[0] > 1:
         try:
-            with warnings.catch_warnings():
-                # operations without a batching rule are looped over, which is what would be done here
-                warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+            with _LOOPED.open():
                 return list(
                     grad(outputs, inputs, cotangents, retain_graph=True, allow_unused=True, is_grads_batched=True)
                 )

@@ -87,7 +87,7 @@ def _compare(
     product: BlockProduct,
     difference: Callable[[WeightedLoss, Tensor, float], tuple[Tensor, Tensor, float]],
 ) -> float:
-    """The relative deviation of a product from the first difference that it agrees with."""
+    """Return the relative deviation of a product from the first difference that it agrees with."""
     epsilon = torch.finfo(objective.tensors[0].dtype).eps
     size = 1 + max(float(tensor.detach().abs().max()) for tensor in objective.tensors)
     length = (epsilon * size) ** (1 / 3)  # for one parameter; for all of them together more
@@ -120,14 +120,14 @@ def _compare(
 
 
 def _slope_change(objective: WeightedLoss, direction: Tensor, step: float) -> tuple[Tensor, Tensor, float]:
-    """The direction as it was rounded, the difference of gradients along it, and how much of that is rounding."""
+    """Return the rounded direction, the difference of gradients along it, and the part of that which is rounding."""
     ahead, behind, rounded = _both_sides(objective, direction, step, objective.gradient)
     epsilon = torch.finfo(objective.tensors[0].dtype).eps
     return rounded, (ahead - behind) / (2 * step), 10 * epsilon * float(ahead.norm()) / step
 
 
 def _squared_change(objective: WeightedLoss, direction: Tensor, step: float) -> tuple[Tensor, Tensor, float]:
-    """The same for v'J^T H_L J v, with s = J v and H_L s as differences."""
+    """Return the same for v'J^T H_L J v, with s = J v and H_L s as differences."""
     epsilon = torch.finfo(objective.tensors[0].dtype).eps
     outputs = objective.outputs()
     ahead, behind, rounded = _both_sides(objective, direction, step, objective.outputs)
@@ -155,7 +155,7 @@ def _squared_change(objective: WeightedLoss, direction: Tensor, step: float) -> 
 def _both_sides(
     objective: WeightedLoss, direction: Tensor, step: float, evaluate: Callable[[], _Found]
 ) -> tuple[_Found, _Found, Tensor]:
-    """Something at the parameters a step ahead and behind, and the direction as the parameters' type rounded it."""
+    """Evaluate a function at the parameters a step ahead and behind; return the rounded direction, too."""
     here = [tensor.detach().clone() for tensor in objective.tensors]
     sizes = [tensor.numel() for tensor in here]
     found, points = [], []

@@ -37,12 +37,12 @@ class WeightedLoss:
     """A loss over batches: sum_b w_b loss(network(inputs_b), targets_b).
 
     Attributes:
-        network: from inputs to outputs.
-        parameters: the tensors the curvature is taken with respect to, by name.
+        network: Function from inputs to outputs.
+        parameters: The tensors the curvature is taken with respect to, by name.
         batches: (inputs, targets) pairs.
-        weights: one per batch.
+        weights: One per batch.
         loss: ``loss(outputs, targets)``, a scalar.
-        columns: how many columns of a block are differentiated together; memory grows with it.
+        columns: Number of columns of a block that are differentiated together; memory grows with it.
     """
 
     network: Callable[[Any], Any]
@@ -87,10 +87,10 @@ class WeightedLoss:
 
     @torch.no_grad()
     def outputs(self) -> list[Tensor]:
-        """The network's outputs for every batch, without derivatives.
+        """Return the network's outputs for every batch, without derivatives.
 
         Raises:
-            TypeError: they are not tensors.
+            TypeError: If they are not tensors.
         """
         return [_tensor(self.network(inputs)) for inputs, _ in self.batches]
 
@@ -167,7 +167,7 @@ class WeightedLoss:
         return torch.zeros(self.size, *columns, dtype=torch.float64, device=self.tensors[0].device)
 
     def _split(self, block: Tensor) -> list[Tensor]:
-        """The columns as stacks of tensors shaped like the parameters, (P, b) -> [(b, *shape), ...]."""
+        """Return the columns as stacks of tensors shaped like the parameters, (P, b) -> [(b, *shape), ...]."""
         parts = torch.split(block.T, [tensor.numel() for tensor in self.tensors], dim=1)
         return [part.reshape(-1, *tensor.shape).to(tensor) for part, tensor in zip(parts, self.tensors, strict=True)]
 

@@ -12,7 +12,7 @@ class PreparedProducts:
     """The products of another, kept: a trajectory, a graph or the Jacobian of the outputs is then computed once.
 
     Args:
-        products: What prepares them.
+        products: Object that prepares the products.
         now: Returns the time in seconds.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Quadratic forms by time step for any map, each step differentiated automatically: the route without `AffineCell`s."""
+"""Quadratic forms by time step for any map, by automatic differentiation of each step."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ def step_sums_by_autodiff(
     bins: Tensor,
     operator: Operator,
 ) -> StepSums:
-    """The quadratic form of one vector along one batch; see `lyapkit.curvature.quadratic_forms.recursion`.
+    """Compute the quadratic form of one vector along one batch; see `lyapkit.curvature.quadratic_forms.recursion`.
 
     Tangents of all steps are kept: T*B*N numbers for every bin.
 
     Args:
-        map: the map.
-        inputs: shape (T, B, M).
-        head: the loss after the last step.
-        parameters: in the order of the vector; those that a step does not depend on count as constants there.
-        vector: v, shape (P,), float64.
-        own: positions of the readout's parameters in it.
-        bins: the bin of every step, shape (T,), from 0.
-        operator: which curvature.
+        map: The map.
+        inputs: Shape (T, B, M).
+        head: The loss after the last step.
+        parameters: Parameters in the order of the vector. Those that a step does not depend on count as constants.
+        vector: Vector v, shape (P,), float64.
+        own: Positions of the readout's parameters in it.
+        bins: The bin of every step, shape (T,), from 0.
+        operator: The curvature operator.
     """
     sweep = _Sweep(map, inputs, parameters, vector, bins)
     end = at_the_end(head, operator, sweep.forward().transpose(0, 1), vector[own])
@@ -67,7 +67,7 @@ class _Sweep:
         self.layers, self.layers_by_state = vector.new_zeros(len(bins)), vector.new_zeros(len(bins))
 
     def forward(self) -> Tensor:
-        """Changes of x_T, (b, B, N)."""
+        """Carry the tangents forwards, and return the changes of x_T, (b, B, N)."""
         state = self._map.initial_state(self._inputs.shape[1]).detach()
         tangent = state.new_zeros(self._probes, *state.shape)
         self._states, self._tangents = [state], [tangent]
@@ -102,18 +102,18 @@ class _Sweep:
             cotangent = of_state
 
     def _step(self, step: int) -> tuple[Tensor, Tensor]:
-        """The state before a step, as a leaf, and the one after."""
+        """Return the state before a step, as a leaf, and the one after."""
         seen = self._states[step].requires_grad_()
         return seen, self._map.step(seen, self._inputs[step])
 
     def _changes(self, step: int) -> list[Tensor]:
-        """Of the state and the parameters: the latter move for the probe of the step's bin only."""
+        """Return the changes of state and parameters; parameters move only for the probe of the step's bin."""
         active = torch.nn.functional.one_hot(self._bins[step], self._probes).to(self._inputs)
         moved = [active.view(-1, *[1] * part.ndim) * part for part in self._direction]
         return [self._tangents[step], *moved]
 
     def _along(self, stacks: Sequence[Tensor]) -> Tensor:
-        """Inner products of the direction with stacks (b, *shape), shape (b,), float64."""
+        """Return inner products of the direction with stacks (b, *shape), shape (b,), float64."""
         total = self.rows.new_zeros(self._probes)
         for stack, part in zip(stacks, self._direction, strict=True):
             total += (stack * part).flatten(1).sum(dim=1).double()

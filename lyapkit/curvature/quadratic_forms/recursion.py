@@ -1,12 +1,12 @@
-"""Quadratic forms of curvature resolved by time step: one vector, its uses at different steps kept apart.
+r"""Quadratic forms of curvature resolved by time step, with the uses of one vector at different steps kept apart.
 
 The parameters act at every step. With a copy theta_t of them for each step and the readout's parameters apart, the
 Hessian becomes a matrix of blocks H_st, and for one vector v of the shared parameters
 
-    v'Hv = sum_st v'H_st v,
+.. math:: v^\top H v = \sum_{s, t} v^\top H_{st} v,
 
-where the readout is one more "step". Row s of the block matrix times v on the steps of one bin is what the sweeps of a
-product pass by at step s; nothing but inner products is added to them.
+where the readout is one more "step". The sweeps of a product meet, at step s, row s of the block matrix times v on the
+steps of one bin; only inner products are added to them.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class StepSums:
     Attributes:
         rows: v'H_sb v summed over the steps of bin b, by step s and bin b, shape (T+1, bins+1), float64; the last row
             and column are the readout's parameters.
-        layers: contribution of every unrolled layer to the residual part, which they sum to, shape (T+1,); the last is
-            the readout's. Zero for "ggn".
-        layers_by_state: the part of it that is quadratic in the changes of earlier states, as eq. (9) writes it.
+        layers: Contributions of the unrolled layers, which sum to the residual part, shape (T+1,); the last is the
+            readout's. Zero for "ggn".
+        layers_by_state: The part of ``layers`` that is quadratic in the changes of earlier states, as in eq. (9).
     """
 
     rows: Tensor
@@ -42,7 +42,7 @@ class StepSums:
     layers_by_state: Tensor
 
     def __add__(self, other: StepSums) -> StepSums:
-        """The sum over batches of the same number of steps."""
+        """Return the sum over batches of the same number of steps."""
         return StepSums(
             self.rows + other.rows, self.layers + other.layers, self.layers_by_state + other.layers_by_state
         )
@@ -60,19 +60,19 @@ def step_sums(
     budget: int,
     coupled: bool = True,
 ) -> StepSums:
-    """The quadratic form of one vector along one batch.
+    """Compute the quadratic form of one vector along one batch.
 
     Args:
-        trajectory: of the batch; the gradient has been carried back along it unless the operator is "ggn".
-        head: the loss after its last step.
-        layout: of the parameters.
-        vector: v, shape (P,), float64.
-        bins: the bin of every step, shape (T,), from 0.
-        operator: which curvature.
-        workspace: buffers.
-        budget: bytes for what need not be recomputed within the call.
+        trajectory: Trajectory of the batch; the gradient has been carried back along it unless the operator is "ggn".
+        head: The loss after its last step.
+        layout: Layout of the parameters.
+        vector: Vector v, shape (P,), float64.
+        bins: The bin of every step, shape (T,), from 0.
+        operator: The curvature operator.
+        workspace: Buffers.
+        budget: Bytes for intermediate results, which are otherwise recomputed within the call.
         coupled: False for the weak-coupling form, eq. (14) of Dubinin & Effenberger (2024), in which the states depend
-            on earlier ones through the residual alone; for "ggn".
+            on earlier ones through the residual alone; for "ggn" only.
     """
     assert coupled or operator == "ggn", "the weak-coupling form is that of the Gauss-Newton matrix"
     sweeps = _StepSweeps(
@@ -95,13 +95,13 @@ def step_sums(
 
 @dataclass(frozen=True)
 class End:
-    """What the readout and the loss make of the tangents.
+    """Tangents after the readout and the loss.
 
     Attributes:
-        cotangent: of x_T, shape (B, b, N).
-        row: the readout's row of `StepSums.rows`, shape (1, b).
-        layer: its part of the residual, shape (1,).
-        layer_by_state: likewise.
+        cotangent: Cotangents of x_T, shape (B, b, N).
+        row: The readout's row of `StepSums.rows`, shape (1, b).
+        layer: The readout's part of the residual, shape (1,).
+        layer_by_state: The same for `StepSums.layers_by_state`.
     """
 
     cotangent: Tensor
@@ -114,10 +114,10 @@ def at_the_end(head: Head, operator: Operator, state: Tensor, own: Tensor) -> En
     """Apply the curvature of readout and loss.
 
     Args:
-        head: readout and loss.
-        operator: which curvature.
+        head: Readout and loss.
+        operator: The curvature operator.
         state: dx_T of the probes, shape (B, b, N); the last one is that of the readout's parameters.
-        own: the vector's part for the readout's parameters, shape (P,), float64.
+        own: The vector's part for the readout's parameters, shape (P,), float64.
     """
     readout = own.new_zeros(len(own), state.shape[1])
     readout[:, -1] = own
@@ -133,7 +133,7 @@ def at_the_end(head: Head, operator: Operator, state: Tensor, own: Tensor) -> En
 
 
 def probe_count(bins: Tensor) -> int:
-    """One probe for every bin and one for the readout."""
+    """Return the number of probes: one for every bin and one for the readout."""
     return int(bins.max()) + 2
 
 
@@ -160,17 +160,17 @@ class _StepSweeps(Sweeps):
         self.rows = bins.new_zeros(steps, probes, dtype=torch.float64)
         self.layers = bins.new_zeros(steps, dtype=torch.float64)
         self.layers_by_state = torch.zeros_like(self.layers)
-        # by the layer below, while a segment is gone through upwards
+        # by the layer below, while a segment is visited upwards
         self._emitted_by_state = torch.empty(0, device="cpu")
 
     def drive(self, position: int, index: int, layer: LinearisedLayer, out: Tensor) -> None:
-        """On the steps of the probe's bin."""
+        """Drive the probes on the steps of their bins."""
         rows = layer.cell.trained_rows
         out[..., rows:] = 0
         torch.mul(self._direct(position, layer), self._active[index], out=out[..., :rows])
 
     def pull(self, position: int, index: int, layer: LinearisedLayer, out: Tensor) -> None:
-        """On the steps of the probe's bin."""
+        """Pull the probes back on the steps of their bins."""
         torch.mul(self._pulled(position, layer, out.shape[-1]), self._active[index], out=out)
 
     def after_forward(
@@ -182,7 +182,7 @@ class _StepSweeps(Sweeps):
         states: Sequence[Tensor],
         below: Tensor | None,
     ) -> None:
-        """The change of the inputs (h_{t-1}, s_t) under the given alpha_t, and all that is quadratic at the layer."""
+        """Add the change of (h_{t-1}, s_t) under the given alpha_t, and all terms that are quadratic at the layer."""
         steps, units = self.trajectory.segments[index], layer.cell.units
         inputs = [states[0][:-1]] if below is None else [states[0][:-1], below]
         pulled = self._pulled(position, layer, sum(part.shape[-1] for part in inputs))
@@ -195,7 +195,7 @@ class _StepSweeps(Sweeps):
         whole = [*by_gate(moved, units).unbind(-2), *(state[:-1] for state in states)]
         whole = [part.sum(dim=2) for part in whole]  # (S, B, H) each
         self.layers[steps] += _quadratic(layer, whole) + 2 * mixed.sum(dim=1)
-        # what earlier states alone change: the parameters stay, here and in the layers below
+        # changes by earlier states alone: the parameters stay, here and in the layers below
         direct = torch.zeros_like(moved[:, :, 0])  # (S, B, G*H)
         direct[..., : layer.cell.trained_rows] = self._direct(position, layer).squeeze(2)
         if below is not None:
@@ -207,23 +207,23 @@ class _StepSweeps(Sweeps):
         self._emitted_by_state = torch.stack([_per_sequence(plane) * by_state[i] for i, plane in slopes]).sum(dim=0)
 
     def after_backward(self, position: int, index: int, layer: LinearisedLayer, dual: Tensor) -> None:
-        """The change of alpha_t under the given inputs."""
+        """Add the change of alpha_t under the given inputs."""
         direct = self._direct(position, layer).squeeze(2)
         part = torch.einsum("sbpn,sbn->sp", dual[..., : layer.cell.trained_rows], direct)
         self.rows[self.trajectory.segments[index]] += part.double()
 
     def _direct(self, position: int, layer: LinearisedLayer) -> Tensor:
-        """The direct effect dW h_{t-1} + dU s_t + db on a_t, shape (S, B, 1, rows)."""
+        """Return the direct effect dW h_{t-1} + dU s_t + db on a_t, shape (S, B, 1, rows)."""
         return (layer.augmented @ self._changes[position].T).unsqueeze(2)
 
     def _pulled(self, position: int, layer: LinearisedLayer, width: int) -> Tensor:
-        """(dW, dU)^T alpha_t, shape (S, B, 1, width)."""
+        """Return (dW, dU)^T alpha_t, shape (S, B, 1, width)."""
         assert layer.dual is not None, "asked for with second order only"
         return layer.dual[..., : layer.cell.trained_rows] @ self._changes[position][:, :width]
 
 
 def _quadratic(layer: LinearisedLayer, arguments: Sequence[Tensor]) -> Tensor:
-    """Second derivatives of phi, weighted with dL/dx_t, in the given direction twice, by step, (S,)."""
+    """Return second derivatives of phi, weighted with dL/dx_t, in the given direction twice, by step, (S,)."""
     total = arguments[0].new_zeros(arguments[0].shape[0], dtype=torch.float64)
     for (i, j), plane in layer.second.items():
         product = _per_sequence(plane) * arguments[i] * arguments[j]
@@ -232,5 +232,5 @@ def _quadratic(layer: LinearisedLayer, arguments: Sequence[Tensor]) -> Tensor:
 
 
 def _per_sequence(plane: Tensor) -> Tensor:
-    """A derivative (S, B, 1, H) as (S, B, H); constants as they are."""
+    """Return a derivative (S, B, 1, H) as (S, B, H); constants as they are."""
     return plane.squeeze(2) if plane.ndim == 4 else plane

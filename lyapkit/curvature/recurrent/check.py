@@ -1,4 +1,4 @@
-"""One look at a network before the recursions through time are used for it."""
+"""Check of a network before the recursions through time are used for it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from lyapkit.curvature.products.operators import BlockProduct, WeightedLoss
 from lyapkit.losses.unrolled import UnrolledNetwork
 
 STEPS, SEQUENCES = 4, 4
-"""How much of a batch is looked at: enough steps that states, weights and layers have acted on one another."""
+"""Sizes of the part of a batch that is checked: enough steps for states, weights and layers to act on one another."""
 
 
 def unrolled_form(network: Callable[[Any], Any], inputs: Any) -> UnrolledNetwork | None:
-    """The map and the readout that a network consists of.
+    """Return the map and the readout that a network consists of.
 
     Args:
-        network: an `UnrolledNetwork`, or a module that runs its registered map from the initial state and applies its
-            own readout to the last output. A module that does anything else is found out on the first inputs.
-        inputs: what it takes.
+        network: An `UnrolledNetwork`, or a module that runs its registered map from the initial state and applies its
+            own readout to the last output. A comparison on the first inputs reveals a module that does anything else.
+        inputs: Inputs of the network.
 
     Returns:
         Map and readout, or None where the network is not of that form.
@@ -45,7 +45,7 @@ def unrolled_form(network: Callable[[Any], Any], inputs: Any) -> UnrolledNetwork
 
 
 def short_objective(network: UnrolledNetwork, inputs: Tensor, parameters: Mapping[str, nn.Parameter]) -> WeightedLoss:
-    """A loss with curvature of its own on the first steps of a few sequences."""
+    """Return a loss with curvature of its own on the first steps of a few sequences."""
     return WeightedLoss(network, parameters, [(inputs[:STEPS, :SEQUENCES], None)], [1.0], _square)
 
 
@@ -53,11 +53,11 @@ def check_against_autodiff(objective: WeightedLoss, product: BlockProduct) -> No
     """Compare a Hessian product by recursion with double backward.
 
     Args:
-        objective: what `short_objective` makes.
-        product: the recursion's Hessian product of the same loss.
+        objective: The loss from `short_objective`.
+        product: The recursion's Hessian product of the same loss.
 
     Raises:
-        ValueError: they differ.
+        ValueError: If they differ.
     """
     generator = torch.Generator().manual_seed(0)
     first = objective.tensors[0]
@@ -69,7 +69,7 @@ def check_against_autodiff(objective: WeightedLoss, product: BlockProduct) -> No
     if not error <= (1e-8 if first.dtype == torch.float64 else 1e-3) * size + noise:
         raise ValueError(
             "the map's cell_derivatives disagree with its step: a product of the Hessian differs from automatic "
-            f"differentiation by {error:.3g} of {size:.3g}. Correct them, or return None there to do without."
+            f"differentiation by {error:.3g} of {size:.3g}. Correct them, or return None there."
         )
 
 

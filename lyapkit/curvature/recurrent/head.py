@@ -1,4 +1,4 @@
-"""What follows the last step: the loss of the readout as a function of the last state and of its own parameters."""
+"""The loss of the readout after the last step, as a function of the last state and of its own parameters."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ class Head:
     It is one step deep, so automatic differentiation is cheap here.
 
     Args:
-        network: the network.
+        network: The network.
         final: x_T, shape (B, N).
-        targets: as the loss reads them.
+        targets: Targets, as the loss reads them.
         weight: w.
         loss: ``loss(outputs, targets)``, a scalar.
-        parameters: what may be differentiated with respect to; those that the loss does not depend on at given x_T are
+        parameters: What may be differentiated with respect to; those that the loss does not depend on at given x_T are
             left out.
 
     Attributes:
-        parameters: the others.
+        parameters: The others.
         outputs: f.
     """
 
@@ -61,11 +61,11 @@ class Head:
         self._outermost = WeightedLoss(lambda outputs: outputs, {"outputs": seen}, [(seen, targets)], [weight], loss)
 
     def gradient(self) -> Tensor:
-        """The derivative with respect to x_T, shape (B, N)."""
+        """Return the derivative with respect to x_T, shape (B, N)."""
         return self._whole.gradient()[: self._state.numel()].reshape(self._state.shape)
 
     def product(self, operator: Operator) -> HeadProduct:
-        """A block product in the variables (x_T, parameters): of the Hessian, or its Gauss-Newton part or the rest."""
+        """Return a block product in (x_T, parameters): of the Hessian, its Gauss-Newton part, or the rest."""
         image = self._whole.product(operator)
         batch, size = self._state.shape
 
@@ -78,14 +78,14 @@ class Head:
         return product
 
     def curvature(self) -> BlockProduct:
-        """Products of H_L, the Hessian with respect to the flattened outputs, (F, b) -> (F, b)."""
+        """Return products of H_L, the Hessian with respect to the flattened outputs, (F, b) -> (F, b)."""
         return self._outermost.product("hessian")
 
     def pull(self, cotangents: Tensor) -> tuple[Tensor, Tensor]:
-        """Derivatives of outputs.
+        """Pull derivatives of outputs back.
 
         Args:
-            cotangents: of the flattened outputs, shape (F, b).
+            cotangents: Cotangents of the flattened outputs, shape (F, b).
 
         Returns:
             The weighted sums' derivatives with respect to x_T, shape (B, b, N), and to the parameters, (P, b), float64.
@@ -97,7 +97,7 @@ class Head:
         return of_state.transpose(0, 1), torch.cat(flat) if flat else cotangents.new_empty(0, cotangents.shape[1])
 
     def push(self, parameters: Tensor) -> Tensor:
-        """Changes of the flattened outputs, (F, b), with the parameters' own, (P, b), at given x_T."""
+        """Return changes of the flattened outputs, (F, b), with the parameters' own, (P, b), at given x_T."""
         tensors = list(self.parameters.values())
         if not tensors:
             return parameters.new_zeros(self.outputs.numel(), parameters.shape[1])

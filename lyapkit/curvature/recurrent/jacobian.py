@@ -1,7 +1,7 @@
-"""The Jacobian of the outputs, row by row: the Gauss-Newton matrix of few outputs is of low rank.
+r"""The Jacobian of the outputs, row by row, since the Gauss-Newton matrix of few outputs has a low rank.
 
-With F outputs in all (B sequences times O each), G = J^T H_L J and J has F rows. They are gradients of single outputs,
-so O adjoint sweeps give all of J, once; each product with G then costs two products with J and no sweep.
+With F outputs in all (B sequences times O each), :math:`G = J^\top H_L J` and J has F rows. They are gradients of
+single outputs, so O adjoint sweeps give all of J, once; each product with G then costs two products with J, no sweep.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from lyapkit.curvature.recurrent.sweeps import Workspace, carry_back
 from lyapkit.curvature.recurrent.trajectory import Trajectory
 
 MOST_OUTPUTS = 32
-"""Outputs of a sequence up to which J is worth its sweeps: O of them, against two for each product without J."""
+"""Largest number O of outputs of a sequence for which J is worth its O sweeps, against two per product without J."""
 ROWS_AT_ONCE = 8192
 """Steps times sequences of a segment. J is updated once per segment, so longer ones than for products pay here."""
 
 
 def jacobian_bytes(head: Head, cells: Sequence[AffineCell]) -> int:
-    """Memory of J."""
+    """Return the bytes that J takes."""
     entries: int = sum(cell.trained_rows * cell.weight.shape[1] for cell in cells)
     outputs: Tensor = head.outputs
     return outputs.numel() * entries * outputs.element_size()
 
 
 def is_worthwhile(head: Head, cells: Sequence[AffineCell], batch: int, budget: int) -> bool:
-    """Whether J is small enough, and its rows can be had for all sequences at once.
+    """Tell whether J is small enough, and its rows can be computed for all sequences at once.
 
-    The latter needs outputs (B, ...) of which each depends on its own sequence only, which a readout might not keep to.
+    The latter needs outputs (B, ...) that depend on their own sequences only; some readouts mix them.
     """
     outputs = head.outputs
     if outputs.shape[:1] != (batch,) or outputs.numel() > MOST_OUTPUTS * batch or jacobian_bytes(head, cells) > budget:
@@ -48,18 +48,18 @@ def is_worthwhile(head: Head, cells: Sequence[AffineCell], batch: int, budget: i
 
 
 def _each_output(head: Head, batch: int) -> Tensor:
-    """Output o of all sequences at once, shape (B*O, O)."""
+    """Return a matrix that picks output o of all sequences at once, shape (B*O, O)."""
     count = head.outputs.numel() // batch
     return torch.eye(count, dtype=torch.float64, device=head.outputs.device).repeat(batch, 1)
 
 
 class OutputJacobian:
-    """J with respect to the layers' weights, for outputs of one batch; the readout's part stays implicit.
+    """Jacobian J of the outputs of one batch by the layers' weights; the readout's part stays implicit.
 
     Args:
-        head: the readout and the loss.
-        trajectory: of the batch.
-        workspace: buffers.
+        head: The readout and the loss.
+        trajectory: Trajectory of the batch.
+        workspace: Buffers.
     """
 
     def __init__(self, head: Head, trajectory: Trajectory, workspace: Workspace) -> None:
@@ -88,7 +88,7 @@ class OutputJacobian:
         """J for every layer, shape (F, rows*(H+M+1))."""
 
     def product(self, block: Tensor, layout: ParameterLayout, own: Tensor) -> Tensor:
-        """J^T H_L J V for a block (P, b); ``own`` are the positions of the readout's parameters in it."""
+        """Compute J^T H_L J V for a block V, (P, b); ``own`` are the positions of the readout's parameters in it."""
         changes = layout.to_cells(block)
         pushed = self._head.push(block[own])
         for matrix, change in zip(self._matrices, changes, strict=True):

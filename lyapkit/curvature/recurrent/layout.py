@@ -1,4 +1,4 @@
-"""From flat vectors of parameters to the matrices [W, U, b] of a map's layers, and back."""
+"""Conversion between flat vectors of parameters and the matrices [W, U, b] of a map's layers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from lyapkit.cell_derivatives import AffineCell
 
 
 class ParameterLayout:
-    """Where the parameters are in a flat vector, and where the layers have them.
+    """Positions of the parameters in a flat vector and in the layers.
 
     Args:
-        parameters: by name, in the order of the flat vector.
-        cells: the layers. Parameters that no layer has, such as those of a readout, are left to the caller.
+        parameters: Parameters by name, in the order of the flat vector.
+        cells: The layers. Parameters that no layer has, such as those of a readout, are left to the caller.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], cells: Sequence[AffineCell]) -> None:
@@ -29,7 +29,7 @@ class ParameterLayout:
         self._by_identity = {id(parameter): self._slices[name] for name, parameter in parameters.items()}
 
     def to_cells(self, block: Tensor) -> list[Tensor]:
-        """The columns of a block (P, b) as changes of every layer's trained rows, (b, rows, H+M+1), in its own type."""
+        """Return a block's columns (P, b) as changes of every layer's trained rows, (b, rows, H+M+1), in its type."""
         changes = []
         for cell in self.cells:
             change = cell.weight.new_zeros(block.shape[1], cell.trained_rows, cell.weight.shape[1])
@@ -42,7 +42,7 @@ class ParameterLayout:
         return changes
 
     def from_cells(self, gradients: Sequence[Tensor]) -> Tensor:
-        """The transpose of `to_cells`: derivatives with respect to the layers' rows as a float64 block (P, b)."""
+        """Apply the transpose of `to_cells`: derivatives by the layers' rows become a float64 block (P, b)."""
         probes = gradients[0].shape[0]
         block = gradients[0].new_zeros(self.size, probes, dtype=torch.float64)
         for cell, gradient in zip(self.cells, gradients, strict=True):
@@ -53,6 +53,6 @@ class ParameterLayout:
         return block
 
     def rows_of(self, names: Collection[str]) -> Tensor:
-        """Positions of some parameters in the flat vector, in the order of the names."""
+        """Return the positions of some parameters in the flat vector, in the order of the names."""
         parts = [torch.arange(self._slices[name].start, self._slices[name].stop, device="cpu") for name in names]
         return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64, device="cpu")

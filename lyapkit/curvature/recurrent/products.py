@@ -36,19 +36,19 @@ processor's cache. Between 4 and 32 columns. Chosen by measurement, see benchmar
 def recurrent_products(
     objective: WeightedLoss, *, memory_budget: int = MEMORY_BUDGET, check: bool = True
 ) -> RecurrentProducts | None:
-    """The fast route to the products of a loss, where there is one.
+    """Return the fast route to the products of a loss, where there is one.
 
     Args:
-        objective: the loss. Its network has to be an `UnrolledNetwork`, or a module that amounts to one, with an
+        objective: The loss. Its network has to be an `UnrolledNetwork`, or a module that amounts to one, with an
             adapter and a readout of its own; and the map has to have `RecurrentMap.cell_derivatives`.
-        memory_budget: bytes that may be used to keep what would else be recomputed for every product.
-        check: compare the map's derivatives with automatic differentiation on the first steps.
+        memory_budget: Bytes that may be used to keep what would else be recomputed for every product.
+        check: Compare the map's derivatives with automatic differentiation on the first steps.
 
     Returns:
         The products, or None without such a network.
 
     Raises:
-        ValueError: the map's derivatives are not those of its step.
+        ValueError: If the map's derivatives are not those of its step.
     """
     inputs, _ = objective.batches[0]
     network = unrolled_form(objective.network, inputs)
@@ -67,9 +67,9 @@ class RecurrentProducts:
     The parameters do not change while a product is in use.
 
     Args:
-        objective: the loss of an `UnrolledNetwork`.
-        cells: its map's layers.
-        memory_budget: bytes for what need not be recomputed.
+        objective: The loss of an `UnrolledNetwork`.
+        cells: Its map's layers.
+        memory_budget: Bytes for what need not be recomputed.
     """
 
     def __init__(self, objective: WeightedLoss, cells: Sequence[AffineCell], memory_budget: int) -> None:
@@ -139,7 +139,7 @@ class _Term:
         return trajectory.keep(budget)
 
     def product(self, block: Tensor) -> Tensor:
-        """With a block (P, b)."""
+        """Multiply a block (P, b)."""
         if self._jacobian is not None:
             return self._jacobian.product(block, self._layout, self._own)
         sweeps = _GradientSweeps(
@@ -180,7 +180,7 @@ class _GradientSweeps(Sweeps):
         self._moved_inputs = [torch.zeros_like(part, dtype=torch.float64) for part in self._pulling]
 
     def drive(self, position: int, index: int, layer: LinearisedLayer, out: Tensor) -> None:
-        """One matrix product for all steps and probes, where all rows are trained."""
+        """Compute one matrix product for all steps and probes, where all rows are trained."""
         rows, augmented, driving = layer.cell.trained_rows, layer.augmented.flatten(0, 1), self._driving[position]
         if rows == out.shape[-1]:
             torch.mm(augmented, driving.flatten(1), out=out.view(len(augmented), -1))
@@ -190,7 +190,7 @@ class _GradientSweeps(Sweeps):
             torch.mm(augmented, part, out=out.view(len(augmented), self.probes, -1)[:, probe, :rows])
 
     def pull(self, position: int, index: int, layer: LinearisedLayer, out: Tensor) -> None:
-        """One matrix product for all steps and probes."""
+        """Compute one matrix product for all steps and probes."""
         duals = self._duals(layer)
         torch.mm(duals, self._pulling[position].flatten(1), out=out.view(len(duals), -1))
 
@@ -203,14 +203,14 @@ class _GradientSweeps(Sweeps):
         states: Sequence[Tensor],
         below: Tensor | None,
     ) -> None:
-        """The part alpha_t (dh_{t-1}, ds_t, 0)^T."""
+        """Add the part alpha_t (dh_{t-1}, ds_t, 0)^T."""
         duals, total, units = self._duals(layer), self._moved_inputs[position], layer.cell.units
         for part, into in ((states[0][:-1], total[..., :units]), (below, total[..., units:])):
             if part is not None:
                 into += (duals.T @ part.reshape(len(duals), -1)).view(into.shape)
 
     def after_backward(self, position: int, index: int, layer: LinearisedLayer, dual: Tensor) -> None:
-        """The part (d)alpha_t (h_{t-1}, s_t, 1)^T."""
+        """Add the part (d)alpha_t (h_{t-1}, s_t, 1)^T."""
         rows, augmented, total = layer.cell.trained_rows, layer.augmented.flatten(0, 1).T, self._moved_duals[position]
         if rows == dual.shape[-1]:
             total += (augmented @ dual.view(augmented.shape[1], -1)).view(total.shape)
@@ -219,7 +219,7 @@ class _GradientSweeps(Sweeps):
             total[:, probe] += augmented @ dual.view(augmented.shape[1], self.probes, -1)[:, probe, :rows]
 
     def gradients(self) -> list[Tensor]:
-        """The sums for every layer, shape (b, rows, H+M+1), float64."""
+        """Return the sums for every layer, shape (b, rows, H+M+1), float64."""
         found = []
         for moved_duals, moved_inputs in zip(self._moved_duals, self._moved_inputs, strict=True):
             total = moved_duals.permute(1, 2, 0).contiguous()
@@ -229,6 +229,6 @@ class _GradientSweeps(Sweeps):
 
     @staticmethod
     def _duals(layer: LinearisedLayer) -> Tensor:
-        """alpha_t in the trained rows, shape (S*B, rows)."""
+        """Return alpha_t in the trained rows, shape (S*B, rows)."""
         assert layer.dual is not None, "asked for with second order only"
         return layer.dual[..., : layer.cell.trained_rows].flatten(0, 2)

@@ -1,18 +1,22 @@
-"""Recursions of tangents and adjoints through a stretch of time, for one layer and a block of probes together.
+r"""Recursions of tangents and adjoints through a stretch of time, for one layer and a block of probes together.
 
-With a_t = W h_{t-1} + U s_t + b and x_t = phi(a_t, x_{t-1}) (`lyapkit.cell_derivatives`), a change v of the parameters
-moves
+With :math:`a_t = W h_{t-1} + U s_t + b` and :math:`x_t = \varphi(a_t, x_{t-1})` (`lyapkit.cell_derivatives`), a change
+v of the parameters moves
 
-    da_t = W dh_{t-1} + U ds_t + (dW h_{t-1} + dU s_t + db),        dx_t = phi_a da_t + phi_x dx_{t-1},
+.. math::
 
-and a cotangent l_t of x_t is carried back by
+    da_t = W\, dh_{t-1} + U\, ds_t + (dW\, h_{t-1} + dU\, s_t + db), \qquad dx_t = \varphi_a\, da_t + \varphi_x\,
+    dx_{t-1},
 
-    alpha_t = phi_a^T l_t,        l_{t-1} = W^T alpha_t + phi_x^T l_t;
+and a cotangent :math:`l_t` of x_t is carried back by
 
-the gradient with respect to [W, U, b] is the sum over t of alpha_t (h_{t-1}, s_t, 1)^T. Pearlmutter's R-operator, the
-derivative of the adjoint in the direction v, is the same recursion with sources, made of second derivatives of phi and
-of dW^T alpha_t. Shapes: S steps, B sequences, b probes, H units; probes are laid out beside the sequences, (B, b, H),
-so that W meets all of them in one matrix product per step. Nothing here is differentiated.
+.. math:: \alpha_t = \varphi_a^\top l_t, \qquad l_{t-1} = W^\top \alpha_t + \varphi_x^\top l_t.
+
+The gradient with respect to [W, U, b] is the sum over t of :math:`\alpha_t (h_{t-1}, s_t, 1)^\top`. Pearlmutter's
+R-operator, the derivative of the adjoint in the direction v, is the same recursion with sources, made of second
+derivatives of :math:`\varphi` and of :math:`dW^\top \alpha_t`. Shapes: S steps, B sequences, b probes, H units; probes
+are laid out beside the sequences, (B, b, H), so that W meets all of them in one matrix product per step. Nothing here
+is differentiated.
 """
 
 from __future__ import annotations
@@ -28,13 +32,14 @@ from lyapkit.cell_derivatives import AffineCell, Derivatives
 
 @dataclass(frozen=True)
 class LinearisedLayer:
-    """One layer over the S steps of a segment: all that products of curvature with vectors need of first order.
+    """One layer over the S steps of a segment, with the first derivatives that products of curvature need.
 
     Attributes:
-        cell: the layer.
-        augmented: (h_{t-1}, s_t, 1), shape (S, B, H+M+1).
-        first: derivatives of phi, each (S, B, 1, H), or broadcastable to (B, 1, H) where constant.
-        second: its second derivatives, weighted with the adjoint dL/dx_t, likewise; empty without second order.
+        cell: The layer.
+        augmented: Vectors (h_{t-1}, s_t, 1), shape (S, B, H+M+1).
+        first: Derivatives of phi, each (S, B, 1, H), or broadcastable to (B, 1, H) where constant.
+        second: Second derivatives of phi, weighted with the adjoint dL/dx_t, of the same shapes; empty without second
+            order.
         dual: dL/da_t, shape (S, B, 1, G*H); None without second order.
     """
 
@@ -45,7 +50,7 @@ class LinearisedLayer:
     dual: Tensor | None
 
     def numbers(self) -> int:
-        """How many numbers are held, constants aside."""
+        """Return how many numbers are held, constants aside."""
         counts: list[int] = []
 
         def count(tensor: Tensor) -> Tensor:
@@ -56,7 +61,7 @@ class LinearisedLayer:
         return sum(counts)
 
     def copied(self, copy: Callable[[Tensor], Tensor]) -> LinearisedLayer:
-        """The same with every tensor that has steps replaced by its copy."""
+        """Return the same layer with every tensor that has steps replaced by its copy."""
 
         def planes(derivatives: Derivatives) -> Derivatives:
             return {pair: copy(plane) if plane.ndim == 4 else plane for pair, plane in derivatives.items()}
@@ -66,11 +71,11 @@ class LinearisedLayer:
 
 
 def run(cell: AffineCell, start: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The layer's own trajectory.
+    """Run the layer, and return its trajectory.
 
     Args:
-        cell: the layer.
-        start: state before the segment, shape (B, C, H).
+        cell: The layer.
+        start: State before the segment, shape (B, C, H).
         inputs: s_t, shape (S, B, M).
 
     Returns:
@@ -102,11 +107,11 @@ def tangent(
     """Carry tangents forwards.
 
     Args:
-        cell: the layer.
-        first: derivatives of phi.
+        cell: The layer.
+        first: Derivatives of phi.
         drive: dW h_{t-1} + dU s_t + db + U ds_t, shape (S, B, b, G*H); becomes da_t.
-        states: for every component, shape (S+1, B, b, H), entry 0 given; entry t becomes dx_t.
-        coupled: False leaves W out in the trained rows, as eqs. (12) and (14) of Dubinin & Effenberger (2024) do.
+        states: Tangents for every component, shape (S+1, B, b, H), entry 0 given; entry t becomes dx_t.
+        coupled: Whether W counts in the trained rows; eqs. (12) and (14) of Dubinin & Effenberger (2024) leave it out.
     """
     steps, batch, probes, size = drive.shape
     units, rows = cell.units, _rows(cell, coupled)
@@ -140,15 +145,15 @@ def adjoint(
     """Carry cotangents backwards.
 
     Args:
-        cell: the layer.
-        first: derivatives of phi.
-        cotangent: of the state after the segment, for every component (B, b, H); used up.
-        dual: filled with the cotangents alpha_t of a_t, shape (S, B, b, G*H).
-        sources: added to the cotangents of phi's arguments, by argument, shape (S, B, b, H) each.
-        pulled: added to the cotangent of h_{t-1}, shape (S, B, b, >= H); overwritten.
-        external: added to the cotangent of h_t, shape (S, B, b, H).
-        record: filled with the cotangents of x_t, shape (S, B, C, H), for a single probe.
-        coupled: as in `tangent`.
+        cell: The layer.
+        first: Derivatives of phi.
+        cotangent: Cotangent of the state after the segment, for every component (B, b, H); overwritten.
+        dual: Buffer that is filled with the cotangents alpha_t of a_t, shape (S, B, b, G*H).
+        sources: Terms added to the cotangents of phi's arguments, by argument, shape (S, B, b, H) each.
+        pulled: Term added to the cotangent of h_{t-1}, shape (S, B, b, >= H); overwritten.
+        external: Term added to the cotangent of h_t, shape (S, B, b, H).
+        record: Buffer that is filled with the cotangents of x_t, shape (S, B, C, H), for a single probe.
+        coupled: As in `tangent`.
 
     Returns:
         The cotangent of the state before the segment, for every component (B, b, H).
@@ -162,7 +167,7 @@ def adjoint(
     given = {argument: source.unbind() for argument, source in (sources or {}).items()}
     if pulled is not None:
         pulled = pulled[..., :units]
-        if gates in given:  # the source of x_0 = h, which comes with it
+        if gates in given:  # the source of x_0 = h comes with it
             pulled += (sources or {})[gates]
         given[gates] = pulled.unbind()
     slopes: list[list[tuple[int, Sequence[Tensor]]]] = [[] for _ in range(gates + len(cotangent))]
@@ -186,23 +191,23 @@ def adjoint(
 
 
 def by_gate(preactivations: Tensor, units: int) -> Tensor:
-    """Preactivations (..., G*H) as a view (..., G, H)."""
+    """View preactivations (..., G*H) as (..., G, H)."""
     return preactivations.view(*preactivations.shape[:-1], -1, units)
 
 
 def _rows(cell: AffineCell, coupled: bool) -> slice:
-    """The rows of W that take part."""
+    """Return the rows of W that take part."""
     rows = cell.recurrent_rows
     return rows if coupled else slice(max(rows.start, cell.trained_rows), rows.stop)
 
 
 def _by_step(plane: Tensor, steps: int) -> Sequence[Tensor]:
-    """A derivative at every step: (S, B, 1, H) step by step, or the same constant each time."""
+    """Return a derivative at every step: (S, B, 1, H) step by step, or the same constant each time."""
     return plane.unbind() if plane.ndim == 4 else [plane] * steps
 
 
 def combine(result: Tensor, base: Tensor | None, terms: Sequence[tuple[Tensor, Tensor]]) -> None:
-    """Result = base + sum of coefficient * value, in as few passes as there are terms."""
+    """Compute result = base + sum of coefficient * value, in as few passes as there are terms."""
     if not terms:
         result.zero_() if base is None else result.copy_(base)
         return

@@ -12,14 +12,14 @@ from lyapkit.curvature.recurrent.segment import LinearisedLayer, adjoint, by_gat
 from lyapkit.curvature.recurrent.trajectory import Trajectory
 
 Sourced = tuple[dict[int, Tensor], Tensor | None]
-"""Additions to the cotangents of phi's arguments, (S, B, b, H) each, and to those of (h_{t-1}, s_t)."""
+"""Terms added to the cotangents of phi's arguments, (S, B, b, H) each, and to those of (h_{t-1}, s_t)."""
 
 
 class Workspace:
-    """Named buffers that are allocated once and used again: fresh memory costs more time than the arithmetic on it.
+    """Named buffers that are allocated once and used again, since fresh memory costs more time than the arithmetic.
 
     Args:
-        like: a tensor of the type and on the device of the buffers.
+        like: A tensor with the type and on the device of the buffers.
     """
 
     def __init__(self, like: Tensor) -> None:
@@ -27,7 +27,7 @@ class Workspace:
         self._buffers: dict[object, Tensor] = {}
 
     def take(self, name: object, *shape: int) -> Tensor:
-        """A buffer of the given shape with unspecified contents, valid until the name is taken again."""
+        """Return a buffer of the given shape with unspecified contents, valid until the name is taken again."""
         size = torch.Size(shape).numel()
         buffer = self._buffers.get(name)
         if buffer is None or buffer.numel() < size:
@@ -36,15 +36,15 @@ class Workspace:
 
 
 class Sweeps(ABC):
-    """The sweeps; what drives the tangents and what becomes of tangents and cotangents is the subclass' business.
+    """The two sweeps; subclasses say how probes drive the tangents, and use tangents and cotangents.
 
     Args:
-        trajectory: the trajectory; with second order, the gradient has been carried back along it.
-        probes: b.
-        workspace: buffers.
-        second_order: whether cotangents have sources, as they have for the Hessian and not for the Gauss-Newton matrix.
-        budget: bytes for the sources of the last segments; those of the others are recomputed on the way back.
-        coupled: as in `lyapkit.curvature.recurrent.segment.tangent`.
+        trajectory: The trajectory; with second order, the gradient has been carried back along it.
+        probes: Number b of probes.
+        workspace: Buffers.
+        second_order: Whether cotangents have sources: they do for the Hessian, but not for the Gauss-Newton matrix.
+        budget: Bytes for the sources of the last segments; those of the others are recomputed on the way back.
+        coupled: As in `lyapkit.curvature.recurrent.segment.tangent`.
     """
 
     def __init__(
@@ -87,12 +87,12 @@ class Sweeps(ABC):
         states: Sequence[Tensor],
         below: Tensor | None,
     ) -> None:
-        """Use the tangents of a segment, with second order only.
+        """Use the tangents of a segment; called with second order only.
 
         Args:
-            position: which layer.
-            index: which segment.
-            layer: the layer along it.
+            position: Number of the layer.
+            index: Number of the segment.
+            layer: The layer along it.
             moved: da_t, shape (S, B, b, G*H).
             states: dx_t for every component, before the segment and along it, shape (S+1, B, b, H).
             below: ds_t, shape (S, B, b, M), or None for the first layer.
@@ -133,7 +133,7 @@ class Sweeps(ABC):
         """Carry cotangents of x_T back to the start.
 
         Args:
-            cotangent: flat, shape (B, b, N).
+            cotangent: Flat, shape (B, b, N).
         """
         carry_back(
             self.trajectory,
@@ -145,7 +145,7 @@ class Sweeps(ABC):
         )
 
     def _sourced(self, index: int, layers: Sequence[LinearisedLayer]) -> list[Sourced]:
-        """What the probes add to the cotangents of a segment, for every layer."""
+        """Return the terms that the probes add to the cotangents of a segment, for every layer."""
         sources = self._sources.pop(index, None)
         if sources is None:
             sources = self._curve(layers, self._tangents(index, layers, self._starts.pop(index)), None)
@@ -160,7 +160,7 @@ class Sweeps(ABC):
     def _tangents(
         self, index: int, layers: Sequence[LinearisedLayer], starts: Sequence[Sequence[Tensor]]
     ) -> list[tuple[Tensor, list[Tensor]]]:
-        """da_t and dx_t of every layer along a segment, in buffers that the next segment overwrites."""
+        """Compute da_t and dx_t of every layer along a segment, in buffers that the next segment overwrites."""
         found: list[tuple[Tensor, list[Tensor]]] = []
         for position, (layer, start) in enumerate(zip(layers, starts, strict=True)):
             cell, (steps, batch) = layer.cell, layer.augmented.shape[:2]
@@ -186,9 +186,9 @@ class Sweeps(ABC):
         tangents: Sequence[tuple[Tensor, list[Tensor]]],
         segment: slice | None,
     ) -> list[dict[int, Tensor]]:
-        """The sources of every layer: second derivatives of phi, weighted with dL/dx_t, times the tangents.
+        """Return the sources of every layer: second derivatives of phi, weighted with dL/dx_t, times the tangents.
 
-        They are written to the place of a segment among those that are stored, or with None to one that is overwritten.
+        They are written to the stored place of a segment, or with None to a place that is overwritten.
         """
         sources: list[dict[int, Tensor]] = []
         for position, (layer, (moved, states)) in enumerate(zip(layers, tangents, strict=True)):
@@ -226,12 +226,13 @@ def carry_back(
     """Carry cotangents of x_T back through all layers and segments.
 
     Args:
-        trajectory: the trajectory.
-        cotangent: flat, shape (B, b, N).
-        workspace: buffers.
-        use: called as ``use(position of the layer, index of the segment, layer, cotangents of a_t (S, B, b, G*H))``.
-        sourced: from a segment to every layer's sources of the cotangents, if there are any.
-        coupled: as in `lyapkit.curvature.recurrent.segment.tangent`.
+        trajectory: The trajectory.
+        cotangent: Flat, shape (B, b, N).
+        workspace: Buffers.
+        use: Function called as ``use(number of the layer, number of the segment, layer, cotangents of a_t (S, B, b,
+            G*H))``.
+        sourced: Function from a segment to every layer's sources of the cotangents, if there are any.
+        coupled: As in `lyapkit.curvature.recurrent.segment.tangent`.
     """
     cells, probes = trajectory.cells, cotangent.shape[1]
     parts = iter(torch.split(cotangent, [cell.units for cell in cells for _ in range(cell.pointwise.components)], -1))
@@ -262,7 +263,7 @@ def carry_back(
 
 
 def source_bytes(trajectory: Trajectory, probes: int) -> int:
-    """Memory for the sources of all segments."""
+    """Return the bytes for the sources of all segments."""
     steps, batch = trajectory.inputs.shape[:2]
     total = 0
     for cell in trajectory.cells:

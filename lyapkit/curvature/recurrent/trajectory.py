@@ -1,4 +1,4 @@
-"""The trajectory of a batch and what is of first order along it, kept or recomputed segment by segment."""
+"""The trajectory of a batch with its first derivatives, kept or recomputed segment by segment."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Trajectory:
     """States of all layers along a batch of sequences, with the derivatives that curvature products read.
 
     The state is kept at the start of every segment of time. The rest is recomputed when a segment is asked for, unless
-    there is memory to keep it: nothing of it changes while the parameters stay as they are.
+    there is memory to keep it: nothing in it changes while the parameters stay as they are.
 
     Args:
-        cells: the layers, from the input upwards.
-        initial: flat initial states, shape (B, N).
-        inputs: shape (T, B, M).
-        rows_at_once: steps times sequences of a segment; `ROWS_AT_ONCE` by default.
+        cells: The layers, from the input upwards.
+        initial: Flat initial states, shape (B, N).
+        inputs: Shape (T, B, M).
+        rows_at_once: Steps times sequences of a segment; `ROWS_AT_ONCE` by default.
     """
 
     def __init__(
@@ -58,29 +58,29 @@ class Trajectory:
 
     @property
     def batch(self) -> int:
-        """B."""
+        """Number B of sequences."""
         return self.inputs.shape[1]
 
     def in_segments(self, rows_at_once: int) -> Trajectory:
-        """The same trajectory with segments of another length, nothing kept."""
+        """Return the same trajectory with segments of another length, with nothing kept."""
         return Trajectory(self.cells, self._initial, self.inputs, rows_at_once=rows_at_once)
 
     def unflatten(self, state: Tensor) -> list[Tensor]:
-        """Flat states (B, N) as one tensor (B, C, H) per layer."""
+        """Split flat states (B, N) into one tensor (B, C, H) per layer."""
         sizes = [cell.pointwise.components * cell.units for cell in self.cells]
         parts = torch.split(state, sizes, dim=-1)
         return [part.reshape(*part.shape[:-1], -1, cell.units) for part, cell in zip(parts, self.cells, strict=True)]
 
     def flatten(self, states: Sequence[Tensor]) -> Tensor:
-        """One tensor (B, C, H) per layer as flat states (B, N)."""
+        """Join one tensor (B, C, H) per layer into flat states (B, N)."""
         return torch.cat([state.flatten(-2) for state in states], dim=-1)
 
     def carry_back(self, gradient: Tensor, budget: int) -> int:
         """Carry the gradient of the loss back through time, so that segments come with second order.
 
         Args:
-            gradient: dL/dx_T, flat, shape (B, N).
-            budget: bytes that may be used to keep segments.
+            gradient: Gradient dL/dx_T, flat, shape (B, N).
+            budget: Bytes that may be used to keep segments.
 
         Returns:
             The bytes used.
@@ -96,7 +96,7 @@ class Trajectory:
         """Keep segments without second order.
 
         Args:
-            budget: bytes that may be used.
+            budget: Bytes that may be used.
 
         Returns:
             The bytes used.
@@ -107,7 +107,7 @@ class Trajectory:
         return self._bytes_kept()
 
     def segment(self, index: int) -> list[LinearisedLayer]:
-        """All layers over one segment."""
+        """Return all layers over one segment."""
         if index in self._kept:
             return self._kept[index]
         return self._linearise(index, self._ends[index] if self._ends else None)[0]
@@ -115,8 +115,8 @@ class Trajectory:
     def _keep(self, index: int, layers: list[LinearisedLayer], budget: int) -> bool:
         """Copy a segment to the store if there is room.
 
-        The store is one piece of memory: small ones, taken between the temporary ones of a segment, would leave gaps
-        that cost as much again.
+        The store is one piece of memory. Small pieces, allocated between the temporary ones of a segment, would leave
+        gaps that cost as much again.
         """
         needed = sum(layer.numbers() for layer in layers)
         if self._store is None:
@@ -138,7 +138,7 @@ class Trajectory:
         return self._stored * self.inputs.element_size()
 
     def _linearise(self, index: int, ends: Sequence[Tensor] | None) -> tuple[list[LinearisedLayer], list[Tensor]]:
-        """The layers of a segment and, given the cotangents after it, (B, C, 1, H), those before it."""
+        """Return the layers of a segment and, given the cotangents after it, (B, C, 1, H), those before it."""
         below = self.inputs[self.segments[index]]
         runs = []
         for cell, start in zip(self.cells, self._starts[index], strict=True):
@@ -167,5 +167,5 @@ class Trajectory:
 
 
 def _planes(derivatives: Derivatives) -> Derivatives:
-    """Derivatives (S, B, H) as (S, B, 1, H), to be broadcast over probes; constants stay as they are."""
+    """View derivatives (S, B, H) as (S, B, 1, H), to be broadcast over probes; constants stay as they are."""
     return {pair: plane.unsqueeze(-2) if plane.ndim == 3 else plane for pair, plane in derivatives.items()}

@@ -86,9 +86,9 @@ class CompiledTangents:
         state, input = drive.first_step
         step = CompiledStep(map, state[0], None if input is None else input[0], k)
         strategy = cls(map, step, derivative, drive)
-        generator = torch.Generator().manual_seed(1)
+        generator = torch.Generator("cpu").manual_seed(1)
         some = state[:4]
-        aside = torch.randn(some.shape, generator=generator, dtype=torch.float64)
+        aside = torch.randn(some.shape, generator=generator, dtype=torch.float64, device="cpu")
         both = torch.cat((some, some + 0.1 * (1 + some.abs()) * aside))
         given = None if input is None else torch.cat((input[:4], input[:4]))
         try:
@@ -148,17 +148,17 @@ class CompiledTangents:
     def _confirm(self, stretch: Stretch) -> None:
         """Hold a stretch against the map, at one step of each part of the run."""
         steps, batch = stretch.steps, stretch.after.shape[0]
-        generator = torch.Generator().manual_seed(stretch.start)
-        begins = torch.arange(0, steps, self._spacing)
-        chosen = begins + (torch.rand(len(begins), generator=generator) * self._spacing).long()
+        generator = torch.Generator("cpu").manual_seed(stretch.start)
+        begins = torch.arange(0, steps, self._spacing, device="cpu")
+        chosen = begins + (torch.rand(len(begins), generator=generator, device="cpu") * self._spacing).long()
         chosen = torch.unique(chosen.clamp(max=steps - 1))
-        which = torch.randperm(batch, generator=generator)[:CHECKED_TRAJECTORIES]
+        which = torch.randperm(batch, generator=generator, device="cpu")[:CHECKED_TRAJECTORIES]
         following = torch.where(
             (chosen + 1 < steps)[:, None, None], stretch.states[(chosen + 1) % steps], stretch.after
         )[:, which]
         states = stretch.states[chosen][:, which]
         inputs = None if stretch.inputs is None else stretch.inputs[chosen][:, which]
-        does = torch.ones(states.shape[:2], dtype=torch.bool)
+        does = torch.ones(states.shape[:2], dtype=torch.bool, device="cpu")
         if stretch.active is not None:
             does = stretch.active[chosen][:, which]
         if not bool(does.any()):
@@ -192,9 +192,9 @@ class CompiledTangents:
     @torch.no_grad()
     def try_tangents_at(self, states: Tensor, inputs: Tensor | None, labels: Tensor | None = None) -> None:
         """Hold compiled tangents against forward mode; see `try_at`."""
-        generator = torch.Generator().manual_seed(0)
-        frame = torch.randn(states.shape[-1], self._step.k, generator=generator, dtype=torch.float64)
-        mixture = torch.randn(self._step.k, 1, generator=generator, dtype=torch.float64)
+        generator = torch.Generator("cpu").manual_seed(0)
+        frame = torch.randn(states.shape[-1], self._step.k, generator=generator, dtype=torch.float64, device="cpu")
+        mixture = torch.randn(self._step.k, 1, generator=generator, dtype=torch.float64, device="cpu")
         frames = frame.expand(len(states), -1, -1)
         given = None if inputs is None else inputs.unsqueeze(0)
         found = self._step.push(frames, states.unsqueeze(0), given) @ mixture

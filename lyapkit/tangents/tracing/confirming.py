@@ -41,11 +41,11 @@ def confirm(
     values, a counter.
 
     Args:
-        traced: What has run.
+        traced: The traced step that has run.
         map: The map.
-        derivative: What the traced tangents stand for.
+        derivative: Derivative that the traced tangents replace.
         stretch: The states it went through.
-        factors: What its tangents are computed from, for each step.
+        factors: Factors of its tangents, for each step.
 
     Raises:
         TracingFailed: If a state or a tangent differs.

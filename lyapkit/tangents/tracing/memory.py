@@ -1,4 +1,4 @@
-"""Where the operations of a straight-line function write: memory that is laid out once and used again at every step.
+"""Memory for the operations of a straight-line function, laid out once and used again at every step.
 
 New memory for every result costs more than the arithmetic of a small step: the operating system clears each page of it.
 """
@@ -34,17 +34,17 @@ class Memory:
     says, and the operations whose results are only stacked write into the stack themselves.
 
     Args:
-        needed: the nodes that are computed, in order.
-        outputs: nodes that are handed to the caller.
-        values: of all nodes at an example, from which shapes and layouts are taken.
-        dtype: of the results, where it differs from that at the example.
+        needed: The nodes that are computed, in order.
+        outputs: Nodes that are handed to the caller.
+        values: Values of all nodes at an example, from which shapes and layouts are taken.
+        dtype: Type of the results, where it differs from that at the example.
 
     Attributes:
-        target: for each node that is told where to write, the name of the tensor.
-        written: stacks that are complete once their parts have been written.
-        tensors: by name, what is laid out once.
-        views: for each name of a part of what the caller gives: its whole, the dimension and the position.
-        given: for each output, the node that writes into what the caller gives; None where nothing does.
+        target: For each node that is told where to write, the name of the tensor.
+        written: Stacks that are complete once their parts have been written.
+        tensors: By name, what is laid out once.
+        views: For each name of a part of what the caller gives: its whole, the dimension and the position.
+        given: For each output, the node that writes into what the caller gives; None where nothing does.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Memory:
         return name in WRITABLE and plain and dense
 
     def _parts(self, stack: fx.Node) -> list[fx.Node]:
-        """What is stacked, where it may write into the stack itself."""
+        """Return the stacked parts, where they may be written into the stack itself."""
         parts: list[fx.Node] = stack.args[0]  # type: ignore[assignment]
         for part in parts:
             if not (isinstance(part, fx.Node) and self._writable(part) and used_once(part)):
@@ -126,7 +126,7 @@ class Memory:
             self.written.add(whole)
 
     def _take(self, free: list[tuple[int, str]], node: fx.Node, place: int) -> str:
-        """The name of a tensor of the node's layout that is free at its place, a new one where there is none."""
+        """Return the name of a tensor of the node's layout that is free at its place, a new one where there is none."""
         value = self._values[node]
         for entry in free:
             tensor = self.tensors[entry[1]]
@@ -140,17 +140,17 @@ class Memory:
 
 
 def layout(value: Tensor, dtype: torch.dtype | None) -> tuple[Any, ...]:
-    """What `new_memory` makes a tensor of the same layout from, of another type where one is given."""
+    """Return the arguments of `new_memory` for a tensor of the same layout, of another type where one is given."""
     return value.shape, value.stride(), dtype or value.dtype, value.device
 
 
 def new_memory(shape: Sequence[int], stride: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """A new tensor of some layout, its values whatever was in memory."""
+    """Return a new tensor of some layout, its values whatever was in memory."""
     return torch.empty_strided(shape, stride, dtype=dtype, device=device)
 
 
 def _memories(value: Any) -> tuple[int, ...]:
-    """Where a value, or each part of it, lies."""
+    """Return the memory in which a value, or each part of it, lies."""
     parts = value if isinstance(value, list | tuple) else (value,)
     return tuple(dict.fromkeys(part.untyped_storage().data_ptr() for part in parts if isinstance(part, Tensor)))
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from functools import lru_cache
-from threading import Lock
 from typing import Any
 
 import torch
@@ -18,6 +16,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lyapkit.checks.one_at_a_time import ONE_AT_A_TIME, WarningsHere
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents.tracing.step_graph import changes_values
 
@@ -45,14 +44,14 @@ class _RefuseReading(TorchFunctionMode):
 
 
 def record(map: RecurrentMap, example: tuple[Tensor, ...]) -> torch.fx.GraphModule:
-    """The operations that lead from (state, tangents, input) to the next state and its tangents.
+    """Return the operations that lead from (state, tangents, input) to the next state and its tangents.
 
     Args:
-        map: the map.
-        example: states (B, N), tangents in rows (k, B, N) and, for a driven map, inputs (B, M).
+        map: The map.
+        example: States (B, N), tangents in rows (k, B, N) and, for a driven map, inputs (B, M).
 
     Raises:
-        Untraceable: the step reads values out of tensors, depends on their layout, or changes tensors in place.
+        Untraceable: If the step reads values out of tensors, depends on their layout, or changes tensors in place.
     """
 
     def both(state: Tensor, rows: Tensor, input: Tensor | None) -> Any:
@@ -67,7 +66,7 @@ def record(map: RecurrentMap, example: tuple[Tensor, ...]) -> torch.fx.GraphModu
     else:
         function = both
     one_mode = tracing(TracingContext(FakeTensorMode()))  # or the tracer makes a new mode for every operation
-    with one_mode, _RefuseChangingShapes(), _RefuseReading():  # type: ignore[no-untyped-call]
+    with ONE_AT_A_TIME, one_mode, _RefuseChangingShapes(), _RefuseReading():  # type: ignore[no-untyped-call]
         traced = make_fx(function)(*example)
     for node in traced.graph.nodes:
         if node.target is torch.ops.aten.as_strided.default:
@@ -77,8 +76,8 @@ def record(map: RecurrentMap, example: tuple[Tensor, ...]) -> torch.fx.GraphModu
     return traced
 
 
-_one_at_a_time = Lock()
-"""PyTorch's tracer and its forward mode share state between threads."""
+_NO_WARNING = WarningsHere("error", other_than=(DeprecationWarning,))
+"""vmap warns where it can only loop."""
 
 
 @lru_cache(maxsize=1)
@@ -122,9 +121,7 @@ def record_without_values(map: RecurrentMap, state: Tensor, input: Tensor | None
     if input is not None:
         example, function = (*example, input.detach().unsqueeze(0).clone()), both
     try:
-        with _one_at_a_time, torch.no_grad(), _RefuseReading(), warnings.catch_warnings():
-            warnings.simplefilter("error")  # vmap warns where it can only loop
-            warnings.simplefilter("ignore", DeprecationWarning)  # of PyTorch's own, when it loads its decompositions
+        with ONE_AT_A_TIME, torch.no_grad(), _RefuseReading(), _NO_WARNING.open():
             tracer = make_fx(function, _simpler(), tracing_mode="fake", _allow_non_fake_inputs=True)
             return tracer(*example)
     except Untraceable:

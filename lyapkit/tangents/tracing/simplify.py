@@ -48,7 +48,7 @@ def simplify(step: StepGraph) -> None:
 
 
 def _drop_copies(step: StepGraph, node: fx.Node) -> None:
-    """A copy of the same type is its original: nothing here writes in place."""
+    """Replace a copy of the same type by its original: nothing here writes in place."""
     if is_operation(node, (aten.copy_,)) and len(node.args) > 1:
         source = node.args[1]
     elif is_operation(node, COPIES):
@@ -63,7 +63,7 @@ def _drop_copies(step: StepGraph, node: fx.Node) -> None:
 
 
 def _drop_zeros(step: StepGraph, node: fx.Node) -> None:
-    """A sum with a tangent that is zero by construction is its other part."""
+    """Replace a sum with a tangent that is zero by construction by its other part."""
     if not is_operation(node, (aten.add, aten.sub)) or len(node.args) < 2 or node.kwargs.get("alpha", 1) != 1:
         return
     left, right = node.args[:2]
@@ -106,7 +106,7 @@ def _derivative_factors(step: StepGraph, node: fx.Node) -> None:
 
 
 def _rows_from_the_left(step: StepGraph, node: fx.Node) -> None:
-    """(K X^T)^T = X K^T for a constant K: no transposition of the tangents, and one product for a whole batch."""
+    """Use (K X^T)^T = X K^T for a constant K: no transposition of tangents, and one product for a whole batch."""
     if not is_operation(node, TRANSPOSITIONS) or node not in step.moving:
         return
     product = argument(node)
@@ -137,7 +137,7 @@ def _rows_from_the_left(step: StepGraph, node: fx.Node) -> None:
 
 
 def _transposed(step: StepGraph, node: fx.Node, source: Any) -> bool:
-    """Whether a node is its source with the last two dimensions exchanged."""
+    """Tell whether a node is its source with the last two dimensions exchanged."""
     if step.values[source].ndim < 2:
         return False
     swapped = step.values[source].mT
@@ -145,12 +145,12 @@ def _transposed(step: StepGraph, node: fx.Node, source: Any) -> bool:
 
 
 def _fixed(step: StepGraph, argument: Any) -> bool:
-    """A number, or a node that does not depend on the tangents."""
+    """Return a number, or a node that does not depend on the tangents."""
     return isinstance(argument, int | float) or (isinstance(argument, fx.Node) and argument not in step.moving)
 
 
 def _factor(step: StepGraph, node: Any) -> tuple[fx.Node, Any] | None:
-    """(tangent, factor) of a product with something that does not depend on the tangents."""
+    """Split a product with a factor that does not depend on the tangents into (tangent, factor)."""
     if is_operation(node, (aten.neg,)) and node in step.moving:
         return argument(node), -1.0
     if not is_operation(node, (aten.mul,)) or node not in step.moving or len(node.args) < 2:
@@ -164,14 +164,14 @@ def _factor(step: StepGraph, node: Any) -> tuple[fx.Node, Any] | None:
 
 
 def _exact_factor(step: StepGraph, node: fx.Node, factor: Any) -> bool:
-    """Whether factors may be multiplied before the tangents are: not integers, which overflow, nor booleans."""
+    """Tell whether factors may be multiplied before the tangents: not integers, which overflow, nor booleans."""
     if isinstance(factor, fx.Node):
         return bool(step.values[factor].dtype == step.values[node].dtype)
     return isinstance(factor, float) or abs(factor) < 2**53
 
 
 def _merge_factors(step: StepGraph, node: fx.Node) -> None:
-    """(g a) b = g (a b)."""
+    """Use (g a) b = g (a b)."""
     outer = _factor(step, node)
     if outer is None:
         return
@@ -193,7 +193,7 @@ def _merge_factors(step: StepGraph, node: fx.Node) -> None:
 
 
 def _scale_matrices(step: StepGraph, node: fx.Node) -> None:
-    """(X K) c = X (c K) for a number c and a constant K."""
+    """Use (X K) c = X (c K) for a number c and a constant K."""
     scaled = _factor(step, node)
     if scaled is None or not isinstance(scaled[1], int | float):
         return
@@ -213,7 +213,7 @@ def _scale_matrices(step: StepGraph, node: fx.Node) -> None:
 
 
 def _accumulate(step: StepGraph, node: fx.Node) -> None:
-    """Sums into the operation that computes one of their parts: c X + Y K, x + y z."""
+    """Move sums into the operation that computes one of their parts: c X + Y K, x + y z."""
     subtract = is_operation(node, (aten.sub,))
     if node not in step.moving or not (subtract or is_operation(node, (aten.add,))) or len(node.args) < 2:
         return
@@ -268,14 +268,14 @@ def _add_multiple(step: StepGraph, node: fx.Node, total: fx.Node, part: fx.Node,
 
 
 def _drop_idle_views(step: StepGraph, node: fx.Node) -> None:
-    """A view that leads back to the layout its base has is the base."""
+    """Replace a view that leads back to the layout of its base by the base."""
     base, depth = base_of(step, node)
     if depth and geometry(step.values[node]) == geometry(step.values[base]) is not None:
         step.replace(node, base)
 
 
 def _drop_views(step: StepGraph, node: fx.Node) -> None:
-    """A chain of views of the tangents is one view, if any."""
+    """Replace a chain of views of the tangents by one view, if any."""
     _drop_idle_views(step, node)
     if node.users and node in step.moving:
         view_directly(step, node)
@@ -296,7 +296,7 @@ def view_directly(step: StepGraph, node: fx.Node) -> None:
 
 
 def _share(step: StepGraph, node: fx.Node) -> None:
-    """The same operation on the same arguments is done once."""
+    """Do the same operation on the same arguments only once."""
     mark = (node.target, _frozen(node.args), _frozen(node.kwargs))
     for other in step.graph.nodes:
         if other is node:

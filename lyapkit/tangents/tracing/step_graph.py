@@ -27,10 +27,10 @@ class StepGraph:
     """The graph of a step with its values at one example.
 
     Attributes:
-        graph: placeholders are state, rows and, for a driven map, input; the outputs next state and pushed rows.
-        values: of every node, at the example.
-        moving: nodes that depend on the rows.
-        steady: nodes that depend on neither state, input nor rows.
+        graph: Placeholders are state, rows and, for a driven map, input; the outputs next state and pushed rows.
+        values: Values of every node at the example.
+        moving: Nodes that depend on the rows.
+        steady: Nodes that depend on neither state, input nor rows.
     """
 
     def __init__(self, traced: fx.GraphModule, example: tuple[Tensor, ...]) -> None:
@@ -89,7 +89,7 @@ class StepGraph:
         return value.detach() if isinstance(value, Tensor) else value
 
     def _compute(self, node: fx.Node, before: dict[fx.Node, Any]) -> None:
-        """The value of an operation, which is the one it had where it is done on the same tensors."""
+        """Compute the value of an operation; done on the same tensors, it is the one that it had."""
         made_from = (node.target, node.args, node.kwargs, [id(self.values[source]) for source in node.all_input_nodes])
         if node not in before or self._made_from[node] != made_from:
             args, kwargs = fx.map_arg((node.args, node.kwargs), lambda part: self.values[part])
@@ -99,7 +99,7 @@ class StepGraph:
         self._made_from[node] = made_from
 
     def insert(self, before: fx.Node, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
-        """A new node with its value."""
+        """Return a new node with its value."""
         with self.graph.inserting_before(before):
             node = self.graph.call_function(target, args, kwargs)
         self._compute(node, {})
@@ -117,22 +117,22 @@ class StepGraph:
 
 
 def is_operation(node: Any, packets: Iterable[Any]) -> bool:
-    """Whether a node calls an operator of one of these names, whatever its overload."""
+    """Tell whether a node calls an operator of one of these names, whatever its overload."""
     return isinstance(node, fx.Node) and getattr(node.target, "overloadpacket", None) in packets
 
 
 def argument(node: fx.Node, position: int = 0) -> Any:
-    """An argument of an operation, whatever it is."""
+    """Return an argument of an operation, whatever it is."""
     return node.args[position]
 
 
 def used_once(node: fx.Node) -> bool:
-    """Whether exactly one other node reads a node, so that it need not be kept for others."""
+    """Tell whether exactly one other node reads a node, so that it need not be kept for others."""
     return len(node.users) == 1
 
 
 def changes_values(node: fx.Node) -> bool:
-    """Whether a node writes into a tensor that is used otherwise.
+    """Tell whether a node writes into a tensor that is used otherwise.
 
     PyTorch's own in-place changes of shape, its in-place arithmetic on a result that nobody else has seen, and its
     copies of a whole tensor into one that was made for it, do not.
@@ -147,7 +147,7 @@ def changes_values(node: fx.Node) -> bool:
 
 
 def same_kind(one: Any, other: Any) -> bool:
-    """Whether two values are tensors of the same type, device and shape."""
+    """Tell whether two values are tensors of the same type, device and shape."""
     return (
         isinstance(one, Tensor)
         and isinstance(other, Tensor)
@@ -156,7 +156,7 @@ def same_kind(one: Any, other: Any) -> bool:
 
 
 def owns_argument(node: fx.Node) -> bool:
-    """Whether an operation writes into its first argument, a new tensor that only it uses."""
+    """Tell whether an operation writes into its first argument, a new tensor that only it uses."""
     schema = getattr(node.target, "_schema", None)
     if schema is None or not schema.is_mutable or not schema.name.endswith("_") or is_operation(node, (aten.copy_,)):
         return False
@@ -169,7 +169,7 @@ def owns_argument(node: fx.Node) -> bool:
 
 
 def base_of(step: StepGraph, node: fx.Node) -> tuple[fx.Node, int]:
-    """What a node is a view of, and through how many operations."""
+    """Return the node that a node is a view of, and the number of operations between them."""
     depth = 0
     while node.op == "call_function" and len(node.all_input_nodes) == 1:
         (source,) = node.all_input_nodes
@@ -180,21 +180,21 @@ def base_of(step: StepGraph, node: fx.Node) -> tuple[fx.Node, int]:
 
 
 def _type(step: StepGraph, node: fx.Node) -> Any:
-    """The type of a node's numbers; of a list of tensors, that of the first."""
+    """Return the type of a node's numbers; of a list of tensors, that of the first."""
     value = step.values[node]
     first = value[0] if isinstance(value, list | tuple) else value
     return first.dtype if isinstance(first, Tensor) else None
 
 
 def geometry(value: Any) -> Any:
-    """Where the elements of a plain tensor lie; None for anything else."""
+    """Return the places of the elements of a plain tensor; None for anything else."""
     if not isinstance(value, Tensor) or value.is_conj() or value.is_neg() or value.is_complex():
         return None
     return value.dtype, value.shape, value.stride(), value.storage_offset()
 
 
 def is_view(value: Any, source: Any) -> bool:
-    """Whether a value, or each part of it, lies in the memory of its source."""
+    """Tell whether a value, or each part of it, lies in the memory of its source."""
     if isinstance(value, list | tuple):
         return bool(value) and all(is_view(part, source) for part in value)
     if isinstance(source, list | tuple):

@@ -26,16 +26,17 @@ class StraightLine:
     """A Python function that computes nodes of a graph from others, one operation per line.
 
     Args:
-        inputs: nodes whose values are given, in the order of the function's arguments.
-        outputs: nodes whose values are wanted; everything they need is computed from the inputs.
-        values: of all nodes at an example. With them, results are written into memory that is laid out once, and the
-            function takes, behind the inputs, a tensor for each output to be written into: one of `new_results`. Inputs
+        inputs: Nodes whose values are given, in the order of the function's arguments.
+        outputs: Nodes whose values are wanted; everything they need is computed from the inputs.
+        values: Values of all nodes at an example. With them, results are written into memory that is laid out once, and
+            the function takes, behind the inputs, a tensor for each output to be written into: one of `new_results`.
+                Inputs
             must have the layout they have at the example. Without them, every result is a new tensor, and a value is
             dropped after its last use, so that its memory is used again while it is still in the cache.
-        dtype: with ``values``: of the results, where it differs from that at the example.
+        dtype: Type of the results, with ``values``, where it differs from that at the example.
 
     Attributes:
-        function: of the inputs' values, returns the outputs' values.
+        function: Function from the inputs' values to the outputs' values.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class StraightLine:
         self.function: Callable[..., tuple[Tensor, ...]] = self._namespace["straight"]
 
     def new_results(self) -> list[Tensor]:
-        """New memory for the outputs that are written into what the caller gives, in their order."""
+        """Return new memory for the outputs that are written into the caller's tensors, in their order."""
         return [new_memory(*where) for where in self._results]
 
     def _lines(self, node: fx.Node, memory: Memory | None) -> list[str]:
@@ -109,7 +110,7 @@ class StraightLine:
 
 
 def _ancestors(outputs: Sequence[fx.Node], given: set[fx.Node]) -> list[fx.Node]:
-    """The nodes to compute, in the order of the graph."""
+    """Return the nodes to compute, in the order of the graph."""
     wanted, stack = set[fx.Node](), [node for node in outputs if node not in given]
     while stack:
         node = stack.pop()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 from torch import Tensor
 
+from lyapkit.checks.one_at_a_time import WarningsHere
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents.forward import ForwardTangents
 from lyapkit.tangents.strategy import Carry, StepDerivative, stretch_of
@@ -20,7 +19,10 @@ WORTH_TRACING = 256
 
 MANY_TRAJECTORIES = 256
 FEW_UNITS = 8
-"""So many trajectories of so few units are laid out side by side, the same unit of all of them next to each other."""
+"""Beyond so many trajectories of at most so few units, the same unit of all trajectories lies side by side."""
+
+_NO_WARNING = WarningsHere("error", other_than=(DeprecationWarning,))
+"""vmap warns where it can only loop. PyTorch's own deprecations come when it loads its decompositions."""
 
 
 def trace_step(
@@ -50,9 +52,7 @@ def _tried(
     side_by_side: bool,
 ) -> TracedStep:
     try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("error")  # vmap warns where it can only loop
-            warnings.simplefilter("ignore", DeprecationWarning)  # of PyTorch's own, when it loads its decompositions
+        with torch.no_grad(), _NO_WARNING.open():
             traced = TracedStep(map, state, input, k, dtype, side_by_side)
             frame = traced.trial_frame.to(state.dtype)
             generator = torch.Generator().manual_seed(1)
@@ -86,7 +86,7 @@ class TracedTangents:
     Args:
         map: The map.
         traced: The traced step.
-        derivative: What its tangents are held against.
+        derivative: Derivative to compare its tangents with.
     """
 
     name = "forward mode (traced)"
@@ -106,10 +106,10 @@ class TracedTangents:
 
         Args:
             map: The map.
-            drive: What it will be run on.
+            drive: Initial states and inputs of the run.
             k: Directions.
             dtype: Type of the frames.
-            derivative: How the step is differentiated otherwise.
+            derivative: Derivative of a step that is not traced.
 
         Raises:
             Untraceable: If it does not pay or the step cannot be traced; the message says why.

@@ -30,18 +30,18 @@ class TracedStep:
     map may be given float32 tangents.
 
     Args:
-        map: the map.
+        map: The map.
         state: B states, shape (B, N).
-        input: their inputs, shape (B, M), or None.
-        k: number of directions.
-        dtype: of the tangents.
-        side_by_side: lay states and tangents out with the same unit of all trajectories next to each other.
+        input: Their inputs, shape (B, M), or None.
+        k: Number of directions.
+        dtype: Type of the tangents.
+        side_by_side: Lay states and tangents out with the same unit of all trajectories next to each other.
 
     Attributes:
-        trial_frame: a random frame to try tangents on, shape (B, N, k), float64.
+        trial_frame: A random frame to try tangents on, shape (B, N, k), float64.
 
     Raises:
-        Untraceable: the step reads values out of tensors, changes tensors in place, or fails under the tracer.
+        Untraceable: If the step reads values out of tensors, changes tensors in place, or fails under the tracer.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class TracedStep:
         self._in_order = same if side_by_side else whole and after.is_contiguous()
 
     def _laid_out(self, value: Tensor) -> Tensor:
-        """A tensor (..., B, N) in the layout that is traced: contiguous, or with trajectories side by side."""
+        """Return a tensor (..., B, N) in the layout that is traced: contiguous, or with trajectories side by side."""
         contiguous = value.mT if self.side_by_side else value
         if contiguous.is_contiguous() and not value.storage_offset():
             return value
@@ -110,12 +110,12 @@ class TracedStep:
         return contiguous.mT if self.side_by_side else contiguous
 
     def step(self, state: Tensor, input: Tensor | None = None, into: Sequence[Tensor] | None = None) -> Tensor:
-        """x_{t+1}, shape (B, N), as the map's own step gives it.
+        """Compute x_{t+1}, shape (B, N), as the map's own step does.
 
         Args:
             state: x_t, shape (B, N).
             input: s_t, shape (B, M), or None.
-            into: one of the places that `stretch_memory` gives, which need not be where the result is.
+            into: One of the places that `stretch_memory` gives, which need not be where the result is.
         """
         state = state if self.side_by_side else state.contiguous()
         given = (state,) if input is None else (state, input.contiguous())
@@ -123,7 +123,7 @@ class TracedStep:
         return self._step.function(*given, *self._step_weights, *into)[0]
 
     def stretch_memory(self, length: int) -> tuple[Tensor, list[Sequence[Tensor]]]:
-        """Memory for the states of a stretch, shape (L, B, N), and for each state where `step` may write it."""
+        """Return memory for the states of a stretch, shape (L, B, N), and for each state where `step` may write it."""
         results = self._step.new_results()
         batch, size = self._shape
         if self.side_by_side:
@@ -136,7 +136,7 @@ class TracedStep:
         return states, [(place,) for place in places] or [results] * length
 
     def factors(self, states: Tensor, inputs: Tensor | None) -> list[tuple[Tensor, ...]]:
-        """What the tangent map needs of each of L steps, from states (L, B, N) and inputs (L, B, M)."""
+        """Compute the factors of the tangent map for each of L steps, from states (L, B, N) and inputs (L, B, M)."""
         length = states.shape[0]
         if not self.factor_bytes:
             return [()] * length
@@ -154,7 +154,7 @@ class TracedStep:
         return value if self.mixed or not value.is_floating_point() else value.to(self._tangent_dtype)
 
     def carry(self, frame: Tensor, factors: Sequence[tuple[Tensor, ...]]) -> Tensor:
-        """J_n ... J_1 times a frame, (B, N, k) -> (B, N, k), over the steps that the factors belong to."""
+        """Multiply a frame (B, N, k) by J_n ... J_1, (B, N, k) -> (B, N, k), over the steps of the factors."""
         rows = frame.permute(2, 0, 1).to(self._tangent_dtype)  # tangents in rows, each next to itself in memory
         push, last = self._push.function, len(factors) - 1
         with torch.no_grad():

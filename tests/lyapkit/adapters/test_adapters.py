@@ -313,3 +313,26 @@ def henon(x: Tensor) -> Tensor:
 )
 def test_maps_say_what_they_are(map: RecurrentMap, text: str) -> None:
     assert repr(map) == text
+
+
+def test_errors_of_a_callable_that_are_no_mistake_of_the_call_pass() -> None:
+    """A full device when it is probed; any error of a branch that only the run takes."""
+
+    def full(x):
+        raise torch.OutOfMemoryError("the device is full")
+
+    with pytest.raises(torch.OutOfMemoryError, match=r"^the device is full$"):
+        as_map(full, state=torch.zeros(2).double())
+
+    def failing(x):
+        if float(x[0]) < 1e-3:
+            raise RuntimeError("too small for me")
+        return 0.5 * x
+
+    with pytest.raises(RuntimeError, match=r"^too small for me$"):
+        lyapunov_spectrum(as_map(failing, state=torch.ones(2).double()), steps=100)
+
+
+def test_random_numbers_are_refused_where_a_callable_draws_them() -> None:
+    with pytest.raises(ValueError, match="the map draws random numbers, so its exponents are not defined"):
+        as_map(lambda x: x + torch.rand(2).double(), state=torch.zeros(2).double())

@@ -311,7 +311,7 @@ def test_compiled_parts_of_a_model_are_named(check: bool) -> None:
         ("model.pt", "weights alone are no network"),
         (np.eye(2), r"for a linear map with the matrix A, write as_map\(lambda x: A @ x"),
         (torch.eye(2), "for a linear map with the matrix A"),
-        (lyapkit.systems.henon(), r"ReferenceSystem is no map, but has one: pass its \.map"),
+        (lyapkit.systems.henon(), r"ReferenceSystem is not a map, but has one: pass its \.map"),
     ],
     ids=["weights", "a file", "an array", "a tensor", "a system"],
 )

@@ -129,3 +129,11 @@ def test_the_recorded_seed_repeats_a_run_exactly(rng) -> None:
     xr.testing.assert_equal(first, again)
     other = lyapunov_spectrum(cell, inputs, k=2, rng=seed + 1)
     assert not np.array_equal(first.local_growth, other.local_growth)
+
+
+def test_a_generator_of_another_device_is_refused() -> None:
+    class OnGpu(torch.Generator):
+        device = torch.device("cuda")
+
+    with pytest.raises(ValueError, match=r"^rng must be a CPU generator, got one on cuda; use torch.Generator\(\)"):
+        make_generator(OnGpu())

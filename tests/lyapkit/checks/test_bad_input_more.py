@@ -209,7 +209,7 @@ REFUSALS = {
     "dictionary of inputs": (
         lambda: hessian_spectrum(Unpacking(), ({"x": torch.ones(T, B, M)}, torch.ones(B, N)), mse_loss, k=2),
         TypeError,
-        r"torch\.nn\.RNN takes a tensor, got dict; take the tensor out of it in the model's forward, or before",
+        r"the model cannot take inputs that are a dict .*give a module whose forward takes .* the tensors out of it",
     ),
     "inputs to a free run": (
         feedback,

@@ -91,6 +91,9 @@ RUNS: dict[str, Callable[[], xr.Dataset | np.ndarray]] = {
     "Hessian": lambda: lyapkit.hessian_spectrum(*linear(), k=3, rng=0),
     "density": lambda: lyapkit.spectral_density(*linear(), rng=0),
     "operator": lambda: lyapkit.curvature_operator(*linear()) @ np.eye(8),
+    "states": lambda: lyapkit.states(cell(), INPUTS, lengths=LENGTHS),
+    "Jacobians": lambda: lyapkit.jacobians(cell(), INPUTS, lengths=LENGTHS, record_every=20),
+    "fixed points": lambda: lyapkit.fixed_points(systems.henon().map, n_starts=50, period=2, rng=0),
     "by step": lambda: lyapkit.curvature_by_step(cell(), (INPUTS, BATCH), weighted, readout=nn.Identity(), rng=0),
 }
 

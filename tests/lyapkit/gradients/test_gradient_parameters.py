@@ -1,12 +1,14 @@
 """What steps contribute to the gradients of parameters, and the derivatives of single units."""
 
 import math
+import re
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.func import functional_call
+from torch.nn.functional import mse_loss
 
 from lyapkit import as_map, gradient_propagation
 from lyapkit.gradients.adjoint import adjoint_sweep
@@ -154,3 +156,19 @@ def test_frozen_parameters_are_left_out() -> None:
         gradient_propagation(
             layer, inputs, torch.zeros(BATCH, 2).double(), squares, readout=readout, parameter_gradients=True
         )
+
+
+def test_unequal_lengths_need_a_readout_of_one_tensor() -> None:
+    model, inputs, targets = nn.GRU(2, 3).double(), torch.rand(5, 2, 2).double(), torch.rand(2, 3).double()
+    with pytest.raises(TypeError, match=r"^parameter_gradients with lengths= needs a readout that returns one tensor"):
+        gradient_propagation(
+            model, inputs, targets, lambda outputs, t: ((outputs[0] - t) ** 2).mean(),
+            readout=lambda hidden: (hidden, hidden), lengths=[5, 3], parameter_gradients=True,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("norms", [None, 3 + 2j])
+def test_norms_must_be_named(norms) -> None:
+    model, inputs, targets = nn.GRU(2, 3).double(), torch.rand(5, 2, 2).double(), torch.rand(2, 3).double()
+    with pytest.raises(TypeError, match=rf"^norms must name one or more norms, .*; got {re.escape(repr(norms))}\.$"):
+        gradient_propagation(model, inputs, targets, mse_loss, readout=nn.Identity(), norms=norms)

@@ -1,6 +1,7 @@
 """Curvature over several batches is that of the loss of all data: dense Hessians, and refusals where there is none."""
 
 import json
+import re
 from collections import UserDict
 from functools import partial
 
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
+from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader, TensorDataset
 
 import lyapkit
@@ -564,7 +566,7 @@ def test_what_cannot_be_joined_is_said() -> None:
     batches = [(torch.rand(2, steps, 4, dtype=DOUBLE), torch.rand(2, steps, 3, dtype=DOUBLE)) for steps in (3, 5)]
     batches.append((torch.rand(1, 4, 4, dtype=DOUBLE), torch.rand(1, 4, 3, dtype=DOUBLE)))
     for some, shapes in ((batches, "(2, 3, 3) and (2, 5, 3)"), (batches[::2], "(2, 3, 3) and (1, 4, 3)")):
-        with pytest.warns(UserWarning, match="nothing says that the batches.*batch_weight="):
+        with pytest.warns(UserWarning, match="could not be checked that the batches.*batch_weight="):
             ds = lyapkit.hessian_spectrum(model, some, mean_of_squares, k=1)
         assert json.loads(ds.attrs["config_json"])["batch_weights"] == f"not checked: outputs have the shapes {shapes}"
     ignoring = [(inputs, torch.full(targets.shape[:2], -100)) for inputs, targets in batches]
@@ -710,3 +712,54 @@ def test_batch_weights_that_are_no_numbers_are_refused(weight, message: str) -> 
     batch = torch.zeros(2, 3, dtype=DOUBLE), torch.zeros(2, 3, dtype=DOUBLE)
     with pytest.raises(TypeError, match=message):
         lyapkit.hessian_spectrum(nn.Linear(3, 3).double(), [batch, batch], F.mse_loss, k=1, batch_weight=weight)
+
+
+def test_arrays_are_no_targets() -> None:
+    model, inputs, targets = nn.Linear(2, 1).double(), torch.rand(6, 2).double(), torch.rand(6, 1).double()
+    batches = [(inputs[:3], targets[:3].numpy()), (inputs[3:], targets[3:].numpy())]
+    with pytest.raises(TypeError, match=r"^targets are ndarray, not a tensor; convert them with torch.as_tensor\.$"):
+        lyapkit.hessian_spectrum(model, batches, lambda outputs, _: outputs.mean(), k=1)
+
+
+class Wrapped(nn.Module):
+    """A linear layer whose outputs go through a function."""
+
+    def __init__(self, wrap) -> None:
+        super().__init__()
+        self.linear, self.wrap = nn.Linear(2, 1).double(), wrap
+
+    def forward(self, inputs):
+        return self.wrap(self.linear(inputs))
+
+
+UNJOINED = {
+    "no batch dim": (lambda o: {"mean": o.mean()}, "outputs are not tensors with a batch dim"),
+    "a number": (lambda o: (o, len(o)), "parts are int, not tensors"),
+    "an object": (lambda o: (o, object()), "parts are object, not tensors"),
+    "another size": (
+        lambda o: (o, o.new_ones(len(o) + 1, len(o) + 1)),
+        "tensors of shape (3, 3) and (5, 5) have no common batch dim",
+    ),
+    "another structure": (lambda o: list(o), "a list cannot be joined with a list"),
+    "a loss of three samples": (lambda o: o, "the loss cannot be taken of outputs or targets of two batches together"),
+}
+
+
+@pytest.mark.parametrize("name", UNJOINED)
+def test_the_reason_why_batches_cannot_be_joined_is_said(name: str) -> None:
+    wrap, reason = UNJOINED[name]
+
+    def loss(outputs, targets):
+        if name == "a loss of three samples" and len(targets) != 3:
+            raise ValueError("three at a time")
+        first = pytree.tree_leaves(outputs)[0]
+        return ((first - targets.mean()) ** 2).mean()
+
+    torch.manual_seed(0)
+    first = 3 if name == "a loss of three samples" else 2
+    inputs, targets = torch.rand(6, 2).double(), torch.rand(6, 1).double()
+    batches = [(inputs[:first], targets[:first]), (inputs[first:], targets[first:])]
+    told = rf"have the loss of all data \({re.escape(reason)}\): each counts its number of targets"
+    with pytest.warns(UserWarning, match=told):
+        ds = lyapkit.hessian_spectrum(Wrapped(wrap), batches, loss, k=1)
+    assert json.loads(ds.attrs["config_json"])["batch_weights"] == f"not checked: {reason}"

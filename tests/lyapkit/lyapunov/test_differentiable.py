@@ -490,6 +490,12 @@ REFUSALS = {
         r"direction 2 of trajectory 0 is annihilated by step 4 or the 3 before: .* smaller qr_interval.* k <= 1",
         lambda: call(Steps(lambda x: x @ torch.tensor([[1.0, 1.0], [1.0, 1.00001]]).double()), qr_interval=4),
     ),
+    "direction rounded away between decompositions": (
+        FloatingPointError,
+        r"direction 2 of trajectory 0 grows so much less than others at step 3 or the 2 before that the decomposition "
+        r"loses it to rounding, .* smaller qr_interval, or ask for fewer exponents, k <= 1\. lyapunov_spectrum finds",
+        lambda: call(Steps(lambda x: x @ torch.tensor([[1.0, 1.0], [1.0, 1.0001]]).double()), qr_interval=3),
+    ),
 }
 
 

@@ -272,7 +272,7 @@ REFUSALS = {
     "no bins": (lambda: plots.local_growth(spectrum(), bins=0), "bins must be at least 1, got 0"),
     "no state size": (
         lambda: plots.lyapunov_spectrum(spectrum().drop_dims("unit"), fraction_axis=True),
-        "no unit dimension, which says the state size N",
+        "no unit dimension, whose size is the state size N",
     ),
     "no checkpoints": (lambda: plots.exponents_over_checkpoints(spectrum()), "no checkpoint dimension"),
     "checkpoints without iterations": (

@@ -14,6 +14,7 @@ from lyapkit import plots
 
 GRU = nn.GRU(2, 3).double()
 READOUT = nn.Linear(3, 1).double()
+HENON = lyapkit.systems.henon().map
 INPUTS = torch.randn(12, 2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 BATCH = INPUTS, torch.zeros(2, 1).double()
 SPECTRUM = lyapkit.lyapunov_spectrum(GRU, INPUTS)
@@ -39,7 +40,12 @@ PLOTS = {
     plots.curvature_by_step: BY_STEP,
     plots.curvature_between_steps: BY_STEP,
     plots.exponents_over_checkpoints: along("checkpoint", SPECTRUM),
+    plots.state_space: lyapkit.states(GRU, INPUTS),
+    plots.phase_plane: lyapkit.states(HENON, steps=3, initial_state=torch.rand(6, 2).double()),
+    plots.jacobian_eigenvalues: lyapkit.jacobians(GRU, INPUTS),
 }
+COMPARED = [plot for plot in PLOTS if plot not in
+            (plots.curvature_between_steps, plots.exponents_over_checkpoints, plots.phase_plane)]  # fmt: skip
 PARTS = {name: lyapkit.hessian_spectrum(GRU, BATCH, mse_loss, readout=READOUT, k=3, operator=name, rng=0)
          for name in ("hessian", "ggn", "residual")}  # fmt: skip
 TREE = xr.DataTree.from_dict({"before/lyapunov_spectrum": SPECTRUM, "after/lyapunov_spectrum": SPECTRUM})
@@ -63,7 +69,7 @@ def named(value: object) -> str:
 
 
 def test_no_plot_is_forgotten() -> None:
-    assert {named(plot) for plot in PLOTS} | {"curvature_split"} == set(plots.__all__)
+    assert {named(plot) for plot in PLOTS} | {"curvature_split", "overview"} == set(plots.__all__)
 
 
 @pytest.mark.parametrize("plot", ALL, ids=named)
@@ -103,7 +109,6 @@ def test_the_parts_of_the_hessian_are_drawn_from_nodes() -> None:
 
 OTHERS = {
     "a tree": (TREE, ValueError, "got a tree with the nodes before, after; "),
-    "a dictionary": ({"a": SPECTRUM}, TypeError, "got dict; draw them one by one on the same axes"),
     "a list": ([SPECTRUM], TypeError, "got list; draw them one by one"),
     "a variable": (SPECTRUM.lyapunov_exponent, TypeError, "got DataArray; pass the whole Dataset"),
     "a path": ("x.nc", TypeError, r"got str; read the file first, with lyapkit\.load"),
@@ -204,3 +209,36 @@ def test_exponents_are_drawn_over_epochs() -> None:
         plots.exponents_over_checkpoints(both)
     with pytest.raises(ValueError, match="no epoch dimension with a coordinate; give each result its epoch"):
         plots.exponents_over_checkpoints(along("epoch", SPECTRUM).drop_vars("epoch"))
+
+
+@pytest.mark.parametrize("plot", COMPARED, ids=named)
+def test_several_results_are_drawn_under_their_names(plot) -> None:
+    alone = plot(PLOTS[plot])
+    ax = plot({"one": PLOTS[plot], "two": PLOTS[plot]})
+    assert plt.get_fignums() == [alone.figure.number, ax.figure.number]
+    names = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert [name for name in names if name in ("one", "two")] == ["one", "two"]
+    assert len(set(names)) == len(names)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == (alone.get_xlabel(), alone.get_ylabel())
+    assert {"C0", "C1"} <= {line.get_color() for line in ax.lines}
+    shared = plt.figure().add_subplot()
+    assert plot({"one": PLOTS[plot]}, ax=shared) is shared
+
+
+@pytest.mark.parametrize("plot", COMPARED, ids=named)
+def test_results_to_compare_are_checked(plot) -> None:
+    for given, options, error, message in (
+        ({}, {}, ValueError, "nothing to draw: the dictionary of results is empty"),
+        ({1: PLOTS[plot]}, {}, TypeError, "names of results to compare must be texts, got 1"),
+        ({"one": PLOTS[plot]}, {"label": "x"}, TypeError, "label= names one result"),
+        ({"one": PLOTS[plot], "two": xr.Dataset()}, {}, ValueError, "without provenance"),
+    ):
+        with pytest.raises(error, match=message):
+            plot(given, **options)
+        assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize("plot", [plot for plot in ALL if plot not in COMPARED], ids=named)
+def test_plots_of_one_result_refuse_several(plot) -> None:
+    with pytest.raises(TypeError, match="got dict; draw them one by one on the same axes"):
+        plot({"a": SPECTRUM})

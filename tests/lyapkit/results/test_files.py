@@ -2,9 +2,13 @@
 
 import errno
 import math
+import multiprocessing
 import os
 import shutil
+import signal
 import stat
+import sys
+import time
 
 import h5netcdf
 import numpy as np
@@ -12,7 +16,9 @@ import pytest
 import xarray as xr
 
 import lyapkit
+from lyapkit import save
 from lyapkit.analyze import ANALYSES as INCLUDED
+from lyapkit.results.temporary import temporary_file
 from sample_results import ANALYSES, annihilating, tree
 
 
@@ -183,3 +189,38 @@ def test_long_names_fit(tmp_path) -> None:
     path = tmp_path / ("n" * 240 + ".nc")
     lyapkit.save(annihilating(), path)
     assert path.is_file()
+
+
+def killed_while_saving(folder: str) -> None:
+    xr.Dataset.to_netcdf = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+    save(annihilating(), f"{folder}/x.nc")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_what_killed_writers_left_is_deleted_by_the_next(tmp_path, monkeypatch) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=killed_while_saving, args=(str(tmp_path),))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 1
+    of_others = tmp_path / ".lyapkit-0123456789ab-1-x.partial"
+    of_older = tmp_path / ".lyapkit-x.partial"
+    for path in (of_others, of_older):
+        path.touch()
+    with temporary_file(tmp_path) as mine:  # of a process that is alive
+        save(annihilating(), tmp_path / "x.nc")
+        assert sorted(tmp_path.iterdir()) == sorted([mine, of_others, of_older, tmp_path / "x.nc"])
+    later = time.time() + 4000
+    monkeypatch.setattr(time, "time", lambda: later)
+    save(annihilating(), tmp_path / "x.nc")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.nc"]
+
+
+def test_a_small_file_cannot_ask_for_much_memory(tmp_path) -> None:
+    path = save(annihilating(), tmp_path / "x.nc")
+    with h5netcdf.File(path, "a") as file:  # chunks that were never written take no room in a file
+        file.dimensions["long"], file.dimensions["wide"] = 2**20, 2**14
+        file.create_variable("bomb", ("long", "wide"), "f8", chunks=(2**10, 2**10))
+    assert path.stat().st_size < 2**20
+    with pytest.raises(ValueError, match=r"x\.nc is not a result file .*would take 137\d+ bytes of memory.*damaged"):
+        lyapkit.load(path)

@@ -350,7 +350,7 @@ REFUSED = {
     "lorenz": (dict(rho=24.0), r"known for .*28.0.*, got \(10.0, 24.0, 2.66"),
     "rossler": (dict(dt=0.1), r"at most 0.02.*got 0.1"),
     "lorenz96": (dict(size=40), r"known for sizes \[6, 8\], got 40"),
-    "random_network": (dict(gain=1.2), r"from a gain of 2 on, got 1.2"),
+    "random_network": (dict(gain=1.2), r"from a gain of 2 only, got 1.2"),
 }
 
 
@@ -391,7 +391,7 @@ def test_steps_out_of_range_are_refused(factory, dt: float) -> None:
         (dict(exponents=(1.0,) * 3, uncertainty=(0.0,) * 3), "has 1 to 2 exponents, got 3"),
         (dict(uncertainty=(0.0, -1.0)), r"finite and at least 0, got \(0.0, -1.0\)"),
         (dict(uncertainty=(0.0, math.inf)), "finite and at least 0"),
-        (dict(inputs=torch.zeros(5, 1)), r"the map takes 0 inputs, given were \(5, 1\)"),
+        (dict(inputs=torch.zeros(5, 1)), r"this one takes 0 inputs, given \(5, 1\)"),
     ],
 )
 def test_references_that_make_no_sense_are_refused(changes, message: str) -> None:
@@ -403,5 +403,5 @@ def test_references_that_make_no_sense_are_refused(changes, message: str) -> Non
 
 
 def test_a_driven_reference_needs_inputs() -> None:
-    with pytest.raises(ValueError, match="the map takes 4 inputs, given were none"):
+    with pytest.raises(ValueError, match="this one takes 4 inputs, given none"):
         systems.ReferenceSystem("product", systems.MatrixProduct(2), (0.0,), (0.0,), "exact: none")

@@ -356,6 +356,19 @@ def test_a_traced_step_that_goes_wrong_along_the_run_is_abandoned(
         np.testing.assert_allclose(ds[name], expected[name], atol=1e-12)  # type: ignore[index]
 
 
+@pytest.mark.parametrize(
+    ("spoiled", "reason"),
+    [("step", "^the traced step differs from the map's$"), ("carry", "^the traced tangents differ from forward mode$")],
+)
+def test_a_traced_step_that_is_wrong_from_the_beginning_is_not_taken(
+    spoiled: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = getattr(TracedStep, spoiled)
+    monkeypatch.setattr(TracedStep, spoiled, lambda *arguments: 1.001 * right(*arguments))
+    with pytest.raises(Untraceable, match=reason):
+        trace_step(MAPS["rate network"], torch.full((1, 6), 0.3, dtype=D), None, 6, D, ForwardTangents())
+
+
 def test_the_path_is_recorded() -> None:
     map = MAPS["rate network"]
     long, short = (json.loads(lyapunov_spectrum(map, steps=steps).attrs["config_json"]) for steps in (256, 255))

@@ -86,7 +86,10 @@ def test_the_message_is_a_table_with_the_farthest_first() -> None:
     with pytest.raises(AssertionError) as caught:
         assert_exponents(linear(matrix), None, np.log([0.9, 0.6, 0.1]), steps=50)
     lines = str(caught.value).splitlines()
-    assert lines[0].startswith("2 of 3 exponents of CallableMap differ from those expected, in nats per step over 50")
+    assert lines[0] == (
+        "2 of 3 exponents of CallableMap of <lambda>: autonomous, state of 3, float64 differ from those expected, "
+        "in nats per step over 50 steps:"
+    )
     assert lines[1].split() == [
         "trajectory", "exponent", "found", "error", "expected", "difference", "allowed",
     ]  # fmt: skip
@@ -128,7 +131,7 @@ def test_a_wrong_property_shrinks_to_a_small_network_and_prints_its_numbers() ->
     with pytest.raises(AssertionError) as caught:
         test_all_exponents_are_equal()
     assert drawn[-1].size == 2
-    assert re.search(r"\d of 2 exponents of CallableMap differ", str(caught.value))
+    assert re.search(r"\d of 2 exponents of CallableMap of .* differ", str(caught.value))
     assert any("known=KnownMatrix(" in note for note in caught.value.__notes__)
 
 
@@ -141,5 +144,5 @@ def test_without_hypothesis_one_error_names_the_extra() -> None:
     for name in ("lyapkit.testing", "wcrnn_models.testing"):
         done = subprocess.run([sys.executable, "-c", code.format(name)], capture_output=True, text=True, check=True)
         assert done.stdout.strip() == (
-            'lyapkit.testing needs Hypothesis, which is not installed; run: pip install "lyapkit[testing]"'
+            'lyapkit.testing needs Hypothesis, which is not installed; run: pip install "lyapkit[testing]".'
         )

@@ -151,6 +151,25 @@ def test_all_analyses_and_functions_along_epochs() -> None:
     assert tags["variational_term/leading exponent of the run"] == pytest.approx(float(term.mean()))
 
 
+def test_a_whole_model_is_encoded_anew_at_every_measurement() -> None:
+    parts = {"embedding": nn.Embedding(7, 2), "noise": nn.Dropout(0.5), "rnn": nn.GRU(2, 3, batch_first=True)}
+    model = nn.ModuleDict(parts)
+    tokens = torch.randint(7, (2, 30), generator=torch.Generator().manual_seed(0))
+    map = lyapkit.as_map(model, core="rnn", encoder=lambda given: model["noise"](model["embedding"](given)))
+    tracker = Tracker(map, tokens)
+    for step in (0, 1):
+        tracker(step)
+        assert model.training
+        assert model["noise"].training
+        alone = lyapunov_spectrum(model["rnn"], model["embedding"](tokens).detach())
+        found = tracker.result["lyapunov_spectrum"].lyapunov_exponent.sel(checkpoint=step)
+        np.testing.assert_array_equal(found, alone.lyapunov_exponent)
+        with torch.no_grad():
+            model["embedding"].weight.mul_(3)
+    exponents = tracker.result["lyapunov_spectrum"].lyapunov_exponent
+    assert float(abs(exponents.diff("checkpoint")).max()) > 1e-3
+
+
 def test_a_network_that_overflows_is_left_out_with_a_warning() -> None:
     matrix = torch.eye(2).double()
     map = lyapkit.as_map(lambda x: matrix @ x, state=torch.ones(2).double())

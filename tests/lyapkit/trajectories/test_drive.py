@@ -242,3 +242,11 @@ def test_refusals_say_what_is_wrong(name: str) -> None:
     action, error, message = REFUSALS[name]
     with pytest.raises(error, match=message):
         action()
+
+
+def test_sparse_inputs_are_refused() -> None:
+    inputs = torch.rand(5, 2, 2).to_sparse()
+    with pytest.raises(
+        TypeError, match=r"^inputs must be a dense tensor, got layout .*; convert with .to_dense\(\)\.$"
+    ):
+        lyapunov_spectrum(nn.GRU(2, 3), inputs)

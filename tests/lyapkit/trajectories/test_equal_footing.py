@@ -327,9 +327,7 @@ def test_a_loss_on_every_step_may_not_read_padding() -> None:
         found = together.log_gradient_norm.isel(trajectory=b, step=slice(length))
         np.testing.assert_allclose(found, alone.log_gradient_norm.isel(trajectory=0), atol=1e-10)
         np.testing.assert_allclose(together.growth_rate.isel(trajectory=b), alone.growth_rate[:, 0], atol=1e-10)
-    with pytest.raises(
-        ValueError, match=r"reads the output of sequence 1 at step 18, behind its end at step 17\. Mask"
-    ):
+    with pytest.raises(ValueError, match=r"reads the output of sequence 1 at step 18, after its end at step 17\. Mask"):
         gradient_propagation(model, sequences(0.0), targets, summed, lengths=LENGTHS, **options)
 
 

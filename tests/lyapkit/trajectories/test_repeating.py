@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import lyapkit
 from lyapkit import as_map, lyapunov_spectrum
 from lyapkit.trajectories.repeated_steps import unlike
-from steps import Steps
+from steps import BackwardOnly, Steps
 
 SIZE, LATE = 6, 60
 
@@ -86,6 +86,17 @@ def test_what_begins_after_the_first_step_is_refused(analysis: str, name: str) -
     map = as_map(make(), state=STARTS[0], input=torch.zeros(1).double())
     with pytest.raises((ValueError, RuntimeError), match=message):
         ANALYSES[analysis](map, INPUTS.clone())
+
+
+@pytest.mark.parametrize("analysis", ["spectrum", "variational", "covariant"])
+def test_random_numbers_of_torch_are_refused_even_where_they_change_nothing(analysis: str) -> None:
+    def step(state: Tensor, input: Tensor) -> Tensor:
+        if bool((input > 0).any()):
+            torch.rand(())
+        return BackwardOnly.apply(state @ WEIGHT.T)
+
+    with pytest.raises(ValueError, match="the map draws random numbers, so its exponents are not defined"):
+        ANALYSES[analysis](Wide(step, input_size=1), INPUTS)
 
 
 COUPLED: dict[str, Callable[[Tensor], Tensor]] = {

@@ -232,7 +232,7 @@ def test_operating_system_errors_give_one_line(tmp_path, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert line == (
         f"wcrnn: error: the directory {tmp_path / 'file' / 'below'} cannot be made or written (Not a directory); name "
-        "another for the run"
+        "another for the run."
     )
 
 
@@ -242,7 +242,10 @@ def test_other_operating_system_errors_give_one_line(tmp_path, capsys, monkeypat
 
     monkeypatch.setattr(trainer, "train", fail)
     assert main(["train", str(tmp_path)]) == 2
-    assert capsys.readouterr().err == "wcrnn: error: [Errno 28] No space left on device\n"
+    assert capsys.readouterr().err == (
+        "wcrnn: error: [Errno 28] No space left on device; free some room, or write elsewhere: what was written before "
+        "is whole, and the command goes on\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -373,7 +376,7 @@ def test_as_a_process():
     done = subprocess.run([sys.executable, "-c", code, "dat"], capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr == (
-        f"wcrnn: error: unknown command 'dat'. Did you mean 'data'? Known commands: {', '.join(COMMANDS)}\n"
+        f"wcrnn: error: unknown command 'dat'. Did you mean 'data'? Known commands: {', '.join(COMMANDS)}.\n"
     )
     assert done.stderr.count("\n") == 1
 

@@ -290,12 +290,12 @@ NAN = float("nan")
         (
             lambda: residuals.scalar(-1e39).build(3, dtype=torch.float32),
             ValueError,
-            r"^r must not exceed 3.40282347e\+38, the largest number of torch.float32, got 1e\+39$",
+            r"^r must not exceed 3.40282347e\+38, the largest number of torch.float32, got 1e\+39\.$",
         ),
         (
             lambda: residuals.dense(torch.eye(2, dtype=torch.float64) * 1e300).build(2, dtype=torch.float32),
             ValueError,
-            r"^weight must not exceed .* got 1e\+300$",
+            r"^weight must not exceed .* got 1e\+300\.$",
         ),
         (lambda: residuals.scalar("1"), TypeError, "r must be a real number, got str"),
         (lambda: residuals.rotation(math.inf), ValueError, "phi must be finite"),
@@ -324,7 +324,7 @@ NAN = float("nan")
         (lambda: residuals.dense(torch.full((2, 2), NAN)), ValueError, r"got nan at index \(0, 0\)"),
         (lambda: residuals.dense(torch.eye(2, dtype=torch.complex64)), TypeError, "must be real"),
         (lambda: residuals.dense(torch.eye(3)).build(2), ValueError, r"must be 2 x 2, got \(3, 3\)"),
-        (lambda: residuals.orthogonal(NAN), ValueError, "^r must be finite, got nan$"),
+        (lambda: residuals.orthogonal(NAN), ValueError, r"^r must be finite, got nan\.$"),
         (lambda: residuals.informed().build(5), ValueError, "needs an even hidden_size, got 5; use 6"),
         (lambda: residuals.product(), ValueError, "a product needs at least one factor; for the identity"),
         (

@@ -14,9 +14,9 @@ import torch
 
 import sweep_tasks
 from wcrnn_models import TrainConfig, UserError, load_checkpoint, train
+from wcrnn_models import owners as owners_module
 from wcrnn_models.files import exclusive
 from wcrnn_models.sweeps import Outcome, driver, grid, run_name, sweep
-from wcrnn_models.sweeps import claims as claims_module
 from wcrnn_models.sweeps.choose_pool import available_workers, make_pool
 from wcrnn_models.sweeps.claims import claim
 from wcrnn_models.sweeps.groups import groups
@@ -396,13 +396,13 @@ class TestClaims:
         assert json.loads(path.read_text())["token"] == "theirs"
 
     def test_an_owner_on_another_machine_that_is_gone_is_replaced(self, tmp_path):
-        path = self.record(tmp_path, "elsewhere", age=claims_module.STALE_SECONDS + 5)
+        path = self.record(tmp_path, "elsewhere", age=owners_module.STALE_SECONDS + 5)
         with claim(tmp_path) as mine:
             assert mine
             assert json.loads(path.read_text())["token"] != "theirs"
 
     def test_an_owner_on_this_machine_without_its_lock_is_gone(self, tmp_path):
-        self.record(tmp_path, claims_module.socket.gethostname(), age=0)
+        self.record(tmp_path, owners_module.socket.gethostname(), age=0)
         with claim(tmp_path) as mine:
             assert mine
 
@@ -417,13 +417,13 @@ class TestClaims:
         path.write_bytes(content)
         with claim(tmp_path) as mine:
             assert not mine
-        past = time.time() - claims_module.STALE_SECONDS - 5
+        past = time.time() - owners_module.STALE_SECONDS - 5
         os.utime(path, (past, past))
         with claim(tmp_path) as mine:
             assert mine
 
     def test_the_record_is_renewed(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(claims_module, "RENEW_SECONDS", 0.01)
+        monkeypatch.setattr(owners_module, "RENEW_SECONDS", 0.01)
         with claim(tmp_path):
             path = tmp_path / ".claim" / "owner.json"
             os.utime(path, (0, 0))
@@ -439,7 +439,7 @@ class TestClaims:
 
     def test_of_two_machines_that_find_it_stale_one_gets_it(self, tmp_path, monkeypatch):
         """The other one has replaced the record between our look at it and our move."""
-        path = self.record(tmp_path, "elsewhere", age=claims_module.STALE_SECONDS + 5)
+        path = self.record(tmp_path, "elsewhere", age=owners_module.STALE_SECONDS + 5)
         original = Path.rename
 
         def rename(self, target):
@@ -624,6 +624,7 @@ def test_one_process_has_the_gpu(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(driver, "make_pool", lambda task, workers, scheduler: asked.append(workers) or InProcess())
     monkeypatch.setattr(driver._Driver, "until_done", lambda self: {})
+    monkeypatch.setattr(driver, "known_device", torch.device)
     for options in ({}, {"device": "cuda"}, {"device": "cuda", "workers": 3}, {"device": "cuda", "scheduler": "x"}):
         sweep([TINY], tmp_path, **options)
     assert asked == [None, 1, 3, None]

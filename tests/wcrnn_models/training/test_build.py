@@ -130,7 +130,7 @@ def test_dense_residuals(matrix_file):
         (lambda path: path.unlink(), "there is no file .*R.npy for the residual; save the matrix with numpy.save"),
         (lambda path: path.write_bytes(b"x"), "not a NumPy file of plain numbers"),
         (lambda path: path.write_bytes(pickle.dumps(print)), "not a NumPy file of plain numbers"),
-        (lambda path: np.save(path, np.array([print])), "not a NumPy file of plain numbers .*allow_pickle"),
+        (lambda path: np.save(path, np.array([print])), "not a NumPy file of plain numbers .*holds objects"),
         (lambda path: np.save(path, np.eye(3)), r"4 x 4 real numbers, .* got float64 of shape \(3, 3\)"),
         (lambda path: np.save(path, 1j * np.eye(4)), "4 x 4 real numbers, .* got complex128"),
         (lambda path: np.save(path, np.full((4, 4), np.nan)), "must hold finite numbers"),
@@ -138,7 +138,7 @@ def test_dense_residuals(matrix_file):
             lambda path: np.save(path, 1e39 * np.eye(4)),
             r"R.npy: a number must not exceed 3.40282347e\+38, the largest number of torch.float32, got 1e\+39",
         ),
-        (lambda path: save_archive(path), "4 x 4 real numbers, .* got an archive"),
+        (lambda path: save_archive(path), "archive of several arrays; save one"),
     ],
     ids=["missing", "damaged", "pickle", "objects", "size", "complex", "nan", "large", "archive"],
 )

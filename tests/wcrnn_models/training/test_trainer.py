@@ -400,10 +400,10 @@ def momentum(state):
 DAMAGES = {
     "truncated": (lambda path: path.write_bytes(path.read_bytes()[:-200]), "is damaged"),
     "empty": (lambda path: path.write_bytes(b""), "is damaged"),
-    "list": (lambda path: torch.save([1], path), "not a state of format version 3"),
-    "version": (lambda path: torch.save({"format_version": 1}, path), "not a state of format version 3"),
+    "list": (lambda path: torch.save([1], path), "not a state of format version 4"),
+    "version": (lambda path: torch.save({"format_version": 1}, path), "not a state of format version 4"),
     "tensor version": (lambda path: torch.save({"format_version": torch.ones(2)}, path), "not a state of format"),
-    "content": (lambda path: torch.save({"format_version": 3}, path), "lacks config_sha256, total, iterations"),
+    "content": (lambda path: torch.save({"format_version": 4}, path), "lacks config_sha256, total, iterations"),
     **{
         name: (change_state(change), message)
         for name, change, message in [
@@ -627,15 +627,16 @@ def test_a_file_is_not_a_run_directory(tmp_path):
         train(CONFIG, tmp_path / "file")
 
 
-@pytest.mark.parametrize("method", ["mkdir", "touch"])
-def test_a_directory_that_cannot_be_written_is_refused(tmp_path, monkeypatch, method):
+@pytest.mark.parametrize("function", ["pathlib.Path.mkdir", "wcrnn_models.training.trainer.open_own"])
+def test_a_directory_that_cannot_be_written_is_refused(tmp_path, monkeypatch, function):
     def refuse(*_, **__):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(f"pathlib.Path.{method}", refuse)
+    monkeypatch.setattr(function, refuse)
     message = r"the directory .*new cannot be made or written \(Permission denied\); name another for the run"
     with pytest.raises(UserError, match=message):
         train(CONFIG, tmp_path / "new")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unusable_device_is_refused(tmp_path):
@@ -684,7 +685,7 @@ def test_a_failed_run_leaves_what_was_there(tmp_path, monkeypatch):
             train(CONFIG, tmp_path / "run")
     assert [path.name for path in kept.parent.iterdir()] == ["notes.json"]
     assert kept.read_bytes() == b"precious"
-    assert [path.name for path in (tmp_path / "empty").iterdir()] == [".lock"]
+    assert list((tmp_path / "empty").iterdir()) == []
     assert train(CONFIG, tmp_path / "empty").status == "finished"
     assert train(CONFIG, tmp_path / "run").status == "finished"
 

@@ -40,12 +40,12 @@ class DiagonalLayer(nn.Module):
         self.norm = nn.LayerNorm(features, dtype=dtype)
 
     def rates(self) -> Tensor:
-        """Dt Re A, the exponent of every mode: float64, shape (H, P)."""
+        """Compute dt Re A, the exponent of every mode: float64, shape (H, P)."""
         with torch.no_grad():
             return -(self.log_step.double().unsqueeze(-1) + self.log_decay.double()).exp()
 
     def step(self, real: Tensor, imaginary: Tensor, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """One step of the recurrence.
+        """Compute one step of the recurrence.
 
         Args:
             real: Real parts of the modes, shape (..., H P).
@@ -68,7 +68,7 @@ class DiagonalLayer(nn.Module):
         return new_real.flatten(-2), new_imaginary.flatten(-2), mixed
 
     def convolve(self, features: Tensor) -> Tensor:
-        """U' at all steps for u at all steps, shape (T, B, H), starting from x = 0: by FFT."""
+        """Compute u' at all steps for u at all steps, shape (T, B, H), starting from x = 0: by FFT."""
         steps = len(features)
         spectrum = torch.fft.rfft(features, n=2 * steps, dim=0)  # padded: the convolution is not circular
         response = torch.fft.rfft(self._kernel(steps), n=2 * steps, dim=0)
@@ -76,18 +76,18 @@ class DiagonalLayer(nn.Module):
         return self._mix(features, filtered + self.skip * features)
 
     def convolve_last(self, features: Tensor) -> Tensor:
-        """U' at the last step alone, shape (B, H), for u at all steps, shape (T, B, H)."""
+        """Compute u' at the last step alone, shape (B, H), for u at all steps, shape (T, B, H)."""
         filtered = torch.einsum("tbh,th->bh", features, self._kernel(len(features)).flip(0))
         return self._mix(features[-1], filtered + self.skip * features[-1])
 
     def _continuous(self) -> tuple[Tensor, Tensor]:
-        """Dt A and (exp(dt A) - 1) / A, complex, shape (H, P)."""
+        """Compute dt A and (exp(dt A) - 1) / A, complex, shape (H, P)."""
         rate = torch.complex(-self.log_decay.exp(), self.frequency)
         scaled = self.log_step.exp().unsqueeze(-1) * rate
         return scaled, torch.expm1(scaled) / rate
 
     def _kernel(self, steps: int) -> Tensor:
-        """K_j = 2 Re sum_p C_p (exp(dt A_p) - 1) / A_p exp(j dt A_p), shape (T, H)."""
+        """Compute K_j = 2 Re sum_p C_p (exp(dt A_p) - 1) / A_p exp(j dt A_p), shape (T, H)."""
         scaled, gain = self._continuous()
         weight = torch.complex(*self.output.unbind(-1)) * gain
         times = torch.arange(steps, dtype=self.log_step.dtype, device=self.log_step.device)

@@ -60,7 +60,7 @@ class ResidualElman(RecurrentNetwork):
         self.to(device)
 
     def _project(self, inputs: Tensor) -> Tensor:
-        """b_xx + W_sx s_t + b_sx, shape (..., N)."""
+        """Compute b_xx + W_sx s_t + b_sx, shape (..., N)."""
         return functional.linear(inputs, self.input.weight, self.input.bias + self.recurrent.bias)
 
     def _update(self, state: Tensor, projected: Tensor) -> Tensor:

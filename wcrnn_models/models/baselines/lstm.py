@@ -77,7 +77,7 @@ class LSTM(RecurrentNetwork):
         return [f"{part}[{unit}]" for part in "hc" for unit in range(self.hidden_size)]
 
     def emitted(self, state: Tensor) -> Tensor:
-        """h, shape (..., H)."""
+        """Return h, shape (..., H)."""
         return state[..., : self.hidden_size]
 
     def forward(self, inputs: Tensor, initial_state: Tensor | None = None) -> Tensor:

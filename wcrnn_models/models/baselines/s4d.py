@@ -71,7 +71,9 @@ class S4D(RecurrentNetwork):
         check_sizes(input_size=input_size, hidden_size=hidden_size, output_size=output_size, layers=layers, modes=modes)
         dtype = floating_type(dtype)
         if dtype not in (torch.float32, torch.float64):
-            raise ValueError(f"dtype must be torch.float32 or torch.float64, which have a complex partner, got {dtype}")
+            raise ValueError(
+                f"dtype must be torch.float32 or torch.float64, which have a complex partner, got {dtype}."
+            )
         self.input_size, self.hidden_size, self.output_size = input_size, hidden_size, output_size
         generator = as_generator(rng)
         self.input = affine(input_size, hidden_size, generator, dtype)
@@ -98,7 +100,7 @@ class S4D(RecurrentNetwork):
         return names + [f"h[{feature}]" for feature in range(self.hidden_size)]
 
     def emitted(self, state: Tensor) -> Tensor:
-        """The features after the last layer, shape (..., H)."""
+        """Return the features after the last layer, shape (..., H)."""
         return state[..., -self.hidden_size :]
 
     def forward(self, inputs: Tensor, initial_state: Tensor | None = None) -> Tensor:
@@ -126,13 +128,13 @@ class S4D(RecurrentNetwork):
         return self._read(last.convolve_last(features), inputs)
 
     def exponents(self) -> Tensor:
-        """The Lyapunov exponents, which no input changes: float64, shape (N,), nats per step, descending."""
+        """Return the Lyapunov exponents, which no input changes: float64, shape (N,), nats per step, descending."""
         rates = torch.cat([layer.rates().flatten().repeat(2) for layer in self._stack()])
         emitted = rates.new_full((self.hidden_size,), -torch.inf)
         return torch.cat((rates, emitted)).sort(descending=True).values
 
     def extra_repr(self) -> str:
-        """The sizes, for ``print(model)``."""
+        """Return the sizes, for ``print(model)``."""
         return f"{super().extra_repr()}, modes={self.modes}"
 
     def _project(self, inputs: Tensor) -> Tensor:

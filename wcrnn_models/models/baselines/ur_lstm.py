@@ -63,7 +63,7 @@ class URLSTM(RecurrentNetwork):
         super().__init__()
         check_sizes(input_size=input_size, hidden_size=hidden_size, output_size=output_size)
         if hidden_size < 2:
-            raise ValueError("hidden_size must be at least 2, for forget gates between 1/H and 1 - 1/H, got 1")
+            raise ValueError("hidden_size must be at least 2, for forget gates between 1/H and 1 - 1/H, got 1.")
         dtype = floating_type(dtype)
         self.input_size, self.hidden_size, self.output_size = input_size, hidden_size, output_size
         generator = as_generator(rng)
@@ -88,11 +88,11 @@ class URLSTM(RecurrentNetwork):
         return [f"{part}[{unit}]" for part in "hc" for unit in range(self.hidden_size)]
 
     def emitted(self, state: Tensor) -> Tensor:
-        """h, shape (..., H)."""
+        """Return h, shape (..., H)."""
         return state[..., : self.hidden_size]
 
     def _project(self, inputs: Tensor) -> Tensor:
-        """The part of z from the input with all biases, shape (..., 4 H), in the order f, r, u, o."""
+        """Return the part of z from the input with all biases, shape (..., 4 H), in the order f, r, u, o."""
         biases = torch.cat((self.forget_bias, -self.forget_bias, self.bias))
         return functional.linear(inputs, self.input.weight, biases)
 

@@ -1,4 +1,4 @@
-"""What a residual map answers, and the recipe that builds one at a given size."""
+"""Residual maps, and the recipes that build them at a given size."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class ResidualSpec:
     construct: Callable[[int], Residual]
 
     def build(self, size: int, *, dtype: torch.dtype | None = None) -> Residual:
-        """The residual for N = ``size`` units.
+        """Return the residual for N = ``size`` units.
 
         The numbers are computed in float64 and then rounded to ``dtype`` (default: PyTorch's default type).
 
@@ -92,12 +92,12 @@ class ResidualSpec:
             ValueError: If ``size`` is not positive or does not fit the recipe, or a number is too large for ``dtype``.
         """
         if size < 1:
-            raise ValueError(f"the size of a residual must be at least 1, got {size}")
+            raise ValueError(f"the size of a residual must be at least 1, got {size}.")
         return rounded(self.construct(size), torch.get_default_dtype() if dtype is None else dtype)
 
 
 def rounded(residual: Residual, dtype: torch.dtype) -> Residual:
-    """The residual with its numbers rounded to ``dtype``, in place.
+    """Return the residual with its numbers rounded to ``dtype``, in place.
 
     Raises:
         ValueError: If one of them is too large for it.
@@ -116,39 +116,39 @@ def check_fits(name: str, value: Tensor, dtype: torch.dtype) -> None:
     if not bool(value.to(dtype).isfinite().all()):
         largest = float(value.abs().max())
         raise ValueError(
-            f"{name} must not exceed {torch.finfo(dtype).max:.9g}, the largest number of {dtype}, got {largest}"
+            f"{name} must not exceed {torch.finfo(dtype).max:.9g}, the largest number of {dtype}, got {largest}."
         )
 
 
 def check_finite_number(name: str, value: float) -> float:
-    """``value`` as a float.
+    """Return ``value`` as a float.
 
     Raises:
         TypeError: If it is not a real number.
         ValueError: If it is infinite or not a number.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a real number, got {type(value).__name__}")
+        raise TypeError(f"{name} must be a real number, got {type(value).__name__}.")
     if not math.isfinite(value):
-        raise ValueError(f"{name} must be finite, got {value}")
+        raise ValueError(f"{name} must be finite, got {value}.")
     return float(value)
 
 
 def check_finite_tensor(name: str, value: Tensor) -> Tensor:
-    """``value`` detached and as float64 on the CPU.
+    """Return ``value`` detached and as float64 on the CPU.
 
     Raises:
         TypeError: If it is not a real tensor.
         ValueError: If an entry is infinite or not a number.
     """
     if not isinstance(value, Tensor):
-        raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}; use torch.as_tensor")
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}; use torch.as_tensor.")
     if value.is_complex():
         raise TypeError(
-            f"{name} must be real, got {value.dtype}; a complex pair is a 2 x 2 block, see residuals.rotation"
+            f"{name} must be real, got {value.dtype}; a complex pair is a 2 x 2 block, see residuals.rotation."
         )
     exact = value.detach().to(device="cpu", dtype=torch.float64, copy=True)
     if not bool(exact.isfinite().all()):
         position = tuple(int(i) for i in (~exact.isfinite()).nonzero()[0])
-        raise ValueError(f"{name} must be finite, got {float(exact[position])} at index {position}")
+        raise ValueError(f"{name} must be finite, got {float(exact[position])} at index {position}.")
     return exact

@@ -19,16 +19,16 @@ class DenseResidual(Residual):
         self.register_buffer("weight", matrix)
 
     def forward(self, state: Tensor) -> Tensor:
-        """R x: shape (..., N) to (..., N)."""
+        """Compute R x: shape (..., N) to (..., N)."""
         return torch.nn.functional.linear(state, self.weight)
 
     def matrix(self) -> Tensor:
-        """A copy of R, shape (N, N)."""
+        """Return a copy of R, shape (N, N)."""
         return self.weight.clone()
 
 
 def dense(matrix: Tensor) -> ResidualSpec:
-    """R given by a matrix, which is copied.
+    """Make R from a matrix, which is copied.
 
     Args:
         matrix: Entries, shape (N, N), applied as R x.
@@ -47,7 +47,7 @@ def dense(matrix: Tensor) -> ResidualSpec:
         if len(entries) != size:
             raise ValueError(
                 f"a dense residual for {size} units must be {size} x {size}, got {tuple(entries.shape)}; "
-                "give a matrix of hidden_size rows and columns"
+                "give a matrix of hidden_size rows and columns."
             )
         return DenseResidual(entries.clone())
 

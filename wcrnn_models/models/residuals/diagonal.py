@@ -20,7 +20,7 @@ class ScalarResidual(Residual):
         self.register_buffer("r", torch.tensor(r, dtype=torch.float64))
 
     def forward(self, state: Tensor) -> Tensor:
-        """R x = r x: shape (..., N) to (..., N)."""
+        """Compute R x = r x: shape (..., N) to (..., N)."""
         return self.r * state
 
     def diagonal(self) -> Tensor:
@@ -39,7 +39,7 @@ class DiagonalResidual(Residual):
         self.register_buffer("r", r)
 
     def forward(self, state: Tensor) -> Tensor:
-        """(R x)_i = r_i x_i: shape (..., N) to (..., N)."""
+        """Compute (R x)_i = r_i x_i: shape (..., N) to (..., N)."""
         return self.r * state
 
     def diagonal(self) -> Tensor:
@@ -48,7 +48,7 @@ class DiagonalResidual(Residual):
 
 
 def scalar(r: float) -> ResidualSpec:
-    """R = r I: subcritical for r < 1, critical for r = 1, supercritical for r > 1 (section 4.1).
+    """Make R = r I: subcritical for r < 1, critical for r = 1, supercritical for r > 1 (section 4.1).
 
     Args:
         r: Residual connection strength; the paper varies it in [0.91, 1.02].
@@ -61,7 +61,7 @@ def scalar(r: float) -> ResidualSpec:
 
 
 def diagonal(r: Tensor) -> ResidualSpec:
-    """R = diag(r) with the given entries, eq. (17).
+    """Make R = diag(r) with the given entries, eq. (17).
 
     Args:
         r: One entry per unit, shape (N,).
@@ -71,13 +71,13 @@ def diagonal(r: Tensor) -> ResidualSpec:
     """
     entries = check_finite_tensor("r", r)
     if entries.ndim != 1:
-        raise ValueError(f"r must be a vector with one entry per unit, got shape {tuple(r.shape)}")
+        raise ValueError(f"r must be a vector with one entry per unit, got shape {tuple(r.shape)}.")
 
     def construct(size: int) -> Residual:
         if len(entries) != size:
             raise ValueError(
                 f"a diagonal residual for {size} units needs {size} entries, got {len(entries)}; "
-                "give as many entries as hidden_size"
+                "give as many entries as hidden_size."
             )
         return DiagonalResidual(entries.clone())
 
@@ -85,7 +85,7 @@ def diagonal(r: Tensor) -> ResidualSpec:
 
 
 def heterogeneous(r0: float, delta_r: float, rng: RandomSource = None) -> ResidualSpec:
-    """R = diag(r) with r_i ~ U(r0 - delta_r/2, r0 + delta_r/2), eq. (17) and section 4.3.
+    """Make R = diag(r) with r_i ~ U(r0 - delta_r/2, r0 + delta_r/2), eq. (17) and section 4.3.
 
     Args:
         r0: Centre, the baseline distance to the edge of chaos.
@@ -97,7 +97,7 @@ def heterogeneous(r0: float, delta_r: float, rng: RandomSource = None) -> Residu
     """
     centre, width = check_finite_number("r0", r0), check_finite_number("delta_r", delta_r)
     if width < 0:
-        raise ValueError(f"delta_r is the width of an interval and must be >= 0, got {width}")
+        raise ValueError(f"delta_r is the width of an interval and must be >= 0, got {width}.")
 
     def construct(size: int) -> Residual:
         return DiagonalResidual(uniform((size,), centre - width / 2, centre + width / 2, rng))

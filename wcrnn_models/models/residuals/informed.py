@@ -19,7 +19,7 @@ COUPLINGS = (0.005, 0.05)
 
 
 def informed(rng: RandomSource = None) -> ResidualSpec:
-    """R = T(phi) diag(r) with r_i ~ U(0.99, 1) per unit and phi_i ~ U(0, pi/4) per pair of units (section 4.3).
+    """Make R = T(phi) diag(r) with r_i ~ U(0.99, 1) per unit and phi_i ~ U(0, pi/4) per pair of units (section 4.3).
 
     The product of a rotation (16) and a diagonal (17), "informed" by the best homogeneous networks. The paper's network
     also has a coupling of its own for every unit, `informed_coupling`.
@@ -28,7 +28,7 @@ def informed(rng: RandomSource = None) -> ResidualSpec:
         rng: Where the numbers are drawn from when the residual is built.
 
     Raises:
-        ValueError: When it is built, if N is odd.
+        ValueError: If N is odd; raised when the residual is built.
 
     Example:
         >>> from wcrnn_models import WCRNN, residuals
@@ -49,7 +49,7 @@ def informed(rng: RandomSource = None) -> ResidualSpec:
 
 
 def informed_coupling(size: int, rng: RandomSource = None) -> Tensor:
-    """gamma_i ~ U(0.005, 0.05), one for every unit (section 4.3), float64, shape (N,).
+    """Draw gamma_i ~ U(0.005, 0.05), one for every unit (section 4.3), float64, shape (N,).
 
     Args:
         size: N.

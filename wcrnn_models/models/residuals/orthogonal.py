@@ -11,7 +11,7 @@ from wcrnn_models.randomness import RandomSource, normal
 
 
 def orthogonal(r: float = 1.0, rng: RandomSource = None) -> ResidualSpec:
-    """R = r Q with Q from the Haar measure of O(N), the distribution of `scipy.stats.ortho_group` (section 4.2).
+    """Make R = r Q with Q from the Haar measure of O(N), as `scipy.stats.ortho_group` (section 4.2).
 
     The eigenvalues lie on the circle of radius r with angles that repel each other, unlike the independent ones of
     ``rotation("random")``; the paper found the two to perform alike (Fig. B.4D). Determinants of +1 and -1 are equally
@@ -40,7 +40,7 @@ def orthogonal(r: float = 1.0, rng: RandomSource = None) -> ResidualSpec:
 
 
 def haar(size: int, rng: RandomSource) -> Tensor:
-    """An orthogonal matrix from the Haar measure of O(N), float64, shape (N, N).
+    """Return an orthogonal matrix from the Haar measure of O(N), float64, shape (N, N).
 
     The Q of the QR decomposition of a Gaussian matrix is Haar distributed if the diagonal of the triangular factor is
     made positive; LAPACK's own signs are not uniform (Mezzadri, Notices of the AMS 54, 592, 2007).

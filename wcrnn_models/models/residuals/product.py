@@ -16,7 +16,7 @@ class ProductResidual(Residual):
         self.factors = nn.ModuleList(factors)
 
     def forward(self, state: Tensor) -> Tensor:
-        """R_1 (R_2 (... x)): shape (..., N) to (..., N)."""
+        """Compute R_1 (R_2 (... x)): shape (..., N) to (..., N)."""
         for factor in reversed(self.factors):
             state = factor(state)
         return state
@@ -28,7 +28,7 @@ class ProductResidual(Residual):
 
 
 def product(*factors: ResidualSpec) -> ResidualSpec:
-    """R = R_1 R_2 ... R_k, the last factor acting first.
+    """Make R = R_1 R_2 ... R_k, where the last factor acts first.
 
     Section 4.3 multiplies rotations (16) by a diagonal (17). Eigenvalues of a product are not products of eigenvalues,
     except for their determinant: sum_i log|eig_i R| is the sum over the factors.
@@ -52,10 +52,10 @@ def product(*factors: ResidualSpec) -> ResidualSpec:
         if not isinstance(factor, ResidualSpec):
             raise TypeError(
                 f"a factor must be a ResidualSpec such as residuals.scalar(0.9), got {type(factor).__name__}; "
-                "for a matrix use residuals.dense"
+                "for a matrix use residuals.dense."
             )
     if not factors:
-        raise ValueError("a product needs at least one factor; for the identity use residuals.scalar(1.0)")
+        raise ValueError("a product needs at least one factor; for the identity use residuals.scalar(1.0).")
     return ResidualSpec(
         " * ".join(factor.description for factor in factors),
         lambda size: ProductResidual([factor.construct(size) for factor in factors]),

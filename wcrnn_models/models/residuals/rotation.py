@@ -42,7 +42,7 @@ class RotationResidual(Residual):
 
 
 def rotation(phi: float | Tensor | Literal["random"], r: float = 1.0, rng: RandomSource = None) -> ResidualSpec:
-    """R = r times block-diagonal rotations by the angular frequencies phi, eq. (16).
+    """Make R = r times block-diagonal rotations by the angular frequencies phi, eq. (16).
 
     Args:
         phi: One angle for all blocks (homogeneous), N/2 angles, or ``"random"`` for phi_i ~ U(0, 2 pi), in
@@ -67,12 +67,12 @@ def rotation(phi: float | Tensor | Literal["random"], r: float = 1.0, rng: Rando
     if isinstance(phi, Tensor) and phi.ndim > 0:
         angles = check_finite_tensor("phi", phi)
         if angles.ndim != 1:
-            raise ValueError(f"phi must be a vector of N/2 angles, got shape {tuple(phi.shape)}")
+            raise ValueError(f"phi must be a vector of N/2 angles, got shape {tuple(phi.shape)}.")
 
         def construct(size: int) -> Residual:
             if len(angles) != pairs(size):
                 raise ValueError(
-                    f"a rotation of {size} units needs {size // 2} angles, one per pair of units, got {len(angles)}"
+                    f"a rotation of {size} units needs {size // 2} angles, one per pair of units, got {len(angles)}."
                 )
             return RotationResidual(angles, scale)
 
@@ -85,11 +85,13 @@ def rotation(phi: float | Tensor | Literal["random"], r: float = 1.0, rng: Rando
 
 
 def pairs(size: int) -> int:
-    """The number of 2 x 2 blocks of N = ``size`` units.
+    """Return the number of 2 x 2 blocks of N = ``size`` units.
 
     Raises:
         ValueError: If ``size`` is odd.
     """
     if size % 2:
-        raise ValueError(f"a rotation acts on pairs of units and needs an even hidden_size, got {size}; use {size + 1}")
+        raise ValueError(
+            f"a rotation acts on pairs of units and needs an even hidden_size, got {size}; use {size + 1}."
+        )
     return size // 2

@@ -29,7 +29,7 @@ class Buffers:
         self._storage: dict[str, Tensor] = {}
 
     def get(self, name: str, *shape: int) -> Tensor:
-        """A contiguous tensor; another shape under the same name is other views of the same memory."""
+        """Return a contiguous tensor; another shape under the same name is other views of the same memory."""
         count = math.prod(shape)
         storage = self._storage.get(name)
         if storage is None or storage.numel() < count:

@@ -42,14 +42,14 @@ class EnsembleForward:
         if not can_train_together(networks):
             raise ValueError(
                 "networks that are computed together must be WCRNNs of equal sizes, form, nonlinearity, type and "
-                "device, in float32 or float64 and without hooks; compute others one by one"
+                "device, in float32 or float64 and without hooks; compute others one by one."
             )
         self.networks = tuple(networks)
         self._made_for: tuple[object, ...] = ()
         self.kernel = self._kernel()
 
     def __call__(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Outputs, shape (B, O) for each network, for inputs of shape (T, B, M) each.
+        """Compute outputs, shape (B, O) for each network, for inputs of shape (T, B, M) each.
 
         Raises:
             ValueError: If a shape does not fit, or the shapes differ.
@@ -59,16 +59,16 @@ class EnsembleForward:
         """
         if len(inputs) != len(self.networks) or any(each.shape != inputs[0].shape for each in inputs):
             shapes = [tuple(each.shape) for each in inputs]
-            raise ValueError(f"expected {len(self.networks)} inputs of one shape (T, B, M), got {shapes}")
+            raise ValueError(f"expected {len(self.networks)} inputs of one shape (T, B, M), got {shapes}.")
         for network, each in zip(self.networks, inputs, strict=True):
             network._check("inputs", each, network.input_size)
         if inputs[0].ndim != 3 or 0 in inputs[0].shape:
-            raise ValueError(f"inputs must have shape (T, B, M) with T, B >= 1, got {tuple(inputs[0].shape)}")
+            raise ValueError(f"inputs must have shape (T, B, M) with T, B >= 1, got {tuple(inputs[0].shape)}.")
         self.kernel = self._kernel()
         if torch.is_grad_enabled():
             if any(each.requires_grad for each in inputs):
                 raise RuntimeError(
-                    "gradients with respect to inputs are not computed here; use the network itself, or detach them"
+                    "gradients with respect to inputs are not computed here; use the network itself, or detach them."
                 )
             states: Tensor = _Evolve.apply(self._weight(), self.kernel, tuple(inputs))  # type: ignore[no-untyped-call]
         else:
@@ -78,18 +78,18 @@ class EnsembleForward:
         return list(torch.baddbmm(bias.unsqueeze(1), states, weight.transpose(1, 2)).unbind())
 
     def _kernel(self) -> Kernel:
-        """The kernel, a new one if the networks have been moved or cast or have got another residual."""
+        """Return the kernel, a new one if the networks have been moved or cast or have got another residual."""
         weight = self.networks[0].recurrent.weight
         present = weight.dtype, weight.device, *(network.residual for network in self.networks)
         if present != self._made_for:
             if not can_train_together(self.networks):
-                raise ValueError("the networks have been changed so that they cannot be computed together any more")
+                raise ValueError("the networks have been changed so that they cannot be computed together any more.")
             fused = fused_kernel_fits(self.networks)
             self._made_for, self.kernel = present, (FusedKernel if fused else SequenceKernel)(self.networks)
         return self.kernel
 
     def _weight(self) -> Tensor:
-        """(W_xx, b_xx + b_sx, W_sx, 0) of every network, shape (K, N, E), differentiable."""
+        """Return (W_xx, b_xx + b_sx, W_sx, 0) of every network, shape (K, N, E), differentiable."""
         recurrent = [network.recurrent for network in self.networks]
         input = [network.input for network in self.networks]
         biases = _stack(layer.bias for layer in recurrent) + _stack(layer.bias for layer in input)
@@ -103,7 +103,7 @@ class EnsembleForward:
 
 
 def fast_forward(network: nn.Module) -> Callable[[Tensor], Tensor]:
-    """The forward pass to train a network with: by a kernel where there is one, else the network itself.
+    """Return the forward pass to train a network with: by a kernel where there is one, else the network itself.
 
     Args:
         network: Any network.
@@ -118,7 +118,7 @@ def fast_forward(network: nn.Module) -> Callable[[Tensor], Tensor]:
 
 
 def can_train_together(networks: Sequence[nn.Module]) -> bool:
-    """Whether an `EnsembleForward` of these networks exists."""
+    """Tell whether an `EnsembleForward` of these networks exists."""
     return (
         all(type(network) is WCRNN and not _hooked(network) for network in networks)
         and len({_signature(network) for network in networks if isinstance(network, WCRNN)}) == 1
@@ -137,7 +137,7 @@ def _stack(tensors: Iterable[Tensor]) -> Tensor:
 
 
 def _hooked(network: nn.Module) -> bool:
-    """Whether something has to run when a module of the network is called."""
+    """Tell whether a module of the network has a hook."""
     return any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
 
 
@@ -155,6 +155,6 @@ class _Evolve(torch.autograd.Function):
         if torch.is_grad_enabled():  # create_graph=True
             raise RuntimeError(
                 "the hand-written gradient cannot be differentiated again; for second derivatives use the network "
-                "itself, as lyapkit's analyses do"
+                "itself, as lyapkit's analyses do."
             )
         return ctx.kernel.backward(gradients[0], ctx.number), None, None

@@ -16,7 +16,7 @@ from wcrnn_models.models.wcrnn import WCRNN
 from wcrnn_models.training.adjoint.kernel import STEPS_AT_ONCE, Backward, Kernel
 
 _COMPUTE_CAPABILITY = 8, 0
-"""Of the first GPUs whose tensor cores multiply float32 in parts."""
+"""Compute capability of the first GPUs whose tensor cores multiply float32 in parts."""
 
 _PRECISION = "tf32x3"
 """Products of float32 on tensor cores, as three products of its upper and lower parts, to about float32's rounding."""
@@ -41,7 +41,7 @@ def fused_kernel_fits(networks: Sequence[WCRNN]) -> bool:
 
 
 def shared_memory(units: int, kind: str) -> int:
-    """At most so many bytes of a multiprocessor's memory hold the matrices and the states of a program.
+    """Return the bytes of a multiprocessor's memory that may hold the matrices and the states of a program.
 
     Args:
         units: N.
@@ -159,5 +159,5 @@ def _kind(residuals: Sequence[Residual]) -> str:
 
 
 def _columns(units: int) -> int:
-    """A power of two, and at least the 16 that tensor cores take."""
+    """Return a power of two, and at least the 16 that tensor cores take."""
     return max(16, 1 << (units - 1).bit_length())

@@ -1,4 +1,4 @@
-"""What carries the states of K networks through a sequence, and a gradient back."""
+"""Kernels that carry the states of K networks through a sequence, and a gradient back."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Kernel(ABC):
         self._kept: tuple[int, Backward | None] = 0, None  # the number of the last forward pass, and its transpose
 
     def forward(self, weight: Tensor, inputs: Sequence[Tensor], *, keep: bool) -> tuple[Tensor, int]:
-        """The final states from zero initial states.
+        """Return the final states from zero initial states.
 
         Args:
             weight: (W_xx, b_xx + b_sx, W_sx, 0) of every network, shape (K, N, E).
@@ -60,7 +60,7 @@ class Kernel(ABC):
         return states, number
 
     def backward(self, adjoint: Tensor, number: int) -> Tensor:
-        """dL/dW of the forward pass of a number, from dL/dx_{T+1}.
+        """Compute dL/dW of the forward pass of a number, from dL/dx_{T+1}.
 
         Args:
             adjoint: dL/dx_{T+1}, shape (K, B, N).
@@ -76,10 +76,10 @@ class Kernel(ABC):
         if backward is None or last != number:
             raise RuntimeError(
                 "the states of this forward pass have been replaced by those of a later one; call backward before the "
-                "next forward pass, or use the network itself"
+                "next forward pass, or use the network itself."
             )
         return backward(adjoint)
 
     @abstractmethod
     def _evolve(self, weight: Tensor, inputs: Sequence[Tensor], keep: bool) -> tuple[Tensor, Backward | None]:
-        """As `forward`, with the transpose of this pass if its states are kept."""
+        """Compute the result of `forward`, and the transpose of this pass if its states are kept."""

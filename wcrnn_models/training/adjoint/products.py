@@ -35,11 +35,11 @@ class StackedProduct(ABC):
 
     @abstractmethod
     def bind(self, source: Tensor, target: Tensor, *, accumulate: bool) -> Bound:
-        """What computes ``target = R source``, or ``target += R source``; both (K, B, N) with unit last stride."""
+        """Return a function for ``target = R source``, or ``target += R source``; both (K, B, N), unit last stride."""
 
     @abstractmethod
     def bind_adjoint(self, source: Tensor, target: Tensor) -> Bound:
-        """What computes ``target = R^T source``; (K, B, N), and the two may be the same tensor."""
+        """Return a function that computes ``target = R^T source``; (K, B, N), and the two may be the same tensor."""
 
 
 class ElementwiseProduct(StackedProduct):
@@ -55,13 +55,13 @@ class ElementwiseProduct(StackedProduct):
             row.copy_(self._entries(residual))
 
     def bind(self, source: Tensor, target: Tensor, *, accumulate: bool) -> Bound:
-        """One elementwise operation."""
+        """Return one elementwise operation."""
         if accumulate:
             return partial(target.addcmul_, self.factor, source)
         return partial(torch.mul, source, self.factor, out=target)
 
     def bind_adjoint(self, source: Tensor, target: Tensor) -> Bound:
-        """One elementwise operation."""
+        """Return one elementwise operation."""
         return partial(torch.mul, source, self.factor, out=target)
 
     @staticmethod
@@ -86,14 +86,14 @@ class RotationProduct(StackedProduct):
         self.conjugate.copy_(self.factor.conj())
 
     def bind(self, source: Tensor, target: Tensor, *, accumulate: bool) -> Bound:
-        """One complex elementwise operation."""
+        """Return one complex elementwise operation."""
         source, target = self._pairs(source), self._pairs(target)
         if accumulate:
             return partial(target.addcmul_, self.factor, source)
         return partial(torch.mul, source, self.factor, out=target)
 
     def bind_adjoint(self, source: Tensor, target: Tensor) -> Bound:
-        """One complex elementwise operation: the transpose turns the other way round."""
+        """Return one complex elementwise operation: the transpose turns in the opposite direction."""
         return partial(torch.mul, self._pairs(source), self.conjugate, out=self._pairs(target))
 
     @staticmethod
@@ -121,11 +121,11 @@ class DenseProduct(StackedProduct):
             entries.copy_(residual.matrix())
 
     def bind(self, source: Tensor, target: Tensor, *, accumulate: bool) -> Bound:
-        """One matrix product."""
+        """Return one matrix product."""
         return partial(target.baddbmm_, source, self.transposed, beta=1 if accumulate else 0)
 
     def bind_adjoint(self, source: Tensor, target: Tensor) -> Bound:
-        """One matrix product, and in place a copy."""
+        """Return one matrix product, and in place a copy."""
         if source is not target:
             return partial(torch.bmm, source, self.matrices, out=target)
         scratch = torch.empty_like(source)
@@ -147,7 +147,7 @@ class ChainedProduct(StackedProduct):
             factor.refresh()
 
     def bind(self, source: Tensor, target: Tensor, *, accumulate: bool) -> Bound:
-        """One factor after the other, over buffers that all steps share."""
+        """Apply one factor after the other, over buffers that all steps share."""
         steps: list[Bound] = []
         for position in range(len(self.factors) - 1, 0, -1):
             key = position, source.shape
@@ -159,7 +159,7 @@ class ChainedProduct(StackedProduct):
         return partial(_run, tuple(steps))
 
     def bind_adjoint(self, source: Tensor, target: Tensor) -> Bound:
-        """The transposes in the opposite order, all but the first in place."""
+        """Return the transposes in the opposite order, all but the first in place."""
         first, *others = self.factors
         steps = first.bind_adjoint(source, target), *(factor.bind_adjoint(target, target) for factor in others)
         return partial(_run, steps)

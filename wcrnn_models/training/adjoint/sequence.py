@@ -79,7 +79,7 @@ class _Program:
             self._backward = list(self._transposes(states, kept_rows))
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
-        """The final states, shape (K, B, N), in memory of their own."""
+        """Return the final states, shape (K, B, N), in memory of their own."""
         for target, sequence in zip(self.inputs, inputs, strict=True):
             target.copy_(sequence)
         units = self.kernel.units
@@ -91,7 +91,7 @@ class _Program:
         return self.final.clone(memory_format=torch.contiguous_format)
 
     def backward(self, adjoint: Tensor) -> Tensor:
-        """dL/dW from dL/dx_{T+1}, shape (K, N, E)."""
+        """Compute dL/dW from dL/dx_{T+1}, shape (K, N, E)."""
         self.adjoint.copy_(adjoint)
         self.gradient.zero_()
         for run in self._backward:

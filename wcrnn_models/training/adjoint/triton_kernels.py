@@ -116,7 +116,7 @@ def backward_kernel(
     COLUMNS: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """The adjoints of all drives, from which dL/dW is a matrix product. Arguments as of `forward_kernel`."""
+    """Compute the adjoints of all drives, from which dL/dW is a matrix product. Arguments as of `forward_kernel`."""
     network = tl.program_id(1).to(tl.int64)
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     column = tl.arange(0, COLUMNS)
@@ -170,7 +170,7 @@ def _apply(
     COLUMNS: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """R x for every row x: from its diagonal and the entries beside it in 2 x 2 blocks, or by its transposed matrix."""
+    """Compute R x for every row x: from its diagonal and the entries beside it in 2 x 2 blocks, or by its transpose."""
     if RESIDUAL == "dense":
         result = tl.dot(state, matrix, input_precision=PRECISION)
     else:
@@ -183,7 +183,7 @@ def _apply(
 
 @triton.jit
 def _tanh(value):
-    """To rounding: by the exponential function, and near 0, where that cancels, by the Taylor series."""
+    """Compute tanh to rounding: by the exponential function, and near 0, where that cancels, by the Taylor series."""
     size = tl.abs(value)
     decay = tl.exp(-2.0 * size)
     far = (1.0 - decay) / (1.0 + decay)

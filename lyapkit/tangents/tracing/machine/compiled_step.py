@@ -94,7 +94,7 @@ class CompiledStep:
         Returns:
             The states before each step, shape (L, B, N), and the state after the last one, shape (B, N).
         """
-        states = torch.empty(len(state), steps, self.size, dtype=torch.float64).transpose(0, 1)
+        states = torch.empty(len(state), steps, self.size, dtype=torch.float64, device="cpu").transpose(0, 1)
         points = state.detach().clone(memory_format=torch.contiguous_format).unsqueeze(1)
         self._walker(points, inputs, steps, kept=states)
         return states, points[:, 0]
@@ -107,7 +107,7 @@ class CompiledStep:
             states: Before each step, shape (L, B, N).
             inputs: Shape (L, B, M), or None.
         """
-        points = torch.empty(frame.shape[0], 1 + self.k, self.size, dtype=torch.float64)
+        points = torch.empty(frame.shape[0], 1 + self.k, self.size, dtype=torch.float64, device="cpu")
         points[:, 1:] = frame.mT
         self._pusher(points, inputs, len(states), given=states)
         return points[:, 1:].mT
@@ -190,7 +190,7 @@ class _Advance:
         if given is not None and given.stride(-1) != 1:
             given = given.contiguous()
         states = kept if given is None else given
-        memory = torch.empty(self._row + self._work + 16, dtype=torch.float64)
+        memory = torch.empty(self._row + self._work + 16, dtype=torch.float64, device="cpu")
         other = memory.data_ptr() + (-memory.data_ptr()) % 64
         work = other + 8 * (-(-self._row // 8) * 8)
         with one_blas_thread(self._products):
@@ -236,11 +236,11 @@ class _Run:
         batch = state.shape[0]
         state = state.detach().clone(memory_format=torch.contiguous_format)
         rows = frame.mT.clone(memory_format=torch.contiguous_format)  # (B, k, N)
-        lengths = torch.empty(batch, count, self._k, dtype=torch.float64)
-        shares = torch.empty(batch, count, dtype=torch.float64)
-        before = torch.empty(batch, len(certified), self._k, self._size, dtype=torch.float64)
-        bounds = torch.tensor(limits, dtype=torch.float64)
-        done = torch.empty(batch, dtype=torch.int64)
+        lengths = torch.empty(batch, count, self._k, dtype=torch.float64, device="cpu")
+        shares = torch.empty(batch, count, dtype=torch.float64, device="cpu")
+        before = torch.empty(batch, len(certified), self._k, self._size, dtype=torch.float64, device="cpu")
+        bounds = torch.tensor(limits, dtype=torch.float64, device="cpu")
+        done = torch.empty(batch, dtype=torch.int64, device="cpu")
         floor = floor.contiguous()
         inputs, input_step, input_trajectory = _dense(inputs)
         self._function(

@@ -1,0 +1,198 @@
+"""Adapter of a whole model: an encoder, a recurrent core, and a readout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from lyapkit.cell_derivatives import AffineCell
+from lyapkit.checks.modules import modules_of
+from lyapkit.checks.purity import ModuleWatch, refuse_training_mode
+from lyapkit.recurrent_map import RecurrentMap
+
+Part = str | Callable[[Any], Tensor]
+
+
+class WholeModel(RecurrentMap):
+    """The recurrent core of a model as a map, with the model's encoder and readout.
+
+    A step is one of the core. `encode` makes of the model's own inputs, such as tokens, those that the core reads.
+    Parameters have the names that they have in the model.
+
+    Args:
+        model: The model.
+        core: The name of its recurrent part.
+        map: The map of that part.
+        encoder: What comes before: the name of a part or a callable, from the model's inputs to those of the core. None
+            if the core reads them itself.
+        readout: What comes after: the name of a part or a callable, from the core's output to the model's. None for the
+            core's own readout, if it has one.
+
+    Raises:
+        TypeError: If the encoder or the readout is neither a name nor a callable.
+        ValueError: If the model has no part of that name.
+    """
+
+    def __init__(
+        self, model: nn.Module, core: str, map: RecurrentMap, encoder: Part | None, readout: Part | None
+    ) -> None:
+        self.model, self.core, self.map = model, core, map
+        self._called: list[nn.Module] = []  # by the encoder
+        self._encoder = None if encoder is None else _part(model, "encoder", encoder)
+        self._readout = None if readout is None else _part(model, "readout", readout)
+        self._readout_name = readout if isinstance(readout, str) else None
+
+    @property
+    def state_size(self) -> int:
+        """That of the core."""
+        return self.map.state_size
+
+    @property
+    def input_size(self) -> int:
+        """That of the core, after the encoder."""
+        return self.map.input_size
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the core."""
+        return self.map.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """That of the core."""
+        return self.map.device
+
+    @property
+    def unit_names(self) -> Sequence[str]:
+        """Those of the core."""
+        return self.map.unit_names
+
+    @property
+    def batch_first(self) -> bool:
+        """That of the core."""
+        return self.map.batch_first
+
+    @property
+    def batching(self) -> str:
+        """That of the core."""
+        return getattr(self.map, "batching", "native")
+
+    def step(self, state: Tensor, input: Tensor | None = None) -> Tensor:
+        """A step of the core."""
+        return self.map.step(state, input)
+
+    def initial_state(self, batch: int) -> Tensor:
+        """That of the core."""
+        return self.map.initial_state(batch)
+
+    def output(self, state: Tensor) -> Tensor:
+        """That of the core."""
+        return self.map.output(state)
+
+    @property
+    def predicted_gradient_rate(self) -> float | None:
+        """That of the core."""
+        return self.map.predicted_gradient_rate
+
+    def cell_derivatives(self) -> Sequence[AffineCell] | None:
+        """Those of the core."""
+        return self.map.cell_derivatives()
+
+    @torch.no_grad()
+    def encode(self, inputs: Any) -> Tensor:
+        """Return what the core reads of the model's own inputs.
+
+        Args:
+            inputs: As the model takes them, such as tokens (B, T) of a ``batch_first`` model. The encoder is called
+                with them as they are.
+
+        Returns:
+            Inputs for all analyses, in the layout of the model: (B, T, M) or (T, B, M), or (T, M) for one sequence.
+            They carry no graph: derivatives stop at the core.
+
+        Raises:
+            TypeError: If the encoder returns no tensor of floating-point numbers.
+            ValueError: If a module that the encoder calls is in training mode and its result depends on it, or the
+                encoder returns another shape or type than the core reads.
+        """
+        encoded: Any = inputs
+        if self._encoder is not None:
+            with ModuleWatch(self._encoder) as watch:
+                encoded = self._encoder(inputs)
+            self._called = watch.called
+        if not isinstance(encoded, Tensor) or not encoded.is_floating_point():
+            found = encoded.dtype if isinstance(encoded, Tensor) else type(encoded).__name__
+            source = "the encoder must return" if self._encoder is not None else "without encoder=, inputs must be"
+            raise TypeError(f"{source} a tensor of floating-point numbers, got {found}.")
+        if encoded.ndim not in (2, 3) or encoded.shape[-1] != self.input_size or encoded.dtype != self.dtype:
+            raise ValueError(
+                f"{self.core} reads inputs of shape (..., {self.input_size}) with two or three dimensions in "
+                f"{self.dtype}, but the encoder made {tuple(encoded.shape)} in {encoded.dtype} of the inputs."
+            )
+        return encoded
+
+    @property
+    def readout(self) -> Callable[[Tensor], Tensor] | None:
+        """The readout that was named, or the core's own."""
+        if self._readout is None:
+            return self.map.readout
+        if not self._tied():
+            return self._readout
+        return self._read  # a function, whose parameters are not counted as its own
+
+    def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Yield those of the core and of a readout that was named, by their names in the model.
+
+        Tensors of modules that the encoder calls too, as a tied embedding, are left out: a step does not show all of
+        their effect. What a function calls as encoder is known after the first `encode`.
+        """
+        tied = self._tied()
+        for name, parameter in self.map.parameters():
+            if id(parameter) not in tied:
+                yield f"{self.core}.{name}", parameter
+        if self._readout_name is not None:
+            for name, parameter in cast(nn.Module, self._readout).named_parameters(remove_duplicate=False):
+                if id(parameter) not in tied:
+                    yield f"{self._readout_name}.{name}", parameter
+
+    def _read(self, emitted: Tensor) -> Tensor:
+        assert self._readout is not None, "called where there is one"
+        if isinstance(self._readout, nn.Module):
+            refuse_training_mode(self._readout, "readout")
+        return self._readout(emitted)
+
+    def _tied(self) -> set[int]:
+        """Return the identities of parameters that the encoder shares with what comes after it."""
+        own = [self._encoder] if isinstance(self._encoder, nn.Module) else []
+        before = {id(parameter) for module in (*own, *self._called) for parameter in module.parameters()}
+        after = {id(parameter) for _, parameter in self.map.parameters()}
+        after |= {id(parameter) for module in modules_of(self._readout) for parameter in module.parameters()}
+        return before & after
+
+
+def find_part(model: nn.Module, argument: str, name: str) -> nn.Module:
+    """Return the part of a model with a name.
+
+    Args:
+        model: The model.
+        argument: The argument that names the part, for messages.
+        name: The name, such as ``"rnn"`` or ``"decoder.rnn"``.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    parts = [each for each, _ in model.named_modules() if each]
+    if name not in parts:
+        raise ValueError(f"{argument}={name!r} is no part of {type(model).__name__}; it has {', '.join(parts)}.")
+    return model.get_submodule(name)
+
+
+def _part(model: nn.Module, argument: str, part: Any) -> Callable[[Any], Tensor]:
+    if isinstance(part, str):
+        return find_part(model, argument, part)
+    if not callable(part):
+        raise TypeError(f"{argument} must be the name of a part of the model, or a callable, got {part!r}.")
+    return cast(Callable[[Any], Tensor], part)

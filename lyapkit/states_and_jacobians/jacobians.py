@@ -1,0 +1,173 @@
+"""The analysis `jacobians`: the derivatives of each step along a trajectory, as a labelled result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from lyapkit.adapters import as_map
+from lyapkit.checks.arguments import check_flag
+from lyapkit.checks.named_arguments import named_arguments
+from lyapkit.checks.progress import progress_bar
+from lyapkit.results import make_dataset, provenance
+from lyapkit.states_and_jacobians.states import recorded_steps
+from lyapkit.states_and_jacobians.step_jacobian import input_jacobian, sorted_eigenvalues
+from lyapkit.tangents import TangentRun
+from lyapkit.trajectories.closed_loop import with_feedback
+from lyapkit.trajectories.drive import Drive, Stretch, prepare_drive
+from lyapkit.trajectories.drive import run as stretches_of
+
+STRETCH_BYTES = 32 * 2**20
+"""Memory for Jacobians that are computed side by side."""
+
+
+@named_arguments()
+def jacobians(
+    model: object,
+    inputs: Any = None,
+    *,
+    steps: int | None = None,
+    initial_state: Tensor | None = None,
+    lengths: Any = None,
+    batch_first: bool | None = None,
+    feedback: Callable[[Tensor], Tensor] | None = None,
+    teacher_forcing: float = 0.0,
+    transient: int = 0,
+    record_every: int = 1,
+    eigenvalues: bool = True,
+    towards_input: bool = False,
+    check: bool = True,
+    progress: bool = False,
+) -> xr.Dataset:
+    r"""Return the Jacobian of each step along a trajectory, with its eigenvalues.
+
+    .. math:: J_t = \frac{\partial f}{\partial x}(x_{t-1}, s_t), \qquad
+              \frac{\partial f}{\partial s}(x_{t-1}, s_t) \quad \text{with towards\_input}
+
+    They are the matrices whose product Lyapunov exponents describe; `lyapkit.lyapunov_spectrum` never keeps them all.
+    With ``initial_state`` a batch of fixed points and a single step, these are the Jacobians at the fixed points.
+
+    Args:
+        model: Anything `lyapkit.as_map` takes.
+        inputs: Inputs of a driven map, (T, M) for one sequence or (T, B, M) for many; or a PackedSequence.
+        steps: Number of steps of an autonomous map.
+        initial_state: Flat states x_0, (N,) or (B, N); the map's own by default.
+        lengths: Steps of each of B sequences of unequal length, (B,) integers. What lies behind them in the inputs is
+            padding (any numbers) and changes nothing.
+        batch_first: Inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
+        feedback: Closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
+            and takes ``steps`` instead of ``inputs``. The Jacobians are those of the closed loop.
+        teacher_forcing: With ``feedback``, how much of the given inputs is mixed in: a s_t + (1 - a) feedback.
+        transient: Leading steps that are not recorded.
+        record_every: Steps between recorded Jacobians; the last step of each sequence is always recorded. T Jacobians
+            of N units and B sequences take 8 T B N^2 bytes in float64.
+        eigenvalues: Compute the eigenvalues of each Jacobian, too; about 10 N^3 operations each.
+        towards_input: Compute the Jacobian towards the input, too.
+        check: Probe the map before the run; afterwards, repeat steps and check derivatives all over it.
+        progress: Show a progress bar.
+
+    Returns:
+        A Dataset over ``trajectory``, ``step``, ``unit``, ``from_unit`` and ``eigenvalue``.
+
+        - ``jacobian`` (trajectory, step, unit, from_unit): how component ``unit`` after step t changes with component
+          ``from_unit`` before it, in the type that the map computes in. Behind the end of a shorter sequence, where no
+          step is done, it is the identity; ``last_step`` (trajectory) is where a sequence ends.
+        - ``eigenvalue_real`` and ``eigenvalue_imag`` (trajectory, step, eigenvalue), by descending magnitude, of pairs
+          the one with positive imaginary part first; float64.
+        - ``input_jacobian`` (trajectory, step, unit, input), with ``towards_input``; 0 behind the end.
+
+    Raises:
+        TypeError: If an argument is of the wrong kind, or ``towards_input`` is asked of an autonomous map.
+        ValueError: If an argument is out of range, shapes or dtypes disagree, the map fails the probe, or has changed.
+        FloatingPointError: If the trajectory overflows or a derivative is not finite; the message names step and
+            trajectory.
+
+    Example:
+        >>> import lyapkit, torch
+        >>> turning = torch.tensor([[0.0, -0.5], [0.5, 0.0]])
+        >>> map = lyapkit.as_map(lambda x: turning @ x, state=torch.zeros(2))
+        >>> ds = lyapkit.jacobians(map, steps=1)
+        >>> ds.jacobian.values.tolist(), ds.eigenvalue_imag.values.round(6).tolist()
+        ([[[[0.0, -0.5], [0.5, 0.0]]]], [[[0.5, -0.5]]])
+    """
+    map = with_feedback(as_map(model), feedback, teacher_forcing)
+    check_flag("eigenvalues", eigenvalues)
+    if check_flag("towards_input", towards_input) and map.input_size == 0:
+        raise TypeError("the map is autonomous (input_size 0), so there is no Jacobian towards an input; leave it out.")
+    drive = prepare_drive(map, inputs, steps, initial_state, transient, lengths, batch_first)
+    at = recorded_steps(drive, record_every)
+    batch, size = drive.state.shape
+    run = TangentRun.prepare(map, drive, size, map.dtype, check=check)
+    length = max(1, STRETCH_BYTES // (batch * size * size * drive.state.element_size()))
+    found: list[Tensor] = []
+    towards: list[Tensor] = []
+    with progress_bar(drive.steps, "Jacobians", progress) as bar:
+        for stretch in stretches_of(map, drive, length):
+            chosen = [step - stretch.start - 1 for step in at if 0 < step - stretch.start <= len(stretch.states)]
+            bar.update(len(stretch.states))
+            if not chosen:
+                continue
+            before = stretch.states[chosen]
+            given = None if stretch.inputs is None else stretch.inputs[chosen]
+            ended = _ended(drive, stretch, chosen)
+            matrices = run.derivative.jacobian(map, before, given)
+            _refuse_infinite(matrices, stretch.start, chosen)
+            identity = torch.eye(size, dtype=matrices.dtype, device=matrices.device)
+            found.append(torch.where(ended, identity, matrices))
+            if towards_input:
+                assert given is not None, "only driven maps come here"
+                matrices = input_jacobian(map, before, given)
+                _refuse_infinite(matrices, stretch.start, chosen)
+                towards.append(torch.where(ended, 0, matrices))
+    run.confirm()
+    jacobian = torch.cat(found).transpose(0, 1)  # (B, L, N, N)
+    values = {"jacobian": jacobian, "last_step": drive.last_steps}
+    coordinates: dict[str, Any] = {
+        "trajectory": np.arange(batch),
+        "step": np.asarray(at),
+        "unit": list(map.unit_names),
+        "from_unit": list(map.unit_names),
+    }
+    if eigenvalues:
+        roots = sorted_eigenvalues(jacobian)
+        values |= {"eigenvalue_real": roots.real, "eigenvalue_imag": roots.imag}
+        coordinates["eigenvalue"] = np.arange(1, size + 1)
+    if towards_input:
+        values["input_jacobian"] = torch.cat(towards).transpose(0, 1)
+        coordinates["input"] = np.arange(map.input_size)
+    config: dict[str, object] = {
+        "steps": drive.steps,
+        "transient": drive.transient,
+        "record_every": record_every,
+        "driven": drive.inputs is not None,
+        "feedback": feedback is not None,
+        "teacher_forcing": teacher_forcing,
+        **run.notes,
+    }
+    return make_dataset(
+        "jacobians",
+        {name: value.cpu().numpy() for name, value in values.items()},
+        coordinates,
+        provenance(config, dtype=map.dtype, device=map.device),
+    )
+
+
+def _ended(drive: Drive, stretch: Stretch, chosen: list[int]) -> Tensor:
+    """Return True where a trajectory has ended before a step, shape (L, B, 1, 1)."""
+    steps = torch.tensor(chosen, device=drive.state.device) + stretch.start
+    return (drive.last_steps.to(steps.device) <= steps.unsqueeze(-1))[..., None, None]
+
+
+def _refuse_infinite(matrices: Tensor, start: int, chosen: list[int]) -> None:
+    finite = torch.isfinite(matrices).flatten(start_dim=2).all(dim=-1)  # (L, B)
+    if not bool(finite.all()):
+        index, trajectory = (~finite).nonzero()[0].tolist()
+        raise FloatingPointError(
+            f"the derivative of step {start + chosen[index] + 1} of trajectory {trajectory} is not finite, though the "
+            "state is; check the map there, such as a square root or a norm at 0."
+        )

@@ -1,0 +1,31 @@
+"""Figures as files, written whole or not at all."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from wcrnn_models.errors import UserError
+from wcrnn_models.files import write_atomically
+
+
+def write_figure(figure: Figure, path: Path, **options: Any) -> None:
+    """Write a figure in the format that the suffix of the name says, PNG if it has none.
+
+    Args:
+        figure: The figure.
+        path: The file; a link of that name is replaced.
+        options: Passed on to `matplotlib.figure.Figure.savefig`.
+
+    Raises:
+        UserError: If matplotlib does not know the format.
+    """
+    content = io.BytesIO()
+    try:
+        figure.savefig(content, format=path.suffix.removeprefix(".") or "png", **options)
+    except ValueError as error:  # matplotlib's, for a file type it does not know
+        raise UserError(f"cannot write {path}: {error}") from error
+    write_atomically(path, content.getvalue())

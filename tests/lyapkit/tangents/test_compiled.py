@@ -4,9 +4,8 @@ import json
 import math
 import multiprocessing
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -23,6 +22,7 @@ from lyapkit.tangents.tracing.machine import threads
 from lyapkit.tangents.tracing.machine.code import compiled
 from lyapkit.tangents.tracing.machine.compiled_step import CompiledStep
 from lyapkit.tangents.tracing.recording import Untraceable
+from machine_code import without_machine_code
 
 GENERATOR = torch.Generator().manual_seed(5)
 KERNEL = torch.randn(4, 4, generator=GENERATOR, dtype=torch.float64) / 2
@@ -97,16 +97,6 @@ def example(map: RecurrentMap, steps: int = 3, batch: int = 3) -> tuple[Tensor, 
 def compiled_step(map: RecurrentMap, k: int) -> CompiledStep:
     state, inputs = example(map)
     return CompiledStep(map, state[0], None if inputs is None else inputs[0, 0], k)
-
-
-@contextmanager
-def without_machine_code() -> Iterator[None]:
-    def refuse(*_: object) -> CompiledTangents:
-        raise Untraceable("switched off")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(CompiledTangents, "where_it_pays", refuse)
-        yield
 
 
 def config(ds: xr.Dataset) -> dict[str, object]:

@@ -129,10 +129,6 @@ def _logic(operation: str) -> Pointwise:
     return lambda e, one, other: e.logic(operation, one, other)
 
 
-def _ignoring_rest(function: Callable[[Emitter, Value], Value]) -> Pointwise:
-    return lambda e, x, *rest, **options: function(e, x)
-
-
 POINTWISE: dict[str, Pointwise] = {
     **{name: _function(name) for name in PLAIN_FUNCTIONS},
     **{name: _comparison(name) for name in ("eq", "ne", "lt", "le", "gt", "ge")},
@@ -184,7 +180,10 @@ POINTWISE: dict[str, Pointwise] = {
 }
 """By the operation's name."""
 
-COPY: Pointwise = _ignoring_rest(lambda e, x: x)
+
+def copy(e: Emitter, x: Value) -> Value:
+    """Return a value as it is."""
+    return x
 
 
 def linear_in(name: str, position: int) -> bool:

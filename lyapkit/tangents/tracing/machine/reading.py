@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from lyapkit.tangents.tracing.machine.pointwise import COPY, POINTWISE, Pointwise, linear_in, names
+from lyapkit.tangents.tracing.machine.pointwise import POINTWISE, Pointwise, copy, linear_in, names
 from lyapkit.tangents.tracing.machine.program import (
     Array,
     Block,
@@ -204,7 +204,7 @@ class Reader:
             return array
         if boolean:
             return self._elementwise("ne", (array, 0.0), {}, array.shape, True)
-        return self._emit(COPY, (array,), array.shape)
+        return self._emit(copy, (array,), array.shape)
 
     def _emit(
         self,
@@ -227,7 +227,7 @@ class Reader:
         found = array.reshape(shape)
         if np.shares_memory(found, block.array) or found.size == 0:
             return found
-        return self._emit(COPY, (array,), array.shape).reshape(shape)
+        return self._emit(copy, (array,), array.shape).reshape(shape)
 
     def _elementwise(
         self, name: str, args: Sequence[Any], kwargs: dict[str, Any], shape: tuple[int, ...], boolean: bool
@@ -299,7 +299,7 @@ class Reader:
             target = out[(slice(None),) * dim + (slice(begin, begin + length),)]
             if name == "stack":
                 target = np.squeeze(target, dim)
-            self._emit(COPY, (one,), one.shape, out=target)
+            self._emit(copy, (one,), one.shape, out=target)
             begin += length
         return out
 

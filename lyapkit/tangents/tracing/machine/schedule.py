@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from lyapkit.tangents.tracing.machine.pointwise import COPY
+from lyapkit.tangents.tracing.machine.pointwise import copy
 from lyapkit.tangents.tracing.machine.program import Block, Elementwise, Part, Product, Program, Statement, sources
 
 
@@ -44,9 +44,9 @@ def scheduled(program: Program) -> Schedule:
     target = Block("next", 0, np.empty((1 + k, size)))
     statements = list(program.statements)
     if program.moves:
-        statements.append(Elementwise(Part(target, 0, (0, 1), (1, size)), COPY, (program.after,)))
+        statements.append(Elementwise(Part(target, 0, (0, 1), (1, size)), copy, (program.after,)))
     if k:
-        statements.append(Elementwise(Part(target, size, (size, 0, 1), (k, 1, size)), COPY, (program.pushed,)))
+        statements.append(Elementwise(Part(target, size, (size, 0, 1), (k, 1, size)), copy, (program.pushed,)))
     schedule = Schedule(_grouped(_in_order(_with_products_together(statements))))
     for group in schedule.groups:
         written = {id(one.out.block) for one in group.statements if isinstance(one, Elementwise)}

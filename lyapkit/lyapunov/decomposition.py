@@ -119,6 +119,17 @@ def suspicion(dtype: torch.dtype, size: int) -> float:
     return size * (eps ** (2 / 3) if dtype == torch.float64 else eps)
 
 
+def sound_limits(frame: Tensor) -> tuple[float, float, float]:
+    """Return bounds that a sound decomposition of a frame (B, N, k) keeps.
+
+    Returns:
+        What the share of a column that the others leave exceeds, and what |R_ii| exceeds, and stays below, so that
+        squares neither under- nor overflow.
+    """
+    limits = torch.finfo(frame.dtype)
+    return suspicion(frame.dtype, frame.shape[-2]), limits.tiny**0.5 / limits.eps, limits.max**0.5 * limits.eps
+
+
 def decompose_sound(
     frame: Tensor, certify: bool, expected_bound: float = math.inf, floor: Tensor | None = None
 ) -> Decomposition | None:
@@ -137,9 +148,8 @@ def decompose_sound(
     q, r = orthonormalise(frame, expected_bound)
     diagonal = r.diagonal(dim1=-2, dim2=-1).abs()
     relative = diagonal / r.square().sum(dim=-2).sqrt()  # (B, k): how much of a column the others leave
-    limits = torch.finfo(frame.dtype)
-    sound = (relative > suspicion(frame.dtype, frame.shape[-2])) & (diagonal > limits.tiny**0.5 / limits.eps)
-    sound &= diagonal < limits.max**0.5 * limits.eps  # squares neither under- nor overflow
+    least, smallest, largest = sound_limits(frame)
+    sound = (relative > least) & (diagonal > smallest) & (diagonal < largest)
     if floor is not None:
         sound &= diagonal > floor
     if not bool(sound.all()):  # a NaN is not greater than anything

@@ -75,19 +75,20 @@ class IntervalRule:
         """
         return replace(self, longest=max(1, min(counted // WINDOWS, replayable)))
 
-    def after(self, steps: int, condition: float) -> IntervalRule:
-        """Return the rule after a window, with the next interval.
+    def after(self, steps: int, condition: float, windows: int = 1) -> IntervalRule:
+        """Return the rule after some windows of the same length, with the next interval.
 
         The logarithm of the condition number grows about linearly in the steps; the interval at most doubles at a time.
 
         Args:
-            steps: Length of the window.
-            condition: The largest condition number among its frames.
+            steps: Length of the windows.
+            condition: The largest condition number among their frames.
+            windows: How many they were.
         """
         if self.limit is None:
             return self
         now = math.log(max(condition, 1.0)) / steps  # inf for a frame that has collapsed
-        rate = now if math.isinf(now) or math.isinf(self.rate) else max(now, FORGETTING * self.rate)
+        rate = now if math.isinf(now) or math.isinf(self.rate) else max(now, FORGETTING**windows * self.rate)
         reach = math.inf if rate == 0 else math.log(self.limit) / rate
         return replace(self, rate=rate, interval=int(max(1, min(reach, 2 * steps, self.longest))))
 

@@ -19,12 +19,24 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lyapkit.lyapunov.decomposition import Decomposition, Refill, behind, decompose, decompose_sound, settle, suspicion
+from lyapkit.lyapunov.decomposition import (
+    Decomposition,
+    Refill,
+    behind,
+    decompose,
+    decompose_sound,
+    settle,
+    sound_limits,
+    suspicion,
+)
 from lyapkit.lyapunov.interval import IntervalRule, replayable_steps
 from lyapkit.lyapunov.one_step import Effort
 from lyapkit.lyapunov.steadiness import Repetition
 from lyapkit.tangents.along import TangentRun
 from lyapkit.tangents.strategy import Carry, jacobian_of
+from lyapkit.tangents.tracing.compiled import CompiledTangents
+from lyapkit.tangents.tracing.confirming import TracingFailed
+from lyapkit.tangents.tracing.machine.compiled_step import Windows
 from lyapkit.trajectories.drive import Drive, Stretch
 
 CERTIFIED_WINDOWS = 16
@@ -148,13 +160,23 @@ def qr_growth(
     for stretch, carry in run.along(drive):
         state, begin = stretch.after, 0
         while begin < stretch.steps:
-            # Here a strategy that decomposes several windows in one call may do so, as long as nothing is wrong with
-            # them, and hand each decomposition to `windows.end`.
-            steps = min(stretch.steps - begin, windows.left)
-            windows.go(stretch, carry, begin, begin + steps)
+            steps = windows.go_far(stretch, begin)
+            if not steps:
+                steps = min(stretch.steps - begin, windows.left)
+                windows.go(stretch, carry, begin, begin + steps)
             begin += steps
             on_steps(steps)
     return windows.growth(state)
+
+
+DECOMPOSITION_AGREEMENT = 1e-13
+"""Difference of log |R_ii| between two decompositions, relative to the condition number, that rounding may explain."""
+
+FAR_ABOVE = 10
+"""Many windows in one call end where the condition number exceeds its limit so many times."""
+
+MOST_WINDOWS = 2**14
+"""Windows that are gone through in one call, at most."""
 
 
 class _Step(NamedTuple):
@@ -201,6 +223,7 @@ class _Windows:
         self._resting: Tensor | None = None
         self._repetition: Repetition | None = None
         self._effort = effort
+        self._most, self._patience = MOST_WINDOWS, 0
 
     @property
     def left(self) -> int:
@@ -221,6 +244,65 @@ class _Windows:
         if self._length >= self._rule.interval or self._done in (self._drive.steps, self._drive.transient):
             self._let_resting_wake()
             self.end(self._decomposed())
+
+    def go_far(self, stretch: Stretch, first: int) -> int:
+        """Go through many windows of a stretch in one call, as long as nothing is wrong with them.
+
+        The first windows, which are looked at more closely, and any that is suspect are left to `go`. The interval
+        stays what it is for all of them, and follows the worst.
+
+        Args:
+            stretch: The stretch.
+            first: The step of the stretch to begin with.
+
+        Returns:
+            Number of steps done, 0 if this is not the time for it.
+
+        Raises:
+            TracingFailed: If a decomposition turns out to be another one when it is done again.
+        """
+        strategy, collected, every = self._run.strategy, self._collected, self._rule.interval
+        if not isinstance(strategy, CompiledTangents) or not strategy.decomposes or stretch.active is not None:
+            return 0
+        settling = self._done < self._drive.transient
+        looked = collected.windows >= CERTIFIED_WINDOWS and math.isfinite(collected.bound)
+        steady = settling or (self._repetition is not None and self._repetition.over)
+        if self._length or self._resting is not None or not looked or not steady:
+            return 0
+        self._patience -= 1
+        room = min(stretch.steps - first, self._drive.transient - self._done if settling else stretch.steps)
+        count = min(room // every, self._most)
+        if count < 2 or self._patience > 0:
+            return 0
+        floor = collected.floor(every).squeeze(-1)
+        least, smallest, largest = sound_limits(self._frame)
+        if self._rule.limit is not None:
+            least = max(least, 1 / (FAR_ABOVE * self._rule.limit))  # the interval has to be shortened at once
+        found = None
+        while found is None and count >= 2:
+            certified = range(-collected.windows % CERTIFIED_EVERY, count, CERTIFIED_EVERY)
+            found, sound = strategy.windows(
+                stretch,
+                first,
+                self._frame,
+                every,
+                count,
+                floor=floor,
+                limits=(least, smallest, largest),
+                certified=certified,
+            )
+            if sound < count:
+                self._most = max(2, sound)
+            count = sound
+        if found is None:
+            self._patience = 2 ** (1 + max(0, -self._patience).bit_length())
+            return 0
+        self._most = min(2 * self._most, MOST_WINDOWS)
+        worst = collected.add_many(every, found, certified, not settling)
+        self._rule = self._rule.after(every, worst, count)
+        self._opening = self._frame = found.frame
+        self._done += count * every
+        return count * every
 
     def end(self, part: Decomposition) -> None:
         """End the window with its decomposition."""
@@ -372,7 +454,7 @@ class _Collected:
 
     def _count(self, steps: int, part: Decomposition) -> None:
         self.lengths.append(steps)
-        self.logs.append(self._at_start(part.log_growth))
+        self.logs.append(self._at_start(part.log_growth).unsqueeze(0))
         if part.unresolved is not None:
             self.unresolved = self.unresolved | self._at_start(part.unresolved)
         self.condition = torch.maximum(self.condition, self._condition(part))
@@ -380,14 +462,59 @@ class _Collected:
             self.volume_error = self.volume_error + part.volume_error
             self.certified_steps += steps
 
+    def add_many(self, steps: int, windows: Windows, certified: range, counts: bool) -> float:
+        """Count many sound windows.
+
+        Args:
+            steps: Length of each of them.
+            windows: What they have yielded.
+            certified: Those whose condition number and volume are computed, from the frames kept of them.
+            counts: False to only look at them, in a transient.
+
+        Returns:
+            The largest condition number of any of them, as `worst_condition` does.
+
+        Raises:
+            TracingFailed: If a decomposition is another one when it is done again.
+        """
+        logs, bounds = windows.lengths.log(), 1 / windows.shares  # (W, B, k), (W, B)
+        condition = bounds * self.margin
+        if len(certified):
+            part = decompose_sound(windows.before.flatten(0, 1), True)
+            if part is None or part.condition is None or part.volume_error is None:
+                raise TracingFailed("a frame that was sound in machine code is not")
+            there = logs[certified.start :: certified.step]
+            off = (part.log_growth.view_as(there) - there).abs().amax(dim=-1)  # (C, B)
+            if bool((off > DECOMPOSITION_AGREEMENT * bounds[certified.start :: certified.step]).any()):
+                raise TracingFailed("the decompositions in machine code are others")
+            conditions = part.condition.view(off.shape)
+            condition[certified.start :: certified.step] = conditions
+            self.margin = conditions[-1] / bounds[certified.start :: certified.step][-1]
+            rate = there.amax(dim=0).amax(dim=-1, keepdim=True) / steps
+            if bool((rate > self.fastest).any()):
+                self.fastest, self._floors = torch.maximum(rate, self.fastest), {}
+            if counts:
+                self.volume_error = self.volume_error + part.volume_error.view(off.shape).sum(dim=0)
+                self.certified_steps += steps * len(certified)
+        self.windows += len(logs)
+        self.bound = float(bounds[-1].max())
+        if counts:
+            self.lengths += [steps] * len(logs)
+            self.logs.append(self._at_start(logs))
+            self.condition = torch.maximum(self.condition, condition.amax(dim=0))
+        worst = float(torch.maximum(bounds, condition / logs.shape[-1]).max())
+        reach = float((steps * self.fastest - logs.amin(dim=0).amin(dim=-1, keepdim=True)).max())
+        return max(worst, math.exp(min(reach, 700.0)) * SAFE_RANGE) if steps > 1 else worst
+
     def _at_start(self, values: Tensor) -> Tensor:
-        """Return columns (B, k) in the order that they had at the start."""
-        return torch.empty_like(values).scatter(-1, self.order, values) if self._moved else values
+        """Return columns (..., B, k) in the order that they had at the start."""
+        order = self.order.expand_as(values)
+        return torch.empty_like(values).scatter(-1, order, values) if self._moved else values
 
     def growth(self, state: Tensor, frame: Tensor, rule: IntervalRule) -> Growth:
         """Return all of it."""
         return Growth(
-            _gather(torch.stack(self.logs), self.order),
+            _gather(torch.cat(self.logs), self.order),
             torch.tensor(self.lengths, dtype=torch.float64, device=frame.device),
             self.volume_error.abs() / max(1, self.certified_steps),
             self.condition,

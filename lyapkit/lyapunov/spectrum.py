@@ -66,11 +66,15 @@ def lyapunov_spectrum(
     these are as good (see `lyapkit.lyapunov.orthonormal`). A driven map has *conditional* exponents: they describe how
     perturbations of the state fade or grow under the given input, and need no zero exponent.
 
-    For runs of 256 steps or more (fewer for large states) one step is traced into straight-line operations, which is
-    many times faster. Along the run, every traced step is compared with the map itself, and its tangents with forward
-    mode. If a step cannot be traced, or differs, the whole run is done without tracing. In the attribute
-    ``config_json``, ``tangents`` names the method, and ``tangents_not_traced_because`` the reason;
-    ``lyapkit.tangents.tracing.traced.WORTH_TRACING`` is the number of steps.
+    For runs of 256 steps or more (fewer for large states), one step in float64 is compiled into machine code on the
+    CPU. It is recorded with tensors that have no values, so that nothing in it can depend on them in Python. Along the
+    run, compiled states are compared with the map itself at 64 steps or more, and compiled tangents with forward mode
+    at some of them. A step of sums, products and quotients gives the map's own states to the bit. Functions and matrix
+    products may be rounded differently; a chaotic trajectory then leaves that of the map after a while, on the same
+    attractor. A step that cannot be compiled is traced into straight-line operations, and every traced step is compared
+    with the map. If a step differs from the map, the whole run is done without either. In the attribute
+    ``config_json``, ``tangents`` names the method; ``tangents_not_compiled_because`` and
+    ``tangents_not_traced_because`` give the reasons.
 
     Args:
         model: Anything `lyapkit.as_map` takes.

@@ -53,6 +53,11 @@ class Repetition:
         self._difference = torch.zeros(order.shape, dtype=torch.float64, device=frame.device)
         self._generator = torch.Generator().manual_seed(3)
 
+    @property
+    def over(self) -> bool:
+        """True if no more steps are done again."""
+        return self._left <= 0
+
     def follow(self, pushes: Sequence[Callable[[Tensor], Tensor]], part: Decomposition) -> None:
         """Do a window again, as long as there are steps left to do.
 
@@ -60,7 +65,7 @@ class Repetition:
             pushes: The window's steps, each of which carries a frame.
             part: Result of the decomposition at its end.
         """
-        if self._left <= 0 or not pushes:
+        if self.over or not pushes:
             return
         self._left -= len(pushes)
         frame = _rounded(self._frame, self._generator)

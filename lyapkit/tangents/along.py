@@ -19,6 +19,7 @@ from lyapkit.tangents.direct import DirectTangents
 from lyapkit.tangents.probe import Probe, probe_step
 from lyapkit.tangents.recorded import RecordedTangents
 from lyapkit.tangents.strategy import Carry, StepDerivative, TangentStrategy, choose_derivative
+from lyapkit.tangents.tracing.compiled import CompiledTangents
 from lyapkit.tangents.tracing.confirming import TracingFailed
 from lyapkit.tangents.tracing.recording import Untraceable
 from lyapkit.tangents.tracing.traced import TracedTangents
@@ -58,7 +59,7 @@ class TangentRun:
         self.map, self.drive, self.k, self.dtype, self.derivative = map, drive, k, dtype, derivative
         self._probe = probe
         self._strategy = strategy
-        self._not_traced_because = ""
+        self._not_compiled_because = self._not_traced_because = ""
         self._findings: dict[str, object] = {}
 
     @classmethod
@@ -115,10 +116,15 @@ class TangentRun:
     def strategy(self) -> TangentStrategy:
         """The strategy in use: traced where the run is long enough and the step can be traced, else directly."""
         if self._strategy is None:
+            arguments = self.map, self.drive, self.k, self.dtype, self.derivative
             try:
-                self._strategy = TracedTangents.where_it_pays(self.map, self.drive, self.k, self.dtype, self.derivative)
-            except Untraceable as reason:
-                self._go_directly(str(reason))
+                self._strategy = CompiledTangents.where_it_pays(*arguments)
+            except Untraceable as not_compiled:
+                self._not_compiled_because = str(not_compiled)
+                try:
+                    self._strategy = TracedTangents.where_it_pays(*arguments)
+                except Untraceable as reason:
+                    self._go_directly(str(reason))
         assert self._strategy is not None, "chosen above"
         return self._strategy
 
@@ -158,6 +164,7 @@ class TangentRun:
                 return analysis(self)
             except TracingFailed as reason:
                 self._go_directly(str(reason))
+                self._not_compiled_because = self._not_compiled_because or str(reason)
                 self.drive.visited.forget_suspects()
                 return analysis(self)
         except (ValueError, FloatingPointError):
@@ -180,6 +187,7 @@ class TangentRun:
         """Strategy of the tangents and results of the checks, for the provenance of a result."""
         carried = {"tangents": (self._strategy or self.derivative).name, "batching": self.map.batching}
         if self._strategy is not None:
+            carried["tangents_not_compiled_because"] = self._not_compiled_because
             carried["tangents_not_traced_because"] = self._not_traced_because
         return carried | self._findings
 

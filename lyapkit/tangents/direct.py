@@ -25,6 +25,8 @@ class DirectTangents:
         dtype: Type of the frames.
     """
 
+    decomposes = False
+
     def __init__(self, map: RecurrentMap, derivative: StepDerivative, batch: int, k: int, dtype: torch.dtype) -> None:
         self.name = derivative.name
         self._map, self._derivative, self._dtype = map, derivative, dtype

@@ -28,6 +28,7 @@ class RecordedTangents:
 
     stretch = 1
     step_bytes = 0
+    decomposes = False
 
     def __init__(
         self, map: RecurrentMap, derivative: StepDerivative, transient: int, detach_state: bool, window: int | None

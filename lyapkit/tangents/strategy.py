@@ -48,11 +48,13 @@ class TangentStrategy(Protocol):
         name: Name of the strategy, for the provenance of results.
         step_bytes: Memory that carrying a frame over a step takes beside the frame: factors, Jacobians or states.
         stretch: Steps of a stretch, at most.
+        decomposes: True if it can go through many windows in one call, as `CompiledTangents.windows` does.
     """
 
     name: str
     step_bytes: int
     stretch: int
+    decomposes: bool
 
     def states(self, drive: Drive, start: int, steps: int, state: Tensor) -> tuple[Tensor, Tensor]:
         """Visit the states of a stretch.

@@ -93,7 +93,8 @@ class Visited:
         priority = torch.arange(done, done + length, dtype=torch.float64, device="cpu").mul_(GOLDEN).frac_()
         # beyond the largest that is kept a step need not be looked at, once there are enough
         worst = max((step - 1) * GOLDEN % 1 for step in self._kept) if len(self._kept) >= room else 1.0
-        for index in (priority <= worst).nonzero().flatten().tolist():
+        first = torch.topk(priority, min(room, length), largest=False).indices  # no more than these can be kept
+        for index in first[priority[first] <= worst].sort().values.tolist():
             self._kept[done + index + 1] = _visit(states, inputs, after, done, index, active)
             if len(self._kept) > room:
                 del self._kept[max(self._kept, key=lambda step: (step - 1) * GOLDEN % 1)]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._decomp import get_decompositions
 from torch._guards import TracingContext, tracing
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import jvp, vmap
@@ -14,7 +16,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lyapkit.checks.one_at_a_time import ONE_AT_A_TIME
+from lyapkit.checks.one_at_a_time import ONE_AT_A_TIME, WarningsHere
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents.tracing.step_graph import changes_values
 
@@ -72,3 +74,58 @@ def record(map: RecurrentMap, example: tuple[Tensor, ...]) -> torch.fx.GraphModu
         if changes_values(node):
             raise Untraceable(f"the step changes tensors in place ({node.target})")
     return traced
+
+
+_NO_WARNING = WarningsHere("error", other_than=(DeprecationWarning,))
+"""vmap warns where it can only loop."""
+
+
+@lru_cache(maxsize=1)
+def _simpler() -> dict[Any, Callable[..., Any]]:
+    """Composed operations written in simpler ones."""
+    aten = torch.ops.aten
+    return get_decompositions(
+        [
+            aten.celu, aten.gelu, aten.gelu_backward, aten.hardswish,
+            aten.hardswish_backward, aten.hardtanh, aten.hardtanh_backward, aten.log_sigmoid_backward,
+            aten.log_sigmoid_forward, aten.logsumexp, aten.mish, aten.mish_backward, aten.native_layer_norm, aten.selu,
+            aten.silu, aten.silu_backward, aten.std, aten.var, aten.var_mean,
+        ]
+    )  # fmt: skip
+
+
+def record_without_values(map: RecurrentMap, state: Tensor, input: Tensor | None, k: int) -> torch.fx.GraphModule:
+    """Record a step of one trajectory with k tangents, on tensors that have shapes but no values.
+
+    So no decision in Python can depend on the state, its tangents or the input: where one would, recording fails.
+
+    Args:
+        map: The map.
+        state: A state, shape (N,), of which only size and type matter.
+        input: An input, shape (M,), or None.
+        k: Number of tangents.
+
+    Raises:
+        Untraceable: If the step cannot be recorded; the message says why.
+    """
+
+    def both(state: Tensor, rows: Tensor, input: Tensor | None = None) -> Any:
+        def along(row: Tensor) -> Any:
+            return jvp(lambda x: map.step(x, input), (state,), (row,))
+
+        return vmap(along, out_dims=(None, 0))(rows)  # type: ignore[arg-type]  # the state is the same along all rows
+
+    rows = torch.ones(k, 1, len(state), dtype=state.dtype, device=state.device)
+    example: tuple[Tensor, ...] = (state.detach().unsqueeze(0).clone(), rows)
+    function: Callable[..., Any] = lambda state, rows: both(state, rows)  # noqa: E731
+    if input is not None:
+        example, function = (*example, input.detach().unsqueeze(0).clone()), both
+    try:
+        with ONE_AT_A_TIME, torch.no_grad(), _RefuseReading(), _NO_WARNING.open():
+            tracer = make_fx(function, _simpler(), tracing_mode="fake", _allow_non_fake_inputs=True)
+            return tracer(*example)
+    except Untraceable:
+        raise
+    except Exception as error:  # whatever a map does under the tracer: the other strategies are still there
+        reason = str(error).splitlines()[0] if str(error) else ""
+        raise Untraceable(f"{type(error).__name__}: {reason}") from error

@@ -90,6 +90,7 @@ class TracedTangents:
     """
 
     name = "forward mode (traced)"
+    decomposes = False
 
     def __init__(self, map: RecurrentMap, traced: TracedStep, derivative: StepDerivative) -> None:
         self._map, self._traced, self._derivative = map, traced, derivative

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from operator import mul
 
 import numpy as np
@@ -20,6 +20,14 @@ from lyapkit.tangents import ForwardTangents, TracedTangents, choose_derivative
 from lyapkit.tangents.tracing.recording import Untraceable
 from lyapkit.tangents.tracing.traced import trace_step
 from lyapkit.tangents.tracing.traced_step import TracedStep
+from machine_code import without_machine_code
+
+
+@pytest.fixture(autouse=True)
+def traced_steps_only() -> Iterator[None]:
+    with without_machine_code():
+        yield
+
 
 KERNEL = torch.randn(6, 6, generator=torch.Generator().manual_seed(5), dtype=torch.float64) / 2
 

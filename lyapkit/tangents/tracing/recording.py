@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._decomp import get_decompositions
 from torch._guards import TracingContext, tracing
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import jvp, vmap
@@ -83,6 +82,8 @@ _NO_WARNING = WarningsHere("error", other_than=(DeprecationWarning,))
 @lru_cache(maxsize=1)
 def _simpler() -> dict[Any, Callable[..., Any]]:
     """Composed operations written in simpler ones."""
+    from torch._decomp import get_decompositions  # which adds filters of warnings
+
     aten = torch.ops.aten
     return get_decompositions(
         [

@@ -20,10 +20,8 @@ def clause(error: BaseException | str) -> str:
         >>> f"file.json: {clause(UserError('r must be finite.'))}; restore the file."
         'file.json: r must be finite; restore the file.'
     """
-    text = " ".join(str(error).split())
-    if text.endswith(".") and not text.endswith(".."):
-        text = text[:-1]
-    return text or type(error).__name__
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text[:-1] if text.endswith(".") and not text.endswith("..") else text
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

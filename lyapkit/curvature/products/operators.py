@@ -81,7 +81,8 @@ class WeightedLoss:
                         raise
                     raise ValueError(
                         f"batch {number} of {len(self.batches)} cannot be taken, while those before it can: "
-                        f"{clause(error)}. Give batches whose inputs and targets have the types and shapes of the first."
+                        f"{clause(error)}. Give batches whose inputs and targets have the types and shapes of the "
+                        "first."
                     ) from error
                 total += weight * part
         return total

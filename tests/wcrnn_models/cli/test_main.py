@@ -244,7 +244,7 @@ def test_other_operating_system_errors_give_one_line(tmp_path, capsys, monkeypat
     assert main(["train", str(tmp_path)]) == 2
     assert capsys.readouterr().err == (
         "wcrnn: error: [Errno 28] No space left on device; free some room, or write elsewhere: what was written before "
-        "is whole, and the command goes on\n"
+        "is whole, and the command goes on.\n"
     )
 
 

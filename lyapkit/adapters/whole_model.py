@@ -40,6 +40,7 @@ class WholeModel(RecurrentMap):
         self, model: nn.Module, core: str, map: RecurrentMap, encoder: Part | None, readout: Part | None
     ) -> None:
         self.model, self.core, self.map = model, core, map
+        self.batching = map.batching
         self._called: list[nn.Module] = []  # by the encoder
         self._encoder = None if encoder is None else _part(model, "encoder", encoder)
         self._readout = None if readout is None else _part(model, "readout", readout)
@@ -74,11 +75,6 @@ class WholeModel(RecurrentMap):
     def batch_first(self) -> bool:
         """Layout of the core's inputs."""
         return self.map.batch_first
-
-    @property
-    def batching(self) -> str:
-        """Way in which the core takes batches."""
-        return getattr(self.map, "batching", "native")
 
     def step(self, state: Tensor, input: Tensor | None = None) -> Tensor:
         """Take a step of the core."""

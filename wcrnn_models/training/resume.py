@@ -155,7 +155,7 @@ def _are_numbers(given: object, count: int) -> bool:
     return isinstance(given, list) and len(given) == count and all(map(is_finite, given))
 
 
-def _same(found: object, wanted: str | int) -> bool:
+def _same(found: object, wanted: object) -> bool:
     """Compare values without asking a tensor, which answers for every entry."""
     return type(found) is type(wanted) and found == wanted
 

@@ -183,7 +183,7 @@ def test_lack_of_memory_gives_one_line_and_leaves_no_directory(error, reason, tm
     assert main(["train", str(tmp_path / "run"), *SMALL]) == 2
     assert capsys.readouterr().err == (
         f"wcrnn: error: not enough memory{f' ({reason})' if reason else ''}; train with a smaller --hidden-size, "
-        "--batch-size, --test-size or --length, analyse with fewer --samples or --trajectories\n"
+        "--batch-size, --test-size or --length, analyse with fewer --samples or --trajectories.\n"
     )
     assert list(tmp_path.iterdir()) == []
 

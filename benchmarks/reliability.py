@@ -1,4 +1,4 @@
-"""What is kept through kills, signals, hostile files, threads and bad input, counted.
+"""Promises kept through kills, signals, hostile files, threads and bad input, counted.
 
 Every part tries something many times, and counts the tries that broke a promise of ``docs/promises.md``::
 
@@ -168,7 +168,7 @@ def damaged(content: bytes, dice: random.Random) -> bytes:
 
 
 def threads(tries: int, folder: Path, dice: random.Random) -> Iterator[str]:
-    """Eight threads do all analyses, half of them on shared networks; the bits must be those of one thread."""
+    """Run all analyses in eight threads, half of them on shared networks; the bits must be those of one thread."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     from analysis_tasks import analysis_tasks, arrays, differing
 

@@ -15,7 +15,7 @@ from figures.campaign.stage import Stage
 from figures.campaign.stages import STAGES
 from figures.campaign.status import seconds, speeds
 from lyapkit import load
-from wcrnn_models.errors import UserError
+from wcrnn_models.errors import UserError, clause
 from wcrnn_models.training.config import TrainConfig
 
 FILES = ("untrained", "coupling_law", "curvature_over_time", "architecture_spectra", "digit")
@@ -81,7 +81,9 @@ class Evidence:
             try:
                 self._analyses[stage] = analysis_results(self._stages[stage], self._records, self.records)
             except ValueError as error:
-                raise UserError(f"an analysis of the stage {stage} in {self.records} is damaged: {error}") from error
+                raise UserError(
+                    f"an analysis of the stage {stage} in {self.records} is damaged: {clause(error)}."
+                ) from error
         return self._analyses[stage].get(name)
 
     def origin(self, name: str) -> str:
@@ -119,13 +121,13 @@ def read_file(name: str, folder: Path) -> xr.DataTree:
     Raises:
         UserError: If it is missing, damaged, of another experiment, or does not state its commit and instances.
     """
-    path, remedy = folder / f"{name}.nc", f"measure it again with python -m figures renew {name} --data {folder}"
+    path, remedy = folder / f"{name}.nc", f'measure it again by "python -m figures renew {name} --data {folder}"'
     if not path.is_file():
         raise UserError(f"{path} does not exist; {remedy}.")
     try:
         tree = load(path)
     except ValueError as error:
-        raise UserError(f"{error}; {remedy}.") from error
+        raise UserError(f"{clause(error)}; {remedy}.") from error
     if not isinstance(tree, xr.DataTree) or tree.attrs.get("experiment") != name:
         raise UserError(f"{path} holds no results of the experiment {name}; {remedy}.")
     seeds, commit = tree.attrs.get("seeds"), tree.attrs.get("commit")

@@ -18,7 +18,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from wcrnn_models.errors import UserError
+from wcrnn_models.errors import UserError, clause
 from wcrnn_models.files import read_json, read_regular, sha256, write_atomically
 from wcrnn_models.run_files import CHECKPOINT_FOLDER, CONFIG_FILE, HISTORY_FILE
 from wcrnn_models.values import is_count, is_finite
@@ -98,7 +98,7 @@ def read_checkpoint(path: Path) -> CheckpointFile:
         if not file.is_file():
             twin = json_path if file == weights_path else weights_path
             hint = f"; {twin.name} needs it, copy both" if twin.is_file() else ""
-            raise UserError(f"there is no checkpoint file {file}{hint}")
+            raise UserError(f"the checkpoint file {file} does not exist{hint}.")
     metadata = _read_metadata(json_path)
     content = read_regular(weights_path)
     digest = sha256(content)
@@ -110,7 +110,7 @@ def read_checkpoint(path: Path) -> CheckpointFile:
     try:
         weights = safetensors.torch.load(content)
     except (safetensors.SafetensorError, ValueError) as error:
-        raise UserError(f"{weights_path} is not a valid safetensors file ({error}); copy it again.") from error
+        raise UserError(f"{weights_path} is not a valid safetensors file ({clause(error)}); copy it again.") from error
     return CheckpointFile(weights_path, weights, metadata, digest)
 
 
@@ -151,7 +151,7 @@ def list_checkpoints(directory: str | Path) -> list[Path]:
     """
     root = Path(directory)
     if not root.is_dir():
-        raise UserError(f"there is no directory {root}.")
+        raise UserError(f"the directory {root} does not exist.")
     folder = root / CHECKPOINT_FOLDER if (root / CHECKPOINT_FOLDER).is_dir() else root
     for _ in range(_ATTEMPTS):
         found = _complete(folder)
@@ -213,11 +213,11 @@ def _read_metadata(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} lacks {', '.join(missing)}; copy it again.")
     iteration, metric, name = (metadata[key] for key in ("iteration", "test_metric", "metric_name"))
     if not is_count(iteration):
-        raise UserError(f"{path}: iteration must be an integer >= 0, got {reprlib.repr(iteration)}; copy it again")
+        raise UserError(f"{path}: iteration must be an integer >= 0, got {reprlib.repr(iteration)}; copy it again.")
     if metric is not None and not is_finite(metric):
-        raise UserError(f"{path}: test_metric must be a finite number or null, got {metric!r}; copy it again")
+        raise UserError(f"{path}: test_metric must be a finite number or null, got {metric!r}; copy it again.")
     if name is not None and not (isinstance(name, str) and name.isprintable()):
-        raise UserError(f"{path}: metric_name must be a string or null, got {name!r}; copy it again")
+        raise UserError(f"{path}: metric_name must be a string or null, got {name!r}; copy it again.")
     return metadata | {"test_metric": None if metric is None else float(metric)}
 
 

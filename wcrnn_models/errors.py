@@ -10,6 +10,20 @@ class UserError(ValueError):
     """A mistake that the user can mend; its text says what was expected, what was found, and the remedy."""
 
 
+def clause(error: BaseException | str) -> str:
+    """Return the text of an error as part of a sentence: in one line, without its full stop.
+
+    Args:
+        error: The error or its text. One without a text gives the name of its type.
+
+    Example:
+        >>> f"file.json: {clause(UserError('r must be finite.'))}; restore the file."
+        'file.json: r must be finite; restore the file.'
+    """
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text[:-1] if text.endswith(".") and not text.endswith("..") else text
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return `` Did you mean 'rotation'?`` for a name close to a known one, in whatever case, else an empty string."""
     spelled = {each.casefold(): each for each in known}

@@ -16,7 +16,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from wcrnn_models.errors import UserError
+from wcrnn_models.errors import UserError, clause
 from wcrnn_models.owners import owned
 
 LOCK_FILE = ".lock"
@@ -43,7 +43,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     except FileNotFoundError as error:
         raise VanishedError(
             f"the directory {path.parent} has vanished, so {path.name} cannot be written; if it was moved, the same "
-            "command goes on there"
+            "command goes on there."
         ) from error
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -73,7 +73,7 @@ def read_regular(path: Path) -> bytes:
         FileNotFoundError: If there is no such file.
     """
     if path.exists() and not path.is_file():
-        raise UserError(f"{path} is not a regular file; remove it, or name another")
+        raise UserError(f"{path} is not a regular file; remove it, or name another.")
     return path.read_bytes()
 
 
@@ -88,7 +88,7 @@ def read_json(path: Path, remedy: str) -> Any:
     except UserError:
         raise
     except (ValueError, RecursionError) as error:  # the latter from brackets nested too deeply
-        raise UserError(f"{path} is not valid JSON ({error}); {remedy}.") from error
+        raise UserError(f"{path} is not valid JSON ({clause(error)}); {remedy}.") from error
 
 
 def check_result_file(path: Path) -> None:
@@ -101,10 +101,10 @@ def check_result_file(path: Path) -> None:
     if not path.parent.is_dir():
         raise UserError(f"the directory {path.parent} of the result file does not exist; create it first.")
     if path.is_dir():
-        raise UserError(f"the result file {path} is a directory; name a file in it")
+        raise UserError(f"the result file {path} is a directory; name a file in it.")
     if path.is_symlink():
         raise UserError(
-            f"the result file {path} is a link, and what it points to would be replaced; name that file itself"
+            f"the result file {path} is a link, and what it points to would be replaced; name that file itself."
         )
     if path.exists() and not path.is_file():
         raise UserError(f"the result file {path} is a device or a pipe; name a regular file.")
@@ -125,11 +125,11 @@ def sha256(content: bytes) -> str:
 
 
 def open_own(path: Path, flags: int = os.O_RDWR) -> int:
-    """Open a file that only this program writes, and make it if it is missing; what others have put there is refused.
+    """Open a file that only this program writes, made if missing; refuse what others have put there.
 
     Args:
         path: The file.
-        flags: As of `os.open`.
+        flags: Flags of `os.open`.
 
     Returns:
         The file descriptor.
@@ -156,10 +156,11 @@ def open_own(path: Path, flags: int = os.O_RDWR) -> int:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Add a line to a file of this program.
+    """Append a line to a file of this program.
 
     Raises:
-        UserError: As `open_own`.
+        UserError: If it is a link, or no regular file.
+        OSError: If it cannot be opened.
     """
     with os.fdopen(open_own(path, os.O_WRONLY | os.O_APPEND), "a") as file:
         file.write(line + "\n")
@@ -173,7 +174,7 @@ class Hold:
     """A directory that this process holds.
 
     Args:
-        directory: The directory.
+        directory: Path of the directory.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -190,7 +191,7 @@ class Hold:
             return
         raise UserError(
             f"the directory {self._path.parent} was moved or deleted while it was in use, so nothing more is written; "
-            "if it lies elsewhere now, the same command goes on there"
+            "if it lies elsewhere now, the same command goes on there."
         )
 
     def lasts(self) -> bool:
@@ -224,7 +225,7 @@ def exclusive(directory: Path) -> Iterator[Hold]:
         except Timeout:
             raise InUseError(
                 f"{directory} is in use by {'process ' + holder if holder else 'another process'}; "
-                "wait until it ends, or train into another directory"
+                "wait until it ends, or train into another directory."
             ) from None
         except (OSError, NotImplementedError) as error:
             if isinstance(error, OSError) and error.errno not in _WITHOUT_LOCKS:

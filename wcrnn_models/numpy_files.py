@@ -11,7 +11,7 @@ from typing import IO, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wcrnn_models.errors import UserError
+from wcrnn_models.errors import UserError, clause
 
 PACKED_RATIO, PACKED_ROOM = 64, 2**26
 """An archive may unpack to 64 times its size and 64 MiB; no source, chosen above what compressed data sets of floats
@@ -36,7 +36,7 @@ def read_archive(path: Path, names: Sequence[str]) -> list[NDArray[Any]]:
 
     Args:
         path: The file.
-        names: Of the arrays.
+        names: Names of the arrays.
 
     Raises:
         UserError: If it is no such file, damaged, lacks an array, unpacks to more than `PACKED_RATIO` times
@@ -51,16 +51,15 @@ def _guarded(path: Path, what: str, writer: str, read: Callable[[], T]) -> T:
     except UserError:
         raise
     except Exception as error:  # NumPy promises no type of error for damaged files
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
-            f"{path} is not a NumPy {what} of plain numbers ({reason}); save it with {writer}, without objects"
+            f"{path} is not a NumPy {what} of plain numbers ({clause(error)}); save it with {writer}, without objects."
         ) from error
 
 
 def _array_of_file(path: Path) -> NDArray[Any]:
     with path.open("rb") as file:
         if zipfile.is_zipfile(file):
-            raise UserError(f"{path} is an archive of several arrays; save one with numpy.save")
+            raise UserError(f"{path} is an archive of several arrays; save one with numpy.save.")
         file.seek(0)
         _check_header(path.name, file, path.stat().st_size)
         file.seek(0)
@@ -73,18 +72,18 @@ def _arrays_of_archive(path: Path, names: Sequence[str]) -> list[NDArray[Any]]:
         if not zipfile.is_zipfile(file):
             file.seek(0)
             if file.read(6) == b"\x93NUMPY":
-                raise UserError(f"{path} holds one array; save all four with numpy.savez")
-            raise ValueError("it is cut off, or something else")
+                raise UserError(f"{path} holds one array; save all four with numpy.savez.")
+            raise ValueError("it is cut off, or something else.")
         with zipfile.ZipFile(file) as archive:
             parts = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             if missing := [name for name in names if name not in parts]:
-                raise UserError(f"{path} lacks {', '.join(missing)}; save all four with numpy.savez")
+                raise UserError(f"{path} lacks {', '.join(missing)}; save all four with numpy.savez.")
             size = sum(parts[name].file_size for name in names)
             most = PACKED_RATIO * path.stat().st_size + PACKED_ROOM
             if size > most:
                 raise UserError(
                     f"{path} unpacks to {size} bytes, more than {most}, {PACKED_RATIO} times its size; if that is "
-                    "meant, save it with numpy.savez, which does not pack"
+                    "meant, save it with numpy.savez, which does not pack."
                 )
             for name in names:
                 with archive.open(parts[name]) as part:
@@ -99,12 +98,12 @@ def _check_header(name: str, file: IO[bytes], size: int) -> None:
     version = np.lib.format.read_magic(file)
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in readers:
-        raise ValueError(f"{name} has the unknown version {version}")
+        raise ValueError(f"{name} has the unknown version {version}.")
     shape, _, dtype = readers[version](file)
     if dtype.hasobject or dtype.names is not None:
-        raise ValueError(f"{name} holds objects or records ({dtype})")
+        raise ValueError(f"{name} holds objects or records ({dtype}).")
     if dtype.kind in "fiu" and dtype.itemsize > _LONGEST:
-        raise ValueError(f"{name} holds numbers of {8 * dtype.itemsize} bits, convert them with .astype('f8')")
+        raise ValueError(f"{name} holds numbers of {8 * dtype.itemsize} bits; .astype('f8') converts them.")
     needed = math.prod(shape) * dtype.itemsize
     if any(length < 0 for length in shape) or file.tell() + needed > size:
-        raise ValueError(f"{name} is cut off: its shape {shape} needs {needed} bytes, the file has {size}")
+        raise ValueError(f"{name} is cut off: its shape {shape} needs {needed} bytes, the file has {size}.")

@@ -36,11 +36,11 @@ class OwnedError(UserError):
 
 @contextmanager
 def owned(path: Path, *, locked: bool) -> Iterator[None]:
-    """Own what a record stands for, while the context is open.
+    """Hold what a record stands for, while the context is open.
 
     Args:
-        path: Of the record.
-        locked: Whether a lock keeps out other processes of this machine, so that their records are left over.
+        path: Path of the record.
+        locked: True if a lock keeps out other processes of this machine, so that their records are left over.
 
     Raises:
         OwnedError: If another process owns it; the text says which, and how old its record is.
@@ -60,24 +60,24 @@ def owned(path: Path, *, locked: bool) -> Iterator[None]:
 
 
 def _take(path: Path, locked: bool) -> str:
-    """Become the owner; return what tells this owner from others."""
+    """Make this process the owner; return what tells it from others."""
     if path.is_symlink() or path.exists():
         owner, age = _owner(path), _age(path)
         name = f"process {owner.get('process', '(unknown)')} of {owner.get('host', '(unknown)')}"
         if age is not None and not (gone := _reason_to_be_gone(owner, age, locked)):
             raise OwnedError(
                 f"{path.parent} is in use by {name}, whose record is {max(age, 0):.0f} s old; wait until it ends, or "
-                f"{STALE_SECONDS:.0f} s after it has died"
+                f"{STALE_SECONDS:.0f} s after it has died."
             )
         if age is not None and gone != _LEFT_OVER:
             _log.warning("%s: %s counts as gone: its record %s", path.parent, name, gone)
         if not _remove(path, owner):
-            raise OwnedError(f"{path.parent} was taken by another machine at this moment; try again")
+            raise OwnedError(f"{path.parent} was taken by another machine at this moment; try again.")
     token = uuid.uuid4().hex
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
     except FileExistsError:  # another machine was faster
-        raise OwnedError(f"{path.parent} was taken by another machine at this moment; try again") from None
+        raise OwnedError(f"{path.parent} was taken by another machine at this moment; try again.") from None
     try:
         with os.fdopen(descriptor, "w") as file:
             json.dump({"host": socket.gethostname(), "process": os.getpid(), "token": token}, file)

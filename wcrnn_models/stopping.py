@@ -26,7 +26,7 @@ _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
 
 class _State:
-    """What has come, and what goes on, in this process."""
+    """Signals that have come to this process, and blocks that go on in it."""
 
     program: str | None = None
     received: int | None = None
@@ -39,8 +39,8 @@ def heed(program: str | None, numbers: tuple[int, ...] = (signal.SIGINT, signal.
     """Heed signals from now on; those that the process was told to ignore stay ignored. Only for the main thread.
 
     Args:
-        program: What the line begins with; nothing is said if None.
-        numbers: Which signals.
+        program: Beginning of the line; nothing is said if None.
+        numbers: The signals.
     """
     _State.program = program
     for number in numbers:
@@ -83,9 +83,9 @@ def say(program: str, number: int, kept: str = "") -> int:
     """Print the line; return the exit code.
 
     Args:
-        program: What it begins with.
-        number: Of the signal.
-        kept: What is kept, if anything is to be said of it.
+        program: Beginning of the line.
+        number: Number of the signal.
+        kept: Text about the work that is kept; empty if there is nothing to say of it.
     """
     _State.has_spoken = True
     print(f"{program}: {_WORDS[signal.Signals(number)]}{kept and f'; {kept}'}", file=sys.stderr)

@@ -12,7 +12,7 @@ def is_integer(value: object) -> TypeGuard[int]:
 
 
 def is_count(value: object) -> TypeGuard[int]:
-    """Whether it is an integer from 0 on that 64 bits can hold, as files of results must."""
+    """Tell whether a value is an integer from 0 on that 64 bits can hold, as files of results must."""
     return is_integer(value) and 0 <= value < 2**63
 
 

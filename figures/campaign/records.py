@@ -10,7 +10,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from wcrnn_models.errors import UserError
+from wcrnn_models.errors import UserError, clause
 from wcrnn_models.files import read_json, write_atomically
 from wcrnn_models.training.config import TrainConfig
 from wcrnn_models.training.result import MEASURED, TrainResult
@@ -61,7 +61,7 @@ def read_records(folder: Path, stage: str) -> list[Record]:
     try:
         return [_record(entry) for entry in content["trainings"]]
     except (KeyError, TypeError, ValueError, UserError) as error:
-        raise UserError(f"{path} is damaged ({error}); {remedy}.") from error
+        raise UserError(f"{path} is damaged ({clause(error)}); {remedy}.") from error
 
 
 def add_records(folder: Path, stage: str, new: Sequence[Record]) -> None:

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from wcrnn_models.errors import UserError
+from wcrnn_models.errors import UserError, clause
 from wcrnn_models.sweeps import sweep
 from wcrnn_models.training.config import TrainConfig
 
@@ -24,7 +24,7 @@ def train_all(configs: Sequence[TrainConfig], runs: Path, *, progress: bool) -> 
     outcomes = sweep(configs, runs, progress=progress)
     if failed := {name: each for name, each in outcomes.items() if each.status not in ("finished", "diverged")}:
         name, outcome = next(iter(failed.items()))
-        raise UserError(f"{len(failed)} of {len(outcomes)} runs failed, such as {name}: {outcome.message}")
+        raise UserError(f"{len(failed)} of {len(outcomes)} runs failed, such as {name}: {clause(outcome.message)}.")
 
 
 def describe(name: str, seeds: int) -> dict[str, str | int]:

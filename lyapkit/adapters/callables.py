@@ -14,6 +14,7 @@ from lyapkit.adapters.argument_order import Order, argument_names, names_contrad
 from lyapkit.adapters.leaves import Leaf, check_leaf, find_leaves, structure_in_words, to_real
 from lyapkit.adapters.one_step import one_step
 from lyapkit.checks.arguments import refuse_contexts
+from lyapkit.checks.clause import clause
 from lyapkit.checks.purity import HIDDEN_STATE, RANDOM_NUMBERS, ModuleWatch
 from lyapkit.recurrent_map import Batching, RecurrentMap
 
@@ -211,7 +212,9 @@ class CallableMap(RecurrentMap):
                 )
                 if self._input_first:
                     remedy = 'with order="input_first" the input comes first, the state second'
-            raise ValueError(f"{called} raised {type(error).__name__}: {error}; {remedy}.{self._one_step()}") from error
+            raise ValueError(
+                f"{called} raised {type(error).__name__}: {clause(error)}; {remedy}.{self._one_step()}"
+            ) from error
 
     def _one_step(self) -> str:
         """Return the recipe for modules that take a whole sequence; an empty text for autonomous maps."""
@@ -261,5 +264,5 @@ def _check_signature(function: Callable[..., Any], arguments: list[str]) -> None
         remedy = "leave input= out when the map is autonomous" if driven else "give input= when the map is driven"
         recipe = f" {one_step()}" if driven else ""
         raise TypeError(
-            f"the callable cannot be called as f({', '.join(arguments)}): {error}; {remedy}.{recipe}"
+            f"the callable cannot be called as f({', '.join(arguments)}): {clause(error)}; {remedy}.{recipe}"
         ) from error

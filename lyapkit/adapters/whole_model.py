@@ -26,10 +26,10 @@ class WholeModel(RecurrentMap):
         model: The model.
         core: The name of its recurrent part.
         map: The map of that part.
-        encoder: What comes before: the name of a part or a callable, from the model's inputs to those of the core. None
-            if the core reads them itself.
-        readout: What comes after: the name of a part or a callable, from the core's output to the model's. None for the
-            core's own readout, if it has one.
+        encoder: The part before it: a name or a callable, from the model's inputs to those of the core. None if the
+            core reads them itself.
+        readout: The part after it: a name or a callable, from the core's output to the model's. None for the core's
+            own readout, if it has one.
 
     Raises:
         TypeError: If the encoder or the readout is neither a name nor a callable.
@@ -48,53 +48,53 @@ class WholeModel(RecurrentMap):
 
     @property
     def state_size(self) -> int:
-        """That of the core."""
+        """Width of the core's state."""
         return self.map.state_size
 
     @property
     def input_size(self) -> int:
-        """That of the core, after the encoder."""
+        """Width of the core's input, after the encoder."""
         return self.map.input_size
 
     @property
     def dtype(self) -> torch.dtype:
-        """That of the core."""
+        """Type of the core's numbers."""
         return self.map.dtype
 
     @property
     def device(self) -> torch.device:
-        """That of the core."""
+        """Device of the core."""
         return self.map.device
 
     @property
     def unit_names(self) -> Sequence[str]:
-        """Those of the core."""
+        """Names of the core's units."""
         return self.map.unit_names
 
     @property
     def batch_first(self) -> bool:
-        """That of the core."""
+        """Layout of the core's inputs."""
         return self.map.batch_first
 
     def step(self, state: Tensor, input: Tensor | None = None) -> Tensor:
-        """A step of the core."""
+        """Take a step of the core."""
         return self.map.step(state, input)
 
     def initial_state(self, batch: int) -> Tensor:
-        """That of the core."""
+        """Return the core's initial state."""
         return self.map.initial_state(batch)
 
     def output(self, state: Tensor) -> Tensor:
-        """That of the core."""
+        """Return the core's output."""
         return self.map.output(state)
 
     @property
     def predicted_gradient_rate(self) -> float | None:
-        """That of the core."""
+        """Rate of gradients that is predicted for the core."""
         return self.map.predicted_gradient_rate
 
     def cell_derivatives(self) -> Sequence[AffineCell] | None:
-        """Those of the core."""
+        """Return the derivatives of the core's cell."""
         return self.map.cell_derivatives()
 
     @torch.no_grad()
@@ -140,7 +140,7 @@ class WholeModel(RecurrentMap):
         return self._read  # a function, whose parameters are not counted as its own
 
     def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Yield those of the core and of a readout that was named, by their names in the model.
+        """Yield the parameters of the core and of a readout that was named, by their names in the model.
 
         Tensors of modules that the encoder calls too, as a tied embedding, are left out: a step does not show all of
         their effect. What a function calls as encoder is known after the first `encode`.

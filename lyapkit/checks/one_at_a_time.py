@@ -1,4 +1,4 @@
-"""What PyTorch and Python keep once per process, made safe for analyses in several threads."""
+"""State that PyTorch and Python keep once per process, made safe for analyses in several threads."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class WarningsHere:
     """A filter of warnings that holds in the thread that opens it, while it is open.
 
     `warnings.catch_warnings` changes the filters of the whole process, and puts back what another thread may have
-    changed meanwhile. This adds one filter once, which asks the thread whether it is meant.
+    changed meanwhile. This adds one filter when it is first opened, which asks the thread whether it is meant.
 
     Args:
         action: What to do with the warnings.
@@ -64,7 +64,6 @@ class WarningsHere:
         self._action, self._message = action, message
         self._category = _ThisThread("HereOnly", (Warning,), {"base": base, "other_than": other_than})
         self._thread = self._category.open = threading.local()
-        self._add()
 
     @contextmanager
     def open(self) -> Iterator[None]:
@@ -77,7 +76,7 @@ class WarningsHere:
             self._thread.depth -= 1
 
     def _add(self) -> None:
-        """Put the filter before all others, where later ones of others stand, or its own was taken away."""
+        """Insert the filter before those of others, unless it still stands there."""
         with _ADDING:
             ours = takewhile(
                 lambda category: isinstance(category, _ThisThread), (entry[2] for entry in warnings.filters)

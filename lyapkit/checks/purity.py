@@ -14,7 +14,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from lyapkit.checks.one_at_a_time import WarningsHere
 
 _HOOKED = WarningsHere("ignore", r"Using `torch.compile\(module\)` when there are global hooks")
-"""Of compiled modules, for which a hook is called once more than for others."""
+"""Warning of compiled modules, for which a hook is called once more than for others."""
 
 HIDDEN_STATE = (
     "two calls with the same state and input differ, so the map keeps a hidden state or draws random numbers; make "

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from lyapkit.checks.clause import clause
 from lyapkit.checks.draws import has_drawn
 from lyapkit.checks.purity import ModuleWatch
 from lyapkit.curvature.aside import graph_leaves, graph_nodes
@@ -154,19 +155,19 @@ def _outputs(network: Any, inputs: Any, dtype: torch.dtype, check: bool) -> Any:
                 raise
             if hasattr(inputs, "__array__"):
                 raise TypeError(
-                    f"the model cannot take inputs that are a {type(inputs).__name__} ({error}); convert inputs and "
-                    "targets with torch.as_tensor."
+                    f"the model cannot take inputs that are a {type(inputs).__name__} ({clause(error)}); convert "
+                    "inputs and targets with torch.as_tensor."
                 ) from error
             raise TypeError(
-                f"the model cannot take inputs that are a {type(inputs).__name__} ({error}); they are handed over as "
-                "one argument, so give a module whose forward takes it as one and the tensors out of it."
+                f"the model cannot take inputs that are a {type(inputs).__name__} ({clause(error)}); they are handed "
+                "over as one argument, so give a module whose forward takes it as one and the tensors out of it."
             ) from error
         except RuntimeError as error:
             if not isinstance(inputs, Tensor) or inputs.dtype == dtype or "dtype" not in str(error):
                 raise
             raise ValueError(
-                f"the model cannot take inputs of {inputs.dtype} ({error}); its parameters are {dtype}, so convert "
-                "inputs or model with .to()."
+                f"the model cannot take inputs of {inputs.dtype} ({clause(error)}); its parameters are {dtype}, so "
+                "convert inputs or model with .to()."
             ) from error
     if watch is not None:
         watch.refuse_changes()

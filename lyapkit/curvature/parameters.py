@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lyapkit.checks.clause import clause
+
 ParameterChoice = str | Sequence[str] | Callable[[str, nn.Parameter], bool]
 """Names and globs such as ``"*weight_hh*"``, one of them, or a predicate ``(name, tensor) -> bool``."""
 
@@ -75,7 +77,7 @@ def _verdict(predicate: Callable[[str, nn.Parameter], bool], name: str, tensor: 
         inspect.signature(predicate).bind(name, tensor)
     except TypeError as error:
         raise TypeError(
-            f"the predicate of parameters is called as predicate(name, tensor), which it cannot take ({error})."
+            f"the predicate of parameters is called as predicate(name, tensor), which it cannot take ({clause(error)})."
         ) from error
     except ValueError:
         pass  # a function of C has no signature

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lyapkit.checks.clause import clause
 from lyapkit.losses.batches import Batch, batch_pairs
 from lyapkit.losses.standard_losses import StandardLoss, standard_loss
 
@@ -124,8 +125,8 @@ def _weight(batch_weight: Any, targets: Any) -> float:
         inspect.signature(batch_weight).bind(targets)
     except TypeError as error:
         raise TypeError(
-            f"batch_weight is called with the targets of a batch, which it cannot take ({error}); write, for example, "
-            "batch_weight=lambda targets: targets.numel()."
+            f"batch_weight is called with the targets of a batch, which it cannot take ({clause(error)}); write, for "
+            "example, batch_weight=lambda targets: targets.numel()."
         ) from error
     except ValueError:
         pass  # a function of C has no signature

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lyapkit.checks.clause import clause
 from lyapkit.losses.standard_losses import standard_loss
 
 
@@ -54,8 +55,8 @@ def scalar_loss(loss: Callable[[Any, Any], Tensor], outputs: Any, targets: Any) 
         elif isinstance(loss, type):
             remedy = f"the loss is a class, so make one of it, {loss.__name__}()"
         raise kind(
-            f"the loss cannot be taken of outputs {_described(outputs)} and targets {_described(targets)} ({error}); "
-            f"{remedy}."
+            f"the loss cannot be taken of outputs {_described(outputs)} and targets {_described(targets)} "
+            f"({clause(error)}); {remedy}."
         ) from error
     if not isinstance(value, Tensor) or value.numel() != 1:
         found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__

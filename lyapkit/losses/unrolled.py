@@ -8,6 +8,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from lyapkit.checks.arguments import check_floating
+from lyapkit.checks.clause import clause
 from lyapkit.checks.compiled import uncompiled
 from lyapkit.checks.purity import refuse_training_mode
 from lyapkit.recurrent_map import RecurrentMap
@@ -71,7 +72,7 @@ class UnrolledNetwork:
             features = emitted.shape[-1]
             raise ValueError(
                 f"readout cannot take the network's output of shape {tuple(emitted.shape)} and {emitted.dtype}: "
-                f"{error}. Give one that takes {features} features, such as torch.nn.Linear({features}, ..., "
+                f"{clause(error)}. Give one that takes {features} features, such as torch.nn.Linear({features}, ..., "
                 f"dtype={emitted.dtype})."
             ) from error
 

@@ -11,6 +11,7 @@ from typing import Any
 import h5py
 import xarray as xr
 
+from lyapkit.checks.clause import clause
 from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.results.attributes import NUMBERS, restored, storable
 from lyapkit.results.temporary import temporary_file
@@ -190,13 +191,13 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset | xr.DataTree:
         with xr.open_datatree(path, engine="h5netcdf") as tree:
             size, most = sum(node.to_dataset(inherit=False).nbytes for node in tree.subtree), _most_bytes(path)
             if size > most:
-                raise OSError(f"it would take {size} bytes of memory, and may take {most}; it is damaged")
+                raise OSError(f"it would take {size} bytes of memory, and may take {most}; it is damaged.")
             loaded = tree.load()
         for node in loaded.subtree:
             node.dataset = restored(node.to_dataset(inherit=False))
     except (OSError, KeyError, RuntimeError) as error:  # h5py raises KeyError and RuntimeError on damaged metadata
         remedy = "" if path.suffix.casefold() == SUFFIX else f". load reads the {SUFFIX} files that save writes"
-        raise ValueError(f"{path} is not a result file (netCDF-4): {error}{remedy}.") from error
+        raise ValueError(f"{path} is not a result file (netCDF-4): {clause(error)}{remedy}.") from error
     if not any("schema_version" in node.attrs for node in loaded.subtree):
         raise ValueError(f"{path} is a netCDF or HDF5 file, but holds no results: nothing has a schema_version.")
     return loaded if loaded.children else loaded.to_dataset()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lyapkit.checks.clause import clause
 from lyapkit.checks.draws import has_drawn
 from lyapkit.checks.purity import HIDDEN_STATE, RANDOM_NUMBERS, ModuleWatch
 from lyapkit.recurrent_map import RecurrentMap
@@ -121,8 +122,9 @@ def _probe_elsewhere(map: RecurrentMap, state: Tensor, input: Tensor | None, aft
         alone = torch.cat([map.step(pair[i : i + 1], None if drive is None else drive[i : i + 1]) for i in range(2)])
     except RuntimeError as error:
         raise ValueError(
-            f"the map takes {state.shape[0]} states at once, but not one or two: {error}. A step must take states with "
-            "any leading dimensions, and keep nothing between calls. If the map is meant to be so, pass check=False."
+            f"the map takes {state.shape[0]} states at once, but not one or two: {clause(error)}. A step must take "
+            "states with any leading dimensions, and keep nothing between calls. If the map is meant to be so, pass "
+            "check=False."
         ) from error
     if not torch.equal(after, map.step(state.clone(), input)):
         raise ValueError(HIDDEN_STATE)

@@ -16,6 +16,7 @@ from torch.utils import _pytree as pytree
 
 from lyapkit.analyze import ANALYSES, analyze
 from lyapkit.checks.arguments import check_integer, check_interval
+from lyapkit.checks.clause import clause
 from lyapkit.checks.modules import modules_of
 from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.recurrent_map import RecurrentMap
@@ -230,7 +231,7 @@ class Tracker:
 
     def _leave_out(self, step: int, reason: str) -> None:
         self.failures[step] = reason
-        warnings.warn(f"the measurement at {self.along} {step} was left out: {reason}", stacklevel=4)
+        warnings.warn(f"the measurement at {self.along} {step} was left out: {clause(reason)}.", stacklevel=4)
 
     def _collected(self, name: str) -> xr.Dataset:
         results = self._results[name]
@@ -248,7 +249,7 @@ class Tracker:
         except (ValueError, xr.MergeError) as error:
             raise ValueError(
                 f"the results of {name} differ in their coordinates from one measurement to the next, so that they "
-                f"cannot be put together: {error}"
+                f"cannot be put together: {clause(error)}."
             ) from error
         configs = [json.loads(result.attrs.get("config_json", "{}")) for result in results]
         common = {key: value for key, value in configs[-1].items() if all(other.get(key) == value for other in configs)}

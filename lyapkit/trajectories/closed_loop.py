@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lyapkit.checks.arguments import check_fraction
+from lyapkit.checks.clause import clause
 from lyapkit.recurrent_map import RecurrentMap
 
 
@@ -51,7 +52,7 @@ class ClosedLoop(RecurrentMap):
             except RuntimeError as error:
                 raise ValueError(
                     f"feedback cannot read the map's outputs, {tuple(output.shape)} of {output.dtype} for two states: "
-                    f"{error}"
+                    f"{clause(error)}."
                 ) from error
         if not isinstance(fed, Tensor) or fed.shape != (2, open_loop.input_size) or fed.dtype != open_loop.dtype:
             found = f"{tuple(fed.shape)} of {fed.dtype}" if isinstance(fed, Tensor) else type(fed).__name__

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from lyapkit.checks.arguments import check_flag
+from lyapkit.checks.clause import clause
 from lyapkit.recurrent_map import RecurrentMap
 
 
@@ -150,7 +151,7 @@ def as_tensor(name: str, value: Any) -> Tensor:
             return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C", copy=False))
         return torch.as_tensor(value, device="cpu")
     except (TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).rstrip(".")
+        reason = clause(error)
         if isinstance(value, Iterable) and not isinstance(value, list | tuple) and not hasattr(value, "__array__"):
             reason = "take one sequence or batch out of it, such as next(iter(loader))"
         elif "str" in reason:

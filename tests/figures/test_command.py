@@ -218,7 +218,7 @@ def test_results_that_are_not_those_of_their_name_are_one_line(change, message, 
     assert main(["fig1", "--output", str(tmp_path / "out"), "--data", str(tmp_path)]) == 2
     line = in_one_line(capsys)
     assert line.startswith(f"error: {message.replace('FILE', str(path))}")
-    assert line.endswith(f"; measure it again with python -m figures renew digit --data {tmp_path}")
+    assert line.endswith(f'; measure it again by "python -m figures renew digit --data {tmp_path}".')
 
 
 def test_faults_of_the_program_keep_their_traceback(tmp_path, monkeypatch):

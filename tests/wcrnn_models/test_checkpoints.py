@@ -339,12 +339,12 @@ def test_truncated_description(saved):
 @pytest.mark.parametrize("suffix", [".json", ".safetensors"])
 def test_missing_twin(saved, suffix):
     saved[0].with_suffix(suffix).unlink()
-    with pytest.raises(UserError, match=rf"no checkpoint file .*net.v1{suffix}; .* needs it, copy both"):
+    with pytest.raises(UserError, match=rf"checkpoint file .*net.v1{suffix} does not exist; .* needs it, copy both"):
         load_checkpoint(saved[0])
 
 
 def test_missing_files(tmp_path):
-    with pytest.raises(UserError, match="there is no checkpoint file"):
+    with pytest.raises(UserError, match=r"the checkpoint file .* does not exist"):
         load_checkpoint(tmp_path / "none.safetensors")
     with pytest.raises(UserError, match="holds no checkpoint; give the directory of a run, made by `wcrnn train`"):
         load_checkpoint(tmp_path)
@@ -354,7 +354,7 @@ def test_missing_files(tmp_path):
     (tmp_path / "history.json").write_text("{}")
     with pytest.raises(UserError, match=r"the checkpoints of the run in .* are missing; restore its folder"):
         load_checkpoint(tmp_path)
-    with pytest.raises(UserError, match="there is no directory"):
+    with pytest.raises(UserError, match=r"the directory .* does not exist"):
         list_checkpoints(tmp_path / "none")
 
 

@@ -102,9 +102,11 @@ def _spectrum(action: Spectrum) -> None:
 
     if action.output is not None:
         if not action.output.parent.is_dir():
-            raise UserError(f"the directory {action.output.parent} of the figure does not exist; create it first")
+            raise UserError(f"the directory {action.output.parent} of the figure does not exist; create it first.")
         if action.output.is_dir():
-            raise UserError(f"{action.output} is a directory; name a file in it, such as {action.output}/spectrum.pdf")
+            raise UserError(
+                f"{action.output} is a directory; name a file in it, such as {action.output / 'spectrum.pdf'}, instead."
+            )
     spectrum = power_spectrum(build_task(TrainConfig(task=action.task)), action.samples)
     angle = spectrum.attrs["characteristic_frequency"]
     print(f"characteristic frequency  {angle:.6g} radians per step = 2 pi / {2 * math.pi / angle:.6g}")

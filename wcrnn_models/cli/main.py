@@ -13,7 +13,7 @@ from io import TextIOWrapper
 from typing import Protocol
 
 from wcrnn_models import stopping
-from wcrnn_models.errors import UserError, printable, suggestion
+from wcrnn_models.errors import UserError, clause, printable, suggestion
 from wcrnn_models.stopping import Terminated
 
 SUCCESS, USER_ERROR, DIVERGED, CLOSED_PIPE = 0, 2, 3, 141
@@ -123,14 +123,17 @@ def _explanation(error: Exception) -> str | None:
     """Return the message for what a user can mend; None for a fault of the program, which needs its traceback."""
     text = str(error)
     if isinstance(error, OSError) and error.errno in _FULL:
-        return f"{text}; free some room, or write elsewhere: what was written before is whole, and the command goes on"
+        return (
+            f"{clause(text)}; free some room, or write elsewhere: what was written before is whole, and the command "
+            "goes on."
+        )
     if isinstance(error, (UserError, OSError, ArithmeticError)):
         return text
     if isinstance(error, MemoryError) or any(sign in text for sign in _OUT_OF_MEMORY):
         reason = text.partition("\n")[0].rpartition("Allocator: ")[2]
         return (
             f"not enough memory{f' ({reason})' if reason else ''}; train with a smaller --hidden-size, --batch-size, "
-            "--test-size or --length, analyse with fewer --samples or --trajectories"
+            "--test-size or --length, analyse with fewer --samples or --trajectories."
         )
     return None
 

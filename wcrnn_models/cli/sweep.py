@@ -119,7 +119,7 @@ def _values(text: str) -> list[Any]:
     try:
         values = json.loads(f"[{text}]")
     except RecursionError:
-        raise UserError("--over has values with too many brackets; give numbers or names, such as r=0.95,1.0") from None
+        raise UserError("--over needs numbers or names, such as r=0.95,1.0, got too many brackets.") from None
     except ValueError:
         return [value for part in text.split(",") for value in _value(part.strip())]
     return [tuple(value) if isinstance(value, list) else value for value in values]

@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from wcrnn_models.errors import UserError
+from wcrnn_models.errors import UserError, clause
 from wcrnn_models.files import write_atomically
 
 
@@ -27,5 +27,5 @@ def write_figure(figure: Figure, path: Path, **options: Any) -> None:
     try:
         figure.savefig(content, format=path.suffix.removeprefix(".") or "png", **options)
     except ValueError as error:  # matplotlib's, for a file type it does not know
-        raise UserError(f"cannot write {path}: {error}") from error
+        raise UserError(f"cannot write {path}: {clause(error)}.") from error
     write_atomically(path, content.getvalue())

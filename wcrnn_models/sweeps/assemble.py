@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import xarray as xr
 
-from wcrnn_models.errors import UserError
+from wcrnn_models.errors import UserError, clause
 from wcrnn_models.sweeps.layout import varying
 from wcrnn_models.training.config import TrainConfig
 from wcrnn_models.values import is_number
@@ -84,9 +84,9 @@ def concatenate(parts: list[xr.Dataset], dimension: xr.Variable) -> xr.Dataset:
             combine_attrs="drop_conflicts",
         )
     except ValueError as error:
-        reason = " ".join(str(error).split())
         raise UserError(
-            f"the runs do not have the same coordinates along {dimension.dims[0]} ({reason}); collect them separately."
+            f"the runs do not have the same coordinates along {dimension.dims[0]} ({clause(error)}); collect them "
+            "separately."
         ) from error
     return joined
 

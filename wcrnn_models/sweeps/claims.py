@@ -34,7 +34,7 @@ def claim(directory: Path) -> Iterator[bool]:
     """
     folder = directory / CLAIM_FOLDER
     if folder.is_symlink():
-        raise UserError(f"{folder} is a link, so that something else would be written to; remove it")
+        raise UserError(f"{folder} is a link, so that something else would be written to; remove it.")
     folder.mkdir(exist_ok=True)
     with ExitStack() as stack:
         try:

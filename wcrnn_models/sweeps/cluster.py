@@ -20,7 +20,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Generic
 
-from wcrnn_models.errors import UserError
+from wcrnn_models.errors import UserError, clause
 from wcrnn_models.sweeps.pools import J
 from wcrnn_models.sweeps.worker import Outcome, failure
 
@@ -50,9 +50,9 @@ class ClusterPool(Generic[J]):
         try:
             self._client: Any = self._dask.Client(address, timeout=_SECONDS_TO_CONNECT, set_as_default=False)
         except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split())
             raise UserError(
-                f"there is no scheduler at {address!r} ({reason}); start one by `dask scheduler` and give its address."
+                f"there is no scheduler at {address!r} ({clause(error)}); start one by `dask scheduler` and give "
+                "its address."
             ) from error
         self.task = task
         self._running: dict[Any, J] = {}

@@ -79,7 +79,7 @@ def sweep(
     directory = Path(directory).absolute()
     configs = list(configs)
     if not configs:
-        raise UserError("the sweep has no configuration; give at least one")
+        raise UserError("the sweep has no configuration; give at least one.")
     if scheduler is None:
         known_device(device)
     if workers is None and scheduler is None and device != "cpu":

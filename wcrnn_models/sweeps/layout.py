@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from wcrnn_models.errors import UserError
+from wcrnn_models.errors import UserError, clause
 from wcrnn_models.files import VanishedError, read_regular, write_atomically
 from wcrnn_models.run_files import CONFIG_FILE, HISTORY_FILE
 from wcrnn_models.training.config import TrainConfig
@@ -57,10 +57,10 @@ def _make(run: Path, directory: Path) -> None:
     try:
         run.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
-        raise UserError(f"{directory} is or contains a file where a directory should be; name another") from None
+        raise UserError(f"{directory} is or contains a file where a directory should be; name another.") from None
     except OSError as error:
         raise UserError(
-            f"the directory {directory} cannot be made or written ({error.strerror}); name another for the sweep"
+            f"the directory {directory} cannot be made or written ({error.strerror}); name another for the sweep."
         ) from error
 
 
@@ -81,7 +81,7 @@ def read_runs(directory: str | Path) -> dict[str, TrainConfig]:
         try:
             found[path.parent.name] = TrainConfig.from_json(read_regular(path))
         except UserError as error:
-            raise UserError(f"{path}: {error}; restore the file, or delete {path.parent}.") from error
+            raise UserError(f"{path}: {clause(error)}; delete {path.parent}, or restore the file.") from error
     if not found:
         raise UserError(f"{root} holds no run; give the directory of a sweep, made by `wcrnn sweep`.")
     return found

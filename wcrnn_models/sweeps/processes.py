@@ -60,14 +60,14 @@ class ProcessPool(Generic[J]):
                     theirs.close()
                     raise UserError(
                         f"no process can be started ({' '.join(str(error).split()) or 'what starts them was killed'}); "
-                        "free some memory, and give the same command again, which goes on"
+                        "free some memory, and give the same command again, which goes on."
                     ) from error
                 _log.warning("the process that starts the others was killed; it is started again")
         theirs.close()
         self._running[ours] = process, job
 
     def outcomes(self, seconds: float) -> list[Outcome]:
-        """Return a process that ends without a word was killed, by a user or by a system without memory."""
+        """Return the outcomes of jobs that have just ended; a process that ends without a word was killed."""
         found = []
         for ours in wait(list(self._running), seconds):
             assert isinstance(ours, Connection)

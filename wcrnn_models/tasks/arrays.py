@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wcrnn_models.errors import UserError
+from wcrnn_models.errors import UserError, clause
 from wcrnn_models.names import LossName
 from wcrnn_models.numpy_files import read_archive
 from wcrnn_models.tasks.finite import FiniteTask, choose_samples
@@ -119,12 +119,12 @@ class ArrayTask(FiniteTask):
         """
         path = Path(path)
         if not path.is_file():
-            raise UserError(f"there is no file {path}; name a NumPy archive (.npz) with {', '.join(ARRAYS)}")
+            raise UserError(f"there is no file {path}; name a NumPy archive (.npz) with {', '.join(ARRAYS)}.")
         arrays = read_archive(path, ARRAYS)
         try:
             task = cls(*arrays, output_size=output_size, **options)
         except UserError as error:
-            raise UserError(f"{path}: {error}") from error
+            raise UserError(f"{path}: {clause(error)}.") from error
         if task.input_size != input_size:
             raise UserError(
                 f"the inputs of {path} have {task.input_size} components, not {input_size}; change input_size."
@@ -188,13 +188,13 @@ def _targets(name: str, array: NDArray[Any], dtype: torch.dtype) -> Tensor:
 def _finite(name: str, array: NDArray[Any], dtype: torch.dtype) -> Tensor:
     if not np.isfinite(array).all():
         position = tuple(int(index) for index in np.argwhere(~np.isfinite(array))[0])
-        raise UserError(f"{name} must be finite, got {array[position]} at index {position}")
+        raise UserError(f"{name} must be finite, got {array[position]} at index {position}.")
     numbers = torch.from_numpy(array.astype(np.float64)).to(dtype)
     if not bool(numbers.isfinite().all()):
         largest = float(np.abs(array).max())
         short = str(dtype).removeprefix("torch.")
         raise UserError(
-            f"{name} must be within the range of {short}, got {largest:g}; scale them, or use dtype float64"
+            f"{name} must be within the range of {short}, got {largest:g}; scale them, or use dtype float64."
         )
     return numbers
 

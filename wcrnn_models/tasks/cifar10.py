@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wcrnn_models.errors import UserError
+from wcrnn_models.errors import UserError, clause
 from wcrnn_models.tasks.download import find_file
 from wcrnn_models.tasks.images import Images, ImageTask
 from wcrnn_models.tasks.inert_pickle import read_inert_pickle
@@ -84,7 +84,7 @@ def _pictures(name: str) -> Images:
     try:
         values = read_inert_pickle(path.read_bytes())
     except UserError as error:
-        raise UserError(f"{path} is not a CIFAR-10 batch: {error}; fetch it again.") from error
+        raise UserError(f"{path} is not a CIFAR-10 batch: {clause(error)}; fetch it again.") from error
     planes, labels = (values.get(key) if isinstance(values, dict) else None for key in (b"data", b"labels"))
     if not isinstance(planes, np.ndarray) or not isinstance(labels, list) or planes.shape != (len(labels), 3 * _PIXELS):
         raise UserError(f"{path} is not a CIFAR-10 batch: it lacks images or their labels; fetch it again.")

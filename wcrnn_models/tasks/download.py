@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from wcrnn_models.errors import UserError, suggestion
+from wcrnn_models.errors import UserError, clause, suggestion
 from wcrnn_models.files import write_atomically
 from wcrnn_models.tasks.datasets import DATA_SETS, Archive, Checksum, DataSet
 
@@ -139,7 +139,7 @@ def _unpack(packed: Path, archive: Archive, files: dict[str, Checksum], director
                 _verify(content, f"{file} in {packed}", checksum, "fetch it again")
                 write_atomically(directory / file, content)
     except (tarfile.TarError, KeyError, EOFError, zlib.error) as error:
-        raise UserError(f"{packed} is not the archive it should be ({error}); fetch it again.") from error
+        raise UserError(f"{packed} is not the archive it should be ({clause(error)}); fetch it again.") from error
 
 
 def _verify(content: bytes, what: Path | str, expected: Checksum, remedy: str) -> None:
@@ -174,7 +174,7 @@ def _fetch(file: str, expected: Checksum, mirrors: Sequence[str], directory: Pat
                     progressbar=progress,
                 )
         except (ValueError, OSError, requests.exceptions.RequestException) as error:
-            reasons.append(f"{mirror}: {' '.join(str(error).split())}")
+            reasons.append(f"{mirror}: {clause(error)}")
             continue
         path = Path(found)
         _verify(path.read_bytes(), path, expected, "delete it and fetch it again")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wcrnn_models.errors import UserError
+from wcrnn_models.errors import UserError, clause
 from wcrnn_models.numpy_files import PACKED_RATIO, PACKED_ROOM
 
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -43,12 +43,12 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
             content = gzip.GzipFile(fileobj=io.BytesIO(packed)).read(most + 1)
             if len(content) > most:
                 raise UserError(
-                    f"{path} unpacks to more than {most} bytes, {PACKED_RATIO} times its size; fetch it again"
+                    f"{path} unpacks to more than {most} bytes, {PACKED_RATIO} times its size; fetch it again."
                 )
     except FileNotFoundError:
-        raise UserError(f"there is no file {path}.") from None
+        raise UserError(f"the file {path} does not exist.") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise UserError(f"{path} is a corrupt gzip file ({error}); fetch it again.") from error
+        raise UserError(f"{path} is a corrupt gzip file ({clause(error)}); fetch it again.") from error
     header_length = 4 + 4 * dimensions
     expected_magic = bytes((0, 0, _UINT8, dimensions))
     if content[:4] != expected_magic:

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from wcrnn_models.errors import UserError
+from wcrnn_models.errors import UserError, clause
 
 _UNSIGNED_BYTE = b"u1"
 
@@ -97,7 +97,7 @@ def read_inert_pickle(content: bytes) -> Any:
     except UserError:
         raise
     except Exception as error:  # what damaged pickles raise is not specified
-        raise UserError(f"it is not a valid pickle ({type(error).__name__}: {error}).") from error
+        raise UserError(f"it is not a valid pickle ({type(error).__name__}: {clause(error)}).") from error
     if isinstance(value, dict):
         return {key: _array(entry) if isinstance(entry, _ArrayRecord) else entry for key, entry in value.items()}
     return _array(value) if isinstance(value, _ArrayRecord) else value

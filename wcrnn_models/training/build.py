@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wcrnn_models.errors import UserError
+from wcrnn_models.errors import UserError, clause
 from wcrnn_models.models import residuals
 from wcrnn_models.models.baselines import LSTM, S4D, URLSTM, ResidualElman
 from wcrnn_models.models.network import RecurrentNetwork
@@ -113,7 +113,7 @@ def build_task(config: TrainConfig) -> Task:
 
 
 def sizes(config: TrainConfig) -> tuple[int, int, int]:
-    """Components of input, units, components of output."""
+    """Return the numbers of input components, units and output components."""
     if config.task == "arrays":
         assert config.input_size is not None  # checked by TrainConfig
         assert config.output_size is not None
@@ -151,19 +151,19 @@ def _read_matrix(config: TrainConfig) -> Tensor:
     assert config.residual_file is not None  # checked by TrainConfig
     path = Path(config.residual_file)
     if not path.is_file():
-        raise UserError(f"there is no file {path} for the residual; save the matrix with numpy.save")
+        raise UserError(f"there is no file {path} for the residual; save the matrix with numpy.save.")
     entries = read_array(path)
     size = config.hidden_size
     if entries.shape != (size, size) or entries.dtype.kind not in "fiu":
         found = f"{entries.dtype} of shape {entries.shape}"
-        raise UserError(f"{path} must hold {size} x {size} real numbers, as hidden_size asks for, got {found}")
+        raise UserError(f"{path} must hold {size} x {size} real numbers, as hidden_size asks for, got {found}.")
     if not np.isfinite(entries).all():
-        raise UserError(f"{path} must hold finite numbers, got one that is not")
+        raise UserError(f"{path} must hold finite numbers, got one that is not.")
     matrix = torch.from_numpy(entries.astype(np.float64))
     try:
         check_fits("a number", matrix, _DTYPES[config.dtype])
     except ValueError as error:
-        raise UserError(f"{path}: {error}") from error
+        raise UserError(f"{path}: {clause(error)}.") from error
     return matrix
 
 

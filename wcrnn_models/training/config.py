@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
-from wcrnn_models.errors import UserError, suggestion
+from wcrnn_models.errors import UserError, clause, suggestion
 from wcrnn_models.files import sha256
 from wcrnn_models.names import FloatType, Form, LossName, ModelName, Nonlinearity, ResidualName, TaskName
 from wcrnn_models.training.fields import Choice, Rule, check_fields, described_fields
@@ -249,7 +249,7 @@ class TrainConfig:
         try:
             values = json.loads(text)
         except (ValueError, RecursionError) as error:  # the latter from brackets nested too deeply
-            raise UserError(f"the configuration is not valid JSON: {error}") from error
+            raise UserError(f"the configuration is not valid JSON: {clause(error)}.") from error
         return cls.from_dict(values)
 
     @classmethod

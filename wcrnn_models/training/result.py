@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from wcrnn_models.errors import UserError
+from wcrnn_models.errors import UserError, clause
 from wcrnn_models.files import read_json
 from wcrnn_models.run_files import HISTORY_FILE
 from wcrnn_models.values import is_count, is_finite, is_integer
@@ -77,7 +77,7 @@ class TrainResult:
         try:
             return cls.from_dict(values)
         except UserError as error:
-            raise UserError(f"{path} {error}; {remedy}.") from error
+            raise UserError(f"{path} {clause(error)}; {remedy}.") from error
 
     @classmethod
     def from_dict(cls, values: object) -> TrainResult:
@@ -89,7 +89,7 @@ class TrainResult:
         if not isinstance(values, dict) or set(values) != {field.name for field in fields(cls)}:
             raise UserError("is not the history of a training run.")
         if fault := _fault(values):
-            raise UserError(f"is not the history of a training run: {fault}")
+            raise UserError(f"is not the history of a training run: {fault}.")
         return cls(**values)
 
 
@@ -157,7 +157,7 @@ def is_iteration(value: object, last: int) -> bool:
 
 
 def _is_printable(value: object) -> bool:
-    """Whether it is a text that a terminal shows as it is."""
+    """Tell whether a value is a text that a terminal shows as it is."""
     return isinstance(value, str) and value.isprintable()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from wcrnn_models.errors import UserError
+from wcrnn_models.errors import UserError, clause
 from wcrnn_models.files import read_regular, write_atomically
 from wcrnn_models.training.result import MEASURED, course_fault, is_iteration
 from wcrnn_models.training.saved import misfit
@@ -25,13 +25,13 @@ _EARLIER: dict[object, tuple[str, ...]] = {
 
 @dataclass
 class Progress:
-    """What a run has measured so far, see `TrainResult`; batches need no state, they depend on the iteration alone.
+    """Measurements of a run so far, see `TrainResult`; batches need no state, they depend on the iteration alone.
 
     Attributes:
         reached: Iterations to minimal performance.
         done: Training iterations done.
-        losses: Those of the iterations since the last evaluation.
-        norms: Of their gradients.
+        losses: Losses of the iterations since the last evaluation.
+        norms: Norms of their gradients.
     """
 
     iterations: list[int] = field(default_factory=list)
@@ -88,14 +88,14 @@ def load_progress(path: Path, identity: RunIdentity, model: nn.Module, optimizer
     try:
         content = io.BytesIO(read_regular(path))
         if any(part.compress_type != zipfile.ZIP_STORED for part in zipfile.ZipFile(content).infolist()):
-            raise ValueError("it is packed, which PyTorch does not do")  # and may unpack to any size
+            raise ValueError("it is packed, which PyTorch does not do.")  # and may unpack to any size
         content.seek(0)
         state: Any = torch.load(content, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load promises no type of error for damaged files
-        raise UserError(f"{path} is damaged ({_reason(error)}); {remedy}") from error
+        raise UserError(f"{path} is damaged ({_reason(error)}); {remedy}.") from error
     version = state.get("format_version") if isinstance(state, dict) else None
     if not any(_same(version, known) for known in (_FORMAT_VERSION, *_EARLIER)):
-        raise UserError(f"{path} is not a state of format version {_FORMAT_VERSION}; {remedy}")
+        raise UserError(f"{path} is not a state of format version {_FORMAT_VERSION}; {remedy}.")
     names = [*(entry.name for entry in (*fields(RunIdentity), *fields(Progress))), "model", "optimizer"]
     names = [name for name in names if name not in _EARLIER.get(version, ())]
     if missing := [name for name in names if name not in state]:
@@ -133,7 +133,7 @@ def load_progress(path: Path, identity: RunIdentity, model: nn.Module, optimizer
 def _restore(state: dict[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Load both states; whatever does not fit raises."""
     if fault := misfit(state["model"], model):
-        raise ValueError(f"the model {fault}")
+        raise ValueError(f"the model {fault}.")
     model.load_state_dict(state["model"])
     options = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict(state["optimizer"])
@@ -148,17 +148,18 @@ def _restore(state: dict[str, Any], model: nn.Module, optimizer: torch.optim.Opt
     if state.get("done", state["iterations"][-1]) and any(
         "momentum_buffer" not in optimizer.state[each] for each in moving
     ):
-        raise ValueError("the optimizer lacks momenta")
+        raise ValueError("the optimizer lacks momenta.")
 
 
 def _are_numbers(given: object, count: int) -> bool:
     return isinstance(given, list) and len(given) == count and all(map(is_finite, given))
 
 
-def _same(found: object, wanted: str | int) -> bool:
+def _same(found: object, wanted: object) -> bool:
     """Compare values without asking a tensor, which answers for every entry."""
     return type(found) is type(wanted) and found == wanted
 
 
 def _reason(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    """Return the first line of what PyTorch says, which may go on for many."""
+    return clause(next(iter(str(error).splitlines()), "") or type(error).__name__)

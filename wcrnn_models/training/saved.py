@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from wcrnn_models.checkpoints import CheckpointFile, read_checkpoint, read_checkpoints, write_checkpoint
-from wcrnn_models.errors import UserError
+from wcrnn_models.errors import UserError, clause
 from wcrnn_models.models.network import RecurrentNetwork
 from wcrnn_models.training.build import build_model, sizes
 from wcrnn_models.training.config import TrainConfig
@@ -109,7 +109,7 @@ def _built(file: CheckpointFile) -> LoadedCheckpoint:
     try:
         config = TrainConfig.from_dict(file.metadata["config"])
     except UserError as error:
-        raise UserError(f"{file.path.with_suffix('.json')}: {error}") from error
+        raise UserError(f"{file.path.with_suffix('.json')}: {clause(error)}.") from error
     _refuse_other_sizes(file.path, file.weights, config)
     model = build_model(config, matrix=_own_matrix(file.path, file.weights, config))
     _check_fit(file.path, file.weights, model)
@@ -129,7 +129,8 @@ def _refuse_other_sizes(path: Path, weights: Mapping[str, Tensor], config: Train
     numbers = sum(tensor.numel() for tensor in weights.values())
     if least > numbers:
         raise UserError(
-            f"the weights of {path} do not fit their configuration: it has at least {least} numbers, they are {numbers}"
+            f"the weights of {path} do not fit their configuration: it has at least {least} numbers, they are "
+            f"{numbers}."
         )
 
 
@@ -147,7 +148,7 @@ def _own_matrix(path: Path, weights: Mapping[str, Tensor], config: TrainConfig) 
 
 def _check_fit(path: Path, weights: Mapping[str, Tensor], model: nn.Module) -> None:
     if fault := misfit(weights, model):
-        raise UserError(f"the weights of {path} do not fit their configuration: it {fault}")
+        raise UserError(f"the weights of {path} do not fit their configuration: it {fault}.")
 
 
 def misfit(weights: Mapping[str, Tensor], model: nn.Module) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lyapkit import hessian_spectrum
-from wcrnn_models.errors import UserError
+from wcrnn_models.errors import UserError, clause
 from wcrnn_models.training.build import build_model, build_task
 from wcrnn_models.training.config import TrainConfig
 
@@ -46,5 +46,7 @@ def stable_rate(config: TrainConfig) -> float:
             rng=0,
         )
     except (ValueError, FloatingPointError) as error:
-        raise UserError(f"the stable learning rate of the untrained network cannot be measured: {error}") from error
+        raise UserError(
+            f"the stable learning rate of the untrained network cannot be measured: {clause(error)}."
+        ) from error
     return float(found["stable_learning_rate"])

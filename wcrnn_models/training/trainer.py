@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from wcrnn_models import stopping
-from wcrnn_models.errors import UserError
+from wcrnn_models.errors import UserError, clause
 from wcrnn_models.files import LOCK_FILE, Hold, InUseError, exclusive, open_own, read_regular, write_atomically
 from wcrnn_models.run_files import CHECKPOINT_FOLDER, CONFIG_FILE, HISTORY_FILE, RESUME_FILE
 from wcrnn_models.training.config import TrainConfig
@@ -89,7 +89,7 @@ def save_and_stop_if_requested(runs: Sequence[Run]) -> None:
         for run in runs:
             run.save()
         at = ", ".join(str(run.iteration) for run in runs)
-        raise stopping.Terminated(f"saved after {at} iterations, and the same command goes on")
+        raise stopping.Terminated(f"saved after {at} iterations, and the same command goes on.")
 
 
 @contextmanager
@@ -157,9 +157,9 @@ def known_device(device: torch.device | str) -> torch.device:
         known = torch.device(device)
     except RuntimeError as error:
         reason = str(error).splitlines()[0].partition(". ")[0]
-        raise UserError(f"the device {str(device)!r} cannot be used here ({reason}); use 'cpu'") from error
+        raise UserError(f"the device {str(device)!r} cannot be used here ({reason}); use 'cpu'.") from error
     if known.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"the device {str(device)!r} cannot be used here (there is no CUDA device); use 'cpu'")
+        raise UserError(f"the device {str(device)!r} cannot be used here (there is no CUDA device); use 'cpu'.")
     return known
 
 
@@ -219,7 +219,7 @@ def _refuse_other_configuration(directory: Path, config: TrainConfig) -> None:
     try:
         present = asdict(TrainConfig.from_json(read_regular(path)))
     except UserError as error:
-        raise UserError(f"{path}: {error}; restore the file, or train into another directory.") from error
+        raise UserError(f"{path}: {clause(error)}; restore the file, or train into another directory.") from error
     wanted = asdict(config)
     if differences := [
         f"{name} is {present[name]!r} there and {wanted[name]!r} here"

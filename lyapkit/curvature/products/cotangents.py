@@ -11,7 +11,7 @@ from torch.autograd import grad
 from lyapkit.checks.one_at_a_time import WarningsHere
 
 _LOOPED = WarningsHere("ignore", "There is a performance drop", UserWarning)
-"""Of operations without a batching rule, which are looped over, as would be done here."""
+"""Warning of operations without a batching rule, which are looped over, as would be done here."""
 
 
 def grad_columns(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd import grad
 
+from lyapkit.checks.clause import clause
 from lyapkit.curvature.products.operators import BlockProduct, Operator, WeightedLoss
 
 _Found = TypeVar("_Found")
@@ -68,7 +69,7 @@ def check_products(objective: WeightedLoss, products: Products, operator: Operat
         if not any(part in str(error) for part in ("is not implemented", "once_differentiable")):
             raise
         raise RuntimeError(
-            f"the model cannot be differentiated twice ({error}); write the operation out in elementary ones."
+            f"the model cannot be differentiated twice ({clause(error)}); write the operation out in elementary ones."
         ) from error
     return max(found)
 

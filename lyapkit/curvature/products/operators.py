@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import grad
 
+from lyapkit.checks.clause import clause
 from lyapkit.curvature.products.cotangents import grad_columns
 
 Operator = Literal["hessian", "ggn", "residual"]
@@ -79,8 +80,9 @@ class WeightedLoss:
                     if number == 1:
                         raise
                     raise ValueError(
-                        f"batch {number} of {len(self.batches)} cannot be taken, while those before it can: {error} "
-                        "Give batches whose inputs and targets have the types and shapes of the first."
+                        f"batch {number} of {len(self.batches)} cannot be taken, while those before it can: "
+                        f"{clause(error)}. Give batches whose inputs and targets have the types and shapes of the "
+                        "first."
                     ) from error
                 total += weight * part
         return total

@@ -183,7 +183,7 @@ def test_lack_of_memory_gives_one_line_and_leaves_no_directory(error, reason, tm
     assert main(["train", str(tmp_path / "run"), *SMALL]) == 2
     assert capsys.readouterr().err == (
         f"wcrnn: error: not enough memory{f' ({reason})' if reason else ''}; train with a smaller --hidden-size, "
-        "--batch-size, --test-size or --length, analyse with fewer --samples or --trajectories\n"
+        "--batch-size, --test-size or --length, analyse with fewer --samples or --trajectories.\n"
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -244,7 +244,7 @@ def test_other_operating_system_errors_give_one_line(tmp_path, capsys, monkeypat
     assert main(["train", str(tmp_path)]) == 2
     assert capsys.readouterr().err == (
         "wcrnn: error: [Errno 28] No space left on device; free some room, or write elsewhere: what was written before "
-        "is whole, and the command goes on\n"
+        "is whole, and the command goes on.\n"
     )
 
 

@@ -46,5 +46,5 @@ def test_refused_files_are_named(tmp_path, content, message):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(UserError, match=r"there is no file .*nowhere"):
+    with pytest.raises(UserError, match=r"the file .*nowhere.* does not exist"):
         read_idx(tmp_path / "nowhere", 3)

@@ -9,11 +9,15 @@ from lyapkit.tangents.tracing.compiled import CompiledTangents
 from lyapkit.tangents.tracing.recording import Untraceable
 
 
-@contextmanager
-def without_machine_code() -> Iterator[None]:
+def switch_machine_code_off(patch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> CompiledTangents:
         raise Untraceable("switched off")
 
+    patch.setattr(CompiledTangents, "where_it_pays", refuse)
+
+
+@contextmanager
+def without_machine_code() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(CompiledTangents, "where_it_pays", refuse)
+        switch_machine_code_off(patch)
         yield

@@ -19,6 +19,9 @@ from lyapkit.trajectories.drive import Drive, Stretch
 WORTH_COMPILING = 256
 """Steps from which on the time that compiling takes is won back; fewer for more than 100 units."""
 
+MOST_UNITS = 400
+"""Beyond so many units nearly all of the work is matrix products, which a traced step does as fast."""
+
 CHECKED_STEPS = 64
 """Steps that are held against the map at least, one at random in each part of the run."""
 
@@ -77,6 +80,8 @@ class CompiledTangents:
         """
         if drive.steps * max(1.0, map.state_size / 100) < WORTH_COMPILING:
             raise Untraceable(f"too few steps ({drive.steps})")
+        if map.state_size > MOST_UNITS:
+            raise Untraceable(f"products of {map.state_size} units take as long without machine code")
         if not isinstance(derivative, ForwardTangents):
             raise Untraceable("no forward mode")
         if map.dtype != torch.float64 or dtype != torch.float64:

@@ -15,6 +15,7 @@ from lyapkit.tangents import ForwardTangents, ReverseTangents, TangentRun, Trace
 from lyapkit.tangents.tracing.confirming import TracingFailed
 from lyapkit.tangents.tracing.traced_step import TracedStep
 from lyapkit.trajectories.drive import Drive, prepare_drive
+from machine_code import switch_machine_code_off
 
 D = torch.float64
 ROOT = Path(lyapkit.__file__).parents[1]
@@ -124,6 +125,7 @@ def gone_wrong(spoiled: str, monkeypatch: pytest.MonkeyPatch) -> None:
         calls += 1
         return right(self, *arguments) * (1.001 if calls > 2 else 1.0)  # right where it is tried
 
+    switch_machine_code_off(monkeypatch)
     monkeypatch.setattr(TracedStep, spoiled, wrong)
 
 

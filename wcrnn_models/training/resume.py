@@ -18,9 +18,6 @@ from wcrnn_models.training.saved import misfit
 from wcrnn_models.values import is_finite, is_integer
 
 _FORMAT_VERSION = 4
-_EARLIER: dict[object, tuple[str, ...]] = {
-    3: ("done", "losses", "norms")
-}  # and what that format lacks: it was written at evaluations only
 
 
 @dataclass
@@ -93,11 +90,9 @@ def load_progress(path: Path, identity: RunIdentity, model: nn.Module, optimizer
         state: Any = torch.load(content, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load promises no type of error for damaged files
         raise UserError(f"{path} is damaged ({_reason(error)}); {remedy}.") from error
-    version = state.get("format_version") if isinstance(state, dict) else None
-    if not any(_same(version, known) for known in (_FORMAT_VERSION, *_EARLIER)):
+    if not isinstance(state, dict) or not _same(state.get("format_version"), _FORMAT_VERSION):
         raise UserError(f"{path} is not a state of format version {_FORMAT_VERSION}; {remedy}.")
     names = [*(entry.name for entry in (*fields(RunIdentity), *fields(Progress))), "model", "optimizer"]
-    names = [name for name in names if name not in _EARLIER.get(version, ())]
     if missing := [name for name in names if name not in state]:
         raise UserError(f"{path} lacks {', '.join(missing)}; {remedy}.")
     for name, wanted in asdict(identity).items():
@@ -105,14 +100,12 @@ def load_progress(path: Path, identity: RunIdentity, model: nn.Module, optimizer
             raise UserError(
                 f"{path} belongs to another run: {name} is {state[name]!r} there and {wanted!r} here; {remedy}."
             )
-    progress = Progress(**{entry.name: state[entry.name] for entry in fields(Progress) if entry.name in names})
+    progress = Progress(**{entry.name: state[entry.name] for entry in fields(Progress)})
     fault = course_fault(progress.iterations, **{name: getattr(progress, name) for name in MEASURED})
     if fault is None and not progress.iterations:
         fault = "iterations must have at least one entry"
     if fault is None and progress.iteration > identity.total:
         fault = f"iterations must not exceed the total {identity.total}, got {progress.iteration}"
-    if fault is None and "done" not in names:
-        progress.done = progress.iteration
     if fault is None and not (
         is_integer(progress.done)
         and progress.iteration <= progress.done <= identity.total
@@ -145,9 +138,7 @@ def _restore(state: dict[str, Any], model: nn.Module, optimizer: torch.optim.Opt
         if buffer is not None and (buffer.shape, buffer.dtype) != (parameter.shape, parameter.dtype):
             raise ValueError("a momentum does not have the shape of its parameter.")
     moving = [each for group in optimizer.param_groups if group["momentum"] for each in group["params"]]
-    if state.get("done", state["iterations"][-1]) and any(
-        "momentum_buffer" not in optimizer.state[each] for each in moving
-    ):
+    if state["done"] and any("momentum_buffer" not in optimizer.state[each] for each in moving):
         raise ValueError("the optimizer lacks momenta.")
 
 

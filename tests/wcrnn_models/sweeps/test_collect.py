@@ -31,7 +31,7 @@ def record(directory, config, metrics, *, status="finished", reached=None, itera
         train_losses=[10 + metric for metric in metrics],
         gradient_norms=[20 + metric for metric in metrics],
         test_metrics=list(metrics),
-        diverged_at=len(metrics) * 10 - 5 if status == "diverged" else None,
+        diverged_at=max(len(metrics) * 10 - 5, 0) if status == "diverged" else None,
         warning=None,
         checkpoints={},
     )

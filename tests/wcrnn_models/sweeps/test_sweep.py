@@ -174,7 +174,7 @@ def test_a_run_that_has_lost_a_checkpoint_fails(tmp_path, in_process):
     (tmp_path / name / "checkpoints" / "iteration-00000000.json").unlink()
     (outcome,) = sweep([TINY], tmp_path).values()
     assert outcome.status == "failed"
-    assert f"{name}/checkpoints/iteration-00000000.json is missing; delete .*, or restore the file" in outcome.message
+    assert f"{name}/checkpoints/iteration-00000000.json is missing; restore the file, or delete" in outcome.message
 
 
 def test_a_lost_configuration_is_that_of_the_name(tmp_path, in_process):

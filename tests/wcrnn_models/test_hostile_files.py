@@ -211,16 +211,6 @@ def test_a_packed_state_is_refused(run):
         train(TINY, run)
 
 
-def test_a_state_of_the_earlier_format_goes_on(run, tmp_path):
-    state = torch.load(run / "resume.pt", weights_only=True)
-    for name in ("done", "losses", "norms"):
-        del state[name]
-    torch.save(state | {"format_version": 3}, run / "resume.pt")
-    expected = json.loads((run / "history.json").read_bytes())
-    (run / "history.json").unlink()
-    assert json.loads(train(TINY, run).to_json()) == expected
-
-
 @pytest.mark.parametrize("change", [{"done": -1}, {"losses": [1.0]}, {"norms": "x"}, {"done": 7}, {"done": True}])
 def test_a_state_between_evaluations_that_cannot_be_is_refused(run, change):
     state = torch.load(run / "resume.pt", weights_only=True)

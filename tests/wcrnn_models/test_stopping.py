@@ -24,6 +24,16 @@ TRAINING = [f"--{name.replace('_', '-')}={value}" for name, value in (OPTIONS | 
 LINES = {signal.SIGINT: "wcrnn: interrupted", signal.SIGTERM: "wcrnn: terminated"}
 
 
+@pytest.fixture(autouse=True)
+def _interrupts_are_heeded():
+    """Children of a job in the background would inherit that Ctrl-C is ignored."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def started(*arguments, **options):
     return subprocess.Popen(
         [*COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
@@ -92,7 +102,9 @@ def test_a_sweep_ends_with_its_processes(tmp_path, number):
     process = started("sweep", tmp_path / "sweep", *TRAINING, "--over=seed=0..3", "--workers=2")
     until(lambda: list((tmp_path / "sweep").glob("*/history.json")))
     process.send_signal(number)
-    assert process.communicate(timeout=60)[1].endswith(f"{LINES[number]}\n")
+    said = process.communicate(timeout=60)[1].splitlines()
+    # Python's own tracker may add that it removed a semaphore of a process that was killed
+    assert [line for line in said if "resource_tracker" not in line][-1] == LINES[number]
     assert process.returncode == stopping.EXIT_CODES[number]
     outcomes = sweep([TrainConfig(**OPTIONS, epochs=3, seed=seed) for seed in range(4)], tmp_path / "sweep", workers=2)
     assert {outcome.status for outcome in outcomes.values()} == {"finished"}

@@ -32,7 +32,7 @@ CHECKED_TRAJECTORIES = 64
 """Trajectories that are held against the map in each of these steps."""
 
 STEPS_PER_TANGENT_CHECK = 8
-"""Of the steps that are checked, tangents are held against forward mode at one in so many."""
+"""Tangents are held against forward mode at one in so many of the steps that are checked."""
 
 LONGEST_WALK = 2**16
 """Steps of a stretch at most where windows are decomposed by machine code."""

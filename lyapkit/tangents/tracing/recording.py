@@ -81,7 +81,7 @@ _NO_WARNING = WarningsHere("error", other_than=(DeprecationWarning,))
 
 @lru_cache(maxsize=1)
 def _simpler() -> dict[Any, Callable[..., Any]]:
-    """Composed operations written in simpler ones."""
+    """Return the rules that write composed operations in simpler ones."""
     from torch._decomp import get_decompositions  # which adds filters of warnings
 
     aten = torch.ops.aten

@@ -18,7 +18,7 @@ from lyapkit.trajectories.drive import Drive, prepare_drive
 from machine_code import switch_machine_code_off
 
 D = torch.float64
-ROOT = Path(lyapkit.__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 WEIGHT = 0.4 * torch.randn(6, 6, generator=torch.Generator().manual_seed(0), dtype=D)
 RATE = as_map(lambda x: torch.tanh(WEIGHT @ x), state=torch.full((6,), 0.3, dtype=D))
 

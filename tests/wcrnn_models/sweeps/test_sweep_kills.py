@@ -190,7 +190,7 @@ def test_the_driver_of_a_cluster_is_killed_while_another_one_shares_the_director
 def test_a_scheduler_that_is_not_there_is_explained(tmp_path, monkeypatch):
     monkeypatch.setattr("wcrnn_models.sweeps.cluster._SECONDS_TO_CONNECT", 0.2)
     with pytest.raises(
-        UserError, match=r"there is no scheduler at 'tcp://127.0.0.1:9' .*; start one with `dask scheduler`"
+        UserError, match=r"there is no scheduler at 'tcp://127.0.0.1:9' .*; start one by `dask scheduler`"
     ):
         ClusterPool("tcp://127.0.0.1:9", work)
     with pytest.raises(UserError, match="there is no scheduler at 'nonsense:///'"):

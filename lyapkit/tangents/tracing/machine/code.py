@@ -37,7 +37,7 @@ _compiled: OrderedDict[str, Code] = OrderedDict()
 
 @lru_cache(maxsize=1)
 def _library() -> Any:
-    """LLVM, told where the functions of the C library are."""
+    """Load LLVM and tell it where the functions of the C library and BLAS are."""
     import llvmlite.binding as llvm
 
     llvm.initialize_native_target()
@@ -51,7 +51,7 @@ def _library() -> Any:
 
 
 def _blas(name: str) -> int:
-    """The address of a BLAS routine in the library that SciPy brings."""
+    """Return the address of a BLAS routine in the library that SciPy brings."""
     from scipy.linalg import cython_blas
 
     capsule = cython_blas.__pyx_capi__[name]

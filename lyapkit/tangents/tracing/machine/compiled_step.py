@@ -27,7 +27,7 @@ MOST_UNROLLED = 64
 
 @dataclass(frozen=True)
 class Windows:
-    """What some windows of a run have yielded, W of them for B trajectories.
+    """Results of some windows of a run, W of them for B trajectories.
 
     Attributes:
         state: The state at their end, shape (B, N).
@@ -149,7 +149,7 @@ def _pointer(tensor: Tensor | None) -> int | None:
 
 
 def _dense(inputs: Tensor | None) -> tuple[Tensor | None, int, int]:
-    """Inputs whose components lie side by side, with the distances between steps and between trajectories."""
+    """Return inputs whose components lie side by side, with the distances between steps and between trajectories."""
     if inputs is None:
         return None, 0, 0
     if inputs.shape[-1] > 1 and inputs.stride(-1) != 1:

@@ -92,7 +92,7 @@ class Emitter:
         return self.line(f"{operation} double {left}, {right}")
 
     def add(self, one: Value, other: Value) -> Value:
-        """One plus the other."""
+        """Add two values."""
         one, other = self.number(one), self.number(other)
         if not isinstance(one, Symbol) and not isinstance(other, Symbol):
             return one + other
@@ -103,7 +103,7 @@ class Emitter:
         return self._two("fadd", one, other, commutes=True)
 
     def subtract(self, one: Value, other: Value) -> Value:
-        """One minus the other."""
+        """Subtract the other value from the first."""
         one, other = self.number(one), self.number(other)
         if not isinstance(one, Symbol) and not isinstance(other, Symbol):
             return one - other
@@ -114,7 +114,7 @@ class Emitter:
         return self._two("fsub", one, other)
 
     def multiply(self, one: Value, other: Value) -> Value:
-        """One times the other; zero where a factor is zero by construction."""
+        """Multiply two values; zero where a factor is zero by construction."""
         one, other = self.number(one), self.number(other)
         if not isinstance(one, Symbol) and not isinstance(other, Symbol):
             return one * other
@@ -129,7 +129,7 @@ class Emitter:
         return self._two("fmul", one, other, commutes=True)
 
     def divide(self, one: Value, other: Value) -> Value:
-        """One divided by the other."""
+        """Divide the first value by the other."""
         one, other = self.number(one), self.number(other)
         if not isinstance(other, Symbol):
             if other == 1:
@@ -141,11 +141,11 @@ class Emitter:
         return self._two("fdiv", one, other)
 
     def divided_rest(self, one: Value, other: Value) -> Value:
-        """What is left of one value when multiples of the other are taken off, with its own sign."""
+        """Return what is left of one value when multiples of the other are taken off, with its own sign."""
         return self._two("frem", self.number(one), self.number(other))
 
     def remainder(self, one: Value, other: Value) -> Value:
-        """What is left of one value when multiples of the other are taken off, with the sign of the other."""
+        """Return what is left of one value when multiples of the other are taken off, with the sign of the other."""
         other = self.number(other)
         rest = self.divided_rest(one, other)
         wrong = self.logic("xor", self.compare("lt", rest, 0.0), self.compare("lt", other, 0.0))
@@ -153,12 +153,12 @@ class Emitter:
         return self.choose(wrong, self.add(rest, other), rest)
 
     def negative(self, one: Value) -> Value:
-        """Minus one value."""
+        """Reverse the sign of a value."""
         one = self.number(one)
         return self.line(f"fneg double {one.name}") if isinstance(one, Symbol) else -one
 
     def multiply_add(self, one: Value, other: Value, total: Value) -> Value:
-        """One times the other plus a total, rounded once."""
+        """Multiply two values and add a total, rounded once."""
         if not any(isinstance(value, Symbol) for value in (one, other, total)) or 0 in (one, other):
             return self.add(self.multiply(one, other), total)
         texts = [self.text(self.number(value)) for value in (one, other, total)]
@@ -175,7 +175,7 @@ class Emitter:
         return self.line(f"{operation} i1 {self.text(self.truth(one))}, {self.text(self.truth(other))}", True)
 
     def choose(self, condition: Value, one: Value, other: Value) -> Value:
-        """One value where a condition holds, else the other."""
+        """Choose one value where a condition holds, else the other."""
         condition = self.truth(condition)
         if not isinstance(condition, Symbol):
             return one if condition else other
@@ -190,7 +190,7 @@ class Emitter:
         return self.line(f"call double @{function}({given})")
 
     def power(self, one: Value, exponent: Value) -> Value:
-        """One value to a power, in the steps in which PyTorch takes powers by numbers."""
+        """Raise a value to a power, in the steps in which PyTorch takes powers by numbers."""
         one, exponent = self.number(one), self.number(exponent)
         if isinstance(exponent, Symbol):
             return self.call("pow", one, exponent)

@@ -100,7 +100,7 @@ class _Advance:
         return Loops("\n".join(text), self._numbers, self._weights, max(1, self._work))
 
     def _notes(self) -> list[str]:
-        """Notes that say that different blocks lie apart."""
+        """Return notes that say that different blocks lie apart."""
         scopes = {name: 100_000 + name for name in self._scopes.values()}
         lines = ["!99999 = distinct !{!99999}"]
         for name, number in scopes.items():
@@ -115,7 +115,7 @@ class _Advance:
         return f", !alias.scope !{200_000 + name}, !noalias !{300_000 + name}"
 
     def _base(self, block: Block) -> str:
-        """The address where a block begins."""
+        """Return the address where a block begins."""
         if block.kind in ("point", "next", "input"):
             return {"point": "%here", "next": "%there", "input": "%driven"}[block.kind]
         if id(block) not in self._bases:
@@ -134,7 +134,7 @@ class _Advance:
         return self._bases[id(block)]
 
     def _address(self, part: Part) -> str:
-        """The address of a part's first element."""
+        """Return the address of a part's first element."""
         return self._writer.address(self._base(part.block), part.offset)
 
     def _loop(self, group: Group) -> None:
@@ -250,7 +250,7 @@ class _Advance:
         self._writer.add(f'  call void @"blas.{name}"({", ".join(f"ptr {argument}" for argument in arguments)})')
 
     def _regular(self, part: Part) -> Part:
-        """A matrix whose rows or columns are dense: the part itself, or a copy."""
+        """Return a matrix whose rows or columns are dense: the part itself, or a copy."""
         height, width = part.shape
         dense = width == 1 or height == 1 or 1 in part.strides
         if dense and all(stride > 0 for stride, length in zip(part.strides, part.shape, strict=True) if length > 1):
@@ -281,12 +281,16 @@ class _Advance:
 
 
 def _place(part: Part) -> tuple[int, int, tuple[int, ...]]:
-    """What two parts have in common that name the same element at the same turn of a loop."""
+    """Return what two parts have in common that name the same element at the same turn of a loop."""
     return id(part.block), part.offset, moving_strides(part)
 
 
 def _fortran(part: Part) -> tuple[str, int]:
-    """How Fortran sees the transposed matrix: as it lies ("N") or transposed ("T"), and the distance of its columns."""
+    """Return how Fortran sees the transposed matrix.
+
+    Returns:
+        "N" to take it as it lies or "T" to transpose it, and the distance of its columns.
+    """
     (height, width), (down, across) = part.shape, part.strides
     if width == 1:
         return ("N", max(1, down if height > 1 else 1)) if down != 1 or height == 1 else ("T", max(1, height))

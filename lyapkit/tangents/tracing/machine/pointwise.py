@@ -178,7 +178,7 @@ POINTWISE: dict[str, Pointwise] = {
     "trunc": _function("llvm.trunc.f64"),
     "where": lambda e, condition, one, other: e.choose(condition, one, other),
 }
-"""By the operation's name."""
+"""The function of each operation, by the operation's name."""
 
 
 def copy(e: Emitter, x: Value) -> Value:

@@ -105,7 +105,7 @@ def without_state(program: Program) -> Program:
 
 
 def _needed(program: Program, result: Part) -> list[Statement]:
-    """The statements that a result needs."""
+    """Return the statements that a result needs."""
     needed, kept = {id(result.block)}, list[Statement]()
     for statement in reversed(program.statements):
         if id(statement.out.block) in needed:

@@ -113,11 +113,11 @@ class Reader:
         return Part(block, (address - self._starts[place]) // 8, strides, view.shape)
 
     def _array(self, value: Any) -> Array:
-        """An array for a constant tensor or a number."""
+        """Return an array for a constant tensor or a number."""
         if isinstance(value, np.ndarray):
             return value
         if not isinstance(value, Tensor):
-            value = torch.tensor(value)
+            value = torch.tensor(value, device="cpu")
         if id(value) not in self._weights:
             self._weights[id(value)] = value, self._constant(value)
         return self._weights[id(value)][1]
@@ -135,7 +135,7 @@ class Reader:
         return self._new("weight", numbers.shape, boolean, np.ascontiguousarray(numbers))
 
     def _zero(self, value: Any) -> bool:
-        """Whether a value is zero by construction."""
+        """Return true if a value is zero by construction."""
         if isinstance(value, Tensor):
             value = self._array(value)
         if isinstance(value, np.ndarray):
@@ -171,10 +171,10 @@ class Reader:
         if name in RESHAPINGS:
             return self._reshaped(self._array(args[0]), shape)
         if is_operation(node, ZEROS) or name in ("zeros_like", "new_zeros"):
-            return self._array(torch.zeros(shape, dtype=torch.float64))
+            return self._array(torch.zeros(shape, dtype=torch.float64, device="cpu"))
         if name in ("ones_like", "full_like", "new_ones", "new_full"):
             fill = 1.0 if "ones" in name else float(args[-1])
-            return self._array(torch.full(shape, fill, dtype=torch.float64))
+            return self._array(torch.full(shape, fill, dtype=torch.float64, device="cpu"))
         if name in PRODUCTS:
             return self._product(name, [self._array(one) for one in args], kwargs, shape)
         if name in ("cat", "stack"):
@@ -194,7 +194,7 @@ class Reader:
         raise Untraceable(f"there is no machine code for {node.target}")
 
     def _computed(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
-        """The value of an operation on constants; of zeros, without computing them."""
+        """Return the value of an operation on constants."""
         assert callable(node.target), "an operation"
         return node.target(*args, **kwargs)
 
@@ -240,7 +240,7 @@ class Reader:
                     return np.broadcast_to(self._array(args[1]), shape)
                 name, args = "neg", (args[1],)
         if any(linear_in(name, place) and self._zero(value) for place, value in enumerate(args)):
-            return self._array(torch.zeros(shape, dtype=torch.float64))
+            return self._array(torch.zeros(shape, dtype=torch.float64, device="cpu"))
         operands = [self._array(one) if isinstance(one, Tensor) else one for one in args]
         return self._emit(POINTWISE[name], operands, shape, boolean, None, tuple(kwargs.items()))
 
@@ -248,7 +248,7 @@ class Reader:
         total = args.pop(0) if name in ("addmm", "addmv", "baddbmm") else None
         left, right = args
         if self._zero(left) or self._zero(right):
-            found = self._array(torch.zeros(shape, dtype=torch.float64))
+            found = self._array(torch.zeros(shape, dtype=torch.float64, device="cpu"))
         elif name == "bmm" or name == "baddbmm":
             found = self._batch_product(left, right, shape)
         else:
@@ -267,7 +267,7 @@ class Reader:
         return self._elementwise("add", (found, total), {}, shape, False)
 
     def _batch_product(self, left: Array, right: Array, shape: tuple[int, ...]) -> Array:
-        """Products of stacks of matrices: one product where one factor is the same for all, else one after another."""
+        """Multiply stacks of matrices: in one product if a factor is the same for all, else one after another."""
         count, rows, columns = shape
         if right.strides[0] == 0 or count == 1:
             flat = self._reshaped(left, (count * rows, left.shape[2]))
@@ -291,7 +291,7 @@ class Reader:
             return parts[0] if name == "cat" else np.expand_dims(parts[0], dim)
         dim %= len(shape)
         if all(self._zero(one) for one in parts):
-            return self._array(torch.zeros(shape, dtype=torch.float64))
+            return self._array(torch.zeros(shape, dtype=torch.float64, device="cpu"))
         out = self._new("result", shape, self.part(parts[0]).block.boolean)
         begin = 0
         for one in parts:
@@ -304,7 +304,7 @@ class Reader:
         return out
 
     def _rolled(self, array: Array, shifts: Any, dims: Any = ()) -> Array:
-        """Turned around by so many places along some dimensions, or along the flattened array."""
+        """Rotate an array by so many places along some dimensions, or along the flattened array."""
         shifts, dims = ((one,) if isinstance(one, int) else tuple(one) for one in (shifts, dims))
         if not dims:
             flat = self._reshaped(array, (array.size,))
@@ -323,7 +323,7 @@ class Reader:
         chosen = [dim % array.ndim for dim in dims]
         rest = [dim for dim in range(array.ndim) if dim not in chosen]
         if self._zero(array):
-            return self._array(torch.zeros(shape, dtype=torch.float64))
+            return self._array(torch.zeros(shape, dtype=torch.float64, device="cpu"))
         turned = np.transpose(array, (*rest, *chosen))
         kept = turned.shape[: len(rest)]
         count = int(np.prod(turned.shape[len(rest) :], dtype=int))
@@ -344,7 +344,7 @@ class Reader:
         return self._elementwise("div", (self._reduced("sum", square, dims, shape=shape), count), {}, shape, False)
 
     def _picked(self, array: Array, indices: Sequence[Any], shape: tuple[int, ...]) -> Array:
-        """Elements along one dimension, by a list of constants."""
+        """Select elements along one dimension, by a list of constants."""
         dim = next(place for place, one in enumerate(indices) if one is not None)
         index = indices[dim]
         if not isinstance(index, Tensor) or index.dtype != torch.int64 or index.ndim != 1 or len(index) > MOST_PICKED:

@@ -26,7 +26,7 @@ class Group:
 
 @dataclass
 class Schedule:
-    """What is done in a step.
+    """All that is done in a step.
 
     Attributes:
         groups: In order.
@@ -58,7 +58,7 @@ def scheduled(program: Program) -> Schedule:
 
 
 def _writers(statements: Sequence[Statement]) -> dict[int, list[int]]:
-    """Places of the statements that write each block, by its identity."""
+    """Return the places of the statements that write each block, by its identity."""
     writers: dict[int, list[int]] = {}
     for place, statement in enumerate(statements):
         writers.setdefault(id(statement.out.block), []).append(place)
@@ -105,7 +105,7 @@ def _whole(part: Part) -> bool:
 
 
 def _below_each_other(first: Part, second: Part, homes: dict[int, tuple[Block, int]]) -> Part | None:
-    """One matrix with the rows of both: where they lie below each other, or can be laid so, at new homes."""
+    """Return one matrix with the rows of both, if they lie below each other or can be laid so, at new homes."""
     inner = first.shape[1]
     rows = first.shape[0] + second.shape[0]
     if first.block is second.block:
@@ -129,7 +129,7 @@ def _below_each_other(first: Part, second: Part, homes: dict[int, tuple[Block, i
 
 
 def _moved(statement: Statement, homes: dict[int, tuple[Block, int]]) -> Statement:
-    """A statement with all parts where they are at home."""
+    """Return a statement with all parts where they are at home."""
 
     def home(part: Part) -> Part:
         if id(part.block) not in homes:
@@ -146,7 +146,7 @@ def _moved(statement: Statement, homes: dict[int, tuple[Block, int]]) -> Stateme
 
 
 def _in_order(statements: Sequence[Statement]) -> list[Statement]:
-    """Statements behind those that write what they read, else in their order."""
+    """Sort statements behind those that write what they read, else in their order."""
     writers = _writers(statements)
     done: set[int] = set()
     result: list[Statement] = []

@@ -15,7 +15,7 @@ _before: list[tuple[Any, int]] = []
 
 @lru_cache(maxsize=1)
 def _libraries() -> list[Any]:
-    """The BLAS libraries of this process that have threads of their own."""
+    """Return the BLAS libraries of this process that have threads of their own."""
     from threadpoolctl import ThreadpoolController
 
     return list(ThreadpoolController().select(user_api="blas").lib_controllers)

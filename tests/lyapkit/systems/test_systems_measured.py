@@ -33,8 +33,8 @@ def measurements(table):
 def test_every_exponent_is_within_its_uncertainty(table, measurements) -> None:
     for found, bound in zip(measurements, table.largest_z(measurements), strict=True):
         if found.system.tolerance is None:
-            # quantiles of t at 1e-3 / (2 * 45): 4.3 of a normal variable, 6.3 and 6.0 with the 14 or 16 degrees of freedom
-            # of a single run
+            # quantiles of t at 1e-3 / (2 * 45): 4.3 of a normal variable, 6.3 and 6.0 with the 14 and 16 degrees of
+            # freedom of a single run
             assert 4.2 < bound < (5.2 if found.degrees_of_freedom > 16 else 6.4)
             assert (np.abs(found.z) < bound).all(), (found.system.name, found.z)
         else:

@@ -52,7 +52,7 @@ class Pointwise(ABC):
             state: x, shape (..., C, H).
 
         Returns:
-            X', shape (..., C, H).
+            The next state x', shape (..., C, H).
         """
 
     @abstractmethod

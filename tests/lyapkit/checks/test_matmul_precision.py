@@ -50,7 +50,10 @@ def test_float32_on_cuda_is_warned_of(coarse: str) -> None:
 
 
 def test_full_precision_on_cuda_is_not() -> None:
-    refuse_contexts(torch.float32, CUDA)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        refuse_contexts(torch.float32, CUDA)
+    assert not caught
 
 
 @pytest.mark.skipif(not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="a newer PyTorch has this")

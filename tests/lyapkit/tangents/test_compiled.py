@@ -357,6 +357,25 @@ def test_a_map_that_changes_while_it_runs_is_done_again_plainly(monkeypatch: pyt
     np.testing.assert_allclose(ds.lyapunov_exponent, math.log(0.25), rtol=1e-6)
 
 
+def test_states_that_are_not_the_maps_are_done_again_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the states are wrong: tangents there are those of the map."""
+    walk = CompiledStep.walk
+
+    def wrong(self: CompiledStep, state: Tensor, inputs: Tensor | None, steps: int) -> tuple[Tensor, Tensor]:
+        states, after = walk(self, state, inputs, steps)
+        if steps == 1:  # right where it is tried
+            return states, after
+        return torch.cat((states[:1], 1.001 * states[1:])), 1.001 * after
+
+    map = as_map(lambda x: 0.5 * torch.sin(3 * x), state=torch.tensor([0.3, 0.2], dtype=torch.float64))
+    with without_machine_code():
+        expected = lyapunov_spectrum(map, steps=600)
+    monkeypatch.setattr(CompiledStep, "walk", wrong)
+    ds = lyapunov_spectrum(map, steps=600)
+    assert "step differs from the map's at step" in str(config(ds)["tangents_not_compiled_because"])
+    np.testing.assert_allclose(ds.lyapunov_exponent, expected.lyapunov_exponent, rtol=1e-10)
+
+
 def test_few_steps_and_other_types_go_the_plain_way() -> None:
     map = systems.henon().map
     assert "too few" in str(config(lyapunov_spectrum(map, steps=WORTH_COMPILING - 1))["tangents_not_compiled_because"])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 from figures.campaign.analyses import Analysis, curvature, exponents, gradients, singular_values
+from figures.campaign.rates import Rates
 from figures.campaign.stage import (
     INFORMED,
     TESTED,
@@ -22,6 +24,9 @@ from wcrnn_models.training.config import TrainConfig
 from wcrnn_models.training.networks import network_fields
 
 SEEDS = (0, 1, 2)
+MORE_SEEDS = (*SEEDS, 3, 4, 5)
+"""Instances where three of them differ too much for an answer."""
+
 STRENGTHS = (0.95, 0.97, 0.98, 0.99, 0.995, 1.0, 1.0025, 1.01)
 FEWER_STRENGTHS = (0.95, 0.98, 0.995, 1.0, 1.0025, 1.01)
 """Residual strengths r."""
@@ -32,6 +37,15 @@ COMMON_RATE = 0.02
 """Learning rate of sMNIST where all networks have the same; of 0.02, 0.1, 0.5 and 2, it was best at r = 0.995."""
 
 ADDING_RATES = (0.01, 0.03, 0.1)
+HOMOGENEOUS = 0.995
+"""Residual strength of homogeneous networks beside informed ones on the adding problem."""
+
+INFORMED_ADDING_RATE = 0.1
+"""Learning rate of informed networks there: the better one of the stages adding_losses and adding_losses_fast."""
+
+LSTM_RATES = (0.1, 0.3, 1.0)
+"""Higher than those of other networks, as the LSTM does not leave chance in an epoch at any of `FEWER_IMAGE_RATES`."""
+
 ANGLES = tuple(step / 2 for step in range(9))
 FORM_ANGLES = (0.5, 1.0, 1.5, 2.0, 2.5)
 """Angular frequencies phi_0 of rotations, in multiples of the characteristic frequency."""
@@ -80,12 +94,20 @@ def exponents_of_classes(config: TrainConfig) -> tuple[Analysis, ...]:
 
 def heterogeneity_analyses(config: TrainConfig) -> tuple[Analysis, ...]:
     """Return the analyses of untrained heterogeneous networks."""
+    if config.seed not in SEEDS:
+        return ()
     return exponents("first"), gradients("first"), curvature("hessian_recurrent", "first", k=50)
 
 
 def rotation_analyses(config: TrainConfig) -> tuple[Analysis, ...]:
     """Return the gradients of untrained networks with rotations, on sMNIST (Fig. B.4B)."""
-    return (gradients("first"),) if config.task == "smnist" else ()
+    return (gradients("first"),) if config.task == "smnist" and config.seed in SEEDS else ()
+
+
+def table_1_networks(length: int, rates: Rates, **fields: Any) -> list[TrainConfig]:
+    """Return the informed and the homogeneous network of Table 1 on an adding problem, each at its own rate."""
+    homogeneous = adds(length, r=HOMOGENEOUS, learning_rate=rates.of("add100_pilot", r=HOMOGENEOUS), **fields)
+    return [adds(length, learning_rate=INFORMED_ADDING_RATE, **INFORMED, **fields), homogeneous]
 
 
 LOSSES: tuple[LossName, LossName] = ("mse", "rms")
@@ -125,7 +147,7 @@ STAGES = (
         "sMNIST against r, all networks at one learning rate",
         lambda rates: [
             image("smnist", epochs=2, r=r, seed=seed, learning_rate=COMMON_RATE)
-            for seed, r in product(SEEDS, STRENGTH_CLASSES)
+            for seed, r in product(MORE_SEEDS, STRENGTH_CLASSES)
         ],
         ("seed", "r"),
     ),
@@ -134,7 +156,7 @@ STAGES = (
         "supercritical networks on sMNIST with clipped gradients, at the common learning rate",
         lambda rates: [
             image("smnist", epochs=2, r=r, seed=seed, learning_rate=COMMON_RATE, gradient_clip=1.0)
-            for seed, r in product(SEEDS, (1.0025, 1.01))
+            for seed, r in product(MORE_SEEDS, (1.0025, 1.01))
         ],
         ("seed", "r"),
     ),
@@ -169,7 +191,7 @@ STAGES = (
                 **rotation(multiple),
             )
             for task in ("smnist", "psmnist")
-            for seed, multiple in product(SEEDS, ANGLES)
+            for seed, multiple in product(MORE_SEEDS, ANGLES)
         ],
         ("task", "seed", "phi"),
         ("rotation_pilot",),
@@ -205,7 +227,7 @@ STAGES = (
                 learning_rate=rates.of("heterogeneity_pilot", delta_r=width),
                 **heterogeneous(width),
             )
-            for seed, width in product(SEEDS, WIDTHS)
+            for seed, width in product(MORE_SEEDS, WIDTHS)
         ],
         ("seed", "delta_r"),
         ("heterogeneity_pilot",),
@@ -225,7 +247,7 @@ STAGES = (
         "sMNIST with residuals of types A and B against r",
         lambda rates: [
             image("smnist", epochs=1, form=form, r=r, seed=seed, learning_rate=rates.of("form_pilot", form=form, r=r))
-            for form, seed, r in product(("A", "B"), SEEDS, FEWER_STRENGTHS)
+            for form, seed, r in product(("A", "B"), MORE_SEEDS, FEWER_STRENGTHS)
         ],
         ("form", "seed", "r"),
         ("form_pilot",),
@@ -242,7 +264,7 @@ STAGES = (
                 learning_rate=rates.of("rotation_pilot", phi=rotation(multiple)["phi"]),
                 **rotation(multiple),
             )
-            for form, seed, multiple in product(("A", "B"), SEEDS, FORM_ANGLES)
+            for form, seed, multiple in product(("A", "B"), MORE_SEEDS, FORM_ANGLES)
         ],
         ("form", "seed", "phi"),
         ("rotation_pilot",),
@@ -301,7 +323,7 @@ STAGES = (
         "ADD200 against r, at the learning rates of ADD100",
         lambda rates: [
             adds(200, epochs=40, r=r, seed=seed, learning_rate=rates.of("add100_pilot", r=r))
-            for seed, r in product(SEEDS[:2], (0.95, 0.98, 0.995, 1.0, 1.01))
+            for seed, r in product(SEEDS, (0.95, 0.98, 0.995, 1.0, 1.01))
         ],
         ("seed", "r"),
         ("add100_pilot",),
@@ -324,7 +346,7 @@ STAGES = (
         "the two terms of the Hessian before and after training, of networks of the stage smnist_strength",
         lambda rates: [
             image("smnist", epochs=3, r=r, seed=seed, learning_rate=rates.of("rate_pilot", r=r), save_at=SAVED)
-            for seed, r in product(SEEDS, SPLIT)
+            for seed, r in product(MORE_SEEDS, SPLIT)
         ],
         ("seed", "r"),
         ("rate_pilot",),
@@ -338,7 +360,7 @@ STAGES = (
         "the range of the coupling gamma on sMNIST, r = 0.995, for several instances",
         lambda rates: [
             image("smnist", epochs=1, coupling=coupling, seed=seed, learning_rate=rates.of("rate_pilot", r=0.995))
-            for seed, coupling in product(SEEDS, COUPLINGS)
+            for seed, coupling in product(MORE_SEEDS, COUPLINGS)
         ],
         ("seed", "coupling"),
         ("rate_pilot",),
@@ -358,7 +380,7 @@ STAGES = (
         "independence of the batch size on sMNIST, r = 0.995, for several instances",
         lambda rates: [
             image("smnist", epochs=1, batch_size=size, seed=seed, learning_rate=rates.of("rate_pilot", r=0.995))
-            for seed, size in product(SEEDS, BATCHES)
+            for seed, size in product(MORE_SEEDS, BATCHES)
         ],
         ("seed", "batch_size"),
         ("rate_pilot",),
@@ -368,7 +390,7 @@ STAGES = (
         "ADD100, r = 0.995, at the learning rates and couplings of Fig. B.2",
         lambda rates: [
             adds(100, epochs=10, r=0.995, seed=seed, learning_rate=rate, coupling=coupling)
-            for seed, rate, coupling in product(SEEDS, (0.1, 0.01), (0.01, 0.001))
+            for seed, rate, coupling in product(MORE_SEEDS, (0.1, 0.01), (0.01, 0.001))
         ],
         ("seed", "learning_rate", "coupling"),
     ),
@@ -392,7 +414,7 @@ STAGES = (
                 learning_rate=rates.of("heterogeneity_edge_pilot", delta_r=width),
                 **heterogeneous(width, EDGE),
             )
-            for seed, width in product(SEEDS, EDGE_WIDTHS)
+            for seed, width in product(MORE_SEEDS, EDGE_WIDTHS)
         ],
         ("seed", "delta_r"),
         ("heterogeneity_edge_pilot",),
@@ -418,7 +440,7 @@ STAGES = (
                 learning_rate=rates.of("form_informed_pilot", form=form),
                 **INFORMED,
             )
-            for form, seed in product(("A", "B"), SEEDS)
+            for form, seed in product(("A", "B"), MORE_SEEDS)
         ],
         ("form", "seed"),
         ("form_informed_pilot",),
@@ -467,11 +489,39 @@ STAGES = (
         ("seed",),
     ),
     Stage(
-        "informed_add200",
-        "informed heterogeneous networks beside homogeneous ones on ADD200",
+        "lstm_pilot",
+        "learning rates of the LSTM of Table 2 on sMNIST, by ten epochs",
+        lambda rates: [rate_pilot(learning_rate=rate, epochs=10, **network_fields("lstm")) for rate in LSTM_RATES],
+        ("learning_rate",),
+    ),
+    Stage(
+        "lstm",
+        "the LSTM of Table 2 on sMNIST for twenty epochs, at its own learning rate",
         lambda rates: [
-            adds(200, epochs=20, seed=seed, **fields) for seed in SEEDS for fields in (INFORMED, {"r": 0.995})
+            image(
+                "smnist",
+                epochs=20,
+                seed=seed,
+                learning_rate=rates.of("lstm_pilot", **network_fields("lstm")),
+                **network_fields("lstm"),
+            )
+            for seed in SEEDS
         ],
+        ("seed",),
+        ("lstm_pilot",),
+    ),
+    Stage(
+        "adding_long",
+        "informed heterogeneous networks beside homogeneous ones on ADD100, for 80,000 iterations",
+        lambda rates: [each for seed in SEEDS for each in table_1_networks(100, rates, epochs=80, seed=seed)],
         ("seed", "residual"),
+        ("add100_pilot",),
+    ),
+    Stage(
+        "informed_add200",
+        "informed heterogeneous networks beside homogeneous ones on ADD200, for 60,000 iterations",
+        lambda rates: [each for seed in SEEDS for each in table_1_networks(200, rates, epochs=60, seed=seed)],
+        ("seed", "residual"),
+        ("add100_pilot",),
     ),
 )

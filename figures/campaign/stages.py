@@ -512,8 +512,8 @@ STAGES = (
     ),
     Stage(
         "adding_long",
-        "informed heterogeneous networks beside homogeneous ones on ADD100, for 80,000 iterations",
-        lambda rates: [each for seed in SEEDS for each in table_1_networks(100, rates, epochs=80, seed=seed)],
+        "informed heterogeneous networks beside homogeneous ones on ADD100, for 40,000 iterations",
+        lambda rates: [each for seed in SEEDS for each in table_1_networks(100, rates, epochs=40, seed=seed)],
         ("seed", "residual"),
         ("add100_pilot",),
     ),

@@ -152,7 +152,7 @@ def test_a_killed_forkserver_is_one_line_and_the_work_goes_on(tmp_path, monkeypa
         {"hidden_size": 2**31 - 2, "residual": "rotation", "phi": "random"},
         {"hidden_size": 100_000, "model": "lstm"},
         {"model": "s4d", "modes": 2**31 - 1},
-        {"task": "arrays", "data": "x", "input_size": 2**31 - 1, "output_size": 1, "length": None}
+        {"task": "arrays", "data": "x", "input_size": 2**31 - 1, "output_size": 1, "length": 7}
         | {"iterations_per_epoch": None},
     ],
 )

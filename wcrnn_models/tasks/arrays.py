@@ -105,13 +105,15 @@ class ArrayTask(FiniteTask):
         super().__init__(len(self._train[0]), len(self._test[0]), batch_size=batch_size, seed=seed)
 
     @classmethod
-    def from_file(cls, path: str | Path, *, input_size: int, output_size: int, **options: Any) -> ArrayTask:
+    def from_file(
+        cls, path: str | Path, *, input_size: int | None = None, length: int | None = None, **options: Any
+    ) -> ArrayTask:
         """Return the task of the arrays in a NumPy archive (.npz), which is read without executing anything.
 
         Args:
             path: The file, with the arrays `ARRAYS`.
-            input_size: Components M that its inputs must have.
-            output_size: Number of classes, or components O of a target.
+            input_size: Components M that its inputs must have; any by default.
+            length: Steps T that they must have; any by default.
             options: The other arguments of the class.
 
         Raises:
@@ -122,13 +124,18 @@ class ArrayTask(FiniteTask):
             raise UserError(f"there is no file {path}; name a NumPy archive (.npz) with {', '.join(ARRAYS)}.")
         arrays = read_archive(path, ARRAYS)
         try:
-            task = cls(*arrays, output_size=output_size, **options)
+            task = cls(*arrays, **options)
         except UserError as error:
             raise UserError(f"{path}: {clause(error)}.") from error
-        if task.input_size != input_size:
-            raise UserError(
-                f"the inputs of {path} have {task.input_size} components, not {input_size}; change input_size."
-            )
+        for name, given, found, of_what in (
+            ("input_size", input_size, task.input_size, "components"),
+            ("length", length, task.sequence_length, "steps"),
+        ):
+            if given not in (None, found):
+                raise UserError(
+                    f"{path}: {name} must be {found}, the {of_what} of its inputs, got {given}; leave it out, which "
+                    "takes it from the file."
+                )
         return task
 
     def train_samples(self, chosen: Tensor) -> Batch:
@@ -219,9 +226,15 @@ def _output_size(targets: dict[str, Tensor], wanted: int | None) -> int:
     if targets["train"].is_floating_point():
         found = targets["train"].shape[1]
         if wanted not in (None, found):
-            raise UserError(f"the targets have {found} components, not {wanted}; change output_size.")
+            raise UserError(
+                f"output_size must be {found}, the components of the targets, got {wanted}; leave it out, which takes "
+                "it from them."
+            )
         return found
     least = 1 + max(int(labels.max()) for labels in targets.values())
     if wanted is not None and wanted < least:
-        raise UserError(f"the labels go up to {least - 1}, beyond output_size {wanted}; it must be at least {least}.")
+        raise UserError(
+            f"output_size must be at least {least}, as the labels go up to {least - 1}, got {wanted}; leave it out for "
+            "the least."
+        )
     return least if wanted is None else wanted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,14 +38,17 @@ _WEIGHTS, _RESIDUAL, _DIAGONAL, _COUPLING = 2, 3, 4, 5  # streams of random numb
 
 
 def build_model(config: TrainConfig, *, matrix: Tensor | None = None) -> RecurrentNetwork:
-    """Return the untrained network of a configuration, determined by its seed. Needs no data.
+    """Return the untrained network of a configuration, determined by its seed.
+
+    It needs no data, unless sizes of a task from arrays are left to the data.
 
     Args:
         config: Which network.
         matrix: R of a dense residual, from a checkpoint; read from ``config.residual_file`` if not given.
 
     Raises:
-        UserError: If the file of a dense residual is missing, damaged, of another size or too large in its numbers.
+        UserError: If the file of a dense residual is missing, damaged, of another size or too large in its numbers; or
+            as `completed` says.
     """
     shape = sizes(config)
     rng, dtype = _generator(config.seed, _WEIGHTS), _DTYPES[config.dtype]
@@ -89,11 +93,11 @@ def build_task(config: TrainConfig) -> Task:
         )
     if config.task == "arrays":
         assert config.data is not None  # checked by TrainConfig
-        input_size, _, output_size = sizes(config)
         return ArrayTask.from_file(
             config.data,
-            input_size=input_size,
-            output_size=output_size,
+            input_size=config.input_size,
+            output_size=config.output_size,
+            length=config.length,
             batch_size=config.batch_size,
             train_size=config.train_size,
             test_size=config.test_size,
@@ -112,10 +116,27 @@ def build_task(config: TrainConfig) -> Task:
     )
 
 
+def completed(config: TrainConfig, task: Task | None = None) -> TrainConfig:
+    """Return a configuration with all sizes of its task, so that its network is built without the data.
+
+    Args:
+        config: Any configuration. That of a task from arrays may lack sizes, which are then those of the arrays.
+        task: Its task, if it is at hand; otherwise the data are read where a size is missing.
+
+    Raises:
+        UserError: If the data are missing or damaged, or do not have the sizes that are given.
+    """
+    if config.task != "arrays" or None not in (config.input_size, config.output_size, config.length):
+        return config
+    task = build_task(config) if task is None else task
+    return replace(config, input_size=task.input_size, output_size=task.output_size, length=task.sequence_length)
+
+
 def sizes(config: TrainConfig) -> tuple[int, int, int]:
-    """Return the numbers of input components, units and output components."""
+    """Return the numbers of input components, units and output components; those of arrays may have to be read."""
     if config.task == "arrays":
-        assert config.input_size is not None  # checked by TrainConfig
+        config = completed(config)
+        assert config.input_size is not None
         assert config.output_size is not None
         return config.input_size, config.hidden_size, config.output_size
     task = AddingProblem if config.task == "adding" else _IMAGES[config.task]

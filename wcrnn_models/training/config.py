@@ -35,10 +35,12 @@ class TrainConfig:
 
     length: Annotated[
         int | None,
-        Rule(at_least=2, goes_with=(Choice("task", ("adding",), "whose sequences have lengths of their own"),)),
+        Rule(
+            at_least=1, goes_with=(Choice("task", ("adding", "arrays"), "whose sequences have lengths of their own"),)
+        ),
     ] = None
     """Sequence length of the adding problem, at least 2; 100 if not given (ADD100). MNIST has 784 pixels, CIFAR-10
-    has 1024."""
+    has 1024. Task arrays: steps of a sequence, that of the data if not given."""
 
     loss: Annotated[
         LossName | None,
@@ -142,15 +144,12 @@ class TrainConfig:
     """Task arrays only: NumPy archive (.npz) with train_inputs and test_inputs, shape (count, steps, input_size),
     and train_targets and test_targets: integer labels of shape (count,), or numbers of shape (count, output_size)."""
 
-    input_size: Annotated[
-        int | None, Rule(at_least=1, goes_with=(_ARRAYS,), needed_by=("task", "arrays"), counts_at_default=False)
-    ] = None
-    """Task arrays only: components of an input."""
+    input_size: Annotated[int | None, Rule(at_least=1, goes_with=(_ARRAYS,), counts_at_default=False)] = None
+    """Task arrays only: components of an input; those of the data if not given."""
 
-    output_size: Annotated[
-        int | None, Rule(at_least=1, goes_with=(_ARRAYS,), needed_by=("task", "arrays"), counts_at_default=False)
-    ] = None
-    """Task arrays only: number of classes, or components of a target."""
+    output_size: Annotated[int | None, Rule(at_least=1, goes_with=(_ARRAYS,), counts_at_default=False)] = None
+    """Task arrays only: number of classes, or components of a target. If not given, the largest label plus 1, or the
+    components in the data."""
 
     learning_rate: Annotated[float, Rule(above=0, in_dtype=True, per_network=True)] = 0.01
     """Step size of SGD. Chosen by trial; the paper names only 0.1 (unstable) and 0.01 (stable) for ADD100, in
@@ -274,6 +273,8 @@ def _check_together(config: TrainConfig) -> None:
     """Refuse values that contradict each other, beside those that belong to a choice."""
     if config.validation_size is not None and config.test_size is not None:
         raise UserError("validation_size replaces the test set, so test_size does not go with it; leave one out.")
+    if config.task == "adding" and config.length == 1:
+        raise UserError("the adding problem marks two steps, so length must be at least 2, got 1.")
     if config.model == "ur-lstm" and config.hidden_size < 2:
         raise UserError(f"a UR-LSTM needs a hidden_size of at least 2, got {config.hidden_size}.")
     if config.residual in ("rotation", "informed") and config.hidden_size % 2:

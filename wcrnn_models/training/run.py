@@ -15,7 +15,7 @@ from wcrnn_models.run_files import CHECKPOINT_FOLDER, HISTORY_FILE, RESUME_FILE
 from wcrnn_models.tasks import Task
 from wcrnn_models.tasks.task import Batch
 from wcrnn_models.training.adjoint import fast_forward
-from wcrnn_models.training.build import build_model, build_task
+from wcrnn_models.training.build import build_model, build_task, completed
 from wcrnn_models.training.config import TrainConfig
 from wcrnn_models.training.descent import descend, gradient_norms
 from wcrnn_models.training.result import Status, TrainResult, refuse_missing_checkpoints
@@ -33,6 +33,7 @@ class Run:
         hold: Of the directory.
 
     Attributes:
+        described: The configuration with all sizes, which checkpoints hold: they are read without the data.
         iteration: Training iterations done.
         total: Training iterations of the whole run.
         result: The result once the run has ended, None before.
@@ -50,7 +51,8 @@ class Run:
             remove_partial_files(folder)
         _remove_orphans(self.checkpoints)
         self.task: Task = build_task(config).to(device)
-        self.model = build_model(config).to(device)
+        self.described = completed(config, self.task)
+        self.model = build_model(self.described).to(device)
         self.forward = fast_forward(self.model)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=config.learning_rate, momentum=config.momentum)
         self.total = config.epochs * self.task.iterations_per_epoch
@@ -200,7 +202,7 @@ class Run:
         store_checkpoint(
             self.checkpoints / _checkpoint_name(iteration),
             self.model,
-            self.config,
+            self.described,
             iteration=iteration,
             test_metric=metric,
             metric_name=self.task.metric_name,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from wcrnn_models.checkpoints import CheckpointFile, read_checkpoint, read_checkpoints, write_checkpoint
 from wcrnn_models.errors import UserError, clause
 from wcrnn_models.models.network import RecurrentNetwork
-from wcrnn_models.training.build import build_model, sizes
+from wcrnn_models.training.build import build_model, completed, sizes
 from wcrnn_models.training.config import TrainConfig
 
 _LAST_DIGITS = 1e-15  # relative, of float64: sin and cos, which a rotation needs, differ that much between machines
@@ -62,7 +62,7 @@ def save_checkpoint(
 
     Raises:
         UserError: If the weights do not have the shapes that ``config`` asks for, or the residual or the coupling
-            are not those of ``config``. (A dense residual, which has no recipe, is kept as it is.)
+            are not those of ``config``; or sizes are left to data that cannot be read. (A dense residual, which has no recipe, is kept as it is.)
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     return store_checkpoint(
@@ -80,6 +80,7 @@ def store_checkpoint(
     metric_name: str | None,
 ) -> Path:
     """Do what `save_checkpoint` does, in a directory that exists."""
+    config = completed(config)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     _check_fit(stem, weights, build_model(config, matrix=_own_matrix(stem, weights, config)))
     return write_checkpoint(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lyapkit import hessian_spectrum
 from wcrnn_models.errors import UserError, clause
-from wcrnn_models.training.build import build_model, build_task
+from wcrnn_models.training.build import build_model, build_task, completed
 from wcrnn_models.training.config import TrainConfig
 
 
@@ -35,7 +35,7 @@ def stable_rate(config: TrainConfig) -> float:
     inputs, targets = task.train_batch(0)
     try:
         found = hessian_spectrum(
-            build_model(config).double(),
+            build_model(completed(config, task)).double(),
             (inputs.double(), targets.double() if targets.is_floating_point() else targets),
             task.loss,
             k=1,

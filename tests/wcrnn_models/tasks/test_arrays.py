@@ -1,12 +1,21 @@
+import dataclasses
 import pickle
 
 import numpy as np
 import pytest
 import torch
 
-from wcrnn_models import TrainConfig, UserError, train
+from wcrnn_models import (
+    TrainConfig,
+    UserError,
+    analyze_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+    stable_rate,
+    train,
+)
 from wcrnn_models.tasks import ArrayTask
-from wcrnn_models.training.build import build_model, build_task
+from wcrnn_models.training.build import build_model, build_task, completed
 
 RANDOM = np.random.default_rng(0)
 INPUTS, TEST_INPUTS = RANDOM.normal(size=(20, 7, 3)), RANDOM.normal(size=(6, 7, 3))
@@ -103,12 +112,16 @@ NOT_FINITE[3, 2, 1] = np.nan
         (change(1, LABELS > 1), {}, "train_targets must be integer labels .* got bool of shape"),
         (change(1, VALUES), {}, "train_targets and test_targets must both be labels"),
         (change(2, TEST_INPUTS[:, :5]), {}, r"same steps and components, got \(7, 3\) and \(5, 3\)"),
-        (GOOD, {"output_size": 3}, "labels go up to 3, beyond output_size 3; it must be at least 4"),
+        (GOOD, {"output_size": 3}, "output_size must be at least 4, as the labels go up to 3, got 3; leave it out"),
         (GOOD, {"train_size": 21}, "train_size must be between 1 and 20, got 21"),
         (GOOD, {"test_size": 0}, "test_size must be between 1 and 6, got 0"),
         (GOOD, {"batch_size": 0}, "batch_size must be at least 1"),
         (GOOD, {"seed": -1}, "seed must be >= 0"),
-        ((INPUTS, VALUES, TEST_INPUTS, TEST_VALUES), {"output_size": 3}, "targets have 2 components, not 3"),
+        (
+            (INPUTS, VALUES, TEST_INPUTS, TEST_VALUES),
+            {"output_size": 3},
+            "output_size must be 2, the components of the targets, got 3; leave it out",
+        ),
     ],
     ids=[
         *("shape", "text", "complex", "empty", "nan", "count", "labels", "negative", "boolean", "mixed", "steps"),
@@ -141,8 +154,9 @@ def test_from_a_file_through_a_configuration(archive, tmp_path):
             assert torch.equal(one, other)
     result = train(wanted, tmp_path / "run")
     assert (result.status, result.metric_name) == ("finished", "accuracy")
+    full = completed(wanted)
     archive.unlink()
-    model = build_model(wanted)  # needs no data
+    model = build_model(full)  # needs no data
     assert (model.input_size, model.output_size) == (3, 4)
 
 
@@ -156,15 +170,66 @@ def test_from_a_file_through_a_configuration(archive, tmp_path):
         (lambda path: np.savez(path, train_inputs=INPUTS), {}, "lacks train_targets, test_inputs, test_targets"),
         (lambda path: np.savez(path, **dict.fromkeys(NAMES, np.array([print]))), {}, "plain numbers .*holds objects"),
         (lambda path: _save_one(path), {}, "holds one array; save all four"),
-        (lambda path: None, {"input_size": 2}, "inputs of .* have 3 components, not 2; change input_size"),
-        (lambda path: None, {"output_size": 2}, "waves.npz: the labels go up to 3, beyond output_size 2"),
+        (
+            lambda path: None,
+            {"input_size": 2},
+            "waves.npz: input_size must be 3, the components of its inputs, got 2; leave it out",
+        ),
+        (lambda path: None, {"length": 6}, "waves.npz: length must be 7, the steps of its inputs, got 6; leave it out"),
+        (
+            lambda path: None,
+            {"output_size": 2},
+            "waves.npz: output_size must be at least 4, as the labels go up to 3, got 2",
+        ),
     ],
-    ids=["missing", "damaged", "truncated", "pickle", "incomplete", "objects", "single", "inputs", "outputs"],
+    ids=["missing", "damaged", "truncated", "pickle", "incomplete", "objects", "single", "inputs", "steps", "outputs"],
 )
 def test_refused_files(archive, write, changes, message):
     write(archive)
     with pytest.raises(UserError, match=message):
         build_task(config(archive, **changes))
+
+
+def test_sizes_are_taken_from_the_file_and_kept_in_checkpoints(archive, tmp_path):
+    given = config(archive, input_size=None, output_size=None, epochs=1)
+    full = dataclasses.replace(given, input_size=3, output_size=4, length=7)
+    assert completed(given) == full
+    assert completed(full) is full
+    assert completed(dataclasses.replace(given, output_size=9)).output_size == 9  # more classes than labels
+    result = train(given, tmp_path / "run")
+    assert TrainConfig.from_json((tmp_path / "run" / "config.json").read_text()) == given
+    assert train(given, tmp_path / "run") == result
+    expected = train(full, tmp_path / "full")
+    assert expected.test_metrics == result.test_metrics
+    archive.unlink()
+    loaded = load_checkpoint(tmp_path / "run")  # needs no data
+    assert loaded.config == full
+    other = load_checkpoint(tmp_path / "full").model.state_dict()
+    assert all(torch.equal(weight, other[name]) for name, weight in loaded.model.state_dict().items())
+    with pytest.raises(UserError, match="there is no file"):
+        build_model(given)
+
+
+def test_checkpoints_of_ones_own_get_their_sizes_from_the_file(archive, tmp_path):
+    given = config(archive, input_size=None, output_size=None)
+    path = save_checkpoint(tmp_path / "mine", build_model(given), given, iteration=0)
+    assert load_checkpoint(path).config == completed(given)
+    assert stable_rate(given) == stable_rate(completed(given)) > 0
+
+
+def test_data_that_have_changed_are_refused(archive, tmp_path):
+    """A run goes on, and a checkpoint is analysed, with the sizes that it began with."""
+    given = config(archive, input_size=None, output_size=None, epochs=1)
+    train(given, tmp_path / "run")
+    np.savez(
+        archive,
+        train_inputs=INPUTS[:, 1:],
+        train_targets=LABELS,
+        test_inputs=TEST_INPUTS[:, 1:],
+        test_targets=TEST_LABELS,
+    )
+    with pytest.raises(UserError, match="length must be 6, the steps of its inputs, got 7"):
+        analyze_checkpoint(tmp_path / "run", samples=2)
 
 
 NAMES = ("train_inputs", "train_targets", "test_inputs", "test_targets")

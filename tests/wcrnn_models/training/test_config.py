@@ -26,6 +26,7 @@ VALID = [
     TrainConfig(model="ur-lstm", hidden_size=2),
     TrainConfig(model="s4d", hidden_size=34, layers=3, modes=8),
     TrainConfig(task="arrays", data="waves.npz", input_size=3, output_size=2, train_size=100, test_size=10),
+    TrainConfig(task="arrays", data="waves.npz", length=1),
 ]
 
 
@@ -119,7 +120,6 @@ def test_it_is_immutable():
         ({"model": "lstm", "modes": 2}, "modes does not go with model 'lstm'"),
         ({"model": "s4d", "layers": 0}, "layers must be at least 1, got 0"),
         ({"task": "arrays"}, "task 'arrays' needs data; give --data"),
-        ({"task": "arrays", "data": "x.npz", "output_size": 1}, "task 'arrays' needs input_size; give --input-size"),
         ({"task": "arrays", "data": 1, "input_size": 1, "output_size": 1}, "data must be the name of a file, got 1"),
         ({"data": "x.npz"}, "data does not go with task 'adding'; leave it out, or use 'arrays'"),
         ({"task": "smnist", "output_size": 10}, "output_size does not go with task 'smnist'"),
@@ -127,10 +127,8 @@ def test_it_is_immutable():
             {"task": "scifar10", "length": 1024},
             "length does not go with task 'scifar10', whose sequences have lengths of their own; leave it out",
         ),
-        (
-            {"task": "arrays", "data": "x.npz", "input_size": 1, "output_size": 1, "length": 5},
-            "length does not go with task 'arrays', whose sequences have lengths of their own",
-        ),
+        ({"task": "arrays", "data": "x.npz", "length": 0}, "length must be at least 1, got 0"),
+        ({"task": "arrays", "data": "x.npz", "input_size": 0}, "input_size must be at least 1, got 0"),
         ({"task": "smnist", "length": 784}, "length does not go with task 'smnist'"),
         (
             {"task": "psmnist", "iterations_per_epoch": 5},

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import xarray as xr
-from torch import Tensor
+from torch import Tensor, nn
 
 from lyapkit.adapters import as_map
 from lyapkit.checks.arguments import check_integer, check_k, check_positive
@@ -22,6 +22,7 @@ from lyapkit.gradients import gradient_propagation
 from lyapkit.losses.scalar_loss import check_loss_callable
 from lyapkit.losses.unrolled import resolve_readout
 from lyapkit.lyapunov import lyapunov_spectrum, variational_term
+from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.trajectories.closed_loop import with_feedback
 from lyapkit.trajectories.sequences import as_tensor, lies_batch_first, time_first
 
@@ -42,6 +43,7 @@ def analyze(
     hessian_tolerance: float | None = None,
     operator: Operator = "hessian",
     parameters: ParameterChoice | None = None,
+    loss_on: Literal["last", "every"] = "last",
     initial_state: Tensor | None = None,
     lengths: Any = None,
     batch_first: bool | None = None,
@@ -64,7 +66,7 @@ def analyze(
         inputs: (T, B, M), a tensor or an array, or a PackedSequence; None with ``steps``.
         targets: Targets of a batch of B, as ``loss`` reads them.
         loss: ``loss(outputs, targets)``, a scalar averaged over the batch (or summed, if its own ``reduction`` says
-            so), on the outputs of the last step.
+            so), on the outputs of the last step, or of every step with ``loss_on``.
         readout: Function from the map's output to the input of ``loss``; the model's own by default.
         include: Names of the analyses to do.
         k: Number of leading exponents; all by default.
@@ -75,6 +77,8 @@ def analyze(
         parameters: The parameters of the Hessian: names, globs such as ``"*weight_hh*"``, one of either, or a
             predicate ``(name, tensor) -> bool``; all that require gradients by default. The leading eigenvectors of all
             parameters may involve the readout alone.
+        loss_on: Steps whose outputs the loss reads, ``"last"`` or ``"every"``, as for `gradient_propagation`. With
+            ``"every"``, the Hessian is that of a module that is called itself and returns the outputs of all steps.
         initial_state: Flat states (N,) or (B, N); the map's own by default. Not for the Hessian.
         lengths: Steps of each of B sequences of unequal length, (B,) integers. Each is read out at its own last step;
             later inputs are padding (any numbers), which changes nothing.
@@ -140,6 +144,16 @@ def analyze(
             "hessian_spectrum runs over inputs from the map's own initial state, so it goes with neither steps= nor "
             f"initial_state=; leave it out: include={[name for name in include if name != 'hessian_spectrum']}."
         )
+    whole = model if feedback is None and lengths is None else map  # a module that is called itself has neither
+    called = isinstance(whole, nn.Module) and not isinstance(whole, RecurrentMap) and readout is None
+    if loss_on not in ("last", "every"):
+        raise ValueError(f"loss_on must be 'last' or 'every', got {loss_on!r}.")
+    if "hessian_spectrum" in include and loss_on == "every" and not called:
+        raise TypeError(
+            "with loss_on='every', hessian_spectrum needs a module that is called itself and returns the outputs of "
+            "all steps, without readout=, lengths= and feedback=; give one, or leave the analysis out: "
+            f"include={[name for name in include if name != 'hessian_spectrum']}."
+        )
     # refuse first what a later analysis would refuse after a long run
     check_k(k, map.state_size)
     if set(include) & {"gradient_propagation", "hessian_spectrum"}:
@@ -149,7 +163,6 @@ def analyze(
     check_momentum(momentum, learning_rate)
     if "gradient_propagation" in include:
         resolve_readout(map, readout)
-    whole = model if feedback is None and lengths is None else map  # a module that is called itself has neither
     if "hessian_spectrum" in include:
         check_operator(operator)
         readout = map.readout if whole is map and readout is None else readout
@@ -174,7 +187,16 @@ def analyze(
         "lyapunov_spectrum": lambda: lyapunov_spectrum(map, k=k, transient=transient, rng=rng, **followed),
         "variational_term": lambda: variational_term(map, k=k, record_every=record_every, **followed),
         "gradient_propagation": lambda: gradient_propagation(
-            map, inputs, targets, loss, readout=readout, initial_state=initial_state, lengths=lengths, rng=rng, **run
+            map,
+            inputs,
+            targets,
+            loss,
+            readout=readout,
+            loss_on=loss_on,
+            initial_state=initial_state,
+            lengths=lengths,
+            rng=rng,
+            **run,
         ),
         "hessian_spectrum": lambda: hessian_spectrum(
             whole,

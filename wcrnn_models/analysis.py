@@ -94,6 +94,7 @@ def analyze_checkpoint(
             trajectories=trajectories,
             operator=operator,
             parameters=parameters,
+            loss_on=task.loss_on,
             record_every=record_every,
             learning_rate=checkpoint.config.learning_rate,
             momentum=checkpoint.config.momentum,

@@ -10,4 +10,5 @@ ResidualName = Literal["scalar", "rotation", "heterogeneous", "orthogonal", "inf
 Form = Literal["linear", "A", "B"]
 Nonlinearity = Literal["tanh", "identity"]
 LossName = Literal["mse", "rms"]
+LossOn = Literal["last", "every"]
 FloatType = Literal["float32", "float64"]

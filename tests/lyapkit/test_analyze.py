@@ -134,3 +134,36 @@ def test_no_names_and_no_inputs_are_refused(case) -> None:
         analyze(model, None, targets, mse_loss, include=3)
     with pytest.raises(TypeError, match=r"^the map needs inputs of shape \(T, B, 2\); none were given\.$"):
         analyze(model, None, targets, mse_loss, readout=readout)
+
+
+class EveryOutput(nn.Module):
+    """A GRU whose output at every step is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.recurrent, self.readout = nn.GRU(2, 3).double(), nn.Linear(3, 1).double()
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.readout(self.recurrent(inputs)[0])
+
+
+def test_a_loss_on_every_step_reaches_gradients_and_curvature(case) -> None:
+    """Gradients through the readout, curvature of a module that is called itself."""
+    _, inputs, _, _ = case
+    model, targets = EveryOutput(), torch.rand(12, 5, 1).double()
+    gradients = analyze(
+        model.recurrent, inputs, targets, mse_loss, readout=model.readout, loss_on="every",
+        include="gradient_propagation", rng=0,
+    )["gradient_propagation"]  # fmt: skip
+    alone = gradient_propagation(
+        model.recurrent, inputs, targets, mse_loss, readout=model.readout, loss_on="every", rng=0
+    )
+    assert gradients["gradient_norm"].equals(alone["gradient_norm"])
+    last = gradient_propagation(model.recurrent, inputs, targets[-1], mse_loss, readout=model.readout, rng=0)
+    assert not gradients["gradient_norm"].equals(last["gradient_norm"])
+    for options in ({"readout": model.readout}, {"lengths": [12, 12, 12, 3, 1]}):
+        given = {"readout": None, "lengths": None, **options}
+        with pytest.raises(TypeError, match="with loss_on='every', hessian_spectrum needs a module that is called"):
+            analyze(model.recurrent, inputs, targets, mse_loss, loss_on="every", **given)
+    with pytest.raises(ValueError, match="loss_on must be 'last' or 'every', got 'all'"):
+        analyze(model.recurrent, inputs, targets, mse_loss, readout=model.readout, loss_on="all")

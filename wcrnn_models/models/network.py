@@ -1,4 +1,4 @@
-"""Base class of all networks here: one step, all states, and an affine readout of the last one."""
+"""Base class of all networks here: one step, all states, and an affine readout of the last or of every one."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from wcrnn_models.names import LossOn
 from wcrnn_models.randomness import RandomSource, as_generator, uniform
 
 
 class RecurrentNetwork(nn.Module, ABC):
     """x_{t+1} = f(x_t, s_t) with the output W_xo e(x_{T+1}) + b_xo, where e(x) is what the network emits.
+
+    With ``outputs_at = "every"`` there is an output W_xo e(x_{t+1}) + b_xo after every input s_t.
 
     A subclass says how an input enters a step (`_project`, done for all steps at once) and how a step goes on from
     there (`_update`). lyapkit analyses it through `wcrnn_models.models.network_map.NetworkMap`, unless the subclass
@@ -23,6 +26,7 @@ class RecurrentNetwork(nn.Module, ABC):
         input_size: Components M of the input s_t.
         hidden_size: Units H that are emitted.
         output_size: Components O of the output.
+        outputs_at: Steps that `forward` reads out: ``"last"`` or ``"every"``.
         readout: The affine map H -> O.
         recurrent_parameters: Names and globs of the weights that act on the state x_t, with their biases, for
             ``parameters=`` of lyapkit's analyses of curvature. Learning dynamics are studied for them (section 2.2).
@@ -33,6 +37,7 @@ class RecurrentNetwork(nn.Module, ABC):
     input_size: int
     hidden_size: int
     output_size: int
+    outputs_at: LossOn = "last"
     readout: nn.Linear
 
     @property
@@ -76,19 +81,23 @@ class RecurrentNetwork(nn.Module, ABC):
         return self._update(state, self._project(input))
 
     def forward(self, inputs: Tensor, initial_state: Tensor | None = None) -> Tensor:
-        """Read out the final state after all inputs.
+        """Read out the final state after all inputs, or every state, as ``outputs_at`` says.
 
         Args:
             inputs: s_1, ..., s_T, shape (T, B, M) or (T, M).
             initial_state: x_1, shape (B, N) or (N,); zeros by default.
 
         Returns:
-            Outputs, shape (B, O) for inputs (T, B, M), (O,) for inputs (T, M).
+            Outputs, shape (B, O) for inputs (T, B, M), (O,) for inputs (T, M); if every state is read out, with T
+            before them.
 
         Raises:
             ValueError: If a shape does not fit.
             TypeError: If a type is not the network's.
         """
+        if self.outputs_at == "every":
+            outputs: Tensor = self.readout(self.emitted(self.states(inputs, initial_state)))
+            return outputs
         state, projected = self._prepare(inputs, initial_state)
         for row in projected:
             state = self._update(state, row)
@@ -118,12 +127,13 @@ class RecurrentNetwork(nn.Module, ABC):
 
     def extra_repr(self) -> str:
         """Return the sizes, for ``print(model)``."""
-        return f"input_size={self.input_size}, hidden_size={self.hidden_size}, output_size={self.output_size}"
+        sizes = f"input_size={self.input_size}, hidden_size={self.hidden_size}, output_size={self.output_size}"
+        return sizes if self.outputs_at == "last" else f"{sizes}, outputs_at={self.outputs_at!r}"
 
     def _read(self, emitted: Tensor, inputs: Tensor) -> Tensor:
-        """Return the outputs for emitted states (B, H), without the batch dimension where the inputs have none."""
+        """Return the outputs for emitted states (..., B, H), without the batch dimension where the inputs have none."""
         output: Tensor = self.readout(emitted)
-        return output.squeeze(0) if inputs.ndim == 2 else output
+        return output.squeeze(-2) if inputs.ndim == 2 else output
 
     def _prepare(self, inputs: Tensor, initial_state: Tensor | None) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return the initial state, shape (B, N), and the projected input of every step, each (B, P)."""

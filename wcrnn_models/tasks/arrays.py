@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wcrnn_models.errors import UserError, clause
-from wcrnn_models.names import LossName
+from wcrnn_models.names import LossName, LossOn
 from wcrnn_models.numpy_files import read_archive
 from wcrnn_models.tasks.finite import FiniteTask, choose_samples
 from wcrnn_models.tasks.measures import DEFAULT_ERROR, ERRORS, ErrorMeasure, accuracy, cross_entropy
@@ -24,6 +24,9 @@ ARRAYS = ("train_inputs", "train_targets", "test_inputs", "test_targets")
 class ArrayTask(FiniteTask):
     """Sequences and targets from arrays, with integer targets as classes and other numbers as values to hit.
 
+    There is one target per sequence, for the output of its last step, or one per step. Loss and metric then average
+    over all steps alike.
+
     Classes are trained with cross-entropy and reported as accuracy, values trained with the error that ``loss`` names
     and reported as the same. Inputs are used as they are: scale them yourself, to about [0, 1] for the paper's
     coupling.
@@ -31,7 +34,7 @@ class ArrayTask(FiniteTask):
     Args:
         train_inputs: Numbers, shape (count, T, M), or (count, T) for M = 1. Any real type.
         train_targets: Labels from 0 on, integers, shape (count,); or values, floating-point, shape (count, O), or
-            (count,) for O = 1.
+            (count,) for O = 1. Targets at every step: labels (count, T), or values (count, T, O).
         test_inputs: As the training inputs, with the same T and M.
         test_targets: As the training targets.
         output_size: Number of classes, or components O of a target; by default the largest label plus 1, or O.
@@ -41,11 +44,15 @@ class ArrayTask(FiniteTask):
         test_size: Use a random choice of so many test samples; None uses all.
         validation_size: Hold out a random choice of so many training samples and judge by them, not by test samples.
         loss: The error of values: mean square, or its root, which is the default; None for classes.
+        loss_on: ``"last"`` or ``"every"``, to refuse targets of another kind; as the shape of the targets says by
+            default. Values of shape (count, T) may be T components at the last step or one at every step; with
+            T > 1 they need ``loss_on``.
         seed: Determines the order of the training samples.
         dtype: Floating-point type of the inputs and of values.
 
     Raises:
-        UserError: If shapes or types do not fit, a number is not finite, or a label is out of range.
+        UserError: If shapes or types do not fit, a number is not finite, or a label is out of range; or if targets may
+            be of either kind, or are of another than ``loss_on`` says.
 
     Example:
         >>> import numpy as np
@@ -73,6 +80,7 @@ class ArrayTask(FiniteTask):
         test_size: int | None = None,
         validation_size: int | None = None,
         loss: LossName | None = None,
+        loss_on: LossOn | None = None,
         seed: int = 0,
         dtype: torch.dtype = torch.float32,
     ) -> None:
@@ -87,8 +95,12 @@ class ArrayTask(FiniteTask):
             validation_size=validation_size,
         )
         inputs = {part: _sequences(f"{part}_inputs", given[f"{part}_inputs"], dtype) for part in ("train", "test")}
-        targets = {part: _targets(f"{part}_targets", given[f"{part}_targets"], dtype) for part in ("train", "test")}
+        steps = {part: inputs[part].shape[1] for part in inputs}
+        arrays = {part: given[f"{part}_targets"] for part in inputs}
+        kinds = {part: _kind(f"{part}_targets", arrays[part], steps[part], loss_on) for part in inputs}
+        targets = {part: _targets(f"{part}_targets", arrays[part], kinds[part], dtype) for part in inputs}
         _check_alike(inputs, targets)
+        self.loss_on = kinds["train"]
         self.is_classification = not targets["train"].is_floating_point()
         if self.is_classification and loss is not None:
             raise UserError(f"loss does not go with classes, which have cross-entropy; leave it out, got {loss!r}.")
@@ -140,11 +152,11 @@ class ArrayTask(FiniteTask):
 
     def train_samples(self, chosen: Tensor) -> Batch:
         """Return inputs (T, B, M) and targets of the given training samples."""
-        return _batch(self._train, chosen)
+        return self._batch(self._train, chosen)
 
     def test_samples(self, chosen: Tensor) -> Batch:
         """Return inputs (T, B, M) and targets of the given test samples."""
-        return _batch(self._test, chosen)
+        return self._batch(self._test, chosen)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean cross-entropy for classes, the error that ``loss`` names for values, shape ()."""
@@ -154,10 +166,11 @@ class ArrayTask(FiniteTask):
         """Return the accuracy for classes, the error that ``loss`` names for values."""
         return self._measure.metric(outputs, targets)
 
-
-def _batch(samples: tuple[Tensor, Tensor], chosen: Tensor) -> Batch:
-    inputs, targets = samples
-    return inputs[chosen].transpose(0, 1).contiguous(), targets[chosen]
+    def _batch(self, samples: tuple[Tensor, Tensor], chosen: Tensor) -> Batch:
+        inputs, targets = (part[chosen] for part in samples)
+        if self.loss_on == "every":
+            targets = targets.transpose(0, 1).contiguous()
+        return inputs.transpose(0, 1).contiguous(), targets
 
 
 def _array(name: str, values: NDArray[Any] | Tensor) -> NDArray[Any]:
@@ -176,20 +189,52 @@ def _sequences(name: str, array: NDArray[Any], dtype: torch.dtype) -> Tensor:
     return _finite(name, array if array.ndim == 3 else array[:, :, None], dtype)
 
 
-def _targets(name: str, array: NDArray[Any], dtype: torch.dtype) -> Tensor:
+def _kind(name: str, array: NDArray[Any], steps: int, wanted: LossOn | None) -> LossOn:
+    """Tell whether an array holds targets of the last step or of every step."""
+    shape = array.shape
+    found: LossOn
     if array.dtype.kind in "iu":
-        if array.ndim != 1:
-            raise UserError(f"{name} are integers, so labels, and must have shape (count,), got {array.shape}.")
+        if array.ndim > 2 or shape[1:] not in ((), (steps,)):
+            raise UserError(
+                f"{name} are integers, so labels, and must have shape (count,), or (count, {steps}) for labels at "
+                f"every step, got {shape}."
+            )
+        found = "last" if array.ndim == 1 else "every"
+    elif array.dtype.kind == "b" or array.ndim > 3:
+        raise UserError(
+            f"{name} must be integer labels (count,) or floating-point values (count, components), or have a dimension "
+            f"of {steps} steps after the first, got {array.dtype} of shape {shape}."
+        )
+    elif array.ndim == 3:
+        if shape[1] != steps:
+            raise UserError(f"{name} of shape {shape} must have as many steps as the inputs, {steps}, got {shape[1]}.")
+        found = "every"
+    elif shape[1:] == (steps,) and steps > 1:  # of either kind
+        if wanted is None:
+            raise UserError(
+                f"{name} of shape {shape} may be {steps} values at the last step or one at each of the {steps} steps; "
+                "give loss_on, 'last' or 'every'."
+            )
+        found = wanted
+    else:
+        found = "last"
+    if wanted not in (None, found):
+        raise UserError(
+            f"loss_on must be {found!r} for {name} of shape {shape} and inputs of {steps} steps, got {wanted!r}; leave "
+            "it out, which reads it from the shape."
+        )
+    return found
+
+
+def _targets(name: str, array: NDArray[Any], loss_on: LossOn, dtype: torch.dtype) -> Tensor:
+    """Return labels, shape (count,) or (count, T), or values, shape (count, O) or (count, T, O)."""
+    if array.dtype.kind in "iu":
         labels = torch.from_numpy(array.astype(np.int64))
         if int(labels.min()) < 0:
             raise UserError(f"{name} are labels and must be >= 0, got {int(labels.min())}.")
         return labels
-    if array.dtype.kind == "b" or array.ndim not in (1, 2):
-        raise UserError(
-            f"{name} must be integer labels (count,) or floating-point values (count, components), "
-            f"got {array.dtype} of shape {array.shape}."
-        )
-    return _finite(name, array if array.ndim == 2 else array[:, None], dtype)
+    has_components = array.ndim == (3 if loss_on == "every" else 2)
+    return _finite(name, array if has_components else array[..., None], dtype)
 
 
 def _finite(name: str, array: NDArray[Any], dtype: torch.dtype) -> Tensor:
@@ -219,12 +264,15 @@ def _check_alike(inputs: dict[str, Tensor], targets: dict[str, Tensor]) -> None:
             f"train_inputs and test_inputs must have the same steps and components, got {train} and {test}."
         )
     if targets["train"].dtype != targets["test"].dtype or targets["train"].shape[1:] != targets["test"].shape[1:]:
-        raise UserError("train_targets and test_targets must both be labels, or values of the same size.")
+        raise UserError(
+            "train_targets and test_targets must both be labels, or values of the same size, and both of the last step "
+            "or of every step."
+        )
 
 
 def _output_size(targets: dict[str, Tensor], wanted: int | None) -> int:
     if targets["train"].is_floating_point():
-        found = targets["train"].shape[1]
+        found = targets["train"].shape[-1]
         if wanted not in (None, found):
             raise UserError(
                 f"output_size must be {found}, the components of the targets, got {wanted}; leave it out, which takes "

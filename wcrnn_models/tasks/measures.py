@@ -1,4 +1,8 @@
-"""Losses to train on and metrics to report: of classes, cross-entropy and accuracy; of numbers, square errors."""
+"""Losses to train on and metrics to report: of classes, cross-entropy and accuracy; of numbers, square errors.
+
+All of them average over samples and, with targets at every step, over steps alike. Outputs and targets of shapes that
+do not belong together are refused, since comparing them would pair samples with steps.
+"""
 
 from __future__ import annotations
 
@@ -18,19 +22,21 @@ def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     """Return the mean cross-entropy of a batch with softmax (section 2.2), shape ().
 
     Args:
-        outputs: Shape (B, O).
-        targets: Labels, int64, shape (B,).
+        outputs: Shape (B, O), or (T, B, O) for the outputs of all steps.
+        targets: Labels, int64, shape (B,) or (T, B).
     """
-    return functional.cross_entropy(outputs, targets)
+    _check_shapes(outputs.shape[:-1], targets)
+    return functional.cross_entropy(outputs.reshape(-1, outputs.shape[-1]), targets.reshape(-1))
 
 
 def accuracy(outputs: Tensor, targets: Tensor) -> float:
     """Return the fraction of samples whose largest output is that of the label.
 
     Args:
-        outputs: Shape (B, O).
-        targets: Labels, int64, shape (B,).
+        outputs: Shape (B, O), or (T, B, O) for the outputs of all steps.
+        targets: Labels, int64, shape (B,) or (T, B).
     """
+    _check_shapes(outputs.shape[:-1], targets)
     return float((outputs.argmax(dim=-1) == targets).double().mean())
 
 
@@ -38,9 +44,10 @@ def mean_square_loss(outputs: Tensor, targets: Tensor) -> Tensor:
     """Return the mean square error over the batch, shape ().
 
     Args:
-        outputs: Shape (B, O).
-        targets: Shape (B, O).
+        outputs: Shape (B, O), or (T, B, O) for the outputs of all steps.
+        targets: Of the same shape.
     """
+    _check_shapes(outputs.shape, targets)
     return functional.mse_loss(outputs, targets)
 
 
@@ -48,9 +55,10 @@ def mean_square(outputs: Tensor, targets: Tensor) -> float:
     """Return the mean square error over all samples, computed in float64.
 
     Args:
-        outputs: Shape (B, O).
-        targets: Shape (B, O).
+        outputs: Shape (B, O), or (T, B, O) for the outputs of all steps.
+        targets: Of the same shape.
     """
+    _check_shapes(outputs.shape, targets)
     return float((outputs.double() - targets.double()).square().mean())
 
 
@@ -58,9 +66,10 @@ def root_mean_square_loss(outputs: Tensor, targets: Tensor) -> Tensor:
     """Return the root mean square error over the batch, shape (); its gradient is 0 where the error is 0.
 
     Args:
-        outputs: Shape (B, O).
-        targets: Shape (B, O).
+        outputs: Shape (B, O), or (T, B, O) for the outputs of all steps.
+        targets: Of the same shape.
     """
+    _check_shapes(outputs.shape, targets)
     error = outputs - targets
     loss: Tensor = torch.linalg.vector_norm(error) / math.sqrt(error.numel())
     return loss
@@ -70,10 +79,20 @@ def root_mean_square(outputs: Tensor, targets: Tensor) -> float:
     """Return the root mean square error over all samples, computed in float64.
 
     Args:
-        outputs: Shape (B, O).
-        targets: Shape (B, O).
+        outputs: Shape (B, O), or (T, B, O) for the outputs of all steps.
+        targets: Of the same shape.
     """
+    _check_shapes(outputs.shape, targets)
     return float((outputs.double() - targets.double()).square().mean().sqrt())
+
+
+def _check_shapes(expected: tuple[int, ...], targets: Tensor) -> None:
+    """Refuse targets that would be broadcast against the outputs."""
+    if targets.shape != expected:
+        raise ValueError(
+            f"targets must have the shape {tuple(expected)} of the outputs, got {tuple(targets.shape)}; where one has "
+            "a dimension of steps more, read the network out at the steps of the targets, by its outputs_at."
+        )
 
 
 @dataclass(frozen=True)
@@ -81,7 +100,7 @@ class ErrorMeasure:
     """A loss of numbers to train on, and the metric that reports it on a test set.
 
     Attributes:
-        loss: Of outputs and targets, shape (B, O), to shape ().
+        loss: Of outputs and targets, shape (B, O) or (T, B, O), to shape ().
         metric: Of all outputs and targets, in float64.
     """
 

@@ -9,8 +9,10 @@ from typing import ClassVar, Literal, Self
 import torch
 from torch import Tensor
 
+from wcrnn_models.names import LossOn
+
 Batch = tuple[Tensor, Tensor]
-"""Inputs, shape (T, B, M), and targets, whose first dimension is B."""
+"""Inputs, shape (T, B, M), and targets, whose first dimension is B; (T, B, ...) with a loss on every step."""
 
 MetricName = Literal["mse", "rms", "accuracy"]
 
@@ -26,6 +28,7 @@ class Task(ABC):
         input_size: Components M of an input.
         output_size: Components O of an output.
         sequence_length: Steps T.
+        loss_on: Steps whose outputs have targets: ``"last"`` or ``"every"``.
         iterations_per_epoch: Mini-batches that make one epoch.
         test_count: Number of test samples.
         metric_name: What `metric` measures.
@@ -43,6 +46,7 @@ class Task(ABC):
     sequence_length: int
     iterations_per_epoch: int
     test_count: int
+    loss_on: LossOn = "last"
 
     def to(self, device: torch.device | str) -> Self:
         """Move the samples that are kept to a device, where training then finds them; return the task itself.
@@ -85,7 +89,7 @@ class Task(ABC):
         """Return the metric over the whole test set; all samples weigh the same whatever the batch sizes are.
 
         Args:
-            model: Maps inputs (T, B, M) to outputs (B, O).
+            model: Maps inputs (T, B, M) to outputs (B, O), or (T, B, O) with a loss on every step.
             device: Where the model lives.
         """
         outputs, targets = [], []
@@ -93,4 +97,5 @@ class Task(ABC):
             for batch_inputs, batch_targets in self.test_batches():
                 outputs.append(model(batch_inputs.to(device)).cpu())
                 targets.append(batch_targets.cpu())
-        return self.metric(torch.cat(outputs), torch.cat(targets))
+        samples = 1 if self.loss_on == "every" else 0
+        return self.metric(torch.cat(outputs, samples), torch.cat(targets, samples))

@@ -40,7 +40,7 @@ _WEIGHTS, _RESIDUAL, _DIAGONAL, _COUPLING = 2, 3, 4, 5  # streams of random numb
 def build_model(config: TrainConfig, *, matrix: Tensor | None = None) -> RecurrentNetwork:
     """Return the untrained network of a configuration, determined by its seed.
 
-    It needs no data, unless sizes of a task from arrays are left to the data.
+    It needs no data, unless sizes or ``loss_on`` of a task from arrays are left to the data.
 
     Args:
         config: Which network.
@@ -50,6 +50,14 @@ def build_model(config: TrainConfig, *, matrix: Tensor | None = None) -> Recurre
         UserError: If the file of a dense residual is missing, damaged, of another size or too large in its numbers; or
             as `completed` says.
     """
+    config = completed(config)
+    network = _network(config, matrix)
+    if config.loss_on is not None:
+        network.outputs_at = config.loss_on
+    return network
+
+
+def _network(config: TrainConfig, matrix: Tensor | None) -> RecurrentNetwork:
     shape = sizes(config)
     rng, dtype = _generator(config.seed, _WEIGHTS), _DTYPES[config.dtype]
     if config.model == "s4d":
@@ -98,6 +106,7 @@ def build_task(config: TrainConfig) -> Task:
             input_size=config.input_size,
             output_size=config.output_size,
             length=config.length,
+            loss_on=config.loss_on,
             batch_size=config.batch_size,
             train_size=config.train_size,
             test_size=config.test_size,
@@ -120,16 +129,23 @@ def completed(config: TrainConfig, task: Task | None = None) -> TrainConfig:
     """Return a configuration with all sizes of its task, so that its network is built without the data.
 
     Args:
-        config: Any configuration. That of a task from arrays may lack sizes, which are then those of the arrays.
+        config: Any configuration. That of a task from arrays may lack sizes and ``loss_on``, which are then those of
+            the arrays.
         task: Its task, if it is at hand; otherwise the data are read where a size is missing.
 
     Raises:
         UserError: If the data are missing or damaged, or do not have the sizes that are given.
     """
-    if config.task != "arrays" or None not in (config.input_size, config.output_size, config.length):
+    if config.task != "arrays" or None not in (config.input_size, config.output_size, config.length, config.loss_on):
         return config
     task = build_task(config) if task is None else task
-    return replace(config, input_size=task.input_size, output_size=task.output_size, length=task.sequence_length)
+    return replace(
+        config,
+        input_size=task.input_size,
+        output_size=task.output_size,
+        length=task.sequence_length,
+        loss_on=task.loss_on,
+    )
 
 
 def sizes(config: TrainConfig) -> tuple[int, int, int]:

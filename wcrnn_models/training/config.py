@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from wcrnn_models.errors import UserError, clause, suggestion
 from wcrnn_models.files import sha256
-from wcrnn_models.names import FloatType, Form, LossName, ModelName, Nonlinearity, ResidualName, TaskName
+from wcrnn_models.names import FloatType, Form, LossName, LossOn, ModelName, Nonlinearity, ResidualName, TaskName
 from wcrnn_models.training.fields import Choice, Rule, check_fields, described_fields
 from wcrnn_models.values import is_number
 
@@ -142,7 +142,8 @@ class TrainConfig:
         None
     )
     """Task arrays only: NumPy archive (.npz) with train_inputs and test_inputs, shape (count, steps, input_size),
-    and train_targets and test_targets: integer labels of shape (count,), or numbers of shape (count, output_size)."""
+    and train_targets and test_targets: integer labels of shape (count,), or numbers of shape (count, output_size).
+    Targets at every step have the shapes (count, steps) and (count, steps, output_size)."""
 
     input_size: Annotated[int | None, Rule(at_least=1, goes_with=(_ARRAYS,), counts_at_default=False)] = None
     """Task arrays only: components of an input; those of the data if not given."""
@@ -150,6 +151,10 @@ class TrainConfig:
     output_size: Annotated[int | None, Rule(at_least=1, goes_with=(_ARRAYS,), counts_at_default=False)] = None
     """Task arrays only: number of classes, or components of a target. If not given, the largest label plus 1, or the
     components in the data."""
+
+    loss_on: Annotated[LossOn | None, Rule(goes_with=(_ARRAYS,), counts_at_default=False)] = None
+    """Task arrays only: loss and metric on the output of the last step (last) or of every step (every). If not given,
+    the shape of the targets decides."""
 
     learning_rate: Annotated[float, Rule(above=0, in_dtype=True, per_network=True)] = 0.01
     """Step size of SGD. Chosen by trial; the paper names only 0.1 (unstable) and 0.01 (stable) for ADD100, in
@@ -243,7 +248,7 @@ class TrainConfig:
         """Return the configuration that `to_json` wrote.
 
         Raises:
-            UserError: If it is not a JSON object with exactly the fields of this class, or a value is refused.
+            UserError: If it is not a JSON object with the fields of this class, see `from_dict`, or a value is refused.
         """
         try:
             values = json.loads(text)
@@ -253,17 +258,19 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, values: object) -> TrainConfig:
-        """Return the configuration with exactly these fields, as `dataclasses.asdict` or JSON gives them.
+        """Return the configuration with these fields, as `dataclasses.asdict` or JSON gives them.
+
+        Fields that do not count in the fingerprint at their default may be missing, as in files of earlier versions.
 
         Raises:
-            UserError: If a field is missing or unknown, or a value is refused.
+            UserError: If another field is missing, one is unknown, or a value is refused.
         """
         if not isinstance(values, Mapping):
             raise UserError(f"the configuration must be a JSON object, got {type(values).__name__}.")
         names = described_fields(TrainConfig)
         if unknown := [str(key) for key in values if key not in names]:
             raise UserError(f"the configuration has no field {unknown[0]!r}.{suggestion(unknown[0], names)}")
-        if missing := [name for name in names if name not in values]:
+        if missing := [name for name, field in names.items() if field.rule.counts_at_default and name not in values]:
             raise UserError(f"the configuration lacks the field(s) {', '.join(missing)}; add them.")
         given: dict[str, Any] = {name: tuple(it) if isinstance(it, list) else it for name, it in values.items()}
         return cls(**given)

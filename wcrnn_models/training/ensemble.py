@@ -47,8 +47,8 @@ def train_ensemble(
         The course of every training, in the order of the configurations.
 
     Raises:
-        UserError: If the networks differ in size, form, nonlinearity or type, or their batches in shape; or as `train`
-            says.
+        UserError: If the networks differ in size, form, nonlinearity or type, or their batches in shape; if the loss is
+            on every step; or as `train` says.
         ValueError: If there is not one directory for each configuration.
     """
     if len(configs) != len(directories):
@@ -115,7 +115,8 @@ def _refuse_different(runs: Sequence[Run]) -> None:
         return
     if not can_train_together([run.model for run in runs]):
         raise UserError(
-            "only WCRNNs of one size, form, nonlinearity and type can be trained together; train the others one by one."
+            "only WCRNNs of one size, form, nonlinearity and type, with a loss on the last step, can be trained "
+            "together; train the others one by one."
         )
     shapes = {
         (run.task.name, run.task.sequence_length, run.config.batch_size, run.task.iterations_per_epoch) for run in runs

@@ -62,7 +62,8 @@ def save_checkpoint(
 
     Raises:
         UserError: If the weights do not have the shapes that ``config`` asks for, or the residual or the coupling
-            are not those of ``config``; or sizes are left to data that cannot be read. (A dense residual, which has no recipe, is kept as it is.)
+            are not those of ``config``; or sizes are left to data that cannot be read. (A dense residual, which has no
+            recipe, is kept as it is.)
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     return store_checkpoint(

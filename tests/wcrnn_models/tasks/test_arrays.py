@@ -107,11 +107,34 @@ NOT_FINITE[3, 2, 1] = np.nan
         (change(2, TEST_INPUTS[:0]), {}, "test_inputs must have at least one sample"),
         (change(0, NOT_FINITE), {}, r"train_inputs must be finite, got nan at index \(3, 2, 1\)"),
         (change(1, LABELS[:5]), {}, "there are 20 train_inputs and 5 train_targets"),
-        (change(1, LABELS[:, None]), {}, r"train_targets are integers, so labels.*got \(20, 1\)"),
+        (
+            change(1, LABELS[:, None]),
+            {},
+            r"train_targets are integers, so labels, .*\(count, 7\) .* every step, got \(20, 1\)",
+        ),
         (change(1, LABELS - 1), {}, "train_targets are labels and must be >= 0, got -1"),
         (change(1, LABELS > 1), {}, "train_targets must be integer labels .* got bool of shape"),
         (change(1, VALUES), {}, "train_targets and test_targets must both be labels"),
         (change(2, TEST_INPUTS[:, :5]), {}, r"same steps and components, got \(7, 3\) and \(5, 3\)"),
+        (change(1, np.zeros((20, 7, 1, 1), int)), {}, r"train_targets are integers.*got \(20, 7, 1, 1\)"),
+        (change(1, np.zeros((20, 7), int)), {}, "both be labels, .* and both of the last step or of every step"),
+        (
+            change(1, np.zeros((20, 6, 2))),
+            {},
+            r"train_targets of shape \(20, 6, 2\) must have as many steps .* 7, got 6",
+        ),
+        (change(1, np.zeros((20, 7, 2, 1))), {}, "or have a dimension of 7 steps after the first, got float64"),
+        (
+            change(1, np.zeros((20, 7))),
+            {},
+            r"may be 7 values at the last step or one at each of the 7 steps; give loss_on",
+        ),
+        (GOOD, {"loss_on": "every"}, r"loss_on must be 'last' for train_targets of shape \(20,\) .* got 'every'"),
+        (
+            (INPUTS, np.zeros((20, 7), int), TEST_INPUTS, np.zeros((6, 7), int)),
+            {"loss_on": "last"},
+            "loss_on must be 'every' .* got 'last'",
+        ),
         (GOOD, {"output_size": 3}, "output_size must be at least 4, as the labels go up to 3, got 3; leave it out"),
         (GOOD, {"train_size": 21}, "train_size must be between 1 and 20, got 21"),
         (GOOD, {"test_size": 0}, "test_size must be between 1 and 6, got 0"),
@@ -125,6 +148,7 @@ NOT_FINITE[3, 2, 1] = np.nan
     ],
     ids=[
         *("shape", "text", "complex", "empty", "nan", "count", "labels", "negative", "boolean", "mixed", "steps"),
+        *("ranks", "kinds", "other steps", "more ranks", "either", "not every", "not last"),
         *("classes", "train", "test", "batch", "seed", "components"),
     ],
 )
@@ -192,7 +216,7 @@ def test_refused_files(archive, write, changes, message):
 
 def test_sizes_are_taken_from_the_file_and_kept_in_checkpoints(archive, tmp_path):
     given = config(archive, input_size=None, output_size=None, epochs=1)
-    full = dataclasses.replace(given, input_size=3, output_size=4, length=7)
+    full = dataclasses.replace(given, input_size=3, output_size=4, length=7, loss_on="last")
     assert completed(given) == full
     assert completed(full) is full
     assert completed(dataclasses.replace(given, output_size=9)).output_size == 9  # more classes than labels

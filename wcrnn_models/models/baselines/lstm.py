@@ -68,14 +68,15 @@ class LSTM(HiddenAndCells):
         self.to(device)
 
     def forward(self, inputs: Tensor, initial_state: Tensor | None = None) -> Tensor:
-        """Read out the last hidden state after all inputs; see `RecurrentNetwork.forward`.
+        """Read out the last hidden state after all inputs, or every one; see `RecurrentNetwork.forward`.
 
         Args:
             inputs: s_1, ..., s_T, shape (T, B, M) or (T, M).
             initial_state: (h, c), shape (B, 2 H) or (2 H,); zeros by default.
 
         Returns:
-            Outputs, shape (B, O) for inputs (T, B, M), (O,) for inputs (T, M).
+            Outputs, shape (B, O) for inputs (T, B, M), (O,) for inputs (T, M); if every state is read out, with T
+            before them.
 
         Raises:
             ValueError: If a shape does not fit.
@@ -83,8 +84,8 @@ class LSTM(HiddenAndCells):
         """
         state = self._initial(inputs, initial_state)
         hidden, cell = (part.contiguous().unsqueeze(0) for part in torch.split(state, self.hidden_size, dim=-1))
-        _, (final, _) = self.recurrent(self._batched(inputs), (hidden, cell))
-        return self._read(final.squeeze(0), inputs)
+        emitted, (final, _) = self.recurrent(self._batched(inputs), (hidden, cell))
+        return self._read(emitted if self.outputs_at == "every" else final.squeeze(0), inputs)
 
     def _project(self, inputs: Tensor) -> Tensor:
         return inputs

@@ -104,7 +104,7 @@ class S4D(RecurrentNetwork):
         return state[..., -self.hidden_size :]
 
     def forward(self, inputs: Tensor, initial_state: Tensor | None = None) -> Tensor:
-        """Read out the features of the last step; see `RecurrentNetwork.forward`.
+        """Read out the features of the last step, or of every step; see `RecurrentNetwork.forward`.
 
         Args:
             inputs: s_1, ..., s_T, shape (T, B, M) or (T, M).
@@ -112,7 +112,8 @@ class S4D(RecurrentNetwork):
                 which the sequence is convolved.
 
         Returns:
-            Outputs, shape (B, O) for inputs (T, B, M), (O,) for inputs (T, M).
+            Outputs, shape (B, O) for inputs (T, B, M), (O,) for inputs (T, M); if every step is read out, with T
+            before them.
 
         Raises:
             ValueError: If a shape does not fit.
@@ -125,7 +126,8 @@ class S4D(RecurrentNetwork):
         *below, last = self._stack()
         for layer in below:
             features = layer.convolve(features)
-        return self._read(last.convolve_last(features), inputs)
+        last_features = last.convolve(features) if self.outputs_at == "every" else last.convolve_last(features)
+        return self._read(last_features, inputs)
 
     def exponents(self) -> Tensor:
         """Return the Lyapunov exponents, which no input changes: float64, shape (N,), nats per step, descending."""

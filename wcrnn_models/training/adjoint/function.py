@@ -29,6 +29,8 @@ class EnsembleForward:
     Raises:
         ValueError: If it does not.
 
+    Networks that read out every step have no kernel.
+
     Example:
         >>> import torch
         >>> from wcrnn_models import WCRNN, residuals
@@ -42,7 +44,8 @@ class EnsembleForward:
         if not can_train_together(networks):
             raise ValueError(
                 "networks that are computed together must be WCRNNs of equal sizes, form, nonlinearity, type and "
-                "device, in float32 or float64 and without hooks; compute others one by one."
+                "device that read out the last step, in float32 or float64 and without hooks; compute others one by "
+                "one."
             )
         self.networks = tuple(networks)
         self._made_for: tuple[object, ...] = ()
@@ -120,7 +123,7 @@ def fast_forward(network: nn.Module) -> Callable[[Tensor], Tensor]:
 def can_train_together(networks: Sequence[nn.Module]) -> bool:
     """Tell whether an `EnsembleForward` of these networks exists."""
     return (
-        all(type(network) is WCRNN and not _hooked(network) for network in networks)
+        all(type(network) is WCRNN and network.outputs_at == "last" and not _hooked(network) for network in networks)
         and len({_signature(network) for network in networks if isinstance(network, WCRNN)}) == 1
         and next(networks[0].parameters()).dtype in _TYPES
     )

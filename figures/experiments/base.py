@@ -21,7 +21,7 @@ def train_all(configs: Sequence[TrainConfig], runs: Path, *, progress: bool) -> 
     Raises:
         UserError: If a run failed. A run that diverged has not failed.
     """
-    outcomes = sweep(configs, runs, progress=progress)
+    outcomes = sweep(configs, runs, readable=False, progress=progress)
     if failed := {name: each for name, each in outcomes.items() if each.status not in ("finished", "diverged")}:
         name, outcome = next(iter(failed.items()))
         raise UserError(f"{len(failed)} of {len(outcomes)} runs failed, such as {name}: {clause(outcome.message)}.")

@@ -13,6 +13,7 @@ from wcrnn_models.stopping import orderly
 from wcrnn_models.sweeps.choose_pool import make_pool
 from wcrnn_models.sweeps.groups import groups
 from wcrnn_models.sweeps.layout import plan, read_result
+from wcrnn_models.sweeps.planning import plan_readable
 from wcrnn_models.sweeps.pools import Pool
 from wcrnn_models.sweeps.table import LiveTable, Row, State
 from wcrnn_models.sweeps.worker import Job, Outcome, complete, work
@@ -34,9 +35,10 @@ def sweep(
     scheduler: str | None = None,
     together: int = 1,
     device: str = "cpu",
+    readable: bool = True,
     progress: bool = False,
 ) -> dict[str, Outcome]:
-    """Train many configurations, each in a directory of its own that is named by a hash of it.
+    """Train many configurations, each in a directory of its own.
 
     Finished runs are skipped and unfinished ones go on from their last evaluation, so the same call after any
     interruption completes the sweep; the results are those of `train` one after the other with one thread. Several
@@ -55,6 +57,9 @@ def sweep(
             under the same name.
         together: Networks that a worker trains at once, by `train_ensemble`; more than one is meant for GPUs.
         device: Where to train, such as ``"cuda"``.
+        readable: Whether a new directory is named by what differs between the runs, such as ``seed=0,r=0.995``; else by
+            a hash of its configuration, `run_name`, which does not depend on the other runs. Runs whose directory has
+            a readable name are found by their configuration.
         progress: Whether to show a table of the runs on standard error.
 
     Returns:
@@ -85,7 +90,7 @@ def sweep(
     if workers is None and scheduler is None and device != "cpu":
         workers = 1
     with orderly(), closing(make_pool(work, workers, scheduler)) as pool:
-        planned = plan(configs, directory)  # after all that may be refused
+        planned = (plan_readable if readable else plan)(configs, directory)  # after all that may be refused
         table = LiveTable(sys.stderr) if progress else None
         return _Driver(planned, directory, pool, together, device, table).until_done()
 

@@ -1,8 +1,8 @@
-"""The directories of the runs of a sweep: one each, named by a hash of its configuration."""
+"""The directories of the runs of a sweep: one each, with its configuration."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -42,18 +42,31 @@ def plan(configs: Iterable[TrainConfig], directory: Path) -> dict[str, TrainConf
         UserError: If ``directory`` is a file, or cannot be made or written.
     """
     planned = {run_name(config): config for config in configs}
-    for name, config in planned.items():
-        path = directory / name / CONFIG_FILE
-        while not path.exists():
-            _make(path.parent, directory)
-            # another sweep may have begun this run, and cleaned up what it or we were writing
-            with suppress(VanishedError, FileNotFoundError):
-                write_atomically(path, config.to_json().encode())
+    write_configurations(planned, directory)
     return planned
 
 
-def _make(run: Path, directory: Path) -> None:
-    """Make the directory of a run of a sweep."""
+def write_configurations(planned: Mapping[str, TrainConfig], directory: Path) -> None:
+    """Write the configurations of runs that have none into their directories, by name.
+
+    Raises:
+        UserError: If ``directory`` is a file, or cannot be made or written.
+    """
+    for name, config in planned.items():
+        path = directory / name / CONFIG_FILE
+        while not path.exists():
+            make_directory(path.parent, directory)
+            # another sweep may have begun this run, and cleaned up what it or we were writing
+            with suppress(VanishedError, FileNotFoundError):
+                write_atomically(path, config.to_json().encode())
+
+
+def make_directory(run: Path, directory: Path) -> None:
+    """Make the directory of a run of a sweep.
+
+    Raises:
+        UserError: If ``directory`` is or contains a file in its place, or cannot be written.
+    """
     try:
         run.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):

@@ -14,7 +14,7 @@ import xarray as xr
 from lyapkit.results import provenance
 from wcrnn_models.errors import UserError
 from wcrnn_models.sweeps.assemble import By, assemble
-from wcrnn_models.sweeps.layout import read_result, read_runs, run_name
+from wcrnn_models.sweeps.layout import read_result, read_runs, varying
 from wcrnn_models.training.config import TrainConfig
 from wcrnn_models.training.result import TrainResult
 
@@ -78,14 +78,17 @@ def chosen_runs(directory: Path, configs: Iterable[TrainConfig] | None) -> dict[
     present = read_runs(directory)
     if configs is None:
         return present
-    names = {run_name(config): config for config in configs}
-    if missing := [name for name in names if name not in present]:
+    wanted = {config.fingerprint(): config for config in configs}
+    names = {config.fingerprint(): name for name, config in present.items()}
+    if missing := [config for each, config in wanted.items() if each not in names]:
+        differing = varying([*present.values(), *wanted.values()])
+        example = ", ".join(f"{name}={getattr(missing[0], name)}" for name in differing)
         raise UserError(
-            f"{directory} holds no run {missing[0]} of {len(missing)} of the configurations; train them first."
+            f"{directory} holds no run of {len(missing)} of the configurations, such as {example}; train them first."
         )
-    if not names:
+    if not wanted:
         raise UserError("there is no configuration to collect; give at least one, or None for all.")
-    return {name: present[name] for name in names}
+    return {names[each]: present[names[each]] for each in wanted}
 
 
 def shared_provenance(configs: Mapping[str, TrainConfig]) -> dict[str, object]:

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ import sweep_tasks
 from wcrnn_models import TrainConfig, UserError, load_checkpoint, train
 from wcrnn_models import owners as owners_module
 from wcrnn_models.files import exclusive
-from wcrnn_models.sweeps import Outcome, driver, grid, run_name, sweep
+from wcrnn_models.sweeps import Outcome, driver, grid, run_name
+from wcrnn_models.sweeps import sweep as readable_sweep
 from wcrnn_models.sweeps.choose_pool import available_workers, make_pool
 from wcrnn_models.sweeps.claims import claim
 from wcrnn_models.sweeps.groups import groups
@@ -25,6 +27,8 @@ from wcrnn_models.sweeps.processes import ProcessPool
 from wcrnn_models.sweeps.table import LiveTable, Row, render
 from wcrnn_models.sweeps.worker import Job, failure, work
 from wcrnn_models.training.result import TrainResult
+
+sweep = partial(readable_sweep, readable=False)  # names that do not depend on the other runs
 
 TINY = TrainConfig(
     length=6,

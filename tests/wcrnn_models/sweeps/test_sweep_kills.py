@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from functools import partial
 
 import pytest
 
@@ -23,9 +24,12 @@ from sweep_runs import (
     until,
 )
 from wcrnn_models import UserError, train
-from wcrnn_models.sweeps import analyze_sweep, driver, run_name, sweep
+from wcrnn_models.sweeps import analyze_sweep, driver, run_name
+from wcrnn_models.sweeps import sweep as readable_sweep
 from wcrnn_models.sweeps.cluster import ClusterPool
 from wcrnn_models.sweeps.worker import work
+
+sweep = partial(readable_sweep, readable=False)  # names that do not depend on the other runs
 
 pytestmark = pytest.mark.slow
 

@@ -19,6 +19,7 @@ take, and below the thousandfold that deflate can."""
 
 T = TypeVar("T")
 
+_PICKLES = (".pt", ".pth", ".pkl", ".ckpt")
 _LONGEST = 8  # bytes of a number; longer ones depend on the machine
 
 
@@ -46,6 +47,11 @@ def read_archive(path: Path, names: Sequence[str]) -> list[NDArray[Any]]:
 
 
 def _guarded(path: Path, what: str, writer: str, read: Callable[[], T]) -> T:
+    if path.suffix in _PICKLES:
+        raise UserError(
+            f"{path} is a pickle file, which is not read, because loading one can execute code; save the tensors of "
+            f"torch.load({str(path)!r}, weights_only=True) by {writer}, each as tensor.numpy()."
+        )
     try:
         return read()
     except UserError:

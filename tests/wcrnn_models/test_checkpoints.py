@@ -1,13 +1,23 @@
 import dataclasses
 import json
 import pickle
+import re
 
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
-from wcrnn_models import TrainConfig, UserError, checkpoints, list_checkpoints, load_checkpoint, save_checkpoint
+from wcrnn_models import (
+    WCRNN,
+    TrainConfig,
+    UserError,
+    checkpoints,
+    list_checkpoints,
+    load_checkpoint,
+    residuals,
+    save_checkpoint,
+)
 from wcrnn_models.files import sha256
 from wcrnn_models.training import saved as saved_networks
 from wcrnn_models.training.build import build_model
@@ -372,3 +382,36 @@ def test_pickles_are_refused_and_not_executed(tmp_path, saved):
     rewrite_metadata(saved[0], lambda values: values.update(weights_sha256=sha256(saved[0].read_bytes())))
     with pytest.raises(UserError, match="not a valid safetensors file"):
         load_checkpoint(saved[0])
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".ckpt", ".pkl"])
+def test_a_state_dict_is_refused_with_a_recipe_that_works(suffix, tmp_path, capsys):
+    """As a checkpoint, as the matrix of a residual, and as data."""
+    from lyapkit import lyapunov_spectrum
+    from wcrnn_models.cli import main
+
+    trained = WCRNN(1, 4, 1, residual=residuals.scalar(0.9), rng=3)
+    path = tmp_path / f"colleague{suffix}"
+    torch.save(trained.state_dict(), path)
+    assert main(["analyze", str(path)]) == 2
+    message = capsys.readouterr().err
+    network = WCRNN(1, 4, 1, residual=residuals.scalar(0.9), rng=4)
+    load, analyse = re.search(r"(network\.load_state_dict\(.*\)), and .* as in (lyapkit\..*\))\.", message).groups()
+    names = {"network": network, "torch": torch, "inputs": torch.rand(5, 2, 1)}
+    eval(load, names)
+    spectrum = eval(analyse.removeprefix("lyapkit."), {**names, "lyapunov_spectrum": lyapunov_spectrum})
+    expected = lyapunov_spectrum(trained, names["inputs"])
+    assert np.array_equal(spectrum.lyapunov_exponent, expected.lyapunov_exponent)
+
+    entries = tmp_path / f"matrix{suffix}"
+    torch.save(torch.eye(4), entries)
+    options = ["--residual", "dense", "--residual-file", str(entries), "--hidden-size", "4"]
+    for given in (options, ["--task", "arrays", "--data", str(entries)]):
+        assert main(["train", str(tmp_path / "run"), *given]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"wcrnn: error: {entries} is a pickle file, which is not read, because loading one can")
+    loaded = eval(re.search(r"torch\.load\(.*?\)", line).group(), {"torch": torch})
+    np.save(tmp_path / "R.npy", loaded.numpy())
+    options[3] = str(tmp_path / "R.npy")
+    small = ["--length", "4", "--epochs", "1", "--iterations-per-epoch", "1", "--test-size", "2"]
+    assert main(["train", str(tmp_path / "run"), *options, *small]) == 0

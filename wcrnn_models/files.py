@@ -65,16 +65,26 @@ def remove_partial_files(directory: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
-def read_regular(path: Path) -> bytes:
+def read_regular(path: Path, most: int | None = None) -> bytes:
     """Return the content of a file; a pipe or a device, which may have no end, is not read.
 
+    Args:
+        path: The file.
+        most: Most bytes that it may have; any number by default.
+
     Raises:
-        UserError: If it is one.
+        UserError: If it is one, or has more bytes.
         FileNotFoundError: If there is no such file.
     """
     if path.exists() and not path.is_file():
         raise UserError(f"{path} is not a regular file; remove it, or name another.")
-    return path.read_bytes()
+    if most is None:
+        return path.read_bytes()
+    with path.open("rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise UserError(f"{path} has more than {most} bytes, which no such file has; name another.")
+    return content
 
 
 def read_json(path: Path, remedy: str) -> Any:

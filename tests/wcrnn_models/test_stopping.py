@@ -11,7 +11,7 @@ import time
 import pytest
 
 from wcrnn_models import TrainConfig, UserError, stopping, train
-from wcrnn_models.cli.main import guard
+from wcrnn_models.cli.exits import guard
 from wcrnn_models.sweeps import sweep
 from wcrnn_models.training.run import Run
 
@@ -152,7 +152,7 @@ def test_a_terminated_action_says_what_is_kept(capsys):
 def test_an_interrupt_is_one_line_wherever_it_comes(code):
     indented = code.replace("\n", "\n    ")
     program = (
-        "import os, sys, time\nfrom wcrnn_models import stopping\nfrom wcrnn_models.cli.main import guard\n"
+        "import os, sys, time\nfrom wcrnn_models import stopping\nfrom wcrnn_models.cli.exits import guard\n"
         f"stopping.heed('wcrnn')\ndef action():\n    {indented}\n    return 0\n"
         "sys.exit(guard('wcrnn', action, lambda error: None))"
     )

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from wcrnn_models.cli.main import SUCCESS
-
-SUMMARY = "measure exponents, gradients and curvature of checkpoints"
+from wcrnn_models.cli.exits import SUCCESS
 
 Operator = Literal["hessian", "ggn", "residual"]
 Part = Literal["lyapunov_spectrum", "variational_term", "gradient_propagation", "hessian_spectrum"]
@@ -68,60 +65,60 @@ class Arguments:
     seed: int = 0
     """Seed of random start vectors."""
 
+    def run(self) -> int:
+        """Analyse, write the file and print the table; return the exit code."""
+        import xarray as xr
 
-def run(arguments: Sequence[str]) -> int:
-    """Parse, analyse, write the file and print the table; returns the exit code."""
-    parsed = tyro.cli(Arguments, args=arguments, prog="wcrnn analyze")
-    import xarray as xr
+        from lyapkit import save
+        from wcrnn_models.analysis import analyze_checkpoint, training_curve
+        from wcrnn_models.errors import UserError
+        from wcrnn_models.files import check_result_file
+        from wcrnn_models.run_files import HISTORY_FILE
+        from wcrnn_models.tables import ERRORS_EXPLAINED, exponent_table
+        from wcrnn_models.training.result import TrainResult, ended_result
 
-    from lyapkit import save
-    from wcrnn_models.analysis import analyze_checkpoint, training_curve
-    from wcrnn_models.errors import UserError
-    from wcrnn_models.files import check_result_file
-    from wcrnn_models.run_files import HISTORY_FILE
-    from wcrnn_models.tables import ERRORS_EXPLAINED, exponent_table
-    from wcrnn_models.training.result import TrainResult, ended_result
-
-    for name in ("samples", "trajectories", "k", "hessian_k", "record_every"):  # before the first long computation
-        if (number := getattr(parsed, name)) is not None and number < 1:
-            raise UserError(f"{name} must be at least 1, got {number}.")
-    ended_result(parsed.path)  # refuses a run that has lost a checkpoint: another would be taken for its first or last
-    with tempfile.TemporaryDirectory() as folder:
-        chosen = _copies(parsed.path, Path(folder))
-        output = parsed.output or _default_output(parsed.path)
-        check_result_file(output)
-        history = parsed.path / HISTORY_FILE
-        training = training_curve(TrainResult.read(history)) if history.is_file() else None
-        trees = {
-            name: analyze_checkpoint(
-                path,
-                samples=parsed.samples,
-                trajectories=parsed.trajectories,
-                include=parsed.include,
-                k=parsed.k,
-                hessian_k=parsed.hessian_k,
-                operator=parsed.operator,
-                parameters=parsed.parameters,
-                sample_seed=parsed.sample_seed,
-                record_every=parsed.record_every,
-                rng=parsed.seed,
-                progress=True,
-            )
-            for name, path in chosen.items()
+        for name in ("samples", "trajectories", "k", "hessian_k", "record_every"):  # before the first long computation
+            if (number := getattr(self, name)) is not None and number < 1:
+                raise UserError(f"{name} must be at least 1, got {number}.")
+        ended_result(
+            self.path
+        )  # refuses a run that has lost a checkpoint: another would be taken for its first or last
+        with tempfile.TemporaryDirectory() as folder:
+            chosen = _copies(self.path, Path(folder))
+            output = self.output or _default_output(self.path)
+            check_result_file(output)
+            history = self.path / HISTORY_FILE
+            training = training_curve(TrainResult.read(history)) if history.is_file() else None
+            trees = {
+                name: analyze_checkpoint(
+                    path,
+                    samples=self.samples,
+                    trajectories=self.trajectories,
+                    include=self.include,
+                    k=self.k,
+                    hessian_k=self.hessian_k,
+                    operator=self.operator,
+                    parameters=self.parameters,
+                    sample_seed=self.sample_seed,
+                    record_every=self.record_every,
+                    rng=self.seed,
+                    progress=True,
+                )
+                for name, path in chosen.items()
+            }
+        nodes = {
+            child if len(trees) == 1 else f"{name}/{child}": part.to_dataset()
+            for name, tree in trees.items()
+            for child, part in tree.children.items()
         }
-    nodes = {
-        child if len(trees) == 1 else f"{name}/{child}": part.to_dataset()
-        for name, tree in trees.items()
-        for child, part in tree.children.items()
-    }
-    if training is not None:
-        nodes["training"] = training
-    save(xr.DataTree.from_dict(nodes), output)
-    if "lyapunov_spectrum" in parsed.include:
-        print(exponent_table(trees))
-        print(f"\n{ERRORS_EXPLAINED}")
-    print(f"written to {output}")
-    return SUCCESS
+        if training is not None:
+            nodes["training"] = training
+        save(xr.DataTree.from_dict(nodes), output)
+        if "lyapunov_spectrum" in self.include:
+            print(exponent_table(trees))
+            print(f"\n{ERRORS_EXPLAINED}")
+        print(f"written to {output}")
+        return SUCCESS
 
 
 def _default_output(path: Path) -> Path:

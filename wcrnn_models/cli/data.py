@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import tyro
 
-from wcrnn_models.cli.main import SUCCESS
+from wcrnn_models.cli.exits import SUCCESS
 from wcrnn_models.errors import UserError
-
-SUMMARY = "fetch the data sets, say where they are, draw their spectrum"
 
 
 @dataclass(frozen=True)
@@ -52,25 +49,22 @@ class Spectrum:
     """Figure file, such as spectrum.pdf; none is drawn if not given."""
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Parse and act; returns the exit code."""
-    action = tyro.cli(
-        Annotated[Fetch, tyro.conf.subcommand("fetch")]
-        | Annotated[Where, tyro.conf.subcommand("where")]
-        | Annotated[Spectrum, tyro.conf.subcommand("spectrum")],
-        args=arguments,
-        prog="wcrnn data",
-        description="Fetch the data sets, say where they are looked for, or what their characteristic frequency is.",
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
-    if isinstance(action, Fetch):
-        _fetch(action)
-    elif isinstance(action, Where):
-        for name in ("mnist", "cifar10") if action.dataset == "all" else (action.dataset,):
-            _where(name)
-    else:
-        _spectrum(action)
-    return SUCCESS
+@dataclass(frozen=True)
+class Arguments:
+    """Fetch the data sets, say where they are looked for, or what their characteristic frequency is."""
+
+    action: Fetch | Where | Spectrum
+
+    def run(self) -> int:
+        """Do what is asked for; return the exit code."""
+        if isinstance(self.action, Fetch):
+            _fetch(self.action)
+        elif isinstance(self.action, Where):
+            for name in ("mnist", "cifar10") if self.action.dataset == "all" else (self.action.dataset,):
+                _where(name)
+        else:
+            _spectrum(self.action)
+        return SUCCESS
 
 
 def _fetch(action: Fetch) -> None:
@@ -101,12 +95,9 @@ def _spectrum(action: Spectrum) -> None:
     from wcrnn_models.training.config import TrainConfig
 
     if action.output is not None:
-        if not action.output.parent.is_dir():
-            raise UserError(f"the directory {action.output.parent} of the figure does not exist; create it first.")
-        if action.output.is_dir():
-            raise UserError(
-                f"{action.output} is a directory; name a file in it, such as {action.output / 'spectrum.pdf'}, instead."
-            )
+        from wcrnn_models.plots.files import check_figure_file
+
+        check_figure_file(action.output)
     spectrum = power_spectrum(build_task(TrainConfig(task=action.task)), action.samples)
     angle = spectrum.attrs["characteristic_frequency"]
     print(f"characteristic frequency  {angle:.6g} radians per step = 2 pi / {2 * math.pi / angle:.6g}")

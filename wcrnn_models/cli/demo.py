@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
-from wcrnn_models.cli.main import SUCCESS
-
-SUMMARY = "train, analyse and draw two small networks in about a minute"
+from wcrnn_models.cli.exits import SUCCESS
 
 
 @dataclass(frozen=True)
@@ -28,20 +23,18 @@ class Arguments:
     epochs: int = 10
     """Epochs of 250 iterations each."""
 
+    def run(self) -> int:
+        """Run, and print the table; return the exit code."""
+        started = time.monotonic()
+        import torch
 
-def run(arguments: Sequence[str]) -> int:
-    """Parse, run, and print the table; returns the exit code."""
-    parsed = tyro.cli(Arguments, args=arguments, prog="wcrnn demo")
-    started = time.monotonic()
-    import torch
+        from wcrnn_models.demo import run_demo
+        from wcrnn_models.tables import ERRORS_EXPLAINED
 
-    from wcrnn_models.demo import run_demo
-    from wcrnn_models.tables import ERRORS_EXPLAINED
-
-    torch.set_num_threads(1)  # matrices of 64 x 64: a second thread would only wait for the first
-    result = run_demo(parsed.output, epochs=parsed.epochs, progress=True)
-    print(result.table)
-    print(f"\n{ERRORS_EXPLAINED}")
-    print("written: " + ", ".join(str(path) for path in result.files))
-    print(f"{time.monotonic() - started:.0f} s")
-    return SUCCESS
+        torch.set_num_threads(1)  # matrices of 64 x 64: a second thread would only wait for the first
+        result = run_demo(self.output, epochs=self.epochs, progress=True)
+        print(result.table)
+        print(f"\n{ERRORS_EXPLAINED}")
+        print("written: " + ", ".join(str(path) for path in result.files))
+        print(f"{time.monotonic() - started:.0f} s")
+        return SUCCESS

@@ -1,32 +1,33 @@
-"""Entry point of the ``wcrnn`` command: choose the subcommand, run it, turn mistakes into one line."""
+"""Entry point of the ``wcrnn`` command: parse the arguments, run the subcommand, turn mistakes into one line."""
 
 from __future__ import annotations
 
 import errno
-import os
-import signal
+import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from importlib import import_module
-from io import TextIOWrapper
-from typing import Protocol
+from collections.abc import Sequence
+from functools import reduce
+from operator import or_
+from typing import Annotated, Any, Protocol
+
+import tyro
 
 from wcrnn_models import stopping
-from wcrnn_models.errors import UserError, clause, printable, suggestion
-from wcrnn_models.stopping import Terminated
+from wcrnn_models.cli import analyze, data, demo, plot, sweep, train
+from wcrnn_models.cli.exits import SUCCESS, guard, refuse_empty
+from wcrnn_models.cli.parse import TypingError, parse
+from wcrnn_models.cli.start import Start
+from wcrnn_models.errors import UserError, clause
 
-SUCCESS, USER_ERROR, DIVERGED, CLOSED_PIPE = 0, 2, 3, 141
-
-COMMANDS = {
-    "demo": "wcrnn_models.cli.demo",
-    "train": "wcrnn_models.cli.train",
-    "analyze": "wcrnn_models.cli.analyze",
-    "data": "wcrnn_models.cli.data",
-    "sweep": "wcrnn_models.cli.sweep",
+COMMANDS: dict[str, type[Any]] = {
+    "demo": demo.Arguments,
+    "train": train.Arguments,
+    "analyze": analyze.Arguments,
+    "sweep": sweep.Arguments,
+    "plot": plot.Arguments,
+    "data": data.Arguments,
 }
-"""Subcommands and their modules. A module has the function ``run(arguments) -> int`` and the string
-``SUMMARY``, and imports PyTorch only when it runs."""
+"""Arguments of the subcommands; each imports PyTorch only when it runs."""
 
 _OUT_OF_MEMORY = (  # what PyTorch and NumPy say, the last three of sizes beyond all memory
     "not enough memory",
@@ -40,13 +41,11 @@ _OUT_OF_MEMORY = (  # what PyTorch and NumPy say, the last three of sizes beyond
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-class CommandModule(Protocol):
-    """Interface of the module of a subcommand."""
+class Command(Protocol):
+    """Interface of the parsed arguments of a subcommand."""
 
-    SUMMARY: str
-
-    def run(self, arguments: Sequence[str]) -> int:
-        """Parse the arguments after the subcommand, do the work, and return the exit code."""
+    def run(self) -> int:
+        """Do the work, and return the exit code."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,61 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:  # this process is the command
         stopping.heed("wcrnn")
     arguments = list(sys.argv[1:] if argv is None else argv)
-    return guard("wcrnn", lambda: _dispatch(arguments, COMMANDS), _explanation)
-
-
-def guard(program: str, action: Callable[[], int], explain: Callable[[Exception], str | None]) -> int:
-    """Run a command: mistakes are one line, and neither Ctrl-C nor a closed pipe gives a traceback.
-
-    Args:
-        program: Its name, which messages begin with.
-        action: The command; returns the exit code. The text of a `KeyboardInterrupt` or `Terminated` that it raises
-            is printed.
-        explain: The message for what a user can mend; None for a fault of the program, which is raised.
-
-    Returns:
-        The exit code: that of the action, 2 after an explained error, 130 after Ctrl-C, 143 after SIGTERM, and 141 as
-        of a process that the signal of a closed pipe ends.
-    """
-    for stream in (sys.stdout, sys.stderr):  # a name that is no text in this encoding is written with escapes
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    try:
-        try:
-            code = action()
-        except SystemExit as error:  # a parser, after --help or a typo it has explained
-            code = error.code if isinstance(error.code, int) else SUCCESS
-        sys.stdout.flush()  # what meets a closed pipe only when the interpreter ends is no longer caught
-        return code
-    except BrokenPipeError:  # such as by `| head -1`
-        with suppress(OSError):  # the interpreter flushes once more when it ends
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return CLOSED_PIPE
-    except Exception as error:
-        if (number := stopping.received()) is not None:  # an interrupted import may raise anything
-            return stopping.say(program, number)
-        explanation = explain(error)
-        if explanation is None:
-            raise
-        print(f"{program}: error: {printable(explanation)}", file=sys.stderr)
-        return USER_ERROR
-    except (KeyboardInterrupt, Terminated) as stop:
-        number = signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT
-        return stopping.say(program, number, "; ".join(map(str, stop.args)))
-
-
-def refuse_empty(arguments: Sequence[str]) -> None:
-    """Refuse arguments without a value, which would be the path of the current directory.
-
-    Raises:
-        UserError: If one is empty or ends with an equals sign.
-    """
-    for argument in arguments:
-        if not argument or (argument.startswith("--") and argument.endswith("=")):
-            what = f"the value of {argument[:-1]}" if argument else "an argument"
-            raise UserError(
-                f"{what} is empty (an unset shell variable?); give a value, or . for the current directory."
-            )
+    return guard("wcrnn", lambda: _run(arguments), _explanation)
 
 
 def _explanation(error: Exception) -> str | None:
@@ -138,35 +83,37 @@ def _explanation(error: Exception) -> str | None:
     return None
 
 
-def _dispatch(arguments: list[str], commands: Mapping[str, str]) -> int:
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(_overview(commands), file=sys.stdout if arguments else sys.stderr)
-        return SUCCESS if arguments else USER_ERROR
-    if arguments[0] == "--version":
+def _run(arguments: list[str]) -> int:
+    if arguments[:1] == ["--version"]:
         from importlib.metadata import version
 
         print(f"wcrnn {version('lyapkit')}")
         return SUCCESS
-    name = arguments[0]
-    if name not in commands:
-        raise UserError(f"unknown command {name!r}.{suggestion(name, commands)} Known commands: {', '.join(commands)}.")
-    refuse_empty(arguments[1:])
-    return _load(commands[name]).run(arguments[1:])
+    refuse_empty(arguments)
+    start = Start.of(arguments[1:]) if arguments[:1] in (["train"], ["sweep"]) else Start()
+    try:
+        command: Command = parse(_union(arguments, start), arguments, "wcrnn", COMMANDS)
+    except TypingError:
+        raise
+    except UserError as error:  # options that contradict each other
+        if start.file is None:
+            raise
+        raise UserError(
+            f"{clause(error)}. Options that are not given are those of {start.file}; None takes one out, as in "
+            "--phi None."
+        ) from error
+    return command.run()
 
 
-def _overview(commands: Mapping[str, str]) -> str:
-    lines = [
-        "usage: wcrnn COMMAND [OPTIONS]",
-        "",
-        "Train and analyse weakly coupled residual recurrent networks.",
-        "",
-        "commands:",
-    ]
-    lines += [f"  {name:<10}{_load(module).SUMMARY}" for name, module in commands.items()]
-    lines += ["", "`wcrnn COMMAND --help` explains the options of a command."]
-    return "\n".join(lines)
-
-
-def _load(module: str) -> CommandModule:
-    loaded: CommandModule = import_module(module)
-    return loaded
+def _union(arguments: Sequence[str], start: Start) -> Any:
+    """Return the type of all subcommands for tyro, with the defaults of options that have others."""
+    is_overview = arguments[:1] in (["-h"], ["--help"])
+    kinds = []
+    for name, kind in COMMANDS.items():
+        options: dict[str, Any] = {}
+        if is_overview:  # else the whole docstring
+            options["description"] = (inspect.getdoc(kind) or "").partition("\n")[0]
+        if name in ("train", "sweep"):
+            options["default"] = kind(directory=tyro.MISSING, training=start.config)
+        kinds.append(Annotated[kind, tyro.conf.subcommand(name, **options)])
+    return reduce(or_, kinds)

@@ -12,19 +12,16 @@ from typing import Annotated, Any
 
 import tyro
 
-from wcrnn_models.cli.main import DIVERGED, SUCCESS, USER_ERROR
-from wcrnn_models.cli.train import starting_config
+from wcrnn_models.cli.exits import DIVERGED, SUCCESS, USER_ERROR
 from wcrnn_models.errors import UserError
-from wcrnn_models.training.config import TrainConfig
-
-SUMMARY = "train a grid of networks, on one machine or a cluster"
+from wcrnn_models.training.config import SHORT_NAMES, TrainConfig
 
 _RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)")
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Train every combination of some options, each in a directory of its own.
+    """Train every combination of some options, each in a directory of its own, such as seed=0,r=0.995.
 
     The same command after any interruption goes on; finished runs are not repeated. Several such commands may share a
     directory, also on several machines. The results are written to results.nc in the directory. Exit code 2 means that
@@ -61,43 +58,46 @@ class Arguments:
     network: str | None = None
     """Network, as for wcrnn train."""
 
-    config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
+    config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """The config.json of a run, as for wcrnn train."""
 
+    training: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
 
-def run(arguments: Sequence[str]) -> int:
-    """Parse, train, write the results and print a table; returns the exit code."""
-    defaults = Arguments(directory=tyro.MISSING, config=starting_config(arguments))
-    parsed = tyro.cli(Arguments, args=arguments, prog="wcrnn sweep", default=defaults)
-    axes = _axes(parsed.over)
-    from lyapkit import save
-    from wcrnn_models.files import check_result_file
-    from wcrnn_models.run_files import ANALYSIS_FOLDER
-    from wcrnn_models.sweeps import analyze_sweep, collect, grid, run_name, sweep
-    from wcrnn_models.sweeps.layout import read_result
-    from wcrnn_models.sweeps.table import Row, render
+    def run(self) -> int:
+        """Train, write the results and print a table; return the exit code."""
+        axes = _axes(self.over)
+        from lyapkit import save
+        from wcrnn_models.files import check_result_file
+        from wcrnn_models.run_files import ANALYSIS_FOLDER
+        from wcrnn_models.sweeps import analyze_sweep, collect, grid, sweep
+        from wcrnn_models.sweeps.layout import read_result
+        from wcrnn_models.sweeps.planning import named
+        from wcrnn_models.sweeps.table import Row, render
 
-    directory: Path = parsed.directory
-    configs = grid(parsed.config, **axes)
-    where: dict[str, Any] = {"workers": parsed.workers, "scheduler": parsed.scheduler}
-    outcomes = sweep(configs, directory, together=parsed.together, device=parsed.device, progress=True, **where)
-    planned = {run_name(config): config for config in configs}
-    print(render({name: Row(planned[name], outcomes[name].ended, read_result(directory / name)) for name in outcomes}))
-    failed = [outcome for outcome in outcomes.values() if outcome.status == "failed"]
-    try:
-        check_result_file(directory / "results.nc")
-        print(f"written to {save(collect(directory, configs, unfinished='include'), directory / 'results.nc')}")
-    except UserError as error:
-        print(f"wcrnn: results.nc is not written: {error}", file=sys.stderr)
-    if parsed.analyze:
-        good = [config for name, config in planned.items() if outcomes[name].status != "failed"]
-        analyses = analyze_sweep(directory, good, **where) if good else {}
-        print(f"{len(analyses)} checkpoints analysed, in the folders {directory}/*/{ANALYSIS_FOLDER}")
-        failed += [outcome for outcome in analyses.values() if outcome.status == "failed"]
-    for outcome in failed:
-        print(f"wcrnn: error: {outcome.name}: {outcome.message}\n{outcome.details}".rstrip(), file=sys.stderr)
-    if failed:
-        return USER_ERROR
-    return DIVERGED if any(outcome.status == "diverged" for outcome in outcomes.values()) else SUCCESS
+        directory: Path = self.directory
+        configs = grid(self.training, **axes)
+        where: dict[str, Any] = {"workers": self.workers, "scheduler": self.scheduler}
+        outcomes = sweep(configs, directory, together=self.together, device=self.device, progress=True, **where)
+        planned = named(configs, directory)
+        print(
+            render({name: Row(planned[name], outcomes[name].ended, read_result(directory / name)) for name in outcomes})
+        )
+        failed = [outcome for outcome in outcomes.values() if outcome.status == "failed"]
+        try:
+            check_result_file(directory / "results.nc")
+            print(f"written to {save(collect(directory, configs, unfinished='include'), directory / 'results.nc')}")
+        except UserError as error:
+            print(f"wcrnn: results.nc is not written: {error}", file=sys.stderr)
+        if self.analyze:
+            good = [config for name, config in planned.items() if outcomes[name].status != "failed"]
+            analyses = analyze_sweep(directory, good, **where) if good else {}
+            print(f"{len(analyses)} checkpoints analysed, in the folders {directory}/*/{ANALYSIS_FOLDER}")
+            failed += [outcome for outcome in analyses.values() if outcome.status == "failed"]
+        for outcome in failed:
+            print(f"wcrnn: error: {outcome.name}: {outcome.message}\n{outcome.details}".rstrip(), file=sys.stderr)
+        if failed:
+            return USER_ERROR
+        return DIVERGED if any(outcome.status == "diverged" for outcome in outcomes.values()) else SUCCESS
 
 
 def _axes(given: Sequence[str]) -> dict[str, list[Any]]:
@@ -108,6 +108,7 @@ def _axes(given: Sequence[str]) -> dict[str, list[Any]]:
         name = name.strip().removeprefix("--").replace("-", "_")
         if not sign or not name or not values:
             raise UserError(f"--over needs an option and its values, such as r=0.95,1.0 or seed=0..4, got {text!r}.")
+        name = SHORT_NAMES.get(name, name)
         if name in axes:
             raise UserError(f"--over names {name} twice; give all its values at once.")
         axes[name] = _values(values)

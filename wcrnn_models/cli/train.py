@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from wcrnn_models.cli.main import DIVERGED, SUCCESS
-from wcrnn_models.errors import UserError
+from wcrnn_models.cli.exits import DIVERGED, SUCCESS
 from wcrnn_models.training.config import TrainConfig
-from wcrnn_models.training.networks import network_fields
-from wcrnn_models.training.presets import preset
 
 if TYPE_CHECKING:
     from wcrnn_models.training.result import TrainResult
-
-SUMMARY = "train a network, or go on with an interrupted run"
 
 
 @dataclass(frozen=True)
@@ -42,7 +35,11 @@ class Arguments:
     """A network of Table 2: wcrnn-best, wcrnn-no-tanh, elman-wc, elman-res-clip, lstm, ur-lstm or s4d. It sets
     defaults, which other options change."""
 
-    config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
+    config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """The config.json of another run. It sets all options, which others change; None takes one out, as in
+    --phi None."""
+
+    training: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
 
     device: str = "cpu"
     """Device on which to train, such as cpu or cuda."""
@@ -55,36 +52,15 @@ class Arguments:
     """Directory for curves of loss, gradient norm and test metric, which `tensorboard --logdir` shows. Needs
     `pip install tensorboard`."""
 
+    def run(self) -> int:
+        """Train, and print a short table; return the exit code."""
+        from wcrnn_models.training.trainer import train
 
-def run(arguments: Sequence[str]) -> int:
-    """Parse, train, and print a short table; returns the exit code."""
-    defaults = Arguments(directory=tyro.MISSING, config=starting_config(arguments))
-    parsed = tyro.cli(Arguments, args=arguments, prog="wcrnn train", default=defaults)
-    from wcrnn_models.training.trainer import train
-
-    if parsed.measure_rate:
-        print(_compared_rate(parsed.config), flush=True)
-    result = train(parsed.config, parsed.directory, progress=True, device=parsed.device, tensorboard=parsed.tensorboard)
-    print(report(result, parsed.directory))
-    return DIVERGED if result.status == "diverged" else SUCCESS
-
-
-def starting_config(arguments: Sequence[str]) -> TrainConfig:
-    """Return the configuration that a preset and a network among the arguments start from."""
-    reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    reader.add_argument("--preset")
-    reader.add_argument("--network")
-    reader.add_argument("--learning-rate", "--learning_rate", type=float)
-    try:
-        found, _ = reader.parse_known_args(arguments)
-    except argparse.ArgumentError:  # a value that is missing or no number, which the full parser explains
-        return TrainConfig()
-    fields = {} if found.network is None else network_fields(found.network)
-    if found.preset is None:
-        return TrainConfig(**fields)
-    if found.learning_rate is None:
-        raise UserError("the paper does not state its learning rates, so --preset needs --learning-rate, such as 0.01.")
-    return preset(found.preset, learning_rate=found.learning_rate, **fields)
+        if self.measure_rate:
+            print(_compared_rate(self.training), flush=True)
+        result = train(self.training, self.directory, progress=True, device=self.device, tensorboard=self.tensorboard)
+        print(report(result, self.directory))
+        return DIVERGED if result.status == "diverged" else SUCCESS
 
 
 def _compared_rate(config: TrainConfig) -> str:

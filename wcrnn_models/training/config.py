@@ -7,17 +7,26 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import tyro
+
 from wcrnn_models.errors import UserError, clause, suggestion
-from wcrnn_models.files import sha256
+from wcrnn_models.files import read_regular, sha256
 from wcrnn_models.names import FloatType, Form, LossName, LossOn, ModelName, Nonlinearity, ResidualName, TaskName
+from wcrnn_models.run_files import CONFIG_FILE
 from wcrnn_models.training.fields import Choice, Rule, check_fields, described_fields
 from wcrnn_models.values import is_number
+
+SHORT_NAMES = {"lr": "learning_rate"}
+"""Other names of fields in sweeps; on the command line, the aliases of their options."""
 
 _WCRNN = Choice("model", ("wcrnn",))
 _S4D = Choice("model", ("s4d",))
 _ARRAYS = Choice("task", ("arrays",))
+_LONGEST_FILE = 2**20
+"""Bytes of a file that may be a configuration; no source, a thousand times as many as one has."""
 _LARGEST = {"float32": (2 - 2**-23) * 2.0**127, "float64": sys.float_info.max}
 
 
@@ -156,7 +165,9 @@ class TrainConfig:
     """Task arrays only: loss and metric on the output of the last step (last) or of every step (every). If not given,
     the shape of the targets decides."""
 
-    learning_rate: Annotated[float, Rule(above=0, in_dtype=True, per_network=True)] = 0.01
+    learning_rate: Annotated[float, Rule(above=0, in_dtype=True, per_network=True), tyro.conf.arg(aliases=["--lr"])] = (
+        0.01
+    )
     """Step size of SGD. Chosen by trial; the paper names only 0.1 (unstable) and 0.01 (stable) for ADD100, in
     Fig. B.2."""
 
@@ -274,6 +285,25 @@ class TrainConfig:
             raise UserError(f"the configuration lacks the field(s) {', '.join(missing)}; add them.")
         given: dict[str, Any] = {name: tuple(it) if isinstance(it, list) else it for name, it in values.items()}
         return cls(**given)
+
+
+def read_config(path: Path) -> TrainConfig:
+    """Return the configuration of a file that a run wrote.
+
+    Args:
+        path: A ``config.json``.
+
+    Raises:
+        UserError: If there is no such file, it is not a regular one or too large, or holds something else.
+    """
+    if path.is_dir():
+        raise UserError(f"{path} is a directory; give a file in it, such as {path / CONFIG_FILE}.")
+    if not path.exists():
+        raise UserError(f"there is no file {path}; give the {CONFIG_FILE} that a run wrote.")
+    try:
+        return TrainConfig.from_json(read_regular(path, most=_LONGEST_FILE))
+    except UserError as error:
+        raise UserError(f"{path}: {clause(error)}; give the {CONFIG_FILE} that a run wrote.") from error
 
 
 def _check_together(config: TrainConfig) -> None:

@@ -90,7 +90,7 @@ def described_fields(config: type) -> dict[str, Field]:
     for field in fields(config):
         hint, rule = hints[field.name], Rule()
         if metadata := getattr(hint, "__metadata__", ()):
-            hint, (rule,) = get_args(hint)[0], metadata
+            hint, rule = get_args(hint)[0], next(each for each in metadata if isinstance(each, Rule))
         kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
         found[field.name] = Field(kinds, field.default, rule)
     return found

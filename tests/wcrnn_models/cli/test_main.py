@@ -1,7 +1,10 @@
+import dataclasses
 import errno
 import json
 import os
+import re
 import shlex
+import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -13,13 +16,18 @@ import wcrnn_models
 from wcrnn_models import TrainConfig
 from wcrnn_models.cli import main
 from wcrnn_models.cli.main import COMMANDS
+from wcrnn_models.cli.parse import explanation
 from wcrnn_models.tasks import AddingProblem, SequentialMNIST, characteristic_frequency
 from wcrnn_models.training import trainer
+from wcrnn_models.training.config import SHORT_NAMES
 
 SMALL = [
     *("--length", "6", "--hidden-size", "8", "--batch-size", "8"),
     *("--epochs", "2", "--iterations-per-epoch", "5", "--test-size", "20"),
 ]
+
+
+LONG = "/a/long/path/" + "abcdefgh" * 20 + "/end"
 
 
 def test_train_prints_the_outcome_and_the_next_command(tmp_path, capsys):
@@ -81,7 +89,7 @@ def test_divergence_has_its_own_exit_code(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["trian"], f"unknown command 'trian'. Did you mean 'train'? Known commands: {', '.join(COMMANDS)}"),
+        (["trian"], f"unknown command 'trian'. Did you mean 'train'? Known commands: {', '.join(COMMANDS)}."),
         (["train", "DIR", "--coupling", "-1"], "coupling must be at least 0, got -1.0"),
         (["train", "DIR", "--residual", "rotation"], "residual 'rotation' needs phi"),
         (["train", "DIR", "--task", "smnist"], "run `wcrnn data fetch mnist`"),
@@ -102,7 +110,7 @@ def test_divergence_has_its_own_exit_code(tmp_path, capsys):
         (["data", "fetch", "cifar10", "--mirror", "file:///nowhere"], "no mirror gave cifar-10-python.tar.gz"),
         (["train", "DIR", "--task", "scifar10"], "run `wcrnn data fetch cifar10`"),
         (
-            ["train", "DIR", "--task", "arrays", "--data", "no.npz", "--input-size", "1", "--output-size", "1"],
+            ["train", "DIR", "--task", "arrays", "--data", "no.npz"],
             "there is no file no.npz; name a NumPy archive",
         ),
         (
@@ -251,28 +259,156 @@ def test_other_operating_system_errors_give_one_line(tmp_path, capsys, monkeypat
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["train", "x", "--lerning-rate", "1"], "--learning-rate"),
-        (["train", "x", "--residual", "rotaton"], "rotation"),
-        (["train"], "DIRECTORY"),
-        (["data"], "fetch"),
-        (["data", "fetsh"], "fetch"),
-        (["train", "x", "--preset"], "--preset"),
-        (["train", "x", "--model", "lsmt"], "lstm"),
+        (
+            ["train", "x", "--lerning-rate", "1"],
+            "unrecognized options: --lerning-rate, 1. Did you mean --learning-rate?",
+        ),
+        (["train", "x", "--over", "r=1"], "unrecognized options: --over, r=1. Did you mean --over of `wcrnn sweep`?"),
+        (["sweep", "x", "--analyse"], "unrecognized options: --analyse. Did you mean --analyze?"),
+        (["demo", "x"], "unrecognized options: x."),
+        (["train", "x", LONG], f"unrecognized options: {LONG}."),
+        (
+            ["train", "x", "--residual", "rotaton"],
+            "--residual must be one of scalar, rotation, heterogeneous, orthogonal, informed, dense, got 'rotaton'. "
+            "Did you mean 'rotation'?",
+        ),
+        (["data", "fetch", "mnsit"], "DATASET must be one of mnist, cifar10, got 'mnsit'. Did you mean 'mnist'?"),
+        (["train"], "wcrnn train needs DIRECTORY (Directory of the run; made if missing)."),
+        (["data"], "a command is missing; give one of fetch, where, spectrum."),
+        ([], f"a command is missing; give one of {', '.join(COMMANDS)}."),
+        (["data", "fetsh"], "unknown command 'fetsh'. Did you mean 'fetch'? Known commands: fetch, where, spectrum."),
+        (["train", "x", "--preset"], "--preset needs a value."),
+        (["train", "--preset", "smnist"], "the paper does not state its learning rates"),
+        (["train", "x", "--epochs", "2.5"], "--epochs must be an integer, got '2.5'."),
+        (["train", "x", "--r", "abc"], "--r must be a number, got 'abc'."),
+        (["train", "x", "--lr", "0,1"], "--learning-rate must be a number, got '0,1'."),
+        (["train", "x", "--phi", "it's"], "--phi must be a number or random, got"),
+        (["train", "x", "--length", "long"], "--length must be an integer, got 'long'."),
+        (["train", "x", "--save-at", "1", "b"], "--save-at must be integers, got '1', 'b'."),
     ],
-    ids=["option", "choice", "positional", "subcommand", "typo", "value", "model"],
+    ids=lambda value: "" if isinstance(value, str) else " ".join(value)[:40],
 )
-def test_typing_errors_are_explained(arguments, expected, capsys):
+def test_typing_errors_are_one_line(arguments, expected, capsys):
     assert main(arguments) == 2
-    assert expected in capsys.readouterr().err
+    captured = capsys.readouterr()
+    (line,) = captured.err.splitlines()
+    assert line.startswith(f"wcrnn: error: {expected}")
+    where = "wcrnn" if not arguments else f"wcrnn {arguments[0]}"
+    assert line.endswith(f" See `{where} --help`.") or "learning rates" in line
+    assert captured.out == ""
+
+
+def test_explanations_are_read_from_boxes_of_any_look():
+    """With colours, or in ASCII; what is in no box is kept as it is."""
+    drawn = (
+        "╭─ \x1b[31mValue error\x1b[0m ─╮\n│ \x1b[1mError parsing --k:\x1b[0m bad: 'x' │\n│ ───── │\n│ Argument helptext: │\n"
+        "│     --k {None}|INT     │\n╰────╯"
+    )
+    plain = " Value error   \n ------- \n  Error parsing --k: bad: 'x'\n  -----  \n  Argument helptext:\n      --k {None}|INT\n"
+    for box in (drawn, plain):
+        assert explanation(box, ["--k", "x"], "wcrnn") == "--k must be an integer, got 'x'."
+    assert explanation("Something else.", [], "wcrnn") == "Something else."
 
 
 def test_overview(capsys):
     assert main(["--help"]) == 0
-    output = capsys.readouterr().out
-    assert "train     train a network" in output
-    assert "data      fetch the data sets" in output
-    assert main([]) == 2
-    assert "usage: wcrnn COMMAND" in capsys.readouterr().err
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "• train Train a weakly coupled residual recurrent network, or one of its baselines. • analyze" in text
+    assert "• data Fetch the data sets, say where they are looked for" in text
+    assert main(["train", "--help"]) == 0
+    assert "The same command on the directory of an interrupted run goes on" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion_covers_all_commands_and_options(shell, tmp_path, capsys):
+    script = tmp_path / "script"
+    assert main(["--tyro-write-completion", shell, str(script)]) == 0
+    assert capsys.readouterr().out == ""
+    text = script.read_text()
+    for word in (*COMMANDS, "--learning-rate", "--lr", "--hessian-k", "--over", "spectrum", "mirror"):
+        assert word in text
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_bash_completes_commands_and_options(tmp_path):
+    assert main(["--tyro-write-completion", "bash", str(tmp_path / "wcrnn")]) == 0
+
+    def completed(*words):
+        code = f"source {tmp_path / 'wcrnn'}; COMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; "
+        code += 'COMP_LINE="${COMP_WORDS[*]}"; COMP_POINT=${#COMP_LINE}; '
+        code += "$(complete -p wcrnn | sed 's/.*-F \\([^ ]*\\).*/\\1/'); echo \"${COMPREPLY[@]}\""
+        return subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True).stdout.split()
+
+    assert completed("wcrnn", "tr") == ["train"]
+    assert "--learning-rate" in completed("wcrnn", "train", "--le")
+
+
+def test_a_configuration_of_another_run_sets_the_options(tmp_path, capsys):
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert main(["train", str(first), *SMALL, "--lr", "0.02", "--residual", "rotation", "--phi", "random"]) == 0
+    file = str(first / "config.json")
+    assert main(["train", str(second), "--config", file, "--seed", "7", "--save-at", "3"]) == 0
+    old, new = (TrainConfig.from_json((run / "config.json").read_text()) for run in (first, second))
+    assert old.learning_rate == 0.02
+    assert new == dataclasses.replace(old, seed=7, save_at=(3,))
+    assert main(["train", str(tmp_path / "same"), "--config", file]) == 0
+    assert (tmp_path / "same/history.json").read_text() == (first / "history.json").read_text()
+    capsys.readouterr()
+    assert main(["train", str(tmp_path / "x"), "--config", file, "--residual", "scalar"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "phi does not go with residual 'scalar'" in line
+    assert line.endswith(f"Options that are not given are those of {file}; None takes one out, as in --phi None.")
+    options = ["--config", file, "--residual", "scalar", "--phi", "None"]
+    assert main(["train", str(tmp_path / "scalar"), *options]) == 0
+    found = TrainConfig.from_json((tmp_path / "scalar/config.json").read_text())
+    assert found == dataclasses.replace(old, residual="scalar", phi=None)
+
+
+CHANGES = {
+    "missing": (None, "there is no file FILE; give the config.json that a run wrote."),
+    "empty": (b"", "FILE: the configuration is not valid JSON"),
+    "cut off": (b'{"task": "add', "FILE: the configuration is not valid JSON"),
+    "list": (b"[1, 2]", "FILE: the configuration must be a JSON object, got list; give the config.json"),
+    "checkpoint": (b'{"format_version": 1}', "FILE: the configuration has no field 'format_version'; give"),
+    "incomplete": (b'{"task": "adding"}', "FILE: the configuration lacks the field(s) length, hidden_size, "),
+    "weights": (b"PK\x03\x04\xff\xfe", "FILE: the configuration is not valid JSON"),
+    "deep": (b"[" * 100_000, "FILE: the configuration is not valid JSON"),
+    "large": (b" " * (2**20 + 1), "FILE: FILE has more than 1048576 bytes, which no such file has; name another; give"),
+}
+
+
+@pytest.mark.parametrize("command", ["train", "sweep"])
+@pytest.mark.parametrize("name", CHANGES)
+def test_other_files_are_no_configuration(name, command, tmp_path, capsys):
+    content, message = CHANGES[name]
+    file = tmp_path / "config.json"
+    if content is not None:
+        file.write_bytes(content)
+    assert main([command, str(tmp_path / "run"), "--config", str(file)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("wcrnn: error: " + message.replace("FILE", str(file)))
+    assert line.endswith("give the config.json that a run wrote.")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_directory_and_a_device_are_no_configuration(tmp_path, capsys):
+    assert main(["train", str(tmp_path / "run"), "--config", str(tmp_path)]) == 2
+    assert f"{tmp_path} is a directory; give a file in it, such as {tmp_path}/config.json." in capsys.readouterr().err
+    assert main(["train", str(tmp_path / "run"), "--config", "/dev/zero"]) == 2
+    assert "/dev/zero is not a regular file" in capsys.readouterr().err
+    options = ["--preset", "add100", "--lr", "0.1"]
+    assert main(["train", str(tmp_path / "run"), "--config", str(tmp_path), *options]) == 2
+    assert "--config sets all options, so --preset and --network do not go with it" in capsys.readouterr().err
+
+
+def test_the_learning_rate_has_a_short_name(tmp_path, capsys):
+    assert main(["train", str(tmp_path / "a"), *SMALL, "--preset", "add100", "--lr", "0.03", "--length", "6"]) == 0
+    assert json.loads((tmp_path / "a/config.json").read_text())["learning_rate"] == 0.03
+    capsys.readouterr()
+    assert main(["train", "--help"]) == 0
+    help_text = capsys.readouterr().out
+    for short, field in SHORT_NAMES.items():
+        assert re.search(rf"--{field.replace('_', '-')} FLOAT, --{short} FLOAT|--{short}[ ,].*--{field[:5]}", help_text)
 
 
 def test_interruption(tmp_path, capsys, monkeypatch):
@@ -376,7 +512,8 @@ def test_as_a_process():
     done = subprocess.run([sys.executable, "-c", code, "dat"], capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr == (
-        f"wcrnn: error: unknown command 'dat'. Did you mean 'data'? Known commands: {', '.join(COMMANDS)}.\n"
+        f"wcrnn: error: unknown command 'dat'. Did you mean 'data'? Known commands: {', '.join(COMMANDS)}. "
+        "See `wcrnn --help`.\n"
     )
     assert done.stderr.count("\n") == 1
 

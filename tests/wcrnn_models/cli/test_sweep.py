@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import sys
 
@@ -8,7 +9,7 @@ from wcrnn_models import TrainConfig
 from wcrnn_models.cli import main
 from wcrnn_models.cli import sweep as command
 from wcrnn_models.errors import UserError
-from wcrnn_models.sweeps import driver, run_name
+from wcrnn_models.sweeps import driver
 from wcrnn_models.sweeps.layout import read_runs
 from wcrnn_models.sweeps.worker import work
 
@@ -63,7 +64,10 @@ def test_a_grid_is_trained_and_written(tmp_path, capsys, given):
     assert captured.err.splitlines()[-1] == "4 runs: 4 finished"
     results = lyapkit.load(tmp_path / "runs" / "results.nc")
     assert dict(results.sizes) == {"seed": 2, "r": 2, "iteration": 2}
-    history = json.loads((tmp_path / "runs" / run_name(next(iter(configs))) / "history.json").read_text())
+    names = ["seed=0,r=0.9", "seed=0,r=1", "seed=1,r=0.9", "seed=1,r=1"]
+    assert list(read_runs(tmp_path / "runs")) == names
+    assert [line.split()[0] for line in lines[3:7]] == ["seed=0,r=0.9", "seed=1,r=0.9", "seed=0,r=1", "seed=1,r=1"]
+    history = json.loads((tmp_path / "runs" / names[0] / "history.json").read_text())
     assert history["best_metric"] in results.best_metric.values
 
 
@@ -75,6 +79,15 @@ def test_presets_and_names_as_values(tmp_path, capsys, given):
     assert sorted(str(config.phi) for config in configs) == ["0.1", "random"]
     assert {(config.length, config.learning_rate, config.momentum) for config in configs} == {(100, 0.02, 0.9)}
     assert dict(lyapkit.load(tmp_path / "results.nc").sizes) == {"phi": 2, "iteration": 2}
+
+
+def test_a_configuration_of_a_run_is_the_base_of_a_sweep(tmp_path, capsys, given):
+    assert main(["train", str(tmp_path / "run"), *SMALL, "--coupling", "0.2"]) == 0
+    options = ["--config", str(tmp_path / "run" / "config.json"), "--momentum", "0.5", "--over", "lr=0.1,0.2"]
+    assert main(["sweep", str(tmp_path / "sweep"), *options]) == 0
+    found = sorted(read_runs(tmp_path / "sweep").values(), key=lambda config: config.learning_rate)
+    base = TrainConfig.from_json((tmp_path / "run" / "config.json").read_text())
+    assert found == [dataclasses.replace(base, momentum=0.5, learning_rate=rate) for rate in (0.1, 0.2)]
 
 
 def test_without_a_grid_it_is_one_run(tmp_path, capsys, given):
@@ -140,6 +153,9 @@ def test_axes():
         "iterations_per_epoch": [2],
         "save_at": [(1,), (2, 3)],
     }
+    assert command._axes(["lr=0.1,0.01"]) == command._axes(["learning-rate=0.1,0.01"]) == {"learning_rate": [0.1, 0.01]}
+    with pytest.raises(UserError, match="--over names learning_rate twice"):
+        command._axes(["lr=1", "learning_rate=2"])
     assert command._axes(["seed=-1..1"]) == {"seed": [-1, 0, 1]}
     assert command._axes([]) == {}
     for text in ("r", "=1", "r=", ""):
@@ -191,7 +207,7 @@ def test_help_explains_everything(capsys):
     for option in ("over", "workers", "scheduler", "together", "analyze", "preset", "save-at", "probe-every"):
         assert f"--{option} " in text or f"--{option}," in text
     assert main(["--help"]) == 0
-    assert command.SUMMARY in capsys.readouterr().out
+    assert "Train every combination of some options" in capsys.readouterr().out
     assert set(TrainConfig.__dataclass_fields__) & {"save_at", "probe_every", "divergence_loss"}
 
 

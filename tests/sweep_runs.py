@@ -33,7 +33,8 @@ from wcrnn_models.sweeps import driver, grid, sweep
 driver._BUSY_SECONDS = 0.5
 if __name__ == "__main__":
     base = TrainConfig.from_json(sys.argv[2])
-    outcomes = sweep(grid(base, r=[0.9, 1.0], seed=range(2)), sys.argv[1], readable=False, scheduler=(sys.argv[3:] or [None])[0])
+    configs = grid(base, r=[0.9, 1.0], seed=range(2))
+    outcomes = sweep(configs, sys.argv[1], readable=False, scheduler=(sys.argv[3:] or [None])[0])
     assert {outcome.status for outcome in outcomes.values()} == {"finished"}, outcomes
 """
 

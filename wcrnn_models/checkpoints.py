@@ -195,9 +195,9 @@ def _weights_file(path: Path) -> Path:
             raise UserError(f"there is no {path}; give the directory of a run, or a checkpoint file (.safetensors).")
         raise UserError(
             f"a checkpoint is a .safetensors file with its .json file, or the directory of a run, got {path}; pickle "
-            "files are not read, because loading one can execute code. For a state dict in one, build its network, call "
-            f"network.load_state_dict(torch.load({str(path)!r}, weights_only=True)), and pass the network to lyapkit, as "
-            "in lyapkit.lyapunov_spectrum(network, inputs)."
+            "files are not read, because loading one can execute code. For a state dict, build its network, call "
+            f"network.load_state_dict(torch.load({str(path)!r}, weights_only=True)), and pass it to lyapkit, as in "
+            "lyapkit.lyapunov_spectrum(network, inputs)."
         )
     return path.with_suffix(".safetensors")
 

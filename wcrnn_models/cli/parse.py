@@ -62,6 +62,8 @@ def explanation(box: str, arguments: Sequence[str], where: str) -> str:
     text = _joined(sections[0], arguments)
     options = [line for section in sections[1:] for line in section]
     known = next((_joined(each, ()).partition("subcommands: ")[2] for each in sections if "Available" in each[0]), "")
+    if misplaced := re.findall(r"(\S+) \(applied to ", text):  # options of another command
+        return f"unrecognized options: {', '.join(misplaced)}.{_similar(options, where)}"
     if match := re.match(r"Unrecognized options: (.*)", text):
         if known:
             first = match[1].partition(", ")[0]
@@ -76,7 +78,7 @@ def explanation(box: str, arguments: Sequence[str], where: str) -> str:
         choices = re.findall(r"'(.*?)'", match[3])
         allowed = ", ".join(choices)
         return f"{_plain(match[2])} must be one of {allowed}, got {match[1]!r}.{suggestion(match[1], choices)}"
-    if match := re.match(r"Error parsing (\S+): ([^']*)('.*)", text.partition(" Got errors:")[0]):
+    if match := re.match(r"Error parsing (\S+): ([^'\"]*)(['\"].*)", text.partition(" Got errors:")[0]):
         allowed = _allowed(match[1].partition("/")[0], options)
         return f"{match[1].partition('/')[0]} must be {allowed}, got {match[3].rstrip('].')}."
     if match := re.match(r"Expected one of {(.*)}", text):
@@ -88,7 +90,7 @@ def _sections(box: str) -> list[list[str]]:
     """Return the lines between the rules of a box, without its sides; where there are none, lines are indented."""
     sections: list[list[str]] = [[]]
     for line in _STYLE.sub("", box).splitlines():
-        if re.fullmatch(r"[│ ]+[─-]+[│ ]+", line):
+        if re.fullmatch(r"[│ ]*[─-]+[│ ]*", line):
             sections.append([])
         elif inside := re.fullmatch(r"(?:│ |  )(.*?) *│? *", line):
             sections[-1].append(inside[1])
@@ -122,7 +124,8 @@ def _similar(lines: Sequence[str], where: str) -> str:
 
 def _allowed(option: str, lines: Sequence[str]) -> str:
     """Return the values that an option takes, in words, from the line of tyro's help that begins with it."""
-    metavar = next((line.split(maxsplit=1)[1] for line in map(str.strip, lines) if line.startswith(f"{option} ")), "")
+    found = next((line for line in map(str.strip, lines) if line.startswith(f"{option} ")), "")
+    metavar = found.removeprefix(option).partition(", --")[0]
     kinds = [_WORDS.get(kind, kind.strip("{}").replace(",", ", ")) for kind in metavar.strip().split("|")]
     return " or ".join(kind for kind in kinds if kind != "None") or "another value"
 

@@ -281,7 +281,7 @@ def test_other_operating_system_errors_give_one_line(tmp_path, capsys, monkeypat
         (["train", "--preset", "smnist"], "the paper does not state its learning rates"),
         (["train", "x", "--epochs", "2.5"], "--epochs must be an integer, got '2.5'."),
         (["train", "x", "--r", "abc"], "--r must be a number, got 'abc'."),
-        (["train", "x", "--lr", "0,1"], "--learning-rate must be a number, got '0,1'."),
+        (["train", "x", "--lr", "0,1"], "--lr must be a number, got '0,1'."),
         (["train", "x", "--phi", "it's"], "--phi must be a number or random, got"),
         (["train", "x", "--length", "long"], "--length must be an integer, got 'long'."),
         (["train", "x", "--save-at", "1", "b"], "--save-at must be integers, got '1', 'b'."),
@@ -301,10 +301,11 @@ def test_typing_errors_are_one_line(arguments, expected, capsys):
 def test_explanations_are_read_from_boxes_of_any_look():
     """With colours, or in ASCII; what is in no box is kept as it is."""
     drawn = (
-        "╭─ \x1b[31mValue error\x1b[0m ─╮\n│ \x1b[1mError parsing --k:\x1b[0m bad: 'x' │\n│ ───── │\n│ Argument helptext: │\n"
-        "│     --k {None}|INT     │\n╰────╯"
+        "╭─ \x1b[31mValue error\x1b[0m ─╮\n│ \x1b[1mError parsing --k:\x1b[0m bad: 'x' │\n│ ───── │\n"
+        "│ Argument helptext: │\n│     --k {None}|INT     │\n╰────╯"
     )
-    plain = " Value error   \n ------- \n  Error parsing --k: bad: 'x'\n  -----  \n  Argument helptext:\n      --k {None}|INT\n"
+    plain = " Value error   \n ------- \n  Error parsing --k: bad: 'x'\n  -----\n"
+    plain += "  Argument helptext:\n      --k {None}|INT\n"
     for box in (drawn, plain):
         assert explanation(box, ["--k", "x"], "wcrnn") == "--k must be an integer, got 'x'."
     assert explanation("Something else.", [], "wcrnn") == "Something else."

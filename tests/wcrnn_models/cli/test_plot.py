@@ -27,7 +27,11 @@ def results(swept) -> xr.Dataset:
 def test_every_run_is_drawn(results) -> None:
     """A line for each seed and learning rate, one colour for each rate."""
     ax = plots.sweep_metric(results)
-    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_xscale()) == ("residual strength r", "best test metric (rms)", "linear")
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_xscale()) == (
+        "residual strength r",
+        "best test metric (rms)",
+        "linear",
+    )
     assert len(ax.lines) == 4
     drawn = {}
     for line in ax.lines:
@@ -85,7 +89,10 @@ def test_exponents_are_drawn_where_all_runs_were_analysed(tmp_path, capsys, monk
         (["--output", "no/such/place.pdf"], "the directory no/such of the figure does not exist"),
         (["--output", "."], ". is a directory; name a file in it"),
         (["--output", "figure.xyz"], "cannot write figure.xyz"),
-        (["--metric", "loss"], "--metric must be one of best_metric, final_metric, iterations_to_minimal_performance, got"),
+        (
+            ["--metric", "loss"],
+            "--metric must be one of best_metric, final_metric, iterations_to_minimal_performance, got",
+        ),
     ],
 )
 def test_mistakes_give_one_line(swept, options, message, capsys) -> None:

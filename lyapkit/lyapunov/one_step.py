@@ -32,9 +32,9 @@ class FrameGrowth:
 class Effort:
     """Time that a run may spend on steps that annihilate directions.
 
-    It is counted in milliseconds by a fixed rule, so that results do not depend on the machine: a run of any length
-        takes
-    at most about two seconds more, however many of its steps are in doubt. The trajectories of a batch share it.
+    The effort is counted in milliseconds by a fixed rule, so that results do not depend on the machine. A run of any
+    length takes at most about two seconds more, however many of its steps are in doubt. The trajectories of a batch
+    share the effort.
 
     Attributes:
         spent: No further elimination is allowed.
@@ -103,10 +103,10 @@ def grow(jacobian: Array, frame: Array, suspect: NDArray[np.bool_], effort: Effo
 def _blur(upper: Array, frame: Array, regular: bool, eps: float = EPS) -> Array:
     """Return bounds of the errors of Y Q, shape (r, k).
 
-    Where J is regular, nothing can vanish, and all entries of Q count as accurate, however small they are. Where it is
-    not, a direction may have approached its kernel over many steps. Rounding has turned it in each of them, the more
-    the
-    less was left of it: it counts as annihilated when it lies in the kernel up to an angle of eps^(2/3).
+    If J is regular, nothing can vanish, and all entries of Q count as accurate, however small they are. If it is
+    singular, a direction may have approached its kernel over many steps. Rounding has turned the direction in each of
+    them, and more strongly the less was left of it. So it counts as annihilated if it lies in the kernel up to an angle
+    of eps^(2/3).
     """
     size = eps * np.abs(frame) if regular else eps ** (2 / 3) * (frame != 0)
     bound: Array = 4 * len(frame) * (np.abs(upper) @ size)

@@ -106,7 +106,7 @@ class TangentRun:
         detach_state: bool,
         window: int | None,
     ) -> TangentRun:
-        """Prepare a run that stays in the graph, as `prepare` does for others; see `RecordedTangents`.
+        """Make a run that stays in the graph, as `prepare` makes others; see `RecordedTangents`.
 
         Without ``check``, derivatives are not measured after the run either: a training loop has no time for it.
         """

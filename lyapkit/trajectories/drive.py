@@ -1,4 +1,4 @@
-"""Initial states and inputs of an analysis, checked once and brought to one shape."""
+"""Check the initial states and inputs of an analysis once, and bring them to one shape."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class Drive:
 
     Attributes:
         state: Initial states, shape (B, N).
-        inputs: Shape (T, B, M), or None for an autonomous map.
-        steps: T.
-        transient: Leading steps that are not counted.
-        offset: Steps done before the first one here, for labels and messages.
-        lengths: Steps of each trajectory, shape (B,), after which its state and frame stay what they are; None when all
-            have T.
+        inputs: Inputs, shape (T, B, M), or None for an autonomous map.
+        steps: Number of steps, T.
+        transient: Number of leading steps that are not counted.
+        offset: Number of steps done before the first one here, for labels and messages.
+        lengths: Number of steps of each trajectory, shape (B,). After them, its state and frame stay constant. None if
+            all have T steps.
         visited: Some of the states that the run goes through.
-        kinks: Looks for kinks of the map along the run.
+        kinks: Search for kinks of the map along the run.
     """
 
     state: Tensor
@@ -45,18 +45,18 @@ class Drive:
     kinks: KinkWatch | None = None
 
     def part(self, start: int, length: int, state: Tensor) -> Drive:
-        """Return ``length`` steps from ``start`` on, continued from a state; only the first part has a transient."""
+        """Return ``length`` steps from ``start`` on, beginning at a state; only the first part has a transient."""
         inputs = None if self.inputs is None else self.inputs[start : start + length]
         transient = max(0, self.transient - start)
         return replace(self, state=state, inputs=inputs, steps=length, transient=transient, offset=self.offset + start)
 
     def active(self, step: int) -> Tensor | None:
-        """Return which trajectories do a step, shape (B,); ``step`` counts from 0. None when all do."""
+        """Return true for trajectories that do a step, shape (B,), or None if all do; ``step`` counts from 0."""
         active = self.active_over(step, 1)
         return None if active is None else active[0]
 
     def active_over(self, start: int, steps: int) -> Tensor | None:
-        """Return which trajectories do each of some consecutive steps, shape (L, B); None when all do all of them."""
+        """Return true for trajectories that do each of some steps, shape (L, B), or None if all do all of them."""
         if self.lengths is None or bool((self.lengths >= self.offset + start + steps).all()):
             return None
         done = torch.arange(start, start + steps, device=self.lengths.device) + self.offset
@@ -77,7 +77,7 @@ class Drive:
             self.kinks.see(map, done, states, stretch.inputs, self.lengths)
 
     def look_at_annihilating(self, map: RecurrentMap, stretch: Stretch, place: int, gone: Tensor) -> None:
-        """Look for a kink at a step of a stretch that annihilates all directions of some trajectories, gone, (B,)."""
+        """Look for a kink at a step that annihilates all directions of some trajectories; ``gone`` has shape (B,)."""
         if self.kinks is not None and bool(gone.any()):
             input = None if stretch.inputs is None else stretch.inputs[place]
             step = self.offset + stretch.start + place
@@ -89,7 +89,7 @@ class Drive:
             self.kinks.warn()
 
     def input_at(self, step: int) -> Tensor | None:
-        """Return s_t of every trajectory, shape (B, M); ``step`` counts from 0."""
+        """Return the input s_t of every trajectory, shape (B, M); ``step`` counts from 0."""
         return None if self.inputs is None else self.inputs[step]
 
     @property
@@ -104,11 +104,11 @@ class Stretch:
     """Some consecutive steps of a run.
 
     Attributes:
-        start: Steps done before the first state.
-        states: x before each step, shape (L, B, N).
-        inputs: Shape (L, B, M) or None.
-        after: The state after the last step, shape (B, N).
-        active: Which trajectories do each step, shape (L, B); None when all do all of them.
+        start: Number of steps done before the first state.
+        states: State x before each step, shape (L, B, N).
+        inputs: Inputs, shape (L, B, M), or None.
+        after: State after the last step, shape (B, N).
+        active: True for trajectories that do a step, shape (L, B); None if all do all steps.
     """
 
     start: int
@@ -136,13 +136,13 @@ def prepare_drive(
 
     Args:
         map: The map.
-        inputs: A tensor, an array or anything `torch.as_tensor` takes, (T, M) or (T, B, M); or a PackedSequence; None
-            when autonomous.
+        inputs: Inputs, (T, M) or (T, B, M): a tensor, an array or anything `torch.as_tensor` takes, or a
+            PackedSequence. None for an autonomous map.
         steps: Number of steps of an autonomous map.
-        initial_state: (N,) or (B, N); None for the map's own.
-        transient: Leading steps that will not be counted.
-        lengths: Steps of each of B sequences, (B,) integers; what lies behind them in the inputs is padding.
-        batch_first: Three-dimensional inputs lie (B, T, M); None for the map's own layout.
+        initial_state: Initial state, (N,) or (B, N); None for the map's own.
+        transient: Number of leading steps that are not counted.
+        lengths: Number of steps of each of B sequences, (B,) integers. The inputs after them are padding.
+        batch_first: True if three-dimensional inputs have the layout (B, T, M); None for the map's own layout.
 
     Raises:
         TypeError: If an argument is of the wrong kind (integer inputs, both or neither of inputs and steps, lengths
@@ -210,10 +210,10 @@ def prepare_drive(
 
 
 class Stepper(Protocol):
-    """Steps through a stretch of a run and keeps its states."""
+    """A way to step through a stretch of a run and keep its states."""
 
     def begin(self, state: Tensor, steps: int) -> Tensor:
-        """Begin a stretch of so many steps; return its first state, shape (B, N), from which `step` goes on."""
+        """Begin a stretch of so many steps; return its first state, shape (B, N), for the first call of `step`."""
         ...
 
     def step(self, state: Tensor, input: Tensor | None) -> Tensor:
@@ -221,7 +221,7 @@ class Stepper(Protocol):
         ...
 
     def keep(self, state: Tensor) -> Tensor:
-        """Keep the state that has been reached; return it where it is kept."""
+        """Keep the state that has been reached, and return the kept copy."""
         ...
 
     def kept(self) -> tuple[Tensor, Tensor]:
@@ -256,7 +256,8 @@ class MapStepper:
 
 
 StatesOf = Callable[[Drive, int, int, Tensor], tuple[Tensor, Tensor]]
-"""From a drive, the first step of a stretch, its number of steps and its first state to what `Stepper.kept` returns."""
+"""A function of a drive, the first step of a stretch, its number of steps and its first state, that returns the same as
+`Stepper.kept`."""
 
 
 @torch.no_grad()
@@ -264,11 +265,11 @@ def stepped(stepper: Stepper, drive: Drive, start: int, steps: int, state: Tenso
     """Step through a stretch one step at a time, without derivatives; sequences that have ended stay where they are.
 
     Args:
-        stepper: Does the steps.
+        stepper: Way to do the steps.
         drive: Inputs and lengths.
-        start: Steps done before the stretch.
-        steps: Steps of the stretch, L.
-        state: The state at its start, shape (B, N).
+        start: Number of steps done before the stretch.
+        steps: Number of steps of the stretch, L.
+        state: State at its start, shape (B, N).
 
     Returns:
         The states before each step, shape (L, B, N), and the state after the last one, shape (B, N).
@@ -289,8 +290,9 @@ def run(map: RecurrentMap, drive: Drive, length: int, states_of: StatesOf | None
     Args:
         map: The map.
         drive: Initial states and inputs.
-        length: Steps in a stretch.
-        states_of: Goes through the states of a stretch; by default the map's own steps, without derivatives.
+        length: Number of steps in a stretch.
+        states_of: Function that goes through the states of a stretch. By default, it does the map's own steps, without
+            derivatives.
 
     Raises:
         FloatingPointError: If a state is not finite; the message names step and trajectory.
@@ -308,12 +310,12 @@ def run(map: RecurrentMap, drive: Drive, length: int, states_of: StatesOf | None
 
 
 def held_at_the_end(values: Tensor, steps: Sequence[int], last: Tensor) -> Tensor:
-    """Return values of each trajectory that stay what they are at its last step.
+    """Return values that stay constant for each trajectory after its last step.
 
     Args:
-        values: Shape (B, L, ...).
-        steps: The L steps that they belong to, ascending; each last step is one of them.
-        last: The last step of each trajectory, shape (B,).
+        values: Values, shape (B, L, ...).
+        steps: Steps that the L values belong to, ascending. They contain each last step.
+        last: Last step of each trajectory, shape (B,).
     """
     places = torch.searchsorted(torch.tensor(steps, device="cpu"), last).unsqueeze(-1)  # (B, 1)
     kept = torch.minimum(torch.arange(len(steps), device="cpu"), places).to(values.device)  # (B, L)
@@ -325,14 +327,14 @@ def refuse_overflow(states: Tensor, after: Tensor, start: int) -> None:
     """Refuse states that are not finite.
 
     Args:
-        states: The states before each of L steps, shape (L, B, N).
-        after: The state after the last one, shape (B, N).
-        start: Steps done before the first of them, for the message.
+        states: States before each of L steps, shape (L, B, N).
+        after: State after the last step, shape (B, N).
+        start: Number of steps done before the first of them, for the message.
 
     Raises:
         FloatingPointError: If a state is not finite; the message names step and trajectory.
     """
-    if math.isfinite(float(states.sum() + after.sum())):  # sums of numbers that are not finite are not
+    if math.isfinite(float(states.sum() + after.sum())):  # the sum is finite only if all numbers are
         return
     finite = torch.isfinite(torch.cat((states[1:], after.unsqueeze(0)))).all(dim=-1)  # (L, B)
     if not bool(finite.all()):

@@ -30,7 +30,7 @@ class Schedule:
 
     Attributes:
         groups: Groups in order.
-        stored: Identities of the blocks that must be in memory, because they are read outside the loop that writes them.
+        stored: Identities of the blocks that must be in memory: those that are read outside the loop that writes them.
     """
 
     groups: list[Group]

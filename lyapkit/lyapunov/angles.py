@@ -1,4 +1,4 @@
-"""Angles between vectors that are given in an orthonormal frame, and how widely they spread over the units."""
+"""Compute angles between vectors that are given in an orthonormal frame, and their spread over the units."""
 
 from __future__ import annotations
 

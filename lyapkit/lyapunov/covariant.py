@@ -55,54 +55,58 @@ def covariant_vectors(
     step, :math:`J_n Q_{n-1} = Q_n R_n`. A backward pass then computes :math:`C_{n-1} = R_n^{-1} C_n` with columns of
     length 1, and :math:`v_i(n) = Q_n c_i(n)` (Ginelli et al., Phys. Rev. Lett. 99, 130601, 2007). Frames are float64.
 
-    The forward pass needs a while until its frame knows the past, the backward pass until its vectors know the future:
-    both forget their random starts by about exp(-gap) per step, where gap is the distance to the next exponent. The
-    result says how far they have (``forward_difference``, ``backward_difference``). Vectors of equal exponents, complex
-    pairs among them, do not settle: only the space that they span is determined, and differences stay of order 1.
+    Both passes need some steps to forget their random starts: they forget by about exp(-gap) per step, where gap is the
+    distance to the next exponent. ``forward_difference`` and ``backward_difference`` say how much of the starts is
+    left. Vectors of equal exponents, such as complex pairs, do not settle: only the space that they span is determined,
+    and the differences stay of order 1.
 
     Args:
         model: Anything `lyapkit.as_map` takes.
         inputs: Inputs of a driven map, (T, M) for one sequence or (T, B, M) for many; or a PackedSequence.
-        steps: Number of steps of an autonomous map, those that settle included.
-        k: Number of leading vectors; all N by default. The leading k need nothing of the others.
+        steps: Number of steps of an autonomous map, including those that settle.
+        k: Number of leading vectors; all N by default. They do not depend on the others.
         initial_state: Flat states (N,) or (B, N); the map's own by default.
-        lengths: Steps of each of B sequences of unequal length, (B,) integers. What lies behind them in the inputs is
-            padding (any numbers) and changes nothing.
-        batch_first: Inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
-        feedback: Closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
-            and takes ``steps`` instead of ``inputs``.
+        lengths: Number of steps of each of B sequences of unequal length, (B,) integers. Inputs after these steps are
+            padding; they may be any numbers and change nothing.
+        batch_first: True if inputs have the layout (B, T, M) instead of (T, B, M). The default is the module's own
+            ``batch_first``.
+        feedback: Function from the map's output to its next input, such as a readout. It closes the loop: the map then
+            runs freely and takes ``steps`` instead of ``inputs``.
         teacher_forcing: Share a of the given inputs with ``feedback``; the input is a s_t + (1 - a) feedback.
-        transient: First steps, which settle state and frame and are not counted; a quarter of the steps (of the
-            shortest sequence) by default.
-        settle: Last steps of each sequence, which settle the backward pass and are not counted; a quarter of the steps
-            (of the shortest sequence) by default.
-        record_every: Steps between recorded vectors; the last step before those of ``settle`` is always recorded, for
-            every sequence. What is averaged or maximised over the window takes every step.
+        transient: Number of first steps, which settle state and frame and are not counted; by default a quarter of the
+            steps (of the shortest sequence).
+        settle: Number of last steps of each sequence, which settle the backward pass and are not counted; by default a
+            quarter of the steps (of the shortest sequence).
+        record_every: Number of steps between recorded vectors. For every sequence, the last step before those of
+            ``settle`` is always recorded. Means and maxima over the window take every step.
         dt: Duration of a step; rates are divided by it and their units say so.
         rng: Generator or seed of the random starts; settled vectors do not depend on it.
-        check: Probe the map before the run; afterwards, repeat steps and check derivatives all over it.
-        progress: Show a progress bar.
+        check: True to probe the map before the run and, afterwards, to repeat steps and check derivatives all over the
+            run.
+        progress: True to show a progress bar.
 
     Returns:
         A Dataset over ``trajectory``, ``step`` (vectors at n belong to the state after n steps), ``unit``, ``exponent``
         and ``split`` (j = 1, ..., k-1, between the first j vectors and the others). Exponents are in the order of the
-        QR, which is descending once it has settled. ``last_step`` (trajectory) is the last one that is counted; behind
-        it, in shorter sequences, vectors and angles stay what they were, and the local growth is 0.
+        QR, which is descending once it has settled. ``last_step`` (trajectory) is the last step that is counted. After
+        it, in shorter sequences, vectors and angles stay constant, and the local growth is 0.
 
-        - ``covariant_vector``, of length 1, carried by the map with its sign; at the last recorded step the component
+        - ``covariant_vector`` has length 1. The map carries it with its sign; at the last recorded step, the component
           of largest magnitude is positive.
-        - ``angle``, the smallest principal angle between the span of the first j vectors and that of the other k - j,
-          in radians: that between expanding and contracting subspace where j is the number of positive exponents. Near
-          0 they are almost tangent. ``consecutive_angle``, between vector j and vector j + 1.
-        - ``participation_ratio``, 1 / sum_i v_i^4: 1 for a vector on a single unit, N for one that is spread evenly.
-        - ``local_growth``, the mean of g_i since the recorded step before; ``covariant_exponent``, its mean over the
-          window, which is that of log |R_ii| up to a term that fades like 1/T.
-        - ``covariance_residual``, the largest |J v / |J v| - v'| of the window, v' being the vector at the next step:
-          about eps |J| / |J v| with the eps of the map's own type, whether or not the vectors have settled.
-        - ``forward_difference``: where the window begins, the distance between the span of the first j frame vectors
-          and that of a second, independent frame (Frobenius norm of the sines of their principal angles);
-          ``backward_difference``: where the window ends, the sine of the angle between the vectors of two independent
-          backward passes. 0 when settled; lengthen ``transient`` or ``settle`` otherwise.
+        - ``angle`` is the smallest principal angle between the span of the first j vectors and that of the other k - j,
+          in radians. If j is the number of positive exponents, this is the angle between the expanding and the
+          contracting subspace; near 0 they are almost tangent. ``consecutive_angle`` is the angle between vector j and
+          vector j + 1.
+        - ``participation_ratio`` is 1 / sum_i v_i^4: 1 for a vector on a single unit, N for one that is spread evenly.
+        - ``local_growth`` is the mean of g_i since the recorded step before. ``covariant_exponent`` is its mean over
+          the window, which equals the mean of log |R_ii| up to a term that fades like 1/T.
+        - ``covariance_residual`` is the largest |J v / |J v| - v'| of the window, where v' is the vector at the next
+          step. It is about eps |J| / |J v|, with the eps of the map's own type, whether or not the vectors have
+          settled.
+        - ``forward_difference`` is taken at the beginning of the window: the distance between the span of the first j
+          frame vectors and that of a second, independent frame (Frobenius norm of the sines of their principal angles).
+          ``backward_difference`` is taken at the end of the window: the sine of the angle between the vectors of two
+          independent backward passes. Both are 0 when settled; otherwise lengthen ``transient`` or ``settle``.
 
     Raises:
         TypeError: If an argument is of the wrong kind.

@@ -1,11 +1,11 @@
-r"""Algorithm 1: growth of a tangent frame by repeated QR decomposition.
+r"""Run Algorithm 1: find the growth of a tangent frame by repeated QR decomposition.
 
 With :math:`V_t = J_t \cdots J_1` (eq. 3 of Dubinin & Effenberger 2024) and the frame :math:`Q_0`,
 
 .. math:: J_t Q_{t-1} = Q_t R_t, \qquad \lambda_i = \lim_{T \to \infty} \frac{1}{T} \sum_t \log |(R_t)_{ii}|.
 
-This is the discrete QR method of Benettin et al. (1980), as in Sandri (1996) and appendix A of the paper. The frame
-may be decomposed every q steps only: :math:`J_{t+q-1} \cdots J_t Q = Q' R`.
+This is the discrete QR method of Benettin et al. (1980), as in Sandri (1996) and appendix A of the paper. The frame may
+also be decomposed only every q steps: :math:`J_{t+q-1} \cdots J_t Q = Q' R`.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ CERTIFIED_EVERY = 8
 """Condition number and volume are computed in the first 16 windows and in every 8th: each costs as much as the QR."""
 
 SAFE_RANGE = 1e-2
-"""|R_ii| may fall to this over the limit of the condition number, in units of the fastest growth, before the automatic
-interval is shortened: 1e-6 to 1e-8, well above what is suspect."""
+"""Smallest |R_ii| before the automatic interval is shortened, in units of the fastest growth: this number over the
+limit of the condition number, that is 1e-6 to 1e-8. It is well above suspect values."""
 
 
 @dataclass(frozen=True)
@@ -53,18 +53,18 @@ class Growth:
     """Growth that Algorithm 1 collects: W windows of one or more steps, B trajectories, k directions.
 
     Attributes:
-        log_growth: Logarithms log |R_ii| of each window, shape (W, B, k); -inf where the direction is annihilated.
-        window: Steps in each window, shape (W,).
-        log_volume_residual: |sum of log |R_ii| - log volume| per step, shape (B,), the volume computed
-            without QR (log |det| for a full frame, the singular values otherwise), over the windows certified.
-        condition: The largest condition number that the frame reached before a decomposition, shape (B,); inf where
-            a direction was annihilated.
-        state: The final state, shape (B, N).
-        frame: The final frame, shape (B, N, k).
-        unresolved: Directions of which float64 could not tell at some step how much is left of them, shape (B, k).
-        order: Column of the frame at the start that each column continues, shape (B, k). It differs from 0, 1, ...
-            where directions were annihilated, which then come last.
-        rule: The rule of the interval as the last window has left it; None where the growth was read from a result.
+        log_growth: Logarithms log |R_ii| of each window, shape (W, B, k); -inf if the direction is annihilated.
+        window: Number of steps in each window, shape (W,).
+        log_volume_residual: Difference |sum of log |R_ii| - log volume| per step over the certified windows, shape
+            (B,). The volume is computed without QR (log |det| for a full frame, singular values otherwise).
+        condition: Largest condition number of the frame before a decomposition, shape (B,); inf if a direction was
+            annihilated.
+        state: Final state, shape (B, N).
+        frame: Final frame, shape (B, N, k).
+        unresolved: True for directions if float64 could not tell at some step how much is left of them, shape (B, k).
+        order: Column of the frame at the start that each column continues, shape (B, k). It differs from 0, 1, ... if
+            directions were annihilated, which then come last.
+        rule: Rule of the interval after the last window; None if the growth was read from a result.
     """
 
     log_growth: Tensor
@@ -79,11 +79,11 @@ class Growth:
 
     @property
     def steps(self) -> int:
-        """Counted steps."""
+        """Number of counted steps."""
         return int(self.window.sum())
 
     def followed_by(self, later: Growth) -> Growth:
-        """Join both; ``later`` has started from this one's state and frame."""
+        """Join this growth and a later one that started from its state and frame."""
         steps = self.steps + later.steps
         residual = (self.log_volume_residual * self.steps + later.log_volume_residual * later.steps) / steps
         return Growth(
@@ -107,7 +107,7 @@ def _gather(values: Tensor, order: Tensor) -> Tensor:
 def initial_frame(batch: int, size: int, k: int, generator: torch.Generator, like: Tensor) -> Tensor:
     """Return the identity when k = N (Algorithm 1), else a random orthonormal frame; shape (B, N, k).
 
-    It is the same one for all trajectories, so that none depends on which others are beside it.
+    It is the same for all trajectories, so no trajectory depends on the others in its batch.
     """
     if k == size:
         return torch.eye(size, dtype=like.dtype, device=like.device).repeat(batch, 1, 1)
@@ -129,26 +129,27 @@ def qr_growth(
 ) -> Growth:
     """Run Algorithm 1.
 
-    A window in which the frame overflows, underflows or may have lost a direction is done again with a decomposition
-    at every step, and each step decides what it annihilates (`lyapkit.lyapunov.decomposition.settle`). A direction that
-    is annihilated has log growth -inf at that step. It starts again at random, behind all others.
+    If the frame overflows, underflows or may have lost a direction in a window, the window is repeated with a
+    decomposition at every step. Each step then decides which directions it annihilates
+    (`lyapkit.lyapunov.decomposition.settle`). An annihilated direction has log growth -inf at that step, and starts
+    again at random, behind all others.
 
     Args:
         run: The trajectory; its transient steps settle state and frame.
         frame: Orthonormal frame to start from, shape (B, N, k); its dtype is that of the QR.
-        interval: Steps between decompositions, q; None for an automatic interval.
+        interval: Number of steps between decompositions, q; None for an automatic interval.
         refill: Generator of the directions that replace annihilated ones.
-        drive: The part of the trajectory to go along; all of it by default.
-        earlier: The growth before this part, whose interval goes on.
-        effort: Effort left for single steps, where this continues a run; that of a new run by default.
-        on_steps: Called with the number of steps done since the last call (progress).
+        drive: Part of the trajectory to go along; all of it by default.
+        earlier: Growth before this part, whose interval goes on.
+        effort: Effort left for single steps if this continues a run; by default, that of a new run.
+        on_steps: Function called with the number of steps done since the last call (progress).
 
     Returns:
         The growth in this part.
 
     Raises:
-        FloatingPointError: If state or frame are not finite, or a window too long to be kept lost a direction; the
-            message names step and trajectory.
+        FloatingPointError: If state or frame are not finite, or if a window that is too long to be kept lost a
+            direction; the message names step and trajectory.
     """
     drive = run.drive if drive is None else drive
     rule = IntervalRule.of(interval, frame.dtype, frame.shape[-1])
@@ -173,14 +174,14 @@ DECOMPOSITION_AGREEMENT = 1e-13
 """Difference of log |R_ii| between two decompositions, relative to the condition number, that rounding may explain."""
 
 FAR_ABOVE = 10
-"""Many windows in one call end where the condition number exceeds its limit so many times."""
+"""A call of many windows ends if the condition number exceeds its limit by this factor."""
 
 MOST_WINDOWS = 2**14
-"""Windows that are gone through in one call, at most."""
+"""Largest number of windows in one call."""
 
 
 class _Step(NamedTuple):
-    """A step of a window: the stretch that it is in, what carries frames over it, and its place in the stretch."""
+    """A step of a window: its stretch, a function that carries frames over it, and its place in the stretch."""
 
     stretch: Stretch
     carry: Carry
@@ -191,14 +192,14 @@ class _Step(NamedTuple):
 
 
 class _Windows:
-    """The frame, and the steps since it was decomposed last.
+    """The frame, and the steps since its last decomposition.
 
     Args:
         run: The trajectory.
-        drive: The part of it that is gone along.
-        frame: The frame at its start, shape (B, N, k).
-        rule: Says when to decompose.
-        counted: Steps of the whole run that count, in its shortest sequence.
+        drive: Part of the trajectory to go along.
+        frame: Frame at its start, shape (B, N, k).
+        rule: Rule that says when to decompose.
+        counted: Number of counted steps of the whole run, in its shortest sequence.
         refill: Generator of the directions that replace annihilated ones.
         effort: Effort left for single steps.
     """
@@ -227,16 +228,16 @@ class _Windows:
 
     @property
     def left(self) -> int:
-        """Steps until the window ends; the transient ends one, too."""
+        """Number of steps until the window ends. The end of the transient ends a window, too."""
         left = self._rule.interval - self._length
         return min(left, self._drive.transient - self._done) if self._done < self._drive.transient else left
 
     def go(self, stretch: Stretch, carry: Carry, first: int, last: int) -> None:
-        """Carry the frame over steps of a stretch, to the end of the window at most."""
+        """Carry the frame over steps of a stretch, at most to the end of the window."""
         if self._repetition is None and self._done == self._drive.transient:
             self._repetition = Repetition(self._frame, self._collected.order)
             if self._drive.transient:
-                self._effort.renew()  # whatever the transient took
+                self._effort.renew()  # the transient does not count
         self._frame = carry(self._frame, first, last)
         self._length, self._done = self._length + last - first, self._done + last - first
         if self._length <= self._replayable:
@@ -246,20 +247,20 @@ class _Windows:
             self.end(self._decomposed())
 
     def go_far(self, stretch: Stretch, first: int) -> int:
-        """Go through many windows of a stretch in one call, as long as nothing is wrong with them.
+        """Go through many windows of a stretch in one call, as long as they are sound.
 
-        The first windows, which are looked at more closely, and any that is suspect are left to `go`. The interval
-        stays what it is for all of them, and follows the worst.
+        `go` takes the first windows, which are checked more closely, and suspect ones. The interval is the same for all
+        windows of the call; afterwards it follows the worst of them.
 
         Args:
             stretch: The stretch.
-            first: The step of the stretch to begin with.
+            first: Step of the stretch to begin with.
 
         Returns:
-            Number of steps done, 0 if this is not the time for it.
+            Number of steps done; 0 if many windows cannot be done now.
 
         Raises:
-            TracingFailed: If a decomposition turns out to be another one when it is done again.
+            TracingFailed: If repeating a decomposition gives another result.
         """
         strategy, collected, every = self._run.strategy, self._collected, self._rule.interval
         if not isinstance(strategy, CompiledTangents) or not strategy.decomposes or stretch.active is not None:
@@ -315,13 +316,13 @@ class _Windows:
         self._steps, self._length = [], 0
 
     def growth(self, state: Tensor) -> Growth:
-        """Return what all windows have yielded."""
+        """Return the growth of all windows."""
         if self._repetition is not None:
             self._collected.unresolved = self._collected.unresolved | self._repetition.differs()
         return self._collected.growth(state, self._frame, self._rule)
 
     def _let_resting_wake(self) -> None:
-        """Bring resting columns that grow again behind the others."""
+        """Move resting columns that grow again behind the others."""
         order = None if self._resting is None else behind(self._frame, self._resting)
         if order is not None:
             self._frame, self._opening = (_gather(one, order.unsqueeze(-2)) for one in (self._frame, self._opening))
@@ -331,7 +332,7 @@ class _Windows:
 
     def _decomposed(self) -> Decomposition:
         collected, length = self._collected, self._length
-        if math.isfinite(collected.bound) or not collected.windows:  # else as in the last window, most likely
+        if math.isfinite(collected.bound) or not collected.windows:  # else it is most likely that of the last window
             part = decompose_sound(self._frame, collected.certify_next, collected.bound, collected.floor(length))
             if part is not None:
                 return part
@@ -371,13 +372,13 @@ class _Windows:
 
 
 class _Collected:
-    """Collected results of the windows of a run.
+    """Results that are collected from the windows of a run.
 
-    Condition number and volume are computed in the first windows and in some of the later ones. In between, the
-    condition is estimated by its lower bound times the factor by which it exceeded it when it was computed last.
+    Condition number and volume are computed in the first windows and in some later ones. In between, the condition
+    number is estimated as its lower bound, times the ratio of the two when both were last computed.
 
-    The fastest growth per step that was seen tells which |R_ii| are so small that the rounding of the frame before
-    the step may have made them, which no comparison within the frame shows when all of it was annihilated.
+    The fastest growth per step so far tells which |R_ii| may come from rounding of the frame before the step alone. If
+    a whole frame is annihilated, no comparison within the frame can show this.
 
     Attributes:
         order: Column of the frame at the start that each column continues, shape (B, k).
@@ -403,7 +404,7 @@ class _Collected:
         self.certified_steps = 0
 
     def floor(self, steps: int) -> Tensor:
-        """Return the size that |R_ii| over so many steps must exceed in order not to be suspect, shape (B, 1)."""
+        """Return the size below which |R_ii| over so many steps is suspect, shape (B, 1)."""
         if steps not in self._floors:
             log_floor = steps * self.fastest + self._resolution
             self._floors[steps] = log_floor.exp().clamp(max=self._largest)
@@ -426,8 +427,8 @@ class _Collected:
     def worst_condition(self, steps: int, part: Decomposition) -> float:
         """Estimate the largest condition number of any trajectory in a window, without computing it exactly.
 
-        That is max |R_ii| / min |R_ii|, or 1/k of the known or estimated 1-norm condition number where this is more:
-        both are at most the condition number in the 2-norm.
+        The estimate is the larger of max |R_ii| / min |R_ii| and 1/k of the known or estimated 1-norm condition number.
+        Both are at most the condition number in the 2-norm.
         """
         self.windows += 1
         self.bound = float(part.bound.max())
@@ -442,7 +443,7 @@ class _Collected:
         return part.bound * self.margin if part.condition is None else part.condition
 
     def add(self, steps: int, part: Decomposition, counts: bool) -> None:
-        """Count a window, or only follow where columns go."""
+        """Count a window, or only follow the order of its columns."""
         if counts:
             self._count(steps, part)
         if part.order is not None:
@@ -466,16 +467,16 @@ class _Collected:
         """Count many sound windows.
 
         Args:
-            steps: Length of each of them.
-            windows: What they have yielded.
-            certified: Those whose condition number and volume are computed, from the frames kept of them.
-            counts: False to only look at them, in a transient.
+            steps: Length of each window.
+            windows: Results of the windows.
+            certified: Windows whose condition number and volume are computed, from their kept frames.
+            counts: False in a transient, whose windows are only checked.
 
         Returns:
-            The largest condition number of any of them, as `worst_condition` does.
+            The largest condition number of any window, estimated as by `worst_condition`.
 
         Raises:
-            TracingFailed: If a decomposition is another one when it is done again.
+            TracingFailed: If repeating a decomposition gives another result.
         """
         logs, bounds = windows.lengths.log(), 1 / windows.shares  # (W, B, k), (W, B)
         condition = bounds * self.margin
@@ -507,12 +508,12 @@ class _Collected:
         return max(worst, math.exp(min(reach, 700.0)) * SAFE_RANGE) if steps > 1 else worst
 
     def _at_start(self, values: Tensor) -> Tensor:
-        """Return columns (..., B, k) in the order that they had at the start."""
+        """Return columns (..., B, k) in their order at the start."""
         order = self.order.expand_as(values)
         return torch.empty_like(values).scatter(-1, order, values) if self._moved else values
 
     def growth(self, state: Tensor, frame: Tensor, rule: IntervalRule) -> Growth:
-        """Return all of it."""
+        """Return the growth of the whole run."""
         return Growth(
             _gather(torch.cat(self.logs), self.order),
             torch.tensor(self.lengths, dtype=torch.float64, device=frame.device),

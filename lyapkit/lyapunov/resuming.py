@@ -1,4 +1,4 @@
-"""Resumption of a Lyapunov spectrum from its Dataset."""
+"""Resume a Lyapunov spectrum from its Dataset."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NEEDED = (
     "local_growth",
     "log_volume_residual",
 )
-"""Variables that hold the position of a run."""
+"""Variables that hold the position at which a run resumes."""
 
 
 def growth_of(
@@ -38,11 +38,11 @@ def growth_of(
         dt: Duration of a step in the continued run.
         k: Number of exponents asked for; None for those of the Dataset.
         frame_dtype: Type of the frame asked for; None for that of the Dataset.
-        check: Whether to compare the map's images of a few states with those of the Dataset's map.
+        check: True to compare the map's images of a few states with those of the Dataset's map.
 
     Raises:
-        ValueError: If the Dataset is the result of another analysis or another map, has another dt, k or type of frame,
-            is only a part of a result, or is of sequences of unequal length.
+        ValueError: If the Dataset is the result of another analysis or another map, if it has another dt, k or type of
+            frame, if it is only a part of a result, or if its sequences have unequal lengths.
     """
     if not isinstance(ds, xr.Dataset) or ds.attrs.get("analysis") != "lyapunov_spectrum":
         raise ValueError("resume= takes a Dataset that lyapunov_spectrum has returned.")

@@ -55,9 +55,9 @@ class Errors(NamedTuple):
 
     Attributes:
         standard: Standard errors, shape (..., k); inf where they are unknown, NaN where the mean is not finite.
-        hidden: Probability that the run is too short for its correlation time, shape (..., k). Errors are known where
-            it is below 1/2. It is 1 where there are fewer than `SMALLEST_SAMPLE` windows, where the spread of the
-            growth comes from a few events, and where the mean is not finite.
+        hidden: Probability that the run is too short for its correlation time, shape (..., k). Errors are known if it
+            is below 1/2. It is 1 if there are fewer than `SMALLEST_SAMPLE` windows, if the spread of the growth comes
+            from a few events, or if the mean is not finite.
     """
 
     standard: Tensor
@@ -85,7 +85,7 @@ class Batches:
             window: Steps in each window, shape (W,).
         """
         done = window.cumsum(0)
-        longest = int(done[-1] / window.max())  # windows, if all were as long as the longest
+        longest = int(done[-1] / window.max())  # number of windows, if all were as long as the longest
         count = longest // math.ceil(longest / MOST_BATCHES)
         if count == len(window):
             return cls(growth, window)
@@ -102,7 +102,7 @@ class Batches:
 
 @dataclass(frozen=True)
 class MeanGrowth:
-    """The growth per step over a run, with its possible deviation from that over an infinite run.
+    """The growth per step over a run, with its possible deviation from the growth over an infinite run.
 
     Attributes:
         mean: Growth per step, shape (...).
@@ -201,7 +201,7 @@ def _rests_on_few_events(deviation: Tensor) -> Tensor:
     """
     _, others = _parts(deviation[:-1])
     power = others.square().sum(dim=0)
-    matters = power > 1e-3 * deviation.square().sum(dim=0)  # besides those that do not count
+    matters = power > 1e-3 * deviation.square().sum(dim=0)  # without those that do not count
     few: Tensor = others.pow(3).sum(dim=0).abs() > power.pow(1.5) / math.sqrt(FEWEST_EVENTS)
     return matters & few
 

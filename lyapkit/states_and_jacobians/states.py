@@ -22,7 +22,7 @@ from lyapkit.trajectories.drive import Drive, prepare_drive, run
 from lyapkit.trajectories.repeated_steps import refuse_other_steps
 
 STEPS_AT_ONCE = 256
-"""Steps that are run before their states are looked at; a few MB for 100 units and 32 trajectories."""
+"""Number of steps after which states are collected; they take a few MB for 100 units and 32 trajectories."""
 
 
 @named_arguments()
@@ -53,26 +53,28 @@ def states(
         inputs: Inputs of a driven map, (T, M) for one sequence or (T, B, M) for many; or a PackedSequence.
         steps: Number of steps of an autonomous map.
         initial_state: Flat states x_0, (N,) or (B, N); the map's own by default.
-        lengths: Steps of each of B sequences of unequal length, (B,) integers. What lies behind them in the inputs is
-            padding (any numbers) and changes nothing.
-        batch_first: Inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
-        feedback: Closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
-            and takes ``steps`` instead of ``inputs``.
-        teacher_forcing: With ``feedback``, how much of the given inputs is mixed in: a s_t + (1 - a) feedback.
-        transient: Leading steps that are not recorded.
-        record_every: Steps between recorded states; the last step of each sequence is always recorded.
-        check: Probe the map before the run (deterministic, pure, finite), and repeat some of its steps afterwards.
-        progress: Show a progress bar.
+        lengths: Number of steps of each of B sequences of unequal length, (B,) integers. Inputs after these steps are
+            padding; they may be any numbers and change nothing.
+        batch_first: True if inputs have the layout (B, T, M) instead of (T, B, M). The default is the module's own
+            ``batch_first``.
+        feedback: Function from the map's output to its next input, such as a readout. It closes the loop: the map then
+            runs freely and takes ``steps`` instead of ``inputs``.
+        teacher_forcing: Share a of the given inputs with ``feedback``; the input is a s_t + (1 - a) feedback.
+        transient: Number of leading steps that are not recorded.
+        record_every: Number of steps between recorded states; the last step of each sequence is always recorded.
+        check: True to probe the map before the run (deterministic, pure, finite), and to repeat some of its steps
+            afterwards.
+        progress: True to show a progress bar.
 
     Returns:
         A Dataset over ``trajectory``, ``step``, ``unit`` and ``component``, in the units of the network.
 
-        - ``state`` (trajectory, step, unit): x_t, in the type that the map computes in. Behind the end of a shorter
-          sequence it stays what it was; ``last_step`` (trajectory) is where it ends.
-        - ``initial_state`` (trajectory, unit): x_0, before the first step, transient ones among them.
+        - ``state`` (trajectory, step, unit): x_t, in the type of the map. After the end of a shorter sequence, it stays
+          constant; ``last_step`` (trajectory) is the step at which it ends.
+        - ``initial_state`` (trajectory, unit): x_0, before the first step, whether or not this step is a transient one.
         - ``principal_axis`` (component, unit): orthonormal axes by descending variance of all recorded states, at most
-          10, through ``mean_state`` (unit); ``explained_variance`` (component), the part of the variance that each
-          holds. A state has the coordinates ``(state - mean_state) . principal_axis``.
+          10, through ``mean_state`` (unit); ``explained_variance`` (component) is the part of the variance along each
+          axis. A state has the coordinates ``(state - mean_state) . principal_axis``.
 
     Raises:
         TypeError: If an argument is of the wrong kind (integer inputs, both or neither of inputs and steps).

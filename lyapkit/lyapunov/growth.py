@@ -22,7 +22,7 @@ class Growth:
     Attributes:
         log_growth: Logarithms log |R_ii| of each window, shape (W, B, k); -inf where the direction is annihilated.
         window: Steps in each window, shape (W,).
-        log_volume_residual: |sum of log |R_ii| - log volume| per step, shape (B,), the volume computed
+        log_volume_residual: Difference |sum of log |R_ii| - log volume| per step, shape (B,), the volume computed
             without QR (log |det| for a full frame, the singular values otherwise), over the windows certified.
         condition: The largest condition number that the frame reached before a decomposition, shape (B,); inf where
             a direction was annihilated.

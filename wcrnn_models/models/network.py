@@ -61,8 +61,8 @@ class RecurrentNetwork(nn.Module, ABC):
         """Compute one step of the equation in the class docstring.
 
         Args:
-            state: x_t, shape (..., N).
-            input: s_t, shape (..., M) with the same leading dimensions.
+            state: The state x_t, shape (..., N).
+            input: The input s_t, shape (..., M) with the same leading dimensions.
 
         Returns:
             x_{t+1}, shape (..., N).
@@ -79,8 +79,8 @@ class RecurrentNetwork(nn.Module, ABC):
         """Read out the final state after all inputs.
 
         Args:
-            inputs: s_1, ..., s_T, shape (T, B, M) or (T, M).
-            initial_state: x_1, shape (B, N) or (N,); zeros by default.
+            inputs: The sequence s_1, ..., s_T, shape (T, B, M) or (T, M).
+            initial_state: The state x_1, shape (B, N) or (N,); zeros by default.
 
         Returns:
             Outputs, shape (B, O) for inputs (T, B, M), (O,) for inputs (T, M).
@@ -98,8 +98,8 @@ class RecurrentNetwork(nn.Module, ABC):
         """Compute all states x_2, ..., x_{T+1}: entry t is the state after input t.
 
         Args:
-            inputs: s_1, ..., s_T, shape (T, B, M) or (T, M).
-            initial_state: x_1, shape (B, N) or (N,); zeros by default.
+            inputs: The sequence s_1, ..., s_T, shape (T, B, M) or (T, M).
+            initial_state: The state x_1, shape (B, N) or (N,); zeros by default.
 
         Returns:
             States, shape (T, B, N) for inputs (T, B, M), (T, N) for inputs (T, M).

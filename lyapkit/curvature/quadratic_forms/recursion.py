@@ -30,8 +30,8 @@ class StepSums:
     """The quadratic form of one vector.
 
     Attributes:
-        rows: v'H_sb v summed over the steps of bin b, by step s and bin b, shape (T+1, bins+1), float64; the last row
-            and column are the readout's parameters.
+        rows: Forms v'H_sb v summed over the steps of bin b, by step s and bin b, shape (T+1, bins+1), float64; the last
+            row and column are the readout's parameters.
         layers: Contributions of the unrolled layers, which sum to the residual part, shape (T+1,); the last is the
             readout's. Zero for "ggn".
         layers_by_state: The part of ``layers`` that is quadratic in the changes of earlier states, as in eq. (9).
@@ -116,7 +116,7 @@ def at_the_end(head: Head, operator: Operator, state: Tensor, own: Tensor) -> En
     Args:
         head: Readout and loss.
         operator: The curvature operator.
-        state: dx_T of the probes, shape (B, b, N); the last one is that of the readout's parameters.
+        state: Change dx_T of the probes, shape (B, b, N); the last one is that of the readout's parameters.
         own: The vector's part for the readout's parameters, shape (P,), float64.
     """
     readout = own.new_zeros(len(own), state.shape[1])

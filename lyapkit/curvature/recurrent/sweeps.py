@@ -93,9 +93,9 @@ class Sweeps(ABC):
             position: Number of the layer.
             index: Number of the segment.
             layer: The layer along it.
-            moved: da_t, shape (S, B, b, G*H).
-            states: dx_t for every component, before the segment and along it, shape (S+1, B, b, H).
-            below: ds_t, shape (S, B, b, M), or None for the first layer.
+            moved: Changes da_t, shape (S, B, b, G*H).
+            states: Changes dx_t for every component, before the segment and along it, shape (S+1, B, b, H).
+            below: Changes ds_t, shape (S, B, b, M), or None for the first layer.
         """
 
     @abstractmethod

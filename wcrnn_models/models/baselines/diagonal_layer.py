@@ -50,7 +50,7 @@ class DiagonalLayer(nn.Module):
         Args:
             real: Real parts of the modes, shape (..., H P).
             imaginary: Their imaginary parts.
-            features: u, shape (..., H).
+            features: The features u, shape (..., H).
 
         Returns:
             The new parts, and u'.

@@ -71,8 +71,8 @@ class LSTM(HiddenAndCells):
         """Read out the last hidden state after all inputs; see `RecurrentNetwork.forward`.
 
         Args:
-            inputs: s_1, ..., s_T, shape (T, B, M) or (T, M).
-            initial_state: (h, c), shape (B, 2 H) or (2 H,); zeros by default.
+            inputs: The sequence s_1, ..., s_T, shape (T, B, M) or (T, M).
+            initial_state: The pair (h, c), shape (B, 2 H) or (2 H,); zeros by default.
 
         Returns:
             Outputs, shape (B, O) for inputs (T, B, M), (O,) for inputs (T, M).

@@ -107,7 +107,7 @@ class S4D(RecurrentNetwork):
         """Read out the features of the last step; see `RecurrentNetwork.forward`.
 
         Args:
-            inputs: s_1, ..., s_T, shape (T, B, M) or (T, M).
+            inputs: The sequence s_1, ..., s_T, shape (T, B, M) or (T, M).
             initial_state: Flat state, shape (B, N) or (N,), from which the recurrence is run; zeros by default, with
                 which the sequence is convolved.
 

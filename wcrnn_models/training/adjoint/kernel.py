@@ -46,7 +46,7 @@ class Kernel(ABC):
         """Return the final states from zero initial states.
 
         Args:
-            weight: (W_xx, b_xx + b_sx, W_sx, 0) of every network, shape (K, N, E).
+            weight: The matrix (W_xx, b_xx + b_sx, W_sx, 0) of every network, shape (K, N, E).
             inputs: One sequence for every network, shape (T, B, M) each.
             keep: Whether to keep all states, for `backward`.
 
@@ -63,7 +63,7 @@ class Kernel(ABC):
         """Compute dL/dW of the forward pass of a number, from dL/dx_{T+1}.
 
         Args:
-            adjoint: dL/dx_{T+1}, shape (K, B, N).
+            adjoint: The gradient dL/dx_{T+1}, shape (K, B, N).
             number: What `forward` returned.
 
         Returns:

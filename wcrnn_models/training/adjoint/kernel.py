@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
+from lyapkit.trajectories.buffers import Buffers
 from wcrnn_models.models.wcrnn import WCRNN
-from wcrnn_models.training.adjoint.buffers import Buffers
 
 STEPS_AT_ONCE = 16
 """Steps whose part of the gradient is one matrix product. Chosen by measurement (100 units, batches of 128, CPU): with
@@ -39,7 +39,7 @@ class Kernel(ABC):
         self.count, self.units, self.inputs = len(networks), first.hidden_size, first.input_size
         self.width = self.units + 1 + self.inputs
         self.width += self.width % 2  # even, so that rows of states are rows of complex numbers too
-        self.buffers = Buffers(first.recurrent.weight.dtype, first.recurrent.weight.device)
+        self.buffers = Buffers(first.recurrent.weight)
         self._kept: tuple[int, Backward | None] = 0, None  # the number of the last forward pass, and its transpose
 
     def forward(self, weight: Tensor, inputs: Sequence[Tensor], *, keep: bool) -> tuple[Tensor, int]:

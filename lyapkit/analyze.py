@@ -76,9 +76,10 @@ def analyze(
             predicate ``(name, tensor) -> bool``; all that require gradients by default. The leading eigenvectors of all
             parameters may involve the readout alone.
         initial_state: Flat states (N,) or (B, N); the map's own by default. Not for the Hessian.
-        lengths: Steps of each of B sequences of unequal length, (B,) integers. Each is read out at its own last step;
-            later inputs are padding (any numbers), which changes nothing.
-        batch_first: Inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
+        lengths: Number of steps of each of B sequences of unequal length, (B,) integers. Each is read out at its own
+            last step; later inputs are padding (any numbers), which changes nothing.
+        batch_first: True if inputs have the layout (B, T, M) instead of (T, B, M). The default is the module's own
+            ``batch_first``.
         feedback: Function from the map's output to its next input, such as a readout, to close the loop. The map then
             runs freely and takes ``steps`` instead of ``inputs``.
         teacher_forcing: Share a of the given inputs with ``feedback``; the input is a s_t + (1 - a) feedback.

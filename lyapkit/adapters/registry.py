@@ -92,8 +92,7 @@ def as_map(
 
     Complex numbers, as in diagonal recurrences :math:`x' = \Lambda x + B s` (LRU, S4D), are pairs of real components of
     the flat state, (re, im) next to each other: every factor lambda_i gives log |lambda_i| twice. Flat states, inputs
-    and
-    outputs are therefore real: ``torch.view_as_real(z).flatten(-2)`` of complex ones (..., n) gives the 2 n
+    and outputs are therefore real: ``torch.view_as_real(z).flatten(-2)`` of complex ones (..., n) gives the 2 n
     components, and ``torch.view_as_complex(x.unflatten(-1, (-1, 2)))`` takes them back, in a readout for instance.
 
     Raises:

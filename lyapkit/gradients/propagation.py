@@ -82,12 +82,13 @@ def gradient_propagation(
             of a step exceeds what comes from later ones.
         steps: Number of steps of an autonomous map.
         initial_state: Flat states (N,) or (B, N); the map's own by default.
-        lengths: Steps of each of B sequences of unequal length, (B,) integers. A loss on the last step reads each
-            sequence at its own last step; a loss on every step must not depend on the outputs behind it. What lies
+        lengths: Number of steps of each of B sequences of unequal length, (B,) integers. A loss on the last step reads
+            each sequence at its own last step; a loss on every step must not depend on the outputs behind it. What lies
             there in the inputs is padding (any numbers) and changes nothing.
-        batch_first: Inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
-        feedback: Closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
-            and takes ``steps`` instead of ``inputs``.
+        batch_first: True if inputs have the layout (B, T, M) instead of (T, B, M). The default is the module's own
+            ``batch_first``.
+        feedback: Function from the map's output to its next input, such as a readout. It closes the loop: the map then
+            runs freely and takes ``steps`` instead of ``inputs``.
         teacher_forcing: Share a of the given inputs with ``feedback``; the input is a s_t + (1 - a) feedback.
         fit: Steps back in time (start, stop) that the rate is fitted to, start <= T - t < stop, such as (50, None) to
             leave out the turning of the gradient near the end; all by default. T is the length of each sequence, and
@@ -99,7 +100,7 @@ def gradient_propagation(
         rng: Generator or seed of the tangent vector that the exponent starts with.
         check: Probe the map before the run, and compute the loss twice; afterwards, repeat steps and check derivatives
             all over the run.
-        progress: Show a progress bar.
+        progress: True to show a progress bar.
 
     Returns:
         A Dataset over ``norm``, ``trajectory`` and ``step``. Behind the end of a shorter sequence gradients are zero;

@@ -95,11 +95,12 @@ def lyapunov_exponents(
         steps: Number of steps of an autonomous map.
         k: Number of leading exponents; all N by default.
         initial_state: Flat states (N,) or (B, N); the map's own by default.
-        lengths: Steps of each of B sequences of unequal length, (B,) integers. What lies behind them in the inputs is
-            padding (any numbers) and changes nothing.
-        batch_first: Inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
-        feedback: Closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
-            and takes ``steps`` instead of ``inputs``.
+        lengths: Number of steps of each of B sequences of unequal length, (B,) integers. Inputs after these steps are
+            padding; they may be any numbers and change nothing.
+        batch_first: True if inputs have the layout (B, T, M) instead of (T, B, M). The default is the module's own
+            ``batch_first``.
+        feedback: Function from the map's output to its next input, such as a readout. It closes the loop: the map then
+            runs freely and takes ``steps`` instead of ``inputs``.
         teacher_forcing: Share a of the given inputs with ``feedback``; the input is a s_t + (1 - a) feedback.
         transient: Number of leading steps that settle state and frame; they are neither counted nor in the graph.
         qr_interval: Number of steps between QR decompositions. The error of derivatives grows with the condition number

@@ -26,10 +26,9 @@ def local_growth(
 ) -> Axes:
     """Draw the distribution over time of local growth rates, and mark their mean, the exponent.
 
-    Where a rate changes its sign along the way, a network expands at some times and forgets at others; its exponent
-    hides
-    this. Each QR window counts once, whatever its length: compute the spectrum with a fixed
-    ``qr_interval``, since rates over longer windows spread less.
+    If a rate changes its sign along the way, the network expands at some times and forgets at others; its exponent
+    hides this. Each QR window counts once, whatever its length: compute the spectrum with a fixed ``qr_interval``,
+    since rates over longer windows spread less.
 
     Args:
         ds: Result of `lyapkit.lyapunov_spectrum`, or ``{name: result}`` of several to compare.

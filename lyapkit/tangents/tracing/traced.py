@@ -20,7 +20,7 @@ units."""
 
 MANY_TRAJECTORIES = 256
 FEW_UNITS = 8
-"""For more than so many trajectories of at most so few units, the same unit of all trajectories lies side by side."""
+"""Beyond so many trajectories of at most so few units, the same unit of all trajectories lies side by side."""
 
 _NO_WARNING = WarningsHere("error", other_than=(DeprecationWarning,))
 """vmap warns if it can only loop. PyTorch warns of its own deprecations when it loads its decompositions."""

@@ -18,7 +18,7 @@ class Block:
     """A piece of memory.
 
     Attributes:
-        kind: "point" (state in the first row, tangents in the others), "input", "weight", "number" or "result".
+        kind: One of "point" (state in the first row, tangents in the others), "input", "weight", "number" or "result".
         place: Number among the blocks of its kind.
         array: Memory of this shape. For weights, it holds their values.
         boolean: True if it holds truth values, as 0 and 1.

@@ -231,14 +231,14 @@ def _warn(ends: Ends, points: Points, found: Measured) -> None:
     if bool(lying.any()):
         warnings.warn(
             f"The map has a continuum of fixed points, of dimension {int(points.continuum.max())}: "
-            f"{points.starts_on_continuum} of {len(ends.state)} searches ended on it, each where it met it. The "
+            f"{points.starts_on_continuum} of {len(ends.state)} searches ended on it. The "
             f"{int(lying.sum())} points listed with continuum_dimension > 0 are samples of it, far from each other.",
             stacklevel=4,
         )
     if bool(found.on_kink.any()):
         warnings.warn(
             f"{int(found.on_kink.sum())} of the points lie on a kink of the map, where it has different derivatives on "
-            "both sides, as a rectifier has at 0. Their eigenvalues are those of one side and do not tell stability.",
+            "both sides, like a rectifier at 0. Their eigenvalues are those of one side and do not tell stability.",
             stacklevel=4,
         )
     unfinished = int((ends.outcome == RUNNING).sum())

@@ -279,6 +279,6 @@ def _refuse_annihilation(settled: Decomposition, pushed: Tensor, step: int, step
         trajectory, direction = off.nonzero()[0].tolist()
         raise FloatingPointError(
             f"tangent direction {direction + 1} of trajectory {trajectory} grows so much less than others at {among} "
-            "that the decomposition loses it to rounding, and with it its derivative; choose a smaller qr_interval, or "
+            "that the decomposition loses it to rounding, with its derivative; choose a smaller qr_interval, or "
             f"ask for fewer exponents, k <= {direction}. lyapunov_spectrum finds its value."
         )

@@ -99,9 +99,9 @@ def _refuse_another_map(images: Fingerprint, map: RecurrentMap, state: Tensor, d
     found = difference(fingerprint(map, state[0]), images)
     if found > tolerance(map.state_size, dtype, str(map.dtype).removeprefix("torch.")):
         raise ValueError(
-            "the Dataset to resume is of another map: from the same states, a step of this one leads elsewhere, by "
-            f"{found:.2g} of the size of the state. Its weights, constants, feedback or order of arguments have "
-            "changed. Resume with the map that the Dataset is of, or start anew."
+            "the Dataset to resume is of another map: from the same states, a step of this map gives other results. They "
+            f"differ by {found:.2g} of the size of the state. Weights, constants, feedback or order of arguments have "
+            "changed. Resume with the map of the Dataset, or start a new run."
         )
 
 

@@ -53,7 +53,7 @@ def refuse_other_steps(map: RecurrentMap, visits: Sequence[Visit]) -> None:
         twice = map.step(states.clone(), None if inputs is None else inputs.clone())
     for what, now, before in (("state", taken[0], states), ("input", taken[1], inputs)):
         if now is not None and before is not None and not torch.equal(now, before):
-            raise ValueError(f"the map changes its {what} argument in place; leave it as it is, and return anew.")
+            raise ValueError(f"the map changes its {what} argument in place; leave it as it is, return a new tensor.")
     if has_drawn(random_state, lambda: map.step(states.clone(), None if inputs is None else inputs.clone())):
         raise ValueError(RANDOM_NUMBERS)
     if not torch.equal(again, twice):
@@ -70,9 +70,9 @@ def refuse_other_steps(map: RecurrentMap, visits: Sequence[Visit]) -> None:
     step = [visit.step for visit in visits for _ in visit.trajectories][row]
     trajectory = torch.cat([visit.trajectories for visit in visits])[row]
     raise ValueError(
-        f"the map has changed during the run: step {step} of trajectory {int(trajectory)}, done again, has another "
-        "result; it counts its calls, changes its weights, keeps a hidden state or draws random numbers. Make what it "
-        "keeps part of the state, or an input."
+        f"the map has changed during the run: step {step} of trajectory {int(trajectory)} gave another result when it "
+        "was repeated. The map counts its calls, changes its weights, keeps a hidden state or draws random numbers. "
+        "Make these part of the state, or an input."
     )
 
 

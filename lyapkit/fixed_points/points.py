@@ -121,6 +121,7 @@ def polished(iterated: IteratedMap, states: Tensor, cloud: Cloud) -> tuple[Tenso
         iterated: Iterated map f^p.
         states: Fixed points, shape (P, N).
         cloud: Scales.
+
     Returns:
         The states; their errors in units of the scale, (P,), leaving out errors along a continuum of fixed points; and
         the scaled Jacobians of f(x) - x there, (P, N, N).

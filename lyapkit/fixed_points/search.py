@@ -85,6 +85,7 @@ class Linearised:
         iterated: Iterated map f^p.
         states: States, shape (S, N).
         cloud: Scales.
+
     Attributes:
         residual: Residuals r, shape (S, N).
         matrix: Jacobians A, shape (S, N, N).

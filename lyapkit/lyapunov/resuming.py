@@ -100,8 +100,8 @@ def _refuse_another_map(images: Fingerprint, map: RecurrentMap, state: Tensor, d
     if found > tolerance(map.state_size, dtype, str(map.dtype).removeprefix("torch.")):
         raise ValueError(
             "the Dataset to resume is of another map: from the same states, a step of this map gives other results, "
-            f"which differ by {found:.2g} of the size of the state. Weights, constants, feedback or order of arguments have "
-            "changed. Resume with the map of the Dataset, or start a new run."
+            f"which differ by {found:.2g} of the size of the state. Weights, constants, feedback or order of arguments "
+            "have changed. Resume with the map of the Dataset, or start a new run."
         )
 
 

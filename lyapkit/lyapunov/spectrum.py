@@ -125,12 +125,14 @@ def lyapunov_spectrum(
         counted steps: a reset in the transient does not count, and a reset of everything among the counted steps makes
         all exponents -inf. An annihilated direction is replaced by a random one (``rng``), orthogonal to the surviving
         ones and behind them in the order, so that it takes no part of their growth. If nothing of a full frame
-        survives, it starts again with the identity. A direction counts as annihilated if its rest is no larger than
-        rounding the entries of the Jacobian and of the frame could have made it, under any scaling of rows and columns.
-        Directions that merely fade fast keep their exponents, even far below eps times the others, if the entries of
-        the Jacobian show them (`lyapkit.lyapunov.one_step`). ``below_resolution`` is 1 if float64 cannot tell the two
-        cases apart, and for all exponents below such a one, since its rounding leaks into them. A run that rests on a
-        kink of the map, as rectifiers without bias and input do at 0, gives a warning.
+        survives, it starts again with the identity.
+
+        A direction counts as annihilated if its rest is no larger than rounding the entries of the Jacobian and of the
+        frame could have made it, under any scaling of rows and columns. Directions that merely fade fast keep their
+        exponents, even far below eps times the others, if the entries of the Jacobian show them
+        (`lyapkit.lyapunov.one_step`). ``below_resolution`` is 1 if float64 cannot tell the two cases apart, and for all
+        exponents below such a one, since its rounding leaks into them. A run that rests on a kink of the map, as
+        rectifiers without bias and input do at 0, gives a warning.
 
         - ``lyapunov_exponent`` with ``standard_error``, which respects autocorrelation, and
           ``error_degrees_of_freedom`` of Student's t for confidence intervals (the attribute of that name is the

@@ -60,10 +60,11 @@ def variational_term(
 
     The product is never formed. It is kept as U D T, with the logarithms of D. So singular values keep their digits
     even far below eps times the largest, and far outside the range of float64: the error of a logarithm is about eps
-    times the condition number of the single Jacobians, not of their product. A sliding window is equally exact. A step
-    costs one QR decomposition of N x N. The first 2 N steps, at most 64 and H, cost two. With a horizon, every step
-    costs two. Each recorded window then costs one more for each multiple of 16 in the span of the logarithms of its
-    singular values, but at most H, and the memory is that of 2 H matrices N x N for each trajectory.
+    times the condition number of the single Jacobians, not of their product. A sliding window is equally exact.
+
+    A step costs one QR decomposition of N x N. The first 2 N steps, at most 64 and H, cost two. With a horizon, every
+    step costs two. Each recorded window then costs one more for each multiple of 16 in the span of the logarithms of
+    its singular values, but at most H, and the memory is that of 2 H matrices N x N for each trajectory.
 
     Args:
         model: Anything `lyapkit.as_map` takes.

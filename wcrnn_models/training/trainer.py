@@ -100,6 +100,7 @@ def open_run(config: TrainConfig, directory: Path, device: torch.device) -> Iter
         config: Configuration of the network and its training.
         directory: Directory of the run; made if missing.
         device: Device to train on.
+
     Yields:
         The run, or the result if it is complete already.
 

@@ -135,8 +135,8 @@ def used_once(node: fx.Node) -> bool:
 def changes_values(node: fx.Node) -> bool:
     """Tell whether a node writes into a tensor that other nodes use.
 
-    Writes that PyTorch makes by itself do not count: in-place changes of shape, in-place arithmetic on a new result that
-    no other node uses, and copies of a whole tensor into one that was made for this copy.
+    Writes that PyTorch makes by itself do not count. These are in-place changes of shape, in-place arithmetic on a new
+    result that no other node uses, and copies of a whole tensor into one that was made for this copy.
     """
     schema = getattr(node.target, "_schema", None)
     if schema is None or not schema.is_mutable or node.target in NEW_VIEWS or owns_argument(node):

@@ -124,7 +124,7 @@ class TracedStep:
         return self._step.function(*given, *self._step_weights, *into)[0]
 
     def stretch_memory(self, length: int) -> tuple[Tensor, list[Sequence[Tensor]]]:
-        """Return memory for the states of a stretch, (L, B, N), and for each state a place where `step` may write it."""
+        """Return memory for the states of a stretch, (L, B, N), and for each state a place for `step` to write it."""
         results = self._step.new_results()
         batch, size = self._shape
         if self.side_by_side:

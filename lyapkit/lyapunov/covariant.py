@@ -193,8 +193,8 @@ def _with_window(drive: Drive, transient: int | None, settle: int | None) -> tup
     settle = _settling_steps("settle", settle, shortest)
     if shortest - transient - settle < 1:
         raise ValueError(
-            f"no steps left to analyse: {shortest} steps, of which {transient} are transient and {settle} settle "
-            "the backward pass."
+            f"no steps left to analyse: of {shortest} steps, {transient} are transient and {settle} settle the "
+            "backward pass."
         )
     return replace(drive, transient=transient, kinks=KinkWatch(transient, drive.steps)), settle
 

@@ -2,7 +2,7 @@
 
 Steps are cut into blocks of H. A window that ends p < H steps into a block is
 
-    J_t ... J_{t-H+1} = B F,
+    J_t ... J_{t-H+1} = B F.
 
 B is the product of the first p Jacobians of the block, and F that of the last H - p of the block before. B grows by one
 Jacobian per step. All F of a block are found from its end backwards, at one Jacobian each. So a window costs a few

@@ -37,7 +37,7 @@ def grow_until(
     """Run `qr_growth` in blocks, which double the run each time, until ``reached`` or to the end of the drive.
 
     Args:
-        run: The trajectory. At most all of its steps are done.
+        run: The trajectory. All of its steps are done at most.
         frame: Frame at the start, shape (B, N, k).
         interval: Number of steps between decompositions; None for an automatic interval.
         refill: Generator of the directions that replace annihilated ones.

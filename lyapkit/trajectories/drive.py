@@ -198,7 +198,7 @@ def prepare_drive(
         what = "steps must be" if inputs is None else "inputs must have"
         raise ValueError(f"{what} at least 1{'' if inputs is None else ' step'}, got {steps}.")
     if steps - transient < 1:
-        raise ValueError(f"no steps left to analyse: {steps} steps, of which {transient} are transient.")
+        raise ValueError(f"no steps left to analyse: of {steps} steps, {transient} are transient.")
     if batch < 1:
         raise ValueError("there are no trajectories: the batch dimension has size 0.")
     if initial_state is None:

@@ -52,7 +52,7 @@ def assemble(
     if missing := [point for point in product(*axes.values()) if point not in runs]:
         example = ", ".join(f"{name}={value}" for name, value in zip(names, missing[0], strict=True))
         raise UserError(
-            f"the runs are no full grid over {', '.join(names)}: {len(missing)} of {len(runs) + len(missing)} "
+            f"the runs do not form a full grid over {', '.join(names)}: {len(missing)} of {len(runs) + len(missing)} "
             f"combinations are missing, such as {example}; train them, choose configs, or collect by='run'."
         )
 

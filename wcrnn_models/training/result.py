@@ -137,7 +137,7 @@ def course_fault(iterations: object, **measured: object) -> str | None:
 
     Args:
         iterations: Iterations, which should be increasing integers from 0.
-        measured: Lists of measurements, each of which should hold as many finite numbers.
+        measured: Lists of measurements, which should hold as many finite numbers each.
     """
     if not isinstance(iterations, list) or not all(map(is_count, iterations)):
         return "iterations must be a list of integers"

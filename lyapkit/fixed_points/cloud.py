@@ -19,8 +19,8 @@ class Cloud:
     Attributes:
         middle: Median of the starts, shape (N,), float64.
         scale: Standard deviation of each unit, shape (N,), float64, positive.
-        radius: Largest distance of a start from the middle in units of the scale, at least 1; inf where all
-            starts are the same.
+        radius: Largest distance of a start from the middle in units of the scale, at least 1; inf if all starts are the
+            same.
     """
 
     middle: Tensor

@@ -46,9 +46,8 @@ def memory_timescale(exponents: Tensor) -> Tensor:
 def kaplan_yorke_gradient(exponents: Tensor, state_size: int) -> Tensor:
     r"""Compute the gradient dD/d lambda_i of the Kaplan-Yorke dimension at fixed j, shape (B, k).
 
-    It is :math:`1 / |\lambda_{j+1}|` for :math:`i \le j`,
-    :math:`(\lambda_1 + \cdots + \lambda_j) / \lambda_{j+1}^2` for :math:`i = j + 1`, and 0 beyond. All
-    are 0 where the dimension is 0, N or only a lower bound.
+    It is :math:`1 / |\lambda_{j+1}|` for :math:`i \le j`, :math:`(\lambda_1 + \cdots + \lambda_j) / \lambda_{j+1}^2`
+    for :math:`i = j + 1`, and 0 beyond. All are 0 if the dimension is 0, N or only a lower bound.
 
     Args:
         exponents: Exponents, sorted descending, shape (B, k).

@@ -33,7 +33,7 @@ class GradedProduct:
 
     Attributes:
         u: Orthonormal matrices U, shape (B, N, N).
-        log_scale: Logarithms of D, descending up to the sorting of the last step, -inf where the product is singular;
+        log_scale: Logarithms of D, descending up to the sorting of the last step, -inf if the product is singular;
             shape (B, N).
         t: Well-conditioned matrices T, shape (B, N, N).
         resolved: Number of leading singular values whose size float64 can resolve, shape (B,).

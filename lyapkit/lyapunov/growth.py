@@ -20,10 +20,10 @@ class Growth:
     """Growth that Algorithm 1 collects: W windows of one or more steps, B trajectories, k directions.
 
     Attributes:
-        log_growth: Logarithms log |R_ii| of each window, shape (W, B, k); -inf where the direction is annihilated.
+        log_growth: Logarithms log |R_ii| of each window, shape (W, B, k); -inf if the direction is annihilated.
         window: Number of steps in each window, shape (W,).
-        log_volume_residual: Difference |sum of log |R_ii| - log volume| per step, shape (B,), the volume computed
-            without QR (log |det| for a full frame, the singular values otherwise), over the certified windows.
+        log_volume_residual: Difference |sum of log |R_ii| - log volume| per step over the certified windows, shape
+            (B,). The volume is computed without QR (log |det| for a full frame, singular values otherwise).
         condition: Largest condition number of the frame before a decomposition, shape (B,); inf if a direction was
             annihilated.
         state: Final state, shape (B, N).

@@ -56,8 +56,8 @@ def cholesky_qr(frame: Tensor, passes: int) -> tuple[Tensor, Tensor] | None:
         passes: Number of passes, 1 or 2.
 
     Returns:
-        Q, shape (B, N, k), and R with a positive diagonal, shape (B, k, k); None where F^T F is not positive definite
-        or the condition is too large for so many passes.
+        Q, shape (B, N, k), and R with a positive diagonal, shape (B, k, k); None if F^T F is not positive definite or
+        the condition is too large for so many passes.
     """
     rows = frame.mT  # (B, k, N)
     r = None

@@ -54,7 +54,7 @@ class Errors(NamedTuple):
     """Standard errors, and whether there was enough to estimate them from.
 
     Attributes:
-        standard: Standard errors, shape (..., k); inf where they are unknown, NaN where the mean is not finite.
+        standard: Standard errors, shape (..., k); inf if they are unknown, NaN if the mean is not finite.
         hidden: Probability that the run is too short for its correlation time, shape (..., k). Errors are known if it
             is below 1/2. It is 1 if there are fewer than `SMALLEST_SAMPLE` windows, if the spread of the growth comes
             from a few events, or if the mean is not finite.
@@ -106,7 +106,7 @@ class MeanGrowth:
 
     Attributes:
         mean: Growth per step, shape (...).
-        deviation: Growth of each batch minus its steps times the mean, shape (M, ...); 0 where the mean is infinite.
+        deviation: Growth of each batch minus its steps times the mean, shape (M, ...); 0 if the mean is infinite.
         steps: Number of steps in all batches together.
     """
 
@@ -241,7 +241,7 @@ def probability_positive(mean: Tensor, error: Tensor, degrees_of_freedom: int) -
     prior.
 
     Args:
-        mean: Estimate of the exponent, shape (B,). For -inf the result is 0, whatever the error.
+        mean: Estimate of the exponent, shape (B,). For -inf the result is 0, with any error.
         error: Its standard error, shape (B,). For 0 the result is 0, 1/2 or 1; for inf it is 1/2.
         degrees_of_freedom: Degrees of freedom of the errors; 0 if they are unknown.
 

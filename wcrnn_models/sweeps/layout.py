@@ -46,7 +46,7 @@ def plan(configs: Iterable[TrainConfig], directory: Path) -> dict[str, TrainConf
         path = directory / name / CONFIG_FILE
         while not path.exists():
             _make(path.parent, directory)
-            # another sweep may have begun this run, and cleaned up what it or we were writing
+            # another sweep may have begun this run, and deleted files that were being written
             with suppress(VanishedError, FileNotFoundError):
                 write_atomically(path, config.to_json().encode())
     return planned

@@ -1,4 +1,4 @@
-"""Where the numbers of a new network come from, and their type."""
+"""Source and type of the numbers of a new network."""
 
 from __future__ import annotations
 

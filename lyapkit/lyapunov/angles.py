@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+Pair = tuple[tuple[int, ...], tuple[int, ...]]
+"""Two sets of vectors by their ranks, from 1."""
 
 
 def splitting_angles(coordinates: Tensor) -> Tensor:
@@ -46,6 +50,53 @@ def consecutive_angles(vectors: Tensor) -> Tensor:
     cosine = (vector * following).sum(dim=-2)
     sine = torch.linalg.vector_norm(following - vector * cosine.unsqueeze(-2), dim=-2)  # exact for small angles
     return torch.atan2(sine, cosine.abs()).clamp(max=math.pi / 2)
+
+
+def principal_angles(first: Tensor, second: Tensor) -> Tensor:
+    """Compute the principal angles between the spans of two sets of columns, ascending: radians in [0, pi/2].
+
+    Cosines are the singular values of the overlap of orthonormal bases; sines are those of the part of one basis that
+    lies outside of the other span (Bjorck & Golub, Math. Comp. 27, 579, 1973). The angle from both is accurate
+    whether it is small or not.
+
+    Args:
+        first: Linearly independent columns, shape (..., N, p).
+        second: Linearly independent columns, shape (..., N, q).
+
+    Returns:
+        Angles, shape (..., min(p, q)).
+    """
+    if second.shape[-1] > first.shape[-1]:
+        first, second = second, first
+    first, second = torch.linalg.qr(first).Q, torch.linalg.qr(second).Q
+    overlap = first.mT @ second
+    cosines = torch.linalg.svdvals(overlap)
+    sines = torch.linalg.svdvals(second - first @ overlap).flip(-1)
+    return torch.atan2(sines, cosines)
+
+
+def chosen_angles(coordinates: Tensor, pairs: Sequence[Pair]) -> Tensor:
+    """Compute the principal angles between the spans of chosen vectors, ascending: radians in [0, pi/2].
+
+    Args:
+        coordinates: Vectors in columns, shape (..., k, k).
+        pairs: P pairs of sets of columns.
+
+    Returns:
+        Angles, shape (..., P, D) with the size D of the largest of the smaller sets; NaN behind those of smaller ones.
+    """
+    most = max(min(len(first), len(second)) for first, second in pairs)
+    angles = coordinates.new_full((*coordinates.shape[:-2], len(pairs), most), math.nan)
+    for place, (first, second) in enumerate(pairs):
+        sets = (coordinates[..., [rank - 1 for rank in ranks]] for ranks in (first, second))
+        found = principal_angles(*sets)
+        angles[..., place, : found.shape[-1]] = found
+    return angles
+
+
+def named_pair(pair: Pair) -> str:
+    """Name a pair by its ranks, such as ``1,2 | 3``."""
+    return " | ".join(",".join(str(rank) for rank in ranks) for ranks in pair)
 
 
 def participation_ratio(vectors: Tensor) -> Tensor:

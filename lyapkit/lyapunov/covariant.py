@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,12 +12,19 @@ import xarray as xr
 from torch import Tensor
 
 from lyapkit.adapters import as_map
-from lyapkit.checks.arguments import check_dt, check_integer, check_interval, check_k, time_unit
+from lyapkit.checks.arguments import check_dt, check_flag, check_integer, check_interval, check_k, time_unit
 from lyapkit.checks.kinks import KinkWatch
 from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.checks.progress import progress_bar
 from lyapkit.checks.randomness import make_generator
-from lyapkit.lyapunov.angles import consecutive_angles, participation_ratio, splitting_angles
+from lyapkit.lyapunov.angles import (
+    Pair,
+    chosen_angles,
+    consecutive_angles,
+    named_pair,
+    participation_ratio,
+    splitting_angles,
+)
 from lyapkit.lyapunov.ginelli import CovariantVectors, ginelli
 from lyapkit.results import make_dataset, provenance
 from lyapkit.tangents.along import TangentRun
@@ -40,6 +47,8 @@ def covariant_vectors(
     transient: int | None = None,
     settle: int | None = None,
     record_every: int = 1,
+    instantaneous: bool = False,
+    angles: Sequence[tuple[int | Sequence[int], int | Sequence[int]]] | None = None,
     dt: float = 1.0,
     rng: torch.Generator | int | None = None,
     check: bool = True,
@@ -78,6 +87,9 @@ def covariant_vectors(
             (of the shortest sequence) by default.
         record_every: Steps between recorded vectors; the last step before those of ``settle`` is always recorded, for
             every sequence. What is averaged or maximised over the window takes every step.
+        instantaneous: Return the growth rates of every step as well, however few vectors are recorded.
+        angles: Pairs of vectors whose angle is asked for, by their ranks from 1, such as ``[(1, 3)]``; or of sets of
+            vectors, whose spans are then compared, such as ``[((1, 2), (3, 4)), (1, (2, 3))]``.
         dt: Duration of a step; rates are divided by it and their units say so.
         rng: Generator or seed of the random starts; settled vectors do not depend on it.
         check: Probe the map before the run; afterwards, repeat steps and check derivatives all over it.
@@ -97,6 +109,13 @@ def covariant_vectors(
         - ``participation_ratio``, 1 / sum_i v_i^4: 1 for a vector on a single unit, N for one that is spread evenly.
         - ``local_growth``, the mean of g_i since the recorded step before; ``covariant_exponent``, its mean over the
           window, which is that of log |R_ii| up to a term that fades like 1/T.
+        - ``instantaneous_exponent`` (trajectory, window_step, exponent), where asked for: g_i(n) at every step of the
+          window, the instantaneous covariant Lyapunov exponents. Their mean is ``covariant_exponent``; with
+          ``record_every=1``, they are the local growth.
+        - ``chosen_angle`` (trajectory, step, pair, angle_rank), where asked for: the principal angles between the spans
+          of both sets of a pair, ascending, in radians between 0 and pi/2; of two single vectors, the angle between
+          their lines. NaN where ``angle_rank`` exceeds the size of the smaller set. ``pair`` names the ranks, such as
+          ``1,2 | 3``.
         - ``covariance_residual``, the largest |J v / |J v| - v'| of the window, v' being the vector at the next step:
           about eps |J| / |J v| with the eps of the map's own type, whether or not the vectors have settled.
         - ``forward_difference``: where the window begins, the distance between the span of the first j frame vectors
@@ -124,6 +143,8 @@ def covariant_vectors(
     map = with_feedback(as_map(model), feedback, teacher_forcing)
     k = check_k(k, map.state_size)
     record_every = check_interval(record_every, "record_every")
+    pairs = _check_pairs(angles, k)
+    check_flag("instantaneous", instantaneous)
     dt = check_dt(dt)
     drive, settle = _with_window(
         prepare_drive(map, inputs, steps, initial_state, 0, lengths, batch_first), transient, settle
@@ -148,6 +169,8 @@ def covariant_vectors(
         "settle": settle,
         "k": k,
         "record_every": record_every,
+        "instantaneous": instantaneous,
+        "angles": [named_pair(pair) for pair in pairs],
         "dt": dt,
         "driven": drive.inputs is not None,
         "feedback": feedback is not None,
@@ -167,16 +190,24 @@ def covariant_vectors(
         "backward_difference": found.backward_difference,
         "last_step": found.last,
     }
+    coordinates: dict[str, Any] = {
+        "trajectory": np.arange(drive.state.shape[0]),
+        "step": np.asarray(found.steps),
+        "unit": list(map.unit_names),
+        "exponent": np.arange(1, k + 1),
+        "split": np.arange(1, k),
+    }
+    if instantaneous:
+        values["instantaneous_exponent"] = (growth / dt).movedim(0, 1)
+        coordinates["window_step"] = np.arange(drive.transient + 1, drive.steps - settle + 1)
+    if pairs:
+        values["chosen_angle"] = chosen_angles(found.coordinates, pairs).movedim(0, 1)
+        coordinates["pair"] = [named_pair(pair) for pair in pairs]
+        coordinates["angle_rank"] = np.arange(1, values["chosen_angle"].shape[-1] + 1)
     return make_dataset(
         "covariant_vectors",
         {name: value.cpu().numpy() for name, value in values.items()},
-        {
-            "trajectory": np.arange(drive.state.shape[0]),
-            "step": np.asarray(found.steps),
-            "unit": list(map.unit_names),
-            "exponent": np.arange(1, k + 1),
-            "split": np.arange(1, k),
-        },
+        coordinates,
         provenance(config, dtype=map.dtype, device=map.device),
         time_unit(dt),
     )
@@ -202,3 +233,38 @@ def _settling_steps(name: str, value: int | None, steps: int) -> int:
     if value < 0:
         raise ValueError(f"{name} must be at least 0, got {value}.")
     return value
+
+
+def _check_pairs(given: Any, k: int) -> list[Pair]:
+    """Return the pairs of sets of ranks.
+
+    Raises:
+        TypeError: If they are not pairs of integers, or of sequences of integers.
+        ValueError: If a rank is outside 1..k, is twice in a set or in both, or a set is empty.
+    """
+    if given is None:
+        return []
+    if not isinstance(given, Sequence) or isinstance(given, str) or not all(_is_pair(pair) for pair in given):
+        raise TypeError(f"angles must be a sequence of pairs, such as [(1, 3)] or [((1, 2), (3, 4))], got {given!r}.")
+    pairs = [(_check_set(first), _check_set(second)) for first, second in given]
+    for pair in pairs:
+        ranks = pair[0] + pair[1]
+        if not all(1 <= rank <= k for rank in ranks):
+            raise ValueError(f"angles must name ranks between 1 and k = {k}, got {named_pair(pair)!r}.")
+        if len(set(ranks)) < len(ranks) or not all(pair):
+            raise ValueError(
+                f"both sets of angles= must hold vectors, and each vector once in all, got {named_pair(pair)!r}."
+            )
+    names = [named_pair(pair) for pair in pairs]
+    if len(set(names)) < len(names):
+        raise ValueError(f"angles must name each pair once, got {names}.")
+    return pairs
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 2
+
+
+def _check_set(value: Any) -> tuple[int, ...]:
+    several = isinstance(value, Sequence) and not isinstance(value, str)
+    return tuple(check_integer("a rank of angles=", rank) for rank in (value if several else (value,)))

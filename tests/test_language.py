@@ -29,7 +29,7 @@ VERBS = frozenset(
     re.findall(
         r"\w+",
         """
-    Add Advance Analyse Append Apply Assert Average Begin Break Bring Call Cancel Carry Centre Check Choose Collect
+    Add Advance Align Analyse Append Apply Assert Average Begin Break Bring Call Cancel Carry Centre Check Choose Collect
     Combine Compare Compile Compute Concatenate Confirm Continue Convert Copy Count Create Cut Damage Decide Decompose
     Decorate Delete Demand Describe Divide Do Download Draw Drive Drop End Enter Estimate Evaluate Exit Explain Fill
     Find Finish Fit Follow Forget Format Free Give Go Heed Hold Ignore Insert Integrate Interrupt Iterate Join Keep Kill

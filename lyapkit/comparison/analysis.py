@@ -117,8 +117,8 @@ def compare(
         - ``procrustes_distance``, theta in radians of the states given. A fit to few states comes out too small:
           ``procrustes_bias`` is the jackknife's estimate, and the interval is around the distance without it. NaN, with
           a warning, where the states of a network do not vary.
-        - ``principal_angle`` (subspace, angle_rank), ascending with ``angle_rank``, in radians; NaN where ``angle_rank``
-          exceeds ``subspace``, and where a direction is annihilated or nothing is aligned.
+        - ``principal_angle`` (subspace, angle_rank), ascending, in radians; NaN where ``angle_rank`` is
+          above ``subspace``, and where a direction is annihilated or nothing is aligned.
         - ``forward_difference`` (network, subspace): distance of the span from that of another random start where the
           window begins, the largest of all trajectories. Where it is not near 0, the span is not settled, or not
           determined because exponents j and j + 1 are equal: lengthen ``transient`` or take another j.

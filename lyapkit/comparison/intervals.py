@@ -76,9 +76,9 @@ def jackknife(statistic: Callable[[Tensor], Tensor], group: Tensor, independent:
     With n states, of which m_j are in group j of g, :math:`h_j = n / m_j`, and the statistic without this group
     :math:`\theta_{(j)}`, the pseudo-values are :math:`p_j = h_j \theta - (h_j - 1) \theta_{(j)}`. Their mean
     with weights 1/h_j corrects the bias of order 1/n, and its variance is
-    :math:`\frac{1}{g} \sum_j (p_j - \bar p)^2 / (h_j - 1)` (Busing, Meijer & van der Leeden, Statistics and Computing 9,
-    3, 1999: the delete-m_j jackknife). If groups follow each other in time, the pseudo-values are taken as a series,
-    whose autocorrelation counts.
+    :math:`\frac{1}{g} \sum_j (p_j - \bar p)^2 / (h_j - 1)` (the delete-m_j jackknife of Busing, Meijer & van der
+    Leeden, Statistics and Computing 9, 3, 1999). If groups follow each other in time, the pseudo-values are taken as a
+    series, whose autocorrelation counts.
 
     Args:
         statistic: From a mask of states, shape (S,), to a number.

@@ -22,10 +22,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Alignment:
-    """The best orthogonal map from the states y of one network to the states x of another.
+    r"""The best orthogonal map from the states y of one network to the states x of another.
 
     Attributes:
-        rotation: R with :math:`x - \\bar x \\approx s R (y - \\bar y)`, shape (N, M): orthonormal columns if N >= M,
+        rotation: R with :math:`x - \bar x \approx s R (y - \bar y)`, shape (N, M): orthonormal columns if N >= M,
             orthonormal rows if N <= M.
         scale: Least squares scale s.
         distance: The angle theta in radians, a scalar.

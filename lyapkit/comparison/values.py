@@ -48,7 +48,7 @@ def shape_values(
             "procrustes_bias": nothing,
             "rotation": x.new_full((x.shape[1], y.shape[1]), math.nan),
             "scale": nothing,
-            "aligned_dimensions": torch.tensor(0),
+            "aligned_dimensions": torch.tensor(0, device="cpu"),
         }
     group, independent = groups(active)
     distance, bias = jackknife(lambda kept: shape_distance(x[kept], y[kept], eps), group, independent)
@@ -57,7 +57,7 @@ def shape_values(
         "procrustes_bias": bias,
         "rotation": alignment.rotation,
         "scale": alignment.scale,
-        "aligned_dimensions": torch.tensor(alignment.dimensions),
+        "aligned_dimensions": torch.tensor(alignment.dimensions, device="cpu"),
     }
 
 

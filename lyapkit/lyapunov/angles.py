@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-
-Pair = tuple[tuple[int, ...], tuple[int, ...]]
-"""Two sets of vectors by their ranks, from 1."""
 
 
 def splitting_angles(coordinates: Tensor) -> Tensor:
@@ -73,30 +69,6 @@ def principal_angles(first: Tensor, second: Tensor) -> Tensor:
     cosines = torch.linalg.svdvals(overlap)
     sines = torch.linalg.svdvals(second - first @ overlap).flip(-1)
     return torch.atan2(sines, cosines)
-
-
-def chosen_angles(coordinates: Tensor, pairs: Sequence[Pair]) -> Tensor:
-    """Compute the principal angles between the spans of chosen vectors, ascending: radians in [0, pi/2].
-
-    Args:
-        coordinates: Vectors in columns, shape (..., k, k).
-        pairs: P pairs of sets of columns.
-
-    Returns:
-        Angles, shape (..., P, D) with the size D of the largest of the smaller sets; NaN behind those of smaller ones.
-    """
-    most = max(min(len(first), len(second)) for first, second in pairs)
-    angles = coordinates.new_full((*coordinates.shape[:-2], len(pairs), most), math.nan)
-    for place, (first, second) in enumerate(pairs):
-        sets = (coordinates[..., [rank - 1 for rank in ranks]] for ranks in (first, second))
-        found = principal_angles(*sets)
-        angles[..., place, : found.shape[-1]] = found
-    return angles
-
-
-def named_pair(pair: Pair) -> str:
-    """Name a pair by its ranks, such as ``1,2 | 3``."""
-    return " | ".join(",".join(str(rank) for rank in ranks) for ranks in pair)
 
 
 def participation_ratio(vectors: Tensor) -> Tensor:

@@ -17,14 +17,8 @@ from lyapkit.checks.kinks import KinkWatch
 from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.checks.progress import progress_bar
 from lyapkit.checks.randomness import make_generator
-from lyapkit.lyapunov.angles import (
-    Pair,
-    chosen_angles,
-    consecutive_angles,
-    named_pair,
-    participation_ratio,
-    splitting_angles,
-)
+from lyapkit.lyapunov.angles import consecutive_angles, participation_ratio, splitting_angles
+from lyapkit.lyapunov.chosen_angles import check_pairs, chosen_angles, named_pair
 from lyapkit.lyapunov.ginelli import CovariantVectors, ginelli
 from lyapkit.results import make_dataset, provenance
 from lyapkit.tangents.along import TangentRun
@@ -110,8 +104,8 @@ def covariant_vectors(
         - ``local_growth``, the mean of g_i since the recorded step before; ``covariant_exponent``, its mean over the
           window, which is that of log |R_ii| up to a term that fades like 1/T.
         - ``instantaneous_exponent`` (trajectory, window_step, exponent), where asked for: g_i(n) at every step of the
-          window, the instantaneous covariant Lyapunov exponents. Their mean is ``covariant_exponent``; with
-          ``record_every=1``, they are the local growth.
+          window, the instantaneous covariant Lyapunov exponents, and 0 behind ``last_step``. Their mean is
+          ``covariant_exponent``; with ``record_every=1``, they are the local growth.
         - ``chosen_angle`` (trajectory, step, pair, angle_rank), where asked for: the principal angles between the spans
           of both sets of a pair, ascending, in radians between 0 and pi/2; of two single vectors, the angle between
           their lines. NaN where ``angle_rank`` exceeds the size of the smaller set. ``pair`` names the ranks, such as
@@ -143,7 +137,7 @@ def covariant_vectors(
     map = with_feedback(as_map(model), feedback, teacher_forcing)
     k = check_k(k, map.state_size)
     record_every = check_interval(record_every, "record_every")
-    pairs = _check_pairs(angles, k)
+    pairs = check_pairs(angles, k)
     check_flag("instantaneous", instantaneous)
     dt = check_dt(dt)
     drive, settle = _with_window(
@@ -233,38 +227,3 @@ def _settling_steps(name: str, value: int | None, steps: int) -> int:
     if value < 0:
         raise ValueError(f"{name} must be at least 0, got {value}.")
     return value
-
-
-def _check_pairs(given: Any, k: int) -> list[Pair]:
-    """Return the pairs of sets of ranks.
-
-    Raises:
-        TypeError: If they are not pairs of integers, or of sequences of integers.
-        ValueError: If a rank is outside 1..k, is twice in a set or in both, or a set is empty.
-    """
-    if given is None:
-        return []
-    if not isinstance(given, Sequence) or isinstance(given, str) or not all(_is_pair(pair) for pair in given):
-        raise TypeError(f"angles must be a sequence of pairs, such as [(1, 3)] or [((1, 2), (3, 4))], got {given!r}.")
-    pairs = [(_check_set(first), _check_set(second)) for first, second in given]
-    for pair in pairs:
-        ranks = pair[0] + pair[1]
-        if not all(1 <= rank <= k for rank in ranks):
-            raise ValueError(f"angles must name ranks between 1 and k = {k}, got {named_pair(pair)!r}.")
-        if len(set(ranks)) < len(ranks) or not all(pair):
-            raise ValueError(
-                f"both sets of angles= must hold vectors, and each vector once in all, got {named_pair(pair)!r}."
-            )
-    names = [named_pair(pair) for pair in pairs]
-    if len(set(names)) < len(names):
-        raise ValueError(f"angles must name each pair once, got {names}.")
-    return pairs
-
-
-def _is_pair(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 2
-
-
-def _check_set(value: Any) -> tuple[int, ...]:
-    several = isinstance(value, Sequence) and not isinstance(value, str)
-    return tuple(check_integer("a rank of angles=", rank) for rank in (value if several else (value,)))

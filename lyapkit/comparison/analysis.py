@@ -115,8 +115,9 @@ def compare(
 
         - ``exponent_difference`` (exponent), a minus b; 0 where both annihilate the direction.
         - ``procrustes_distance``, theta in radians of the states given. A fit to few states comes out too small:
-          ``procrustes_bias`` is the jackknife's estimate, and the interval is around the distance without it. NaN, with
-          a warning, where the states of a network do not vary.
+          ``procrustes_bias`` is the jackknife's estimate, and the interval is around the distance without it. Near
+          pi/2, where hardly anything fits, the jackknife finds only half of the bias. NaN, with a warning, where the
+          states of a network do not vary.
         - ``principal_angle`` (subspace, angle_rank), ascending, in radians; NaN where ``angle_rank`` is
           above ``subspace``, and where a direction is annihilated or nothing is aligned.
         - ``forward_difference`` (network, subspace): distance of the span from that of another random start where the

@@ -90,13 +90,14 @@ turned = lyapkit.as_map(
 # All run on the same sequences, which none has seen. `lyapkit.summary` lists the numbers with 95 % intervals, which
 # come from the differences between sequences.
 
-inputs = pulses(120, 16, torch.Generator().manual_seed(9))[0].double()
+inputs = pulses(200, 16, torch.Generator().manual_seed(9))[0].double()
 others = {"turned copy": turned, "other seed": second, "other task": adder}
 found = {
-    name: lyapkit.compare(first, other, inputs, rng=0) for name, other in others.items()
+    name: lyapkit.compare(first, other, inputs, transient=120, rng=0)
+    for name, other in others.items()
 }
 for name, ds in found.items():
-    print(f"\nfirst network and its {name}" if name == "turned copy" else f"\n{name}")
+    print(f"\nfirst network and {name}")
     table = lyapkit.summary(ds)
     rows = ["exponent 1", "Procrustes distance", "angle of subspace 1"]
     print(table.loc[rows, ["value", "low", "high", "verdict"]].round(3).to_string())
@@ -113,7 +114,7 @@ sequences = {
     **{name: others[name] for name in ("other seed", "other task")},
 }
 spectra = {
-    name: lyapkit.lyapunov_spectrum(network, inputs[:, :1], transient=30, rng=0)
+    name: lyapkit.lyapunov_spectrum(network, inputs[:, :1], transient=120, rng=0)
     for name, network in sequences.items()
 }
 with plt.style.context("lyapkit.plots.paper"):

@@ -37,6 +37,7 @@ from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.results import make_dataset, provenance
 from lyapkit.tangents.along import TangentRun
 from lyapkit.trajectories.closed_loop import with_feedback
+from lyapkit.trajectories.drive import Drive
 
 
 @named_arguments()
@@ -181,11 +182,7 @@ def compare(
                 stacklevel=3,
             )
         elif d := min(subspaces, resolved(*found)):
-            apart = [
-                TangentRun.prepare(map, run_apart(its_drive), d, torch.float64, check=False)
-                for map, its_drive in zip(maps, drives, strict=True)
-            ]
-            angles = _angles(*apart, alignment, generator, bar.update)
+            angles = _angles(maps, drives, d, alignment, generator, bar.update)
     values = {
         **exponent_values(found, dt),
         **shape_values(alignment, (x, y), active, eps),
@@ -246,12 +243,19 @@ def _exponents(
 
 
 def _angles(
-    first: TangentRun,
-    second: TangentRun,
+    maps: tuple[RecurrentMap, RecurrentMap],
+    drives: tuple[Drive, Drive],
+    d: int,
     alignment: Alignment,
     generator: torch.Generator,
     on_steps: Callable[[int], object],
 ) -> SubspaceAngles:
+    """Return the angles of the d leading subspaces, in a further run of both networks."""
+    first, second = (
+        TangentRun.prepare(map, run_apart(drive), d, torch.float64, check=False)
+        for map, drive in zip(maps, drives, strict=True)
+    )
+
     def side_by_side(one: TangentRun, other: TangentRun) -> SubspaceAngles:
         return subspace_angles(one, other, alignment, generator=generator, on_step=lambda: on_steps(1))
 

@@ -42,7 +42,7 @@ class Alignment:
 
 
 def align(x: Tensor, y: Tensor, eps: float) -> Alignment | None:
-    """Align the states of two networks.
+    """Find the best map between the states of two networks.
 
     Args:
         x: States of the first, shape (S, N), float64.
@@ -93,9 +93,9 @@ def _centred(states: Tensor, eps: float) -> tuple[Tensor, Tensor] | None:
 
 def _chord(shape: Tensor, other: Tensor, rotation: Tensor) -> Tensor:
     """Return |X - Y Q|, computed from the difference itself, so that small distances keep their digits."""
-    if rotation.shape[0] >= rotation.shape[1]:
-        return torch.linalg.vector_norm(shape - other @ rotation.T)
-    return torch.linalg.vector_norm(shape @ rotation - other)
+    wide = rotation.shape[0] < rotation.shape[1]
+    chord: Tensor = torch.linalg.vector_norm(shape @ rotation - other if wide else shape - other @ rotation.T)
+    return chord
 
 
 def _angle(chord: Tensor) -> Tensor:

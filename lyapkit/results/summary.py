@@ -193,11 +193,11 @@ def _compared(ds: xr.Dataset, name: str, *further: tuple[xr.DataArray, str]) -> 
         "not told from 0",
         value,
         ((low > 0) | (high < 0), "differs"),
-        (np.isinf(error), "run too short"),
+        (error.isin([np.inf]), "run too short"),
         (abs(value) <= rounding, "equal to rounding"),
         *further,
-        (np.isinf(value), "annihilated in one"),
-        (np.isnan(value), "does not exist"),
+        (value.isin([-np.inf, np.inf]), "annihilated in one"),
+        (value.isnull(), "does not exist"),
     )
     columns = {"value": value, "error": error, "low": low, "high": high, "verdict": verdict}
     return xr.Dataset({key: column.reset_coords(drop=True) for key, column in columns.items()})

@@ -81,6 +81,7 @@ TUTORIALS = [
     "analyse_your_lstm.py",
     "is_it_chaotic.py",
     "fixed_points_of_a_memory.py",
+    "compare_two_networks.py",
     "choose_a_residual.py",
     "exponents_while_training.py",
     "gradient_flossing.py",

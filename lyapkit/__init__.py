@@ -13,6 +13,9 @@ from lyapkit.adapters import as_map as as_map
 # everything at once
 from lyapkit.analyze import analyze as analyze
 
+# two networks
+from lyapkit.comparison import compare as compare
+
 # curvature and gradients
 from lyapkit.curvature import curvature_by_step as curvature_by_step
 from lyapkit.curvature import curvature_operator as curvature_operator
@@ -47,6 +50,7 @@ __all__ = [
     "Tracker",
     "analyze",
     "as_map",
+    "compare",
     "covariant_vectors",
     "curvature_by_step",
     "curvature_operator",

@@ -18,6 +18,7 @@ import lyapkit
 ROOT = Path(lyapkit.__file__).parent
 ANALYSES = {
     "lyapkit", "lyapkit.analyze",
+    "lyapkit.comparison", "lyapkit.comparison.analysis",
     "lyapkit.curvature", "lyapkit.curvature.by_step", "lyapkit.curvature.density", "lyapkit.curvature.scipy_operator",
     "lyapkit.curvature.spectrum",
     "lyapkit.fixed_points", "lyapkit.fixed_points.analysis",

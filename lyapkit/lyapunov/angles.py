@@ -48,6 +48,29 @@ def consecutive_angles(vectors: Tensor) -> Tensor:
     return torch.atan2(sine, cosine.abs()).clamp(max=math.pi / 2)
 
 
+def principal_angles(first: Tensor, second: Tensor) -> Tensor:
+    """Compute the principal angles between the spans of two sets of columns, ascending: radians in [0, pi/2].
+
+    Cosines are the singular values of the overlap of orthonormal bases; sines are those of the part of one basis that
+    lies outside of the other span (Bjorck & Golub, Math. Comp. 27, 579, 1973). The angle from both is accurate
+    whether it is small or not.
+
+    Args:
+        first: Linearly independent columns, shape (..., N, p).
+        second: Linearly independent columns, shape (..., N, q).
+
+    Returns:
+        Angles, shape (..., min(p, q)).
+    """
+    if second.shape[-1] > first.shape[-1]:
+        first, second = second, first
+    first, second = torch.linalg.qr(first).Q, torch.linalg.qr(second).Q
+    overlap = first.mT @ second
+    cosines = torch.linalg.svdvals(overlap)
+    sines = torch.linalg.svdvals(second - first @ overlap).flip(-1)
+    return torch.atan2(sines, cosines)
+
+
 def participation_ratio(vectors: Tensor) -> Tensor:
     """Compute 1 / sum_i v_i^4 of unit vectors in columns, (..., N, k) -> (..., k): from 1, on one unit, to N."""
     return vectors.pow(4).sum(dim=-2).reciprocal()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,12 +12,13 @@ import xarray as xr
 from torch import Tensor
 
 from lyapkit.adapters import as_map
-from lyapkit.checks.arguments import check_dt, check_integer, check_interval, check_k, time_unit
+from lyapkit.checks.arguments import check_dt, check_flag, check_integer, check_interval, check_k, time_unit
 from lyapkit.checks.kinks import KinkWatch
 from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.checks.progress import progress_bar
 from lyapkit.checks.randomness import make_generator
 from lyapkit.lyapunov.angles import consecutive_angles, participation_ratio, splitting_angles
+from lyapkit.lyapunov.chosen_angles import check_pairs, chosen_angles, named_pair
 from lyapkit.lyapunov.ginelli import CovariantVectors, ginelli
 from lyapkit.results import make_dataset, provenance
 from lyapkit.tangents.along import TangentRun
@@ -40,6 +41,8 @@ def covariant_vectors(
     transient: int | None = None,
     settle: int | None = None,
     record_every: int = 1,
+    instantaneous: bool = False,
+    angles: Sequence[tuple[int | Sequence[int], int | Sequence[int]]] | None = None,
     dt: float = 1.0,
     rng: torch.Generator | int | None = None,
     check: bool = True,
@@ -79,6 +82,9 @@ def covariant_vectors(
             quarter of the steps (of the shortest sequence).
         record_every: Number of steps between recorded vectors. For every sequence, the last step before those of
             ``settle`` is always recorded. Means and maxima over the window take every step.
+        instantaneous: True to also return the growth rates of every step, however few vectors are recorded.
+        angles: Pairs of vectors whose angle is returned, by their ranks from 1, such as ``[(1, 3)]``; or pairs of sets
+            of vectors, whose spans are compared, such as ``[((1, 2), (3, 4)), (1, (2, 3))]``.
         dt: Duration of a step; rates are divided by it and their units say so.
         rng: Generator or seed of the random starts; settled vectors do not depend on it.
         check: True to probe the map before the run and, afterwards, to repeat steps and check derivatives all over the
@@ -100,6 +106,13 @@ def covariant_vectors(
         - ``participation_ratio`` is 1 / sum_i v_i^4: 1 for a vector on a single unit, N for one that is spread evenly.
         - ``local_growth`` is the mean of g_i since the recorded step before. ``covariant_exponent`` is its mean over
           the window, which equals the mean of log |R_ii| up to a term that fades like 1/T.
+        - ``instantaneous_exponent`` (trajectory, window_step, exponent), with ``instantaneous=True``, is g_i(n) at every
+          step of the window: the instantaneous covariant Lyapunov exponents. It is 0 after ``last_step``. Its mean is
+          ``covariant_exponent``; with ``record_every=1``, it equals the local growth.
+        - ``chosen_angle`` (trajectory, step, pair, angle_rank), with ``angles=``, holds the principal angles between the
+          spans of both sets of a pair, ascending, in radians between 0 and pi/2. For two single vectors, it is the angle
+          between their lines. It is NaN where ``angle_rank`` exceeds the size of the smaller set. ``pair`` names the
+          ranks, such as ``1,2 | 3``.
         - ``covariance_residual`` is the largest |J v / |J v| - v'| of the window, where v' is the vector at the next
           step. It is about eps |J| / |J v|, with the eps of the map's own type, whether or not the vectors have
           settled.
@@ -128,6 +141,8 @@ def covariant_vectors(
     map = with_feedback(as_map(model), feedback, teacher_forcing)
     k = check_k(k, map.state_size)
     record_every = check_interval(record_every, "record_every")
+    pairs = check_pairs(angles, k)
+    check_flag("instantaneous", instantaneous)
     dt = check_dt(dt)
     drive, settle = _with_window(
         prepare_drive(map, inputs, steps, initial_state, 0, lengths, batch_first), transient, settle
@@ -152,6 +167,8 @@ def covariant_vectors(
         "settle": settle,
         "k": k,
         "record_every": record_every,
+        "instantaneous": instantaneous,
+        "angles": [named_pair(pair) for pair in pairs],
         "dt": dt,
         "driven": drive.inputs is not None,
         "feedback": feedback is not None,
@@ -171,16 +188,24 @@ def covariant_vectors(
         "backward_difference": found.backward_difference,
         "last_step": found.last,
     }
+    coordinates: dict[str, Any] = {
+        "trajectory": np.arange(drive.state.shape[0]),
+        "step": np.asarray(found.steps),
+        "unit": list(map.unit_names),
+        "exponent": np.arange(1, k + 1),
+        "split": np.arange(1, k),
+    }
+    if instantaneous:
+        values["instantaneous_exponent"] = (growth / dt).movedim(0, 1)
+        coordinates["window_step"] = np.arange(drive.transient + 1, drive.steps - settle + 1)
+    if pairs:
+        values["chosen_angle"] = chosen_angles(found.coordinates, pairs).movedim(0, 1)
+        coordinates["pair"] = [named_pair(pair) for pair in pairs]
+        coordinates["angle_rank"] = np.arange(1, values["chosen_angle"].shape[-1] + 1)
     return make_dataset(
         "covariant_vectors",
         {name: value.cpu().numpy() for name, value in values.items()},
-        {
-            "trajectory": np.arange(drive.state.shape[0]),
-            "step": np.asarray(found.steps),
-            "unit": list(map.unit_names),
-            "exponent": np.arange(1, k + 1),
-            "split": np.arange(1, k),
-        },
+        coordinates,
         provenance(config, dtype=map.dtype, device=map.device),
         time_unit(dt),
     )

@@ -104,7 +104,8 @@ def ginelli(
     ends = drive.last_steps - settle  # of the window of each trajectory
     if segment is None:
         segment = math.isqrt(last - first - 1) + 1
-    state, frame, forward_difference = _settled_frame(run, generator, on_step)
+    frames = random_frames(drive.state.shape[-1], k, generator)
+    state, frame, forward_difference = settled_frame(run, frames.repeat(1, len(drive.state), 1, 1), generator, on_step)
 
     checkpoints: list[tuple[Drive, Tensor]] = []  # a part of the window and the frame at its start
     for start in range(first, last, segment):
@@ -174,17 +175,30 @@ def ginelli(
     )
 
 
-def _settled_frame(
-    run: TangentRun, generator: torch.Generator, on_step: Callable[[], object]
+def random_frames(size: int, k: int, generator: torch.Generator) -> Tensor:
+    """Return two independent random orthonormal frames, shape (2, 1, N, k), on the CPU.
+
+    Frames start at random, also for k = N: the columns of the identity may be invariant under the map, as those of a
+    triangular matrix are, and would then never find the fastest growing directions.
+    """
+    gaussian = torch.randn(2, 1, size, k, generator=generator, dtype=torch.float64, device="cpu")
+    frames: Tensor = torch.linalg.qr(gaussian).Q
+    return frames
+
+
+def settled_frame(
+    run: TangentRun, frames: Tensor, generator: torch.Generator, on_step: Callable[[], object]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return state (B, N) and frame (B, N, k) after the transient, and the frame's distance (B, k) from another one.
 
-    The frames start at random, even for k = N. A map may leave columns of the identity invariant, as a triangular
-    matrix does; they would then never find the fastest growing directions.
+    Args:
+        run: The trajectory with k directions; its transient steps settle state and frame.
+        frames: The frame and the other one at the start, shape (2, B, N, k).
+        generator: For directions that replace annihilated ones.
+        on_step: Called after every step (progress).
     """
     drive, k, state = run.drive, run.k, run.drive.state
-    gaussian = torch.randn(2, 1, state.shape[-1], k, generator=generator, dtype=torch.float64, device="cpu")
-    both: Tensor = torch.linalg.qr(gaussian).Q.to(state.device).repeat(1, len(state), 1, 1)  # (2, B, N, k)
+    both = frames.to(state.device)
     refills, effort = [random_refill(refill_seed(generator)) for _ in range(2)], Effort()
 
     def refill(like: Tensor) -> Tensor:  # (2 B, N, k)

@@ -11,7 +11,7 @@ from typing import IO, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wcrnn_models.errors import UserError, clause
+from lyapkit_command.errors import UserError, clause
 
 PACKED_RATIO, PACKED_ROOM = 64, 2**26
 """An archive may unpack to 64 times its size and 64 MiB; no source, chosen above what compressed data sets of floats

@@ -42,7 +42,8 @@ MAY_REACH = {
 """Other exceptions: a progress bar, readers of earlier results, and modules that recognise a user's network."""
 
 ROOMS_ABOVE = (
-    "lyapkit.adapters", "lyapkit.results", "lyapkit.plots", "lyapkit.systems", "lyapkit.testing", "lyapkit.tracking"
+    "lyapkit.adapters", "lyapkit.results", "lyapkit.plots", "lyapkit.reports", "lyapkit.systems", "lyapkit.testing",
+    "lyapkit.tracking",
 )  # fmt: skip
 NOT_FOR_KERNELS = {"xarray", "matplotlib", "h5netcdf", "h5py", "tqdm", "json", "pathlib", "pandas"}
 

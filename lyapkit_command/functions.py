@@ -37,7 +37,7 @@ def load_named(reference: str, what: str) -> Any:
     found: Any = module
     for part in name.split("."):
         if not hasattr(found, part):
-            raise UserError(f"{place} has no {name!r}.{suggestion(part, vars(found))}")
+            raise UserError(f"{place} has no {name!r}.{suggestion(part, dir(found))}")
         found = getattr(found, part)
     return found
 

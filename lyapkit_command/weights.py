@@ -59,7 +59,7 @@ def load_weights(model: nn.Module, path: Path) -> str:
 
 
 def _refuse_other_names(path: Path, kind: str, weights: dict[str, Tensor], own: dict[str, Tensor]) -> None:
-    unknown = [name for name in weights if name not in own]
+    unknown = sorted(name for name in weights if name not in own)
     there = {_place(own[name]) for name in weights if name in own}
     lost = [name for name in own if name not in weights and _place(own[name]) not in there]
     if not unknown and not lost:

@@ -130,19 +130,24 @@ def findings(result: xr.Dataset) -> list[str]:
             raised = flag.is_raised(result[flag.variable].values)
             if raised.any():
                 found.append(flag.text.format(count=int(raised.sum()), all=raised.size))
-    if analysis == "hessian_spectrum" and result.attrs.get("converged") == 0 and not found:
+    if analysis == "hessian_spectrum" and _number(result, "converged") == 0 and not found:
         found.append("The search for multiple eigenvalues has not come to its end; raise max_products=.")
     if analysis == "fixed_points":
         if not result.sizes.get("fixed_point", 0):
             found.append("No fixed or slow point was found; search from other starts, or from more.")
-        if (unfinished := result.attrs.get("starts_unfinished", 0)) > 0:
-            found.append(f"{unfinished} starts of the search were not at their end; raise max_iterations=.")
+        if (unfinished := _number(result, "starts_unfinished")) is not None and unfinished > 0:
+            found.append(f"{unfinished:g} starts of the search were not at their end; raise max_iterations=.")
     if lost := [text for name, text in ORIGIN.items() if name not in result.attrs]:
         found.append(
             f"The result does not say where it comes from ({', '.join(lost)}); some operation has dropped its "
             "attributes (keep_attrs=True keeps them)."
         )
     return found
+
+
+def _number(result: xr.Dataset, name: str) -> float | None:
+    value = result.attrs.get(name)
+    return float(value) if isinstance(value, int | float | np.number) else None
 
 
 def findings_together(results: dict[str, xr.Dataset]) -> list[str]:

@@ -100,11 +100,13 @@ def _results(result: xr.Dataset | xr.DataTree) -> tuple[dict[str, xr.Dataset], l
         nodes = {node.path.strip("/"): node.to_dataset() for node in result.subtree}
     else:
         nodes = {"": result}
-    found = {
-        path or dataset.attrs["analysis"]: dataset
-        for path, dataset in nodes.items()
-        if dataset.attrs.get("analysis") in WORDS
-    }
+    found, others = {}, []
+    for path, dataset in nodes.items():
+        analysis = dataset.attrs.get("analysis")
+        if isinstance(analysis, str) and analysis in WORDS:
+            found[path or (analysis if len(nodes) == 1 else "/")] = dataset
+        elif dataset.data_vars:
+            others.append(path or "/")
     if not found:
         analyses = [str(dataset.attrs["analysis"]) for dataset in nodes.values() if "analysis" in dataset.attrs]
         got = ", ".join(analyses) or "data without provenance, whose attributes some operation may have dropped"
@@ -112,9 +114,6 @@ def _results(result: xr.Dataset | xr.DataTree) -> tuple[dict[str, xr.Dataset], l
             f"there is no result of an analysis to report, got {got}; pass what lyapkit's analyses return: "
             f"{', '.join(WORDS)}."
         )
-    others = [
-        path or "The data at the root" for path, dataset in nodes.items() if dataset and path not in found and path
-    ]
     return found, others
 
 

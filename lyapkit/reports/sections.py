@@ -71,8 +71,8 @@ def section(path: str, result: xr.Dataset) -> Section:
         )
     try:
         table = summary(result)
-    except ValueError as error:
-        page.findings.append(f"There is no table: {clause(error)}.")
+    except Exception as error:  # whatever an incomplete result lacks; the rest is shown
+        page.findings.append(f"There is no table: {clause(error) or type(error).__name__}.")
     else:
         page.values = summary_table(table, result)
         page.verdicts = verdicts(table)
@@ -84,7 +84,7 @@ def section(path: str, result: xr.Dataset) -> Section:
     for caption, plot in plots_of(result).items() if result.sizes.get("fixed_point", 1) else ():
         try:
             page.drawings.append(draw(result, caption, plot))
-        except Exception as error:  # whatever a plot meets in an incomplete result; the rest is shown
+        except Exception as error:  # the same
             page.findings.append(f"There is no figure {caption!r}: {clause(error) or type(error).__name__}.")
     return page
 

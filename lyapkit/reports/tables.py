@@ -45,6 +45,7 @@ class Table:
         heads: Number of leading columns that name the rows.
         rows: Its cells.
         left_out: What was left out of it, as a sentence; empty if nothing was.
+        has_names: Whether its rows are named by texts, not by numbers.
     """
 
     caption: str
@@ -52,6 +53,7 @@ class Table:
     heads: int
     rows: list[list[Cell]]
     left_out: str = ""
+    has_names: bool = False
 
 
 def cell(value: Any) -> Cell:
@@ -137,7 +139,7 @@ def cases_table(result: xr.Dataset) -> Table | None:
         for place, name in enumerate(single)
     ]
     left_out = "" if count <= MOST_CASES else f"These are the first {MOST_CASES} of {count} columns."
-    return Table("Further numbers", header, 1, rows, left_out)
+    return Table("Further numbers", header, 1, rows, left_out, has_names=True)
 
 
 def case_name(dims: Sequence[str], places: Sequence[Any]) -> str:
@@ -164,7 +166,7 @@ def origin_table(attributes: Mapping[Any, Any]) -> Table:
     settings = _settings(attributes.get("config_json"))
     entries = {**known, **{f"setting {name}": value for name, value in settings.items()}, **others}
     rows = [[Cell(str(name)), Cell(_shortened(value))] for name, value in entries.items()]
-    return Table("Origin and settings", ["entry", "value"], 1, rows)
+    return Table("Origin and settings", ["entry", "value"], 1, rows, has_names=True)
 
 
 def _settings(text: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ def read_named(text: str, option: str) -> NDArray[Any]:
     """Return the array that an option names.
 
     Args:
-        text: ``FILE``, or ``FILE:NAME`` for an array of an archive. Its name is that of the option by default.
+        text: A name, ``FILE``, or ``FILE:NAME`` for an array of an archive. Its name is that of the option by default.
         option: Name of the option, without hyphens.
 
     Raises:

@@ -76,10 +76,10 @@ class Arguments:
     """Name of the recurrent part of a whole model, such as rnn or decoder.rnn."""
 
     encoder: Annotated[str | None, tyro.conf.arg(metavar="NAME|MODULE:FUNCTION")] = None
-    """With --core, what comes before it: the name of a part of the model, or a function."""
+    """Part before the recurrent one, with --core: its name in the model, or a function."""
 
     readout: Annotated[str | None, tyro.conf.arg(metavar="NAME|MODULE:FUNCTION")] = None
-    """What comes after the recurrent part: with --core the name of a part of the model, or a function."""
+    """Part after the recurrent one: its name in the model, with --core, or a function."""
 
     include: tuple[Analysis, ...] | None = None
     """Analyses to do; those that the given arguments allow if not given."""
@@ -161,8 +161,8 @@ def _analyse(parsed: Arguments) -> Any:
 
     network = make_network(parsed.network)
     digest = _prepare(network, parsed)
-    loss = None if parsed.loss is None else _loss(parsed.loss)
-    readout = _part(parsed.readout, "readout", parsed.core)
+    loss: Any = None if parsed.loss is None else _loss(parsed.loss)
+    readout: Any = _part(parsed.readout, "readout", parsed.core)
     if parsed.core is not None:
         encoder = _part(parsed.encoder, "encoder", parsed.core)
         network, readout = lyapkit.as_map(network, core=parsed.core, encoder=encoder, readout=readout), None
@@ -170,19 +170,13 @@ def _analyse(parsed: Arguments) -> Any:
     inputs = None if parsed.inputs is None else _tensor(parsed.inputs, "inputs", map)
     if inputs is not None and parsed.core is not None:
         inputs = map.encode(inputs)
-    include: Sequence[Analysis] | None = parsed.include
-    if include is None:
-        include = ("lyapunov_spectrum", "variational_term")
-        if parsed.targets is not None:
-            include = (*include, "gradient_propagation")
-            include = include if inputs is None else (*include, "hessian_spectrum")
     tree = lyapkit.analyze(
         network,
         inputs,
         None if parsed.targets is None else _tensor(parsed.targets, "targets", map),
         loss,
         readout=readout,
-        include=include,
+        include=_analyses(parsed),
         k=parsed.k,
         hessian_k=parsed.hessian_k,
         operator=parsed.operator,
@@ -198,6 +192,14 @@ def _analyse(parsed: Arguments) -> Any:
     for node in tree.children.values():
         node.attrs["checkpoint_sha256"] = digest
     return tree
+
+
+def _analyses(parsed: Arguments) -> tuple[str, ...]:
+    """Return the analyses that are asked for, or those that the given arguments allow."""
+    if parsed.include is not None:
+        return parsed.include
+    with_targets = ("gradient_propagation",) if parsed.inputs is None else ("gradient_propagation", "hessian_spectrum")
+    return ("lyapunov_spectrum", "variational_term", *(with_targets if parsed.targets is not None else ()))
 
 
 def _prepare(network: Any, parsed: Arguments) -> str:

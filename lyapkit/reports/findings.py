@@ -1,4 +1,4 @@
-"""What a reader has to know before the numbers: flags that analyses set, and parts that are missing."""
+"""Warnings that a reader needs before the numbers: flags that analyses set, and parts that are missing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Values = NDArray[Any]
 
 
 def _is_zero(values: Values) -> Values:
-    return values == 0
+    return np.equal(values, 0)
 
 
 def _is_set(values: Values) -> Values:

@@ -26,7 +26,7 @@ from lyapkit.results.summary import summary
 
 @dataclass
 class Section:
-    """What a page says about one result.
+    """Content of a page about one result.
 
     Attributes:
         path: Its place in the tree.
@@ -54,7 +54,7 @@ class Section:
 
 
 def section(path: str, result: xr.Dataset) -> Section:
-    """Return what a page says about one result.
+    """Return the content of a page about one result.
 
     What cannot be tabulated or drawn, since a part of the result is missing, is named in the warnings.
 

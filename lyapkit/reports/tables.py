@@ -181,6 +181,8 @@ def _settings(text: Any) -> dict[str, Any]:
 
 
 def _shortened(value: Any) -> str:
+    if isinstance(value, np.generic | np.ndarray):  # as files return them
+        value = value.tolist()
     try:
         text = value if isinstance(value, str) else json.dumps(value, default=str)
     except (TypeError, ValueError, RecursionError):

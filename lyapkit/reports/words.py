@@ -1,4 +1,4 @@
-"""What results mean, in plain words."""
+"""Explanations of results in plain words."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ INTERVALS = {
     "interval holds the true value with 95 % confidence.",
     "bound on the error": "The true eigenvalue lies within the bound, which is the interval.",
 }
-"""What the columns of errors mean."""
+"""Explanations of the columns of errors."""
 
 VERDICTS = {
     "positive": "above 0 by more than the error",
@@ -159,7 +159,7 @@ VERDICTS = {
     "slow point": "the network moves least here, but does not stop",
     "missing": "this result has no such value, as where results of different sizes were joined",
 }
-"""What each verdict of a table means."""
+"""The meaning of each verdict of a table."""
 
 ORIGIN = {
     "created_at": "computed at",

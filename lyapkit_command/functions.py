@@ -22,7 +22,8 @@ def load_named(reference: str, what: str) -> Any:
     """Return what a reference names.
 
     Args:
-        reference: The name, ``MODULE:NAME``; MODULE is a module, also in the current directory, or a path that ends in ``.py``.
+        reference: The name, ``MODULE:NAME``; MODULE is a module, also in the current directory, or a path that ends in
+            ``.py``.
         what: The thing that is named, for messages, such as ``"network"``.
 
     Raises:

@@ -34,6 +34,7 @@ from lyapkit.lyapunov import variational_term as variational_term
 from lyapkit.recurrent_map import RecurrentMap as RecurrentMap
 
 # results
+from lyapkit.reports import report as report
 from lyapkit.results import load as load
 from lyapkit.results import save as save
 from lyapkit.results.summary import summary as summary
@@ -62,6 +63,7 @@ __all__ = [
     "lyapunov_exponents",
     "lyapunov_spectrum",
     "plots",
+    "report",
     "save",
     "spectral_density",
     "states",

@@ -11,7 +11,7 @@ def test_the_map_names_every_folder_and_no_other() -> None:
     listed = re.findall(r"^\| `([\w/]+)/` \|", TEXT, flags=re.MULTILINE)
     packages = [
         path.parent.relative_to(ROOT).as_posix()
-        for package in ("lyapkit", "wcrnn_models", "figures")
+        for package in ("lyapkit", "lyapkit_command", "wcrnn_models", "figures")
         for path in (ROOT / package).rglob("__init__.py")
     ]
     assert sorted(listed) == sorted([*packages, "figures/data", "tests", "benchmarks", "examples", "docs"])

@@ -45,7 +45,8 @@ def summary(result: xr.Dataset | xr.DataTree) -> pd.DataFrame:
           none, since its values are exact up to rounding, or where there is no error, as of an exponent of -inf.
         - ``low`` and ``high``: the 95 % confidence interval, from Student's t with the degrees of freedom of the error
           where the result holds them; of Hessian eigenvalues the ends of the bound. NaN with the error.
-        - ``verdict``: what the numbers say, such as "positive", "negative", "not told from 0" or "saddle".
+        - ``verdict``: what the numbers say, such as "positive", "negative", "not told from 0" or "saddle";
+          "missing" where results of different sizes were joined and this one has no such value.
         - of fixed points also ``speed``, ``state_error``, ``unstable_dimensions`` and ``starts``.
 
     Raises:
@@ -86,6 +87,7 @@ def summary(result: xr.Dataset | xr.DataTree) -> pd.DataFrame:
     except KeyError as error:
         name = str(error).split("'")[1]
         raise ValueError(f"the Dataset has no variable {name!r}; pass the whole result of {analysis}.") from error
+    table["verdict"] = table["verdict"].where(table["value"].notnull(), "missing")
     dims = [str(name) for name in table["value"].dims]
     if not dims:
         return pd.DataFrame({name: [table[name].item()] for name in table.data_vars}, index=[analysis])

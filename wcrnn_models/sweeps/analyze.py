@@ -14,11 +14,11 @@ import torch
 import xarray as xr
 
 from lyapkit import load, save
+from lyapkit_command.stopping import orderly
 from wcrnn_models.analysis import analyze_checkpoint
 from wcrnn_models.errors import UserError
 from wcrnn_models.files import check_result_file, sha256
 from wcrnn_models.run_files import ANALYSIS_FOLDER, CHECKPOINT_FOLDER
-from wcrnn_models.stopping import orderly
 from wcrnn_models.sweeps.assemble import By, assemble, concatenate
 from wcrnn_models.sweeps.choose_pool import make_pool
 from wcrnn_models.sweeps.results import chosen_runs, shared_provenance

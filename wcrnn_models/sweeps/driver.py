@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
+from lyapkit_command.stopping import orderly
 from wcrnn_models.errors import UserError
-from wcrnn_models.stopping import orderly
 from wcrnn_models.sweeps.choose_pool import make_pool
 from wcrnn_models.sweeps.groups import groups
 from wcrnn_models.sweeps.layout import plan, read_result

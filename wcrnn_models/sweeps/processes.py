@@ -17,7 +17,7 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Generic
 
-from wcrnn_models import stopping
+from lyapkit_command import stopping
 from wcrnn_models.errors import UserError
 from wcrnn_models.sweeps.pools import J
 from wcrnn_models.sweeps.worker import Outcome

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lyapkit_command.numpy_files import read_array
 from wcrnn_models.errors import UserError, clause
 from wcrnn_models.models import residuals
 from wcrnn_models.models.baselines import LSTM, S4D, URLSTM, ResidualElman
 from wcrnn_models.models.network import RecurrentNetwork
 from wcrnn_models.models.residuals.base import check_fits
 from wcrnn_models.models.wcrnn import WCRNN
-from wcrnn_models.numpy_files import read_array
 from wcrnn_models.tasks import (
     AddingProblem,
     ArrayTask,

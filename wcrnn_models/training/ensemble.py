@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from wcrnn_models import stopping
+from lyapkit_command import stopping
 from wcrnn_models.errors import UserError
 from wcrnn_models.models.wcrnn import WCRNN
 from wcrnn_models.training.adjoint import EnsembleForward, can_train_together

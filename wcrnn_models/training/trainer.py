@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from wcrnn_models import stopping
+from lyapkit_command import stopping
 from wcrnn_models.errors import UserError, clause
 from wcrnn_models.files import LOCK_FILE, Hold, InUseError, exclusive, open_own, read_regular, write_atomically
 from wcrnn_models.run_files import CHECKPOINT_FOLDER, CONFIG_FILE, HISTORY_FILE, RESUME_FILE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from lyapkit.losses.scalar_loss import check_loss_callable
 from lyapkit.losses.unrolled import resolve_readout
 from lyapkit.lyapunov import lyapunov_spectrum, variational_term
 from lyapkit.trajectories.closed_loop import with_feedback
+from lyapkit.trajectories.names import check_trajectory_names
 from lyapkit.trajectories.sequences import as_tensor, lies_batch_first, time_first
 
 ANALYSES = ("lyapunov_spectrum", "variational_term", "gradient_propagation", "hessian_spectrum")
@@ -49,6 +50,7 @@ def analyze(
     teacher_forcing: float = 0.0,
     steps: int | None = None,
     trajectories: int | None = None,
+    trajectory_names: Collection[str | float] | None = None,
     record_every: int = 1,
     transient: int = 0,
     learning_rate: float | None = None,
@@ -85,6 +87,8 @@ def analyze(
         steps: Number of steps of an autonomous map. Not for the Hessian.
         trajectories: Number of sequences that the Lyapunov spectrum and the variational term follow, the first of the
             B; all by default. Gradients and Hessian use all B.
+        trajectory_names: A text or a number for each of the B trajectories, such as the conditions of an experiment.
+            They are the coordinate ``trajectory`` of the results, which counts from 0 by default, and plots show them.
         record_every: Steps between recorded singular values of the variational term.
         transient: Number of leading steps that the Lyapunov spectrum leaves out.
         learning_rate: :math:`\eta` of the effective learning rates; left out by default.
@@ -135,6 +139,7 @@ def analyze(
         trajectories = check_integer("trajectories", trajectories)
     if trajectories is not None and not 1 <= trajectories <= batch:
         raise ValueError(f"trajectories must be between 1 and the batch size {batch}, got {trajectories}.")
+    names = None if trajectory_names is None else check_trajectory_names(trajectory_names, batch)
     if "hessian_spectrum" in include and (inputs is None or initial_state is not None):
         raise TypeError(
             "hessian_spectrum runs over inputs from the map's own initial state, so it goes with neither steps= nor "
@@ -169,12 +174,22 @@ def analyze(
         "inputs": part,
         "lengths": None if lengths is None else lengths[first],
         "initial_state": initial_state if initial_state is None or initial_state.ndim == 1 else initial_state[first],
+        "trajectory_names": None if names is None else names[first],
     }
     todo: dict[str, Callable[[], xr.Dataset]] = {
         "lyapunov_spectrum": lambda: lyapunov_spectrum(map, k=k, transient=transient, rng=rng, **followed),
         "variational_term": lambda: variational_term(map, k=k, record_every=record_every, **followed),
         "gradient_propagation": lambda: gradient_propagation(
-            map, inputs, targets, loss, readout=readout, initial_state=initial_state, lengths=lengths, rng=rng, **run
+            map,
+            inputs,
+            targets,
+            loss,
+            readout=readout,
+            initial_state=initial_state,
+            lengths=lengths,
+            trajectory_names=names,
+            rng=rng,
+            **run,
         ),
         "hessian_spectrum": lambda: hessian_spectrum(
             whole,

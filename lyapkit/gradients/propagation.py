@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -49,6 +49,7 @@ def gradient_propagation(
     initial_state: Tensor | None = None,
     lengths: Any = None,
     batch_first: bool | None = None,
+    trajectory_names: Collection[str | float] | None = None,
     feedback: Callable[[Tensor], Tensor] | None = None,
     teacher_forcing: float = 0.0,
     fit: tuple[int, int | None] | None = None,
@@ -86,6 +87,8 @@ def gradient_propagation(
             sequence at its own last step; a loss on every step must not depend on the outputs behind it. What lies
             there in the inputs is padding (any numbers) and changes nothing.
         batch_first: Inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
+        trajectory_names: A text or a number for each trajectory, such as the conditions of an experiment. They are the
+            coordinate ``trajectory`` of the result, which counts from 0 by default, and plots show them.
         feedback: Closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
             and takes ``steps`` instead of ``inputs``.
         teacher_forcing: Share a of the given inputs with ``feedback``; the input is a s_t + (1 - a) feedback.
@@ -138,7 +141,7 @@ def gradient_propagation(
     """
     map = with_feedback(as_map(model), feedback, teacher_forcing)
     read = resolve_readout(map, readout)
-    drive = prepare_drive(map, inputs, steps, initial_state, 0, lengths, batch_first)
+    drive = prepare_drive(map, inputs, steps, initial_state, 0, lengths, batch_first, trajectory_names)
     total, last = drive.steps, drive.last_steps
     orders = check_norms(norms)
     if loss_on not in ("last", "every"):
@@ -201,7 +204,7 @@ def gradient_propagation(
         values["predicted_rate"] = np.asarray(predicted)
     coordinates: dict[str, Any] = {
         "norm": [norm_label(order) for order in orders],
-        "trajectory": np.arange(drive.state.shape[0]),
+        "trajectory": drive.trajectories,
         "step": np.arange(1, total + 1),
     }
     if recorded is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
@@ -35,6 +35,7 @@ def covariant_vectors(
     initial_state: Tensor | None = None,
     lengths: Any = None,
     batch_first: bool | None = None,
+    trajectory_names: Collection[str | float] | None = None,
     feedback: Callable[[Tensor], Tensor] | None = None,
     teacher_forcing: float = 0.0,
     transient: int | None = None,
@@ -69,6 +70,8 @@ def covariant_vectors(
         lengths: Steps of each of B sequences of unequal length, (B,) integers. What lies behind them in the inputs is
             padding (any numbers) and changes nothing.
         batch_first: Inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
+        trajectory_names: A text or a number for each trajectory, such as the conditions of an experiment. They are the
+            coordinate ``trajectory`` of the result, which counts from 0 by default, and plots show them.
         feedback: Closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
             and takes ``steps`` instead of ``inputs``.
         teacher_forcing: Share a of the given inputs with ``feedback``; the input is a s_t + (1 - a) feedback.
@@ -126,7 +129,7 @@ def covariant_vectors(
     record_every = check_interval(record_every, "record_every")
     dt = check_dt(dt)
     drive, settle = _with_window(
-        prepare_drive(map, inputs, steps, initial_state, 0, lengths, batch_first), transient, settle
+        prepare_drive(map, inputs, steps, initial_state, 0, lengths, batch_first, trajectory_names), transient, settle
     )
     generator = make_generator(rng)
     run = TangentRun.prepare(map, drive, k, torch.float64, check=check)
@@ -171,7 +174,7 @@ def covariant_vectors(
         "covariant_vectors",
         {name: value.cpu().numpy() for name, value in values.items()},
         {
-            "trajectory": np.arange(drive.state.shape[0]),
+            "trajectory": drive.trajectories,
             "step": np.asarray(found.steps),
             "unit": list(map.unit_names),
             "exponent": np.arange(1, k + 1),

@@ -13,6 +13,7 @@ from torch import Tensor
 from lyapkit.checks.fingerprint import Fingerprint, difference, fingerprint, tolerance
 from lyapkit.lyapunov.qr import Growth
 from lyapkit.recurrent_map import RecurrentMap
+from lyapkit.trajectories.names import check_trajectory_names
 
 NEEDED = (
     "below_resolution",
@@ -93,6 +94,29 @@ def growth_of(
         unresolved.to(device),
         torch.arange(order.shape[-1], device=device).expand_as(order),
     )
+
+
+def names_of(ds: xr.Dataset, given: Any) -> Any:
+    """Return the names of the trajectories of a continued run: the given ones, or those of the Dataset.
+
+    Args:
+        ds: An earlier result.
+        given: The argument ``trajectory_names`` of the continued run.
+
+    Raises:
+        ValueError: If the Dataset has other names.
+    """
+    earlier = ds["trajectory"].values
+    has_names = not np.array_equal(earlier, np.arange(len(earlier)))
+    if given is None:
+        return earlier if has_names else None
+    found = check_trajectory_names(given, len(earlier))
+    if has_names and found.tolist() != earlier.tolist():
+        raise ValueError(
+            f"the Dataset to resume has the trajectories {', '.join(map(str, earlier))}, got trajectory_names="
+            f"{found.tolist()}; leave trajectory_names out, or rename them with .assign_coords(trajectory=...)."
+        )
+    return found
 
 
 def _refuse_another_map(images: Fingerprint, map: RecurrentMap, state: Tensor, dtype: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Literal
 
 import numpy as np
@@ -21,7 +21,7 @@ from lyapkit.checks.progress import progress_bar
 from lyapkit.checks.randomness import make_generator
 from lyapkit.lyapunov.decomposition import random_refill, refill_seed
 from lyapkit.lyapunov.qr import Growth, initial_frame
-from lyapkit.lyapunov.resuming import growth_of
+from lyapkit.lyapunov.resuming import growth_of, names_of
 from lyapkit.lyapunov.spectrum_values import spectrum_values, values_of_lengths
 from lyapkit.lyapunov.stopping import errors_reached, grow_until
 from lyapkit.recurrent_map import RecurrentMap
@@ -41,6 +41,7 @@ def lyapunov_spectrum(
     initial_state: Tensor | None = None,
     lengths: Any = None,
     batch_first: bool | None = None,
+    trajectory_names: Collection[str | float] | None = None,
     feedback: Callable[[Tensor], Tensor] | None = None,
     teacher_forcing: float = 0.0,
     transient: int = 0,
@@ -85,6 +86,8 @@ def lyapunov_spectrum(
         lengths: Steps of each of B sequences of unequal length, (B,) integers. What lies behind them in the inputs is
             padding (any numbers) and changes nothing. Not with ``until`` or ``resume``.
         batch_first: Inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
+        trajectory_names: A text or a number for each trajectory, such as the conditions of an experiment. They are the
+            coordinate ``trajectory`` of the result, which counts from 0 by default, and plots show them.
         feedback: Closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
             and takes ``steps`` instead of ``inputs``.
         teacher_forcing: Share a of the given inputs with ``feedback``; the input is a s_t + (1 - a) feedback.
@@ -173,11 +176,12 @@ def lyapunov_spectrum(
             raise TypeError("a resumed run starts where the earlier one ended; give no initial_state and no transient.")
         before = growth_of(resume, map, dt, given_k, given_dtype, check)
         initial_state, k, frame_dtype = before.state, before.frame.shape[-1], before.frame.dtype
+        trajectory_names = names_of(resume, trajectory_names)
     if until is not None:
         steps = _steps_until(map, steps, until, until_exponents, max_steps)
     if (lengths is not None or isinstance(inputs, PackedSequence)) and (until is not None or resume is not None):
         raise TypeError("lengths= goes with neither until= nor resume=: the sequences end at different steps.")
-    drive = prepare_drive(map, inputs, steps, initial_state, transient, lengths, batch_first)
+    drive = prepare_drive(map, inputs, steps, initial_state, transient, lengths, batch_first, trajectory_names)
     interval = None if qr_interval == "auto" else check_interval_of_run(qr_interval, drive.steps)
     generator = make_generator(rng)
     run = TangentRun.prepare(map, drive, k, frame_dtype, check=check)
@@ -239,7 +243,7 @@ def lyapunov_spectrum(
         "lyapunov_spectrum",
         {name: value.cpu().numpy() for name, value in values.items()},
         {
-            "trajectory": np.arange(growth.state.shape[0]),
+            "trajectory": drive.trajectories,
             "step": (settled + growth.window.cumsum(0)).long().cpu().numpy(),
             "exponent": np.arange(1, k + 1),
             "unit": list(map.unit_names),

@@ -17,6 +17,8 @@ from matplotlib.collections import QuadMesh
 from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 
+from lyapkit.results.schema import NAMED
+
 DATA = {"self", "args", "kwargs", "x", "y", "yerr", "data"}
 """Parameters of matplotlib's methods that the plots set themselves."""
 
@@ -144,6 +146,17 @@ def dataset_of(result: object, analysis: str) -> xr.Dataset:
         got = found or "a Dataset without provenance, whose attributes some operation has dropped (keep_attrs=True)"
         raise ValueError(f"this plot draws the result of {analysis}, got {got}.")
     return result
+
+
+def names_of_trajectories(dataset: xr.Dataset) -> list[str] | None:
+    """Return the names of a result's trajectories for a legend, or None where they are mere numbers from 0."""
+    if "trajectory" not in dataset.dims or "trajectory" not in dataset.coords:
+        return None
+    labels = dataset["trajectory"].values.tolist()
+    if all(isinstance(each, str) for each in labels):
+        return labels
+    has_names = dataset["trajectory"].attrs.get("long_name") == NAMED or dataset["trajectory"].dtype.kind == "f"
+    return [f"trajectory {each:g}" for each in labels] if has_names else None
 
 
 def check_trajectory(dataset: xr.Dataset, trajectory: object) -> None:

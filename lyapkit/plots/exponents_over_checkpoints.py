@@ -30,7 +30,7 @@ def exponents_over_checkpoints(
     ds: xr.Dataset | xr.DataTree,
     *,
     ax: Axes | None = None,
-    trajectory: int | None = None,
+    trajectory: str | float | None = None,
     lines: int = 20,
     cmap: str = "viridis",
     **line: Any,

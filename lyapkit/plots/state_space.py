@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 
 from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.plots._comparing import Results, check_names, legend_once
-from lyapkit.plots._labels import LINE, axes_or_new, check_count, dataset_of, one_result, with_defaults
+from lyapkit.plots._labels import (
+    LINE,
+    axes_or_new,
+    check_count,
+    dataset_of,
+    names_of_trajectories,
+    one_result,
+    with_defaults,
+)
 
 ARROW = 0.12
 """Length of the arrows of unstable directions, as part of the width of what is drawn."""
@@ -52,8 +60,8 @@ def state_space(
 
     Returns:
         The axes, labelled with the part of the variance that each component holds. Trajectories of the same name in the
-        coordinate ``trajectory`` have the same colour. Give it the names of conditions to tell them apart; a legend
-        names up to ten. Filled circles are stable points, open diamonds have unstable directions, squares are
+        coordinate ``trajectory`` have the same colour (``trajectory_names=`` of `lyapkit.states`); a legend names up to
+        ten. Filled circles are stable points, open diamonds have unstable directions, squares are
         undecided, and crosses slow points. Arrows are the projections of unit vectors, so that a short one points out
         of the picture.
 
@@ -86,7 +94,8 @@ def state_space(
         path = _projected(run["state"].transpose("trajectory", "step", "unit").values, first, chosen)
         start = _projected(run["initial_state"].transpose("trajectory", "unit").values, first, chosen)
         begins = int(run["step"].values[0]) == 1  # else what lies between is not known
-        for index, condition in enumerate(run["trajectory"].values[:lines].tolist()):
+        conditions = names_of_trajectories(run) or run["trajectory"].values.tolist()
+        for index, condition in enumerate(conditions[:lines]):
             key = name or condition
             shown = np.vstack((start[index], path[index])) if begins else path[index]
             is_new = key not in colors

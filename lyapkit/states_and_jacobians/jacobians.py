@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ def jacobians(
     initial_state: Tensor | None = None,
     lengths: Any = None,
     batch_first: bool | None = None,
+    trajectory_names: Collection[str | float] | None = None,
     feedback: Callable[[Tensor], Tensor] | None = None,
     teacher_forcing: float = 0.0,
     transient: int = 0,
@@ -60,6 +61,8 @@ def jacobians(
         lengths: Steps of each of B sequences of unequal length, (B,) integers. What lies behind them in the inputs is
             padding (any numbers) and changes nothing.
         batch_first: Inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
+        trajectory_names: A text or a number for each trajectory, such as the conditions of an experiment. They are the
+            coordinate ``trajectory`` of the result, which counts from 0 by default, and plots show them.
         feedback: Closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
             and takes ``steps`` instead of ``inputs``. The Jacobians are those of the closed loop.
         teacher_forcing: With ``feedback``, how much of the given inputs is mixed in: a s_t + (1 - a) feedback.
@@ -99,7 +102,7 @@ def jacobians(
     check_flag("eigenvalues", eigenvalues)
     if check_flag("towards_input", towards_input) and map.input_size == 0:
         raise TypeError("the map is autonomous (input_size 0), so there is no Jacobian towards an input; leave it out.")
-    drive = prepare_drive(map, inputs, steps, initial_state, transient, lengths, batch_first)
+    drive = prepare_drive(map, inputs, steps, initial_state, transient, lengths, batch_first, trajectory_names)
     at = recorded_steps(drive, record_every)
     batch, size = drive.state.shape
     run = TangentRun.prepare(map, drive, size, map.dtype, check=check)
@@ -128,7 +131,7 @@ def jacobians(
     jacobian = torch.cat(found).transpose(0, 1)  # (B, L, N, N)
     values = {"jacobian": jacobian, "last_step": drive.last_steps}
     coordinates: dict[str, Any] = {
-        "trajectory": np.arange(batch),
+        "trajectory": drive.trajectories,
         "step": np.asarray(at),
         "unit": list(map.unit_names),
         "from_unit": list(map.unit_names),

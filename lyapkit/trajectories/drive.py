@@ -8,13 +8,16 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lyapkit.checks.arguments import check_floating, check_integer, refuse_contexts
 from lyapkit.checks.kinks import KinkWatch
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.trajectories.closed_loop import ClosedLoop
+from lyapkit.trajectories.names import check_trajectory_names
 from lyapkit.trajectories.sequences import FLAT, as_tensor, check_lengths, fill_padding, lies_batch_first, time_first
 from lyapkit.trajectories.visited import Visited
 
@@ -33,6 +36,7 @@ class Drive:
             have T.
         visited: Some of the states that the run goes through.
         kinks: Looks for kinks of the map along the run.
+        names: Labels of the trajectories, shape (B,); None for the numbers from 0.
     """
 
     state: Tensor
@@ -43,6 +47,7 @@ class Drive:
     lengths: Tensor | None = None
     visited: Visited = field(default_factory=Visited, compare=False)
     kinks: KinkWatch | None = None
+    names: NDArray[Any] | None = None
 
     def part(self, start: int, length: int, state: Tensor) -> Drive:
         """Return ``length`` steps from ``start`` on, continued from a state; only the first part has a transient."""
@@ -61,6 +66,11 @@ class Drive:
             return None
         done = torch.arange(start, start + steps, device=self.lengths.device) + self.offset
         return self.lengths > done.unsqueeze(-1)
+
+    @property
+    def trajectories(self) -> NDArray[Any]:
+        """The coordinate of the trajectories, shape (B,): their names, or the numbers from 0."""
+        return np.arange(len(self.state)) if self.names is None else self.names
 
     @property
     def last_steps(self) -> Tensor:
@@ -131,6 +141,7 @@ def prepare_drive(
     transient: int = 0,
     lengths: Any = None,
     batch_first: bool | None = None,
+    trajectory_names: Any = None,
 ) -> Drive:
     """Check the arguments that analyses share.
 
@@ -143,6 +154,7 @@ def prepare_drive(
         transient: Leading steps that will not be counted.
         lengths: Steps of each of B sequences, (B,) integers; what lies behind them in the inputs is padding.
         batch_first: Three-dimensional inputs lie (B, T, M); None for the map's own layout.
+        trajectory_names: A text or number for each trajectory; None for the numbers from 0.
 
     Raises:
         TypeError: If an argument is of the wrong kind (integer inputs, both or neither of inputs and steps, lengths
@@ -206,7 +218,8 @@ def prepare_drive(
     else:
         state = initial_state.expand(batch, -1)
     state = state.detach().clone(memory_format=torch.contiguous_format)  # forward mode refuses expanded tensors
-    return Drive(state, inputs, steps, transient, 0, lengths, kinks=KinkWatch(transient, steps))
+    names = None if trajectory_names is None else check_trajectory_names(trajectory_names, batch)
+    return Drive(state, inputs, steps, transient, 0, lengths, kinks=KinkWatch(transient, steps), names=names)
 
 
 class Stepper(Protocol):

@@ -22,9 +22,11 @@ from lyapkit.gradients import gradient_propagation
 from lyapkit.losses.scalar_loss import check_loss_callable
 from lyapkit.losses.unrolled import resolve_readout
 from lyapkit.lyapunov import lyapunov_spectrum, variational_term
+from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.trajectories.closed_loop import with_feedback
+from lyapkit.trajectories.encoded import Encoded
 from lyapkit.trajectories.names import check_trajectory_names
-from lyapkit.trajectories.sequences import as_tensor, lies_batch_first, time_first
+from lyapkit.trajectories.sequences import as_tensor, encoded, lies_batch_first, time_first
 
 ANALYSES = ("lyapunov_spectrum", "variational_term", "gradient_propagation", "hessian_spectrum")
 
@@ -63,7 +65,8 @@ def analyze(
 
     Args:
         model: Anything `lyapkit.as_map` takes.
-        inputs: (T, B, M), a tensor or an array, or a PackedSequence; None with ``steps``.
+        inputs: (T, B, M), a tensor or an array, or a PackedSequence; None with ``steps``. For a whole model,
+            as_map(model, core=...), they are those of the model, such as tokens: its encoder is applied once.
         targets: Targets of a batch of B, as ``loss`` reads them.
         loss: ``loss(outputs, targets)``, a scalar averaged over the batch (or summed, if its own ``reduction`` says
             so), on the outputs of the last step.
@@ -129,8 +132,11 @@ def analyze(
         initial_state = as_tensor("initial_state", initial_state)
     batch = 1 if initial_state is None or initial_state.ndim == 1 else len(initial_state)
     swapped = lies_batch_first(map, batch_first)
+    own, is_encoded = inputs, False
     if inputs is not None:
-        inputs, lengths = time_first(inputs, lengths, swapped)
+        inputs = encoded(map, inputs)
+        is_encoded = isinstance(inputs, Encoded)
+        inputs, lengths = time_first(map, inputs, lengths, swapped)
         if inputs.ndim != 3:
             layout = "(B, T, M), batch first" if swapped else "(T, B, M), time first"
             raise TypeError(f"inputs must have shape {layout}, got {tuple(inputs.shape)}.")
@@ -168,6 +174,8 @@ def analyze(
     part = None if inputs is None else inputs[:, first]
     if inputs is not None and part is not None and swapped:  # as they were given, for messages
         inputs, part = inputs.transpose(0, 1), part.transpose(0, 1)
+    if is_encoded:
+        inputs, part = inputs.as_subclass(Encoded), part.as_subclass(Encoded)
     run: dict[str, Any] = {"steps": steps, "batch_first": swapped, "check": check, "progress": progress}
     followed: dict[str, Any] = {
         **run,
@@ -193,7 +201,7 @@ def analyze(
         ),
         "hessian_spectrum": lambda: hessian_spectrum(
             whole,
-            (inputs, targets),
+            (own if is_encoded and not isinstance(whole, RecurrentMap) else inputs, targets),
             loss,
             k=20 if hessian_k is None else hessian_k,
             tolerance=hessian_tolerance,

@@ -26,7 +26,8 @@ from lyapkit.results import make_dataset, provenance
 from lyapkit.tangents import TangentRun
 from lyapkit.trajectories.closed_loop import with_feedback
 from lyapkit.trajectories.drive import prepare_drive
-from lyapkit.trajectories.sequences import as_tensor
+from lyapkit.trajectories.encoded import Encoded
+from lyapkit.trajectories.sequences import as_tensor, encoded
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 """Default tolerances: a hundred thousand and a hundred times the distance of neighbouring numbers."""
@@ -72,7 +73,7 @@ def fixed_points(
 
     Args:
         model: Anything `lyapkit.as_map` takes.
-        input: The constant input s of a driven map, shape (M,).
+        input: The constant input s of a driven map, shape (M,); of a whole model one of its own, such as a token.
         starts: States to start from, (S, N) or (N,); or the result of `lyapkit.states`, or of `lyapkit.fixed_points`
             for another input or network. By default states are sampled: from short runs from random states around the
             initial one, and around these. Give states of your own where the scale of the states is far from 1.
@@ -265,6 +266,11 @@ def _constant_input(map: RecurrentMap, input: Any, is_closed: bool) -> Tensor | 
             f"as torch.zeros({size})."
         )
     tensor = as_tensor("input", input)
+    if not isinstance(tensor, Encoded):  # a whole model reads a sequence of one step
+        given = encoded(map, tensor.unsqueeze(0))
+        tensor = given if isinstance(given, Encoded) else tensor
+    if isinstance(tensor, Encoded):
+        tensor = tensor.as_subclass(Tensor).reshape(-1) if tensor.numel() == size else tensor.as_subclass(Tensor)
     check_floating("input", tensor.dtype, map.dtype)
     if tensor.shape not in ((size,), (1, size)):
         many = "; call once for each of several inputs" if tensor.ndim > 1 else ""

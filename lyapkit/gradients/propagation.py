@@ -140,8 +140,9 @@ def gradient_propagation(
         {'norm': 2, 'trajectory': 8, 'step': 20}
     """
     map = with_feedback(as_map(model), feedback, teacher_forcing)
-    read = resolve_readout(map, readout)
+    resolve_readout(map, readout)  # refuse a missing one first
     drive = prepare_drive(map, inputs, steps, initial_state, 0, lengths, batch_first, trajectory_names)
+    read = resolve_readout(map, readout)  # now that a whole model knows what its encoder shares with it
     total, last = drive.steps, drive.last_steps
     orders = check_norms(norms)
     if loss_on not in ("last", "every"):

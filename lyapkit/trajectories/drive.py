@@ -186,7 +186,7 @@ def prepare_drive(
         raise TypeError("lengths= is for sequences of inputs; an autonomous map runs steps= from every state.")
     swapped = lies_batch_first(map, batch_first)
     if inputs is not None:
-        inputs, lengths = time_first(inputs, lengths, swapped)
+        inputs, lengths = time_first(map, inputs, lengths, swapped)
         inputs = _checked(map, "inputs", inputs, size, (2, 3), swapped)
         if lengths is None:
             _refuse_infinite("inputs", inputs, swapped)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lyapkit.checks.fingerprint import Fingerprint, difference, fingerprint, tolerance
@@ -117,6 +118,20 @@ def names_of(ds: xr.Dataset, given: Any) -> Any:
             f"{found.tolist()}; leave trajectory_names out, or rename them with .assign_coords(trajectory=...)."
         )
     return found
+
+
+def states_after(ds: xr.Dataset | None, states: NDArray[Any], done: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return the states of a run behind those that an earlier result has kept, and the steps of all of them.
+
+    Args:
+        ds: An earlier result, or None.
+        states: States after the steps from ``done`` + 1 on, shape (B, L, N).
+        done: Steps done before, transient ones among them.
+    """
+    steps = np.arange(done + 1, done + 1 + states.shape[1])
+    if ds is None or "state" not in ds:
+        return states, steps
+    return np.concatenate((ds["state"].values, states), axis=1), np.concatenate((ds["recorded_step"].values, steps))
 
 
 def _refuse_another_map(images: Fingerprint, map: RecurrentMap, state: Tensor, dtype: str) -> None:

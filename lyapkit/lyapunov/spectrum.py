@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,14 +15,14 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from lyapkit.adapters import as_map
-from lyapkit.checks.arguments import check_dt, check_interval, check_interval_of_run, check_k, time_unit
+from lyapkit.checks.arguments import check_dt, check_flag, check_interval, check_interval_of_run, check_k, time_unit
 from lyapkit.checks.fingerprint import fingerprint
 from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.checks.progress import progress_bar
 from lyapkit.checks.randomness import make_generator
 from lyapkit.lyapunov.decomposition import random_refill, refill_seed
 from lyapkit.lyapunov.qr import Growth, initial_frame
-from lyapkit.lyapunov.resuming import growth_of, names_of
+from lyapkit.lyapunov.resuming import growth_of, names_of, states_after
 from lyapkit.lyapunov.spectrum_values import spectrum_values, values_of_lengths
 from lyapkit.lyapunov.stopping import errors_reached, grow_until
 from lyapkit.recurrent_map import RecurrentMap
@@ -29,6 +30,7 @@ from lyapkit.results import make_dataset, provenance
 from lyapkit.tangents.along import TangentRun
 from lyapkit.trajectories.closed_loop import with_feedback
 from lyapkit.trajectories.drive import prepare_drive
+from lyapkit.trajectories.kept_states import KeptStates
 
 
 @named_arguments()
@@ -52,6 +54,7 @@ def lyapunov_spectrum(
     until_exponents: Literal["leading", "all"] = "leading",
     max_steps: int = 100_000,
     resume: xr.Dataset | None = None,
+    keep_states: bool = False,
     rng: torch.Generator | int | None = None,
     check: bool = True,
     progress: bool = False,
@@ -109,6 +112,7 @@ def lyapunov_spectrum(
         resume: An earlier result for the same map and ``dt``, to be continued: its final state and frame are where this
             run starts, its steps count with the new ones. For a driven map, ``inputs`` are the further ones. The result
             of another map, such as one of other weights, is refused: results keep what a step does at a few states.
+        keep_states: Keep the state after every counted step, too: 8 T B N bytes in float64.
         rng: Generator or seed of the random initial frame when k < N (for k = N it is the identity).
         check: Probe the map before the run (deterministic, pure, finite), and compare it with the map of a result to
             resume. Afterwards, repeat steps all over the run, and hold derivatives there against finite differences:
@@ -148,6 +152,9 @@ def lyapunov_spectrum(
           ``log_volume_residual``, the sum of the exponents against volumes computed without QR. Both are computed in
           the first 16 windows and in every 8th; in between, the condition is estimated from |R_ii|.
         - ``final_state``, ``final_frame`` and ``frame_order``, from which ``resume`` goes on.
+        - ``state`` (trajectory, recorded_step, unit), with ``keep_states``: the states that `lyapkit.states` returns,
+          in the type that the map computes in. Behind the end of a shorter sequence they stay what they were. A resumed
+          run goes on with those of the earlier one, if it has kept them.
 
     Raises:
         TypeError: If an argument is of the wrong kind (integer inputs, both or neither of inputs and steps).
@@ -182,6 +189,8 @@ def lyapunov_spectrum(
     if (lengths is not None or isinstance(inputs, PackedSequence)) and (until is not None or resume is not None):
         raise TypeError("lengths= goes with neither until= nor resume=: the sequences end at different steps.")
     drive = prepare_drive(map, inputs, steps, initial_state, transient, lengths, batch_first, trajectory_names)
+    kept = KeptStates() if check_flag("keep_states", keep_states) else None
+    drive = replace(drive, kept=kept)
     interval = None if qr_interval == "auto" else check_interval_of_run(qr_interval, drive.steps)
     generator = make_generator(rng)
     run = TangentRun.prepare(map, drive, k, frame_dtype, check=check)
@@ -237,20 +246,20 @@ def lyapunov_spectrum(
         values, freedom = values_of_lengths(growth, map.state_size, dt, drive.transient, drive.lengths)
         last = drive.lengths
     values["last_step"] = last
+    coordinates: dict[str, Any] = {
+        "trajectory": drive.trajectories,
+        "step": (settled + growth.window.cumsum(0)).long().cpu().numpy(),
+        "exponent": np.arange(1, k + 1),
+        "unit": list(map.unit_names),
+    }
+    arrays = {name: value.cpu().numpy() for name, value in values.items()}
+    if kept is not None:
+        done = 0 if before is None else before.steps
+        states = kept.between(drive.transient, drive.transient + growth.steps - done).numpy()
+        arrays["state"], coordinates["recorded_step"] = states_after(resume, states, settled + done)
     attributes = provenance(config, dtype=map.dtype, device=map.device)
     attributes["error_degrees_of_freedom"] = freedom
-    return make_dataset(
-        "lyapunov_spectrum",
-        {name: value.cpu().numpy() for name, value in values.items()},
-        {
-            "trajectory": drive.trajectories,
-            "step": (settled + growth.window.cumsum(0)).long().cpu().numpy(),
-            "exponent": np.arange(1, k + 1),
-            "unit": list(map.unit_names),
-        },
-        attributes,
-        time_unit(dt),
-    )
+    return make_dataset("lyapunov_spectrum", arrays, coordinates, attributes, time_unit(dt))
 
 
 def _steps_until(map: RecurrentMap, steps: int | None, until: float, exponents: str, max_steps: int) -> int | None:

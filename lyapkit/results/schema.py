@@ -83,6 +83,7 @@ SCHEMA: dict[str, dict[str, Variable]] = {
         "final_frame": Variable(("trajectory", "unit", "exponent"), "tangent frame after the last step", "1"),
         "frame_order": Variable(("trajectory", "exponent"), "column of the frame, from 0", "1"),
         "log_volume_residual": Variable(("trajectory",), "log-volume residual", RATE),
+        "state": Variable(("trajectory", "recorded_step", "unit"), "state", "1"),
     },
     "variational_term": {
         "log_singular_value": Variable(

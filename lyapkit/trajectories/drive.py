@@ -17,6 +17,7 @@ from lyapkit.checks.arguments import check_floating, check_integer, refuse_conte
 from lyapkit.checks.kinks import KinkWatch
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.trajectories.closed_loop import ClosedLoop
+from lyapkit.trajectories.kept_states import KeptStates
 from lyapkit.trajectories.names import check_trajectory_names
 from lyapkit.trajectories.sequences import FLAT, as_tensor, check_lengths, fill_padding, lies_batch_first, time_first
 from lyapkit.trajectories.visited import Visited
@@ -37,6 +38,7 @@ class Drive:
         visited: Some of the states that the run goes through.
         kinks: Looks for kinks of the map along the run.
         names: Labels of the trajectories, shape (B,); None for the numbers from 0.
+        kept: Keeps all states of the run; None where nobody asks for them.
     """
 
     state: Tensor
@@ -48,6 +50,7 @@ class Drive:
     visited: Visited = field(default_factory=Visited, compare=False)
     kinks: KinkWatch | None = None
     names: NDArray[Any] | None = None
+    kept: KeptStates | None = None
 
     def part(self, start: int, length: int, state: Tensor) -> Drive:
         """Return ``length`` steps from ``start`` on, continued from a state; only the first part has a transient."""
@@ -80,8 +83,10 @@ class Drive:
         return self.lengths.cpu()
 
     def look_at(self, map: RecurrentMap, stretch: Stretch) -> None:
-        """Keep some of the states of a stretch, and look for kinks at some of them."""
+        """Keep some or all of the states of a stretch, and look for kinks at some of them."""
         states, done = stretch.states.detach(), self.offset + stretch.start
+        if self.kept is not None:
+            self.kept.take(states, stretch.after.detach(), done)
         self.visited.take(states, stretch.inputs, stretch.after.detach(), done, stretch.active)
         if self.kinks is not None:
             self.kinks.see(map, done, states, stretch.inputs, self.lengths)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lyapkit.checks.fingerprint import Fingerprint, difference, fingerprint, tolerance
-from lyapkit.lyapunov.qr import Growth
+from lyapkit.lyapunov.growth import Growth
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.trajectories.names import check_trajectory_names
 

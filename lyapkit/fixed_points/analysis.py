@@ -136,9 +136,8 @@ def fixed_points(
     constant = _constant_input(map, input, feedback is not None)
     generator = make_generator(rng)
     given = None if starts is None else given_states(map, starts, n_starts, generator)
-    drive = prepare_drive(
-        map, None if constant is None else constant.expand(1, -1), 1 if constant is None else None, given
-    )
+    single = None if constant is None else constant.expand(1, -1).as_subclass(Encoded)  # what the map itself reads
+    drive = prepare_drive(map, single, 1 if constant is None else None, given)
     run = TangentRun.prepare(map, drive, map.state_size, map.dtype, check=check)
     repeated = None if constant is None else constant.expand(len(drive.state[:2]), -1)
     iterated = IteratedMap(map, dense_tangents(map, run.derivative, drive.state[:2], repeated), constant, period)

@@ -78,7 +78,9 @@ def test_stacked_weights_give_what_a_loop_gives(chunk: int) -> None:
         drive = signal.unsqueeze(1).expand(-1, len(some), -1)
         inputs = torch.cat((drive, some.expand(STEPS, -1, -1)), dim=-1)
         found.append(lyapkit.lyapunov_spectrum(family, inputs, qr_interval=1).lyapunov_exponent.values)
-    loop = [lyapkit.lyapunov_spectrum(alone(cell), signal, qr_interval=1).lyapunov_exponent.values[0] for cell in cells()]
+    loop = [
+        lyapkit.lyapunov_spectrum(alone(cell), signal, qr_interval=1).lyapunov_exponent.values[0] for cell in cells()
+    ]
     np.testing.assert_allclose(np.concatenate(found), loop, rtol=0, atol=1e-12)
 
 

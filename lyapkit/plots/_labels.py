@@ -17,8 +17,6 @@ from matplotlib.collections import QuadMesh
 from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 
-from lyapkit.results.schema import NAMED
-
 DATA = {"self", "args", "kwargs", "x", "y", "yerr", "data"}
 """Parameters of matplotlib's methods that the plots set themselves."""
 
@@ -155,7 +153,8 @@ def names_of_trajectories(dataset: xr.Dataset) -> list[str] | None:
     labels = dataset["trajectory"].values.tolist()
     if all(isinstance(each, str) for each in labels):
         return labels
-    has_names = dataset["trajectory"].attrs.get("long_name") == NAMED or dataset["trajectory"].dtype.kind == "f"
+    said = dataset["trajectory"].attrs.get("long_name", "").endswith("by name")
+    has_names = said or dataset["trajectory"].dtype.kind == "f"
     return [f"trajectory {each:g}" for each in labels] if has_names else None
 
 

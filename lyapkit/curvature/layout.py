@@ -161,7 +161,7 @@ def _by_batch(lengths: Any, count: int) -> Sequence[Any]:
 
 
 def _read(map: RecurrentMap, inputs: Any, lengths: Any, swapped: bool) -> tuple[Any, Tensor | None]:
-    """Encode, check and return inputs (T, B, M) and lengths (B,) of one batch; leave other types to the network."""
+    """Return checked inputs (T, B, M), encoded, and lengths (B,) of one batch; leave other types to the network."""
     if not isinstance(inputs, PackedSequence):
         inputs = encoded(map, inputs)
     if not isinstance(inputs, Tensor | PackedSequence):

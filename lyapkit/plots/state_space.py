@@ -179,7 +179,7 @@ def _draw_points(ax: Axes, points: xr.Dataset, axes: xr.Dataset, chosen: list[in
 
 
 def mark_points(ax: Axes, points: xr.Dataset, place: NDArray[np.float64], color: str) -> None:
-    """Mark points at their places (P, 2) by their kind, with edges of a colour."""
+    """Draw points at their places (P, 2), with markers by their kind and edges of a colour."""
     for kind, which in kinds(points).items():
         if which.any():
             style: Mapping[str, Any] = {"markeredgecolor": color, "markersize": 5, "zorder": 4, **KINDS[kind]}

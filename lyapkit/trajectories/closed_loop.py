@@ -108,7 +108,7 @@ class ClosedLoop(RecurrentMap):
         return self.open_loop.step(state, fed)
 
     def encode(self, inputs: Any) -> Any:
-        """Encode the given inputs, which are mixed with those that are fed back, as the open loop does."""
+        """Return what the open loop encodes of given inputs, which are mixed with those that are fed back."""
         return self.open_loop.encode(inputs)
 
     def output(self, state: Tensor) -> Tensor:

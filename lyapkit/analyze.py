@@ -174,7 +174,7 @@ def analyze(
     part = None if inputs is None else inputs[:, first]
     if inputs is not None and part is not None and swapped:  # as they were given, for messages
         inputs, part = inputs.transpose(0, 1), part.transpose(0, 1)
-    if is_encoded:
+    if is_encoded and part is not None:
         inputs, part = inputs.as_subclass(Encoded), part.as_subclass(Encoded)
     run: dict[str, Any] = {"steps": steps, "batch_first": swapped, "check": check, "progress": progress}
     followed: dict[str, Any] = {

@@ -152,7 +152,7 @@ def names_of_trajectories(dataset: xr.Dataset) -> list[str] | None:
         return None
     labels = dataset["trajectory"].values.tolist()
     if all(isinstance(each, str) for each in labels):
-        return labels
+        return [str(each) for each in labels]
     said = dataset["trajectory"].attrs.get("long_name", "").endswith("by name")
     has_names = said or dataset["trajectory"].dtype.kind == "f"
     return [f"trajectory {each:g}" for each in labels] if has_names else None

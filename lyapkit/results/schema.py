@@ -255,7 +255,7 @@ def make_dataset(
         name: xr.Variable((name,), np.asarray(value), {"long_name": DIMENSIONS[name]})
         for name, value in coordinates.items()
     }
-    if "trajectory" in labels and not np.array_equal(labels["trajectory"], np.arange(labels["trajectory"].size)):
+    if "trajectory" in labels and not np.array_equal(labels["trajectory"].values, np.arange(labels["trajectory"].size)):
         labels["trajectory"].attrs["long_name"] = NAMED
     for name, value in values.items():
         assert schema[name].undefined or not np.isnan(value).any(), f"{name} holds NaN; it never leaves unannounced"

@@ -26,7 +26,8 @@ from lyapkit.results import make_dataset, provenance
 from lyapkit.tangents import TangentRun
 from lyapkit.trajectories.closed_loop import with_feedback
 from lyapkit.trajectories.drive import prepare_drive
-from lyapkit.trajectories.sequences import as_tensor
+from lyapkit.trajectories.encoded import Encoded
+from lyapkit.trajectories.sequences import as_tensor, encoded
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 """Default tolerances: a hundred thousand and a hundred times the distance of neighbouring numbers."""
@@ -74,7 +75,7 @@ def fixed_points(
 
     Args:
         model: Anything `lyapkit.as_map` takes.
-        input: Constant input s of a driven map, shape (M,).
+        input: Constant input s of a driven map, shape (M,); of a whole model, one of its own inputs, such as a token.
         starts: States to start from, (S, N) or (N,); or the result of `lyapkit.states`, or of `lyapkit.fixed_points`
             for another input or network. By default, states are sampled around the initial state, along short runs from
             these states, and around the runs. Give states of your own if the scale of the states is far from 1.
@@ -141,9 +142,8 @@ def fixed_points(
     constant = _constant_input(map, input, feedback is not None)
     generator = make_generator(rng)
     given = None if starts is None else given_states(map, starts, n_starts, generator)
-    drive = prepare_drive(
-        map, None if constant is None else constant.expand(1, -1), 1 if constant is None else None, given
-    )
+    single = None if constant is None else constant.expand(1, -1).as_subclass(Encoded)  # what the map itself reads
+    drive = prepare_drive(map, single, 1 if constant is None else None, given)
     run = TangentRun.prepare(map, drive, map.state_size, map.dtype, check=check)
     repeated = None if constant is None else constant.expand(len(drive.state[:2]), -1)
     iterated = IteratedMap(map, dense_tangents(map, run.derivative, drive.state[:2], repeated), constant, period)
@@ -271,6 +271,11 @@ def _constant_input(map: RecurrentMap, input: Any, is_closed: bool) -> Tensor | 
             f"as torch.zeros({size})."
         )
     tensor = as_tensor("input", input)
+    if not isinstance(tensor, Encoded):  # a whole model reads a sequence of one step
+        given = encoded(map, tensor.unsqueeze(0))
+        tensor = given if isinstance(given, Encoded) else tensor
+    if isinstance(tensor, Encoded):
+        tensor = tensor.as_subclass(Tensor).reshape(-1) if tensor.numel() == size else tensor.as_subclass(Tensor)
     check_floating("input", tensor.dtype, map.dtype)
     if tensor.shape not in ((size,), (1, size)):
         many = "; call once for each of several inputs" if tensor.ndim > 1 else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -49,6 +49,7 @@ def gradient_propagation(
     initial_state: Tensor | None = None,
     lengths: Any = None,
     batch_first: bool | None = None,
+    trajectory_names: Collection[str | float] | None = None,
     feedback: Callable[[Tensor], Tensor] | None = None,
     teacher_forcing: float = 0.0,
     fit: tuple[int, int | None] | None = None,
@@ -87,6 +88,8 @@ def gradient_propagation(
             there in the inputs is padding (any numbers) and changes nothing.
         batch_first: True if inputs have the layout (B, T, M) instead of (T, B, M). The default is the module's own
             ``batch_first``.
+        trajectory_names: A text or a number for each trajectory, such as the conditions of an experiment. They are the
+            coordinate ``trajectory`` of the result, which counts from 0 by default, and plots show them.
         feedback: Function from the map's output to its next input, such as a readout. It closes the loop: the map then
             runs freely and takes ``steps`` instead of ``inputs``.
         teacher_forcing: Share a of the given inputs with ``feedback``; the input is a s_t + (1 - a) feedback.
@@ -138,8 +141,9 @@ def gradient_propagation(
         {'norm': 2, 'trajectory': 8, 'step': 20}
     """
     map = with_feedback(as_map(model), feedback, teacher_forcing)
-    read = resolve_readout(map, readout)
-    drive = prepare_drive(map, inputs, steps, initial_state, 0, lengths, batch_first)
+    resolve_readout(map, readout)  # refuse a missing one first
+    drive = prepare_drive(map, inputs, steps, initial_state, 0, lengths, batch_first, trajectory_names)
+    read = resolve_readout(map, readout)  # now that a whole model knows what its encoder shares with it
     total, last = drive.steps, drive.last_steps
     orders = check_norms(norms)
     if loss_on not in ("last", "every"):
@@ -202,7 +206,7 @@ def gradient_propagation(
         values["predicted_rate"] = np.asarray(predicted)
     coordinates: dict[str, Any] = {
         "norm": [norm_label(order) for order in orders],
-        "trajectory": np.arange(drive.state.shape[0]),
+        "trajectory": drive.trajectories,
         "step": np.arange(1, total + 1),
     }
     if recorded is not None:

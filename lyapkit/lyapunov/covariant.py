@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -36,6 +36,7 @@ def covariant_vectors(
     initial_state: Tensor | None = None,
     lengths: Any = None,
     batch_first: bool | None = None,
+    trajectory_names: Collection[str | float] | None = None,
     feedback: Callable[[Tensor], Tensor] | None = None,
     teacher_forcing: float = 0.0,
     transient: int | None = None,
@@ -73,6 +74,8 @@ def covariant_vectors(
             padding; they may be any numbers and change nothing.
         batch_first: True if inputs have the layout (B, T, M) instead of (T, B, M). The default is the module's own
             ``batch_first``.
+        trajectory_names: A text or a number for each trajectory, such as the conditions of an experiment. They are the
+            coordinate ``trajectory`` of the result, which counts from 0 by default, and plots show them.
         feedback: Function from the map's output to its next input, such as a readout. It closes the loop: the map then
             runs freely and takes ``steps`` instead of ``inputs``.
         teacher_forcing: Share a of the given inputs with ``feedback``; the input is a s_t + (1 - a) feedback.
@@ -145,7 +148,7 @@ def covariant_vectors(
     check_flag("instantaneous", instantaneous)
     dt = check_dt(dt)
     drive, settle = _with_window(
-        prepare_drive(map, inputs, steps, initial_state, 0, lengths, batch_first), transient, settle
+        prepare_drive(map, inputs, steps, initial_state, 0, lengths, batch_first, trajectory_names), transient, settle
     )
     generator = make_generator(rng)
     run = TangentRun.prepare(map, drive, k, torch.float64, check=check)
@@ -189,7 +192,7 @@ def covariant_vectors(
         "last_step": found.last,
     }
     coordinates: dict[str, Any] = {
-        "trajectory": np.arange(drive.state.shape[0]),
+        "trajectory": drive.trajectories,
         "step": np.asarray(found.steps),
         "unit": list(map.unit_names),
         "exponent": np.arange(1, k + 1),

@@ -244,7 +244,7 @@ def _reattach(
         state = state.clone(memory_format=torch.contiguous_format)
     live = drive.inputs
     if live is not None and isinstance(inputs, Tensor | PackedSequence):
-        given, _ = time_first(inputs, None, batch_first)
+        given, _ = time_first(map, inputs, None, batch_first)
         live = (given if given.ndim == 3 else given.unsqueeze(1)).expand_as(live)
         live = live if drive.lengths is None else fill_padding(live, drive.lengths)
     return dataclasses.replace(drive, inputs=live, state=state)

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lyapkit.checks.fingerprint import Fingerprint, difference, fingerprint, tolerance
 from lyapkit.lyapunov.growth import Growth
 from lyapkit.recurrent_map import RecurrentMap
+from lyapkit.trajectories.names import check_trajectory_names
 
 NEEDED = (
     "below_resolution",
@@ -93,6 +95,43 @@ def growth_of(
         unresolved.to(device),
         torch.arange(order.shape[-1], device=device).expand_as(order),
     )
+
+
+def names_of(ds: xr.Dataset, given: Any) -> Any:
+    """Return the names of the trajectories of a continued run: the given ones, or those of the Dataset.
+
+    Args:
+        ds: An earlier result.
+        given: The argument ``trajectory_names`` of the continued run.
+
+    Raises:
+        ValueError: If the Dataset has other names.
+    """
+    earlier = ds["trajectory"].values
+    has_names = not np.array_equal(earlier, np.arange(len(earlier)))
+    if given is None:
+        return earlier if has_names else None
+    found = check_trajectory_names(given, len(earlier))
+    if has_names and found.tolist() != earlier.tolist():
+        raise ValueError(
+            f"the Dataset to resume has the trajectories {', '.join(map(str, earlier))}, got trajectory_names="
+            f"{found.tolist()}; leave trajectory_names out, or rename them with .assign_coords(trajectory=...)."
+        )
+    return found
+
+
+def states_after(ds: xr.Dataset | None, states: NDArray[Any], done: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return the states of a run behind those that an earlier result has kept, and the steps of all of them.
+
+    Args:
+        ds: An earlier result, or None.
+        states: States after the steps from ``done`` + 1 on, shape (B, L, N).
+        done: Steps done before, transient ones among them.
+    """
+    steps = np.arange(done + 1, done + 1 + states.shape[1])
+    if ds is None or "state" not in ds:
+        return states, steps
+    return np.concatenate((ds["state"].values, states), axis=1), np.concatenate((ds["recorded_step"].values, steps))
 
 
 def _refuse_another_map(images: Fingerprint, map: RecurrentMap, state: Tensor, dtype: str) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from lyapkit.adapters import as_map
-from lyapkit.checks.arguments import check_dt, check_interval, check_interval_of_run, check_k, time_unit
+from lyapkit.checks.arguments import check_dt, check_flag, check_interval, check_interval_of_run, check_k, time_unit
 from lyapkit.checks.fingerprint import fingerprint
 from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.checks.progress import progress_bar
@@ -22,7 +23,7 @@ from lyapkit.checks.randomness import make_generator
 from lyapkit.lyapunov.decomposition import random_refill, refill_seed
 from lyapkit.lyapunov.growth import Growth
 from lyapkit.lyapunov.qr import initial_frame
-from lyapkit.lyapunov.resuming import growth_of
+from lyapkit.lyapunov.resuming import growth_of, names_of, states_after
 from lyapkit.lyapunov.spectrum_values import spectrum_values, values_of_lengths
 from lyapkit.lyapunov.stopping import errors_reached, grow_until
 from lyapkit.recurrent_map import RecurrentMap
@@ -30,6 +31,7 @@ from lyapkit.results import make_dataset, provenance
 from lyapkit.tangents.along import TangentRun
 from lyapkit.trajectories.closed_loop import with_feedback
 from lyapkit.trajectories.drive import prepare_drive
+from lyapkit.trajectories.kept_states import KeptStates
 
 
 @named_arguments()
@@ -42,6 +44,7 @@ def lyapunov_spectrum(
     initial_state: Tensor | None = None,
     lengths: Any = None,
     batch_first: bool | None = None,
+    trajectory_names: Collection[str | float] | None = None,
     feedback: Callable[[Tensor], Tensor] | None = None,
     teacher_forcing: float = 0.0,
     transient: int = 0,
@@ -52,6 +55,7 @@ def lyapunov_spectrum(
     until_exponents: Literal["leading", "all"] = "leading",
     max_steps: int = 100_000,
     resume: xr.Dataset | None = None,
+    keep_states: bool = False,
     rng: torch.Generator | int | None = None,
     check: bool = True,
     progress: bool = False,
@@ -87,6 +91,8 @@ def lyapunov_spectrum(
             padding; they may be any numbers and change nothing. Not with ``until`` or ``resume``.
         batch_first: True if inputs have the layout (B, T, M) instead of (T, B, M). The default is the module's own
             ``batch_first``.
+        trajectory_names: A text or a number for each trajectory, such as the conditions of an experiment. They are the
+            coordinate ``trajectory`` of the result, which counts from 0 by default, and plots show them.
         feedback: Function from the map's output to its next input, such as a readout. It closes the loop: the map then
             runs freely and takes ``steps`` instead of ``inputs``.
         teacher_forcing: Share a of the given inputs with ``feedback``; the input is a s_t + (1 - a) feedback.
@@ -110,6 +116,7 @@ def lyapunov_spectrum(
             frame, and its steps count with the new ones. For a driven map, ``inputs`` are the further ones. The result
             of another map, such as one with other weights, is refused: a result stores what a step does at a few
             states.
+        keep_states: True to keep the state after every counted step, too: 8 T B N bytes in float64.
         rng: Generator or seed of the random initial frame when k < N (for k = N it is the identity).
         check: True to probe the map before the run (deterministic, pure, finite), and to compare it with the map of a
             result to resume. Afterwards, steps all over the run are repeated, and derivatives there are compared with
@@ -152,6 +159,9 @@ def lyapunov_spectrum(
           are computed in the first 16 windows and in every 8th; in between, the condition number is estimated from
           |R_ii|.
         - ``final_state``, ``final_frame`` and ``frame_order``, from which ``resume`` continues.
+        - ``state`` (trajectory, recorded_step, unit), with ``keep_states=True``, holds the states that `lyapkit.states`
+          returns, in the type that the map computes in. After the end of a shorter sequence, they stay constant. A
+          resumed run appends to the states of the earlier one, if these were kept.
 
     Raises:
         TypeError: If an argument is of the wrong kind (integer inputs, both or neither of inputs and steps).
@@ -180,11 +190,14 @@ def lyapunov_spectrum(
             raise TypeError("a resumed run starts where the earlier one ended; give no initial_state and no transient.")
         before = growth_of(resume, map, dt, given_k, given_dtype, check)
         initial_state, k, frame_dtype = before.state, before.frame.shape[-1], before.frame.dtype
+        trajectory_names = names_of(resume, trajectory_names)
     if until is not None:
         steps = _steps_until(map, steps, until, until_exponents, max_steps)
     if (lengths is not None or isinstance(inputs, PackedSequence)) and (until is not None or resume is not None):
         raise TypeError("lengths= goes with neither until= nor resume=: the sequences end at different steps.")
-    drive = prepare_drive(map, inputs, steps, initial_state, transient, lengths, batch_first)
+    drive = prepare_drive(map, inputs, steps, initial_state, transient, lengths, batch_first, trajectory_names)
+    kept = KeptStates() if check_flag("keep_states", keep_states) else None
+    drive = replace(drive, kept=kept)
     interval = None if qr_interval == "auto" else check_interval_of_run(qr_interval, drive.steps)
     generator = make_generator(rng)
     run = TangentRun.prepare(map, drive, k, frame_dtype, check=check)
@@ -240,20 +253,20 @@ def lyapunov_spectrum(
         values, freedom = values_of_lengths(growth, map.state_size, dt, drive.transient, drive.lengths)
         last = drive.lengths
     values["last_step"] = last
+    coordinates: dict[str, Any] = {
+        "trajectory": drive.trajectories,
+        "step": (settled + growth.window.cumsum(0)).long().cpu().numpy(),
+        "exponent": np.arange(1, k + 1),
+        "unit": list(map.unit_names),
+    }
+    arrays = {name: value.cpu().numpy() for name, value in values.items()}
+    if kept is not None:
+        done = 0 if before is None else before.steps
+        states = kept.between(drive.transient, drive.transient + growth.steps - done).numpy()
+        arrays["state"], coordinates["recorded_step"] = states_after(resume, states, settled + done)
     attributes = provenance(config, dtype=map.dtype, device=map.device)
     attributes["error_degrees_of_freedom"] = freedom
-    return make_dataset(
-        "lyapunov_spectrum",
-        {name: value.cpu().numpy() for name, value in values.items()},
-        {
-            "trajectory": np.arange(growth.state.shape[0]),
-            "step": (settled + growth.window.cumsum(0)).long().cpu().numpy(),
-            "exponent": np.arange(1, k + 1),
-            "unit": list(map.unit_names),
-        },
-        attributes,
-        time_unit(dt),
-    )
+    return make_dataset("lyapunov_spectrum", arrays, coordinates, attributes, time_unit(dt))
 
 
 def _steps_until(map: RecurrentMap, steps: int | None, until: float, exponents: str, max_steps: int) -> int | None:

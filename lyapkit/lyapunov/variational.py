@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ def variational_term(
     initial_state: Tensor | None = None,
     lengths: Any = None,
     batch_first: bool | None = None,
+    trajectory_names: Collection[str | float] | None = None,
     feedback: Callable[[Tensor], Tensor] | None = None,
     teacher_forcing: float = 0.0,
     record_every: int = 1,
@@ -77,6 +78,8 @@ def variational_term(
             after these steps are padding; they may be any numbers and change nothing.
         batch_first: True if inputs have the layout (B, T, M) instead of (T, B, M). The default is the module's own
             ``batch_first``.
+        trajectory_names: A text or a number for each trajectory, such as the conditions of an experiment. They are the
+            coordinate ``trajectory`` of the result, which counts from 0 by default, and plots show them.
         feedback: Function from the map's output to its next input, such as a readout. It closes the loop: the map then
             runs freely and takes ``steps`` instead of ``inputs``.
         teacher_forcing: Share a of the given inputs with ``feedback``; the input is a s_t + (1 - a) feedback.
@@ -113,7 +116,7 @@ def variational_term(
         ([2, 3, 4], [-0.6931, 0.0, 0.6931])
     """
     map = with_feedback(as_map(model), feedback, teacher_forcing)
-    drive = prepare_drive(map, inputs, steps, initial_state, 0, lengths, batch_first)
+    drive = prepare_drive(map, inputs, steps, initial_state, 0, lengths, batch_first, trajectory_names)
     last = drive.last_steps
     k = check_k(k, map.state_size)
     record_every = check_interval(record_every, "record_every")
@@ -178,7 +181,7 @@ def variational_term(
             "last_step": last.numpy(),
         },
         {
-            "trajectory": np.arange(log_values.shape[0]),
+            "trajectory": drive.trajectories,
             "step": np.asarray(at),
             "exponent": np.arange(1, k + 1),
         },

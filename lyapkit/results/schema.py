@@ -10,6 +10,9 @@ import xarray as xr
 
 SCHEMA_VERSION = 1
 
+NAMED = "sequence or initial condition, by name"
+"""Long name of the coordinate ``trajectory`` where it holds names instead of the numbers from 0."""
+
 DIMENSIONS = {
     "trajectory": "sequence or initial condition, from 0",
     "step": "time step, from 1",
@@ -86,6 +89,7 @@ SCHEMA: dict[str, dict[str, Variable]] = {
         "final_frame": Variable(("trajectory", "unit", "exponent"), "tangent frame after the last step", "1"),
         "frame_order": Variable(("trajectory", "exponent"), "column of the frame, from 0", "1"),
         "log_volume_residual": Variable(("trajectory",), "log-volume residual", RATE),
+        "state": Variable(("trajectory", "recorded_step", "unit"), "state", "1"),
     },
     "variational_term": {
         "log_singular_value": Variable(
@@ -297,6 +301,8 @@ def make_dataset(
         name: xr.Variable((name,), np.asarray(value), {"long_name": DIMENSIONS[name]})
         for name, value in coordinates.items()
     }
+    if "trajectory" in labels and not np.array_equal(labels["trajectory"].values, np.arange(labels["trajectory"].size)):
+        labels["trajectory"].attrs["long_name"] = NAMED
     for name, value in values.items():
         assert schema[name].undefined or not np.isnan(value).any(), f"{name} holds NaN; it never leaves unannounced"
     return xr.Dataset(variables, labels, {"analysis": analysis, **attributes})

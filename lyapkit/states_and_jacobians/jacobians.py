@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ def jacobians(
     initial_state: Tensor | None = None,
     lengths: Any = None,
     batch_first: bool | None = None,
+    trajectory_names: Collection[str | float] | None = None,
     feedback: Callable[[Tensor], Tensor] | None = None,
     teacher_forcing: float = 0.0,
     transient: int = 0,
@@ -61,6 +62,8 @@ def jacobians(
             padding; they may be any numbers and change nothing.
         batch_first: True if inputs have the layout (B, T, M) instead of (T, B, M). The default is the module's own
             ``batch_first``.
+        trajectory_names: A text or a number for each trajectory, such as the conditions of an experiment. They are the
+            coordinate ``trajectory`` of the result, which counts from 0 by default, and plots show them.
         feedback: Function from the map's output to its next input, such as a readout. It closes the loop: the map then
             runs freely and takes ``steps`` instead of ``inputs``. The Jacobians are those of the closed loop.
         teacher_forcing: Share a of the given inputs with ``feedback``; the input is a s_t + (1 - a) feedback.
@@ -101,7 +104,7 @@ def jacobians(
     check_flag("eigenvalues", eigenvalues)
     if check_flag("towards_input", towards_input) and map.input_size == 0:
         raise TypeError("the map is autonomous (input_size 0), so there is no Jacobian towards an input; leave it out.")
-    drive = prepare_drive(map, inputs, steps, initial_state, transient, lengths, batch_first)
+    drive = prepare_drive(map, inputs, steps, initial_state, transient, lengths, batch_first, trajectory_names)
     at = recorded_steps(drive, record_every)
     batch, size = drive.state.shape
     run = TangentRun.prepare(map, drive, size, map.dtype, check=check)
@@ -130,7 +133,7 @@ def jacobians(
     jacobian = torch.cat(found).transpose(0, 1)  # (B, L, N, N)
     values = {"jacobian": jacobian, "last_step": drive.last_steps}
     coordinates: dict[str, Any] = {
-        "trajectory": np.arange(batch),
+        "trajectory": drive.trajectories,
         "step": np.asarray(at),
         "unit": list(map.unit_names),
         "from_unit": list(map.unit_names),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ def states(
     initial_state: Tensor | None = None,
     lengths: Any = None,
     batch_first: bool | None = None,
+    trajectory_names: Collection[str | float] | None = None,
     feedback: Callable[[Tensor], Tensor] | None = None,
     teacher_forcing: float = 0.0,
     transient: int = 0,
@@ -57,6 +58,8 @@ def states(
             padding; they may be any numbers and change nothing.
         batch_first: True if inputs have the layout (B, T, M) instead of (T, B, M). The default is the module's own
             ``batch_first``.
+        trajectory_names: A text or a number for each trajectory, such as the conditions of an experiment. They are the
+            coordinate ``trajectory`` of the result, which counts from 0 by default, and plots show them.
         feedback: Function from the map's output to its next input, such as a readout. It closes the loop: the map then
             runs freely and takes ``steps`` instead of ``inputs``.
         teacher_forcing: Share a of the given inputs with ``feedback``; the input is a s_t + (1 - a) feedback.
@@ -89,7 +92,7 @@ def states(
         ([[[4.0, 0.0], [2.0, 0.0], [1.0, 0.0]]], [1.0, 0.0])
     """
     map = with_feedback(as_map(model), feedback, teacher_forcing)
-    drive = prepare_drive(map, inputs, steps, initial_state, transient, lengths, batch_first)
+    drive = prepare_drive(map, inputs, steps, initial_state, transient, lengths, batch_first, trajectory_names)
     at = recorded_steps(drive, record_every)
     if check_flag("check", check):
         probe_step(map, drive.state, drive.input_at(0))
@@ -126,7 +129,7 @@ def states(
         "states",
         {name: value.cpu().numpy() for name, value in values.items()},
         {
-            "trajectory": np.arange(len(found)),
+            "trajectory": drive.trajectories,
             "step": np.asarray(at),
             "unit": list(map.unit_names),
             "component": np.arange(1, len(principal.axes) + 1),

@@ -19,7 +19,6 @@ from lyapkit.checks.arguments import check_integer, check_interval
 from lyapkit.checks.clause import clause
 from lyapkit.checks.modules import modules_of
 from lyapkit.checks.named_arguments import named_arguments
-from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tracking.lightning import make_callback
 from lyapkit.tracking.scalars import scalars
 from lyapkit.tracking.undisturbed import undisturbed
@@ -208,8 +207,6 @@ class Tracker:
         found: dict[str, xr.Dataset] = {}
         if self._names:
             inputs, targets = self._on_device(self._inputs), self._on_device(self._targets)
-            if isinstance(self._model, RecurrentMap) and inputs is not None:
-                inputs = self._model.encode(inputs)  # encoded anew, since an encoder learns too
             loss: Any = self._loss
             tree = analyze(self._model, inputs, targets, loss, include=self._names, **self._options)
             found = {name: tree[name].to_dataset() for name in self._names}

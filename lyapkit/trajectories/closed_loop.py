@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -105,6 +106,10 @@ class ClosedLoop(RecurrentMap):
         if input is not None:
             fed = self.teacher_forcing * input + (1 - self.teacher_forcing) * fed
         return self.open_loop.step(state, fed)
+
+    def encode(self, inputs: Any) -> Any:
+        """Return what the open loop encodes of given inputs, which are mixed with those that are fed back."""
+        return self.open_loop.encode(inputs)
 
     def output(self, state: Tensor) -> Tensor:
         """Return the output of the open loop."""

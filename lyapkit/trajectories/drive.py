@@ -8,13 +8,17 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lyapkit.checks.arguments import check_floating, check_integer, refuse_contexts
 from lyapkit.checks.kinks import KinkWatch
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.trajectories.closed_loop import ClosedLoop
+from lyapkit.trajectories.kept_states import KeptStates
+from lyapkit.trajectories.names import check_trajectory_names
 from lyapkit.trajectories.sequences import FLAT, as_tensor, check_lengths, fill_padding, lies_batch_first, time_first
 from lyapkit.trajectories.visited import Visited
 
@@ -33,6 +37,8 @@ class Drive:
             all have T steps.
         visited: Some of the states that the run goes through.
         kinks: Search for kinks of the map along the run.
+        names: Labels of the trajectories, shape (B,); None for the numbers from 0.
+        kept: Memory of all states of the run; None if they are not asked for.
     """
 
     state: Tensor
@@ -43,6 +49,8 @@ class Drive:
     lengths: Tensor | None = None
     visited: Visited = field(default_factory=Visited, compare=False)
     kinks: KinkWatch | None = None
+    names: NDArray[Any] | None = None
+    kept: KeptStates | None = None
 
     def part(self, start: int, length: int, state: Tensor) -> Drive:
         """Return ``length`` steps from ``start`` on, beginning at a state; only the first part has a transient."""
@@ -63,6 +71,11 @@ class Drive:
         return self.lengths > done.unsqueeze(-1)
 
     @property
+    def trajectories(self) -> NDArray[Any]:
+        """The coordinate of the trajectories, shape (B,): their names, or the numbers from 0."""
+        return np.arange(len(self.state)) if self.names is None else self.names
+
+    @property
     def last_steps(self) -> Tensor:
         """The last step of each trajectory, shape (B,), on the CPU."""
         if self.lengths is None:
@@ -70,8 +83,10 @@ class Drive:
         return self.lengths.cpu()
 
     def look_at(self, map: RecurrentMap, stretch: Stretch) -> None:
-        """Keep some of the states of a stretch, and look for kinks at some of them."""
+        """Keep some or all of the states of a stretch, and look for kinks at some of them."""
         states, done = stretch.states.detach(), self.offset + stretch.start
+        if self.kept is not None:
+            self.kept.take(states, stretch.after.detach(), done)
         self.visited.take(states, stretch.inputs, stretch.after.detach(), done, stretch.active)
         if self.kinks is not None:
             self.kinks.see(map, done, states, stretch.inputs, self.lengths)
@@ -131,6 +146,7 @@ def prepare_drive(
     transient: int = 0,
     lengths: Any = None,
     batch_first: bool | None = None,
+    trajectory_names: Any = None,
 ) -> Drive:
     """Check the arguments that analyses share.
 
@@ -143,6 +159,7 @@ def prepare_drive(
         transient: Number of leading steps that are not counted.
         lengths: Number of steps of each of B sequences, (B,) integers. The inputs after them are padding.
         batch_first: True if three-dimensional inputs have the layout (B, T, M); None for the map's own layout.
+        trajectory_names: A text or number for each trajectory; None for the numbers from 0.
 
     Raises:
         TypeError: If an argument is of the wrong kind (integer inputs, both or neither of inputs and steps, lengths
@@ -174,7 +191,7 @@ def prepare_drive(
         raise TypeError("lengths= is for sequences of inputs; an autonomous map runs steps= from every state.")
     swapped = lies_batch_first(map, batch_first)
     if inputs is not None:
-        inputs, lengths = time_first(inputs, lengths, swapped)
+        inputs, lengths = time_first(map, inputs, lengths, swapped)
         inputs = _checked(map, "inputs", inputs, size, (2, 3), swapped)
         if lengths is None:
             _refuse_infinite("inputs", inputs, swapped)
@@ -206,7 +223,8 @@ def prepare_drive(
     else:
         state = initial_state.expand(batch, -1)
     state = state.detach().clone(memory_format=torch.contiguous_format)  # forward mode refuses expanded tensors
-    return Drive(state, inputs, steps, transient, 0, lengths, kinks=KinkWatch(transient, steps))
+    names = None if trajectory_names is None else check_trajectory_names(trajectory_names, batch)
+    return Drive(state, inputs, steps, transient, 0, lengths, kinks=KinkWatch(transient, steps), names=names)
 
 
 class Stepper(Protocol):
@@ -371,6 +389,7 @@ def _checked(
 
 
 def _refuse_infinite(name: str, tensor: Tensor, swapped: bool = False) -> None:
+    tensor = tensor[:1] if tensor.stride(0) == 0 else tensor  # the same at every step
     if not bool(torch.isfinite(tensor).all()):
         where = (~torch.isfinite(tensor)).nonzero()[0].tolist()
         if swapped and tensor.ndim == 3:

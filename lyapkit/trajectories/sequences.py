@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from lyapkit.checks.arguments import check_flag
 from lyapkit.checks.clause import clause
 from lyapkit.recurrent_map import RecurrentMap
+from lyapkit.trajectories.encoded import Encoded
 
 
 def lies_batch_first(map: RecurrentMap, batch_first: bool | None) -> bool:
@@ -24,25 +25,44 @@ def lies_batch_first(map: RecurrentMap, batch_first: bool | None) -> bool:
     return map.batch_first if batch_first is None else check_flag("batch_first", batch_first)
 
 
-def time_first(inputs: Any, lengths: Any, batch_first: bool) -> tuple[Any, Any]:
-    """Return inputs time first, (T, M) or (T, B, M), and the lengths of padded sequences.
+def time_first(map: RecurrentMap, inputs: Any, lengths: Any, batch_first: bool) -> tuple[Any, Any]:
+    """Return what the map reads of inputs, time first, (T, M) or (T, B, M), and the lengths of padded sequences.
 
     Args:
+        map: The map. The inputs of a whole model are encoded, unless they are already.
         inputs: A tensor or an array, (T, M), (T, B, M) or with ``batch_first`` (B, T, M); or a PackedSequence, whose
-            sequences come back in their original order. The graph of tensors is kept.
+            sequences come back in their original order; or what the encoder of a whole model takes. The graph of
+            tensors is kept if nothing is encoded.
         lengths: The argument as given, or None. A PackedSequence has its own.
         batch_first: The layout of three-dimensional inputs.
 
     Raises:
         TypeError: If inputs are a list of tensors or of another type, or if a PackedSequence comes with lengths.
+        ValueError: If the encoder returns other inputs than the map reads.
     """
     if isinstance(inputs, PackedSequence):
         if lengths is not None:
             raise TypeError("a PackedSequence has its own lengths; leave lengths= out.")
-        return pad_packed_sequence(inputs)
+        inputs, lengths = pad_packed_sequence(inputs, batch_first=batch_first)
+    inputs = encoded(map, inputs)
     refuse_parts(inputs, batch_first)
     inputs = as_tensor("inputs", inputs)
+    if isinstance(inputs, Encoded):
+        inputs = inputs.as_subclass(Tensor)
     return (inputs.transpose(0, 1) if batch_first and inputs.ndim == 3 else inputs), lengths
+
+
+def encoded(map: RecurrentMap, inputs: Any) -> Any:
+    """Return what the map reads of a model's own inputs, marked if its encoder has made it of them.
+
+    Args:
+        map: The map.
+        inputs: The model's own inputs, or marked ones, which are returned as they are.
+    """
+    if isinstance(inputs, Encoded):
+        return inputs
+    found = map.encode(inputs)
+    return found.as_subclass(Encoded) if found is not inputs and isinstance(found, Tensor) else found
 
 
 def refuse_parts(parts: Any, batch_first: bool) -> None:

@@ -210,7 +210,7 @@ def compare(
             "subspace": np.arange(1, subspaces + 1),
             "angle_rank": np.arange(1, subspaces + 1),
             "network": list(NETWORKS),
-            "trajectory": np.arange(len(drive.state)),
+            "trajectory": drive.trajectories,
             "unit": list(maps[0].unit_names),
             "other_unit": list(maps[1].unit_names),
         },

@@ -109,13 +109,13 @@ def covariant_vectors(
         - ``participation_ratio`` is 1 / sum_i v_i^4: 1 for a vector on a single unit, N for one that is spread evenly.
         - ``local_growth`` is the mean of g_i since the recorded step before. ``covariant_exponent`` is its mean over
           the window, which equals the mean of log |R_ii| up to a term that fades like 1/T.
-        - ``instantaneous_exponent`` (trajectory, window_step, exponent), with ``instantaneous=True``, is g_i(n) at every
-          step of the window: the instantaneous covariant Lyapunov exponents. It is 0 after ``last_step``. Its mean is
-          ``covariant_exponent``; with ``record_every=1``, it equals the local growth.
-        - ``chosen_angle`` (trajectory, step, pair, angle_rank), with ``angles=``, holds the principal angles between the
-          spans of both sets of a pair, ascending, in radians between 0 and pi/2. For two single vectors, it is the angle
-          between their lines. It is NaN where ``angle_rank`` exceeds the size of the smaller set. ``pair`` names the
-          ranks, such as ``1,2 | 3``.
+        - ``instantaneous_exponent`` (trajectory, window_step, exponent), with ``instantaneous=True``, is g_i(n) at
+          every step of the window: the instantaneous covariant Lyapunov exponents. It is 0 after ``last_step``. Its
+          mean is ``covariant_exponent``; with ``record_every=1``, it equals the local growth.
+        - ``chosen_angle`` (trajectory, step, pair, angle_rank), with ``angles=``, holds the principal angles between
+          the spans of both sets of a pair, ascending, in radians between 0 and pi/2. For two single vectors, it is the
+          angle between their lines. It is NaN where ``angle_rank`` exceeds the size of the smaller set. ``pair`` names
+          the ranks, such as ``1,2 | 3``.
         - ``covariance_residual`` is the largest |J v / |J v| - v'| of the window, where v' is the vector at the next
           step. It is about eps |J| / |J v|, with the eps of the map's own type, whether or not the vectors have
           settled.

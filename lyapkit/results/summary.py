@@ -87,7 +87,8 @@ def summary(result: xr.Dataset | xr.DataTree) -> pd.DataFrame:
     except KeyError as error:
         name = str(error).split("'")[1]
         raise ValueError(f"the Dataset has no variable {name!r}; pass the whole result of {analysis}.") from error
-    table["verdict"] = table["verdict"].where(table["value"].notnull(), "missing")
+    known = table["value"].notnull() | (table["verdict"] == "does not exist")
+    table["verdict"] = table["verdict"].where(known, "missing")
     dims = [str(name) for name in table["value"].dims]
     if not dims:
         return pd.DataFrame({name: [table[name].item()] for name in table.data_vars}, index=[analysis])

@@ -55,7 +55,7 @@ class Drawing:
 def plots_of(result: xr.Dataset) -> dict[str, Callable[..., Axes]]:
     """Return the plots that show a result, by their captions."""
     analysis = result.attrs["analysis"]
-    plots: dict[str, Callable[..., Axes]] = {CAPTIONS[analysis]: PANELS[analysis]}
+    plots: dict[str, Callable[..., Axes]] = {CAPTIONS[analysis]: PANELS[analysis]} if analysis in PANELS else {}
     if analysis == "lyapunov_spectrum":
         if "running_exponent" in result:
             plots["Exponents as the run goes on: lines that still slope at the end need a longer run"] = (

@@ -18,6 +18,7 @@ from lyapkit.reports.tables import (
     joined_dims,
     origin_table,
     summary_table,
+    units_of,
     verdicts,
 )
 from lyapkit.reports.words import INTERVALS, WORDS, Words
@@ -76,8 +77,8 @@ def section(path: str, result: xr.Dataset) -> Section:
     else:
         page.values = summary_table(table, result)
         page.verdicts = verdicts(table)
-        units = str(result[words.variable].attrs.get("units", "1"))
-        page.headline = headline(table, words, "" if units == "1" else f" {units}")
+        units = units_of(result)
+        page.headline = headline(table, words, "" if units == "1" else f" {units}") if words.variable else ""
         if words.error in page.values.header:
             page.interval = INTERVALS[words.error]
     page.further = cases_table(result)

@@ -75,7 +75,7 @@ def summary_table(table: pd.DataFrame, result: xr.Dataset) -> Table:
         result: The result itself.
     """
     words = WORDS[result.attrs["analysis"]]
-    units = str(result[words.variable].attrs.get("units", "1"))
+    units = units_of(result)
     named = COLUMNS | {"value": words.value if units == "1" else f"{words.value} ({units})", "error": words.error}
     columns = [name for name in table.columns if not (name in ("error", "low", "high") and table[name].isna().all())]
     levels = [str(name) for name in table.index.names if name is not None]
@@ -93,6 +93,12 @@ def summary_table(table: pd.DataFrame, result: xr.Dataset) -> Table:
         left_out = f"These are the first {MOST_ROWS} of {len(table)} rows; lyapkit.summary(result) returns all."
     header = [*levels, *(named[name] for name in columns)]
     return Table(f"{words.title}: one row for each value", header, len(levels), rows, left_out)
+
+
+def units_of(result: xr.Dataset) -> str:
+    """Return the units of the values of a result; 1 where they have none, or different ones."""
+    variable = WORDS[result.attrs["analysis"]].variable
+    return str(result[variable].attrs.get("units", "1")) if variable else "1"
 
 
 def verdicts(table: pd.DataFrame) -> list[tuple[str, int, str]]:

@@ -13,7 +13,7 @@ class Words:
         title: Heading.
         about: What was computed, and how to read it.
         value: What the column ``value`` of the table holds.
-        variable: The variable whose units the values have.
+        variable: The variable whose units the values have; empty if they have different ones.
         error: What the column ``error`` holds; empty where an analysis gives none.
     """
 
@@ -112,6 +112,16 @@ WORDS = {
         "largest magnitude of an eigenvalue",
         "eigenvalue_real",
     ),
+    "compare": Words(
+        "Comparison of two networks",
+        "Two networks run on the same inputs. The table holds differences of their Lyapunov exponents, the Procrustes "
+        "distance of their states, which is how much of the shape of the trajectories differs after the best rotation "
+        "and scaling, and the largest angle between subspaces of their leading directions. Differences of exponents "
+        "are rates, such as nats per step; distances and angles are in rad.",
+        "difference, distance or angle",
+        "",
+        "standard error",
+    ),
 }
 """The explanation of each analysis."""
 
@@ -157,6 +167,11 @@ VERDICTS = {
     "on a kink": "the network has no derivative at the point",
     "on a continuum": "the point is one of a line or a surface of fixed points",
     "slow point": "the network moves least here, but does not stop",
+    "differs": "the interval does not hold 0",
+    "equal to rounding": "the two networks agree to the precision of their numbers",
+    "alignment open": "the states do not determine how the networks are to be aligned",
+    "annihilated in one": "one of the networks sets this direction to 0, and the other does not",
+    "does not exist": "there is no such value, because the states or directions do not determine it",
     "missing": "this result has no such value, as where results of different sizes were joined",
 }
 """The meaning of each verdict of a table."""

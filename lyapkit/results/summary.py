@@ -87,8 +87,6 @@ def summary(result: xr.Dataset | xr.DataTree) -> pd.DataFrame:
     except KeyError as error:
         name = str(error).split("'")[1]
         raise ValueError(f"the Dataset has no variable {name!r}; pass the whole result of {analysis}.") from error
-    known = table["value"].notnull() | (table["verdict"] == "does not exist")
-    table["verdict"] = table["verdict"].where(known, "missing")
     dims = [str(name) for name in table["value"].dims]
     if not dims:
         return pd.DataFrame({name: [table[name].item()] for name in table.data_vars}, index=[analysis])
@@ -123,7 +121,7 @@ def _table(
 
 def _verdict(default: str, value: xr.DataArray, *choices: tuple[xr.DataArray, str]) -> xr.DataArray:
     """Return the text of the last choice that holds, for each value."""
-    found = xr.full_like(value, default, dtype=object)
+    found = xr.full_like(value, default, dtype=object).where(value.notnull(), "missing")
     for holds, text in choices:
         found = found.where(~holds, text).transpose(*value.dims)
     return found

@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 class Encoded(Tensor):
-    """A tensor that the core of a whole model reads, marked so that no analysis encodes it again.
+    """Inputs that the core of a whole model reads, marked so that no analysis encodes them again.
 
     Parts, stacks and copies of such a tensor are marked, too.
     """

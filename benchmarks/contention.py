@@ -1,11 +1,11 @@
-"""How long analyses take while another process keeps the same cores busy.
+"""Time of analyses while another process keeps the same cores busy.
 
     python benchmarks/contention.py [--only WORD] [--processor-time]
 
-Each analysis runs in a process of its own, with one thread on an idle machine, and then with PyTorch's default number of
-threads and with one thread while as many processes spin as there are cores. Smallest of three calls after one that is
-not counted. No number in the column of ratios should exceed 2. Where the machine is not idle, --processor-time takes the
-processor's time as the quiet one.
+Each analysis runs in a process of its own, with one thread on an idle machine, and then with PyTorch's default number
+of threads and with one thread while as many processes spin as there are cores. Smallest of three calls after one that
+is not counted. No number in the column of ratios should exceed 2. Where the machine is not idle, --processor-time takes
+the processor's time as the quiet one.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def analyses() -> dict[str, tuple[Way, Callable[[], object]]]:
     weights = 1.5 * torch.randn(400, 400, generator=generator, dtype=double) / 20
     start = torch.randn(400, generator=generator, dtype=double)
     large = lyapkit.as_map(lambda x: torch.tanh(weights @ x), state=start)
-    one = pixels[:, 0]
+    one, rest = pixels[:, 0], torch.zeros(3, dtype=double)
 
     loss = torch.nn.functional.cross_entropy
     return {
@@ -62,7 +62,10 @@ def analyses() -> dict[str, tuple[Way, Callable[[], object]]]:
             "as chosen",
             lambda: lyapkit.hessian_spectrum(network, [(pixels[:50], labels)], loss, k=2, rng=0),
         ),
-        "fixed_points": ("as chosen", lambda: lyapkit.fixed_points(gru, torch.zeros(3, dtype=double), n_starts=50, rng=0)),
+        "fixed_points": (
+            "as chosen",
+            lambda: lyapkit.fixed_points(gru, rest, n_starts=50, rng=0),
+        ),
     }
 
 

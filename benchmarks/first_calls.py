@@ -1,4 +1,4 @@
-"""What the first call in a process costs, what the second does, and plain steps, for runs of 10 to 10,000 steps.
+"""Cost of the first call in a process, of the second, and of plain steps, for runs of 10 to 10,000 steps.
 
     python benchmarks/first_calls.py [--repeats N]
 

@@ -1,4 +1,4 @@
-"""As many threads as the operations of an analysis are worth."""
+"""The number of threads that the operations of an analysis are worth."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import Tensor
 
 WORTH_THREADS = 1e7
 """Multiplications of an operation from which on several threads share it. Threads meet after every operation, and where
-another process keeps a core busy, one waits for the other until the operating system runs it, for milliseconds. Below,
-an operation takes less than that (chosen by measurement, see benchmarks/contention.py)."""
+another process keeps a core busy, one waits for the other until the operating system runs it, for milliseconds: on two
+busy cores a product of 200 x 200 took 9 ms by two threads and 1 ms by one, on idle ones 0.2 and 0.35 ms."""
 
 
 @contextmanager
@@ -56,7 +56,7 @@ def threads_for(multiplications: float) -> AbstractContextManager[None]:
 
 
 _PLACE = {"mm": 0, "bmm": 0, "mv": 0, "dot": 0, "addmm": 1, "baddbmm": 1, "addbmm": 1, "addmv": 1}
-"""Where the first factor of a product is among the arguments."""
+"""Place of the first factor of a product among the arguments."""
 
 
 def multiplications(name: str, args: Sequence[Any], result: object) -> int:

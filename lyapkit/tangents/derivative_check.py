@@ -167,7 +167,10 @@ def measure_derivatives(
                     raise
         compared, pulled = found or _compared(map, points, derivative, backwards, nullcontext)
     verdict = _verdict(map, points, compared, pulled, refusal)
-    return verdict if doubled is None else replace(verdict, multiplications=mode.multiplications / len(points.steps))
+    if doubled is None:
+        return verdict
+    together = 1 if map.batching == "loop" else len(points.steps)
+    return replace(verdict, multiplications=mode.multiplications / together)
 
 
 def suspicion(map: RecurrentMap, derivative: StepDerivative) -> Suspicion | None:

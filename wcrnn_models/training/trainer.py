@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -60,12 +60,12 @@ def train(
 
     Raises:
         UserError: If the directory belongs to another configuration or to a running process or cannot be written, a
-            file in it is damaged or missing, the data of the task are missing, threads are below 1, the device cannot be used, or
-            TensorBoard is not installed or given a file.
+            file in it is damaged or missing, the data of the task are missing, threads are below 1, the device cannot
+            be used, or TensorBoard is not installed or given a file.
     """
     directory = Path(directory)
     board = None if tensorboard is None else Board(Path(tensorboard))
-    with _threads(config, threads), open_run(config, directory, usable(device)) as run:
+    with _threads(config, device, threads), open_run(config, directory, usable(device)) as run:
         if isinstance(run, TrainResult):
             return run
         shown = len(run.measured.iterations)
@@ -85,9 +85,11 @@ def train(
                 run.step()
 
 
-def _threads(config: TrainConfig, threads: int | None) -> AbstractContextManager[None]:
+def _threads(config: TrainConfig, device: torch.device | str, threads: int | None) -> AbstractContextManager[None]:
     """Return a context with the threads of a training."""
     if threads is None:
+        if not str(device).startswith("cpu"):
+            return nullcontext()
         return threads_for(config.batch_size * config.hidden_size**2)
     if threads < 1:
         raise UserError(f"threads must be at least 1, got {threads}; leave it out to have it chosen by the network.")

@@ -11,6 +11,9 @@ import lyapkit
 from lyapkit.checks.double import InDouble
 from lyapkit.checks.threads import WORTH_THREADS, threads_for
 
+FINGERPRINT = 5
+"""Steps of a fingerprint, which are few and keep their threads."""
+
 
 @pytest.fixture(autouse=True)
 def _two_threads() -> Iterator[None]:
@@ -41,9 +44,16 @@ ANALYSES = {
     "leading": lambda map: lyapkit.lyapunov_spectrum(map, steps=20, k=2, rng=0).lyapunov_exponent.values,
     "covariant": lambda map: lyapkit.covariant_vectors(map, steps=40, transient=10, rng=0).covariant_vector.values,
     "variational": lambda map: lyapkit.variational_term(map, steps=20).log_singular_value.values,
-    "gradients": lambda map: lyapkit.gradient_propagation(
-        map, None, torch.zeros(8, dtype=torch.float64), steps=20, loss=nn.functional.mse_loss, readout=lambda x: x
-    ).log_gradient_norm.values,
+    "gradients": lambda map: (
+        lyapkit.gradient_propagation(
+            map,
+            None,
+            torch.zeros(1, map.state_size, dtype=torch.float64),
+            steps=20,
+            loss=nn.functional.mse_loss,
+            readout=lambda x: x,
+        ).log_gradient_norm.values
+    ),
 }
 
 
@@ -53,22 +63,23 @@ def test_small_operations_have_one_thread_and_the_number_is_restored(name: str) 
     small = random_map(8, seen)
     seen.clear()
     ANALYSES[name](small)
-    assert set(seen) == {1}
+    assert len(seen) > FINGERPRINT
+    assert seen.count(2) <= FINGERPRINT
     assert torch.get_num_threads() == 2
 
 
 @pytest.mark.parametrize("name", ANALYSES)
 def test_numbers_do_not_depend_on_the_threads(name: str) -> None:
-    found = ANALYSES[name](random_map(8, []))
+    found = ANALYSES[name](random_map(64, []))
     torch.set_num_threads(1)
-    np.testing.assert_array_equal(found, ANALYSES[name](random_map(8, [])))
+    np.testing.assert_array_equal(found, ANALYSES[name](random_map(64, [])))
     assert torch.get_num_threads() == 1
 
 
 def test_large_products_keep_their_threads() -> None:
     seen: list[int] = []
     lyapkit.lyapunov_spectrum(random_map(256, seen), steps=3)  # 256^3 is 1.7e7
-    assert seen.pop() == 2
+    assert seen.count(2) > FINGERPRINT + 3
     assert torch.get_num_threads() == 2
 
 
@@ -79,14 +90,14 @@ def test_a_large_network_inside_a_small_map_keeps_its_threads() -> None:
     map = lyapkit.as_map(noted(lambda x: wide(x), seen), state=torch.zeros(3, dtype=torch.float64))
     seen.clear()
     lyapkit.lyapunov_spectrum(map, steps=3)  # three tangents times 2500^2 are 1.9e7
-    assert seen[-1] == 2
+    assert seen.count(2) > FINGERPRINT + 3
 
 
 def test_unchecked_maps_keep_their_threads() -> None:
     seen: list[int] = []
     map = random_map(8, seen)
     lyapkit.lyapunov_spectrum(map, steps=3, check=False)
-    assert seen[-1] == 2
+    assert seen.count(2) > FINGERPRINT + 3
 
 
 def test_the_number_is_restored_after_an_error() -> None:
@@ -94,10 +105,16 @@ def test_the_number_is_restored_after_an_error() -> None:
     with pytest.raises((FloatingPointError, ValueError)):
         lyapkit.lyapunov_spectrum(map, steps=50)
     assert torch.get_num_threads() == 2
-    with pytest.raises(KeyError), threads_for(1):
-        assert torch.get_num_threads() == 1
-        raise KeyError
-    assert torch.get_num_threads() == 2
+    seen: list[int] = []
+
+    def fail() -> None:
+        with threads_for(1):
+            seen.append(torch.get_num_threads())
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert (seen, torch.get_num_threads()) == ([1], 2)
 
 
 def test_threads_follow_the_work() -> None:
@@ -118,7 +135,7 @@ def test_threads_follow_the_work() -> None:
         (lambda: torch.ones(5) @ torch.ones(5), 5),
         (lambda: torch.ones(2, 3, 5) @ torch.ones(2, 5, 7), 2 * 3 * 5 * 7),
         (lambda: nn.functional.linear(torch.ones(4, 5), torch.ones(7, 5), torch.ones(7)), 4 * 5 * 7),
-        (lambda: torch.baddbmm(torch.ones(1), torch.ones(2, 3, 5), torch.ones(2, 5, 7)), 2 * 3 * 5 * 7),
+        (lambda: torch.baddbmm(torch.ones(1), torch.ones(2, 3, 4), torch.ones(2, 4, 7)), 2 * 3 * 4 * 7),
         (lambda: nn.functional.conv1d(torch.ones(2, 3, 10), torch.ones(4, 3, 5)), 2 * 4 * 6 * 3 * 5),
         (lambda: torch.tanh(torch.ones(6, 7)), 42),
     ],

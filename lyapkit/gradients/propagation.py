@@ -164,7 +164,7 @@ def gradient_propagation(
         refuse_tensor_hooks(parameters)
     run = TangentRun.prepare(map, drive, 1, torch.float64, check=check, backwards=True)
 
-    with progress_bar(total, "gradient propagation", progress) as bar:
+    with run.threads(), progress_bar(total, "gradient propagation", progress) as bar:
         parts, scalar = _run(map, drive, read, targets, loss, loss_on, lies_batch_first(map, batch_first), check)
         log_norm = torch.empty(len(orders), drive.state.shape[0], total, dtype=torch.float64, device="cpu")
         recorded = _UnitGradients(record_every, total) if per_unit else None

@@ -7,7 +7,9 @@ provenance of all this.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import TypeVar
 
@@ -15,6 +17,7 @@ import torch
 from torch import Tensor
 
 from lyapkit.checks.arguments import check_flag
+from lyapkit.checks.threads import threads_for
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents.direct import DirectTangents
 from lyapkit.tangents.probe import Probe, probe_step
@@ -91,8 +94,10 @@ class TangentRun:
             ValueError: If the map is not differentiable or fails one of the checks; the message says which, and what
                 to do.
         """
-        derivative = _chosen(map, drive, check)
-        return cls(map, drive, k, dtype, derivative, Probe(map, drive, derivative, check, backwards))
+        with threads_for(drive.state.numel() * map.state_size):
+            derivative = _chosen(map, drive, check)
+            probe = Probe(map, drive, derivative, check, backwards)
+        return cls(map, drive, k, dtype, derivative, probe)
 
     @classmethod
     def recorded(
@@ -163,13 +168,14 @@ class TangentRun:
             analysis: Function that goes along this run. If it fails, it must leave nothing behind.
         """
         try:
-            try:
-                return analysis(self)
-            except TracingFailed as reason:
-                self._go_directly(str(reason))
-                self._not_compiled_because = self._not_compiled_because or str(reason)
-                self.drive.visited.forget_suspects()
-                return analysis(self)
+            with self.threads():
+                try:
+                    return analysis(self)
+                except TracingFailed as reason:
+                    self._go_directly(str(reason))
+                    self._not_compiled_because = self._not_compiled_because or str(reason)
+                    self.drive.visited.forget_suspects()
+                    return analysis(self)
         except (ValueError, FloatingPointError):
             self.drive.warn_of_kinks()  # a kink may be the reason
             raise
@@ -182,8 +188,18 @@ class TangentRun:
                 are wrong; only with ``check``.
         """
         if self._probe is not None:
-            self._findings = self._probe.after_run()
+            with self.threads():
+                self._findings = self._probe.after_run()
         self.drive.warn_of_kinks()
+
+    def threads(self) -> AbstractContextManager[None]:
+        """Return a context with as many threads as a step with its tangents is worth.
+
+        Without ``check``, nobody has looked at a step, and their number stays.
+        """
+        size = self.map.state_size
+        step = math.inf if self._probe is None else max(self._probe.multiplications, size * self.k)
+        return threads_for(self.drive.state.shape[0] * self.k * step)
 
     @property
     def notes(self) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -44,12 +45,14 @@ class Derivatives:
         step: The step of this deviation, counted from 1.
         refusal: The reason to refuse the map; empty if there is none.
         unsaid: True if no component could be judged.
+        multiplications: Multiplications of the largest operation; for a step, those of one trajectory.
     """
 
     error: float
     step: int
     refusal: str
     unsaid: bool
+    multiplications: float = math.inf
 
     def refuse_wrong(self) -> None:
         """Refuse wrong derivatives.
@@ -163,7 +166,11 @@ def measure_derivatives(
                 if not mode.needed:
                     raise
         compared, pulled = found or _compared(map, points, derivative, backwards, nullcontext)
-    return _verdict(map, points, compared, pulled, refusal)
+    verdict = _verdict(map, points, compared, pulled, refusal)
+    if doubled is None:
+        return verdict
+    together = 1 if map.batching == "loop" else len(points.steps)
+    return replace(verdict, multiplications=mode.multiplications / together)
 
 
 def suspicion(map: RecurrentMap, derivative: StepDerivative) -> Suspicion | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -34,6 +36,7 @@ class Probe:
     ) -> None:
         self._map, self._drive, self._derivative = map, drive, derivative
         self._check, self._backwards = check, backwards
+        self.multiplications = math.inf
         if check:
             state, input = drive.first_step
             direction = torch.randn(state.shape, generator=torch.Generator("cpu").manual_seed(0), device="cpu")
@@ -42,7 +45,9 @@ class Probe:
             with torch.no_grad():
                 after = map.step(state, input)
             drive.visited.take(state[None], None if input is None else input[None], after, drive.offset)
-            self._measured().refuse_wrong()
+            measured = self._measured()
+            measured.refuse_wrong()
+            self.multiplications = measured.multiplications
             drive.visited.suspicion = suspicion(map, derivative)
 
     def after_run(self) -> dict[str, object]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -30,6 +30,7 @@ from lyapkit.lyapunov.decomposition import (
     suspicion,
 )
 from lyapkit.lyapunov.interval import IntervalRule, replayable_steps
+from lyapkit.lyapunov.joining import MOST_JOINED, joined
 from lyapkit.lyapunov.one_step import Effort
 from lyapkit.lyapunov.steadiness import Repetition
 from lyapkit.tangents.along import TangentRun
@@ -64,6 +65,7 @@ class Growth:
         unresolved: Directions of which float64 could not tell at some step how much is left of them, shape (B, k).
         order: Column of the frame at the start that each column continues, shape (B, k). It differs from 0, 1, ...
             where directions were annihilated, which then come last.
+        decompositions: Windows before any were joined.
         rule: The rule of the interval as the last window has left it; None where the growth was read from a result.
     """
 
@@ -75,12 +77,18 @@ class Growth:
     frame: Tensor
     unresolved: Tensor
     order: Tensor
+    decompositions: int
     rule: IntervalRule | None = None
 
     @property
     def steps(self) -> int:
         """Counted steps."""
         return int(self.window.sum())
+
+    def joined(self) -> Growth:
+        """Join neighbouring windows of a long run: see `lyapkit.lyapunov.joining.joined`."""
+        log_growth, window = joined(self.log_growth, self.window)
+        return replace(self, log_growth=log_growth, window=window)
 
     def followed_by(self, later: Growth) -> Growth:
         """Join both; ``later`` has started from this one's state and frame."""
@@ -95,6 +103,7 @@ class Growth:
             later.frame,
             _gather(self.unresolved, later.order) | later.unresolved,
             self.order.gather(-1, later.order),
+            self.decompositions + later.decompositions,
             later.rule,
         )
 
@@ -125,6 +134,7 @@ def qr_growth(
     drive: Drive | None = None,
     earlier: Growth | None = None,
     effort: Effort | None = None,
+    join: bool = False,
     on_steps: Callable[[int], object] = lambda steps: None,
 ) -> Growth:
     """Run Algorithm 1.
@@ -141,6 +151,7 @@ def qr_growth(
         drive: The part of the trajectory to go along; all of it by default.
         earlier: The growth before this part, whose interval goes on.
         effort: Effort left for single steps, where this continues a run; that of a new run by default.
+        join: Join windows on the way, so that the growth takes fixed memory; see `Growth.joined`.
         on_steps: Called with the number of steps done since the last call (progress).
 
     Returns:
@@ -154,8 +165,10 @@ def qr_growth(
     rule = IntervalRule.of(interval, frame.dtype, frame.shape[-1])
     if earlier is not None and earlier.rule is not None:
         rule = earlier.rule
-    counted = (0 if earlier is None else earlier.steps) + int(drive.last_steps.min()) - drive.transient
-    windows = _Windows(run, drive, frame, rule, counted, refill, effort or Effort())
+    before = 0 if earlier is None else earlier.steps
+    counted = before + int(drive.last_steps.min()) - drive.transient
+    collected = _Collected(frame, before if join else None)
+    windows = _Windows(run, drive, frame, collected, rule, counted, refill, effort or Effort())
     state = drive.state
     for stretch, carry in run.along(drive):
         state, begin = stretch.after, 0
@@ -175,7 +188,7 @@ DECOMPOSITION_AGREEMENT = 1e-13
 FAR_ABOVE = 10
 """Many windows in one call end where the condition number exceeds its limit so many times."""
 
-MOST_WINDOWS = 2**14
+MOST_WINDOWS = 2**16
 """Windows that are gone through in one call, at most."""
 
 
@@ -197,6 +210,7 @@ class _Windows:
         run: The trajectory.
         drive: The part of it that is gone along.
         frame: The frame at its start, shape (B, N, k).
+        collected: Collects their results.
         rule: Says when to decompose.
         counted: Steps of the whole run that count, in its shortest sequence.
         refill: Generator of the directions that replace annihilated ones.
@@ -208,6 +222,7 @@ class _Windows:
         run: TangentRun,
         drive: Drive,
         frame: Tensor,
+        collected: _Collected,
         rule: IntervalRule,
         counted: int,
         refill: Refill,
@@ -216,7 +231,7 @@ class _Windows:
         self._run, self._drive, self._refill = run, drive, refill
         self._replayable = replayable_steps(run.strategy.step_bytes)
         self._rule = rule.within(counted, self._replayable)
-        self._collected = _Collected(frame)
+        self._collected = collected
         self._frame = self._opening = frame  # now, and at the start of the window
         self._steps: list[_Step] = []
         self._length = self._done = 0
@@ -379,12 +394,17 @@ class _Collected:
     The fastest growth per step that was seen tells which |R_ii| are so small that the rounding of the frame before
     the step may have made them, which no comparison within the frame shows when all of it was annihilated.
 
+    Args:
+        frame: The frame at the start, shape (B, N, k).
+        before: Counted steps before, if windows are to be joined; None keeps all of them.
+
     Attributes:
         order: Column of the frame at the start that each column continues, shape (B, k).
     """
 
-    def __init__(self, frame: Tensor) -> None:
-        self.windows = 0
+    def __init__(self, frame: Tensor, before: int | None) -> None:
+        self._before = before
+        self.windows = self._counted = self._held = 0
         batch, size, k = frame.shape
         limits = torch.finfo(frame.dtype)
         self.order = torch.arange(k, device=frame.device).repeat(batch, 1)
@@ -397,8 +417,8 @@ class _Collected:
         self.margin = torch.ones(frame.shape[0], dtype=torch.float64, device=frame.device)
         self.condition = self.margin
         self.bound = math.inf  # of the last window
-        self.lengths: list[int] = []
-        self.logs: list[Tensor] = []
+        self._lengths: list[Tensor] = []
+        self._logs: list[Tensor] = []
         self.volume_error = torch.zeros_like(self.margin)
         self.certified_steps = 0
 
@@ -453,8 +473,7 @@ class _Collected:
         self.order, self._moved = self.order.gather(-1, order), True
 
     def _count(self, steps: int, part: Decomposition) -> None:
-        self.lengths.append(steps)
-        self.logs.append(self._at_start(part.log_growth).unsqueeze(0))
+        self._keep(steps, part.log_growth.unsqueeze(0))
         if part.unresolved is not None:
             self.unresolved = self.unresolved | self._at_start(part.unresolved)
         self.condition = torch.maximum(self.condition, self._condition(part))
@@ -499,12 +518,20 @@ class _Collected:
         self.windows += len(logs)
         self.bound = float(bounds[-1].max())
         if counts:
-            self.lengths += [steps] * len(logs)
-            self.logs.append(self._at_start(logs))
+            self._keep(steps, logs)
             self.condition = torch.maximum(self.condition, condition.amax(dim=0))
         worst = float(torch.maximum(bounds, condition / logs.shape[-1]).max())
         reach = float((steps * self.fastest - logs.amin(dim=0).amin(dim=-1, keepdim=True)).max())
         return max(worst, math.exp(min(reach, 700.0)) * SAFE_RANGE) if steps > 1 else worst
+
+    def _keep(self, steps: int, logs: Tensor) -> None:
+        """Keep log |R_ii| (w, B, k) of windows of the same length."""
+        self._logs.append(self._at_start(logs))
+        self._lengths.append(torch.full((len(logs),), steps, dtype=torch.float64, device=logs.device))
+        self._counted, self._held = self._counted + len(logs), self._held + len(logs)
+        if self._before is not None and self._held > 2 * MOST_JOINED:
+            logs, lengths = joined(torch.cat(self._logs), torch.cat(self._lengths), self._before)
+            self._logs, self._lengths, self._held = [logs], [lengths], len(logs)
 
     def _at_start(self, values: Tensor) -> Tensor:
         """Return columns (..., B, k) in the order that they had at the start."""
@@ -514,13 +541,14 @@ class _Collected:
     def growth(self, state: Tensor, frame: Tensor, rule: IntervalRule) -> Growth:
         """Return all of it."""
         return Growth(
-            _gather(torch.cat(self.logs), self.order),
-            torch.tensor(self.lengths, dtype=torch.float64, device=frame.device),
+            _gather(torch.cat(self._logs), self.order),
+            torch.cat(self._lengths),
             self.volume_error.abs() / max(1, self.certified_steps),
             self.condition,
             state,
             frame,
             self.unresolved.gather(-1, self.order),
             self.order,
+            self._counted,
             rule,
         )

@@ -51,6 +51,7 @@ def lyapunov_spectrum(
     until_exponents: Literal["leading", "all"] = "leading",
     max_steps: int = 100_000,
     resume: xr.Dataset | None = None,
+    keep: Literal["series", "summary"] = "series",
     rng: torch.Generator | int | None = None,
     check: bool = True,
     progress: bool = False,
@@ -106,10 +107,17 @@ def lyapunov_spectrum(
         resume: An earlier result for the same map and ``dt``, to be continued: its final state and frame are where this
             run starts, its steps count with the new ones. For a driven map, ``inputs`` are the further ones. The result
             of another map, such as one of other weights, is refused: results keep what a step does at a few states.
+            A result of ``keep="summary"`` is refused, too.
+        keep: ``"series"`` returns ``running_exponent`` and ``local_growth`` at each QR window. ``"summary"`` leaves
+            them out with the dimension ``step``, and the run takes the same memory however long it is: neighbouring
+            windows are joined on the way, up to 4,096 (with ``lengths``, all windows are held until the end). All
+            other variables are the same either way, up to rounding, since standard errors, halves and verdicts are
+            computed from joined windows in both.
         rng: Generator or seed of the random initial frame when k < N (for k = N it is the identity).
         check: Probe the map before the run (deterministic, pure, finite), and compare it with the map of a result to
             resume. Afterwards, repeat steps all over the run, and hold derivatives there against finite differences:
-            at steps that are spread evenly, and at those of all steps whose derivatives look most wrong.
+            at steps that are spread evenly, and at those whose derivatives look most wrong: of all steps, or of a
+            million that are spread evenly.
         progress: Show a progress bar.
 
     Returns:
@@ -133,8 +141,8 @@ def lyapunov_spectrum(
           smallest that is not 0). ``error_reliable`` is 0, and the error inf, where the run is too short for its
           correlation time, or has fewer than 4 windows. ``memory_timescale`` is -1/lambda, inf where perturbations do
           not fade.
-        - ``running_exponent`` and ``local_growth`` at each QR window, and ``last_step``, the last one that counts.
-          Behind the end of a shorter sequence the running exponents stay what they were, and the local growth is 0.
+        - ``running_exponent`` and ``local_growth`` at each QR window (with ``keep="series"``), and ``last_step``, the
+          last one that counts. Behind the end of a shorter sequence the running exponents stay what they were, and the local growth is 0.
         - ``probability_positive``, of the leading exponent; ``kaplan_yorke_dimension``, with
           ``kaplan_yorke_is_lower_bound`` = 1 when k is too small to close it; ``entropy_rate``, the sum of the positive
           exponents; the last two with ``..._error``.
@@ -164,6 +172,8 @@ def lyapunov_spectrum(
     given_k, given_dtype = k, frame_dtype
     k = check_k(k, map.state_size)
     dt = check_dt(dt)
+    if keep not in ("series", "summary"):
+        raise ValueError(f'keep must be "series" or "summary", got {keep!r}.')
     if frame_dtype not in (None, torch.float32, torch.float64):
         raise ValueError(f"frame_dtype must be torch.float32 or torch.float64, got {frame_dtype!r}.")
     frame_dtype = torch.float64 if frame_dtype is None else frame_dtype
@@ -201,6 +211,7 @@ def lyapunov_spectrum(
                 refill=random_refill(seed),
                 reached=None if until is None else reached,
                 before=before,
+                join=keep == "summary" and drive.lengths is None,
                 on_steps=bar.update,
             )
 
@@ -212,7 +223,8 @@ def lyapunov_spectrum(
         "transient": settled,
         "k": k,
         "qr_interval": "auto" if interval is None else interval,
-        "windows": growth.window.numel(),
+        "windows": growth.decompositions,
+        "keep": keep,
         "trajectories": growth.state.shape[0],
         "frame_dtype": str(frame_dtype).removeprefix("torch."),
         "dt": dt,
@@ -227,23 +239,27 @@ def lyapunov_spectrum(
     }
     if drive.lengths is None:
         stop = None if until is None else (until, until_exponents)
-        values, freedom = spectrum_values(growth, map.state_size, dt, stop)
+        values, freedom = spectrum_values(growth, map.state_size, dt, stop, keep == "series")
         last = torch.full(drive.state.shape[:1], settled + growth.steps, device="cpu")
     else:
-        values, freedom = values_of_lengths(growth, map.state_size, dt, drive.transient, drive.lengths)
+        values, freedom = values_of_lengths(
+            growth, map.state_size, dt, drive.transient, drive.lengths, keep == "series"
+        )
         last = drive.lengths
     values["last_step"] = last
     attributes = provenance(config, dtype=map.dtype, device=map.device)
     attributes["error_degrees_of_freedom"] = freedom
+    coordinates: dict[str, Any] = {
+        "trajectory": np.arange(growth.state.shape[0]),
+        "exponent": np.arange(1, k + 1),
+        "unit": list(map.unit_names),
+    }
+    if keep == "series":
+        coordinates["step"] = (settled + growth.window.cumsum(0)).long().cpu().numpy()
     return make_dataset(
         "lyapunov_spectrum",
         {name: value.cpu().numpy() for name, value in values.items()},
-        {
-            "trajectory": np.arange(growth.state.shape[0]),
-            "step": (settled + growth.window.cumsum(0)).long().cpu().numpy(),
-            "exponent": np.arange(1, k + 1),
-            "unit": list(map.unit_names),
-        },
+        coordinates,
         attributes,
         time_unit(dt),
     )

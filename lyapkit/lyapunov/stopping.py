@@ -30,6 +30,7 @@ def grow_until(
     refill: Refill,
     reached: Callable[[Growth], bool] | None,
     before: Growth | None = None,
+    join: bool = False,
     on_steps: Callable[[int], object] = lambda steps: None,
 ) -> Growth:
     """Run `qr_growth` in blocks, each doubling the run, until ``reached`` or to the end of the drive.
@@ -41,6 +42,7 @@ def grow_until(
         refill: Generator of the directions that replace annihilated ones.
         reached: Says if a run is good enough; None runs the whole drive in one block.
         before: The growth of earlier steps, which the new ones continue.
+        join: Join windows on the way; see `qr_growth`.
         on_steps: Called with the number of steps done since the last call (progress).
     """
     growth, drive, state, start, effort = before, run.drive, run.drive.state, 0, Effort()
@@ -56,9 +58,11 @@ def grow_until(
             drive=drive.part(start, block, state),
             earlier=growth,
             effort=effort,
+            join=join,
             on_steps=on_steps,
         )
         growth = part if growth is None else growth.followed_by(part)
+        growth = growth.joined() if join else growth
         state, frame, start = part.state, part.frame, start + block
         if reached is not None and reached(growth):
             break
@@ -71,6 +75,7 @@ def errors_reached(growth: Growth, target: float, leading: bool) -> Tensor:
 
     An exponent of -inf has no error. It does not count, and where the leading one is -inf, nothing is reached.
     """
+    growth = growth.joined()
     means = MeanGrowth.of(growth.log_growth, growth.window)
     error = means.errors().standard  # (B, k)
     gone = torch.isneginf(means.mean)

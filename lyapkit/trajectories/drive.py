@@ -206,7 +206,7 @@ def prepare_drive(
     else:
         state = initial_state.expand(batch, -1)
     state = state.detach().clone(memory_format=torch.contiguous_format)  # forward mode refuses expanded tensors
-    return Drive(state, inputs, steps, transient, 0, lengths, kinks=KinkWatch(transient, steps))
+    return Drive(state, inputs, steps, transient, 0, lengths, Visited(steps), KinkWatch(transient, steps))
 
 
 class Stepper(Protocol):

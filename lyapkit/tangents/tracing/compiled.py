@@ -34,7 +34,7 @@ CHECKED_TRAJECTORIES = 64
 STEPS_PER_TANGENT_CHECK = 8
 """Tangents are held against forward mode at one in so many of the steps that are checked."""
 
-LONGEST_WALK = 2**16
+LONGEST_WALK = 2**18
 """Steps of a stretch at most where windows are decomposed by machine code."""
 
 

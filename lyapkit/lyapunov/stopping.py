@@ -119,7 +119,15 @@ def compare_halves(growth: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
     series = torch.where(torch.isfinite(difference), series, torch.zeros_like(series)).reshape(count, -1).double().cpu()
     tail = FALSE_ALARM / 2 / growth.shape[-1]
     parts = torch.split(series, AT_ONCE, dim=1)
-    width = torch.cat([LongRun.of(part, halves=True).half_width(tail) for part in parts])
-    width = torch.hypot(width, 2 / count * transient(series)) * count / float(done[-1])
-    limit = width.reshape(difference.shape).to(difference) + ROUNDING
-    return difference, ((difference.abs() <= limit) | gone).all(dim=-1) & ~gone.all(dim=-1)
+    share = float(done[-1]) / count
+    reach = share * (difference.abs() - ROUNDING).clamp(min=0).flatten().double().cpu()
+    allowed = 2 / count * transient(series)
+    rest = (reach.square() - allowed.square()).clamp(min=0).sqrt()  # what a transient does not explain
+    chance = torch.cat(
+        [
+            LongRun.of(part, halves=True).beyond(some.log())
+            for part, some in zip(parts, torch.split(rest, AT_ONCE), strict=True)
+        ]
+    )
+    alike = ((rest == 0) | (chance >= tail)).reshape(difference.shape).to(difference.device)
+    return difference, (alike | gone).all(dim=-1) & ~gone.all(dim=-1)

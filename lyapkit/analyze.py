@@ -61,15 +61,15 @@ def analyze(
 
     Args:
         model: Anything `lyapkit.as_map` takes.
-        inputs: (T, B, M), a tensor or an array, or a PackedSequence; None with ``steps``.
+        inputs: A tensor or an array (T, B, M), or a PackedSequence; None with ``steps``.
         targets: Targets of a batch of B, as ``loss`` reads them.
-        loss: ``loss(outputs, targets)``, a scalar averaged over the batch (or summed, if its own ``reduction`` says
-            so), on the outputs of the last step.
+        loss: A callable ``loss(outputs, targets)``, a scalar averaged over the batch (or summed, if its own
+            ``reduction`` says so), on the outputs of the last step.
         readout: Function from the map's output to the input of ``loss``; the model's own by default.
         include: Names of the analyses to do.
         k: Number of leading exponents; all by default.
         hessian_k: Number of Hessian eigenvalues; 20 by default, or as many as there are parameters.
-        hessian_tolerance: ``tolerance`` of `hessian_spectrum`.
+        hessian_tolerance: The ``tolerance`` of `hessian_spectrum`.
         operator: Operator whose eigenvalues are computed: ``"hessian"``, or one of its parts, ``"ggn"`` and
             ``"residual"``; as for `lyapkit.hessian_spectrum`.
         parameters: The parameters of the Hessian: names, globs such as ``"*weight_hh*"``, one of either, or a
@@ -87,7 +87,7 @@ def analyze(
             B; all by default. Gradients and Hessian use all B.
         record_every: Steps between recorded singular values of the variational term.
         transient: Number of leading steps that the Lyapunov spectrum leaves out.
-        learning_rate: :math:`\eta` of the effective learning rates; left out by default.
+        learning_rate: The rate :math:`\eta` of the effective learning rates; left out by default.
         momentum: Momentum b of the largest stable learning rate, which comes with them.
         rng: Generator or seed; None is fresh entropy.
         check: Whether to probe the map and the loss first.

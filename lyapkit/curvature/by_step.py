@@ -34,13 +34,13 @@ from lyapkit.curvature.quadratic_forms.recursion import StepSums, step_sums
 from lyapkit.curvature.recurrent.head import Head
 from lyapkit.curvature.recurrent.layout import ParameterLayout
 from lyapkit.curvature.recurrent.products import MEMORY_BUDGET, recurrent_products
-from lyapkit.curvature.recurrent.sweeps import Workspace
 from lyapkit.curvature.recurrent.trajectory import Trajectory
 from lyapkit.curvature.spectrum import hessian_spectrum
 from lyapkit.losses.batch_weights import Reduction, weighted_batches
 from lyapkit.losses.batches import Batch
 from lyapkit.losses.unrolled import UnrolledNetwork, check_sequence, resolve_readout
 from lyapkit.results import make_dataset, provenance
+from lyapkit.trajectories.buffers import Buffers
 
 MOST_BINS = 28
 """Default number of bins: the rows of an image that is read as a sequence of 784 pixels (section 4 of the paper)."""
@@ -97,7 +97,7 @@ def curvature_by_step(
     Args:
         model: Anything `lyapkit.as_map` takes, as for `lyapkit.hessian_spectrum` with a ``readout``.
         batches: One ``(inputs, targets)`` pair or an iterable of them, inputs (T, B, M) with one T for all.
-        loss: ``loss(outputs, targets)``, a scalar.
+        loss: A callable ``loss(outputs, targets)``, a scalar.
         k: Number of leading eigenvectors.
         operator: The matrix A: ``"hessian"``, ``"ggn"`` (generalised Gauss-Newton) or ``"residual"`` (their
             difference).
@@ -309,9 +309,9 @@ class _Run:
             trajectory.keep(half)
         else:
             trajectory.carry_back(head.gradient().to(state), half)
-        workspace = Workspace(state)
+        buffers = Buffers(state)
         for vector in vectors.T:
-            sweep = partial(step_sums, trajectory, head, self._layout, vector, self._bins, workspace=workspace)
+            sweep = partial(step_sums, trajectory, head, self._layout, vector, self._bins, buffers=buffers)
             exact.append(sweep(operator=operator, budget=half))
             if len(self.cells) == 1 and self.cells[0].pointwise.linear_residual:
                 weak.append(sweep(operator="ggn", budget=0, coupled=False))

@@ -76,7 +76,7 @@ def fixed_points(
         starts: States to start from, (S, N) or (N,); or the result of `lyapkit.states`, or of `lyapkit.fixed_points`
             for another input or network. By default states are sampled: from short runs from random states around the
             initial one, and around these. Give states of your own where the scale of the states is far from 1.
-        period: p. Points of a shorter period that divides p are found, too; ``minimal_period`` tells them.
+        period: The period p. Points of a shorter period that divides p are found, too; ``minimal_period`` tells them.
         feedback: Closes the loop: from the map's output to its next input, such as a readout, instead of ``input``.
         n_starts: Number of starts that are sampled, or drawn from a result that has more states.
         tolerance: Largest residual of a fixed point; 1e-10 by default, and 1e-5 for a map in float32.

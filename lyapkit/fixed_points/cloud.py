@@ -39,7 +39,7 @@ def cloud_of(starts: Tensor, images: Tensor) -> Cloud:
 
     Args:
         starts: Shape (S, N).
-        images: f of each, shape (S, N); those that are not finite do not count.
+        images: Values of f at each, shape (S, N); those that are not finite do not count.
     """
     starts = starts.double()
     middle = starts.median(dim=0).values

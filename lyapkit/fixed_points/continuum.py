@@ -44,7 +44,7 @@ def continuum_dimension(iterated: IteratedMap, states: Tensor, matrix: Tensor, c
     """Return the dimension of the continuum that each fixed point lies on, shape (P,); 0 where it is isolated.
 
     Args:
-        iterated: f^p.
+        iterated: The iterated map f^p.
         states: Fixed points, shape (P, N).
         matrix: Their scaled Jacobians of f(x) - x, shape (P, N, N).
         cloud: Scales.

@@ -18,8 +18,8 @@ class IteratedMap:
     Args:
         map: The map f.
         tangents: How its Jacobians are computed.
-        input: s, shape (M,), or None for an autonomous map.
-        period: p.
+        input: The constant input s, shape (M,), or None for an autonomous map.
+        period: The period p.
     """
 
     def __init__(self, map: RecurrentMap, tangents: StepDerivative, input: Tensor | None, period: int) -> None:

@@ -46,7 +46,7 @@ def measure(iterated: IteratedMap, points: Points, cloud: Cloud) -> Measured:
     """Measure points.
 
     Args:
-        iterated: f^p.
+        iterated: The iterated map f^p.
         points: The points.
         cloud: Scales.
     """

@@ -13,7 +13,7 @@ def orbits(iterated: IteratedMap, states: Tensor, cloud: Cloud) -> tuple[Tensor,
     """Return the shortest period of each point of f^p, and a number for the orbit that it belongs to.
 
     Args:
-        iterated: f^p.
+        iterated: The iterated map f^p.
         states: Shape (P, N); each returns to itself after p steps, or belongs to no orbit, as slow points.
         cloud: Scales.
 

@@ -51,7 +51,7 @@ def collect(iterated: IteratedMap, ends: Ends, cloud: Cloud, tolerance: float, m
     """Collect the points that searches have ended at, fixed points before slow ones.
 
     Args:
-        iterated: f^p.
+        iterated: The iterated map f^p.
         ends: Ends of searches.
         cloud: Scales.
         tolerance: That of the search.
@@ -116,7 +116,7 @@ def polished(iterated: IteratedMap, states: Tensor, cloud: Cloud) -> tuple[Tenso
     """Bring fixed points to rounding by Newton steps, as long as each lowers the residual to half.
 
     Args:
-        iterated: f^p.
+        iterated: The iterated map f^p.
         states: Shape (P, N).
         cloud: Scales.
 

@@ -45,10 +45,10 @@ class Ends:
     """The ends of searches, one for each start.
 
     Attributes:
-        state: x, shape (S, N), in the type of the map.
-        residual: r, shape (S, N).
+        state: States x, shape (S, N), in the type of the map.
+        residual: Residuals r, shape (S, N).
         length: Largest component of the last step, in units of the scale, shape (S,).
-        outcome: `ARRIVED`, `STALLED`, `LOST`, or `RUNNING` where steps have run out, shape (S,).
+        outcome: One of `ARRIVED`, `STALLED`, `LOST`, or `RUNNING` where steps have run out, shape (S,).
         iterations: Steps that were tried, shape (S,).
     """
 
@@ -66,7 +66,7 @@ def search(iterated: IteratedMap, starts: Tensor, cloud: Cloud, tolerance: float
     """Search a fixed point from each start.
 
     Args:
-        iterated: f^p.
+        iterated: The iterated map f^p.
         starts: Shape (S, N).
         cloud: Scales.
         tolerance: Largest |r_i| of a fixed point, beside what rounding makes of it.
@@ -80,12 +80,12 @@ class Linearised:
     """Scaled residuals of states, and their Jacobians.
 
     Args:
-        iterated: f^p.
+        iterated: The iterated map f^p.
         states: Shape (S, N).
         cloud: Scales.
 
     Attributes:
-        residual: r, shape (S, N).
+        residual: Residuals r, shape (S, N).
         matrix: A, shape (S, N, N).
     """
 
@@ -157,7 +157,7 @@ def damped_step(matrix: Tensor, residual: Tensor, alpha: Tensor) -> Tensor:
 
     Args:
         matrix: A, shape (S, N, N).
-        residual: r, shape (S, N).
+        residual: Residuals r, shape (S, N).
         alpha: Shape (S,).
     """
     square = matrix.mT @ matrix

@@ -70,16 +70,16 @@ def gradient_propagation(
 
     Args:
         model: Anything `lyapkit.as_map` takes.
-        inputs: (T, M) or (T, B, M), or a PackedSequence; None with ``steps`` for an autonomous map.
+        inputs: A tensor (T, M) or (T, B, M), or a PackedSequence; None with ``steps`` for an autonomous map.
         targets: Handed to ``loss`` as they are.
-        loss: ``loss(outputs, targets)``, a scalar. Its reduction over the batch is the user's: with a mean over B
-            sequences, every derivative carries the factor 1/B.
+        loss: A callable ``loss(outputs, targets)``, a scalar. Its reduction over the batch is the user's: with a mean
+            over B sequences, every derivative carries the factor 1/B.
         readout: Function from the map's output, (..., O'), to the input of ``loss``, (..., O); the model's own by
             default, and required where it has none. It reads each state by itself.
         norms: Vector norms over the units: "inf" or positive numbers.
-        loss_on: ``"last"``: outputs have shape (B, O), read at the last step; ``"every"``: (T, B, O), or (B, T, O)
-            where inputs lie batch first. With a loss on every step the norms level off where the direct part of a step
-            exceeds what comes from later ones.
+        loss_on: With ``"last"``, outputs have shape (B, O), read at the last step; with ``"every"``, (T, B, O), or
+            (B, T, O) where inputs lie batch first. With a loss on every step the norms level off where the direct part
+            of a step exceeds what comes from later ones.
         steps: Number of steps of an autonomous map.
         initial_state: Flat states (N,) or (B, N); the map's own by default.
         lengths: Steps of each of B sequences of unequal length, (B,) integers. A loss on the last step reads each

@@ -11,7 +11,7 @@ import xarray as xr
 from torch import Tensor
 
 from lyapkit.checks.fingerprint import Fingerprint, difference, fingerprint, tolerance
-from lyapkit.lyapunov.qr import Growth
+from lyapkit.lyapunov.growth import Growth
 from lyapkit.recurrent_map import RecurrentMap
 
 NEEDED = (

@@ -20,7 +20,8 @@ from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.checks.progress import progress_bar
 from lyapkit.checks.randomness import make_generator
 from lyapkit.lyapunov.decomposition import random_refill, refill_seed
-from lyapkit.lyapunov.qr import Growth, initial_frame
+from lyapkit.lyapunov.growth import Growth
+from lyapkit.lyapunov.qr import initial_frame
 from lyapkit.lyapunov.resuming import growth_of
 from lyapkit.lyapunov.spectrum_values import spectrum_values, values_of_lengths
 from lyapkit.lyapunov.stopping import errors_reached, grow_until

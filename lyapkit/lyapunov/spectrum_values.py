@@ -12,7 +12,7 @@ from lyapkit.lyapunov.dimensions import (
     kaplan_yorke_gradient,
     memory_timescale,
 )
-from lyapkit.lyapunov.qr import Growth
+from lyapkit.lyapunov.growth import Growth
 from lyapkit.lyapunov.stopping import compare_halves, errors_reached
 from lyapkit.lyapunov.uncertainty import TOO_SHORT, MeanGrowth, probability_positive
 

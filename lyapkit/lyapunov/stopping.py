@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from lyapkit.lyapunov.decomposition import Refill
+from lyapkit.lyapunov.growth import Growth
 from lyapkit.lyapunov.long_run import LongRun
 from lyapkit.lyapunov.one_step import Effort
-from lyapkit.lyapunov.qr import Growth, qr_growth
+from lyapkit.lyapunov.qr import qr_growth
 from lyapkit.lyapunov.uncertainty import AT_ONCE, ROUNDING, SMALLEST_SAMPLE, Batches, MeanGrowth, transient
 from lyapkit.tangents.along import TangentRun
 

@@ -14,8 +14,8 @@ def input_jacobian(map: RecurrentMap, state: Tensor, input: Tensor) -> Tensor:
 
     Args:
         map: The map f.
-        state: x, shape (..., N).
-        input: s, shape (..., M).
+        state: The state x, shape (..., N).
+        input: The input s, shape (..., M).
     """
     directions = torch.eye(input.shape[-1], dtype=input.dtype, device=input.device)
 

@@ -65,8 +65,8 @@ def analyze_sweep(
     Args:
         directory: The directory of a sweep.
         configs: Which runs; all of the directory by default.
-        checkpoints: ``"all"`` that were kept, the first and the last of each run, ``"ends"``, or the untrained
-            network alone, ``"first"``.
+        checkpoints: Those that are analysed: ``"all"`` that were kept, the first and the last of each run, ``"ends"``,
+            or the untrained network alone, ``"first"``.
         workers: Processes at a time; all cores by default.
         scheduler: Address of a dask.distributed scheduler, whose workers do it instead.
         options: Arguments of `analyze_checkpoint`, such as ``samples`` and ``include``.

@@ -28,8 +28,8 @@ def assemble(
     Args:
         parts: One Dataset per run, by its name.
         configs: The configurations of the same runs.
-        by: ``"grid"`` for one dimension per field that varies, ``"run"`` for one dimension ``run`` with those fields as
-            coordinates along it.
+        by: Either ``"grid"`` for one dimension per field that varies, or ``"run"`` for one dimension ``run`` with
+            those fields as coordinates along it.
         dimensions: Fields that become dimensions, or coordinates of the runs, also where they have one value; those
             that vary if not given.
 

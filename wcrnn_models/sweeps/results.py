@@ -33,8 +33,8 @@ def collect(
     Args:
         directory: The directory of a sweep.
         configs: Which runs; all of the directory by default.
-        by: ``"grid"`` for one dimension per field that varies; where the runs are no full grid, ``"run"`` for one
-            dimension ``run`` with those fields as coordinates.
+        by: With ``"grid"``, one dimension per field that varies; where the runs are no full grid, ``"run"`` gives
+            one dimension ``run`` with those fields as coordinates.
         unfinished: What to do with runs that have not ended: an error, or to take what they have measured so far.
 
     Returns:

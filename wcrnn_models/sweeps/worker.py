@@ -56,8 +56,8 @@ class Outcome:
 
     Attributes:
         name: The name of its directory.
-        status: ``"finished"`` or ``"diverged"``; ``"failed"`` if it raised an error; ``"busy"`` if another process is
-            at it; ``"killed"`` if its process ended without a word.
+        status: The outcome: ``"finished"`` or ``"diverged"``; ``"failed"`` if it raised an error; ``"busy"`` if another
+            process is at it; ``"killed"`` if its process ended without a word.
         message: What went wrong, as one line.
         details: The traceback of an error that is not a user's mistake.
     """

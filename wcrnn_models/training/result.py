@@ -25,9 +25,9 @@ class TrainResult:
     """The course and outcome of a training run.
 
     Attributes:
-        status: ``"finished"``; ``"diverged"`` if it ended with numbers that were not finite or too large;
+        status: The outcome: ``"finished"``; ``"diverged"`` if it ended with numbers that were not finite or too large;
             ``"running"`` only in the file of a run that is going on or was interrupted.
-        metric_name: ``"mse"``, ``"rms"`` or ``"accuracy"``.
+        metric_name: One of ``"mse"``, ``"rms"`` or ``"accuracy"``.
         best_metric: Best test metric of all evaluations, None if none was finite.
         best_iteration: The first iteration at which it was reached.
         iterations_to_minimal_performance: The first iteration at which the test metric was measured to meet the task's

@@ -51,7 +51,7 @@ class RunIdentity:
     """Properties that tell the state of one run from that of another.
 
     Attributes:
-        config_sha256: `TrainConfig.fingerprint`.
+        config_sha256: Value of `TrainConfig.fingerprint`.
         total: Training iterations of the whole run, which also depend on the size of the data set.
     """
 

@@ -13,7 +13,7 @@ import xarray as xr
 from torch import Tensor, nn
 
 from lyapkit import as_map, load, lyapunov_spectrum, plots, save, summary, systems
-from lyapkit.lyapunov import joining, qr
+from lyapkit.lyapunov import collected, joining
 from lyapkit.lyapunov.joining import joined
 from lyapkit.recurrent_map import RecurrentMap
 from machine_code import without_machine_code
@@ -26,7 +26,7 @@ def at_most(count: int) -> Iterator[None]:
     """Join windows as soon as there are so few, so that short runs show what long ones do."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(joining, "MOST_JOINED", count)
-        patch.setattr(qr, "MOST_JOINED", count)
+        patch.setattr(collected, "MOST_JOINED", count)
         yield
 
 

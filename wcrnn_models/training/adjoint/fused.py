@@ -88,16 +88,16 @@ class FusedKernel(Kernel):
         weight = weight.contiguous()
         steps, batch = inputs[0].shape[:2]
         shape = self.count, steps if keep else 0, batch
-        signals = self.buffers.get("inputs", self.count, steps, batch, self.inputs)
+        signals = self.buffers.take("inputs", self.count, steps, batch, self.inputs)
         for target, sequence in zip(signals, inputs, strict=True):
             target.copy_(sequence)
-        extended = self.buffers.get("extended states", *shape, self.width)
+        extended = self.buffers.take("extended states", *shape, self.width)
         extended[..., self.units] = 1
         extended[..., self.units + 1 : self.units + 1 + self.inputs] = signals if keep else signals[:, :0]
         extended[..., self.units + 1 + self.inputs :] = 0
         equation = self.networks[0].equation
         saturates = equation.drive or equation.total
-        kept = self.buffers.get("kept", self.count, steps if keep and saturates else 0, batch, self.units)
+        kept = self.buffers.take("kept", self.count, steps if keep and saturates else 0, batch, self.units)
         final = weight.new_empty(self.count, batch, self.units)
         with torch.cuda.device_of(weight):  # type: ignore[no-untyped-call]  # where Triton launches
             triton_kernels.forward_kernel[-(-batch // triton_kernels.ROWS), self.count](
@@ -113,7 +113,7 @@ class FusedKernel(Kernel):
         from wcrnn_models.training.adjoint import triton_kernels
 
         steps, batch = extended.shape[1:3]
-        drives = self.buffers.get("drives", *extended.shape[:3], self.units)
+        drives = self.buffers.take("drives", *extended.shape[:3], self.units)
         with torch.cuda.device_of(weight):  # type: ignore[no-untyped-call]  # where Triton launches
             triton_kernels.backward_kernel[-(-batch // triton_kernels.ROWS), self.count](
                 weight[..., : self.units].transpose(1, 2).contiguous(),

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
+from lyapkit.trajectories.buffers import Buffers
 from wcrnn_models.models.wcrnn import WCRNN
-from wcrnn_models.training.adjoint.buffers import Buffers
 
 STEPS_AT_ONCE = 16
 """Steps whose part of the gradient is one matrix product. Chosen by measurement (100 units, batches of 128, CPU): with
@@ -39,14 +39,14 @@ class Kernel(ABC):
         self.count, self.units, self.inputs = len(networks), first.hidden_size, first.input_size
         self.width = self.units + 1 + self.inputs
         self.width += self.width % 2  # even, so that rows of states are rows of complex numbers too
-        self.buffers = Buffers(first.recurrent.weight.dtype, first.recurrent.weight.device)
+        self.buffers = Buffers(first.recurrent.weight)
         self._kept: tuple[int, Backward | None] = 0, None  # the number of the last forward pass, and its transpose
 
     def forward(self, weight: Tensor, inputs: Sequence[Tensor], *, keep: bool) -> tuple[Tensor, int]:
         """Return the final states from zero initial states.
 
         Args:
-            weight: (W_xx, b_xx + b_sx, W_sx, 0) of every network, shape (K, N, E).
+            weight: The matrix (W_xx, b_xx + b_sx, W_sx, 0) of every network, shape (K, N, E).
             inputs: One sequence for every network, shape (T, B, M) each.
             keep: Whether to keep all states, for `backward`.
 
@@ -63,7 +63,7 @@ class Kernel(ABC):
         """Compute dL/dW of the forward pass of a number, from dL/dx_{T+1}.
 
         Args:
-            adjoint: dL/dx_{T+1}, shape (K, B, N).
+            adjoint: The gradient dL/dx_{T+1}, shape (K, B, N).
             number: What `forward` returned.
 
         Returns:

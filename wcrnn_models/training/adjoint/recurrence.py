@@ -39,7 +39,8 @@ class Recurrence:
             where the equation has them.
         drive_matrix: What extended states are multiplied with, shape (K, E, N).
         adjoint_matrix: What the adjoint of the drive is multiplied with, shape (K, N, N).
-        gradient_scale: dL/dW is this times the sum over steps of the adjoint of the drive times e^T; (K, N, 1).
+        gradient_scale: Factor of the gradient; dL/dW is this times the sum over steps of the adjoint of the drive times
+            e^T; (K, N, 1).
     """
 
     gradient_scale: Tensor
@@ -101,7 +102,7 @@ class Recurrence:
         Args:
             next_state: As `step` left it.
             kept: As `step` left them.
-            adjoint: dL/dx_{t+1} before, dL/dx_t after.
+            adjoint: The gradient, dL/dx_{t+1} before, dL/dx_t after.
             drive: Takes the adjoint of the drive up to ``gradient_scale``.
         """
         total = adjoint if self.equation.drive else drive  # takes the adjoint of the sum

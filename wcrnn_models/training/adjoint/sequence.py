@@ -58,10 +58,10 @@ class _Program:
         count, units, width, recurrence = kernel.count, kernel.units, kernel.width, kernel.recurrence
         name = "kept" if keep else "passing"
         slots = steps + 1 if keep else 2
-        get = kernel.buffers.get
-        self.inputs = get("inputs", count, steps, batch, kernel.inputs)
-        self.extended = get(f"{name} extended states", count, slots, batch, width)
-        kept = [get(f"{name} {i}", count, steps if keep else 1, batch, units) for i in range(recurrence.kept)]
+        take = kernel.buffers.take
+        self.inputs = take("inputs", count, steps, batch, kernel.inputs)
+        self.extended = take(f"{name} extended states", count, slots, batch, width)
+        kept = [take(f"{name} {i}", count, steps if keep else 1, batch, units) for i in range(recurrence.kept)]
         rows = [self.extended[:, slot] for slot in range(slots)]
         states = [row[..., :units] for row in rows]
         kept_rows = [[tensor[:, slot] for tensor in kept] for slot in range(steps if keep else 1)]
@@ -73,9 +73,9 @@ class _Program:
             kept_row = kept_rows[step % len(kept_rows)]
             self._forward += recurrence.step(row, row[..., :units], kept_row, states[(step + 1) % slots])
         if keep:
-            self.adjoint = get("adjoint", count, batch, units)
-            self.gradient = get("gradient", count, units, width)
-            self.drive = get("drive", count, min(STEPS_AT_ONCE, steps), batch, units)
+            self.adjoint = take("adjoint", count, batch, units)
+            self.gradient = take("gradient", count, units, width)
+            self.drive = take("drive", count, min(STEPS_AT_ONCE, steps), batch, units)
             self._backward = list(self._transposes(states, kept_rows))
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:

@@ -143,7 +143,8 @@ def lyapunov_spectrum(
           correlation time, or has fewer than 4 windows. ``memory_timescale`` is -1/lambda, inf where perturbations do
           not fade.
         - ``running_exponent`` and ``local_growth`` at each QR window (with ``keep="series"``), and ``last_step``, the
-          last one that counts. Behind the end of a shorter sequence the running exponents stay what they were, and the local growth is 0.
+          last one that counts. Behind the end of a shorter sequence the running exponents stay what they were, and the
+          local growth is 0.
         - ``probability_positive``, of the leading exponent; ``kaplan_yorke_dimension``, with
           ``kaplan_yorke_is_lower_bound`` = 1 when k is too small to close it; ``entropy_rate``, the sum of the positive
           exponents; the last two with ``..._error``.

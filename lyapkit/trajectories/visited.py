@@ -121,7 +121,8 @@ class Visited:
         length, batch = states.shape[:2]
         count = min(PER_STEP, batch)
         step = steps.repeat_interleave(count)
-        trajectory = (step + done + torch.arange(count, device=states.device).repeat(len(steps)) * (batch // count)) % batch
+        spread = torch.arange(count, device=states.device).repeat(len(steps)) * (batch // count)
+        trajectory = (step + done + spread) % batch
         if active is not None:
             does = active[step, trajectory]
             step, trajectory = step[does], trajectory[does]

@@ -143,7 +143,9 @@ def test_summaries_of_steps_that_cannot_be_traced() -> None:
 
     map = as_map(step, state=torch.tensor([0.3, 0.5], dtype=DOUBLE))
     with at_most(100):
-        whole, summed = (lyapunov_spectrum(map, steps=600, qr_interval=1, keep=keep, rng=0) for keep in ("series", "summary"))
+        whole, summed = (
+            lyapunov_spectrum(map, steps=600, qr_interval=1, keep=keep, rng=0) for keep in ("series", "summary")
+        )
     assert config(summed)["tangents_not_traced_because"]
     assert_same(summed, whole)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from lyapkit.lyapunov.decomposition import Decomposition, decompose_sound, suspicion
 from lyapkit.lyapunov.growth import Growth, in_order
 from lyapkit.lyapunov.interval import IntervalRule
+from lyapkit.lyapunov.joining import MOST_JOINED, joined
 from lyapkit.tangents.tracing.confirming import TracingFailed
 from lyapkit.tangents.tracing.machine.compiled_step import Windows
 
@@ -35,14 +36,16 @@ class Collected:
     a whole frame is annihilated, no comparison within the frame can show this.
 
     Args:
-        frame: The frame at the start of the run, shape (B, N, k).
+        frame: The frame at the start, shape (B, N, k).
+        before: Counted steps before, if windows are to be joined; None keeps all of them.
 
     Attributes:
         order: Column of the frame at the start that each column continues, shape (B, k).
     """
 
-    def __init__(self, frame: Tensor) -> None:
-        self.windows = 0
+    def __init__(self, frame: Tensor, before: int | None) -> None:
+        self._before = before
+        self.windows = self._counted = self._held = 0
         batch, size, k = frame.shape
         limits = torch.finfo(frame.dtype)
         self.order = torch.arange(k, device=frame.device).repeat(batch, 1)
@@ -55,8 +58,8 @@ class Collected:
         self.margin = torch.ones(frame.shape[0], dtype=torch.float64, device=frame.device)
         self.condition = self.margin
         self.bound = math.inf  # of the last window
-        self.lengths: list[int] = []
-        self.logs: list[Tensor] = []
+        self._lengths: list[Tensor] = []
+        self._logs: list[Tensor] = []
         self.volume_error = torch.zeros_like(self.margin)
         self.certified_steps = 0
 
@@ -116,8 +119,7 @@ class Collected:
         self.order, self._moved = self.order.gather(-1, order), True
 
     def _count(self, steps: int, part: Decomposition) -> None:
-        self.lengths.append(steps)
-        self.logs.append(self._at_start(part.log_growth).unsqueeze(0))
+        self._keep(steps, part.log_growth.unsqueeze(0))
         if part.unresolved is not None:
             self.unresolved = self.unresolved | self._at_start(part.unresolved)
         self.condition = torch.maximum(self.condition, self._condition(part))
@@ -160,11 +162,19 @@ class Collected:
         self.windows += len(logs)
         self.bound = float(bounds[-1].max())
         if counts:
-            self.lengths += [steps] * len(logs)
-            self.logs.append(self._at_start(logs))
+            self._keep(steps, logs)
             self.condition = torch.maximum(self.condition, condition.amax(dim=0))
         worst = float(torch.maximum(bounds, condition / logs.shape[-1]).max())
         return max(worst, self._range(steps, logs.amin(dim=0).amin(dim=-1, keepdim=True))) if steps > 1 else worst
+
+    def _keep(self, steps: int, logs: Tensor) -> None:
+        """Keep log |R_ii| (w, B, k) of windows of the same length."""
+        self._logs.append(self._at_start(logs))
+        self._lengths.append(torch.full((len(logs),), steps, dtype=torch.float64, device=logs.device))
+        self._counted, self._held = self._counted + len(logs), self._held + len(logs)
+        if self._before is not None and self._held > 2 * MOST_JOINED:
+            logs, lengths = joined(torch.cat(self._logs), torch.cat(self._lengths), self._before)
+            self._logs, self._lengths, self._held = [logs], [lengths], len(logs)
 
     def _at_start(self, values: Tensor) -> Tensor:
         """Return columns (..., B, k) in their order at the start."""
@@ -174,13 +184,14 @@ class Collected:
     def growth(self, state: Tensor, frame: Tensor, rule: IntervalRule) -> Growth:
         """Return the growth of the whole run."""
         return Growth(
-            in_order(torch.cat(self.logs), self.order),
-            torch.tensor(self.lengths, dtype=torch.float64, device=frame.device),
+            in_order(torch.cat(self._logs), self.order),
+            torch.cat(self._lengths),
             self.volume_error.abs() / max(1, self.certified_steps),
             self.condition,
             state,
             frame,
             self.unresolved.gather(-1, self.order),
             self.order,
+            self._counted,
             rule,
         )

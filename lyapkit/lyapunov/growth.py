@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from lyapkit.lyapunov.interval import IntervalRule
+from lyapkit.lyapunov.joining import joined
 
 
 def in_order(values: Tensor, order: Tensor) -> Tensor:
@@ -31,6 +32,7 @@ class Growth:
         unresolved: True for directions if float64 could not tell at some step how much is left of them, shape (B, k).
         order: Column of the frame at the start that each column continues, shape (B, k). It differs from 0, 1, ... if
             directions were annihilated, which then come last.
+        decompositions: Number of windows before any were joined.
         rule: Rule of the interval after the last window; None if the growth was read from a result.
     """
 
@@ -42,12 +44,18 @@ class Growth:
     frame: Tensor
     unresolved: Tensor
     order: Tensor
+    decompositions: int
     rule: IntervalRule | None = None
 
     @property
     def steps(self) -> int:
         """Number of counted steps."""
         return int(self.window.sum())
+
+    def joined(self) -> Growth:
+        """Join neighbouring windows of a long run: see `lyapkit.lyapunov.joining.joined`."""
+        log_growth, window = joined(self.log_growth, self.window)
+        return replace(self, log_growth=log_growth, window=window)
 
     def followed_by(self, later: Growth) -> Growth:
         """Join this growth and a later one that started from its state and frame."""
@@ -62,5 +70,6 @@ class Growth:
             later.frame,
             in_order(self.unresolved, later.order) | later.unresolved,
             self.order.gather(-1, later.order),
+            self.decompositions + later.decompositions,
             later.rule,
         )

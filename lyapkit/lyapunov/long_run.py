@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 from scipy.linalg import block_diag
 from scipy.special import stdtr, stdtrit
+from scipy.stats import t as student
 from torch import Tensor
 
 PERSISTENCES = (0.0, 0.2, 0.4, 0.6, 0.75, 0.87, 0.94, 0.98)
@@ -30,8 +31,14 @@ PIECES = 20
 VISIBLE = 0.6
 """The share that `PIECES` calls "most". Growth with correlation exp(-|t|/tau) reaches it in runs of 43 tau."""
 
-BISECTIONS = 13
-"""Number of times that the logarithmic bracket of a quantile is halved: to less than 1e-3 of its value."""
+PRECISION = 5e-4
+"""Relative precision of quantiles, the distance of points of the table."""
+
+MOST_TRIALS = 40
+"""Trials of a quantile at most; half a dozen are usual, and a bracket that is only halved takes 15."""
+
+STEEPEST, FLATTEST = -100.0, -0.1
+"""Bounds on the slope of log P over log w that a secant is trusted with."""
 
 SMALLEST_LOG, LARGEST_LOG, FINENESS = -8, 8, 2000
 """Range of log t in which tails of Student's t distribution are tabulated, and points per unit."""
@@ -93,18 +100,44 @@ class LongRun:
         Args:
             tail: The probability, below 1/2.
         """
-        scale = self.variance.sqrt().log()
-        unit = math.log(-float(stdtrit(self.freedom, tail)))
+        unit = -float(stdtrit(self.freedom, tail))
         kept = self.weight > tail * 1e-4
-        low = unit + torch.where(kept, scale, torch.inf).amin(dim=0)
-        high = unit + torch.where(kept, scale, -torch.inf).amax(dim=0)
-        table, place = _tails(self.freedom), FINENESS * (SMALLEST_LOG + scale)
-        for _ in range(BISECTIONS):
-            middle = (low + high) / 2
-            beyond = table[(FINENESS * middle - place).long().clamp(0, len(table) - 1)]
-            outside = (self.weight * beyond).sum(dim=0) > tail
-            low, high = torch.where(outside, middle, low), torch.where(outside, high, middle)
-        return ((low + high) / 2).exp()
+        low = math.log(unit) + torch.where(kept, self._scale, torch.inf).amin(dim=0)
+        high = math.log(unit) + torch.where(kept, self._scale, -torch.inf).amax(dim=0)
+        trial = torch.clamp(math.log(unit) + (self.weight * self.variance).sum(dim=0).sqrt().log(), low, high)
+        slope = torch.full_like(trial, -unit * float(student.pdf(unit, self.freedom)) / tail)
+        before = excess = torch.full_like(trial, torch.nan)
+        moves = torch.ones_like(trial, dtype=torch.bool)
+        for _ in range(MOST_TRIALS):  # secants of log P over log w, within a bracket
+            here = (self.beyond(trial) / tail).log()
+            secant = (here - excess) / (trial - before)
+            slope = torch.where((secant < FLATTEST) & (secant > STEEPEST), secant, slope)
+            low, high = torch.where(here > 0, trial, low), torch.where(here > 0, high, trial)
+            following = trial - here / slope
+            following = torch.where((following >= low) & (following <= high), following, (low + high) / 2)
+            before, excess, trial = trial, here, torch.where(moves, following, trial)
+            moves &= (trial - before).abs() > PRECISION  # a series stays what it is alone, whatever is beside it
+            if not bool(moves.any()):
+                break
+        return trial.exp()
+
+    def beyond(self, logarithm: Tensor) -> Tensor:
+        """Return the probability of a larger deviation on either side, shape (n,).
+
+        Args:
+            logarithm: Logarithm of the deviation, shape (n,).
+        """
+        table = _tails(self.freedom)
+        place = (FINENESS * logarithm - self._place).nan_to_num_(nan=0.0).clamp_(0, len(table) - 1)
+        return (self.weight * table[place.long()]).sum(dim=0)
+
+    @cached_property
+    def _scale(self) -> Tensor:
+        return self.variance.sqrt().log()
+
+    @cached_property
+    def _place(self) -> Tensor:
+        return FINENESS * (SMALLEST_LOG + self._scale)
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,7 @@ def qr_growth(
     drive: Drive | None = None,
     earlier: Growth | None = None,
     effort: Effort | None = None,
+    join: bool = False,
     on_steps: Callable[[int], object] = lambda steps: None,
 ) -> Growth:
     """Run Algorithm 1.
@@ -76,6 +77,7 @@ def qr_growth(
         drive: Part of the trajectory to go along; all of it by default.
         earlier: Growth before this part, whose interval goes on.
         effort: Effort left for single steps if this continues a run; by default, that of a new run.
+        join: True to join windows on the way, so that the growth takes fixed memory; see `Growth.joined`.
         on_steps: Function called with the number of steps done since the last call (progress).
 
     Returns:
@@ -89,8 +91,10 @@ def qr_growth(
     rule = IntervalRule.of(interval, frame.dtype, frame.shape[-1])
     if earlier is not None and earlier.rule is not None:
         rule = earlier.rule
-    counted = (0 if earlier is None else earlier.steps) + int(drive.last_steps.min()) - drive.transient
-    windows = _Windows(run, drive, frame, rule, counted, refill, effort or Effort())
+    before = 0 if earlier is None else earlier.steps
+    counted = before + int(drive.last_steps.min()) - drive.transient
+    collected = Collected(frame, before if join else None)
+    windows = _Windows(run, drive, frame, collected, rule, counted, refill, effort or Effort())
     state = drive.state
     for stretch, carry in run.along(drive):
         state, begin = stretch.after, 0
@@ -107,7 +111,7 @@ def qr_growth(
 FAR_ABOVE = 10
 """A call of many windows ends if the condition number exceeds its limit by this factor."""
 
-MOST_WINDOWS = 2**14
+MOST_WINDOWS = 2**16
 """Largest number of windows in one call."""
 
 
@@ -129,6 +133,7 @@ class _Windows:
         run: The trajectory.
         drive: Part of the trajectory to go along.
         frame: Frame at its start, shape (B, N, k).
+        collected: Collector of their results.
         rule: Rule that says when to decompose.
         counted: Number of counted steps of the whole run, in its shortest sequence.
         refill: Generator of the directions that replace annihilated ones.
@@ -140,6 +145,7 @@ class _Windows:
         run: TangentRun,
         drive: Drive,
         frame: Tensor,
+        collected: Collected,
         rule: IntervalRule,
         counted: int,
         refill: Refill,
@@ -148,7 +154,7 @@ class _Windows:
         self._run, self._drive, self._refill = run, drive, refill
         self._replayable = replayable_steps(run.strategy.step_bytes)
         self._rule = rule.within(counted, self._replayable)
-        self._collected = Collected(frame)
+        self._collected = collected
         self._frame = self._opening = frame  # now, and at the start of the window
         self._steps: list[_Step] = []
         self._length = self._done = 0

@@ -44,7 +44,7 @@ def growth_of(
 
     Raises:
         ValueError: If the Dataset is the result of another analysis or another map, if it has another dt, k or type of
-            frame, if it is only a part of a result, or if its sequences have unequal lengths.
+            frame, if it is only a summary or a part of a result, or if its sequences have unequal lengths.
     """
     if not isinstance(ds, xr.Dataset) or ds.attrs.get("analysis") != "lyapunov_spectrum":
         raise ValueError("resume= takes a Dataset that lyapunov_spectrum has returned.")
@@ -56,6 +56,11 @@ def growth_of(
     config = json.loads(ds.attrs["config_json"])
     if config["dt"] != dt:
         raise ValueError(f"the Dataset to resume has dt={config['dt']}, got dt={dt}; they must be equal.")
+    if config.get("keep") == "summary":
+        raise ValueError(
+            'the Dataset to resume was made with keep="summary", which leaves out the growth of each window that a '
+            'longer run has to count; make it with keep="series", or do the whole run at once.'
+        )
     whole = (ds.sizes["trajectory"], ds.sizes["step"], ds.sizes["exponent"])
     if not set(NEEDED) <= set(ds.variables) or whole != (config["trajectories"], config["windows"], config["k"]):
         raise ValueError(
@@ -94,6 +99,7 @@ def growth_of(
         frame.to(device=device, dtype=getattr(torch, config["frame_dtype"])),
         unresolved.to(device),
         torch.arange(order.shape[-1], device=device).expand_as(order),
+        len(window),
     )
 
 

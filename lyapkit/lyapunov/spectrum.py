@@ -56,6 +56,7 @@ def lyapunov_spectrum(
     max_steps: int = 100_000,
     resume: xr.Dataset | None = None,
     keep_states: bool = False,
+    keep: Literal["series", "summary"] = "series",
     rng: torch.Generator | int | None = None,
     check: bool = True,
     progress: bool = False,
@@ -115,12 +116,18 @@ def lyapunov_spectrum(
         resume: Earlier result for the same map and ``dt``, to be continued. The run starts at its final state and
             frame, and its steps count with the new ones. For a driven map, ``inputs`` are the further ones. The result
             of another map, such as one with other weights, is refused: a result stores what a step does at a few
-            states.
+            states. A result of ``keep="summary"`` is refused.
+        keep: ``"series"`` returns ``running_exponent`` and ``local_growth`` at each QR window. ``"summary"`` leaves
+            them out, with the dimension ``step``. The run then takes the same memory however long it is: neighbouring
+            windows are joined on the way, up to 4,096 (with ``lengths``, all windows are held until the end). All other
+            variables are the same either way, up to rounding, since standard errors, halves and verdicts are computed
+            from joined windows in both.
         keep_states: True to keep the state after every counted step, too: 8 T B N bytes in float64.
         rng: Generator or seed of the random initial frame when k < N (for k = N it is the identity).
         check: True to probe the map before the run (deterministic, pure, finite), and to compare it with the map of a
             result to resume. Afterwards, steps all over the run are repeated, and derivatives there are compared with
-            finite differences: at steps that are spread evenly, and at the steps whose derivatives look most wrong.
+            finite differences: at steps that are spread evenly, and at the steps whose derivatives look most wrong,
+            of all steps or of a million that are spread evenly.
         progress: True to show a progress bar.
 
     Returns:
@@ -146,8 +153,9 @@ def lyapunov_spectrum(
           smallest that is not 0). ``error_reliable`` is 0, and the error inf, if the run is too short for its
           correlation time, or has fewer than 4 windows. ``memory_timescale`` is -1/lambda; inf if perturbations do not
           fade.
-        - ``running_exponent`` and ``local_growth`` at each QR window, and ``last_step``, the last counted step. After
-          the end of a shorter sequence, the running exponents stay constant, and the local growth is 0.
+        - ``running_exponent`` and ``local_growth`` at each QR window (with ``keep="series"``), and ``last_step``, the
+          last counted step. After the end of a shorter sequence, the running exponents stay constant, and the local
+          growth is 0.
         - ``probability_positive``, the probability that the leading exponent is positive; ``kaplan_yorke_dimension``,
           with ``kaplan_yorke_is_lower_bound`` = 1 if k is too small to give more than a lower bound; and
           ``entropy_rate``, the sum of the positive exponents. The last two come with ``..._error``.
@@ -181,6 +189,8 @@ def lyapunov_spectrum(
     given_k, given_dtype = k, frame_dtype
     k = check_k(k, map.state_size)
     dt = check_dt(dt)
+    if keep not in ("series", "summary"):
+        raise ValueError(f'keep must be "series" or "summary", got {keep!r}.')
     if frame_dtype not in (None, torch.float32, torch.float64):
         raise ValueError(f"frame_dtype must be torch.float32 or torch.float64, got {frame_dtype!r}.")
     frame_dtype = torch.float64 if frame_dtype is None else frame_dtype
@@ -221,6 +231,7 @@ def lyapunov_spectrum(
                 refill=random_refill(seed),
                 reached=None if until is None else reached,
                 before=before,
+                join=keep == "summary" and drive.lengths is None,
                 on_steps=bar.update,
             )
 
@@ -232,7 +243,8 @@ def lyapunov_spectrum(
         "transient": settled,
         "k": k,
         "qr_interval": "auto" if interval is None else interval,
-        "windows": growth.window.numel(),
+        "windows": growth.decompositions,
+        "keep": keep,
         "trajectories": growth.state.shape[0],
         "frame_dtype": str(frame_dtype).removeprefix("torch."),
         "dt": dt,
@@ -247,18 +259,21 @@ def lyapunov_spectrum(
     }
     if drive.lengths is None:
         stop = None if until is None else (until, until_exponents)
-        values, freedom = spectrum_values(growth, map.state_size, dt, stop)
+        values, freedom = spectrum_values(growth, map.state_size, dt, stop, keep == "series")
         last = torch.full(drive.state.shape[:1], settled + growth.steps, device="cpu")
     else:
-        values, freedom = values_of_lengths(growth, map.state_size, dt, drive.transient, drive.lengths)
+        values, freedom = values_of_lengths(
+            growth, map.state_size, dt, drive.transient, drive.lengths, keep == "series"
+        )
         last = drive.lengths
     values["last_step"] = last
     coordinates: dict[str, Any] = {
         "trajectory": drive.trajectories,
-        "step": (settled + growth.window.cumsum(0)).long().cpu().numpy(),
         "exponent": np.arange(1, k + 1),
         "unit": list(map.unit_names),
     }
+    if keep == "series":
+        coordinates["step"] = (settled + growth.window.cumsum(0)).long().cpu().numpy()
     arrays = {name: value.cpu().numpy() for name, value in values.items()}
     if kept is not None:
         done = 0 if before is None else before.steps

@@ -32,6 +32,7 @@ def grow_until(
     refill: Refill,
     reached: Callable[[Growth], bool] | None,
     before: Growth | None = None,
+    join: bool = False,
     on_steps: Callable[[int], object] = lambda steps: None,
 ) -> Growth:
     """Run `qr_growth` in blocks, which double the run each time, until ``reached`` or to the end of the drive.
@@ -43,6 +44,7 @@ def grow_until(
         refill: Generator of the directions that replace annihilated ones.
         reached: Function that tells whether a run is good enough; None to run the whole drive in one block.
         before: Growth of earlier steps, which the new ones continue.
+        join: True to join windows on the way; see `qr_growth`.
         on_steps: Function called with the number of steps done since the last call (progress).
     """
     growth, drive, state, start, effort = before, run.drive, run.drive.state, 0, Effort()
@@ -58,9 +60,11 @@ def grow_until(
             drive=drive.part(start, block, state),
             earlier=growth,
             effort=effort,
+            join=join,
             on_steps=on_steps,
         )
         growth = part if growth is None else growth.followed_by(part)
+        growth = growth.joined() if join else growth
         state, frame, start = part.state, part.frame, start + block
         if reached is not None and reached(growth):
             break
@@ -73,6 +77,7 @@ def errors_reached(growth: Growth, target: float, leading: bool) -> Tensor:
 
     An exponent of -inf has no error, and does not count. If the leading one is -inf, the target is not reached.
     """
+    growth = growth.joined()
     means = MeanGrowth.of(growth.log_growth, growth.window)
     error = means.errors().standard  # (B, k)
     gone = torch.isneginf(means.mean)
@@ -116,7 +121,15 @@ def compare_halves(growth: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
     series = torch.where(torch.isfinite(difference), series, torch.zeros_like(series)).reshape(count, -1).double().cpu()
     tail = FALSE_ALARM / 2 / growth.shape[-1]
     parts = torch.split(series, AT_ONCE, dim=1)
-    width = torch.cat([LongRun.of(part, halves=True).half_width(tail) for part in parts])
-    width = torch.hypot(width, 2 / count * transient(series)) * count / float(done[-1])
-    limit = width.reshape(difference.shape).to(difference) + ROUNDING
-    return difference, ((difference.abs() <= limit) | gone).all(dim=-1) & ~gone.all(dim=-1)
+    share = float(done[-1]) / count
+    reach = share * (difference.abs() - ROUNDING).clamp(min=0).flatten().double().cpu()
+    allowed = 2 / count * transient(series)
+    rest = (reach.square() - allowed.square()).clamp(min=0).sqrt()  # what a transient does not explain
+    chance = torch.cat(
+        [
+            LongRun.of(part, halves=True).beyond(some.log())
+            for part, some in zip(parts, torch.split(rest, AT_ONCE), strict=True)
+        ]
+    )
+    alike = ((rest == 0) | (chance >= tail)).reshape(difference.shape).to(difference.device)
+    return difference, (alike | gone).all(dim=-1) & ~gone.all(dim=-1)

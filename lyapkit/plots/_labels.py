@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from os import PathLike
 from typing import Any
@@ -96,6 +97,8 @@ def one_result(result: object, analysis: str, variable: str, *dims: str) -> xr.D
     """
     dataset = dataset_of(result, analysis)
     if variable not in dataset:
+        if json.loads(dataset.attrs.get("config_json", "{}")).get("keep") == "summary":
+            raise ValueError(f'the Dataset has no {variable}: it was made with keep="summary"; use keep="series".')
         raise ValueError(f"the Dataset has no variable {variable}; pass the whole result of {analysis}.")
     found = dataset[variable].dims
     lost = [name for name in dims if name not in found]

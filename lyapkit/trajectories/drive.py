@@ -224,7 +224,8 @@ def prepare_drive(
         state = initial_state.expand(batch, -1)
     state = state.detach().clone(memory_format=torch.contiguous_format)  # forward mode refuses expanded tensors
     names = None if trajectory_names is None else check_trajectory_names(trajectory_names, batch)
-    return Drive(state, inputs, steps, transient, 0, lengths, kinks=KinkWatch(transient, steps), names=names)
+    watch = KinkWatch(transient, steps)
+    return Drive(state, inputs, steps, transient, 0, lengths, Visited(steps), watch, names)
 
 
 class Stepper(Protocol):

@@ -23,6 +23,9 @@ SUSPECTS = 8
 TOGETHER = 256
 """Smallest number of states that are screened together if a run hands over its steps one by one."""
 
+MOST_SCREENED = 2**20
+"""About so many states of a run are screened at most; those of a longer run are spread evenly over it."""
+
 Suspicion = Callable[[Tensor, Tensor | None, Tensor], Tensor]
 """Function of states (P, N), inputs (P, M) or None, and next states (P, N). It scores how wrong derivatives look,
 (P,)."""
@@ -53,12 +56,16 @@ class Visited:
     Step t is kept if (t - 1) times the golden ratio, modulo 1, is among the smallest. These steps are spread evenly
     over the run, however long it turns out to be. The same steps are kept when the run is repeated.
 
+    Args:
+        steps: Steps of the run, of which those of long ones are not all screened.
+
     Attributes:
-        suspicion: Scores every step of up to `PER_STEP` trajectories, to find derivatives that are wrong at a few steps
+        suspicion: Scores the steps of up to `PER_STEP` trajectories, to find derivatives that are wrong at a few steps
             only. If it is None, no suspects are kept.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, steps: int = 0) -> None:
+        self._steps = steps
         self.suspicion: Suspicion | None = None
         self._kept: dict[int, Visit] = {}
         self._gathered: list[_Part] = []
@@ -102,22 +109,28 @@ class Visited:
         if self._last is None or done + length >= self._last.step:
             self._last = _visit(states, inputs, after, done, length - 1, active)
         if self.suspicion is not None:
-            self._gather(states, inputs, torch.cat((states[1:], after.unsqueeze(0))), done, active)
+            share = MOST_SCREENED / max(1, self._steps * min(batch, PER_STEP))
+            chosen = torch.arange(length, device="cpu") if share >= 1 else (priority < share).nonzero().flatten()
+            self._gather(chosen.to(states.device), states, inputs, after, done, active)
             if sum(len(part.states) for part in self._gathered) >= TOGETHER:
                 self._screen()
 
-    def _gather(self, states: Tensor, inputs: Tensor | None, after: Tensor, done: int, active: Tensor | None) -> None:
-        """Collect some trajectories of every step, to be screened together."""
+    def _gather(
+        self, steps: Tensor, states: Tensor, inputs: Tensor | None, after: Tensor, done: int, active: Tensor | None
+    ) -> None:
+        """Collect some trajectories of some steps, to be screened together."""
         length, batch = states.shape[:2]
         count = min(PER_STEP, batch)
-        step = torch.arange(length, device=states.device).repeat_interleave(count)
-        trajectory = (step + done + torch.arange(count, device=states.device).repeat(length) * (batch // count)) % batch
+        step = steps.repeat_interleave(count)
+        spread = torch.arange(count, device=states.device).repeat(len(steps)) * (batch // count)
+        trajectory = (step + done + spread) % batch
         if active is not None:
             does = active[step, trajectory]
             step, trajectory = step[does], trajectory[does]
         if len(step):
             given = None if inputs is None else inputs[step, trajectory].detach()
-            here, following = states[step, trajectory].detach(), after[step, trajectory].detach()
+            here, following = states[step, trajectory].detach(), states[(step + 1) % length, trajectory].detach()
+            following = torch.where((step == length - 1).unsqueeze(-1), after[trajectory].detach(), following)
             self._gathered.append(_Part(step + done + 1, trajectory, here, given, following))
 
     def _screen(self) -> None:

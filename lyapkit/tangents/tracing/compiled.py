@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents.forward import ForwardTangents
-from lyapkit.tangents.strategy import STRETCH_BYTES, Carry, StepDerivative, stretch_of
+from lyapkit.tangents.strategy import Carry, StepDerivative, stretch_of
 from lyapkit.tangents.tracing.confirming import AGREEMENT, STEP_AGREEMENT, TracingFailed
 from lyapkit.tangents.tracing.machine.compiled_step import CompiledStep, Windows
 from lyapkit.tangents.tracing.recording import Untraceable
@@ -34,8 +34,12 @@ CHECKED_TRAJECTORIES = 64
 STEPS_PER_TANGENT_CHECK = 8
 """Among the steps that are compared, tangents are compared with forward mode at one in so many."""
 
-LONGEST_WALK = 2**16
+LONGEST_WALK = 2**18
 """Largest number of steps of a stretch if machine code decomposes the windows."""
+
+WALK_BYTES = 32 * 2**20
+"""Memory for the states of such a stretch: they are gone through once, so that they need not stay near the cache, and
+the end of each stretch, with its checks and a window that is cut, takes as long as tens of steps."""
 
 
 class CompiledTangents:
@@ -59,7 +63,7 @@ class CompiledTangents:
         self.decomposes = step.decomposes
         self.stretch = stretch_of(self.step_bytes)
         if self.decomposes:
-            self.stretch = max(1, min(LONGEST_WALK, STRETCH_BYTES // self.step_bytes))
+            self.stretch = max(1, min(LONGEST_WALK, WALK_BYTES // self.step_bytes))
         self._spacing = max(1, min(STEPS_PER_CHECK, drive.steps // CHECKED_STEPS))
 
     @classmethod

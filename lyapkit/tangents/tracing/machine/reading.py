@@ -117,14 +117,14 @@ class Reader:
         if isinstance(value, np.ndarray):
             return value
         if not isinstance(value, Tensor):
-            value = torch.tensor(value, device="cpu")
+            value = torch.tensor(value, dtype=torch.float64 if isinstance(value, float) else None, device="cpu")
         if id(value) not in self._weights:
             self._weights[id(value)] = value, self._constant(value)
         return self._weights[id(value)][1]
 
     def _constant(self, value: Tensor) -> Array:
         boolean = value.dtype == torch.bool
-        if value.dtype not in (torch.float64, torch.bool, torch.int64):
+        if value.dtype not in (torch.float64, torch.float32, torch.bool, torch.int64):  # all are exact in float64
             raise Untraceable(f"a constant of the step is {value.dtype}")
         numbers = value.detach().to("cpu", torch.float64).resolve_neg().numpy()
         first = float(numbers.flat[0]) if numbers.size else 0.0

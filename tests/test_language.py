@@ -14,7 +14,7 @@ import wcrnn_models
 ROOT = Path(lyapkit.__file__).parents[1]
 FILES = [
     path
-    for package in ("lyapkit", "wcrnn_models", "figures", "benchmarks")
+    for package in ("lyapkit", "lyapkit_command", "wcrnn_models", "figures", "benchmarks")
     for path in sorted((ROOT / package).rglob("*.py"))
 ]
 

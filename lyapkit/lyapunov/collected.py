@@ -18,21 +18,21 @@ CERTIFIED_EVERY = 8
 """Condition number and volume are computed in the first 16 windows and in every 8th: each costs as much as the QR."""
 
 SAFE_RANGE = 1e-2
-"""|R_ii| may fall to this over the limit of the condition number, in units of the fastest growth, before the automatic
-interval is shortened: 1e-6 to 1e-8, well above what is suspect."""
+"""Smallest |R_ii| before the automatic interval is shortened, in units of the fastest growth: this number over the
+limit of the condition number, that is 1e-6 to 1e-8. It is well above suspect values."""
 
 DECOMPOSITION_AGREEMENT = 1e-13
 """Difference of log |R_ii| between two decompositions, relative to the condition number, that rounding may explain."""
 
 
 class Collected:
-    """Collected results of the windows of a run.
+    """Results that are collected from the windows of a run.
 
-    Condition number and volume are computed in the first windows and in some of the later ones. In between, the
-    condition is estimated by its lower bound times the factor by which it exceeded it when it was computed last.
+    Condition number and volume are computed in the first windows and in some later ones. In between, the condition
+    number is estimated as its lower bound, times the ratio of the two when both were last computed.
 
-    The fastest growth per step that was seen tells which |R_ii| are so small that the rounding of the frame before
-    the step may have made them, which no comparison within the frame shows when all of it was annihilated.
+    The fastest growth per step so far tells which |R_ii| may come from rounding of the frame before the step alone. If
+    a whole frame is annihilated, no comparison within the frame can show this.
 
     Args:
         frame: The frame at the start of the run, shape (B, N, k).
@@ -61,7 +61,7 @@ class Collected:
         self.certified_steps = 0
 
     def floor(self, steps: int) -> Tensor:
-        """Return the size that |R_ii| over so many steps must exceed in order not to be suspect, shape (B, 1)."""
+        """Return the size below which |R_ii| over so many steps is suspect, shape (B, 1)."""
         if steps not in self._floors:
             log_floor = steps * self.fastest + self._resolution
             self._floors[steps] = log_floor.exp().clamp(max=self._largest)
@@ -89,8 +89,8 @@ class Collected:
     def worst_condition(self, steps: int, part: Decomposition) -> float:
         """Estimate the largest condition number of any trajectory in a window, without computing it exactly.
 
-        That is max |R_ii| / min |R_ii|, or 1/k of the known or estimated 1-norm condition number where this is more:
-        both are at most the condition number in the 2-norm.
+        The estimate is the larger of max |R_ii| / min |R_ii| and 1/k of the known or estimated 1-norm condition number.
+        Both are at most the condition number in the 2-norm.
         """
         self.windows += 1
         self.bound = float(part.bound.max())
@@ -105,7 +105,7 @@ class Collected:
         return part.bound * self.margin if part.condition is None else part.condition
 
     def add(self, steps: int, part: Decomposition, counts: bool) -> None:
-        """Count a window, or only follow where columns go."""
+        """Count a window, or only follow the order of its columns."""
         if counts:
             self._count(steps, part)
         if part.order is not None:
@@ -129,16 +129,16 @@ class Collected:
         """Count many sound windows.
 
         Args:
-            steps: Length of each of them.
-            windows: What they have yielded.
-            certified: Those whose condition number and volume are computed, from the frames kept of them.
-            counts: False to only look at them, in a transient.
+            steps: Length of each window.
+            windows: Results of the windows.
+            certified: Windows whose condition number and volume are computed, from their kept frames.
+            counts: False in a transient, whose windows are only checked.
 
         Returns:
-            The largest condition number of any of them, as `worst_condition` does.
+            The largest condition number of any window, estimated as by `worst_condition`.
 
         Raises:
-            TracingFailed: If a decomposition is another one when it is done again.
+            TracingFailed: If repeating a decomposition gives another result.
         """
         logs, bounds = windows.lengths.log(), 1 / windows.shares  # (W, B, k), (W, B)
         condition = bounds * self.margin
@@ -167,12 +167,12 @@ class Collected:
         return max(worst, self._range(steps, logs.amin(dim=0).amin(dim=-1, keepdim=True))) if steps > 1 else worst
 
     def _at_start(self, values: Tensor) -> Tensor:
-        """Return columns (..., B, k) in the order that they had at the start."""
+        """Return columns (..., B, k) in their order at the start."""
         order = self.order.expand_as(values)
         return torch.empty_like(values).scatter(-1, order, values) if self._moved else values
 
     def growth(self, state: Tensor, frame: Tensor, rule: IntervalRule) -> Growth:
-        """Return all of it."""
+        """Return the growth of the whole run."""
         return Growth(
             in_order(torch.cat(self.logs), self.order),
             torch.tensor(self.lengths, dtype=torch.float64, device=frame.device),

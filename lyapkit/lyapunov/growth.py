@@ -20,18 +20,18 @@ class Growth:
     """Growth that Algorithm 1 collects: W windows of one or more steps, B trajectories, k directions.
 
     Attributes:
-        log_growth: Logarithms log |R_ii| of each window, shape (W, B, k); -inf where the direction is annihilated.
-        window: Steps in each window, shape (W,).
-        log_volume_residual: Difference |sum of log |R_ii| - log volume| per step, shape (B,), the volume computed
-            without QR (log |det| for a full frame, the singular values otherwise), over the windows certified.
-        condition: The largest condition number that the frame reached before a decomposition, shape (B,); inf where
-            a direction was annihilated.
-        state: The final state, shape (B, N).
-        frame: The final frame, shape (B, N, k).
-        unresolved: Directions of which float64 could not tell at some step how much is left of them, shape (B, k).
-        order: Column of the frame at the start that each column continues, shape (B, k). It differs from 0, 1, ...
-            where directions were annihilated, which then come last.
-        rule: The rule of the interval as the last window has left it; None where the growth was read from a result.
+        log_growth: Logarithms log |R_ii| of each window, shape (W, B, k); -inf if the direction is annihilated.
+        window: Number of steps in each window, shape (W,).
+        log_volume_residual: Difference |sum of log |R_ii| - log volume| per step over the certified windows, shape
+            (B,). The volume is computed without QR (log |det| for a full frame, singular values otherwise).
+        condition: Largest condition number of the frame before a decomposition, shape (B,); inf if a direction was
+            annihilated.
+        state: Final state, shape (B, N).
+        frame: Final frame, shape (B, N, k).
+        unresolved: True for directions if float64 could not tell at some step how much is left of them, shape (B, k).
+        order: Column of the frame at the start that each column continues, shape (B, k). It differs from 0, 1, ... if
+            directions were annihilated, which then come last.
+        rule: Rule of the interval after the last window; None if the growth was read from a result.
     """
 
     log_growth: Tensor
@@ -46,11 +46,11 @@ class Growth:
 
     @property
     def steps(self) -> int:
-        """Counted steps."""
+        """Number of counted steps."""
         return int(self.window.sum())
 
     def followed_by(self, later: Growth) -> Growth:
-        """Join both; ``later`` has started from this one's state and frame."""
+        """Join this growth and a later one that started from its state and frame."""
         steps = self.steps + later.steps
         residual = (self.log_volume_residual * self.steps + later.log_volume_residual * later.steps) / steps
         return Growth(

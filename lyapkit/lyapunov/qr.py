@@ -1,11 +1,11 @@
-r"""Algorithm 1: growth of a tangent frame by repeated QR decomposition.
+r"""Run Algorithm 1: find the growth of a tangent frame by repeated QR decomposition.
 
 With :math:`V_t = J_t \cdots J_1` (eq. 3 of Dubinin & Effenberger 2024) and the frame :math:`Q_0`,
 
 .. math:: J_t Q_{t-1} = Q_t R_t, \qquad \lambda_i = \lim_{T \to \infty} \frac{1}{T} \sum_t \log |(R_t)_{ii}|.
 
-This is the discrete QR method of Benettin et al. (1980), as in Sandri (1996) and appendix A of the paper. The frame
-may be decomposed every q steps only: :math:`J_{t+q-1} \cdots J_t Q = Q' R`.
+This is the discrete QR method of Benettin et al. (1980), as in Sandri (1996) and appendix A of the paper. The frame may
+also be decomposed only every q steps: :math:`J_{t+q-1} \cdots J_t Q = Q' R`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from lyapkit.trajectories.drive import Drive, Stretch
 def initial_frame(batch: int, size: int, k: int, generator: torch.Generator, like: Tensor) -> Tensor:
     """Return the identity when k = N (Algorithm 1), else a random orthonormal frame; shape (B, N, k).
 
-    It is the same one for all trajectories, so that none depends on which others are beside it.
+    It is the same for all trajectories, so no trajectory depends on the others in its batch.
     """
     if k == size:
         return torch.eye(size, dtype=like.dtype, device=like.device).repeat(batch, 1, 1)
@@ -63,26 +63,27 @@ def qr_growth(
 ) -> Growth:
     """Run Algorithm 1.
 
-    A window in which the frame overflows, underflows or may have lost a direction is done again with a decomposition
-    at every step, and each step decides what it annihilates (`lyapkit.lyapunov.decomposition.settle`). A direction that
-    is annihilated has log growth -inf at that step. It starts again at random, behind all others.
+    If the frame overflows, underflows or may have lost a direction in a window, the window is repeated with a
+    decomposition at every step. Each step then decides which directions it annihilates
+    (`lyapkit.lyapunov.decomposition.settle`). An annihilated direction has log growth -inf at that step, and starts
+    again at random, behind all others.
 
     Args:
         run: The trajectory; its transient steps settle state and frame.
         frame: Orthonormal frame to start from, shape (B, N, k); its dtype is that of the QR.
-        interval: Steps between decompositions, q; None for an automatic interval.
+        interval: Number of steps between decompositions, q; None for an automatic interval.
         refill: Generator of the directions that replace annihilated ones.
-        drive: The part of the trajectory to go along; all of it by default.
-        earlier: The growth before this part, whose interval goes on.
-        effort: Effort left for single steps, where this continues a run; that of a new run by default.
-        on_steps: Called with the number of steps done since the last call (progress).
+        drive: Part of the trajectory to go along; all of it by default.
+        earlier: Growth before this part, whose interval goes on.
+        effort: Effort left for single steps if this continues a run; by default, that of a new run.
+        on_steps: Function called with the number of steps done since the last call (progress).
 
     Returns:
         The growth in this part.
 
     Raises:
-        FloatingPointError: If state or frame are not finite, or a window too long to be kept lost a direction; the
-            message names step and trajectory.
+        FloatingPointError: If state or frame are not finite, or if a window that is too long to be kept lost a
+            direction; the message names step and trajectory.
     """
     drive = run.drive if drive is None else drive
     rule = IntervalRule.of(interval, frame.dtype, frame.shape[-1])
@@ -104,14 +105,14 @@ def qr_growth(
 
 
 FAR_ABOVE = 10
-"""Many windows in one call end where the condition number exceeds its limit so many times."""
+"""A call of many windows ends if the condition number exceeds its limit by this factor."""
 
 MOST_WINDOWS = 2**14
-"""Windows that are gone through in one call, at most."""
+"""Largest number of windows in one call."""
 
 
 class _Step(NamedTuple):
-    """A step of a window: the stretch that it is in, what carries frames over it, and its place in the stretch."""
+    """A step of a window: its stretch, a function that carries frames over it, and its place in the stretch."""
 
     stretch: Stretch
     carry: Carry
@@ -122,14 +123,14 @@ class _Step(NamedTuple):
 
 
 class _Windows:
-    """The frame, and the steps since it was decomposed last.
+    """The frame, and the steps since its last decomposition.
 
     Args:
         run: The trajectory.
-        drive: The part of it that is gone along.
-        frame: The frame at its start, shape (B, N, k).
-        rule: Says when to decompose.
-        counted: Steps of the whole run that count, in its shortest sequence.
+        drive: Part of the trajectory to go along.
+        frame: Frame at its start, shape (B, N, k).
+        rule: Rule that says when to decompose.
+        counted: Number of counted steps of the whole run, in its shortest sequence.
         refill: Generator of the directions that replace annihilated ones.
         effort: Effort left for single steps.
     """
@@ -158,16 +159,16 @@ class _Windows:
 
     @property
     def left(self) -> int:
-        """Steps until the window ends; the transient ends one, too."""
+        """Number of steps until the window ends. The end of the transient ends a window, too."""
         left = self._rule.interval - self._length
         return min(left, self._drive.transient - self._done) if self._done < self._drive.transient else left
 
     def go(self, stretch: Stretch, carry: Carry, first: int, last: int) -> None:
-        """Carry the frame over steps of a stretch, to the end of the window at most."""
+        """Carry the frame over steps of a stretch, at most to the end of the window."""
         if self._repetition is None and self._done == self._drive.transient:
             self._repetition = Repetition(self._frame, self._collected.order)
             if self._drive.transient:
-                self._effort.renew()  # whatever the transient took
+                self._effort.renew()  # the transient does not count
         self._frame = carry(self._frame, first, last)
         self._length, self._done = self._length + last - first, self._done + last - first
         if self._length <= self._replayable:
@@ -177,20 +178,20 @@ class _Windows:
             self.end(self._decomposed())
 
     def go_far(self, stretch: Stretch, first: int) -> int:
-        """Go through many windows of a stretch in one call, as long as nothing is wrong with them.
+        """Go through many windows of a stretch in one call, as long as they are sound.
 
-        The first windows, which are looked at more closely, and any that is suspect are left to `go`. The interval
-        stays what it is for all of them, and follows the worst.
+        `go` takes the first windows, which are checked more closely, and suspect ones. The interval is the same for all
+        windows of the call; afterwards it follows the worst of them.
 
         Args:
             stretch: The stretch.
-            first: The step of the stretch to begin with.
+            first: Step of the stretch to begin with.
 
         Returns:
-            Number of steps done, 0 if this is not the time for it.
+            Number of steps done; 0 if many windows cannot be done now.
 
         Raises:
-            TracingFailed: If a decomposition turns out to be another one when it is done again.
+            TracingFailed: If repeating a decomposition gives another result.
         """
         strategy, collected, every = self._run.strategy, self._collected, self._rule.interval
         if not isinstance(strategy, CompiledTangents) or not strategy.decomposes or stretch.active is not None:
@@ -246,13 +247,13 @@ class _Windows:
         self._steps, self._length = [], 0
 
     def growth(self, state: Tensor) -> Growth:
-        """Return what all windows have yielded."""
+        """Return the growth of all windows."""
         if self._repetition is not None:
             self._collected.unresolved = self._collected.unresolved | self._repetition.differs()
         return self._collected.growth(state, self._frame, self._rule)
 
     def _let_resting_wake(self) -> None:
-        """Bring resting columns that grow again behind the others."""
+        """Move resting columns that grow again behind the others."""
         order = None if self._resting is None else behind(self._frame, self._resting)
         if order is not None:
             self._frame, self._opening = (in_order(one, order.unsqueeze(-2)) for one in (self._frame, self._opening))
@@ -262,7 +263,7 @@ class _Windows:
 
     def _decomposed(self) -> Decomposition:
         collected, length = self._collected, self._length
-        if math.isfinite(collected.bound) or not collected.windows:  # else as in the last window, most likely
+        if math.isfinite(collected.bound) or not collected.windows:  # else it is most likely that of the last window
             part = decompose_sound(self._frame, collected.certify_next, collected.bound, collected.floor(length))
             if part is not None:
                 return part

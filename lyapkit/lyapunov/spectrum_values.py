@@ -1,4 +1,4 @@
-"""The variables of a Lyapunov spectrum, from the growth that Algorithm 1 has collected."""
+"""Compute the variables of a Lyapunov spectrum from the growth that Algorithm 1 has collected."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def values_of_lengths(
         lengths: Steps of each sequence, including the transient, shape (B,).
 
     Returns:
-        The same as `spectrum_values`; the degrees of freedom are the fewest of any sequence that has standard errors.
+        The same as `spectrum_values`. The degrees of freedom are the fewest of any sequence with standard errors.
     """
     stop = transient + growth.window.cumsum(0)
     parts, freedoms = [], []
@@ -57,7 +57,7 @@ def values_of_lengths(
         values["local_growth"] = torch.cat((local, torch.zeros_like(local[:, :1]).expand(-1, missing, -1)), dim=1)
         parts.append(values)
         freedoms.append(freedom)
-    told = [freedom for freedom in freedoms if freedom > 0]  # of the others the errors are infinite
+    told = [freedom for freedom in freedoms if freedom > 0]  # the errors of the others are infinite
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}, min(told, default=0)
 
 
@@ -87,7 +87,7 @@ def spectrum_values(
     drift, halves_agree = compare_halves(log_growth, window)
     dimension, is_bound = kaplan_yorke_dimension(exponents, state_size)
     if until is None:
-        by_chance = 1 - (1 - TOO_SHORT) / hidden.shape[-1]  # of as many exponents, none (Bonferroni)
+        by_chance = 1 - (1 - TOO_SHORT) / hidden.shape[-1]  # for all exponents together (Bonferroni)
         converged = halves_agree & ((hidden < by_chance) | torch.isneginf(exponents)).all(dim=-1)
     else:
         converged = errors_reached(growth, until[0] * dt, until[1] == "leading")

@@ -146,6 +146,18 @@ def dataset_of(result: object, analysis: str) -> xr.Dataset:
     return result
 
 
+def names_of_trajectories(dataset: xr.Dataset) -> list[str] | None:
+    """Return the names of a result's trajectories for a legend, or None where they are mere numbers from 0."""
+    if "trajectory" not in dataset.dims or "trajectory" not in dataset.coords:
+        return None
+    labels = dataset["trajectory"].values.tolist()
+    if all(isinstance(each, str) for each in labels):
+        return [str(each) for each in labels]
+    said = dataset["trajectory"].attrs.get("long_name", "").endswith("by name")
+    has_names = said or dataset["trajectory"].dtype.kind == "f"
+    return [f"trajectory {each:g}" for each in labels] if has_names else None
+
+
 def check_trajectory(dataset: xr.Dataset, trajectory: object) -> None:
     """Refuse a trajectory that does not exist.
 

@@ -18,7 +18,7 @@ class Buffers:
         like: A tensor with the type and on the device of the buffers.
 
     Attributes:
-        moved: How often storage was replaced by a larger one, after which earlier tensors are out of use.
+        moved: Number of times that storage was replaced by a larger one. Earlier tensors are out of use after that.
     """
 
     def __init__(self, like: Tensor) -> None:

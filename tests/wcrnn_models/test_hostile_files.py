@@ -13,10 +13,10 @@ import pytest
 import torch
 from filelock import FileLock
 
+from lyapkit_command.numpy_files import read_archive, read_array
 from wcrnn_models import TrainConfig, UserError, load_checkpoint, owners, train
 from wcrnn_models.cli import main
 from wcrnn_models.files import InUseError, append_line, check_result_file, exclusive, read_regular
-from wcrnn_models.numpy_files import read_archive, read_array
 from wcrnn_models.sweeps import processes, run_name, sweep
 from wcrnn_models.sweeps.claims import claim
 from wcrnn_models.tasks import ArrayTask

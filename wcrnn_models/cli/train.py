@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from wcrnn_models.cli.main import DIVERGED, SUCCESS
+from lyapkit_command.guard import SUCCESS
+from wcrnn_models.cli.main import DIVERGED
 from wcrnn_models.errors import UserError
 from wcrnn_models.training.config import TrainConfig
 from wcrnn_models.training.networks import network_fields

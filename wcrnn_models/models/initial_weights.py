@@ -1,4 +1,4 @@
-"""Where the numbers of a new network come from, and their type."""
+"""Draw the numbers of a new network, in one type and from one generator."""
 
 from __future__ import annotations
 

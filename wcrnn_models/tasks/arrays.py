@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lyapkit_command.numpy_files import read_archive
 from wcrnn_models.errors import UserError, clause
 from wcrnn_models.names import LossName
-from wcrnn_models.numpy_files import read_archive
 from wcrnn_models.tasks.finite import FiniteTask, choose_samples
 from wcrnn_models.tasks.measures import DEFAULT_ERROR, ERRORS, ErrorMeasure, accuracy, cross_entropy
 from wcrnn_models.tasks.task import Batch, MetricName

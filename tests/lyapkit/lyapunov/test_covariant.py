@@ -400,7 +400,7 @@ BAD = {
     "no window": (
         {"transient": 12, "settle": 8},
         ValueError,
-        "no steps left to analyse: 20 steps, of which 12 are transient and 8 settle the backward pass",
+        "no steps left to analyse: of 20 steps, 12 are transient and 8 settle the backward pass",
     ),
     "no steps": ({"steps": 0}, ValueError, "at least 1"),
     "k of 0": ({"k": 0}, ValueError, "k must be between 1 and the state size 4, got 0"),

@@ -30,6 +30,8 @@ def test_every_variable_is_described_and_every_dimension_labelled(name: str) -> 
         first = {
             "trajectory": 0,
             "norm": "inf",
+            "window_step": 3,
+            "pair": "1 | 2",
             "step": 3 if name in ("lyapunov_spectrum", "covariant_vectors") else 1,
             "parameter": 0,
             "unit": "h[0]",
@@ -43,7 +45,16 @@ def test_schema_fixes_shapes_and_types() -> None:
     sizes = {
         "lyapunov_spectrum": {"trajectory": 2, "step": 10, "exponent": 2, "unit": 6},
         "variational_term": {"trajectory": 2, "step": 12, "exponent": 6},
-        "covariant_vectors": {"trajectory": 2, "step": 7, "unit": 6, "exponent": 2, "split": 1},
+        "covariant_vectors": {
+            "trajectory": 2,
+            "step": 7,
+            "unit": 6,
+            "exponent": 2,
+            "split": 1,
+            "window_step": 7,
+            "pair": 1,
+            "angle_rank": 1,
+        },
         "gradient_propagation": {
             "norm": 2,
             "trajectory": 2,

@@ -82,5 +82,5 @@ def test_windows_and_horizons_fit_into_the_shortest_sequence() -> None:
         variational_term(layer(), sequences(), lengths=LENGTHS, horizon=18)
     with pytest.raises(ValueError, match="stop <= 17"):
         gradients(layer(), sequences(), lengths=LENGTHS, fit=(0, 18))
-    with pytest.raises(ValueError, match="no steps left to analyse: 17 steps"):
+    with pytest.raises(ValueError, match="no steps left to analyse: of 17 steps"):
         covariant_vectors(layer(), sequences(), lengths=LENGTHS, transient=9, settle=8)

@@ -1,4 +1,4 @@
-"""Whole sequences of K networks: their final states, and the gradient with respect to their weights.
+"""Run whole sequences of K networks: final states, and the gradient with respect to the weights.
 
 Forward and backward are lists of operations on buffers that stay where they are. There is one matrix product per step
 in each direction, and the gradient of the weights is one matrix product over many steps at once.
@@ -18,11 +18,11 @@ from wcrnn_models.training.adjoint.products import Bound
 from wcrnn_models.training.adjoint.recurrence import Recurrence
 
 _PROGRAMS = 8
-"""Lengths and batch sizes for which the operations are kept; training has two, and one for the test set."""
+"""Number of pairs of length and batch size whose operations are kept. Training has two, and the test set one."""
 
 
 class SequenceKernel(Kernel):
-    """One call into PyTorch per operation: on the CPU, and on GPUs where `FusedKernel` does not fit.
+    """Kernel with one call into PyTorch per operation: for the CPU, and for GPUs if `FusedKernel` does not fit.
 
     Args:
         networks: The K networks, all on one device.
@@ -45,7 +45,7 @@ class SequenceKernel(Kernel):
             moved = self.buffers.moved
             program = _Program(self, steps, batch, keep)
             if self.buffers.moved > moved or len(self._programs) == _PROGRAMS:
-                self._programs.clear()  # in the first case, what they are bound to is out of use
+                self._programs.clear()  # in the first case, their buffers are out of use
             self._programs[key] = program
         return self._programs[key]
 

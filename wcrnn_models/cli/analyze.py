@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from wcrnn_models.cli.main import SUCCESS
+from lyapkit_command.guard import SUCCESS
 
 SUMMARY = "measure exponents, gradients and curvature of checkpoints"
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from wcrnn_models.cli.main import SUCCESS
+from lyapkit_command.guard import SUCCESS
 from wcrnn_models.errors import UserError
 
 SUMMARY = "fetch the data sets, say where they are, draw their spectrum"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tyro
 
-from wcrnn_models.cli.main import SUCCESS
+from lyapkit_command.guard import SUCCESS
 
 SUMMARY = "train, analyse and draw two small networks in about a minute"
 

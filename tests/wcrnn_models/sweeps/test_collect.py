@@ -127,7 +127,7 @@ def test_fields_that_are_not_numbers_are_text(tmp_path):
     scalar, rotation = TINY, dataclasses.replace(TINY, residual="rotation", phi=0.5)
     for config in (scalar, rotation):
         record(tmp_path, config, [1.0])
-    with pytest.raises(UserError, match="no full grid over residual, phi: 2 of 4 combinations are missing, such as"):
+    with pytest.raises(UserError, match="do not form a full grid over residual, phi: 2 of 4 combinations are missing"):
         collect(tmp_path)
     ds = collect(tmp_path, by="run")
     assert dict(ds.sizes) == {"run": 2, "iteration": 1}

@@ -24,7 +24,7 @@ ADDING_LOSS: LossName = "mse"
 CENTRE = 0.96
 """Centre r_0 of heterogeneous residuals (Fig. 5)."""
 
-INFORMED = {"residual": "informed", "coupling": "informed"}
+INFORMED: dict[str, Any] = {"residual": "informed", "coupling": "informed"}
 """Fields of informed heterogeneous networks (Table 1)."""
 
 TESTED, EVERY = 2000, 50

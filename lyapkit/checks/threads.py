@@ -71,5 +71,5 @@ def multiplications(name: str, args: Sequence[Any], result: object) -> int:
     if name in _PLACE:
         return numbers * int(args[_PLACE[name]].shape[-1])
     if name == "convolution":
-        return numbers * (args[1].numel() // max(1, args[1].shape[0]))
+        return numbers * int(args[1].numel() // max(1, args[1].shape[0]))
     return numbers

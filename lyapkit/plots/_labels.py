@@ -149,7 +149,7 @@ def dataset_of(result: object, analysis: str) -> xr.Dataset:
     return result
 
 
-def names_of_trajectories(dataset: xr.Dataset) -> list[str] | None:
+def names_of_trajectories(dataset: xr.Dataset | xr.DataArray) -> list[str] | None:
     """Return the names of a result's trajectories for a legend, or None where they are mere numbers from 0."""
     if "trajectory" not in dataset.dims or "trajectory" not in dataset.coords:
         return None

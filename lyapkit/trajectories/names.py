@@ -37,7 +37,7 @@ def check_trajectory_names(names: Any, count: int) -> NDArray[Any]:
         raise ValueError(f"trajectory_names must name each of the {count} trajectories, got {len(given)} names.")
     are_texts = [isinstance(each, str) for each in given]
     for each, is_text in zip(given, are_texts, strict=True):
-        if not (is_text or (isinstance(each, Real) and not isinstance(each, bool | np.bool_))):
+        if not is_text and (isinstance(each, bool | np.bool_) or not isinstance(each, Real)):
             raise TypeError(
                 f"trajectory_names must be texts or numbers, which a result file can hold, got {each!r} "
                 f"({type(each).__name__}); write str(name)."

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from lyapax import lyapunov_spectrum, systems
+from lyapax import integrators, lyapunov_spectrum, systems
 
 jax.config.update("jax_enable_x64", True)
 
@@ -48,11 +48,19 @@ def henon(trajectories: int, steps: int) -> float:
     return median_seconds(jax.vmap(lambda x: lyapunov_spectrum(step, x, 1.0, steps, renorm_every=10).exponents), starts)
 
 
+def one(step: Callable[[jax.Array], jax.Array], start: list[float], dt: float, steps: int) -> float:
+    """Return a small system from one initial state."""
+    spectrum = lambda x: lyapunov_spectrum(step, x, dt, steps, renorm_every=10).exponents  # noqa: E731
+    return median_seconds(spectrum, jnp.asarray(start))
+
+
 if __name__ == "__main__":
     workloads = {
-        "autonomous": lambda: network(100, 5000, 100),
-        "leading": lambda: network(1000, 200, 10),
-        "henon": lambda: henon(10_000, 1000),
+        "henon": lambda: one(systems.henon_map(), [0.1, 0.1], 1.0, 200_000),
+        "lorenz": lambda: one(integrators.rk4_step(systems.lorenz(), 0.01), [5.0, 5.0, 25.0], 0.01, 100_000),
+        "many": lambda: henon(10_000, 1000),
+        "hundred": lambda: network(100, 5000, 100),
+        "thousand": lambda: network(1000, 200, 10),
     }
     for name in sys.argv[1:] or workloads:
         print(name, workloads[name](), flush=True)

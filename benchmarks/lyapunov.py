@@ -1,145 +1,187 @@
-"""Lyapunov spectra by generic autodiff against the textbook loop, a hand-written NumPy loop, lyapax, and the floor."""
+"""Lyapunov spectra beside traced and plain steps, loops by hand, lyapax, and the floor (the matrix products alone).
+
+    python benchmarks/lyapunov.py [--lyapax-python PYTHON] [--threads N] [--only WORD]
+
+on an otherwise idle machine. Each number is the median of five calls after one that is not counted. Traced and plain
+steps are measured on shorter runs, of two lengths, and continued in a straight line to the length of the row.
+The goal of a row is the time of lyapax, or that of plain steps where lyapax has no such run.
+"""
+
+from __future__ import annotations
 
 import argparse
 import pathlib
 import platform
 import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from timing import median_seconds, row
+from by_hand import numpy_loop, textbook
+from timing import median_seconds
+from torch import Tensor
+from ways import Way, walking
 
 import lyapkit
+from lyapkit import RecurrentMap, systems
 from wcrnn_models import WCRNN, residuals
 
-
-def textbook(network: WCRNN, inputs: torch.Tensor) -> torch.Tensor:
-    """Run Algorithm 1 word for word: torch.autograd.functional.jacobian and a QR decomposition at every step."""
-    state = torch.zeros(network.hidden_size, dtype=torch.float64)
-    frame = torch.eye(network.hidden_size, dtype=torch.float64)
-    total = torch.zeros(network.hidden_size, dtype=torch.float64)
-    for input in inputs:
-        jacobian = torch.autograd.functional.jacobian(lambda x, s=input: network.step(x, s), state)
-        with torch.no_grad():
-            state = network.step(state, input)
-        frame, r = torch.linalg.qr(jacobian @ frame)
-        total += r.diagonal().abs().log()
-    return total / len(inputs)
+DOUBLE = torch.float64
+HEADINGS = ("work", "lyapkit", "traced", "plain", "by hand", "lyapax", "floor", "times faster than the goal", "goal")
 
 
-def numpy_loop(weight: np.ndarray, start: np.ndarray, steps: int, every: int) -> np.ndarray:
-    """Iterate x' = 0.9 x + 0.1 J tanh x with its Jacobian by hand, QR every few steps."""
-    state, size = start.copy(), len(start)
-    frame, total = np.eye(size), np.zeros(size)
-    for step in range(1, steps + 1):
-        slope = 1 - np.tanh(state) ** 2
-        frame = 0.9 * frame + 0.1 * (weight @ (slope[:, None] * frame))
-        state = 0.9 * state + 0.1 * (weight @ np.tanh(state))
-        if step % every == 0:
-            frame, r = np.linalg.qr(frame)
-            total += np.log(np.abs(np.diag(r)))
-    return total / steps
+@dataclass(frozen=True)
+class Work:
+    """A row of the table.
+
+    Attributes:
+        name: What is measured.
+        steps: Steps of the run.
+        run: Computes a spectrum of so many steps.
+        few: Steps of the longer of two runs by which traced steps are measured; plain steps take half as many.
+        by_hand: The same in a loop by hand; None for none.
+        floor: Frames (..., k, N) that are multiplied by a matrix at every step; None where a step is no product.
+        peer: Name of the row in `lyapax_peer.py`; empty where lyapax has no such run.
+    """
+
+    name: str
+    steps: int
+    run: Callable[[int], object]
+    few: int
+    by_hand: Callable[[], object] | None = None
+    floor: tuple[int, ...] | None = None
+    peer: str = ""
+
+    def seconds(self, way: Way) -> float:
+        """Measure the time of the run by one of lyapkit's ways."""
+        with walking(way):
+            if way == "as chosen":
+                return median_seconds(lambda: self.run(self.steps))
+            steps = self.few if way == "traced" else self.few // 2
+            long, short = median_seconds(lambda: self.run(steps)), median_seconds(lambda: self.run(steps // 2))
+            return long + (long - short) / (steps - steps // 2) * (self.steps - steps)
+
+    def floor_seconds(self) -> float | None:
+        """Measure the products of the frames with a matrix at every step, and nothing else."""
+        if self.floor is None:
+            return None
+        size = self.floor[-1]
+        matrix, frame = torch.randn(size, size, dtype=DOUBLE), torch.randn(self.floor, dtype=DOUBLE)
+        return median_seconds(lambda: [frame @ matrix for _ in range(self.steps)])
 
 
-def driven(size: int, steps: int, batch: int) -> None:
-    network = WCRNN(1, size, 10, residual=residuals.scalar(0.995), rng=0, dtype=torch.float64)
-    generator = torch.Generator().manual_seed(0)
-    inputs = torch.rand(steps, batch, 1, generator=generator, dtype=torch.float64)
-    print(f"\ndriven WCRNN, N={size}, T={steps}, full spectrum, float64")
-    ours = lyapkit.lyapunov_spectrum(network, inputs[:, 0]).lyapunov_exponent.values[0]
-    plain = textbook(network, inputs[:, 0]).sort(descending=True).values.numpy()
-    print(f"largest difference of an exponent: {np.abs(ours - plain).max():.1e}")
-    slow = median_seconds(lambda: textbook(network, inputs[:, 0]))
-    row("textbook loop", slow)
-    alone = median_seconds(lambda: lyapkit.lyapunov_spectrum(network, inputs[:, 0]))
-    row("lyapkit, generic autodiff", alone, slow)
-    every = median_seconds(lambda: lyapkit.lyapunov_spectrum(network, inputs[:, 0], qr_interval=1))
-    row("lyapkit, QR at every step", every, slow)
-    together = median_seconds(lambda: lyapkit.lyapunov_spectrum(network, inputs)) / batch
-    row(f"lyapkit, {batch} sequences at once, per sequence", together, alone)
-    print(f"lyapkit / floor: {alone / floor(size, size, steps, torch.float64):.1f}")
-
-
-def floor(size: int, k: int, steps: int, dtype: torch.dtype) -> float:
-    """Measure one product of the frame with a matrix per step, and nothing else."""
-    matrix, frame = torch.randn(size, size, dtype=dtype), torch.randn(k, size, dtype=dtype)
-    seconds = median_seconds(lambda: [frame @ matrix for _ in range(steps)])
-    row(f"floor: {steps} products ({k}, {size}) x ({size}, {size})", seconds)
-    return seconds
-
-
-def autonomous(size: int, steps: int, peer: dict[str, float]) -> None:
+def rate_network(size: int) -> tuple[RecurrentMap, np.ndarray, np.ndarray]:
+    """Return the map x' = 0.9 x + 0.1 J tanh x, J and the initial state; `lyapax_peer.py` has the same."""
     random = np.random.RandomState(0)
     weight, start = 4 * random.randn(size, size) / size**0.5, random.randn(size)
-    network = rate_network(weight, start)
-    print(f"\nautonomous x' = 0.9 x + 0.1 J tanh x, N={size}, {steps} steps, full spectrum")
-    by_hand = median_seconds(lambda: numpy_loop(weight, start, steps, 10))
-    row("NumPy loop with a hand-written Jacobian, QR every 10 steps", by_hand)
-    double = median_seconds(lambda: lyapkit.lyapunov_spectrum(network, steps=steps))
-    row("lyapkit, float64", double, by_hand)
-    single = median_seconds(lambda: lyapkit.lyapunov_spectrum(network, steps=steps, frame_dtype=torch.float32))
-    row("lyapkit, float32 frames", single, by_hand)
-    against(peer, "autonomous", double)
-    print(f"lyapkit / floor: {double / floor(size, size, steps, torch.float64):.1f}")
-
-
-def rate_network(weight: np.ndarray, start: np.ndarray) -> lyapkit.RecurrentMap:
     tensor = torch.tensor(weight)
-    return lyapkit.as_map(lambda x: 0.9 * x + 0.1 * (tensor @ torch.tanh(x)), state=torch.tensor(start))
+    step = lambda x: 0.9 * x + 0.1 * (tensor @ torch.tanh(x))  # noqa: E731
+    return lyapkit.as_map(step, state=torch.tensor(start)), weight, start
 
 
-def large(size: int, peer: dict[str, float]) -> None:
-    random = np.random.RandomState(0)
-    network = rate_network(4 * random.randn(size, size) / size**0.5, random.randn(size))
-    print(f"\nthe same with N={size}")
-    leading = median_seconds(lambda: lyapkit.lyapunov_spectrum(network, steps=200, k=10, rng=0))
-    row("lyapkit, 10 leading exponents, 200 steps", leading)
-    against(peer, "leading", leading)
-    full = median_seconds(lambda: lyapkit.lyapunov_spectrum(network, steps=200))
-    row("lyapkit, full spectrum, 200 steps", full)
-    print(f"lyapkit / floor: {full / floor(size, size, 200, torch.float64):.1f}")
+def autonomous() -> list[Work]:
+    """Return the work that lyapax does, too."""
+    henon, lorenz = systems.henon().map, systems.lorenz().map
+    many = torch.tensor(0.1 * np.random.RandomState(0).rand(10_000, 2))
+    hundred, weight, start = rate_network(100)
+    thousand = rate_network(1000)[0]
+    spectrum = lyapkit.lyapunov_spectrum
+    return [
+        Work("Henon, 200,000 steps", 200_000, lambda n: spectrum(henon, steps=n), 2_000, peer="henon"),
+        Work("Lorenz, 100,000 Runge-Kutta steps", 100_000, lambda n: spectrum(lorenz, steps=n), 1_000, peer="lorenz"),
+        Work(
+            "Henon, 10,000 trajectories x 1,000",
+            1_000,
+            lambda n: spectrum(henon, steps=n, initial_state=many),
+            600,
+            peer="many",
+        ),
+        Work(
+            "rate network of 100 units, 5,000 steps",
+            5_000,
+            lambda n: spectrum(hundred, steps=n),
+            1_000,
+            lambda: numpy_loop(weight, start, 5_000, 10),
+            (100, 100),
+            "hundred",
+        ),
+        Work(
+            "rate network of 1,000 units, k = 10, 200 steps",
+            200,
+            lambda n: spectrum(thousand, steps=n, k=10, rng=0),
+            100,
+            floor=(10, 1000),
+            peer="thousand",
+        ),
+    ]
 
 
-def many(trajectories: int, steps: int, peer: dict[str, float]) -> None:
-    map = lyapkit.systems.henon().map
-    starts = torch.tensor(0.1 * np.random.RandomState(0).rand(trajectories, 2))
-    print(f"\n{trajectories} trajectories of the Henon map, {steps} steps")
-    for interval in (10, "auto"):
-        seconds = median_seconds(
-            lambda q=interval: lyapkit.lyapunov_spectrum(map, steps=steps, initial_state=starts, qr_interval=q)
-        )
-        row(f"lyapkit, QR interval {interval}", seconds)
-        against(peer, "henon", seconds)
+def driven() -> list[Work]:
+    """Return work on driven networks."""
+    generator = torch.Generator().manual_seed(0)
+    network = WCRNN(1, 100, 10, residual=residuals.scalar(0.995), rng=0, dtype=DOUBLE)
+    pixels = torch.rand(784, 1, generator=generator, dtype=DOUBLE)
+    inputs = torch.randn(1000, 32, 3, generator=generator, dtype=DOUBLE)
+    torch.manual_seed(0)
+    lstm, gru = torch.nn.LSTM(3, 50).double(), torch.nn.GRU(3, 50).double()
+    spectrum = lyapkit.lyapunov_spectrum
+    by_hand = lambda: textbook(network, pixels)  # noqa: E731
+    return [
+        Work("WCRNN of 100 units, T = 784", 784, lambda n: spectrum(network, pixels[:n]), 600, by_hand, (100, 100)),
+        Work("LSTM(3, 50), T = 1,000, all 100", 1000, lambda n: spectrum(lstm, inputs[:n, 0]), 600, None, (100, 100)),
+        Work("the same, k = 5", 1000, lambda n: spectrum(lstm, inputs[:n, 0], k=5), 600, None, (5, 100)),
+        Work("GRU(3, 50), 32 sequences, T = 1,000", 1000, lambda n: spectrum(gru, inputs[:n]), 600, None, (32, 50, 50)),
+    ]
 
 
-def against(peer: dict[str, float], name: str, seconds: float) -> None:
-    if name in peer:
-        row("lyapax, compiled and warm, QR every 10 steps", peer[name])
-        print(f"lyapax / lyapkit: {peer[name] / seconds:.2f}")
+def agreement(threads: int) -> str:
+    """Compare exponents of the driven network with those of the textbook loop, so that both do the same work."""
+    network = WCRNN(1, 100, 10, residual=residuals.scalar(0.995), rng=0, dtype=DOUBLE)
+    pixels: Tensor = torch.rand(784, 1, generator=torch.Generator().manual_seed(0), dtype=DOUBLE)
+    ours = lyapkit.lyapunov_spectrum(network, pixels).lyapunov_exponent.values[0]
+    theirs = textbook(network, pixels).sort(descending=True).values.numpy()
+    return (
+        f"{platform.processor() or platform.machine()}, torch {torch.__version__}, {threads} threads; exponents of the "
+        f"WCRNN differ from the textbook loop's by at most {np.abs(ours - theirs).max():.1e}"
+    )
 
 
 def measure_peer(python: str | None) -> dict[str, float]:
     """Measure medians of lyapax in an environment of its own."""
     if python is None:
-        print("lyapax is not measured; give --lyapax-python, the interpreter of an environment that has it.")
+        print("lyapax is not measured; give --lyapax-python, the interpreter of an environment that has it.\n")
         return {}
     script = pathlib.Path(__file__).with_name("lyapax_peer.py")
     lines = subprocess.run([python, script], check=True, capture_output=True, text=True).stdout.split("\n")
     return {name: float(seconds) for name, seconds in (line.split() for line in lines if line)}
 
 
+def shown(seconds: float | None) -> str:
+    """Write seconds with three digits."""
+    return "" if seconds is None else f"{seconds:#.3g} s"
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--lyapax-python", help="interpreter of an environment with lyapax")
+    parser.add_argument("--only", default="", help="measure only the rows whose name has this")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}, {arguments.threads} threads")
     peer = measure_peer(arguments.lyapax_python)
-    driven(size=100, steps=784, batch=32)
-    autonomous(size=100, steps=5000, peer=peer)
-    large(size=1000, peer=peer)
-    many(trajectories=10_000, steps=1000, peer=peer)
+    print(f"{agreement(arguments.threads)}\n\n| {' | '.join(HEADINGS)} |")
+    print(f"| --- |{' ---: |' * (len(HEADINGS) - 1)}")
+    for work in (*autonomous(), *driven()):
+        if arguments.only not in work.name:
+            continue
+        ours, traced, plain = (work.seconds(way) for way in ("as chosen", "traced", "plain"))
+        by_hand = None if work.by_hand is None else median_seconds(work.by_hand)
+        theirs = peer.get(work.peer)
+        goal, name = (plain, "plain") if theirs is None else (theirs, "lyapax")
+        cells = [shown(seconds) for seconds in (ours, traced, plain, by_hand, theirs, work.floor_seconds())]
+        print(f"| {work.name} | {' | '.join(cells)} | {goal / ours:.2f} | {name}, {shown(goal)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Medians of repeated calls."""
+"""Times of repeated calls."""
 
 import statistics
 import time
@@ -14,6 +14,20 @@ def median_seconds(call: Callable[[], object], repeats: int = 5) -> float:
         call()
         times.append(time.perf_counter() - start)
     return statistics.median(times)
+
+
+def processor_seconds(call: Callable[[], object], repeats: int = 3) -> float:
+    """Measure the smallest processor time of ``repeats`` calls after one that is not counted.
+
+    On one thread this is the wall time of an idle machine, or little more.
+    """
+    call()
+    times = []
+    for _ in range(repeats):
+        start = time.process_time()
+        call()
+        times.append(time.process_time() - start)
+    return min(times)
 
 
 def row(name: str, seconds: float, reference: float | None = None) -> None:

@@ -79,8 +79,11 @@ napoleon_use_rtype = False
 # tutorials, from a first look at a network to many networks on a cluster
 TUTORIALS = [
     "analyse_your_lstm.py",
+    "whole_models.py",
     "is_it_chaotic.py",
+    "a_language_model.py",
     "fixed_points_of_a_memory.py",
+    "compare_two_networks.py",
     "choose_a_residual.py",
     "exponents_while_training.py",
     "gradient_flossing.py",

@@ -13,6 +13,9 @@ travel back through time and how its loss is curved. Nothing has to be changed i
 # An LSTM of 12 units learns the adding problem: of 20 random numbers two are marked, and their sum is wanted. The
 # loop is what you would write yourself.
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -110,3 +113,17 @@ total = float(spectrum.lyapunov_exponent.sel(trajectory=0).sum())
 print(f"sum of the exponents {total:.10f}, mean log |det J| {np.mean(log_volume):.10f}")
 assert abs(total - np.mean(log_volume)) < 1e-9
 assert loss.item() < 0.02
+
+# %%
+# One page for others
+# -------------------
+# `lyapkit.report` writes all of this to one HTML page: warnings first, then figures and tables, with what each number
+# means and where it comes from. The page loads nothing, so that it can be sent and kept. Here the warnings say that
+# twenty steps are few.
+
+with TemporaryDirectory() as folder:
+    page = lyapkit.report(
+        tree, Path(folder) / "lstm.html", title="LSTM, adding problem"
+    )
+    assert "have not converged" in page.read_text()
+    print(f"{page.name}: {page.stat().st_size / 1e6:.1f} MB")

@@ -2,7 +2,8 @@ r"""Track exponents while a network learns
 ======================================
 
 Weights are kept at chosen iterations, and the exponents of each are measured on the same input. In a weakly coupled
-network they stay where the residual puts them; a gated network finds its memory while it learns.
+network they stay where the residual puts them; a gated network finds its memory while it learns. In a training loop of
+your own, a tracker measures on the way.
 
     python examples/exponents_while_training.py
 """
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 import xarray as xr
 
 import lyapkit
@@ -91,6 +93,50 @@ with plt.style.context("lyapkit.plots.paper"):
     axes[0].axhline(np.log(0.99), color="black", linestyle="--", linewidth=0.8)
 
 # %%
+# In a loop of your own
+# ---------------------
+# `lyapkit.Tracker` measures a network every few iterations of any training loop, on the same inputs each time. Here a
+# GRU learns to remember the first of 10 numbers. The measurement does not disturb the training: modes, gradients and
+# random numbers are put back, so that the weights are the same to the last bit with and without it. With Lightning,
+# pass ``tracker.lightning_callback()`` to the trainer instead.
+
+
+def learn(every: int) -> tuple[torch.nn.GRU, lyapkit.Tracker, list[float]]:
+    """Train a GRU, measured every so many iterations."""
+    torch.manual_seed(0)
+    gru, readout = torch.nn.GRU(1, 12), torch.nn.Linear(12, 1)
+    parameters = [*gru.parameters(), *readout.parameters()]
+    optimizer = torch.optim.Adam(parameters, lr=1e-2)
+    tracker = lyapkit.Tracker(gru, probe, every=every, k=3, transient=50)
+    errors = []
+    for iteration in range(301):
+        tracker(iteration)
+        numbers = torch.randn(10, 32, 1)
+        error = (readout(gru(numbers)[0][-1]) - numbers[0]).square().mean()
+        optimizer.zero_grad()
+        error.backward()
+        optimizer.step()
+        errors.append(float(error.detach()))
+    return gru, tracker, errors
+
+
+probe = torch.randn(250, 1, 1, generator=torch.Generator().manual_seed(1))
+gru, tracker, errors = learn(every=30)
+own = tracker.result["lyapunov_spectrum"]
+
+# %%
+# A: the leading exponents on the way. B: the error. The network learns when its memory has become long enough.
+
+with plt.style.context("lyapkit.plots.paper"):
+    _, (left, right) = plt.subplots(1, 2, figsize=(7, 2.8))
+    lyapkit.plots.exponents_over_checkpoints(own, ax=left)
+    left.set_title("A", fontweight="bold")
+    right.semilogy(errors, linewidth=0.8)
+    right.set_xlabel("training iteration")
+    right.set_ylabel("mean squared error")
+    right.set_title("B", fontweight="bold")
+
+# %%
 # Is it true?
 # -----------
 # The dashed line is log 0.99. The mean of the WCRNN's exponents stays there, while it learns; above, all of them were
@@ -106,3 +152,11 @@ assert np.allclose(mean, np.log(0.99), atol=5e-4)
 assert leading.lyapunov_exponent[0] < -0.3
 assert abs(leading.lyapunov_exponent[-1]) < 0.05
 assert max(rms.values()) < 0.35
+
+seldom, *_ = learn(every=301)
+for one, other in zip(gru.parameters(), seldom.parameters(), strict=True):
+    assert torch.equal(one, other)
+first, last = own.lyapunov_exponent.isel(trajectory=0, exponent=0).values[[0, -1]]
+print(f"GRU, leading exponent: {first:.3f} at first, {last:.3f} at last")
+assert last > first + 0.1
+assert np.mean(errors[-20:]) < 0.5 * np.mean(errors[:20])

@@ -15,7 +15,7 @@ from figures.command import DATA, command, make_directory
 from figures.renew import main as renew
 from figures.report.command import main as report
 from figures.scales import Against
-from wcrnn_models.cli.exits import SUCCESS
+from lyapkit_command.guard import SUCCESS
 from wcrnn_models.errors import UserError, suggestion
 
 

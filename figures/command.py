@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import tyro
 
-from wcrnn_models.cli.exits import guard, refuse_empty
+from lyapkit_command.guard import guard, refuse_empty
 from wcrnn_models.errors import UserError
 
 RUNS = Path("runs/figures")
@@ -34,7 +34,7 @@ def command(program: str, kind: type[Arguments], given: Sequence[str], run: Call
         run: Function that does the work and returns the exit code.
 
     Returns:
-        The exit code, see `wcrnn_models.cli.exits.guard`.
+        The exit code, see `lyapkit_command.guard.guard`.
     """
 
     def action() -> int:

@@ -11,7 +11,7 @@ from typing import Annotated
 import tyro
 
 from figures.command import DATA, RUNS, command, make_directory
-from wcrnn_models.cli.exits import SUCCESS
+from lyapkit_command.guard import SUCCESS
 from wcrnn_models.errors import UserError, suggestion
 
 

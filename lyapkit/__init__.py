@@ -13,6 +13,9 @@ from lyapkit.adapters import as_map as as_map
 # everything at once
 from lyapkit.analyze import analyze as analyze
 
+# two networks
+from lyapkit.comparison import compare as compare
+
 # curvature and gradients
 from lyapkit.curvature import curvature_by_step as curvature_by_step
 from lyapkit.curvature import curvature_operator as curvature_operator
@@ -31,6 +34,7 @@ from lyapkit.lyapunov import variational_term as variational_term
 from lyapkit.recurrent_map import RecurrentMap as RecurrentMap
 
 # results
+from lyapkit.reports import report as report
 from lyapkit.results import load as load
 from lyapkit.results import save as save
 from lyapkit.results.summary import summary as summary
@@ -47,6 +51,7 @@ __all__ = [
     "Tracker",
     "analyze",
     "as_map",
+    "compare",
     "covariant_vectors",
     "curvature_by_step",
     "curvature_operator",
@@ -58,6 +63,7 @@ __all__ = [
     "lyapunov_exponents",
     "lyapunov_spectrum",
     "plots",
+    "report",
     "save",
     "spectral_density",
     "states",

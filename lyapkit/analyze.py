@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal
 
 import torch
@@ -24,7 +24,9 @@ from lyapkit.losses.unrolled import resolve_readout
 from lyapkit.lyapunov import lyapunov_spectrum, variational_term
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.trajectories.closed_loop import with_feedback
-from lyapkit.trajectories.sequences import as_tensor, lies_batch_first, time_first
+from lyapkit.trajectories.encoded import Encoded
+from lyapkit.trajectories.names import check_trajectory_names
+from lyapkit.trajectories.sequences import as_tensor, encoded, lies_batch_first, time_first
 
 ANALYSES = ("lyapunov_spectrum", "variational_term", "gradient_propagation", "hessian_spectrum")
 
@@ -51,6 +53,7 @@ def analyze(
     teacher_forcing: float = 0.0,
     steps: int | None = None,
     trajectories: int | None = None,
+    trajectory_names: Collection[str | float] | None = None,
     record_every: int = 1,
     transient: int = 0,
     learning_rate: float | None = None,
@@ -63,15 +66,16 @@ def analyze(
 
     Args:
         model: Anything `lyapkit.as_map` takes.
-        inputs: (T, B, M), a tensor or an array, or a PackedSequence; None with ``steps``.
+        inputs: A tensor or an array (T, B, M), or a PackedSequence; None with ``steps``. For a whole model,
+            as_map(model, core=...), they are those of the model, such as tokens: its encoder is applied once.
         targets: Targets of a batch of B, as ``loss`` reads them.
-        loss: ``loss(outputs, targets)``, a scalar averaged over the batch (or summed, if its own ``reduction`` says
-            so), on the outputs of the last step, or of every step with ``loss_on``.
+        loss: A callable ``loss(outputs, targets)``, a scalar averaged over the batch (or summed, if its own
+            ``reduction`` says so), on the outputs of the last step, or of every step with ``loss_on``.
         readout: Function from the map's output to the input of ``loss``; the model's own by default.
         include: Names of the analyses to do.
         k: Number of leading exponents; all by default.
         hessian_k: Number of Hessian eigenvalues; 20 by default, or as many as there are parameters.
-        hessian_tolerance: ``tolerance`` of `hessian_spectrum`.
+        hessian_tolerance: The ``tolerance`` of `hessian_spectrum`.
         operator: Operator whose eigenvalues are computed: ``"hessian"``, or one of its parts, ``"ggn"`` and
             ``"residual"``; as for `lyapkit.hessian_spectrum`.
         parameters: The parameters of the Hessian: names, globs such as ``"*weight_hh*"``, one of either, or a
@@ -80,18 +84,21 @@ def analyze(
         loss_on: Steps whose outputs the loss reads, ``"last"`` or ``"every"``, as for `gradient_propagation`. With
             ``"every"``, the Hessian is that of a module that is called itself and returns the outputs of all steps.
         initial_state: Flat states (N,) or (B, N); the map's own by default. Not for the Hessian.
-        lengths: Steps of each of B sequences of unequal length, (B,) integers. Each is read out at its own last step;
-            later inputs are padding (any numbers), which changes nothing.
-        batch_first: Inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
+        lengths: Number of steps of each of B sequences of unequal length, (B,) integers. Each is read out at its own
+            last step; later inputs are padding (any numbers), which changes nothing.
+        batch_first: True if inputs have the layout (B, T, M) instead of (T, B, M). The default is the module's own
+            ``batch_first``.
         feedback: Function from the map's output to its next input, such as a readout, to close the loop. The map then
             runs freely and takes ``steps`` instead of ``inputs``.
         teacher_forcing: Share a of the given inputs with ``feedback``; the input is a s_t + (1 - a) feedback.
         steps: Number of steps of an autonomous map. Not for the Hessian.
         trajectories: Number of sequences that the Lyapunov spectrum and the variational term follow, the first of the
             B; all by default. Gradients and Hessian use all B.
+        trajectory_names: A text or a number for each of the B trajectories, such as the conditions of an experiment.
+            They are the coordinate ``trajectory`` of the results, which counts from 0 by default, and plots show them.
         record_every: Steps between recorded singular values of the variational term.
         transient: Number of leading steps that the Lyapunov spectrum leaves out.
-        learning_rate: :math:`\eta` of the effective learning rates; left out by default.
+        learning_rate: The rate :math:`\eta` of the effective learning rates; left out by default.
         momentum: Momentum b of the largest stable learning rate, which comes with them.
         rng: Generator or seed; None is fresh entropy.
         check: Whether to probe the map and the loss first.
@@ -129,8 +136,11 @@ def analyze(
         initial_state = as_tensor("initial_state", initial_state)
     batch = 1 if initial_state is None or initial_state.ndim == 1 else len(initial_state)
     swapped = lies_batch_first(map, batch_first)
+    own, is_encoded = inputs, False
     if inputs is not None:
-        inputs, lengths = time_first(inputs, lengths, swapped)
+        inputs = encoded(map, inputs)
+        is_encoded = isinstance(inputs, Encoded)
+        inputs, lengths = time_first(map, inputs, lengths, swapped)
         if inputs.ndim != 3:
             layout = "(B, T, M), batch first" if swapped else "(T, B, M), time first"
             raise TypeError(f"inputs must have shape {layout}, got {tuple(inputs.shape)}.")
@@ -139,13 +149,14 @@ def analyze(
         trajectories = check_integer("trajectories", trajectories)
     if trajectories is not None and not 1 <= trajectories <= batch:
         raise ValueError(f"trajectories must be between 1 and the batch size {batch}, got {trajectories}.")
+    names = None if trajectory_names is None else check_trajectory_names(trajectory_names, batch)
     if "hessian_spectrum" in include and (inputs is None or initial_state is not None):
         raise TypeError(
             "hessian_spectrum runs over inputs from the map's own initial state, so it goes with neither steps= nor "
             f"initial_state=; leave it out: include={[name for name in include if name != 'hessian_spectrum']}."
         )
     whole = model if feedback is None and lengths is None else map  # a module that is called itself has neither
-    called = isinstance(whole, nn.Module) and not isinstance(whole, RecurrentMap) and readout is None
+    called = readout is None and isinstance(whole, nn.Module) and not isinstance(whole, RecurrentMap)
     if loss_on not in ("last", "every"):
         raise ValueError(f"loss_on must be 'last' or 'every', got {loss_on!r}.")
     if "hessian_spectrum" in include and loss_on == "every" and not called:
@@ -176,12 +187,15 @@ def analyze(
     part = None if inputs is None else inputs[:, first]
     if inputs is not None and part is not None and swapped:  # as they were given, for messages
         inputs, part = inputs.transpose(0, 1), part.transpose(0, 1)
+    if is_encoded and part is not None:
+        inputs, part = inputs.as_subclass(Encoded), part.as_subclass(Encoded)
     run: dict[str, Any] = {"steps": steps, "batch_first": swapped, "check": check, "progress": progress}
     followed: dict[str, Any] = {
         **run,
         "inputs": part,
         "lengths": None if lengths is None else lengths[first],
         "initial_state": initial_state if initial_state is None or initial_state.ndim == 1 else initial_state[first],
+        "trajectory_names": None if names is None else names[first],
     }
     todo: dict[str, Callable[[], xr.Dataset]] = {
         "lyapunov_spectrum": lambda: lyapunov_spectrum(map, k=k, transient=transient, rng=rng, **followed),
@@ -195,12 +209,13 @@ def analyze(
             loss_on=loss_on,
             initial_state=initial_state,
             lengths=lengths,
+            trajectory_names=names,
             rng=rng,
             **run,
         ),
         "hessian_spectrum": lambda: hessian_spectrum(
             whole,
-            (inputs, targets),
+            (own if is_encoded and not isinstance(whole, RecurrentMap) else inputs, targets),
             loss,
             k=20 if hessian_k is None else hessian_k,
             tolerance=hessian_tolerance,

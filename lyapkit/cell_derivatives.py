@@ -48,8 +48,8 @@ class Pointwise(ABC):
         """Compute the update.
 
         Args:
-            preactivation: a, shape (..., G, H).
-            state: x, shape (..., C, H).
+            preactivation: The preactivation a, shape (..., G, H).
+            state: The state x, shape (..., C, H).
 
         Returns:
             The next state x', shape (..., C, H).
@@ -60,8 +60,8 @@ class Pointwise(ABC):
         """Return the derivatives at a point.
 
         Args:
-            preactivation: a, shape (..., G, H).
-            state: x, shape (..., C, H).
+            preactivation: The preactivation a, shape (..., G, H).
+            state: The state x, shape (..., C, H).
 
         Returns:
             d phi_c / d (argument i), by (c, i); and a function from weights l of the components, shape (..., C, H), to
@@ -96,7 +96,7 @@ class AffineCell:
     Attributes:
         pointwise: The pointwise update :math:`\varphi`.
         units: Number H of units. The layer's flat state is its C components one after the other, (C*H,).
-        weight: [W, U, b] with the current values, shape (G*H, H+M+1), preactivation after preactivation.
+        weight: The matrix [W, U, b] with the current values, shape (G*H, H+M+1), preactivation after preactivation.
         places: Positions of the parameters. Several may share entries (two biases), which then hold their sum.
         recurrent_rows: Rows of W that have an entry other than zero.
     """

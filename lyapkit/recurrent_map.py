@@ -82,8 +82,8 @@ class RecurrentMap(ABC):
         """Advance the state by one step.
 
         Args:
-            state: x_t, shape (..., N).
-            input: s_t, shape (..., M) with the same leading dimensions; None for an autonomous map.
+            state: The state x_t, shape (..., N).
+            input: The input s_t, shape (..., M) with the same leading dimensions; None for an autonomous map.
 
         Returns:
             x_{t+1}, shape (..., N).

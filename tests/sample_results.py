@@ -24,9 +24,11 @@ INPUTS = torch.randn(12, 2, 2, generator=torch.Generator().manual_seed(1), dtype
 READOUT = nn.Linear(3, 1).double()
 
 ANALYSES = {
-    "lyapunov_spectrum": lambda: lyapkit.lyapunov_spectrum(cell(), INPUTS, k=2, rng=0, transient=2),
+    "lyapunov_spectrum": lambda: lyapkit.lyapunov_spectrum(cell(), INPUTS, k=2, rng=0, transient=2, keep_states=True),
     "variational_term": lambda: lyapkit.variational_term(cell(), INPUTS),
-    "covariant_vectors": lambda: lyapkit.covariant_vectors(cell(), INPUTS, k=2, rng=0, transient=2, settle=3),
+    "covariant_vectors": lambda: lyapkit.covariant_vectors(
+        cell(), INPUTS, k=2, rng=0, transient=2, settle=3, instantaneous=True, angles=[(1, 2)]
+    ),
     "gradient_propagation": lambda: lyapkit.gradient_propagation(
         predicting(),
         INPUTS,

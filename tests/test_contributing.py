@@ -1,4 +1,4 @@
-"""The map of the house in CONTRIBUTING.md names every folder, and the recipes name files that exist."""
+"""The map in CONTRIBUTING.md names every folder, recipes name files that exist, and no file is a drawer."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ def test_the_map_names_every_folder_and_no_other() -> None:
     listed = re.findall(r"^\| `([\w/]+)/` \|", TEXT, flags=re.MULTILINE)
     packages = [
         path.parent.relative_to(ROOT).as_posix()
-        for package in ("lyapkit", "wcrnn_models", "figures")
+        for package in ("lyapkit", "lyapkit_command", "wcrnn_models", "figures")
         for path in (ROOT / package).rglob("__init__.py")
     ]
     assert sorted(listed) == sorted([*packages, "figures/data", "tests", "benchmarks", "examples", "docs"])
@@ -22,3 +22,13 @@ def test_files_that_are_named_exist() -> None:
     assert len(named) > 30
     for name in named:
         assert (ROOT / name).exists() or name in ("mnist/", "cifar10/"), name
+
+
+def test_no_file_is_longer_than_500_lines() -> None:
+    """A longer one holds more than one idea: split it by idea, tests as well."""
+    files = [
+        path for folder in ("lyapkit", "wcrnn_models", "figures", "tests") for path in (ROOT / folder).rglob("*.py")
+    ]
+    assert len(files) > 400
+    lengths = {path.relative_to(ROOT).as_posix(): len(path.read_text(encoding="utf-8").splitlines()) for path in files}
+    assert {name: length for name, length in lengths.items() if length > 500} == {}

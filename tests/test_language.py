@@ -14,7 +14,7 @@ import wcrnn_models
 ROOT = Path(lyapkit.__file__).parents[1]
 FILES = [
     path
-    for package in ("lyapkit", "wcrnn_models", "figures", "benchmarks")
+    for package in ("lyapkit", "lyapkit_command", "wcrnn_models", "figures", "benchmarks")
     for path in sorted((ROOT / package).rglob("*.py"))
 ]
 
@@ -125,13 +125,13 @@ def names_in_args(text: str) -> list[str]:
 
 
 def fault_of_entry(entry: str) -> str:
-    """What is wrong with an entry; formulas and code may begin with a small letter."""
+    """What is wrong with an entry; a formula or code stands behind a word with a capital."""
     found = ENTRY.match(entry)
     if not found:
         return f"{entry.strip()[:40]!r} is not of the form `name: Text.`"
     text = found["text"]
-    if re.match(r"[a-z]{2,}([ ,.;:]|$)", text) or text.startswith("a "):
-        return f"{entry.strip()[:40]!r} begins with a small letter"
+    if not re.match(r"[A-Z]", text):
+        return f"{entry.strip()[:40]!r} does not begin with a capital"
     return "" if text.endswith((".", ".)")) else f"{entry.strip()[:40]!r} does not end with a full stop"
 
 

@@ -18,6 +18,7 @@ import lyapkit
 ROOT = Path(lyapkit.__file__).parent
 ANALYSES = {
     "lyapkit", "lyapkit.analyze",
+    "lyapkit.comparison", "lyapkit.comparison.analysis",
     "lyapkit.curvature", "lyapkit.curvature.by_step", "lyapkit.curvature.density", "lyapkit.curvature.scipy_operator",
     "lyapkit.curvature.spectrum",
     "lyapkit.fixed_points", "lyapkit.fixed_points.analysis",
@@ -42,7 +43,8 @@ MAY_REACH = {
 """Other exceptions: a progress bar, readers of earlier results, and modules that recognise a user's network."""
 
 ROOMS_ABOVE = (
-    "lyapkit.adapters", "lyapkit.results", "lyapkit.plots", "lyapkit.systems", "lyapkit.testing", "lyapkit.tracking"
+    "lyapkit.adapters", "lyapkit.results", "lyapkit.plots", "lyapkit.reports", "lyapkit.systems", "lyapkit.testing",
+    "lyapkit.tracking",
 )  # fmt: skip
 NOT_FOR_KERNELS = {"xarray", "matplotlib", "h5netcdf", "h5py", "tqdm", "json", "pathlib", "pandas"}
 
@@ -94,7 +96,7 @@ def test_every_public_name_exists_and_is_documented(name: str) -> None:
         assert "Example:" in doc
 
 
-@pytest.mark.parametrize("name", modules("lyapkit"))
+@pytest.mark.parametrize("name", [*modules("lyapkit"), *modules("lyapkit_command")])
 def test_everything_public_has_a_docstring(name: str) -> None:
     module = importlib.import_module(name)
     assert module.__doc__
@@ -125,7 +127,7 @@ class OwnExamples(doctest.DocTestFinder):
         return super()._from_module(module, inspect.unwrap(object) if callable(object) else object)
 
 
-@pytest.mark.parametrize("name", [*documented("lyapkit"), *documented("wcrnn_models")])
+@pytest.mark.parametrize("name", [*documented("lyapkit"), *documented("lyapkit_command"), *documented("wcrnn_models")])
 def test_every_example_runs(name: str, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
@@ -142,7 +144,20 @@ def test_examples_are_found() -> None:
 
 @pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_lyapkit_imports_nothing_from_above(path: Path) -> None:
+    assert not packages(path) & {"lyapkit_command", "wcrnn_models", "figures", "tests", "benchmarks"}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT.parent / "lyapkit_command").glob("*.py")), ids=lambda path: path.name)
+def test_commands_import_nothing_from_above_and_pytorch_only_when_they_run(path: Path) -> None:
     assert not packages(path) & {"wcrnn_models", "figures", "tests", "benchmarks"}
+    at_once = [node for node in ast.parse(path.read_text(encoding="utf-8")).body if not isinstance(node, ast.If)]
+    names = {
+        alias.name if isinstance(node, ast.Import) else str(node.module)
+        for node in at_once
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    assert not {name.partition(".")[0] for name in names} & {"torch", "lyapkit", "xarray", "safetensors"}
 
 
 def import_graph() -> dict[str, set[str]]:

@@ -1,4 +1,4 @@
-"""The wheel holds both packages with their types; the citation file is valid and agrees with the package."""
+"""The wheel holds all packages with their types; the citation file is valid and agrees with the package."""
 
 import re
 import subprocess
@@ -24,9 +24,9 @@ def wheel(tmp_path_factory) -> Path:
     return path
 
 
-def test_the_wheel_holds_both_packages_whole(wheel: Path) -> None:
+def test_the_wheel_holds_all_packages_whole(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    for package in ("lyapkit", "wcrnn_models"):
+    for package in ("lyapkit", "lyapkit_command", "wcrnn_models"):
         here = {
             str(path.relative_to(ROOT))
             for path in (ROOT / package).rglob("*")
@@ -37,6 +37,7 @@ def test_the_wheel_holds_both_packages_whole(wheel: Path) -> None:
     assert "lyapkit/plots/paper.mplstyle" in names
     assert {name.split("/")[0] for name in names} == {
         "lyapkit",
+        "lyapkit_command",
         "wcrnn_models",
         f"lyapkit-{version('lyapkit')}.dist-info",
     }

@@ -19,6 +19,7 @@ import pytest
 import tyro
 
 import wcrnn_models
+from lyapkit_command.main import main as lyapkit_main
 from wcrnn_models.cli import sweep as sweep_command
 from wcrnn_models.cli.main import main
 
@@ -30,6 +31,7 @@ PAGES = sorted(page for page in DOCS.rglob("*.md") if not GENERATED & set(page.r
 API = sorted(page for page in (DOCS / "api").glob("*.rst"))
 FENCE = re.compile(r"^( *)(```+)([^\n]*)\n(.*?)^\1\2$", flags=re.DOTALL | re.MULTILINE)
 RUN = "<!-- run -->\n\n"
+MAINS = {"wcrnn": main, "lyapkit": lyapkit_main}
 SOURCES = [*PAGES, ROOT / "README.md"]
 
 
@@ -105,7 +107,7 @@ def test_blocks_are_found() -> None:
     assert sum(run for *_, run in CONSOLE) == 3
 
 
-@pytest.mark.parametrize("command", sorted({shlex.join(found) for _, found, _ in CONSOLE if found[0] == "wcrnn"}))
+@pytest.mark.parametrize("command", sorted({shlex.join(found) for _, found, _ in CONSOLE if found[0] in MAINS}))
 def test_commands_have_arguments_that_exist(command: str, monkeypatch, capsys) -> None:
     parse = tyro.cli
 
@@ -116,13 +118,13 @@ def test_commands_have_arguments_that_exist(command: str, monkeypatch, capsys) -
         raise ParsedError
 
     monkeypatch.setattr(tyro, "cli", parse_only)
-    arguments = shlex.split(command)[1:]
+    program, *arguments = shlex.split(command)
     if arguments == ["--version"]:
-        assert main(arguments) == 0
-        assert capsys.readouterr().out.startswith("wcrnn ")
+        assert MAINS[program](arguments) == 0
+        assert capsys.readouterr().out.startswith(f"{program} ")
     else:
         with pytest.raises(ParsedError):
-            main(arguments)
+            MAINS[program](arguments)
 
 
 def test_a_wrong_argument_would_be_seen(monkeypatch, capsys) -> None:
@@ -130,7 +132,7 @@ def test_a_wrong_argument_would_be_seen(monkeypatch, capsys) -> None:
     assert "no-such-option" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", sorted({shlex.join(found) for _, found, _ in CONSOLE if found[0] != "wcrnn"}))
+@pytest.mark.parametrize("command", sorted({shlex.join(found) for _, found, _ in CONSOLE if found[0] not in MAINS}))
 def test_other_commands_are_those_of_the_project(command: str) -> None:
     program, *arguments = shlex.split(command)
     if program == "pip":
@@ -157,7 +159,7 @@ def test_marked_commands_run(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     for page, command, run in CONSOLE:
         if run:
-            assert main(command[1:]) == 0, (page, command)
+            assert MAINS[command[0]](command[1:]) == 0, (page, command)
     assert (tmp_path / "runs/tiny/analysis.nc").is_file()
     assert (tmp_path / "sweeps/tiny/results.nc").is_file()
     assert "largest LE" in capsys.readouterr().out

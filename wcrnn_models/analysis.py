@@ -53,7 +53,7 @@ def analyze_checkpoint(
         include: Which of lyapkit's analyses to do.
         k: Number of leading exponents; all by default.
         hessian_k: Number of Hessian eigenvalues.
-        hessian_tolerance: ``tolerance`` of `lyapkit.hessian_spectrum`.
+        hessian_tolerance: The ``tolerance`` of `lyapkit.hessian_spectrum`.
         operator: Whose eigenvalues: ``"hessian"``, or one of its parts, ``"ggn"`` and ``"residual"``.
         parameters: With respect to which parameters: names, globs or a predicate, as `lyapkit.hessian_spectrum` takes
             them, such as `WCRNN.recurrent_parameters`; all by default, whose leading eigenvectors may be those of the

@@ -119,7 +119,7 @@ def draw_overview(tree: xr.DataTree, moment: str = "before") -> Figure:
 
     Args:
         tree: The content of ``analysis.nc``.
-        moment: ``"before"`` or ``"after"`` training, for panels B to D.
+        moment: Either ``"before"`` or ``"after"`` training, for panels B to D.
     """
     figure = Figure(figsize=(WIDTH, HEIGHT))
     axes = figure.subplots(2, 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wcrnn_models import stopping
+from lyapkit_command import stopping
 
 
 def main() -> int:

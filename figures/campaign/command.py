@@ -16,7 +16,7 @@ import tyro
 
 from figures.campaign.budget import OutOfTime, budget, seconds
 from figures.command import RUNS, command, make_directory
-from wcrnn_models.cli.exits import SUCCESS
+from lyapkit_command.guard import SUCCESS
 from wcrnn_models.errors import UserError, suggestion
 
 if TYPE_CHECKING:

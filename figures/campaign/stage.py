@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Literal
 
 from figures.campaign.analyses import Analysis
@@ -23,7 +24,7 @@ ADDING_LOSS: LossName = "mse"
 CENTRE = 0.96
 """Centre r_0 of heterogeneous residuals (Fig. 5)."""
 
-INFORMED = {"residual": "informed", "coupling": "informed"}
+INFORMED: dict[str, Any] = {"residual": "informed", "coupling": "informed"}
 """Fields of informed heterogeneous networks (Table 1)."""
 
 TESTED, EVERY = 2000, 50
@@ -31,6 +32,13 @@ TESTED, EVERY = 2000, 50
 
 HELD_OUT = 5000
 """Number of training images by which learning rates are judged."""
+
+
+Configs = Callable[[Rates], Sequence[TrainConfig]]
+"""The trainings of a stage, given the learning rates that earlier stages have found."""
+
+Networks = Sequence[Mapping[str, Any]]
+"""The fields of `TrainConfig` in which networks differ, network by network."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,7 @@ class Stage:
 
     name: str
     about: str
-    configs: Callable[[Rates], Sequence[TrainConfig]]
+    configs: Configs
     dimensions: tuple[str, ...]
     needs: tuple[str, ...] = ()
     analyses: Callable[[TrainConfig], tuple[Analysis, ...]] = lambda config: ()
@@ -91,3 +99,42 @@ def rotation(multiple: float) -> dict[str, Any]:
 def heterogeneous(width: float, centre: float = CENTRE) -> dict[str, Any]:
     """Return the fields of a heterogeneous residual."""
     return {"residual": "heterogeneous", "r": centre, "delta_r": width}
+
+
+def each(name: str, values: Sequence[Any]) -> Networks:
+    """Return networks that differ in one field."""
+    return [{name: value} for value in values]
+
+
+def over_rates(make: Callable[..., TrainConfig], networks: Networks, learning_rates: Sequence[float]) -> Configs:
+    """Return the trainings of networks at each learning rate of a grid."""
+    return lambda rates: [make(learning_rate=rate, **network) for network, rate in product(networks, learning_rates)]
+
+
+def trained(
+    make: Callable[..., TrainConfig],
+    networks: Networks,
+    seeds: Sequence[int] = (0,),
+    *,
+    pilot: str | None = None,
+    varied: Networks = ({},),
+) -> Configs:
+    """Return the trainings of several instances of networks.
+
+    Args:
+        make: Function that returns a training, given the fields of the network, ``seed`` and, with a pilot,
+            ``learning_rate``.
+        networks: The networks.
+        seeds: Seed of each instance.
+        pilot: Stage that has found a learning rate for each of the networks; by default, ``make`` knows the rate.
+        varied: Further fields; the learning rate of a network is the same for all of them.
+    """
+
+    def configs(rates: Rates) -> list[TrainConfig]:
+        found = [{} if pilot is None else {"learning_rate": rates.of(pilot, **network)} for network in networks]
+        return [
+            make(seed=seed, **network, **rate, **change)
+            for change, seed, (network, rate) in product(varied, seeds, list(zip(networks, found, strict=True)))
+        ]
+
+    return configs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -13,10 +14,13 @@ from figures.campaign.stage import (
     Stage,
     adding_networks,
     adds,
+    each,
     heterogeneous,
     image,
+    over_rates,
     rate_pilot,
     rotation,
+    trained,
 )
 from figures.paper import STRENGTH_CLASSES
 from wcrnn_models.names import LossName
@@ -112,11 +116,22 @@ def table_1_networks(length: int, rates: Rates, **fields: Any) -> list[TrainConf
 
 LOSSES: tuple[LossName, LossName] = ("mse", "rms")
 
+IMAGES = ("smnist", "psmnist")
+FORMS = ("A", "B")
+ROTATIONS = [rotation(multiple) for multiple in ANGLES]
+HETEROGENEOUS = [heterogeneous(width) for width in WIDTHS]
+NEAR_THE_EDGE = [heterogeneous(width, EDGE) for width in EDGE_WIDTHS]
+FORMS_BY_STRENGTH = [{"form": form, "r": r} for form, r in product(FORMS, FEWER_STRENGTHS)]
+INFORMED_FORMS = [{"form": form, **INFORMED} for form in FORMS]
+NETWORKS_OF_TABLE_2 = [network_fields(name) for name in TABLE_2]
+USUAL = each("r", [0.995])
+"""Networks of the stages, by the fields in which they differ."""
+
 STAGES = (
     Stage(
         "rate_pilot",
         "learning rates on sMNIST by residual strength",
-        lambda rates: [rate_pilot(r=r, learning_rate=rate) for r, rate in product(STRENGTHS, IMAGE_RATES)],
+        over_rates(rate_pilot, each("r", STRENGTHS), IMAGE_RATES),
         ("r", "learning_rate"),
     ),
     Stage(
@@ -134,10 +149,7 @@ STAGES = (
     Stage(
         "smnist_strength",
         "sMNIST against r, each network at its own learning rate",
-        lambda rates: [
-            image("smnist", epochs=3, r=r, seed=seed, learning_rate=rates.of("rate_pilot", r=r), save_at=SAVED)
-            for seed, r in product(SEEDS, STRENGTHS)
-        ],
+        trained(partial(image, "smnist", epochs=3, save_at=SAVED), each("r", STRENGTHS), SEEDS, pilot="rate_pilot"),
         ("seed", "r"),
         ("rate_pilot",),
         analyses=strength_analyses,
@@ -145,54 +157,39 @@ STAGES = (
     Stage(
         "smnist_common_rate",
         "sMNIST against r, all networks at one learning rate",
-        lambda rates: [
-            image("smnist", epochs=2, r=r, seed=seed, learning_rate=COMMON_RATE)
-            for seed, r in product(MORE_SEEDS, STRENGTH_CLASSES)
-        ],
+        trained(partial(image, "smnist", epochs=2, learning_rate=COMMON_RATE), each("r", STRENGTH_CLASSES), MORE_SEEDS),
         ("seed", "r"),
     ),
     Stage(
         "clipping",
         "supercritical networks on sMNIST with clipped gradients, at the common learning rate",
-        lambda rates: [
-            image("smnist", epochs=2, r=r, seed=seed, learning_rate=COMMON_RATE, gradient_clip=1.0)
-            for seed, r in product(MORE_SEEDS, (1.0025, 1.01))
-        ],
+        trained(
+            partial(image, "smnist", epochs=2, learning_rate=COMMON_RATE, gradient_clip=1.0),
+            each("r", (1.0025, 1.01)),
+            MORE_SEEDS,
+        ),
         ("seed", "r"),
     ),
     Stage(
         "orthonormal",
         "random orthogonal residuals beside rotations by random angles",
-        lambda rates: [
-            image("smnist", epochs=1, r=1.0, seed=seed, learning_rate=COMMON_RATE, **fields)
-            for seed in range(10)
-            for fields in ({"residual": "orthogonal"}, {"residual": "rotation", "phi": "random"})
-        ],
+        trained(
+            partial(image, "smnist", epochs=1, r=1.0, learning_rate=COMMON_RATE),
+            [{"residual": "orthogonal"}, {"residual": "rotation", "phi": "random"}],
+            range(10),
+        ),
         ("seed", "residual"),
     ),
     Stage(
         "rotation_pilot",
         "learning rates on sMNIST by angular frequency",
-        lambda rates: [
-            rate_pilot(learning_rate=rate, **rotation(multiple))
-            for multiple, rate in product(ANGLES, FEWER_IMAGE_RATES)
-        ],
+        over_rates(rate_pilot, ROTATIONS, FEWER_IMAGE_RATES),
         ("phi", "learning_rate"),
     ),
     Stage(
         "rotations",
         "sMNIST and psMNIST against the angular frequency",
-        lambda rates: [
-            image(
-                task,
-                epochs=1,
-                seed=seed,
-                learning_rate=rates.of("rotation_pilot", phi=rotation(multiple)["phi"]),
-                **rotation(multiple),
-            )
-            for task in ("smnist", "psmnist")
-            for seed, multiple in product(MORE_SEEDS, ANGLES)
-        ],
+        trained(partial(image, epochs=1), ROTATIONS, MORE_SEEDS, pilot="rotation_pilot", varied=each("task", IMAGES)),
         ("task", "seed", "phi"),
         ("rotation_pilot",),
         analyses=rotation_analyses,
@@ -200,10 +197,7 @@ STAGES = (
     Stage(
         "psmnist_strength",
         "psMNIST against r, at the learning rates of sMNIST",
-        lambda rates: [
-            image("psmnist", epochs=2, r=r, seed=seed, learning_rate=rates.of("rate_pilot", r=r))
-            for seed, r in product(SEEDS, FEWER_STRENGTHS)
-        ],
+        trained(partial(image, "psmnist", epochs=2), each("r", FEWER_STRENGTHS), SEEDS, pilot="rate_pilot"),
         ("seed", "r"),
         ("rate_pilot",),
         analyses=exponents_of_classes,
@@ -211,24 +205,13 @@ STAGES = (
     Stage(
         "heterogeneity_pilot",
         "learning rates on sMNIST by heterogeneity",
-        lambda rates: [
-            rate_pilot(learning_rate=rate, **heterogeneous(width)) for width, rate in product(WIDTHS, FEWER_IMAGE_RATES)
-        ],
+        over_rates(rate_pilot, HETEROGENEOUS, FEWER_IMAGE_RATES),
         ("delta_r", "learning_rate"),
     ),
     Stage(
         "heterogeneity",
         "sMNIST against the heterogeneity of the residual",
-        lambda rates: [
-            image(
-                "smnist",
-                epochs=2,
-                seed=seed,
-                learning_rate=rates.of("heterogeneity_pilot", delta_r=width),
-                **heterogeneous(width),
-            )
-            for seed, width in product(MORE_SEEDS, WIDTHS)
-        ],
+        trained(partial(image, "smnist", epochs=2), HETEROGENEOUS, MORE_SEEDS, pilot="heterogeneity_pilot"),
         ("seed", "delta_r"),
         ("heterogeneity_pilot",),
         analyses=heterogeneity_analyses,
@@ -236,55 +219,43 @@ STAGES = (
     Stage(
         "form_pilot",
         "learning rates on sMNIST of residuals of types A and B",
-        lambda rates: [
-            rate_pilot(form=form, r=r, learning_rate=rate)
-            for form, r, rate in product(("A", "B"), FEWER_STRENGTHS, FEWER_IMAGE_RATES)
-        ],
+        over_rates(rate_pilot, FORMS_BY_STRENGTH, FEWER_IMAGE_RATES),
         ("form", "r", "learning_rate"),
     ),
     Stage(
         "form_strength",
         "sMNIST with residuals of types A and B against r",
-        lambda rates: [
-            image("smnist", epochs=1, form=form, r=r, seed=seed, learning_rate=rates.of("form_pilot", form=form, r=r))
-            for form, seed, r in product(("A", "B"), MORE_SEEDS, FEWER_STRENGTHS)
-        ],
+        trained(partial(image, "smnist", epochs=1), FORMS_BY_STRENGTH, MORE_SEEDS, pilot="form_pilot"),
         ("form", "seed", "r"),
         ("form_pilot",),
     ),
     Stage(
         "form_angle",
         "sMNIST with residuals of types A and B against the angular frequency, at the learning rates of linear ones",
-        lambda rates: [
-            image(
-                "smnist",
-                epochs=1,
-                form=form,
-                seed=seed,
-                learning_rate=rates.of("rotation_pilot", phi=rotation(multiple)["phi"]),
-                **rotation(multiple),
-            )
-            for form, seed, multiple in product(("A", "B"), MORE_SEEDS, FORM_ANGLES)
-        ],
+        trained(
+            partial(image, "smnist", epochs=1),
+            [rotation(multiple) for multiple in FORM_ANGLES],
+            MORE_SEEDS,
+            pilot="rotation_pilot",
+            varied=each("form", FORMS),
+        ),
         ("form", "seed", "phi"),
         ("rotation_pilot",),
     ),
     Stage(
         "add100_pilot",
         "learning rates on ADD100 by residual strength",
-        lambda rates: [
-            adds(100, epochs=3, r=r, learning_rate=rate, validation_size=TESTED, evaluate_every=1000)
-            for r, rate in product(STRENGTHS, ADDING_RATES)
-        ],
+        over_rates(
+            partial(adds, 100, epochs=3, validation_size=TESTED, evaluate_every=1000),
+            each("r", STRENGTHS),
+            ADDING_RATES,
+        ),
         ("r", "learning_rate"),
     ),
     Stage(
         "add100_strength",
         "ADD100 against r, each network at its own learning rate",
-        lambda rates: [
-            adds(100, epochs=20, r=r, seed=seed, learning_rate=rates.of("add100_pilot", r=r))
-            for seed, r in product(SEEDS, STRENGTHS)
-        ],
+        trained(partial(adds, 100, epochs=20), each("r", STRENGTHS), SEEDS, pilot="add100_pilot"),
         ("seed", "r"),
         ("add100_pilot",),
         analyses=exponents_of_classes,
@@ -292,39 +263,28 @@ STAGES = (
     Stage(
         "couplings",
         "the range of the coupling gamma on sMNIST, r = 0.995",
-        lambda rates: [
-            image("smnist", epochs=1, coupling=coupling, learning_rate=rates.of("rate_pilot", r=0.995))
-            for coupling in COUPLINGS
-        ],
+        trained(partial(image, "smnist", epochs=1), USUAL, pilot="rate_pilot", varied=each("coupling", COUPLINGS)),
         ("coupling",),
         ("rate_pilot",),
     ),
     Stage(
         "sizes",
         "independence of the number of units on sMNIST, r = 0.995",
-        lambda rates: [
-            image("smnist", epochs=1, hidden_size=size, learning_rate=rates.of("rate_pilot", r=0.995)) for size in SIZES
-        ],
+        trained(partial(image, "smnist", epochs=1), USUAL, pilot="rate_pilot", varied=each("hidden_size", SIZES)),
         ("hidden_size",),
         ("rate_pilot",),
     ),
     Stage(
         "batches",
         "independence of the batch size on sMNIST, r = 0.995",
-        lambda rates: [
-            image("smnist", epochs=1, batch_size=size, learning_rate=rates.of("rate_pilot", r=0.995))
-            for size in BATCHES
-        ],
+        trained(partial(image, "smnist", epochs=1), USUAL, pilot="rate_pilot", varied=each("batch_size", BATCHES)),
         ("batch_size",),
         ("rate_pilot",),
     ),
     Stage(
         "add200_strength",
         "ADD200 against r, at the learning rates of ADD100",
-        lambda rates: [
-            adds(200, epochs=40, r=r, seed=seed, learning_rate=rates.of("add100_pilot", r=r))
-            for seed, r in product(SEEDS, (0.95, 0.98, 0.995, 1.0, 1.01))
-        ],
+        trained(partial(adds, 200, epochs=40), each("r", (0.95, 0.98, 0.995, 1.0, 1.01)), SEEDS, pilot="add100_pilot"),
         ("seed", "r"),
         ("add100_pilot",),
         analyses=exponents_of_classes,
@@ -332,22 +292,19 @@ STAGES = (
     Stage(
         "informed_images",
         "informed heterogeneous networks beside homogeneous ones on sMNIST and psMNIST, for ten epochs",
-        lambda rates: [
-            image(task, epochs=10, seed=seed, learning_rate=COMMON_RATE, **fields)
-            for seed in SEEDS
-            for task in ("smnist", "psmnist")
-            for fields in (INFORMED, rotation(1.0))
-        ],
+        trained(
+            partial(image, epochs=10, learning_rate=COMMON_RATE),
+            [INFORMED, rotation(1.0)],
+            SEEDS,
+            varied=each("task", IMAGES),
+        ),
         ("seed", "task", "residual"),
         analyses=lambda config: (exponents("ends"),),
     ),
     Stage(
         "gauss_newton",
         "the two terms of the Hessian before and after training, of networks of the stage smnist_strength",
-        lambda rates: [
-            image("smnist", epochs=3, r=r, seed=seed, learning_rate=rates.of("rate_pilot", r=r), save_at=SAVED)
-            for seed, r in product(MORE_SEEDS, SPLIT)
-        ],
+        trained(partial(image, "smnist", epochs=3, save_at=SAVED), each("r", SPLIT), MORE_SEEDS, pilot="rate_pilot"),
         ("seed", "r"),
         ("rate_pilot",),
         analyses=lambda config: (
@@ -358,115 +315,88 @@ STAGES = (
     Stage(
         "coupling_range",
         "the range of the coupling gamma on sMNIST, r = 0.995, for several instances",
-        lambda rates: [
-            image("smnist", epochs=1, coupling=coupling, seed=seed, learning_rate=rates.of("rate_pilot", r=0.995))
-            for seed, coupling in product(MORE_SEEDS, COUPLINGS)
-        ],
+        trained(
+            partial(image, "smnist", epochs=1),
+            USUAL,
+            MORE_SEEDS,
+            pilot="rate_pilot",
+            varied=each("coupling", COUPLINGS),
+        ),
         ("seed", "coupling"),
         ("rate_pilot",),
     ),
     Stage(
         "size_range",
         "independence of the number of units on sMNIST, r = 0.995, for several instances",
-        lambda rates: [
-            image("smnist", epochs=1, hidden_size=size, seed=seed, learning_rate=rates.of("rate_pilot", r=0.995))
-            for seed, size in product(SEEDS, SIZES)
-        ],
+        trained(
+            partial(image, "smnist", epochs=1), USUAL, SEEDS, pilot="rate_pilot", varied=each("hidden_size", SIZES)
+        ),
         ("seed", "hidden_size"),
         ("rate_pilot",),
     ),
     Stage(
         "batch_range",
         "independence of the batch size on sMNIST, r = 0.995, for several instances",
-        lambda rates: [
-            image("smnist", epochs=1, batch_size=size, seed=seed, learning_rate=rates.of("rate_pilot", r=0.995))
-            for seed, size in product(MORE_SEEDS, BATCHES)
-        ],
+        trained(
+            partial(image, "smnist", epochs=1),
+            USUAL,
+            MORE_SEEDS,
+            pilot="rate_pilot",
+            varied=each("batch_size", BATCHES),
+        ),
         ("seed", "batch_size"),
         ("rate_pilot",),
     ),
     Stage(
         "adding_rates",
         "ADD100, r = 0.995, at the learning rates and couplings of Fig. B.2",
-        lambda rates: [
-            adds(100, epochs=10, r=0.995, seed=seed, learning_rate=rate, coupling=coupling)
-            for seed, rate, coupling in product(MORE_SEEDS, (0.1, 0.01), (0.01, 0.001))
-        ],
+        trained(
+            partial(adds, 100, epochs=10),
+            USUAL,
+            MORE_SEEDS,
+            varied=[
+                {"learning_rate": rate, "coupling": coupling} for rate, coupling in product((0.1, 0.01), (0.01, 0.001))
+            ],
+        ),
         ("seed", "learning_rate", "coupling"),
     ),
     Stage(
         "heterogeneity_edge_pilot",
         "learning rates on sMNIST by heterogeneity near the edge of chaos",
-        lambda rates: [
-            rate_pilot(learning_rate=rate, **heterogeneous(width, EDGE))
-            for width, rate in product(EDGE_WIDTHS, FEWER_IMAGE_RATES)
-        ],
+        over_rates(rate_pilot, NEAR_THE_EDGE, FEWER_IMAGE_RATES),
         ("delta_r", "learning_rate"),
     ),
     Stage(
         "heterogeneity_edge",
         "sMNIST against the heterogeneity of the residual near the edge of chaos",
-        lambda rates: [
-            image(
-                "smnist",
-                epochs=1,
-                seed=seed,
-                learning_rate=rates.of("heterogeneity_edge_pilot", delta_r=width),
-                **heterogeneous(width, EDGE),
-            )
-            for seed, width in product(MORE_SEEDS, EDGE_WIDTHS)
-        ],
+        trained(partial(image, "smnist", epochs=1), NEAR_THE_EDGE, MORE_SEEDS, pilot="heterogeneity_edge_pilot"),
         ("seed", "delta_r"),
         ("heterogeneity_edge_pilot",),
     ),
     Stage(
         "form_informed_pilot",
         "learning rates on sMNIST of informed networks of types A and B",
-        lambda rates: [
-            rate_pilot(form=form, learning_rate=rate, **INFORMED)
-            for form, rate in product(("A", "B"), FEWER_IMAGE_RATES)
-        ],
+        over_rates(rate_pilot, INFORMED_FORMS, FEWER_IMAGE_RATES),
         ("form", "learning_rate"),
     ),
     Stage(
         "form_informed",
         "sMNIST with informed networks of types A and B",
-        lambda rates: [
-            image(
-                "smnist",
-                epochs=1,
-                form=form,
-                seed=seed,
-                learning_rate=rates.of("form_informed_pilot", form=form),
-                **INFORMED,
-            )
-            for form, seed in product(("A", "B"), MORE_SEEDS)
-        ],
+        trained(partial(image, "smnist", epochs=1), INFORMED_FORMS, MORE_SEEDS, pilot="form_informed_pilot"),
         ("form", "seed"),
         ("form_informed_pilot",),
     ),
     Stage(
         "table2_pilot",
         "learning rates on sMNIST of the networks of Table 2",
-        lambda rates: [
-            rate_pilot(learning_rate=rate, **network_fields(name)) for name, rate in product(TABLE_2, FEWER_IMAGE_RATES)
-        ],
+        over_rates(rate_pilot, NETWORKS_OF_TABLE_2, FEWER_IMAGE_RATES),
         ("model", "form", "nonlinearity", "learning_rate"),
         by="run",
     ),
     Stage(
         "table2",
         "the networks of Table 2 on sMNIST, each at its own learning rate",
-        lambda rates: [
-            image(
-                "smnist",
-                epochs=1,
-                seed=seed,
-                learning_rate=rates.of("table2_pilot", **network_fields(name)),
-                **network_fields(name),
-            )
-            for name, seed in product(TABLE_2, SEEDS)
-        ],
+        trained(partial(image, "smnist", epochs=1), NETWORKS_OF_TABLE_2, SEEDS, pilot="table2_pilot"),
         ("model", "form", "nonlinearity", "seed"),
         ("table2_pilot",),
         by="run",
@@ -474,39 +404,25 @@ STAGES = (
     Stage(
         "psmnist_scalar",
         "homogeneous networks without rotation on psMNIST, for ten epochs",
-        lambda rates: [
-            image("psmnist", epochs=10, r=r, seed=seed, learning_rate=COMMON_RATE)
-            for seed, r in product(SEEDS, (0.995, 1.0))
-        ],
+        trained(partial(image, "psmnist", epochs=10, learning_rate=COMMON_RATE), each("r", (0.995, 1.0)), SEEDS),
         ("seed", "r"),
     ),
     Stage(
         "psmnist_half_angle",
         "homogeneous rotations by half of the characteristic frequency on psMNIST, for ten epochs",
-        lambda rates: [
-            image("psmnist", epochs=10, seed=seed, learning_rate=COMMON_RATE, **rotation(0.5)) for seed in SEEDS
-        ],
+        trained(partial(image, "psmnist", epochs=10, learning_rate=COMMON_RATE), [rotation(0.5)], SEEDS),
         ("seed",),
     ),
     Stage(
         "lstm_pilot",
         "learning rates of the LSTM of Table 2 on sMNIST, by ten epochs",
-        lambda rates: [rate_pilot(learning_rate=rate, epochs=10, **network_fields("lstm")) for rate in LSTM_RATES],
+        over_rates(partial(rate_pilot, epochs=10), [network_fields("lstm")], LSTM_RATES),
         ("learning_rate",),
     ),
     Stage(
         "lstm",
         "the LSTM of Table 2 on sMNIST for twenty epochs, at its own learning rate",
-        lambda rates: [
-            image(
-                "smnist",
-                epochs=20,
-                seed=seed,
-                learning_rate=rates.of("lstm_pilot", **network_fields("lstm")),
-                **network_fields("lstm"),
-            )
-            for seed in SEEDS
-        ],
+        trained(partial(image, "smnist", epochs=20), [network_fields("lstm")], SEEDS, pilot="lstm_pilot"),
         ("seed",),
         ("lstm_pilot",),
     ),

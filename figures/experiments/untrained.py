@@ -259,7 +259,7 @@ def spectrum(task: str, count: int, subset: int) -> xr.Dataset:
     """Return ``characteristic_frequency`` and ``prominence`` of the mean power spectrum of training images.
 
     Args:
-        task: ``"smnist"`` or ``"psmnist"``.
+        task: Either ``"smnist"`` or ``"psmnist"``.
         count: Number of images.
         subset: Number of the random subset: the first images of a training with this seed.
     """

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from figures.command import DATA, RECORDS, command, make_directory
-from wcrnn_models.cli.exits import SUCCESS
+from lyapkit_command.guard import SUCCESS
 from wcrnn_models.errors import UserError
 from wcrnn_models.files import write_atomically
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import wraps
 from itertools import pairwise
 
 import numpy as np
@@ -30,10 +32,28 @@ TITLES = {"smnist_strength": "sMNIST", "psmnist_strength": "psMNIST", "add100_st
 """Stages whose exponents are measured, with the name of the task."""
 
 
-def _exponents(evidence: Evidence, stage: str) -> xr.DataArray | None:
-    """Return exponents over seed, r, checkpoint and exponent."""
-    found = evidence.analysis(stage, "lyapunov_spectrum")
-    return None if found is None else found.lyapunov_exponent.mean("trajectory")
+OfTask = Callable[[Evidence, str, str, xr.DataArray], list[Check]]
+"""Checks of a stage with the given title, whose exponents lie over seed, r, checkpoint and exponent."""
+
+
+def _for_each_task(moment: str) -> Callable[[OfTask], Callable[[Evidence], list[Check]]]:
+    """Return a decorator that joins the checks of all tasks; one whose exponents are not measured is missing."""
+
+    def decorator(of_task: OfTask) -> Callable[[Evidence], list[Check]]:
+        @wraps(of_task)
+        def of_all_tasks(evidence: Evidence) -> list[Check]:
+            checks = []
+            for stage, title in TITLES.items():
+                found = evidence.analysis(stage, "lyapunov_spectrum")
+                if found is None:
+                    checks.append(missing(f"{title}, {moment}"))
+                else:
+                    checks += of_task(evidence, stage, title, found.lyapunov_exponent.mean("trajectory"))
+            return checks
+
+        return of_all_tasks
+
+    return decorator
 
 
 def _last(values: xr.DataArray) -> xr.DataArray:
@@ -44,48 +64,40 @@ def _last(values: xr.DataArray) -> xr.DataArray:
     return values.isel(checkpoint=place).where(place > 0)
 
 
-def untrained_mean(evidence: Evidence) -> list[Check]:
+@_for_each_task("untrained")
+def untrained_mean(evidence: Evidence, stage: str, title: str, exponents: xr.DataArray) -> list[Check]:
     """Return the checks that the mean exponent of untrained networks is log r."""
     checks = []
-    for stage, title in TITLES.items():
-        exponents = _exponents(evidence, stage)
-        if exponents is None:
-            checks.append(missing(f"{title}, untrained"))
-            continue
-        deviation = (exponents.isel(checkpoint=0).mean("exponent") - np.log(exponents.r)).transpose("seed", "r")
-        for r in deviation.r.values:
-            values = deviation.sel(r=r).values
-            checks.append(within(f"{title}, r = {r:g}", values, RATE, UNTRAINED_MEAN, label="mean exponent less log r"))
+    deviation = (exponents.isel(checkpoint=0).mean("exponent") - np.log(exponents.r)).transpose("seed", "r")
+    for r in deviation.r.values:
+        values = deviation.sel(r=r).values
+        checks.append(within(f"{title}, r = {r:g}", values, RATE, UNTRAINED_MEAN, label="mean exponent less log r"))
     return checks
 
 
-def untrained_bounds(evidence: Evidence) -> list[Check]:
+@_for_each_task("untrained")
+def untrained_bounds(evidence: Evidence, stage: str, title: str, exponents: xr.DataArray) -> list[Check]:
     """Return the checks that every exponent of untrained networks is within its rigorous bounds."""
     checks = []
-    for stage, title in TITLES.items():
-        exponents = _exponents(evidence, stage)
-        if exponents is None:
-            checks.append(missing(f"{title}, untrained"))
-            continue
-        first = exponents.isel(checkpoint=0)
-        configs = {(config.seed, config.r): config for config in evidence.configs(stage)}
-        for r in first.r.values:
-            room, measured = [], []
-            for seed in first.seed.values:
-                values = first.sel(seed=seed, r=r).values
-                if not np.isfinite(values).all():
-                    continue
-                lower, upper = exponent_bounds(configs[int(seed), float(r)])
-                room.append(min(float(values.min() - lower), float(upper - values.max())))
-                measured += [values.min() - np.log(r), values.max() - np.log(r)]
-            if not room:
-                checks.append(missing(f"{title}, r = {r:g}"))
+    first = exponents.isel(checkpoint=0)
+    configs = {(config.seed, config.r): config for config in evidence.configs(stage)}
+    for r in first.r.values:
+        room, measured = [], []
+        for seed in first.seed.values:
+            values = first.sel(seed=seed, r=r).values
+            if not np.isfinite(values).all():
                 continue
-            what = f"{title}, r = {r:g}: distance of the exponents from the nearer bound"
-            # every network must keep to its bounds, so the smallest distance counts for each
-            check = above(what, np.minimum(room, min(room)), RATE, threshold=-MOVED, label="at least")
-            spread = f"exponents less log r from {RATE.write(min(measured))} to {RATE.write(max(measured))}"
-            checks.append(check.with_note(spread))
+            lower, upper = exponent_bounds(configs[int(seed), float(r)])
+            room.append(min(float(values.min() - lower), float(upper - values.max())))
+            measured += [values.min() - np.log(r), values.max() - np.log(r)]
+        if not room:
+            checks.append(missing(f"{title}, r = {r:g}"))
+            continue
+        what = f"{title}, r = {r:g}: distance of the exponents from the nearer bound"
+        # every network must keep to its bounds, so the smallest distance counts for each
+        check = above(what, np.minimum(room, min(room)), RATE, threshold=-MOVED, label="at least")
+        spread = f"exponents less log r from {RATE.write(min(measured))} to {RATE.write(max(measured))}"
+        checks.append(check.with_note(spread))
     return checks
 
 
@@ -96,44 +108,36 @@ def exponent_bounds(config: TrainConfig) -> tuple[float, float]:
     return float(predictions.lower_bounds.min()), float(predictions.upper_bounds.max())
 
 
-def trained_mean(evidence: Evidence) -> list[Check]:
+@_for_each_task("trained")
+def trained_mean(evidence: Evidence, stage: str, title: str, exponents: xr.DataArray) -> list[Check]:
     """Return the checks that the mean exponent stays log r over training; the extremes are noted."""
     checks = []
-    for stage, title in TITLES.items():
-        exponents = _exponents(evidence, stage)
-        if exponents is None:
-            checks.append(missing(f"{title}, trained"))
-            continue
-        training = evidence.training(stage)
-        for r in exponents.r.values:
-            last = _last(exponents.sel(r=r)) - np.log(r)
-            check = within(
-                f"{title}, r = {r:g}",
-                last.mean("exponent").values,
-                RATE,
-                TRAINED_MEAN,
-                reason=why_undecided(training.sel(r=r)),
-                label="mean exponent less log r",
-            )
-            ends = [f"{RATE.write(float(each))}" for each in (last.min(), last.max())]
-            checks.append(check.with_note(f"single exponents less log r from {ends[0]} to {ends[1]}"))
+    training = evidence.training(stage)
+    for r in exponents.r.values:
+        last = _last(exponents.sel(r=r)) - np.log(r)
+        check = within(
+            f"{title}, r = {r:g}",
+            last.mean("exponent").values,
+            RATE,
+            TRAINED_MEAN,
+            reason=why_undecided(training.sel(r=r)),
+            label="mean exponent less log r",
+        )
+        ends = [f"{RATE.write(float(each))}" for each in (last.min(), last.max())]
+        checks.append(check.with_note(f"single exponents less log r from {ends[0]} to {ends[1]}"))
     return checks
 
 
-def trained_sign(evidence: Evidence) -> list[Check]:
+@_for_each_task("trained")
+def trained_sign(evidence: Evidence, stage: str, title: str, exponents: xr.DataArray) -> list[Check]:
     """Return the checks that the largest exponent of trained networks has the sign of log r."""
     checks = []
-    for stage, title in TITLES.items():
-        exponents = _exponents(evidence, stage)
-        if exponents is None:
-            checks.append(missing(f"{title}, trained"))
-            continue
-        training = evidence.training(stage)
-        for r in [r for r in exponents.r.values if r != 1]:
-            largest = _last(exponents.sel(r=r)).max("exponent").values
-            judged = below if r < 1 else above
-            reason = why_undecided(training.sel(r=r))
-            checks.append(judged(f"{title}, r = {r:g}", largest, RATE, reason=reason, label="largest exponent"))
+    training = evidence.training(stage)
+    for r in [r for r in exponents.r.values if r != 1]:
+        largest = _last(exponents.sel(r=r)).max("exponent").values
+        judged = below if r < 1 else above
+        reason = why_undecided(training.sel(r=r))
+        checks.append(judged(f"{title}, r = {r:g}", largest, RATE, reason=reason, label="largest exponent"))
     return checks
 
 

@@ -257,7 +257,6 @@ CLAIMS = (
         ("add100_strength", "add200_strength"),
         subcritical_on_adding,
         why=RATE_WHY,
-        beyond="a third instance of ADD200 (`add200_strength` has two)",
     ),
     Claim(
         "The best r is nearer to 1 for longer adding problems",
@@ -266,7 +265,7 @@ CLAIMS = (
         "|1 - r| of the best network is smaller on ADD200 than on ADD100",
         ("add100_strength", "add200_strength"),
         nearer_for_longer,
-        beyond="a third instance of ADD200, at learning rates of its own (about 8 hours)",
+        beyond="three instances of ADD200 at learning rates of its own (about 8 hours)",
     ),
     Claim(
         "Weakly subcritical networks perform best overall",

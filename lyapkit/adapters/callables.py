@@ -30,7 +30,7 @@ class CallableMap(RecurrentMap):
     since a complex factor stretches both directions of its plane alike.
 
     Args:
-        function: ``f(state)`` or ``f(state, input)``, returning a state of the same structure.
+        function: The map, ``f(state)`` or ``f(state, input)``, returning a state of the same structure.
         state: Example state, any pytree of floating-point or complex tensors of one precision and device.
         input: Example input, a floating-point or complex tensor of any shape; None for an autonomous map.
         order: Order of the arguments, ``"state_first"`` or ``"input_first"``. By default the state; names of the

@@ -77,7 +77,7 @@ def as_map(
             By default the state comes first, and a callable whose names say the opposite, such as ``forward(self, x,
             h)`` or ``step(input, hidden)``, is refused until one of the two is given.
         core: Name of the recurrent part of a whole model, such as ``"rnn"`` or ``"decoder.rnn"``. Its map is returned,
-            with the encoder and the readout of the model. Its method ``encode`` makes its inputs.
+            with the encoder and the readout of the model. Every analysis then takes the inputs of the model.
         encoder: With ``core``, what comes before: the name of a part of the model, such as ``"embedding"``, or a
             callable, from the model's inputs to those of the core. None where the core reads them itself.
         readout: With ``core``, what comes after: the name of a part, such as ``"head"``, or a callable, from the core's
@@ -92,8 +92,7 @@ def as_map(
 
     Complex numbers, as in diagonal recurrences :math:`x' = \Lambda x + B s` (LRU, S4D), are pairs of real components of
     the flat state, (re, im) next to each other: every factor lambda_i gives log |lambda_i| twice. Flat states, inputs
-    and
-    outputs are therefore real: ``torch.view_as_real(z).flatten(-2)`` of complex ones (..., n) gives the 2 n
+    and outputs are therefore real: ``torch.view_as_real(z).flatten(-2)`` of complex ones (..., n) gives the 2 n
     components, and ``torch.view_as_complex(x.unflatten(-1, (-1, 2)))`` takes them back, in a readout for instance.
 
     Raises:
@@ -126,7 +125,7 @@ def as_map(
         >>> parts = {"embedding": nn.Embedding(9, 4), "rnn": nn.GRU(4, 5, batch_first=True), "head": nn.Linear(5, 9)}
         >>> model, tokens = nn.ModuleDict(parts), torch.randint(9, (2, 30))  # (B, T)
         >>> map = as_map(model, core="rnn", encoder="embedding", readout="head")
-        >>> lyapkit.lyapunov_spectrum(map, map.encode(tokens)).lyapunov_exponent.shape
+        >>> lyapkit.lyapunov_spectrum(map, tokens).lyapunov_exponent.shape
         (2, 5)
     """
     obj = uncompiled(obj)

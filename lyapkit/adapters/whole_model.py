@@ -12,6 +12,8 @@ from lyapkit.cell_derivatives import AffineCell
 from lyapkit.checks.modules import modules_of
 from lyapkit.checks.purity import ModuleWatch, refuse_training_mode
 from lyapkit.recurrent_map import RecurrentMap
+from lyapkit.trajectories.encoded import Encoded
+from lyapkit.trajectories.sequences import as_tensor
 
 Part = str | Callable[[Any], Tensor]
 
@@ -19,8 +21,8 @@ Part = str | Callable[[Any], Tensor]
 class WholeModel(RecurrentMap):
     """The recurrent core of a model as a map, with the model's encoder and readout.
 
-    A step is one of the core. `encode` makes of the model's own inputs, such as tokens, those that the core reads.
-    Parameters have the names that they have in the model.
+    A step is one of the core. Analyses take the model's own inputs, such as tokens, and `encode` makes of them those
+    that the core reads. Parameters have the names that they have in the model.
 
     Args:
         model: The model.
@@ -98,37 +100,44 @@ class WholeModel(RecurrentMap):
         return self.map.cell_derivatives()
 
     @torch.no_grad()
-    def encode(self, inputs: Any) -> Tensor:
-        """Return what the core reads of the model's own inputs.
+    def encode(self, inputs: Any) -> Any:
+        """Return what the core reads of the model's own inputs, as every analysis does with its inputs.
 
         Args:
             inputs: As the model takes them, such as tokens (B, T) of a ``batch_first`` model. The encoder is called
-                with them as they are.
+                with them as they are; arrays become tensors.
 
         Returns:
-            Inputs for all analyses, in the layout of the model: (B, T, M) or (T, B, M), or (T, M) for one sequence.
-            They carry no graph: derivatives stop at the core.
+            The encoder's tensor, in the layout of the model: (B, T, M) or (T, B, M), or (T, M) for one sequence. It
+            carries no graph: derivatives stop at the core. It is marked as encoded, so that analyses, which take it
+            too, do not encode it again. Without an encoder, the inputs themselves.
 
         Raises:
-            TypeError: If the encoder returns no tensor of floating-point numbers.
+            TypeError: If the encoder returns no tensor of floating-point numbers, or there is none and the inputs are
+                integers.
             ValueError: If a module that the encoder calls is in training mode and its result depends on it, or the
                 encoder returns another shape or type than the core reads.
         """
-        encoded: Any = inputs
-        if self._encoder is not None:
-            with ModuleWatch(self._encoder) as watch:
-                encoded = self._encoder(inputs)
-            self._called = watch.called
-        if not isinstance(encoded, Tensor) or not encoded.is_floating_point():
-            found = encoded.dtype if isinstance(encoded, Tensor) else type(encoded).__name__
-            source = "the encoder must return" if self._encoder is not None else "without encoder=, inputs must be"
-            raise TypeError(f"{source} a tensor of floating-point numbers, got {found}.")
-        if encoded.ndim not in (2, 3) or encoded.shape[-1] != self.input_size or encoded.dtype != self.dtype:
+        if self._encoder is None:
+            if isinstance(inputs, Tensor) and not inputs.is_floating_point():
+                raise TypeError(
+                    f"without encoder=, inputs must be a tensor of floating-point numbers, got {inputs.dtype}."
+                )
+            return inputs
+        if isinstance(inputs, Encoded):
+            return inputs
+        with ModuleWatch(self._encoder) as watch:
+            found: Any = self._encoder(as_tensor("inputs", inputs) if hasattr(inputs, "__array__") else inputs)
+        self._called = watch.called
+        if not isinstance(found, Tensor) or not found.is_floating_point():
+            kind = found.dtype if isinstance(found, Tensor) else type(found).__name__
+            raise TypeError(f"the encoder must return a tensor of floating-point numbers, got {kind}.")
+        if found.ndim not in (2, 3) or found.shape[-1] != self.input_size or found.dtype != self.dtype:
             raise ValueError(
                 f"{self.core} reads inputs of shape (..., {self.input_size}) with two or three dimensions in "
-                f"{self.dtype}, but the encoder made {tuple(encoded.shape)} in {encoded.dtype} of the inputs."
+                f"{self.dtype}, but the encoder made {tuple(found.shape)} in {found.dtype} of the inputs."
             )
-        return encoded
+        return found.as_subclass(Encoded)
 
     @property
     def readout(self) -> Callable[[Tensor], Tensor] | None:

@@ -120,8 +120,8 @@ def check_floating(name: str, found: torch.dtype, wanted: torch.dtype) -> None:
 
 
 EMBED = (
-    "embed tokens first, such as inputs = model.embedding(tokens).detach(), and scale counts and grey levels, such as "
-    "inputs / 255"
+    "embed tokens first, such as inputs = model.embedding(tokens).detach(), or name the parts of the model, "
+    "as_map(model, core=..., encoder=...); scale counts and grey levels, such as inputs / 255"
 )
 """The remedy for integers as inputs."""
 

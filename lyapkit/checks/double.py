@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lyapkit.checks.one_at_a_time import ONE_AT_A_TIME
+from lyapkit.checks.threads import multiplications
 
 COARSE = frozenset(
     getattr(torch, name)
@@ -29,12 +30,14 @@ class InDouble(TorchDispatchMode):  # type: ignore[no-untyped-call]
     Attributes:
         coarse: The types of half precision or less that operations asked for.
         needed: Whether an operation had to be widened.
+        multiplications: Multiplications of the largest operation.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.coarse: set[torch.dtype] = set()
         self.needed = False
+        self.multiplications = 0
 
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
@@ -49,7 +52,10 @@ class InDouble(TorchDispatchMode):  # type: ignore[no-untyped-call]
             given = [value if part.name in written else self._wider(value) for value, part in places]
             return func(*given, **{k: value if k in written else self._wider(value) for k, value in named.items()})
         given = [self._wider(value) for value in args]
-        return self._wider(func(*given, **{name: self._wider(value) for name, value in named.items()}))
+        result = func(*given, **{name: self._wider(value) for name, value in named.items()})
+        count = multiplications(func.overloadpacket.__name__, given, result)
+        self.multiplications = max(self.multiplications, count)
+        return self._wider(result)
 
     def _wider(self, value: Any) -> Any:
         if isinstance(value, Tensor):

@@ -29,7 +29,7 @@ def has_drawn(before: Tensor, again: Callable[[], object]) -> bool:
     its own operations are looked at.
 
     Args:
-        before: `torch.get_rng_state` before the call.
+        before: Result of `torch.get_rng_state` before the call.
         again: Does the same call again.
     """
     if torch.equal(torch.get_rng_state(), before):

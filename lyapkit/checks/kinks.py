@@ -44,7 +44,8 @@ class KinkWatch:
             inputs: Shape (L, B, M), or None.
             lengths: Steps that each trajectory takes, shape (B,); None when they take all.
         """
-        steps = [step for step in range(first, first + len(states)) if self._first <= step and step in self._wanted]
+        last = first + len(states)
+        steps = sorted(step for step in self._wanted if max(first, self._first) <= step < last)
         self._look(map, [step for step in steps if step not in self._looked], first, states, inputs, lengths)
 
     def see_annihilating(self, map: RecurrentMap, step: int, state: Tensor, input: Tensor | None, gone: Tensor) -> None:

@@ -26,7 +26,7 @@ from lyapkit.curvature.earlier_eigenvectors import eigenvectors_of, operator_of,
 from lyapkit.curvature.layout import laid_out
 from lyapkit.curvature.loss_check import check_loss
 from lyapkit.curvature.parameters import ParameterChoice, choose_parameters, names_and_shapes
-from lyapkit.curvature.problem import check_operator, measured_gradient, refuse_unusable
+from lyapkit.curvature.problem import check_operator, encoding_known, measured_gradient, refuse_unusable
 from lyapkit.curvature.products.difference_check import Products
 from lyapkit.curvature.products.operators import Operator, WeightedLoss
 from lyapkit.curvature.quadratic_forms.autodiff import step_sums_by_autodiff
@@ -34,13 +34,14 @@ from lyapkit.curvature.quadratic_forms.recursion import StepSums, step_sums
 from lyapkit.curvature.recurrent.head import Head
 from lyapkit.curvature.recurrent.layout import ParameterLayout
 from lyapkit.curvature.recurrent.products import MEMORY_BUDGET, recurrent_products
-from lyapkit.curvature.recurrent.sweeps import Workspace
 from lyapkit.curvature.recurrent.trajectory import Trajectory
 from lyapkit.curvature.spectrum import hessian_spectrum
 from lyapkit.losses.batch_weights import Reduction, weighted_batches
 from lyapkit.losses.batches import Batch
 from lyapkit.losses.unrolled import UnrolledNetwork, check_sequence, resolve_readout
 from lyapkit.results import make_dataset, provenance
+from lyapkit.trajectories.buffers import Buffers
+from lyapkit.trajectories.encoded import Encoded
 
 MOST_BINS = 28
 """Default number of bins: the rows of an image that is read as a sequence of 784 pixels (section 4 of the paper)."""
@@ -97,7 +98,7 @@ def curvature_by_step(
     Args:
         model: Anything `lyapkit.as_map` takes, as for `lyapkit.hessian_spectrum` with a ``readout``.
         batches: One ``(inputs, targets)`` pair or an iterable of them, inputs (T, B, M) with one T for all.
-        loss: ``loss(outputs, targets)``, a scalar.
+        loss: A callable ``loss(outputs, targets)``, a scalar.
         k: Number of leading eigenvectors.
         operator: The matrix A: ``"hessian"``, ``"ggn"`` (generalised Gauss-Newton) or ``"residual"`` (their
             difference).
@@ -153,13 +154,13 @@ def curvature_by_step(
     """
     map = as_map(model)
     network = UnrolledNetwork(map, resolve_readout(map, readout))
-    available = dict(network.named_parameters())
-    chosen = choose_parameters(available, parameters)
-    refuse_unusable(chosen, check)
+    refuse_unusable(choose_parameters(dict(network.named_parameters()), parameters), check)
     data = weighted_batches(batches, uncompiled(loss), reduction, batch_weight)
     held, pairs = laid_out(network, data.pairs, lengths, batch_first)
     assert isinstance(held, UnrolledNetwork), "as it was"
-    network, data = held, replace(data, pairs=pairs)
+    network, data = encoding_known(held, readout), replace(data, pairs=pairs)
+    available = dict(network.named_parameters())
+    chosen = choose_parameters(available, parameters)
     steps = _common_steps(network, pairs)
     check_operator(operator)
     k = check_integer("k", k)
@@ -180,7 +181,7 @@ def curvature_by_step(
     else:
         eigenvectors = hessian_spectrum(
             network.map,
-            iter(pairs),  # determined from a single one
+            ((inputs.as_subclass(Encoded), targets) for inputs, targets in pairs),  # determined from a single one
             loss,
             k=k,
             operator=operator,
@@ -309,9 +310,9 @@ class _Run:
             trajectory.keep(half)
         else:
             trajectory.carry_back(head.gradient().to(state), half)
-        workspace = Workspace(state)
+        buffers = Buffers(state)
         for vector in vectors.T:
-            sweep = partial(step_sums, trajectory, head, self._layout, vector, self._bins, workspace=workspace)
+            sweep = partial(step_sums, trajectory, head, self._layout, vector, self._bins, buffers=buffers)
             exact.append(sweep(operator=operator, budget=half))
             if len(self.cells) == 1 and self.cells[0].pointwise.linear_residual:
                 weak.append(sweep(operator="ggn", budget=0, coupled=False))

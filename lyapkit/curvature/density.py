@@ -92,8 +92,8 @@ def spectral_density(
         deflate: Number of leading eigenvectors to take out first, or a result of `lyapkit.hessian_spectrum` for the
             same operator with eigenvectors: the rest of the spectrum is then resolved better, and these are counted
             exactly.
-        scale: ``"linear"``, or ``"log"`` for a signed logarithmic axis, u = asinh(lambda / 2t) / ln 10, which resolves
-            the eigenvalues near zero: decades beyond the threshold t, linear within it.
+        scale: Either ``"linear"``, or ``"log"`` for a signed logarithmic axis, u = asinh(lambda / 2t) / ln 10, which
+            resolves the eigenvalues near zero: decades beyond the threshold t, linear within it.
         kernel_width: Standard deviation of the Gaussian kernel: in units of the eigenvalues, by default the range of
             the spectrum / ``order``; on the logarithmic scale in decades, 0.1 by default.
         linear_threshold: The threshold t of ``scale="log"``; 1e-4 of the largest magnitude by default.

@@ -15,7 +15,14 @@ from lyapkit.checks.arguments import check_flag
 from lyapkit.losses.batches import Batch
 from lyapkit.losses.unrolled import UnrolledNetwork, check_sequence
 from lyapkit.recurrent_map import RecurrentMap
-from lyapkit.trajectories.sequences import check_lengths, fill_padding, lies_batch_first, refuse_parts, time_first
+from lyapkit.trajectories.sequences import (
+    check_lengths,
+    encoded,
+    fill_padding,
+    lies_batch_first,
+    refuse_parts,
+    time_first,
+)
 
 Network = Callable[[Any], Any]
 
@@ -154,7 +161,9 @@ def _by_batch(lengths: Any, count: int) -> Sequence[Any]:
 
 
 def _read(map: RecurrentMap, inputs: Any, lengths: Any, swapped: bool) -> tuple[Any, Tensor | None]:
-    """Check and return inputs (T, B, M) and lengths (B,) of one batch; leave other types to the network's own check."""
+    """Return checked inputs (T, B, M), encoded, and lengths (B,) of one batch; leave other types to the network."""
+    if not isinstance(inputs, PackedSequence):
+        inputs = encoded(map, inputs)
     if not isinstance(inputs, Tensor | PackedSequence):
         refuse_parts(inputs, swapped)
         check_sequence(map, inputs)
@@ -163,7 +172,7 @@ def _read(map: RecurrentMap, inputs: Any, lengths: Any, swapped: bool) -> tuple[
             f"inputs must have shape (B, T, {map.input_size}), batch first, got {tuple(inputs.shape)}; or pass "
             "batch_first=False."
         )
-    inputs, lengths = time_first(inputs, lengths, swapped)
+    inputs, lengths = time_first(map, inputs, lengths, swapped)
     if lengths is None:
         return inputs, None
     check_sequence(map, inputs)

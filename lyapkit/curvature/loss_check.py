@@ -20,8 +20,8 @@ from lyapkit.losses.scalar_loss import scalar_loss
 from lyapkit.losses.unrolled import UnrolledNetwork
 
 TRAPS = {
-    "CudnnRnn": "a cuDNN recurrent layer, which has no second derivatives; only torch.nn.RNN, GRU, LSTM and their "
-    "cells themselves are replaced by elementary operations, so write subclasses out, or run the model under "
+    "CudnnRnn": "a cuDNN recurrent layer called by itself, which has no second derivatives; call torch.nn.RNN, GRU, "
+    "LSTM or a subclass, which are stepped by elementary operations, or run the model under "
     "torch.backends.cudnn.flags(enabled=False)",
     "MiopenRnn": "a MIOpen recurrent layer, which has no second derivatives; write the layer out in elementary "
     "operations",

@@ -142,10 +142,13 @@ def curvature_problem(
     check_loss_callable(loss)
     model, loss = uncompiled(model), uncompiled(loss)
     network, available = network_and_parameters(model, readout)
-    chosen = choose_parameters(available, parameters)
-    refuse_unusable(chosen, check)
+    refuse_unusable(choose_parameters(available, parameters), check)
     data = weighted_batches(batches, loss, reduction, batch_weight)
     network, pairs = laid_out(network, data.pairs, lengths, batch_first)
+    if isinstance(network, UnrolledNetwork):
+        network = encoding_known(network, readout)
+        available = dict(network.named_parameters())
+    chosen = choose_parameters(available, parameters)
     data = replace(data, pairs=pairs)
     objective = WeightedLoss(network, chosen, data.pairs, data.weights, data.loss, columns)
     first = objective.tensors[0]
@@ -215,6 +218,16 @@ def network_and_parameters(
     map = as_map(model)
     unrolled = UnrolledNetwork(map, resolve_readout(map, readout))
     return unrolled, dict(unrolled.named_parameters())
+
+
+def encoding_known(network: UnrolledNetwork, readout: Callable[[Tensor], Tensor] | None) -> UnrolledNetwork:
+    """Return the network of a whole model without the parameters that its encoder has turned out to share.
+
+    Args:
+        network: The network, whose map has encoded inputs by now.
+        readout: As for `lyapkit.hessian_spectrum`.
+    """
+    return UnrolledNetwork(network.map, resolve_readout(network.map, readout))
 
 
 def measured_gradient(objective: WeightedLoss, check: bool) -> str:

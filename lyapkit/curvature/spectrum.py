@@ -75,12 +75,12 @@ def hessian_spectrum(
         batches: One ``(inputs, targets)`` pair or an iterable of them, such as a data loader, which is read once.
             Inputs and targets may be tuples or mappings; they are passed on as one argument each. A tuple of two pairs
             could be one batch or two: write ``[(inputs, targets)]`` for one, and a list for two.
-        loss: ``loss(outputs, targets)``, a scalar.
+        loss: A callable ``loss(outputs, targets)``, a scalar.
         k: Number of eigenvalues.
-        operator: ``"hessian"``, ``"ggn"`` (generalised Gauss-Newton) or ``"residual"`` (their difference, which
+        operator: One of ``"hessian"``, ``"ggn"`` (generalised Gauss-Newton) or ``"residual"`` (their difference, which
             includes terms that the loss itself computes from the parameters, such as a weight decay).
-        which: ``"LM"`` largest magnitude, ``"LA"`` largest, ``"SA"`` smallest, ``"BE"`` half from either end (the odd
-            one from the upper).
+        which: One of ``"LM"`` largest magnitude, ``"LA"`` largest, ``"SA"`` smallest, ``"BE"`` half from either end
+            (the odd one from the upper).
         readout: See ``model``; its parameters, when it is a module, are analysed too, under ``readout.``.
         parameters: The parameters to include: names, globs such as ``"*weight_hh*"``, one of either, or a predicate
             ``(name, tensor) -> bool``. Globs and predicates choose among those that require gradients, which are all

@@ -1,4 +1,4 @@
-"""The analysis `fixed_points`: where a map rests, and how stable it is there, as a labelled result."""
+"""The analysis `fixed_points`: the points where a map rests, and their stability, as a labelled result."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ from lyapkit.results import make_dataset, provenance
 from lyapkit.tangents import TangentRun
 from lyapkit.trajectories.closed_loop import with_feedback
 from lyapkit.trajectories.drive import prepare_drive
-from lyapkit.trajectories.sequences import as_tensor
+from lyapkit.trajectories.encoded import Encoded
+from lyapkit.trajectories.sequences import as_tensor, encoded
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 """Default tolerances: a hundred thousand and a hundred times the distance of neighbouring numbers."""
@@ -51,70 +52,76 @@ def fixed_points(
 
     .. math:: f^p(x^*, s) = x^*
 
-    From every start, Levenberg-Marquardt lowers the speed :math:`|f^p(x, s) - x|`, with exact Jacobians, for all starts
-    at once. It converges to stable points, saddles and repellers alike. Ends at the same point are merged, and the
-    point is brought to rounding by Newton steps. Where the speed has a minimum above zero, a *slow point* is listed.
+    From every start, the Levenberg-Marquardt method lowers the speed :math:`|f^p(x, s) - x|`, with exact Jacobians and
+    for all starts at once. It converges to stable points, saddles and repellers alike. Searches that end at the same
+    point are merged, and Newton steps bring the point down to rounding error. A minimum of the speed above zero is
+    listed as a *slow point*.
 
-    All lengths are measured per unit, by the scale of the starts and their images, so that units of measurement do not
+    All lengths are measured per unit, in the scale of the starts and their images, so that units of measurement do not
     matter. A point is fixed if
 
     .. math:: \max_i |f^p(x, s) - x|_i \,/\, \mathrm{scale}_i \le \mathrm{tolerance}
 
-    up to what rounding alone makes of the difference. Two ends are the same point if they are no farther from each
-    other than four times their errors, or the square root of the resolution of the type (1.5e-8 in float64).
+    up to the part of the difference that rounding alone can make. Two searches have ended at the same point if the
+    distance of their ends is at most four times their errors, or the square root of the resolution of the type (1.5e-8
+    in float64).
 
     Eigenvalues are those of the Jacobian of f^p at the point. Lyapunov exponents of the orbit are the logarithms of
     their magnitudes, divided by p. `lyapkit.jacobians` with the points as ``initial_state`` returns the Jacobians
-    themselves, and those towards the input.
+    themselves, with respect to state and input.
 
-    A search finds what its starts lead to. That it has found all fixed points is no promise; more starts, from all over
-    the states that matter, make it likelier.
+    A search finds the points that its starts lead to. Nothing guarantees that these are all fixed points. More starts,
+    from everywhere among the states that matter, make it more likely.
 
     Args:
         model: Anything `lyapkit.as_map` takes.
-        input: The constant input s of a driven map, shape (M,).
+        input: Constant input s of a driven map, shape (M,); of a whole model, one of its own inputs, such as a token.
         starts: States to start from, (S, N) or (N,); or the result of `lyapkit.states`, or of `lyapkit.fixed_points`
-            for another input or network. By default states are sampled: from short runs from random states around the
-            initial one, and around these. Give states of your own where the scale of the states is far from 1.
-        period: p. Points of a shorter period that divides p are found, too; ``minimal_period`` tells them.
-        feedback: Closes the loop: from the map's output to its next input, such as a readout, instead of ``input``.
-        n_starts: Number of starts that are sampled, or drawn from a result that has more states.
+            for another input or network. By default, states are sampled around the initial state, along short runs from
+            these states, and around the runs. Give states of your own if the scale of the states is far from 1.
+        period: Period p. Points of a shorter period that divides p are found, too; ``minimal_period`` shows which they
+            are.
+        feedback: Function from the map's output to its next input, such as a readout. It closes the loop, and replaces
+            ``input``.
+        n_starts: Number of starts that are sampled, or drawn from a result with more states.
         tolerance: Largest residual of a fixed point; 1e-10 by default, and 1e-5 for a map in float32.
         eigenvectors: Number of leading eigenvectors to return.
-        max_iterations: Steps of a search at most.
+        max_iterations: Largest number of steps of a search.
         rng: Generator or seed of the sampled or drawn starts.
-        check: Probe the map before the search; afterwards, repeat steps and check derivatives at the points found.
+        check: True to probe the map before the search and, afterwards, to repeat steps and check derivatives at the
+            points found.
 
     Returns:
-        A Dataset over ``fixed_point``, ``unit`` and ``eigenvalue``. Fixed points come before slow ones, those with
-        fewer unstable directions first.
+        A Dataset over ``fixed_point``, ``unit`` and ``eigenvalue``. Fixed points come before slow ones. Among them,
+        points with fewer unstable directions come first.
 
         - ``state`` (fixed_point, unit), in the type of the map.
         - ``speed`` (fixed_point): :math:`|f^p(x, s) - x|`, and ``residual``, the largest component in units of its
           scale. ``slow`` is 1 for slow points.
         - ``eigenvalue_real`` and ``eigenvalue_imag`` (fixed_point, eigenvalue), by descending magnitude.
-        - ``stable``: 1 at fixed points where all magnitudes are below 1. ``unstable_dimensions`` and
-          ``marginal_dimensions`` count those above 1 and those that cannot be told from 1 (within 1.5e-8, and 3.5e-4
-          in float32), where stability is undecided.
-        - ``state_error``: distance from the exact point, to first order; inf where there is none, as for slow points,
-          and where the point is not isolated.
-        - ``continuum_dimension``: 0 for isolated points. On a line of fixed points (a line attractor) it is 1, on a
-          plane 2: then at most 16 points are listed, far from each other, and a warning says so.
-        - ``starts``: how many starts have ended at the point, or, of a continuum, nearest to it.
-        - ``outlier``: 1 where the point is more than 3 times as far from the middle of the starts as any of them.
-        - ``on_kink``: 1 where the map has no derivative at the point, as a rectifier at 0. The eigenvalues are then
-          those of one side, and stability is undecided.
-        - ``minimal_period``, and ``orbit``, which numbers the orbits: points of the same orbit have the same number.
-          Orbits are complete.
-        - ``eigenvector_real`` and ``eigenvector_imag`` (fixed_point, unit, eigenvector), where asked for: unit vectors
-          in the order of the eigenvalues.
+        - ``stable``: 1 at fixed points if all magnitudes are below 1. ``unstable_dimensions`` counts magnitudes above
+          1. ``marginal_dimensions`` counts those that cannot be told from 1 (within 1.5e-8, or 3.5e-4 in float32); they
+          leave stability undecided.
+        - ``state_error``: distance from the exact point, to first order; inf if there is no exact point, as for slow
+          points, or if the point is not isolated.
+        - ``continuum_dimension``: 0 for isolated points. It is 1 on a line of fixed points (a line attractor) and 2 on
+          a plane. Then at most 16 points are listed, far from each other, and a warning says so.
+        - ``starts``: number of starts that ended at the point or, on a continuum, nearest to it.
+        - ``outlier``: 1 if the point is more than 3 times as far from the middle of the starts as any start.
+        - ``on_kink``: 1 if the map has no derivative at the point, as a rectifier at 0. The eigenvalues are then those
+          of one side, and stability is undecided.
+        - ``minimal_period``: shortest period of the point. ``orbit``: number of its orbit, the same for all points of
+          one orbit. Orbits are complete.
+        - ``eigenvector_real`` and ``eigenvector_imag`` (fixed_point, unit, eigenvector), if asked for: unit vectors in
+          the order of the eigenvalues.
 
-        The attributes count the starts: ``starts_arrived`` at fixed points, ``starts_slow`` at minima of the speed, of
-        which those above a tenth of the typical speed of the starts are not listed, ``starts_lost`` where the search
-        left the region of the starts, and ``starts_unfinished`` after ``max_iterations``.
+        The attributes count the starts: ``starts_arrived`` ended at fixed points, ``starts_slow`` at minima of the
+        speed, ``starts_lost`` left the region of the starts, and ``starts_unfinished`` were still running after
+        ``max_iterations``. Minima above a tenth of the typical speed of the starts are not listed.
 
     Raises:
-        TypeError: If an argument is of the wrong kind, a driven map is given no input, or an autonomous one is.
+        TypeError: If an argument is of the wrong kind, if a driven map is given no input, or if an autonomous map is
+            given one.
         ValueError: If an argument is out of range, starts have the wrong shape or are not finite, or the map fails the
             probe.
 
@@ -135,9 +142,8 @@ def fixed_points(
     constant = _constant_input(map, input, feedback is not None)
     generator = make_generator(rng)
     given = None if starts is None else given_states(map, starts, n_starts, generator)
-    drive = prepare_drive(
-        map, None if constant is None else constant.expand(1, -1), 1 if constant is None else None, given
-    )
+    single = None if constant is None else constant.expand(1, -1).as_subclass(Encoded)  # what the map itself reads
+    drive = prepare_drive(map, single, 1 if constant is None else None, given)
     run = TangentRun.prepare(map, drive, map.state_size, map.dtype, check=check)
     repeated = None if constant is None else constant.expand(len(drive.state[:2]), -1)
     iterated = IteratedMap(map, dense_tangents(map, run.derivative, drive.state[:2], repeated), constant, period)
@@ -210,7 +216,7 @@ def _values(points: Points, found: Measured, eigenvectors: int) -> dict[str, Ten
 
 
 def _warn(ends: Ends, points: Points, found: Measured) -> None:
-    """Warn of what a reader of the numbers has to know first."""
+    """Warn of findings that a reader of the numbers must know first."""
     fixed = ~points.slow
     if not bool(fixed.any()):
         slowest = f" The smallest speed, {float(found.speed.min()):.3g}, is that of a slow point." if len(fixed) else ""
@@ -225,14 +231,14 @@ def _warn(ends: Ends, points: Points, found: Measured) -> None:
     if bool(lying.any()):
         warnings.warn(
             f"The map has a continuum of fixed points, of dimension {int(points.continuum.max())}: "
-            f"{points.starts_on_continuum} of {len(ends.state)} searches ended on it, each where it met it. The "
+            f"{points.starts_on_continuum} of {len(ends.state)} searches ended on it. The "
             f"{int(lying.sum())} points listed with continuum_dimension > 0 are samples of it, far from each other.",
             stacklevel=4,
         )
     if bool(found.on_kink.any()):
         warnings.warn(
             f"{int(found.on_kink.sum())} of the points lie on a kink of the map, where it has different derivatives on "
-            "both sides, as a rectifier has at 0. Their eigenvalues are those of one side and do not tell stability.",
+            "both sides, like a rectifier at 0. Their eigenvalues are those of one side and do not tell stability.",
             stacklevel=4,
         )
     unfinished = int((ends.outcome == RUNNING).sum())
@@ -265,6 +271,11 @@ def _constant_input(map: RecurrentMap, input: Any, is_closed: bool) -> Tensor | 
             f"as torch.zeros({size})."
         )
     tensor = as_tensor("input", input)
+    if not isinstance(tensor, Encoded):  # a whole model reads a sequence of one step
+        given = encoded(map, tensor.unsqueeze(0))
+        tensor = given if isinstance(given, Encoded) else tensor
+    if isinstance(tensor, Encoded):
+        tensor = tensor.as_subclass(Tensor).reshape(-1) if tensor.numel() == size else tensor.as_subclass(Tensor)
     check_floating("input", tensor.dtype, map.dtype)
     if tensor.shape not in ((size,), (1, size)):
         many = "; call once for each of several inputs" if tensor.ndim > 1 else ""

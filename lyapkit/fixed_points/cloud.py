@@ -1,4 +1,4 @@
-"""The cloud of the starts of a search: its middle, and the scale of each unit, by which everything is measured."""
+"""Measure the cloud of the starts of a search: its middle, and the scale of each unit, which is the unit of length."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 LEAST_PART = 1e-3
-"""Scale of a unit that hardly varies, as part of its largest value: a saturated unit is not measured by its noise."""
+"""Scale of a unit that hardly varies, as part of its largest value, so that noise is not the scale of saturated
+units."""
 
 
 @dataclass(frozen=True)
@@ -16,10 +17,10 @@ class Cloud:
     """The region in which the starts of a search lie.
 
     Attributes:
-        middle: Their median, shape (N,), float64.
+        middle: Median of the starts, shape (N,), float64.
         scale: Standard deviation of each unit, shape (N,), float64, positive.
-        radius: Largest distance of a start from the middle in units of the scale, at least 1; inf where all
-            starts are the same.
+        radius: Largest distance of a start from the middle in units of the scale, at least 1; inf if all starts are the
+            same.
     """
 
     middle: Tensor
@@ -27,19 +28,19 @@ class Cloud:
     radius: float
 
     def distance(self, states: Tensor) -> Tensor:
-        """Return how far states (S, N) are from the middle, root mean square over units, in units of the scale."""
+        """Return the distance of states (S, N) from the middle: root mean square over units, in units of the scale."""
         return ((states.double() - self.middle) / self.scale).square().mean(dim=-1).sqrt()
 
 
 def cloud_of(starts: Tensor, images: Tensor) -> Cloud:
     """Measure a cloud of starts.
 
-    A unit in which all starts agree has the scale of the other units, or of the way to the images if that is longer.
-    Where all starts are the same, nothing is far from them.
+    If all starts agree in a unit, this unit has the scale of the other units or, if that is longer, of the way to the
+    images. If all starts are the same, nothing counts as far from them.
 
     Args:
-        starts: Shape (S, N).
-        images: f of each, shape (S, N); those that are not finite do not count.
+        starts: Starts, shape (S, N).
+        images: Values of f at the starts, shape (S, N). Those that are not finite do not count.
     """
     starts = starts.double()
     middle = starts.median(dim=0).values
@@ -58,7 +59,7 @@ def cloud_of(starts: Tensor, images: Tensor) -> Cloud:
 
 
 def _extent(differences: Tensor) -> Tensor:
-    """Return the root mean square of each column of differences, (S, N), however large or small they are."""
+    """Return the root mean square of each column of differences, (S, N), without overflow or underflow."""
     largest = differences.abs().amax(dim=0)
     safe = torch.where(largest > 0, largest, 1.0)
     return safe * (differences / safe).square().mean(dim=0).sqrt()

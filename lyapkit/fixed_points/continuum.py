@@ -1,8 +1,8 @@
-"""Fixed points that are not isolated: lines, planes and rings of them.
+"""Recognise fixed points that are not isolated: lines, planes and rings of them.
 
-On a continuum of fixed points the derivative of f(x) - x vanishes along it. It vanishes at some isolated points, too,
-as where two points are about to meet. So each candidate is moved a way along such a direction, and searched again: on a
-continuum the search ends where it was put, at another fixed point; otherwise it comes back.
+Along a continuum of fixed points, the derivative of f(x) - x vanishes. It vanishes at some isolated points, too, such
+as two points that are about to meet. So each candidate is moved a short way along such a direction, and searched again.
+On a continuum, the search stays there, at another fixed point. Otherwise it comes back.
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ AWAY = 1e-2
 """Distance by which a point is moved, in units of the scale."""
 
 MOST_TRIED = 64
-"""Candidates that are tried at most, far from each other; if most of them are on a continuum, the others are, too."""
+"""Largest number of candidates that are tried, far from each other. If most are on a continuum, the others count as
+such."""
 
 MOST_DIRECTIONS = 8
-"""Directions that are tried for each."""
+"""Largest number of directions that are tried for each candidate."""
 
 
 def flat_directions(matrix: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """Return along how many directions a scaled Jacobian of f(x) - x vanishes, and these directions first.
+    """Return the number of directions along which a scaled Jacobian of f(x) - x vanishes, and all directions in order.
 
     Args:
-        matrix: Shape (P, N, N).
+        matrix: Scaled Jacobians, shape (P, N, N).
         eps: Resolution of the map's type. Singular values below eps^0.4 (5e-7, and 2e-3 in single precision), relative
-            to the largest or 1, count as zero: at a point that is known to 1e-8 they are no better known.
+            to the largest or 1, count as zero: at a point that is known to 1e-8, they are not known better.
 
     Returns:
         Counts, shape (P,), and right singular vectors in rows, by ascending singular value, shape (P, N, N).
@@ -41,14 +42,14 @@ def flat_directions(matrix: Tensor, eps: float) -> tuple[Tensor, Tensor]:
 
 
 def continuum_dimension(iterated: IteratedMap, states: Tensor, matrix: Tensor, cloud: Cloud, most: int) -> Tensor:
-    """Return the dimension of the continuum that each fixed point lies on, shape (P,); 0 where it is isolated.
+    """Return the dimension of the continuum that each fixed point lies on, shape (P,); 0 if it is isolated.
 
     Args:
-        iterated: f^p.
+        iterated: Iterated map f^p.
         states: Fixed points, shape (P, N).
-        matrix: Their scaled Jacobians of f(x) - x, shape (P, N, N).
+        matrix: Scaled Jacobians of f(x) - x at the points, shape (P, N, N).
         cloud: Scales.
-        most: Steps of a search at most.
+        most: Largest number of steps of a search.
     """
     flat, directions = flat_directions(matrix, iterated.eps)
     dimension = torch.zeros_like(flat)
@@ -57,7 +58,7 @@ def continuum_dimension(iterated: IteratedMap, states: Tensor, matrix: Tensor, c
         at, along = states[which].double(), directions[which, index] * cloud.scale
         longest = (along / cloud.scale).abs().amax(dim=-1, keepdim=True)
         moved = torch.cat((at + AWAY * along / longest, at - AWAY * along / longest)).to(states.dtype)
-        ends = search(iterated, moved, cloud, 0.0, most)  # to rounding: slow maps move little in a step
+        ends = search(iterated, moved, cloud, 0.0, most)  # down to rounding, because slow maps move little in a step
         away = ((ends.state.double() - at.repeat(2, 1)) / cloud.scale).abs().amax(dim=-1)
         stays = ((ends.outcome == ARRIVED) & (away >= AWAY / 2) & (away <= 2 * AWAY)).reshape(2, -1).any(dim=0)
         dimension[which[stays]] += 1

@@ -1,4 +1,4 @@
-"""A map under a constant input, iterated p times: what it moves, and how that depends on the state."""
+"""Iterate a map p times under a constant input: its displacement of states, and the Jacobian."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents import ReverseTangents, StepDerivative
 
 BYTES = 8 * 2**20
-"""Memory for Jacobians that are computed side by side: 100 of 100 units; larger batches gain nothing."""
+"""Memory for Jacobians that are computed together: 100 of 100 units. Larger batches gain nothing."""
 
 
 class IteratedMap:
-    """f^p at a constant input. Everything is returned in float64.
+    """The map f^p at a constant input. All results are float64.
 
     Args:
         map: The map f.
-        tangents: How its Jacobians are computed.
-        input: s, shape (M,), or None for an autonomous map.
-        period: p.
+        tangents: Derivative that its Jacobians are computed with.
+        input: Input s, shape (M,), or None for an autonomous map.
+        period: Number of iterations, p.
     """
 
     def __init__(self, map: RecurrentMap, tangents: StepDerivative, input: Tensor | None, period: int) -> None:
@@ -28,7 +28,7 @@ class IteratedMap:
 
     @property
     def eps(self) -> float:
-        """The relative distance of neighbouring numbers in the type that the map computes in."""
+        """Relative distance of neighbouring numbers in the type of the map."""
         return torch.finfo(self.map.dtype).eps
 
     def input_of(self, states: Tensor) -> Tensor | None:
@@ -36,7 +36,7 @@ class IteratedMap:
         return None if self._input is None else self._input.expand(*states.shape[:-1], -1)
 
     def at_once(self) -> int:
-        """Return how many states to take together."""
+        """Return the number of states to process together."""
         return max(1, BYTES // (8 * self.map.state_size**2))
 
     @torch.no_grad()
@@ -65,16 +65,16 @@ class IteratedMap:
 
 
 def dense_tangents(map: RecurrentMap, tangents: StepDerivative, state: Tensor, input: Tensor | None) -> StepDerivative:
-    """Return the faster way to whole Jacobians: row by row backwards, where that gives what the given way gives.
+    """Return the faster way to whole Jacobians: row by row backwards, if this agrees with the given way.
 
-    Backwards is two to three times as fast for a whole Jacobian (see benchmarks/fixed_points.py), and wrong only where
-    a custom function has a wrong backward.
+    The backward way is two to three times as fast for a whole Jacobian (see benchmarks/fixed_points.py). It is wrong
+    only if a custom function has a wrong backward.
 
     Args:
         map: The map.
-        tangents: The way that is known to work.
+        tangents: Derivative that is known to work.
         state: States to compare at, shape (B, N).
-        input: Their inputs, shape (B, M), or None.
+        input: Inputs of these states, shape (B, M), or None.
     """
     expected = tangents.jacobian(map, state, input)
     try:

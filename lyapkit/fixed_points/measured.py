@@ -19,15 +19,15 @@ from lyapkit.fixed_points.stability import Stability, stability
 
 @dataclass(frozen=True)
 class Measured:
-    """Numbers of P points; all of shape (P,) but the stability.
+    """Numbers of P points. All have shape (P,) except the stability.
 
     Attributes:
         speed: Length of f^p(x) - x.
         residual: Largest component of f^p(x) - x, in units of its scale.
         error: Length of a Newton step from the point; inf for slow points and those that are not isolated.
-        stability: Eigenvalues, and how many are outside the unit circle.
-        on_kink: True where the map has no derivative, at the point or on its orbit.
-        outlier: True far from the starts.
+        stability: Eigenvalues, and the number of them outside the unit circle.
+        on_kink: True if the map has no derivative at the point or on its orbit.
+        outlier: True if the point is far from the starts.
         period: Shortest period.
         orbit: Number of the orbit.
     """
@@ -46,7 +46,7 @@ def measure(iterated: IteratedMap, points: Points, cloud: Cloud) -> Measured:
     """Measure points.
 
     Args:
-        iterated: f^p.
+        iterated: Iterated map f^p.
         points: The points.
         cloud: Scales.
     """
@@ -60,7 +60,7 @@ def measure(iterated: IteratedMap, points: Points, cloud: Cloud) -> Measured:
     jacobian = iterated.jacobian(state)
     known = stability(jacobian, margin)
     doubtful = exact & ((step / cloud.scale).abs().amax(dim=-1) > iterated.eps**0.5)
-    if bool(doubtful.any()):  # two points that meet: the eigenvalues are known as well as the point is
+    if bool(doubtful.any()):  # two points that meet: the eigenvalues are known only as well as the point
         nearer = (state[doubtful].double() + step[doubtful]).to(state.dtype)
         other = stability(iterated.jacobian(nearer), margin[doubtful]).eigenvalues.abs()
         margin[doubtful] += 4 * (other - known.eigenvalues[doubtful].abs()).abs().amax(dim=-1)
@@ -88,7 +88,7 @@ def order(points: Points, found: Measured, cloud: Cloud) -> Tensor:
 
     Args:
         points: The points.
-        found: What is known of them.
+        found: Measured numbers of the points.
         cloud: Scales.
     """
     scaled = (points.state.double() / cloud.scale).cpu().numpy().round(4)

@@ -7,21 +7,21 @@ from torch import Tensor
 
 
 def merged(states: Tensor, error: Tensor, quality: Tensor, floor: float) -> tuple[Tensor, Tensor]:
-    """Merge states that are closer to each other than they are known.
+    """Merge states whose distance is below their errors.
 
     Two states are the same if no component differs by more than four times the errors of both, or ``floor``. All
-    lengths are in units of the scale of each component, so that the rule does not depend on units. The best state of
-    those that are left stands for all that are the same as it.
+    lengths are in units of the scale of each component, so that the rule does not depend on units. The best remaining
+    state stands for all states that are the same as it.
 
     Args:
         states: Scaled states, shape (S, N).
-        error: How far each may be from its exact place, shape (S,).
-        quality: Smaller is better, shape (S,).
+        error: Largest distance of each from its exact place, shape (S,).
+        quality: Quality of each, smaller is better, shape (S,).
         floor: Distance below which states are the same in any case.
 
     Returns:
-        The indices of the states that stand for others, shape (P,), and for each state the place of the one that
-        stands for it, shape (S,).
+        The indices of the states that stand for others, shape (P,), and for each state the place of its representative
+        among them, shape (S,).
     """
     belongs = torch.full(states.shape[:1], -1, device=states.device)
     chosen: list[int] = []
@@ -42,7 +42,7 @@ def spread(states: Tensor, count: int) -> Tensor:
 
     Args:
         states: Scaled states, shape (S, N).
-        count: How many, at most.
+        count: Largest number of indices.
     """
     chosen = [0]
     away = torch.full(states.shape[:1], torch.inf, dtype=states.dtype, device=states.device)

@@ -13,12 +13,13 @@ def orbits(iterated: IteratedMap, states: Tensor, cloud: Cloud) -> tuple[Tensor,
     """Return the shortest period of each point of f^p, and a number for the orbit that it belongs to.
 
     Args:
-        iterated: f^p.
-        states: Shape (P, N); each returns to itself after p steps, or belongs to no orbit, as slow points.
+        iterated: Iterated map f^p.
+        states: Points, shape (P, N). Each returns to itself after p steps or, like a slow point, belongs to no orbit.
         cloud: Scales.
 
     Returns:
-        Periods, divisors of p, and numbers, the smallest index of a point of the orbit, each of shape (P,).
+        The periods, which divide p, and the numbers, each the smallest index of a point of the orbit; both of shape
+        (P,).
     """
     count, period = len(states), iterated.period
     minimal = torch.full((count,), period, device=states.device)

@@ -1,4 +1,4 @@
-"""From the ends of searches to fixed and slow points: merged, polished, completed to orbits and told apart."""
+"""Turn the ends of searches into fixed and slow points: merge them, polish them, and complete orbits."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from lyapkit.fixed_points.merging import merged, spread
 from lyapkit.fixed_points.search import ARRIVED, STALLED, Ends, Linearised, damped_step, rounding
 
 REPRESENTATIVES = 16
-"""Points that stand for a continuum, far from each other."""
+"""Number of points that stand for a continuum, far from each other."""
 
 POLISHING = 60
-"""Newton steps at most that bring a point to rounding: two or three, or where two points meet, one for each bit."""
+"""Largest number of Newton steps for a point. Two or three reach rounding; where two points meet, each step gains one
+bit."""
 
 SLOW_FLOOR = 0.03
-"""Slow points closer than this, in units of the scale, are one: where |r| is smallest is known that well."""
+"""Distance, in units of the scale, below which two slow points are one: the place of the smallest |r| is known this
+well."""
 
 SLOW_PART = 0.1
-"""A slow point is one where |r| is below this part of its median at the starts."""
+"""A point is slow if |r| is below this part of its median at the starts."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,12 @@ class Points:
     """P fixed or slow points.
 
     Attributes:
-        state: Shape (P, N), in the type of the map.
-        slow: True where the speed has a minimum above zero, shape (P,).
-        continuum: Dimension of the continuum that it lies on, 0 for an isolated one, shape (P,).
-        starts: How many starts have ended here, shape (P,).
-        starts_on_continuum: How many have ended on a continuum, most of them at points that are not listed.
-        plateaus: How many have ended where the speed is the same all around.
+        state: The points, shape (P, N), in the type of the map.
+        slow: True if the speed has a minimum above zero, shape (P,).
+        continuum: Dimension of the continuum that a point lies on, 0 for an isolated one, shape (P,).
+        starts: Number of starts that ended at the point, shape (P,).
+        starts_on_continuum: Number of starts that ended on a continuum, most of them at points that are not listed.
+        plateaus: Number of starts that ended where the speed is the same all around.
     """
 
     state: Tensor
@@ -51,11 +53,11 @@ def collect(iterated: IteratedMap, ends: Ends, cloud: Cloud, tolerance: float, m
     """Collect the points that searches have ended at, fixed points before slow ones.
 
     Args:
-        iterated: f^p.
+        iterated: Iterated map f^p.
         ends: Ends of searches.
         cloud: Scales.
-        tolerance: That of the search.
-        most: Steps of a search at most.
+        tolerance: Tolerance of the search.
+        most: Largest number of steps of a search.
         typical: Median |r| of the starts.
     """
     fixed = _fixed(iterated, ends[ends.outcome == ARRIVED], cloud, tolerance, most)
@@ -76,7 +78,7 @@ def _fixed(iterated: IteratedMap, ends: Ends, cloud: Cloud, tolerance: float, mo
     chosen, belongs = merged(scaled, ends.length, quality, floor)
     state, error, matrix = polished(iterated, ends.state[chosen], cloud)
     if iterated.period > 1 and len(state):
-        orbit = iterated.orbit(state, iterated.period - 1).flatten(0, 1)  # each point with those it goes through
+        orbit = iterated.orbit(state, iterated.period - 1).flatten(0, 1)  # each point with its orbit
         state, error, matrix = polished(iterated, orbit, cloud)
     again, belongs_again = merged(state.double() / cloud.scale, error, error, floor)
     state, error, matrix = state[again], error[again], matrix[again]
@@ -104,7 +106,7 @@ def _fixed(iterated: IteratedMap, ends: Ends, cloud: Cloud, tolerance: float, mo
 def candidates(matrix: Tensor, eps: float) -> Tensor:
     """Return the indices of scaled Jacobians of f(x) - x, (P, N, N), that may be singular.
 
-    Their inverse is large, or the smallest eigenvalue of A^T A small, which is cheaper than singular values.
+    These have a large inverse, or a small smallest eigenvalue of A^T A. Both are cheaper to find than singular values.
     """
     square = torch.linalg.eigvalsh(matrix.mT @ matrix)
     smallest, largest = square[..., 0].clamp(min=0).sqrt(), square[..., -1].clamp(min=1).sqrt()
@@ -113,16 +115,16 @@ def candidates(matrix: Tensor, eps: float) -> Tensor:
 
 
 def polished(iterated: IteratedMap, states: Tensor, cloud: Cloud) -> tuple[Tensor, Tensor, Tensor]:
-    """Bring fixed points to rounding by Newton steps, as long as each lowers the residual to half.
+    """Bring fixed points down to rounding by Newton steps, as long as each step halves the residual.
 
     Args:
-        iterated: f^p.
-        states: Shape (P, N).
+        iterated: Iterated map f^p.
+        states: Fixed points, shape (P, N).
         cloud: Scales.
 
     Returns:
-        The states; their errors in units of the scale, (P,), without those along a continuum of fixed points; and the
-        scaled Jacobians of f(x) - x there, (P, N, N).
+        The states; their errors in units of the scale, (P,), leaving out errors along a continuum of fixed points; and
+        the scaled Jacobians of f(x) - x there, (P, N, N).
     """
     states = states.clone()
     on = torch.arange(len(states), device=states.device)
@@ -144,7 +146,7 @@ def polished(iterated: IteratedMap, states: Tensor, cloud: Cloud) -> tuple[Tenso
 
 
 def newton_step(here: Linearised) -> Tensor:
-    """Return Newton steps, shape (P, N); the step that is shortest where the matrix is singular."""
+    """Return Newton steps, shape (P, N); if the matrix is singular, the shortest step."""
     if not len(here.residual):
         return here.residual
     solution, singular = torch.linalg.solve_ex(here.matrix, -here.residual.unsqueeze(-1))
@@ -158,7 +160,7 @@ def newton_step(here: Linearised) -> Tensor:
 
 
 def _slow(iterated: IteratedMap, ends: Ends, cloud: Cloud, typical: float) -> tuple[Points, int]:
-    """Return slow points, and how many searches have ended where nothing changes all around."""
+    """Return slow points, and the number of searches that ended where the speed is the same all around."""
     speed = torch.linalg.vector_norm(ends.residual, dim=-1)
     flat = is_plateau(iterated, ends.state, cloud) if len(ends.state) else speed < 0
     kept = ends[(speed < SLOW_PART * typical) & ~flat]
@@ -170,7 +172,7 @@ def _slow(iterated: IteratedMap, ends: Ends, cloud: Cloud, typical: float) -> tu
 
 
 def is_plateau(iterated: IteratedMap, states: Tensor, cloud: Cloud) -> Tensor:
-    """Return where the speed is the same on both sides along random directions, shape (S,)."""
+    """Return true where the speed is the same on both sides along random directions, shape (S,)."""
     generator = torch.Generator().manual_seed(3)
     around = torch.randn(4, 1, states.shape[1], generator=generator, dtype=torch.float64, device="cpu")
     around = around.to(states.device)

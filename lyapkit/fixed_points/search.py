@@ -1,13 +1,13 @@
-r"""Levenberg-Marquardt on the displacement of a map, for many starts at once.
+r"""Minimise the displacement of a map by the Levenberg-Marquardt method, for many starts at once.
 
 With the scale s_i of each unit, the scaled residual and its Jacobian are
 
     r_i = (f(x) - x)_i / s_i,        A_ij = (J - I)_ij s_j / s_i,
 
-and a step d solves (A^T A + mu I) d = -A^T r. With mu = alpha |r| (Fan & Yuan, Computing 74, 2005) convergence is
-quadratic at every point where f(x) - x grows with the distance from the set of fixed points, a continuum of them
-included. alpha follows how well the linear model predicted the decrease of |r|^2. Where |r| has a minimum above zero,
-the search ends there: a slow point.
+and a step d solves (A^T A + mu I) d = -A^T r. With mu = alpha |r| (Fan & Yuan, Computing 74, 2005), convergence is
+quadratic at every point where f(x) - x grows with the distance from the set of fixed points, even on a continuum. The
+better the linear model predicted the decrease of |r|^2, the smaller is the next alpha. If |r| has a minimum above zero,
+the search ends there, at a slow point.
 """
 
 from __future__ import annotations
@@ -24,20 +24,22 @@ NEAR = 1e-5
 """Length of the last step, in units of the scale, below which a search has arrived."""
 
 IDLE = 12
-"""Steps in a row that lower the speed by less than 1e-4 of it, or not at all, after which a search has ended."""
+"""Number of steps in a row after which a search ends if each lowers the speed by less than 1e-4 of it, or not at
+all."""
 
 IDLE_AT_POINT = 3
-"""The same once the residual is below the tolerance: rounding lets it no lower."""
+"""The same number if the residual is below the tolerance, where rounding prevents further decrease."""
 
 GONE, OUTSIDE = 1e2, 3.0
-"""A search that is so many times as far from the middle as the farthest start is given up; or, by the second number, if
-it has not ended there when its steps run out, as where gates saturate and the speed fades towards infinity."""
+"""A search is given up if it is so many times as far from the middle as the farthest start. The second number holds for
+searches that have not ended when their steps run out, for example because gates saturate and the speed fades towards
+infinity."""
 
 CLOSE = 1e-2
-"""Residuals above this are no matter of rounding, unless the Jacobian is of the order of 1 / eps."""
+"""Residuals above this do not come from rounding, unless the Jacobian is of the order of 1 / eps."""
 
 RUNNING, ARRIVED, STALLED, LOST = 0, 1, 2, 3
-"""Ends of a search: at a fixed point, at a minimum of the speed, or nowhere."""
+"""States of a search: running, ended at a fixed point, ended at a minimum of the speed, or lost."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,11 @@ class Ends:
     """The ends of searches, one for each start.
 
     Attributes:
-        state: x, shape (S, N), in the type of the map.
-        residual: r, shape (S, N).
+        state: States x, shape (S, N), in the type of the map.
+        residual: Residuals r, shape (S, N).
         length: Largest component of the last step, in units of the scale, shape (S,).
-        outcome: `ARRIVED`, `STALLED`, `LOST`, or `RUNNING` where steps have run out, shape (S,).
-        iterations: Steps that were tried, shape (S,).
+        outcome: One of `ARRIVED`, `STALLED`, `LOST`, or `RUNNING` if its steps have run out, shape (S,).
+        iterations: Number of steps that were tried, shape (S,).
     """
 
     state: Tensor
@@ -63,14 +65,14 @@ class Ends:
 
 
 def search(iterated: IteratedMap, starts: Tensor, cloud: Cloud, tolerance: float, most: int) -> Ends:
-    """Search a fixed point from each start.
+    """Search for a fixed point from each start.
 
     Args:
-        iterated: f^p.
-        starts: Shape (S, N).
+        iterated: Iterated map f^p.
+        starts: Starts, shape (S, N).
         cloud: Scales.
-        tolerance: Largest |r_i| of a fixed point, beside what rounding makes of it.
-        most: Steps to try at most.
+        tolerance: Largest |r_i| of a fixed point, besides rounding.
+        most: Largest number of steps to try.
     """
     parts = [_search(iterated, part, cloud, tolerance, most) for part in torch.split(starts, iterated.at_once())]
     return Ends(*(torch.cat([getattr(part, name) for part in parts]) for name in Ends.__dataclass_fields__))
@@ -80,13 +82,13 @@ class Linearised:
     """Scaled residuals of states, and their Jacobians.
 
     Args:
-        iterated: f^p.
-        states: Shape (S, N).
+        iterated: Iterated map f^p.
+        states: States, shape (S, N).
         cloud: Scales.
 
     Attributes:
-        residual: r, shape (S, N).
-        matrix: A, shape (S, N, N).
+        residual: Residuals r, shape (S, N).
+        matrix: Jacobians A, shape (S, N, N).
     """
 
     def __init__(self, iterated: IteratedMap, states: Tensor, cloud: Cloud) -> None:
@@ -96,7 +98,7 @@ class Linearised:
 
 
 def rounding(iterated: IteratedMap, matrix: Tensor, states: Tensor, cloud: Cloud) -> Tensor:
-    """Return what rounding may make of residuals, shape (S, N): of a product with the Jacobian and of a difference."""
+    """Return bounds of the rounding of residuals, shape (S, N): of a product with the Jacobian and of a difference."""
     size = (states.double() / cloud.scale).abs()
     return 4 * iterated.eps * ((matrix.abs() @ size.unsqueeze(-1)).squeeze(-1) + 2 * size)
 
@@ -133,7 +135,7 @@ def _search(iterated: IteratedMap, starts: Tensor, cloud: Cloud, tolerance: floa
         idle[on] = torch.where(better & (cost_after < (1 - 1e-4) * cost), 0, idle[on] + 1)
         iterations[on] += 1
         resolved = (r[on].abs() <= tolerance).all(dim=-1)
-        close = ~resolved & (r[on].abs() <= CLOSE).all(dim=-1)  # elsewhere rounding is no question
+        close = ~resolved & (r[on].abs() <= CLOSE).all(dim=-1)  # elsewhere rounding does not matter
         if bool(close.any()):
             room = tolerance + rounding(iterated, slope[close], x[on][close], cloud)
             resolved[close] = (r[on][close].abs() <= room).all(dim=-1)
@@ -153,12 +155,12 @@ def _search(iterated: IteratedMap, starts: Tensor, cloud: Cloud, tolerance: floa
 def damped_step(matrix: Tensor, residual: Tensor, alpha: Tensor) -> Tensor:
     """Return -(A^T A + alpha |r| I)^-1 A^T r, shape (S, N).
 
-    Where rounding makes the matrix singular, a step against the gradient A^T r is returned.
+    If rounding makes the matrix singular, return a step against the gradient A^T r.
 
     Args:
-        matrix: A, shape (S, N, N).
-        residual: r, shape (S, N).
-        alpha: Shape (S,).
+        matrix: Jacobians A, shape (S, N, N).
+        residual: Residuals r, shape (S, N).
+        alpha: Damping alpha, shape (S,).
     """
     square = matrix.mT @ matrix
     gradient = (matrix.mT @ residual.unsqueeze(-1)).squeeze(-1)

@@ -1,4 +1,4 @@
-"""Eigenvalues of the Jacobian at a point, and what they say of it."""
+"""Tell the stability of a point from the eigenvalues of its Jacobian."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Stability:
     """Linear stability of P points.
 
     Attributes:
-        eigenvalues: By descending magnitude, complex, shape (P, N).
+        eigenvalues: Eigenvalues by descending magnitude, complex, shape (P, N).
         eigenvectors: Unit vectors in columns, in the same order, shape (P, N, N); the entry of largest magnitude is
             real and positive.
         unstable: Number of eigenvalues outside the unit circle, shape (P,).
@@ -32,7 +32,7 @@ def stability(jacobian: Tensor, margin: Tensor) -> Stability:
     """Compute the stability of points from their Jacobians.
 
     Args:
-        jacobian: Shape (P, N, N), float64.
+        jacobian: Jacobians, shape (P, N, N), float64.
         margin: Magnitudes within 1 +- margin count as 1, shape (P,).
     """
     roots, vectors = torch.linalg.eig(jacobian)

@@ -1,4 +1,4 @@
-"""Starts of a search for fixed points: at given states, at states of a run, or at sampled ones."""
+"""Choose the starts of a search for fixed points: given states, states of a run, or sampled ones."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.trajectories.sequences import FLAT, as_tensor
 
 SETTLING = 50
-"""Steps that sampled states may take at most before they are used."""
+"""Largest number of steps that sampled states take before they are used."""
 
 FAR = 1e3
-"""Sampled states that go farther than this, relative to 1 and the initial state, are used as they were sampled."""
+"""Largest distance of sampled states, relative to 1 and the initial state. Those that go farther are used as
+sampled."""
 
 
 def given_states(map: RecurrentMap, starts: Any, count: int, generator: torch.Generator) -> Tensor:
-    """Return the given states, shape (S, N); of a result with more than ``count``, so many of them at random.
+    """Return the given states, shape (S, N). From a result with more than ``count`` states, draw ``count`` at random.
 
     Raises:
-        TypeError: If they are neither states nor the result of `lyapkit.states` or `lyapkit.fixed_points`.
+        TypeError: If the starts are neither states nor the result of `lyapkit.states` or `lyapkit.fixed_points`.
         ValueError: If shape or type are wrong, or values are not finite.
     """
     if isinstance(starts, xr.DataTree):
@@ -67,13 +68,13 @@ def given_states(map: RecurrentMap, starts: Any, count: int, generator: torch.Ge
 def sampled_states(iterated: IteratedMap, count: int, generator: torch.Generator) -> Tensor:
     """Draw states where a map without given starts may have fixed points, shape (S, N).
 
-    Half of them are random states around the initial one, with standard deviations between 0.01 and 0.5, so that cells
-    that keep to (-1, 1) are hardly left, moved on by up to 50 steps. The others are normally distributed with twice the
-    standard deviation of those.
+    Half of the states are random ones around the initial state, moved on by up to 50 steps. Their standard deviations
+    lie between 0.01 and 0.5, so that nearly all are within the range (-1, 1) of common cells. The others are normally
+    distributed with twice the standard deviation of the first half.
 
     Args:
         iterated: The map.
-        count: S.
+        count: Number of states, S.
         generator: Source of random numbers.
     """
     map = iterated.map
@@ -89,7 +90,7 @@ def sampled_states(iterated: IteratedMap, count: int, generator: torch.Generator
     steps = torch.randint(0, SETTLING + 1, (first,), generator=generator, device="cpu").to(map.device)
     for step in range(SETTLING):
         after = iterated.orbit(state, 1)[1]
-        stays &= (after.abs() <= FAR * (1 + middle.abs())).all(dim=-1, keepdim=True)  # not finite is not below
+        stays &= (after.abs() <= FAR * (1 + middle.abs())).all(dim=-1, keepdim=True)  # false if not finite
         state = torch.where((step < steps).unsqueeze(-1) & stays, after, state)
     state = torch.where(stays, state, sampled)
     run = state.double()

@@ -30,9 +30,9 @@ class StepGradient:
     """Derivatives that arrive at one step.
 
     Attributes:
-        step: t.
-        state: x_t, shape (B, N).
-        gradient: dL/dx_t, B vectors (B, N).
+        step: The step t.
+        state: The state x_t, shape (B, N).
+        gradient: The gradient dL/dx_t, B vectors (B, N).
         parameters: For each parameter tensor its contribution at step t, summed over the batch: one flat vector (1, P).
     """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -49,6 +49,7 @@ def gradient_propagation(
     initial_state: Tensor | None = None,
     lengths: Any = None,
     batch_first: bool | None = None,
+    trajectory_names: Collection[str | float] | None = None,
     feedback: Callable[[Tensor], Tensor] | None = None,
     teacher_forcing: float = 0.0,
     fit: tuple[int, int | None] | None = None,
@@ -70,24 +71,27 @@ def gradient_propagation(
 
     Args:
         model: Anything `lyapkit.as_map` takes.
-        inputs: (T, M) or (T, B, M), or a PackedSequence; None with ``steps`` for an autonomous map.
+        inputs: A tensor (T, M) or (T, B, M), or a PackedSequence; None with ``steps`` for an autonomous map.
         targets: Handed to ``loss`` as they are.
-        loss: ``loss(outputs, targets)``, a scalar. Its reduction over the batch is the user's: with a mean over B
-            sequences, every derivative carries the factor 1/B.
+        loss: A callable ``loss(outputs, targets)``, a scalar. Its reduction over the batch is the user's: with a mean
+            over B sequences, every derivative carries the factor 1/B.
         readout: Function from the map's output, (..., O'), to the input of ``loss``, (..., O); the model's own by
             default, and required where it has none. It reads each state by itself.
         norms: Vector norms over the units: "inf" or positive numbers.
-        loss_on: ``"last"``: outputs have shape (B, O), read at the last step; ``"every"``: (T, B, O), or (B, T, O)
-            where inputs lie batch first. With a loss on every step the norms level off where the direct part of a step
-            exceeds what comes from later ones.
+        loss_on: With ``"last"``, outputs have shape (B, O), read at the last step; with ``"every"``, (T, B, O), or
+            (B, T, O) where inputs lie batch first. With a loss on every step the norms level off where the direct part
+            of a step exceeds what comes from later ones.
         steps: Number of steps of an autonomous map.
         initial_state: Flat states (N,) or (B, N); the map's own by default.
-        lengths: Steps of each of B sequences of unequal length, (B,) integers. A loss on the last step reads each
-            sequence at its own last step; a loss on every step must not depend on the outputs behind it. What lies
+        lengths: Number of steps of each of B sequences of unequal length, (B,) integers. A loss on the last step reads
+            each sequence at its own last step; a loss on every step must not depend on the outputs behind it. What lies
             there in the inputs is padding (any numbers) and changes nothing.
-        batch_first: Inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
-        feedback: Closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
-            and takes ``steps`` instead of ``inputs``.
+        batch_first: True if inputs have the layout (B, T, M) instead of (T, B, M). The default is the module's own
+            ``batch_first``.
+        trajectory_names: A text or a number for each trajectory, such as the conditions of an experiment. They are the
+            coordinate ``trajectory`` of the result, which counts from 0 by default, and plots show them.
+        feedback: Function from the map's output to its next input, such as a readout. It closes the loop: the map then
+            runs freely and takes ``steps`` instead of ``inputs``.
         teacher_forcing: Share a of the given inputs with ``feedback``; the input is a s_t + (1 - a) feedback.
         fit: Steps back in time (start, stop) that the rate is fitted to, start <= T - t < stop, such as (50, None) to
             leave out the turning of the gradient near the end; all by default. T is the length of each sequence, and
@@ -99,7 +103,7 @@ def gradient_propagation(
         rng: Generator or seed of the tangent vector that the exponent starts with.
         check: Probe the map before the run, and compute the loss twice; afterwards, repeat steps and check derivatives
             all over the run.
-        progress: Show a progress bar.
+        progress: True to show a progress bar.
 
     Returns:
         A Dataset over ``norm``, ``trajectory`` and ``step``. Behind the end of a shorter sequence gradients are zero;
@@ -137,8 +141,9 @@ def gradient_propagation(
         {'norm': 2, 'trajectory': 8, 'step': 20}
     """
     map = with_feedback(as_map(model), feedback, teacher_forcing)
-    read = resolve_readout(map, readout)
-    drive = prepare_drive(map, inputs, steps, initial_state, 0, lengths, batch_first)
+    resolve_readout(map, readout)  # refuse a missing one first
+    drive = prepare_drive(map, inputs, steps, initial_state, 0, lengths, batch_first, trajectory_names)
+    read = resolve_readout(map, readout)  # now that a whole model knows what its encoder shares with it
     total, last = drive.steps, drive.last_steps
     orders = check_norms(norms)
     if loss_on not in ("last", "every"):
@@ -159,7 +164,7 @@ def gradient_propagation(
         refuse_tensor_hooks(parameters)
     run = TangentRun.prepare(map, drive, 1, torch.float64, check=check, backwards=True)
 
-    with progress_bar(total, "gradient propagation", progress) as bar:
+    with run.threads(), progress_bar(total, "gradient propagation", progress) as bar:
         parts, scalar = _run(map, drive, read, targets, loss, loss_on, lies_batch_first(map, batch_first), check)
         log_norm = torch.empty(len(orders), drive.state.shape[0], total, dtype=torch.float64, device="cpu")
         recorded = _UnitGradients(record_every, total) if per_unit else None
@@ -201,7 +206,7 @@ def gradient_propagation(
         values["predicted_rate"] = np.asarray(predicted)
     coordinates: dict[str, Any] = {
         "norm": [norm_label(order) for order in orders],
-        "trajectory": np.arange(drive.state.shape[0]),
+        "trajectory": drive.trajectories,
         "step": np.arange(1, total + 1),
     }
     if recorded is not None:

@@ -51,7 +51,7 @@ def weighted_batches(
 
     Args:
         batches: One (inputs, targets) pair, or an iterable of pairs.
-        loss: ``loss(outputs, targets)``.
+        loss: The callable ``loss(outputs, targets)``.
         reduction: Its reduction over a batch; None for the loss's own, or for a mean where it has none.
         batch_weight: Function from the targets of a batch to its weight.
 

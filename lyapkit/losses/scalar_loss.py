@@ -29,7 +29,7 @@ def scalar_loss(loss: Callable[[Any, Any], Tensor], outputs: Any, targets: Any) 
     """Compute the loss of outputs and targets, in the graph; an error names the shapes that do not fit.
 
     Args:
-        loss: ``loss(outputs, targets)``.
+        loss: The callable ``loss(outputs, targets)``.
         outputs: Outputs for the loss.
         targets: Targets for the loss.
 

@@ -48,7 +48,7 @@ class StandardLoss:
     Attributes:
         loss: The loss itself.
         function: The function that it calls.
-        reduction: ``"mean"``, ``"sum"``, ``"none"`` or ``"batchmean"``.
+        reduction: One of ``"mean"``, ``"sum"``, ``"none"`` or ``"batchmean"``.
         class_weight: Weights of the classes, or None.
         ignore_index: The class that is left out, or None.
     """

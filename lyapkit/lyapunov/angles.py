@@ -1,4 +1,4 @@
-"""Angles between vectors that are given in an orthonormal frame, and how widely they spread over the units."""
+"""Compute angles between vectors that are given in an orthonormal frame, and their spread over the units."""
 
 from __future__ import annotations
 
@@ -46,6 +46,29 @@ def consecutive_angles(vectors: Tensor) -> Tensor:
     cosine = (vector * following).sum(dim=-2)
     sine = torch.linalg.vector_norm(following - vector * cosine.unsqueeze(-2), dim=-2)  # exact for small angles
     return torch.atan2(sine, cosine.abs()).clamp(max=math.pi / 2)
+
+
+def principal_angles(first: Tensor, second: Tensor) -> Tensor:
+    """Compute the principal angles between the spans of two sets of columns, ascending: radians in [0, pi/2].
+
+    Cosines are the singular values of the overlap of orthonormal bases; sines are those of the part of one basis that
+    lies outside of the other span (Bjorck & Golub, Math. Comp. 27, 579, 1973). The angle from both is accurate
+    whether it is small or not.
+
+    Args:
+        first: Linearly independent columns, shape (..., N, p).
+        second: Linearly independent columns, shape (..., N, q).
+
+    Returns:
+        Angles, shape (..., min(p, q)).
+    """
+    if second.shape[-1] > first.shape[-1]:
+        first, second = second, first
+    first, second = torch.linalg.qr(first).Q, torch.linalg.qr(second).Q
+    overlap = first.mT @ second
+    cosines = torch.linalg.svdvals(overlap)
+    sines = torch.linalg.svdvals(second - first @ overlap).flip(-1)
+    return torch.atan2(sines, cosines)
 
 
 def participation_ratio(vectors: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,12 +12,13 @@ import xarray as xr
 from torch import Tensor
 
 from lyapkit.adapters import as_map
-from lyapkit.checks.arguments import check_dt, check_integer, check_interval, check_k, time_unit
+from lyapkit.checks.arguments import check_dt, check_flag, check_integer, check_interval, check_k, time_unit
 from lyapkit.checks.kinks import KinkWatch
 from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.checks.progress import progress_bar
 from lyapkit.checks.randomness import make_generator
 from lyapkit.lyapunov.angles import consecutive_angles, participation_ratio, splitting_angles
+from lyapkit.lyapunov.chosen_angles import check_pairs, chosen_angles, named_pair
 from lyapkit.lyapunov.ginelli import CovariantVectors, ginelli
 from lyapkit.results import make_dataset, provenance
 from lyapkit.tangents.along import TangentRun
@@ -35,11 +36,14 @@ def covariant_vectors(
     initial_state: Tensor | None = None,
     lengths: Any = None,
     batch_first: bool | None = None,
+    trajectory_names: Collection[str | float] | None = None,
     feedback: Callable[[Tensor], Tensor] | None = None,
     teacher_forcing: float = 0.0,
     transient: int | None = None,
     settle: int | None = None,
     record_every: int = 1,
+    instantaneous: bool = False,
+    angles: Sequence[tuple[int | Sequence[int], int | Sequence[int]]] | None = None,
     dt: float = 1.0,
     rng: torch.Generator | int | None = None,
     check: bool = True,
@@ -55,54 +59,70 @@ def covariant_vectors(
     step, :math:`J_n Q_{n-1} = Q_n R_n`. A backward pass then computes :math:`C_{n-1} = R_n^{-1} C_n` with columns of
     length 1, and :math:`v_i(n) = Q_n c_i(n)` (Ginelli et al., Phys. Rev. Lett. 99, 130601, 2007). Frames are float64.
 
-    The forward pass needs a while until its frame knows the past, the backward pass until its vectors know the future:
-    both forget their random starts by about exp(-gap) per step, where gap is the distance to the next exponent. The
-    result says how far they have (``forward_difference``, ``backward_difference``). Vectors of equal exponents, complex
-    pairs among them, do not settle: only the space that they span is determined, and differences stay of order 1.
+    Both passes need some steps to forget their random starts: they forget by about exp(-gap) per step, where gap is the
+    distance to the next exponent. ``forward_difference`` and ``backward_difference`` say how much of the starts is
+    left. Vectors of equal exponents, such as complex pairs, do not settle: only the space that they span is determined,
+    and the differences stay of order 1.
 
     Args:
         model: Anything `lyapkit.as_map` takes.
         inputs: Inputs of a driven map, (T, M) for one sequence or (T, B, M) for many; or a PackedSequence.
-        steps: Number of steps of an autonomous map, those that settle included.
-        k: Number of leading vectors; all N by default. The leading k need nothing of the others.
+        steps: Number of steps of an autonomous map, including those that settle.
+        k: Number of leading vectors; all N by default. They do not depend on the others.
         initial_state: Flat states (N,) or (B, N); the map's own by default.
-        lengths: Steps of each of B sequences of unequal length, (B,) integers. What lies behind them in the inputs is
-            padding (any numbers) and changes nothing.
-        batch_first: Inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
-        feedback: Closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
-            and takes ``steps`` instead of ``inputs``.
+        lengths: Number of steps of each of B sequences of unequal length, (B,) integers. Inputs after these steps are
+            padding; they may be any numbers and change nothing.
+        batch_first: True if inputs have the layout (B, T, M) instead of (T, B, M). The default is the module's own
+            ``batch_first``.
+        trajectory_names: A text or a number for each trajectory, such as the conditions of an experiment. They are the
+            coordinate ``trajectory`` of the result, which counts from 0 by default, and plots show them.
+        feedback: Function from the map's output to its next input, such as a readout. It closes the loop: the map then
+            runs freely and takes ``steps`` instead of ``inputs``.
         teacher_forcing: Share a of the given inputs with ``feedback``; the input is a s_t + (1 - a) feedback.
-        transient: First steps, which settle state and frame and are not counted; a quarter of the steps (of the
-            shortest sequence) by default.
-        settle: Last steps of each sequence, which settle the backward pass and are not counted; a quarter of the steps
-            (of the shortest sequence) by default.
-        record_every: Steps between recorded vectors; the last step before those of ``settle`` is always recorded, for
-            every sequence. What is averaged or maximised over the window takes every step.
+        transient: Number of first steps, which settle state and frame and are not counted; by default a quarter of the
+            steps (of the shortest sequence).
+        settle: Number of last steps of each sequence, which settle the backward pass and are not counted; by default a
+            quarter of the steps (of the shortest sequence).
+        record_every: Number of steps between recorded vectors. For every sequence, the last step before those of
+            ``settle`` is always recorded. Means and maxima over the window take every step.
+        instantaneous: True to also return the growth rates of every step, however few vectors are recorded.
+        angles: Pairs of vectors whose angle is returned, by their ranks from 1, such as ``[(1, 3)]``; or pairs of sets
+            of vectors, whose spans are compared, such as ``[((1, 2), (3, 4)), (1, (2, 3))]``.
         dt: Duration of a step; rates are divided by it and their units say so.
         rng: Generator or seed of the random starts; settled vectors do not depend on it.
-        check: Probe the map before the run; afterwards, repeat steps and check derivatives all over it.
-        progress: Show a progress bar.
+        check: True to probe the map before the run and, afterwards, to repeat steps and check derivatives all over the
+            run.
+        progress: True to show a progress bar.
 
     Returns:
         A Dataset over ``trajectory``, ``step`` (vectors at n belong to the state after n steps), ``unit``, ``exponent``
         and ``split`` (j = 1, ..., k-1, between the first j vectors and the others). Exponents are in the order of the
-        QR, which is descending once it has settled. ``last_step`` (trajectory) is the last one that is counted; behind
-        it, in shorter sequences, vectors and angles stay what they were, and the local growth is 0.
+        QR, which is descending once it has settled. ``last_step`` (trajectory) is the last step that is counted. After
+        it, in shorter sequences, vectors and angles stay constant, and the local growth is 0.
 
-        - ``covariant_vector``, of length 1, carried by the map with its sign; at the last recorded step the component
+        - ``covariant_vector`` has length 1. The map carries it with its sign; at the last recorded step, the component
           of largest magnitude is positive.
-        - ``angle``, the smallest principal angle between the span of the first j vectors and that of the other k - j,
-          in radians: that between expanding and contracting subspace where j is the number of positive exponents. Near
-          0 they are almost tangent. ``consecutive_angle``, between vector j and vector j + 1.
-        - ``participation_ratio``, 1 / sum_i v_i^4: 1 for a vector on a single unit, N for one that is spread evenly.
-        - ``local_growth``, the mean of g_i since the recorded step before; ``covariant_exponent``, its mean over the
-          window, which is that of log |R_ii| up to a term that fades like 1/T.
-        - ``covariance_residual``, the largest |J v / |J v| - v'| of the window, v' being the vector at the next step:
-          about eps |J| / |J v| with the eps of the map's own type, whether or not the vectors have settled.
-        - ``forward_difference``: where the window begins, the distance between the span of the first j frame vectors
-          and that of a second, independent frame (Frobenius norm of the sines of their principal angles);
-          ``backward_difference``: where the window ends, the sine of the angle between the vectors of two independent
-          backward passes. 0 when settled; lengthen ``transient`` or ``settle`` otherwise.
+        - ``angle`` is the smallest principal angle between the span of the first j vectors and that of the other k - j,
+          in radians. If j is the number of positive exponents, this is the angle between the expanding and the
+          contracting subspace; near 0 they are almost tangent. ``consecutive_angle`` is the angle between vector j and
+          vector j + 1.
+        - ``participation_ratio`` is 1 / sum_i v_i^4: 1 for a vector on a single unit, N for one that is spread evenly.
+        - ``local_growth`` is the mean of g_i since the recorded step before. ``covariant_exponent`` is its mean over
+          the window, which equals the mean of log |R_ii| up to a term that fades like 1/T.
+        - ``instantaneous_exponent`` (trajectory, window_step, exponent), with ``instantaneous=True``, is g_i(n) at
+          every step of the window: the instantaneous covariant Lyapunov exponents. It is 0 after ``last_step``. Its
+          mean is ``covariant_exponent``; with ``record_every=1``, it equals the local growth.
+        - ``chosen_angle`` (trajectory, step, pair, angle_rank), with ``angles=``, holds the principal angles between
+          the spans of both sets of a pair, ascending, in radians between 0 and pi/2. For two single vectors, it is the
+          angle between their lines. It is NaN where ``angle_rank`` exceeds the size of the smaller set. ``pair`` names
+          the ranks, such as ``1,2 | 3``.
+        - ``covariance_residual`` is the largest |J v / |J v| - v'| of the window, where v' is the vector at the next
+          step. It is about eps |J| / |J v|, with the eps of the map's own type, whether or not the vectors have
+          settled.
+        - ``forward_difference`` is taken at the beginning of the window: the distance between the span of the first j
+          frame vectors and that of a second, independent frame (Frobenius norm of the sines of their principal angles).
+          ``backward_difference`` is taken at the end of the window: the sine of the angle between the vectors of two
+          independent backward passes. Both are 0 when settled; otherwise lengthen ``transient`` or ``settle``.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -124,9 +144,11 @@ def covariant_vectors(
     map = with_feedback(as_map(model), feedback, teacher_forcing)
     k = check_k(k, map.state_size)
     record_every = check_interval(record_every, "record_every")
+    pairs = check_pairs(angles, k)
+    check_flag("instantaneous", instantaneous)
     dt = check_dt(dt)
     drive, settle = _with_window(
-        prepare_drive(map, inputs, steps, initial_state, 0, lengths, batch_first), transient, settle
+        prepare_drive(map, inputs, steps, initial_state, 0, lengths, batch_first, trajectory_names), transient, settle
     )
     generator = make_generator(rng)
     run = TangentRun.prepare(map, drive, k, torch.float64, check=check)
@@ -148,6 +170,8 @@ def covariant_vectors(
         "settle": settle,
         "k": k,
         "record_every": record_every,
+        "instantaneous": instantaneous,
+        "angles": [named_pair(pair) for pair in pairs],
         "dt": dt,
         "driven": drive.inputs is not None,
         "feedback": feedback is not None,
@@ -167,16 +191,24 @@ def covariant_vectors(
         "backward_difference": found.backward_difference,
         "last_step": found.last,
     }
+    coordinates: dict[str, Any] = {
+        "trajectory": drive.trajectories,
+        "step": np.asarray(found.steps),
+        "unit": list(map.unit_names),
+        "exponent": np.arange(1, k + 1),
+        "split": np.arange(1, k),
+    }
+    if instantaneous:
+        values["instantaneous_exponent"] = (growth / dt).movedim(0, 1)
+        coordinates["window_step"] = np.arange(drive.transient + 1, drive.steps - settle + 1)
+    if pairs:
+        values["chosen_angle"] = chosen_angles(found.coordinates, pairs).movedim(0, 1)
+        coordinates["pair"] = [named_pair(pair) for pair in pairs]
+        coordinates["angle_rank"] = np.arange(1, values["chosen_angle"].shape[-1] + 1)
     return make_dataset(
         "covariant_vectors",
         {name: value.cpu().numpy() for name, value in values.items()},
-        {
-            "trajectory": np.arange(drive.state.shape[0]),
-            "step": np.asarray(found.steps),
-            "unit": list(map.unit_names),
-            "exponent": np.arange(1, k + 1),
-            "split": np.arange(1, k),
-        },
+        coordinates,
         provenance(config, dtype=map.dtype, device=map.device),
         time_unit(dt),
     )
@@ -189,8 +221,8 @@ def _with_window(drive: Drive, transient: int | None, settle: int | None) -> tup
     settle = _settling_steps("settle", settle, shortest)
     if shortest - transient - settle < 1:
         raise ValueError(
-            f"no steps left to analyse: {shortest} steps, of which {transient} are transient and {settle} settle "
-            "the backward pass."
+            f"no steps left to analyse: of {shortest} steps, {transient} are transient and {settle} settle the "
+            "backward pass."
         )
     return replace(drive, transient=transient, kinks=KinkWatch(transient, drive.steps)), settle
 

@@ -1,4 +1,4 @@
-"""One QR decomposition of tangent frames, with what there is to know about its accuracy."""
+"""Decompose tangent frames by QR, and judge the accuracy of the result."""
 
 from __future__ import annotations
 
@@ -20,33 +20,36 @@ AGREEMENT = 1e-6
 """Largest difference of log |R_ii| between two ways to find it that agree."""
 
 Refill = Callable[[Tensor], Tensor]
-"""Returns Gaussian numbers like a tensor."""
+"""A function that returns Gaussian numbers in the shape and type of a tensor."""
 
 
 @dataclass(frozen=True)
 class Decomposition:
     """Frames F = Q R of B trajectories.
 
-    Columns are brought to size one before the decomposition, which changes Q not at all and keeps norms from
-    overflowing; R_ii carries the sizes again.
+    Columns are scaled to size one before the decomposition. This does not change Q, and keeps norms from overflowing.
+    R_ii contains the sizes again.
 
     Attributes:
-        q: Orthonormal, shape (B, N, k).
+        q: Orthonormal frames Q, shape (B, N, k).
         log_growth: Logarithms log |R_ii|, shape (B, k).
-        bound: Max |R_ii| / min |R_ii| of the frame with columns of length one, shape (B,): a lower bound of its
-            condition number that costs nothing; inf where a direction is annihilated.
-        condition: 1-norm condition number of the frame with columns of size one, shape (B,), which bounds the relative
-            error of R_ii in units of eps; inf where a direction is annihilated. None where it was not asked for.
-        volume_error: Sum of log |R_ii| minus the log volume computed without QR, shape (B,); 0 where it is -inf. None
-            where it was not asked for.
-        finite: Whether the frame was finite, shape (B,).
-        lost: Whether it was not, or a column was annihilated or had left the range in which numbers keep their digits.
-        suspect: Columns of which so little is left that it may be rounding noise, shape (B, k).
-        noise: Columns of which nothing else is left, by the rule of `annihilated`, shape (B, k).
-        unresolved: Directions of which float64 cannot tell how much is left, shape (B, k); None where there are none.
-        order: Column of F that each column of Q continues, or replaces where it was annihilated, shape (B, k): those
-            that survive come first. None where all are where they were.
-        resting: Columns that were exactly zero and keep their place until they grow again, shape (B, k); see `settle`.
+        bound: Ratio max |R_ii| / min |R_ii| of the frame with columns of length one, shape (B,): a lower bound of its
+            condition number that costs nothing; inf if a direction is annihilated.
+        condition: Condition number in the 1-norm of the frame with columns of size one, shape (B,). It bounds the
+            relative error of R_ii in units of eps; inf if a direction is annihilated. None if it was not asked for.
+        volume_error: Sum of log |R_ii| minus the log volume computed without QR, shape (B,); 0 if the volume is zero.
+            None if it was not asked for.
+        finite: True if the frame was finite, shape (B,).
+        lost: True if the frame was not finite, a column was annihilated, or a column had left the range in which
+            numbers keep their digits.
+        suspect: True for columns with so little left that it may be rounding noise, shape (B, k).
+        noise: True for columns with nothing but rounding noise left, by the rule of `annihilated`, shape (B, k).
+        unresolved: True for directions if float64 cannot tell how much is left of them, shape (B, k); None if there are
+            none.
+        order: Column of F that each column of Q continues, or replaces after annihilation, shape (B, k). Surviving
+            columns come first. None if the order has not changed.
+        resting: True for columns that were exactly zero and keep their place until they grow again, shape (B, k); see
+            `settle`.
     """
 
     q: Tensor
@@ -63,7 +66,7 @@ class Decomposition:
     resting: Tensor | None = None
 
     def followed_by(self, later: Decomposition) -> Decomposition:
-        """Return both steps together; ``later`` is of this one's Q, carried on, and both are fully known."""
+        """Join this step and a later one, which decomposes this Q carried on. Both must be fully known."""
         assert self.condition is not None, "computed by `decompose`"
         assert later.condition is not None, "computed by `decompose`"
         assert self.volume_error is not None, "computed by `decompose`"
@@ -91,15 +94,15 @@ class Decomposition:
 
 
 def refill_seed(generator: torch.Generator) -> int:
-    """Return what `random_refill` starts from, and advance the generator by one number."""
+    """Return the seed of `random_refill`, and advance the generator by one number."""
     return int(torch.randint(2**62, (), generator=generator, device="cpu"))
 
 
 def random_refill(seed: int) -> Refill:
-    """Return a source of random columns, which are the same in every run that starts from a seed.
+    """Return a source of random columns. The same seed gives the same columns in every run.
 
-    They are the same ones for all trajectories and at all steps, so that no trajectory depends on which others are
-    beside it, and on when those lose a direction.
+    The columns are the same for all trajectories and at all steps. So no trajectory depends on the others in its batch,
+    or on the steps at which those lose a direction.
     """
 
     @lru_cache(maxsize=1)
@@ -112,19 +115,19 @@ def random_refill(seed: int) -> Refill:
 def suspicion(dtype: torch.dtype, size: int) -> float:
     """Return the share of a column below which its rest is suspected to be rounding noise.
 
-    N eps in float32. In float64 there is a better way to find what is left, so that it is N eps^(2/3), where R_ii still
-    has a third of its digits.
+    The share is N eps in float32. In float64 it is N eps^(2/3), where R_ii still has a third of its digits, because
+    there is a better way to find the rest.
     """
     eps = torch.finfo(dtype).eps
     return size * (eps ** (2 / 3) if dtype == torch.float64 else eps)
 
 
 def sound_limits(frame: Tensor) -> tuple[float, float, float]:
-    """Return bounds that a sound decomposition of a frame (B, N, k) keeps.
+    """Return the bounds of a sound decomposition of a frame (B, N, k).
 
     Returns:
-        What the share of a column that the others leave exceeds, and what |R_ii| exceeds, and stays below, so that
-        squares neither under- nor overflow.
+        The lower bound of the share of a column that the others leave, and the lower and upper bounds of |R_ii| between
+        which squares neither underflow nor overflow.
     """
     limits = torch.finfo(frame.dtype)
     return suspicion(frame.dtype, frame.shape[-2]), limits.tiny**0.5 / limits.eps, limits.max**0.5 * limits.eps
@@ -133,21 +136,21 @@ def sound_limits(frame: Tensor) -> tuple[float, float, float]:
 def decompose_sound(
     frame: Tensor, certify: bool, expected_bound: float = math.inf, floor: Tensor | None = None
 ) -> Decomposition | None:
-    """Decompose frames of shape (B, N, k) that nothing is wrong with, which is nearly always so.
+    """Decompose sound frames of shape (B, N, k); nearly all frames are sound.
 
     Args:
         frame: The frames.
-        certify: Compute condition number and volume too, each of which costs as much as the decomposition.
-        expected_bound: About what `Decomposition.bound` will be; small ones allow a faster way.
-        floor: Size that |R_ii| has to exceed, shape (B, 1).
+        certify: True to compute condition number and volume, too. Each costs as much as the decomposition.
+        expected_bound: Estimate of `Decomposition.bound`; a small one allows a faster way.
+        floor: Lower bound of |R_ii|, shape (B, 1).
 
     Returns:
-        None where a frame is not finite, may have lost a direction or comes near the ends of its type's range; see
-        `decompose` for those.
+        The decomposition. None if a frame is not finite, may have lost a direction, or comes near the ends of the range
+        of its type; use `decompose` for such frames.
     """
     q, r = orthonormalise(frame, expected_bound)
     diagonal = r.diagonal(dim1=-2, dim2=-1).abs()
-    relative = diagonal / r.square().sum(dim=-2).sqrt()  # (B, k): how much of a column the others leave
+    relative = diagonal / r.square().sum(dim=-2).sqrt()  # (B, k): the share of a column that the others leave
     least, smallest, largest = sound_limits(frame)
     sound = (relative > least) & (diagonal > smallest) & (diagonal < largest)
     if floor is not None:
@@ -166,11 +169,11 @@ def decompose_sound(
 
 
 def decompose(frame: Tensor, floor: Tensor | None = None) -> Decomposition:
-    """Decompose frames of shape (B, N, k) whatever has become of them.
+    """Decompose any frames of shape (B, N, k), sound or not.
 
     Args:
         frame: The frames.
-        floor: Below this |R_ii| is suspect, shape (B, 1).
+        floor: Size below which |R_ii| is suspect, shape (B, 1).
     """
     finite = torch.isfinite(frame).all(dim=-1).all(dim=-1)  # (B,)
     frame = torch.where(finite[:, None, None], frame, torch.zeros_like(frame))
@@ -209,29 +212,30 @@ def settle(
     *,
     restart_at_random: bool = False,
 ) -> Decomposition:
-    """Decide of each suspect direction of a single step: annihilated, or how small, or not to be told.
+    """Decide for each suspect direction of a single step: it is annihilated, has a known size, or cannot be resolved.
 
-    That a direction is annihilated is certain where no more directions survive than J has rows, or columns, that are
-    not zero. Everything else is decided by `lyapkit.lyapunov.one_step.grow`, as long as the effort lasts; then by
-    |R_ii| <= N eps |column|, which does not count as resolved. From then on J is computed only if some J had such rows
-    or columns before. Directions that are annihilated are replaced at random,
-    orthogonal to those that survive, and come behind them from then on: so they never take a part of the growth of one
-    that goes back further. A full frame of which nothing survives starts again as it started, with the identity.
+    No more directions survive than J has nonzero rows, or nonzero columns. If as many survive, the others are
+    annihilated for certain. `lyapkit.lyapunov.one_step.grow` decides everything else, as long as the effort lasts.
+    After that, the rule |R_ii| <= N eps |column| decides, and its verdict does not count as resolved. From then on, J
+    is computed only if an earlier J had rows or columns of zeros. Annihilated directions are replaced at random,
+    orthogonal to the surviving ones, and come behind them from then on. So they never take a part of the growth of an
+    older direction. If nothing of a full frame survives, the frame starts again with the identity, as at the start of
+    the run.
 
-    One case keeps to the textbook: columns of a full frame that are exactly zero, as those of coordinates that the next
-    state does not read at all when the frame starts with the identity. QR leaves their coordinate axes where they are,
-    and so measures the others without these coordinates. Moved behind, they would add those coordinates to the lengths
-    of the others once, at that step: an LSTM without recurrent weights would no longer have the logarithms of its
-    forget gates as exponents, but those and a remainder that fades as 1/T. They rest in place, and come behind the
-    others when they grow again (`behind`).
+    One case follows the textbook: columns of a full frame that are exactly zero. They arise when the frame starts with
+    the identity and the next state does not read some coordinates. QR leaves the axes of these coordinates in place,
+    and so measures the other columns without them. If the zero columns were moved behind, these coordinates would add
+    to the lengths of the others once, at that step. The exponents of an LSTM without recurrent weights would then not
+    be the logarithms of its forget gates: they would have a remainder that fades as 1/T. So zero columns rest in place,
+    and move behind the others when they grow again (`behind`).
 
     Args:
-        part: The decomposition of J F.
-        frame: F, orthonormal, shape (B, N, k).
-        jacobian: Returns J, shape (B, N, N).
+        part: Decomposition of J F.
+        frame: Frame F, orthonormal, shape (B, N, k).
+        jacobian: Function that returns J, shape (B, N, N).
         refill: Generator of random directions.
         effort: Effort that the run may still spend on this.
-        restart_at_random: The run started at random, also with a full frame.
+        restart_at_random: True if the run started at random, even with a full frame.
     """
     doubted = part.suspect.any(dim=-1) & part.finite  # (B,)
     if not bool(doubted.any()):
@@ -267,7 +271,7 @@ def settle(
             doubt = torch.from_numpy(grown.unresolved).to(gone)
             survivors = torch.from_numpy(grown.frame).to(q)
             if bool(torch.isfinite(found).all()) and torch.allclose(found, part.log_growth[index], 0, AGREEMENT):
-                survivors = q[index]  # which keeps zeros, and tiny entries, better
+                survivors = q[index]  # which keeps zeros and tiny entries better
         log_growth[index], unresolved[index] = found, doubt
         q[index, :, : survivors.shape[-1]] = survivors
         order[index] = torch.isneginf(found).to(torch.int8).argsort(stable=True)
@@ -292,7 +296,7 @@ def settle(
 
 
 def behind(pushed: Tensor, resting: Tensor) -> Tensor | None:
-    """Return the order (B, k) that brings resting columns which are no longer zero behind the others, if there are any.
+    """Return the order (B, k) that moves columns which no longer rest behind the others; None if all still rest.
 
     Args:
         pushed: The frame after the next step, shape (B, N, k).
@@ -303,7 +307,7 @@ def behind(pushed: Tensor, resting: Tensor) -> Tensor | None:
 
 
 def _accounts_for(log_growth: Tensor, jacobian: Tensor) -> bool:
-    """Return true if J is regular and log |R_ii| of a full frame add up to log |det J|: none of them is noise then."""
+    """Tell whether J is regular and log |R_ii| of a full frame add up to log |det J|; then none of them is noise."""
     total = float(log_growth.sum())
     return math.isfinite(total) and abs(total - log_determinant(_array(jacobian))) <= AGREEMENT
 
@@ -313,20 +317,20 @@ def _array(matrix: Tensor) -> NDArray[np.float64]:
 
 
 def annihilated(frame: Tensor, diagonal: Tensor) -> Tensor:
-    """Find columns whose rest, without the other columns, is rounding noise: |R_ii| <= N eps |column|.
+    """Find columns with nothing but rounding noise left beside the other columns: |R_ii| <= N eps |column|.
 
     Args:
         frame: Decomposed frames, shape (..., N, k).
-        diagonal: |R_ii|, shape (..., k).
+        diagonal: Diagonal |R_ii|, shape (..., k).
 
     Returns:
-        Shape (..., k), true for columns of zeros too.
+        True for such columns and for columns of zeros, shape (..., k).
     """
     return diagonal <= frame.shape[-2] * torch.finfo(frame.dtype).eps * column_norms(frame)
 
 
 def column_norms(frame: Tensor) -> Tensor:
-    """Compute the lengths of columns, (..., N, k) -> (..., k), also where their squares would overflow."""
+    """Compute the lengths of columns, (..., N, k) -> (..., k), even if their squares would overflow."""
     largest = frame.abs().amax(dim=-2, keepdim=True).clamp(min=torch.finfo(frame.dtype).tiny)
     norms: Tensor = torch.linalg.vector_norm(frame / largest, dim=-2)
     return largest.squeeze(-2) * norms

@@ -1,4 +1,4 @@
-"""Lyapunov exponents as a tensor that can be differentiated, for use in a loss."""
+"""Compute Lyapunov exponents as a tensor that can be differentiated, for use in a loss."""
 
 from __future__ import annotations
 
@@ -64,30 +64,30 @@ def lyapunov_exponents(
     rng: torch.Generator | int | None = None,
     check: bool = True,
 ) -> Tensor:
-    """Compute Lyapunov exponents of a recurrent map, differentiable in all that its step depends on.
+    r"""Compute Lyapunov exponents of a recurrent map, differentiable in everything that its step depends on.
 
-    The values are those of `lyapkit.lyapunov_spectrum` with the same interval and frame: with the Jacobians
-    J_t(theta) along the trajectory x_t(theta),
+    The values equal those of `lyapkit.lyapunov_spectrum` with the same interval and frame. With the Jacobians
+    :math:`J_t(\theta)` along the trajectory :math:`x_t(\theta)`,
 
-        J_t Q_{t-1} = Q_t R_t,     lambda_i = 1/T sum_t log |(R_t)_ii|.
+    .. math:: J_t Q_{t-1} = Q_t R_t, \qquad \lambda_i = \frac{1}{T} \sum_{t=1}^{T} \log |(R_t)_{ii}|.
 
-    The result is for a loss, as in gradient flossing (Engelken, Gradient flossing: improving gradient descent through
-    dynamic control of Jacobians, NeurIPS 2023), which pushes the leading exponents towards zero before and during
-    training by minimising sum_i lambda_i^2. `torch.Tensor.backward` then reaches the model's parameters and every
-    other tensor the step closes over, and ``inputs``. Which derivative it is depends on two arguments:
+    The result is meant for a loss. Gradient flossing, for example, minimises :math:`\sum_i \lambda_i^2` before and
+    during training, to push the leading exponents towards zero (Engelken, Gradient flossing: improving gradient descent
+    through dynamic control of Jacobians, NeurIPS 2023). `torch.Tensor.backward` reaches the model's parameters, all
+    other tensors that the step uses, and ``inputs``. Two arguments choose the derivative:
 
-    - ``detach_state``: theta acts on J_t(theta, x_t(theta)) directly and through the trajectory. The second path is
-      left out by default, x_t being held where it is, because on a chaotic trajectory dx_t/dtheta grows as
-      exp(lambda_1 t): after a few hundred steps the full derivative is correct and says nothing. With
-      ``detach_state=False`` the derivative is the full one, of ``initial_state`` too; it stays usable on
+    - ``detach_state``: :math:`\theta` acts on :math:`J_t(\theta, x_t(\theta))` directly and through the trajectory. By
+      default, :math:`x_t` is held fixed, and the second path is left out. On a chaotic trajectory, :math:`dx_t/d\theta`
+      grows as :math:`e^{\lambda_1 t}`: after a few hundred steps, the full derivative is correct but useless. With
+      ``detach_state=False``, the derivative is the full one, also with respect to ``initial_state``. It stays usable on
       short or fading trajectories.
-    - ``window``: the frame Q_{t-1} depends on theta through all steps before, which individual exponents need (their
-      sum over a full spectrum does not). With a window, frame and state are cut from the graph at the end of every
-      ``window`` counted steps, as in truncated backpropagation through time: no value changes, all counted steps keep
-      contributing, but none looks further back than the start of its window. The frame forgets as
-      exp(-(lambda_i - lambda_{i+1}) t), so little is lost with windows longer than that.
+    - ``window``: the frame :math:`Q_{t-1}` depends on :math:`\theta` through all steps before. The derivatives of
+      single exponents need this; their sum over a full spectrum does not. With a window, frame and state are cut from
+      the graph at the end of every ``window`` counted steps, as in truncated backpropagation through time. No value
+      changes, and all counted steps contribute, but none looks further back than the start of its window. The frame
+      forgets as :math:`e^{-(\lambda_i - \lambda_{i+1}) t}`, so windows that are longer than this lose little.
 
-    Maps without forward-mode derivatives are differentiated by rows in reverse mode, N times a step.
+    Maps without forward-mode derivatives are differentiated row by row in reverse mode, N times per step.
 
     Args:
         model: Anything `lyapkit.as_map` takes.
@@ -95,26 +95,27 @@ def lyapunov_exponents(
         steps: Number of steps of an autonomous map.
         k: Number of leading exponents; all N by default.
         initial_state: Flat states (N,) or (B, N); the map's own by default.
-        lengths: Steps of each of B sequences of unequal length, (B,) integers. What lies behind them in the inputs is
-            padding (any numbers) and changes nothing.
-        batch_first: Inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
-        feedback: Closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
-            and takes ``steps`` instead of ``inputs``.
+        lengths: Number of steps of each of B sequences of unequal length, (B,) integers. Inputs after these steps are
+            padding; they may be any numbers and change nothing.
+        batch_first: True if inputs have the layout (B, T, M) instead of (T, B, M). The default is the module's own
+            ``batch_first``.
+        feedback: Function from the map's output to its next input, such as a readout. It closes the loop: the map then
+            runs freely and takes ``steps`` instead of ``inputs``.
         teacher_forcing: Share a of the given inputs with ``feedback``; the input is a s_t + (1 - a) feedback.
-        transient: Leading steps that settle state and frame; they are neither counted nor in the graph.
-        qr_interval: Steps between QR decompositions. The error of derivatives grows with the condition number that
-            the frame reaches in between; 1 is safest.
-        detach_state: Hold the trajectory fixed, see above.
+        transient: Number of leading steps that settle state and frame; they are neither counted nor in the graph.
+        qr_interval: Number of steps between QR decompositions. The error of derivatives grows with the condition number
+            that the frame reaches in between; 1 is safest.
+        detach_state: True to hold the trajectory fixed, see above.
         window: Number of counted steps over which derivatives look back, a multiple of ``qr_interval``; all by default.
         dt: Duration of a step; exponents are divided by it.
         rng: Generator or seed of the random initial frame when k < N (for k = N it is the identity).
-        check: Probe the map before the run, and its derivatives also where the run has been. A training loop may leave
-            it out after its first iteration.
+        check: True to probe the map before the run, and its derivatives along the run, too. A training loop may pass
+            False after its first iteration.
 
     Returns:
         Exponents in nats per step, or per unit time with ``dt``, shape (B, k), in the map's dtype; decomposed in
-        float64. Each row is sorted descending, so that derivatives are defined where exponents differ, and are those
-        of one of the orders where two are equal. Under `torch.no_grad` nothing is recorded.
+        float64. Each row is sorted descending. So derivatives are defined if exponents differ; if two are equal, they
+        are those of one of the two orders. Under `torch.no_grad`, nothing is recorded.
 
     Raises:
         TypeError: If an argument is of the wrong kind (integer inputs, both or neither of inputs and steps).
@@ -166,11 +167,11 @@ def recorded_growth(run: TangentRun, frame: Tensor, *, refill: Refill, interval:
         run: A recorded run; its transient steps settle state and frame without graph.
         frame: Orthonormal frame to start from, shape (B, N, k); its dtype is that of the QR.
         refill: Generator of the directions that replace those annihilated in the transient.
-        interval: Steps between decompositions.
-        window: Counted steps after which the frame is cut from the graph, as the run cuts the state.
+        interval: Number of steps between decompositions.
+        window: Number of counted steps after which the frame is cut from the graph, as the run cuts the state.
 
     Returns:
-        Shape (B, k), columns in the order of the frame.
+        The sum, shape (B, k), with columns in the order of the frame.
 
     Raises:
         FloatingPointError: If state or frame are not finite, or a direction is annihilated.
@@ -201,7 +202,7 @@ def recorded_growth(run: TangentRun, frame: Tensor, *, refill: Refill, interval:
 
 
 class _Opening:
-    """The frame at the start of a window, and the steps of the window, from which its Jacobian can be computed."""
+    """The frame at the start of a window, and the steps of the window, which together give its Jacobian."""
 
     def __init__(self, frame: Tensor) -> None:
         self._fastest = torch.full_like(frame[:, :1, 0], -math.inf)  # (B, 1), log growth per step
@@ -215,7 +216,7 @@ class _Opening:
 
     @torch.no_grad()
     def settled(self, pushed: Tensor, refill: Refill) -> Decomposition | None:
-        """Return what becomes of the window's directions, or None where nothing is suspect."""
+        """Return the settled directions of the window, or None if nothing is suspect."""
         pushed, steps = pushed.detach(), len(self.carries)
         diagonal = torch.linalg.qr(pushed).R.diagonal(dim1=-2, dim2=-1).abs()
         share = suspicion(pushed.dtype, pushed.shape[-2])
@@ -236,14 +237,14 @@ class _Opening:
 def _reattach(
     map: RecurrentMap, drive: Drive, inputs: Any, initial_state: Any, detach_state: bool, batch_first: bool
 ) -> Drive:
-    """Return the same values, connected to the graphs that inputs and states came with: a checked drive is detached."""
+    """Return the same drive, connected to the graphs of the given inputs and states; checking has detached it."""
     state, batch = drive.state, drive.state.shape[0]
     if not detach_state and (initial_state is None or isinstance(initial_state, Tensor)):
         state = map.initial_state(batch) if initial_state is None else initial_state.expand(batch, -1)
         state = state.clone(memory_format=torch.contiguous_format)
     live = drive.inputs
     if live is not None and isinstance(inputs, Tensor | PackedSequence):
-        given, _ = time_first(inputs, None, batch_first)
+        given, _ = time_first(map, inputs, None, batch_first)
         live = (given if given.ndim == 3 else given.unsqueeze(1)).expand_as(live)
         live = live if drive.lengths is None else fill_padding(live, drive.lengths)
     return dataclasses.replace(drive, inputs=live, state=state)
@@ -278,6 +279,6 @@ def _refuse_annihilation(settled: Decomposition, pushed: Tensor, step: int, step
         trajectory, direction = off.nonzero()[0].tolist()
         raise FloatingPointError(
             f"tangent direction {direction + 1} of trajectory {trajectory} grows so much less than others at {among} "
-            "that the decomposition loses it to rounding, and with it its derivative; choose a smaller qr_interval, or "
+            "that the decomposition loses it to rounding, with its derivative; choose a smaller qr_interval, or "
             f"ask for fewer exponents, k <= {direction}. lyapunov_spectrum finds its value."
         )

@@ -1,4 +1,4 @@
-"""Quantities computed from a spectrum: Kaplan-Yorke dimension, entropy rate, memory time scales."""
+"""Compute quantities of a spectrum: Kaplan-Yorke dimension, entropy rate, memory time scales."""
 
 from __future__ import annotations
 
@@ -39,20 +39,19 @@ def entropy_rate(exponents: Tensor) -> Tensor:
 
 
 def memory_timescale(exponents: Tensor) -> Tensor:
-    """Compute -1/lambda, the time over which a perturbation fades to 1/e; inf where it does not fade."""
+    """Compute -1/lambda, the time over which a perturbation fades to 1/e; inf if it does not fade."""
     return torch.where(exponents < 0, -1 / exponents.clamp(max=-torch.finfo(exponents.dtype).tiny), torch.inf)
 
 
 def kaplan_yorke_gradient(exponents: Tensor, state_size: int) -> Tensor:
     r"""Compute the gradient dD/d lambda_i of the Kaplan-Yorke dimension at fixed j, shape (B, k).
 
-    It is :math:`1 / |\lambda_{j+1}|` for :math:`i \le j`,
-    :math:`(\lambda_1 + \cdots + \lambda_j) / \lambda_{j+1}^2` for :math:`i = j + 1`, and 0 beyond. All
-    are 0 where the dimension is 0, N or only a lower bound.
+    It is :math:`1 / |\lambda_{j+1}|` for :math:`i \le j`, :math:`(\lambda_1 + \cdots + \lambda_j) / \lambda_{j+1}^2`
+    for :math:`i = j + 1`, and 0 beyond. All are 0 if the dimension is 0, N or only a lower bound.
 
     Args:
-        exponents: Sorted descending, shape (B, k).
-        state_size: N.
+        exponents: Exponents, sorted descending, shape (B, k).
+        state_size: State size N.
     """
     k = exponents.shape[-1]
     sums = exponents.cumsum(dim=-1)

@@ -1,9 +1,9 @@
-r"""A test that tells the directions that a Jacobian annihilates from those that it merely shrinks.
+r"""Tell the directions that a Jacobian annihilates from those that it merely shrinks.
 
-A QR decomposition of :math:`F = J Q` finds :math:`|R_{ii}|` up to about eps times the length of the column. What is
-smaller may be rounding noise, because :math:`J` is singular, or the honest growth of a direction that fades much faster
-than the others. Gaussian elimination with complete pivoting tells the two apart, because scaling rows and columns does
-not change it beyond the order of its pivots (Demmel et al., Linear Algebra Appl. 299, 21, 1999):
+A QR decomposition of :math:`F = J Q` finds :math:`|R_{ii}|` up to about eps times the length of the column. A smaller
+one may be rounding noise, because :math:`J` is singular. Or it may be the true growth of a direction that fades much
+faster than the others. Gaussian elimination with complete pivoting tells the two apart, because scaling rows and
+columns does not change it beyond the order of its pivots (Demmel et al., Linear Algebra Appl. 299, 21, 1999):
 
 .. math:: J = X \, \mathrm{diag}(d) \, Y,
 
@@ -68,7 +68,7 @@ def eliminate(
         error: Bounds of the errors of its entries, shape (m, n).
         row_log: Logarithms of the rows' scales, shape (m,).
         column_log: Logarithms of the columns' scales, shape (n,).
-        in_order: Whether to take pivots from the first column on, and skip columns that depend on those before.
+        in_order: True to take pivots from the first column on, and skip columns that depend on those before.
     """
     left, error = values.copy(), error.copy()
     rows, columns = left.shape
@@ -126,7 +126,7 @@ def eliminate(
 
 
 def eliminated(jacobian: Array, eps: float = EPS) -> tuple[Elimination, float]:
-    """Decompose a Jacobian with rounded entries; return the logarithm of the scale that was taken out, too.
+    """Decompose a Jacobian with rounded entries; also return the logarithm of the scale that was taken out.
 
     Args:
         jacobian: Jacobian, shape (N, N), finite.
@@ -142,9 +142,9 @@ def eliminated(jacobian: Array, eps: float = EPS) -> tuple[Elimination, float]:
 def rounding(jacobian: Array, eps: float = EPS) -> Array:
     r"""Return bounds of the rounding errors of a Jacobian's entries, 4 N eps times a size, shape (N, N).
 
-    An entry by itself, as on the diagonal of a triangular matrix, has the error of its own size. Entries of one
-    diagonal block of the block triangular form are usually sums of products, so that large terms may have cancelled in
-    a small one. Their size is that of the block there, r_i c_j, the scales of its rows and columns:
+    A single entry, as on the diagonal of a triangular matrix, has an error relative to its own size. Entries of one
+    diagonal block of the block triangular form are usually sums of products, in which large terms may have cancelled.
+    Their size is that of the block at this place, r_i c_j, from the scales of its rows and columns:
 
     .. math:: r_i = \max_j |J_{ij}| / c_j, \quad c_j = \max_i |J_{ij}| / r_i.
 
@@ -174,17 +174,17 @@ def _nonzero(scale: Array) -> Array:
 
 
 def diagonal_blocks(jacobian: Array) -> tuple[NDArray[np.intp], NDArray[np.intp], bool]:
-    """Return rows and blocks of the block triangular form, and whether there is one without a zero on its diagonal.
+    """Return rows and blocks of the block triangular form, and true if its diagonal can be free of zeros.
 
     Args:
         jacobian: Jacobian, shape (N, N).
 
     Returns:
-        The row for the place of each column, the number of the diagonal block of each column, both of shape (N,), and
-        false where zeros alone make every choice of rows singular.
+        The row at the place of each column and the number of its diagonal block, both of shape (N,); and false if the
+        zeros alone make every choice of rows singular.
     """
     nonzero = csr_matrix(jacobian != 0)
-    rows = maximum_bipartite_matching(nonzero, perm_type="row").astype(np.intp)  # for each column a row, or -1
+    rows = maximum_bipartite_matching(nonzero, perm_type="row").astype(np.intp)  # a row for each column, or -1
     complete = bool((rows >= 0).all())
     rows[rows < 0] = np.setdiff1d(np.arange(len(rows)), rows)
     _, block = connected_components(csr_matrix(jacobian[rows] != 0), connection="strong")
@@ -192,10 +192,10 @@ def diagonal_blocks(jacobian: Array) -> tuple[NDArray[np.intp], NDArray[np.intp]
 
 
 def log_determinant(jacobian: Array, eps: float = EPS) -> float:
-    """Return log |det J|, -inf where rounding the entries of J could make it singular.
+    """Return log |det J|; -inf if rounding the entries of J could make it singular.
 
-    Rows and columns are permuted to block triangular form first: entries beside the diagonal blocks, however large, do
-    not enter.
+    Rows and columns are first permuted to block triangular form. Entries outside the diagonal blocks do not count,
+    however large they are.
 
     Args:
         jacobian: Jacobian, shape (N, N), finite.

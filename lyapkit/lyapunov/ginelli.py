@@ -1,4 +1,4 @@
-r"""Covariant Lyapunov vectors by a forward and a backward pass.
+r"""Compute covariant Lyapunov vectors by a forward and a backward pass.
 
 Ginelli, Poggi, Turchi, Chaté, Livi & Politi, Phys. Rev. Lett. 99, 130601 (2007). The QR frames of Algorithm 1,
 
@@ -11,8 +11,8 @@ converge to the subspaces that have grown fastest until step n. In the coordinat
 .. math:: C_{n-1} = R_n^{-1} C_n D_n
 
 with a diagonal :math:`D_n`, which keeps the columns of C at length 1. Backwards in time, almost every upper triangular
-C at the end of the run converges to them. From n to n - 1 leads :math:`R_n`, the factor of the Jacobian at the state
-n - 1.
+C at the end of the run converges to them. The step from n back to n - 1 takes :math:`R_n`, the factor of the Jacobian
+at the state n - 1.
 """
 
 from __future__ import annotations
@@ -44,20 +44,22 @@ from lyapkit.trajectories.drive import Drive, Stretch, held_at_the_end
 
 @dataclass(frozen=True)
 class CovariantVectors:
-    """Covariant vectors in the window between the two settling phases; W steps of which L are recorded.
+    """Covariant vectors in the window between the two settling phases: W steps, L of them recorded.
 
     Attributes:
-        steps: Recorded steps n, ascending; the vectors belong to the state after n steps. Where sequences have ended
-            before, the vectors recorded there are those of their own last step, and their growth is 0.
-        last: The last step of the window of each trajectory, shape (B,), on the CPU.
-        vectors: V_n, columns of length 1, shape (L, B, N, k), on the CPU.
-        coordinates: C_n, upper triangular, shape (L, B, k, k), on the CPU: V_n in an orthonormal frame, angles kept.
+        steps: Recorded steps n, ascending; the vectors belong to the state after n steps. After the end of a sequence,
+            its recorded vectors are those of its own last step, and its growth is 0.
+        last: Last step of the window of each trajectory, shape (B,), on the CPU.
+        vectors: Vectors V_n, columns of length 1, shape (L, B, N, k), on the CPU.
+        coordinates: Coordinates C_n of V_n in an orthonormal frame, which keep the angles: upper triangular, shape (L,
+            B, k, k), on the CPU.
         log_growth: Logarithm of |J_n v_{n-1}| of every step of the window, shape (W, B, k).
-        residual: The largest |J_n v_{n-1} / |J_n v_{n-1}| - v_n| of the window, shape (B, k).
+        residual: Largest |J_n v_{n-1} / |J_n v_{n-1}| - v_n| of the window, shape (B, k).
         forward_difference: Distance of the spans of the first 1, ..., k frame vectors from those of another random
-            start, where the window begins: the Frobenius norm of the sines of their principal angles, shape (B, k).
-        backward_difference: Sine of the angle between vectors from two random starts of the backward pass, where the
-            window ends, shape (B, k).
+            start, at the beginning of the window: the Frobenius norm of the sines of their principal angles, shape (B,
+            k).
+        backward_difference: Sine of the angle between vectors from two random starts of the backward pass, at the end
+            of the window, shape (B, k).
     """
 
     steps: list[int]
@@ -81,17 +83,17 @@ def ginelli(
 ) -> CovariantVectors:
     """Compute the leading k covariant vectors.
 
-    States and frames are kept at the start of each segment only; the backward pass goes through a segment once more
-    from there, with the same operations and so to the same bits. Of the steps that settle the backward pass only R is
-    kept. With segments of sqrt(W) steps, the memory is of order N k sqrt(W) + k^2 settle, beside what is recorded.
+    States and frames are kept only at the start of each segment. The backward pass repeats a segment from there, by the
+    same operations and so to the same bits. For the steps that settle the backward pass, only R is kept. With segments
+    of sqrt(W) steps, the memory is of order N k sqrt(W) + k^2 settle, in addition to the recorded vectors.
 
     Args:
         run: The trajectory with k directions; its transient steps settle state and frame.
-        settle: Last steps of the drive, or of each of its sequences, which settle the backward pass.
-        generator: For the random starts of both passes.
-        record_every: Steps between recorded vectors; the last step of the window is always recorded.
-        segment: Steps between checkpoints; sqrt(W) by default.
-        on_step: Called after every step forward, and after every step back through the window (progress).
+        settle: Number of last steps of the drive, or of each of its sequences, which settle the backward pass.
+        generator: Generator of the random starts of both passes.
+        record_every: Number of steps between recorded vectors; the last step of the window is always recorded.
+        segment: Number of steps between checkpoints; sqrt(W) by default.
+        on_step: Function called after every step forward, and after every step back through the window (progress).
 
     Raises:
         ValueError: If a direction is annihilated, so that R has no inverse; the message names step and trajectory.
@@ -102,7 +104,8 @@ def ginelli(
     ends = drive.last_steps - settle  # of the window of each trajectory
     if segment is None:
         segment = math.isqrt(last - first - 1) + 1
-    state, frame, forward_difference = _settled_frame(run, generator, on_step)
+    frames = random_frames(drive.state.shape[-1], k, generator)
+    state, frame, forward_difference = settled_frame(run, frames.repeat(1, len(drive.state), 1, 1), generator, on_step)
 
     checkpoints: list[tuple[Drive, Tensor]] = []  # a part of the window and the frame at its start
     for start in range(first, last, segment):
@@ -117,7 +120,7 @@ def ginelli(
             factors.append(r)
             on_step()
 
-    # two starts, one of which only tells how far they have settled
+    # two starts; the second only shows how far they have settled
     starts = torch.randn(2, 1, k, k, generator=generator, dtype=torch.float64, device="cpu").triu().to(frame)
     both = _normalised(starts.repeat(1, len(frame), 1, 1))
     while factors:
@@ -172,17 +175,30 @@ def ginelli(
     )
 
 
-def _settled_frame(
-    run: TangentRun, generator: torch.Generator, on_step: Callable[[], object]
+def random_frames(size: int, k: int, generator: torch.Generator) -> Tensor:
+    """Return two independent random orthonormal frames, shape (2, 1, N, k), on the CPU.
+
+    Frames start at random, also for k = N: the columns of the identity may be invariant under the map, as those of a
+    triangular matrix are, and would then never find the fastest growing directions.
+    """
+    gaussian = torch.randn(2, 1, size, k, generator=generator, dtype=torch.float64, device="cpu")
+    frames: Tensor = torch.linalg.qr(gaussian).Q
+    return frames
+
+
+def settled_frame(
+    run: TangentRun, frames: Tensor, generator: torch.Generator, on_step: Callable[[], object]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return state (B, N) and frame (B, N, k) after the transient, and the frame's distance (B, k) from another one.
 
-    The frames start at random, also for k = N: the columns of the identity may be invariant under the map, as those of
-    a triangular matrix are, and would then never find the fastest growing directions.
+    Args:
+        run: The trajectory with k directions; its transient steps settle state and frame.
+        frames: The frame and the other one at the start, shape (2, B, N, k).
+        generator: For directions that replace annihilated ones.
+        on_step: Called after every step (progress).
     """
     drive, k, state = run.drive, run.k, run.drive.state
-    gaussian = torch.randn(2, 1, state.shape[-1], k, generator=generator, dtype=torch.float64, device="cpu")
-    both: Tensor = torch.linalg.qr(gaussian).Q.to(state.device).repeat(1, len(state), 1, 1)  # (2, B, N, k)
+    both = frames.to(state.device)
     refills, effort = [random_refill(refill_seed(generator)) for _ in range(2)], Effort()
 
     def refill(like: Tensor) -> Tensor:  # (2 B, N, k)
@@ -205,7 +221,7 @@ def _settled_frame(
 def _frames(
     run: TangentRun, drive: Drive, frame: Tensor
 ) -> Iterator[tuple[Callable[[Tensor], Tensor], Tensor, Tensor, Stretch]]:
-    """Yield for each step of a part of the run what carries vectors over it, Q_n, R_n, and where it is."""
+    """Yield for each step of a part of the run a function that carries vectors over it, Q_n, R_n, and the stretch."""
     effort = Effort()
     for push, stretch, index in run.steps(drive):
         pushed = push(frame)
@@ -231,7 +247,7 @@ def _decompose(frame: Tensor, step: int) -> tuple[Tensor, Tensor]:
 
 
 def _suspect(frame: Tensor, r: Tensor) -> Tensor:
-    """Return which columns may be rounding noise, shape (..., k)."""
+    """Return true for columns that may be rounding noise, shape (..., k)."""
     diagonal = r.diagonal(dim1=-2, dim2=-1).abs()
     return diagonal <= suspicion(frame.dtype, frame.shape[-2]) * column_norms(frame)
 
@@ -251,7 +267,7 @@ def _refilled(
 
 
 def _refuse_annihilation(settled: Decomposition, frame: Tensor, r: Tensor, step: int) -> None:
-    """Refuse an R that has no inverse, or one that is rounding noise: the criterion of `lyapkit.lyapunov_spectrum`."""
+    """Refuse an R that has no inverse or is rounding noise, by the rule of `lyapkit.lyapunov_spectrum`."""
     found = r.diagonal(dim1=-2, dim2=-1).abs().log()
     agrees = (settled.log_growth - found).abs() <= 1000 * AGREEMENT
     gone = ~agrees & _suspect(frame, r)  # (B, k)

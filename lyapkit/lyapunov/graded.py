@@ -1,9 +1,9 @@
-"""Singular values of long matrix products, exact where the product itself underflows or overflows.
+"""Compute singular values of long matrix products, even if the product itself underflows or overflows.
 
-A product V_t = J_t ... J_1 is kept as V_t = U D T: U orthonormal, D diagonal and held by its logarithms,
-T well conditioned (the stratification of quantum Monte Carlo, Loh et al. 1989, with the columns sorted before
-each QR as in Tomas et al. 2012). Forming the product instead loses every singular value below eps times the
-largest, which a contracting network reaches within a few dozen steps.
+A product V_t = J_t ... J_1 is kept as V_t = U D T. U is orthonormal, D is diagonal and kept as logarithms, and T is
+well conditioned. This is the stratification of quantum Monte Carlo (Loh et al. 1989), with the columns sorted before
+each QR (Tomas et al. 2012). The product itself would lose every singular value below eps times the largest. A
+contracting network gets there within a few dozen steps.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from lyapkit.lyapunov.decomposition import suspicion
 from lyapkit.lyapunov.one_step import Effort, grow_product
 
 NARROW = 8.0
-"""Range of log D below which a plain SVD is used: it loses at most eps exp(8), about 7e-13 relative."""
+"""Range of log D below which a plain SVD is used. It loses at most eps exp(8), about 7e-13 relative."""
 
 WIDE = 600.0
-"""Range of log D that float64 can hold beside the entries of T; beyond it the matrix is cut at its gaps."""
+"""Range of log D that float64 can hold together with the entries of T. Beyond it, the matrix is cut at its gaps."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class GradedProduct:
 
     Attributes:
         u: Orthonormal matrices U, shape (B, N, N).
-        log_scale: Logarithms of D, descending up to the sorting of the last step, -inf where the product is singular;
+        log_scale: Logarithms of D, descending up to the sorting of the last step, -inf if the product is singular;
             shape (B, N).
         t: Well-conditioned matrices T, shape (B, N, N).
         resolved: Number of leading singular values whose size float64 can resolve, shape (B,).
@@ -54,10 +54,11 @@ class GradedProduct:
         return cls(eye, logs, eye, torch.full((batch,), size, device=device))
 
     def after(self, push: Callable[[Tensor], Tensor]) -> GradedProduct:
-        """Return J V, where ``push`` multiplies a frame (B, N, N) by J from the left.
+        """Return J V; ``push`` multiplies a frame (B, N, N) by J from the left.
 
-        Where little is left of a column beside the others, it may be rounding noise. Such steps are done again by
-        `lyapkit.lyapunov.one_step.grow_product`, which finds out how small the rest is, or that it is zero.
+        If little is left of a column beside the others, it may be rounding noise.
+        `lyapkit.lyapunov.one_step.grow_product` repeats such steps, and finds out how small the rest is, or that it is
+        zero.
         """
         size = self.u.shape[-1]
         columns = push(self.u)
@@ -86,7 +87,7 @@ class GradedProduct:
         return self._settled(result, push, doubted) if bool(doubted.any()) else result
 
     def _settled(self, found: GradedProduct, push: Callable[[Tensor], Tensor], doubted: Tensor) -> GradedProduct:
-        """Return the product with some of the trajectories done again."""
+        """Return the product with the step repeated for some trajectories."""
         jacobians = push(torch.eye(self.u.shape[-1], device="cpu").to(self.u).expand_as(self.u).contiguous())
         u, log_scale, t, resolved = found.u.clone(), found.log_scale.clone(), found.t.clone(), self.resolved.clone()
         for index in (doubted & torch.isfinite(jacobians).all(dim=-1).all(dim=-1)).nonzero().flatten().tolist():
@@ -107,15 +108,15 @@ class GradedProduct:
 
     @property
     def block(self) -> GradedProduct:
-        """The whole product: no step has left it."""
+        """The whole product, which contains all steps."""
         return self
 
     def window(self) -> GradedProduct:
-        """Return the whole product: all its steps are asked for."""
+        """Return the whole product, since its window contains all steps."""
         return self
 
     def log_singular_values(self) -> Tensor:
-        """Return the logarithms of the singular values of V, descending, shape (B, N); -inf for those that are zero."""
+        """Return the logarithms of the singular values of V, descending, shape (B, N); -inf for zero."""
         span = self.log_scale.amax(dim=-1) - self.log_scale.amin(dim=-1)  # inf when singular
         if bool((span <= NARROW).all()):
             top = self.log_scale.amax(dim=-1, keepdim=True)
@@ -152,7 +153,7 @@ def _jacobi(scale: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray
     One-sided Jacobi finds every singular value of a column-scaled well-conditioned matrix to a relative
     accuracy that does not depend on the scaling (Demmel & Veselic 1992).
     """
-    if scale.size == 1:  # gejsv leaves its scaling factors unset for one column
+    if scale.size == 1:  # gejsv does not set its scaling factors for one column
         single: NDArray[np.float64] = np.log(np.linalg.norm(columns, axis=0)) + scale
         return single
     top = scale.max()

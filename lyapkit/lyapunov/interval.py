@@ -1,4 +1,4 @@
-"""The number of steps between two QR decompositions."""
+"""Choose the number of steps between two QR decompositions."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from dataclasses import dataclass, replace
 import torch
 
 CONDITION_LIMITS = {torch.float64: 1e4, torch.float32: 1e3}
-"""Condition number of the frame that an automatic interval aims to stay below.
+"""Limit that an automatic interval sets to the condition number of the frame.
 
-The error of an exponent is about eps times the condition number that the frame reaches, on the lowest tracked
-exponents only, and more where the order of the local growth rates changes often. Chosen by measurement: against a
-decomposition at every step, a chaotic rate network (N = 40) shows 4e-14 in float64 and 1e-6 in float32 frames, a
-two-layer LSTM with a state of 16, whose single Jacobians have condition numbers up to 4e6, 8e-12 in float64 (1e-4 with
-a limit of 1e6); in float32 frames its lowest exponents are noise, the leading third good to 2e-8."""
+The lowest tracked exponents have an error of about eps times the condition number that the frame reaches, and more if
+the order of the local growth rates changes often. The limits are chosen by measurement, against a decomposition at
+every step. A chaotic rate network (N = 40) shows 4e-14 in float64 and 1e-6 in float32 frames. A two-layer LSTM with a
+state of 16, whose single Jacobians have condition numbers up to 4e6, shows 8e-12 in float64 (1e-4 with a limit of 1e6).
+In float32 frames, its lowest exponents are noise, and the leading third is good to 2e-8."""
 
 FEW_DIRECTIONS = 3
 FEW_CONDITION_LIMIT = 1e6
-"""Few directions in float64 may go this far: max |R_ii| / min |R_ii| cannot be much less than their condition
-number. Measured against a decomposition at every step: 4e-14 for 50 trajectories of the Henon map, with two fifths of
-the decompositions that 1e4 takes, and 1e-11 for the three leading exponents of a two-layer LSTM."""
+"""Limit for few directions in float64, whose condition number cannot be much above max |R_ii| / min |R_ii|. Measured
+against a decomposition at every step, the error is 4e-14 for 50 trajectories of the Henon map, with two fifths of the
+decompositions that 1e4 takes, and 1e-11 for the three leading exponents of a two-layer LSTM."""
 
 WINDOWS = 64
-"""An automatic interval leaves at least about this many windows, which the standard errors are estimated from."""
+"""Smallest number of windows that an automatic interval leaves, about. The standard errors are estimated from them."""
 
 
 LONGEST = 256
-"""Longest automatic interval: beyond it there is nothing left to save."""
+"""Longest automatic interval. Beyond it, there is nothing left to save."""
 
 REPLAY_BYTES = 256 * 2**20
-"""Memory for the steps of one window, which are done again when the frame fails in it."""
+"""Memory for the steps of one window, which are repeated if the frame fails in it."""
 
 FORGETTING = 0.98
 """Share of an earlier, larger rate that remains from one window to the next."""
@@ -41,10 +41,10 @@ class IntervalRule:
     """A fixed interval, or one that follows the condition number of the frame.
 
     Attributes:
-        interval: Steps until the next decomposition.
-        limit: Condition number to stay below; None keeps the interval as it is.
+        interval: Number of steps until the next decomposition.
+        limit: Condition number to stay below; None keeps the interval fixed.
         longest: Upper bound of an automatic interval.
-        rate: Growth of the log condition number per step to reckon with; forgotten slowly, since growth fluctuates.
+        rate: Expected growth of the log condition number per step; it is forgotten slowly, since growth fluctuates.
     """
 
     interval: int
@@ -54,12 +54,12 @@ class IntervalRule:
 
     @classmethod
     def of(cls, interval: int | None, dtype: torch.dtype, k: int) -> IntervalRule:
-        """Keep a given interval, or start with every step and stretch as far as conditioning allows.
+        """Keep a given interval, or begin with 1 and stretch it as far as conditioning allows.
 
         Args:
-            interval: Steps between decompositions; None for an automatic interval.
+            interval: Number of steps between decompositions; None for an automatic interval.
             dtype: Type of the frame.
-            k: Directions of the frame.
+            k: Number of directions of the frame.
         """
         if interval is not None:
             return cls(interval)
@@ -67,11 +67,11 @@ class IntervalRule:
         return cls(1, FEW_CONDITION_LIMIT if few else CONDITION_LIMITS[dtype])
 
     def within(self, counted: int, replayable: int) -> IntervalRule:
-        """Return the rule for a run of so many steps that count, of which an automatic interval is at most 1/64.
+        """Return the rule for a run of so many counted steps; an automatic interval is at most 1/64 of them.
 
         Args:
-            counted: Steps of the run without its transient.
-            replayable: Steps of a window that can be done again.
+            counted: Number of steps of the run without its transient.
+            replayable: Number of steps of a window that can be repeated.
         """
         return replace(self, longest=max(1, min(counted // WINDOWS, replayable)))
 
@@ -82,8 +82,8 @@ class IntervalRule:
 
         Args:
             steps: Length of the windows.
-            condition: The largest condition number among their frames.
-            windows: How many they were.
+            condition: Largest condition number among their frames.
+            windows: Number of the windows.
         """
         if self.limit is None:
             return self
@@ -94,7 +94,7 @@ class IntervalRule:
 
 
 def replayable_steps(step_bytes: int) -> int:
-    """Return how many steps of a window can be kept in memory, to do them again when the window fails.
+    """Return how many steps of a window can be kept in memory, to be repeated if the window fails.
 
     Args:
         step_bytes: Memory that one step keeps.

@@ -1,21 +1,22 @@
-"""Estimate from autocorrelated numbers how far their sum may be from its expectation."""
+"""Estimate how far the sum of autocorrelated numbers may be from its expectation."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 from scipy.linalg import block_diag
 from scipy.special import stdtr, stdtrit
+from scipy.stats import t as student
 from torch import Tensor
 
 PERSISTENCES = (0.0, 0.2, 0.4, 0.6, 0.75, 0.87, 0.94, 0.98)
 r"""Coefficients :math:`\phi` of the autoregression that are tried."""
 
 ECHOES = (-1.0, -0.96, -0.88, -0.75, -0.55, -0.3, 0.0, 0.3, 0.6, 1.0)
-r"""Coefficients :math:`\theta` of the moving average that are tried; with -1, sums do not wander at all."""
+r"""Coefficients :math:`\theta` of the moving average that are tried. With -1, sums do not wander at all."""
 
 STILL = 0.15
 """Prior probability that sums do not wander, as when growth is a difference of a function of the state."""
@@ -25,13 +26,19 @@ FEWEST = 12
 """The slowest third of the modes shows how far the sum wanders, or the slowest 12 if a third is fewer."""
 
 PIECES = 20
-"""A run is long enough where its 20 parts, taken as independent, show most of the variance of its sum."""
+"""A run is long enough if its 20 parts, taken as independent, show most of the variance of its sum."""
 
 VISIBLE = 0.6
 """The share that `PIECES` calls "most". Growth with correlation exp(-|t|/tau) reaches it in runs of 43 tau."""
 
-BISECTIONS = 13
-"""Number of times that the logarithmic bracket of a quantile is halved: to less than 1e-3 of its value."""
+PRECISION = 5e-4
+"""Relative precision of quantiles, the distance of points of the table."""
+
+MOST_TRIALS = 40
+"""Trials of a quantile at most; half a dozen are usual, and a bracket that is only halved takes 15."""
+
+STEEPEST, FLATTEST = -100.0, -0.1
+"""Bounds on the slope of log P over log w that a secant is trusted with."""
 
 SMALLEST_LOG, LARGEST_LOG, FINENESS = -8, 8, 2000
 """Range of log t in which tails of Student's t distribution are tabulated, and points per unit."""
@@ -39,7 +46,7 @@ SMALLEST_LOG, LARGEST_LOG, FINENESS = -8, 8, 2000
 
 @dataclass(frozen=True)
 class LongRun:
-    r"""The distribution of the deviation of a sum, from its series: a mixture of Student's t distributions.
+    r"""Distribution of the deviation of a sum, estimated from its series: a mixture of Student's t distributions.
 
     Take sums of a stationary series over stretches. If stretches are long against its correlation time, only
     neighbouring sums are correlated (Tiao 1972, Biometrika 59, 525). If stretches are shorter, correlations decay about
@@ -49,9 +56,10 @@ class LongRun:
 
     With :math:`\theta = -1` the series is a difference of a stationary series, and its sum does not grow with its
     length. :math:`\phi`, :math:`\theta` and the variance of e are unknown. All pairs of a grid are weighted by a prior
-    and by the likelihood of the series' slow modes; the variance of e is integrated out. The likelihood uses slow modes
-    because only there must the spectrum have this form, whatever rings or alternates faster (as in Müller & Watson
-    2008, Econometrica 76, 979). Fast modes add to the sum through its two ends; this part is taken as measured.
+    and by the likelihood of the series' slow modes; the variance of e is integrated out. The likelihood uses only slow
+    modes (as in Müller & Watson 2008, Econometrica 76, 979). So the spectrum needs this form only there, and the series
+    may ring or alternate faster in any way. Fast modes contribute to the sum at its two ends; this contribution is used
+    as measured.
 
     Attributes:
         weight: Posterior probability of each spectral shape (pair phi, theta), shape (G, n).
@@ -72,7 +80,7 @@ class LongRun:
 
         Args:
             series: Numbers in their order, shape (M, n), M >= 4. Only their deviations from the mean count.
-            halves: Whether the "sum" is the second half's mean minus the first's, with deviations from the mean of each
+            halves: True if the "sum" is the second half's mean minus the first's, with deviations from the mean of each
                 half; M >= 8.
         """
         shapes = _shapes(len(series), halves)
@@ -92,18 +100,44 @@ class LongRun:
         Args:
             tail: The probability, below 1/2.
         """
-        scale = self.variance.sqrt().log()
-        unit = math.log(-float(stdtrit(self.freedom, tail)))
+        unit = -float(stdtrit(self.freedom, tail))
         kept = self.weight > tail * 1e-4
-        low = unit + torch.where(kept, scale, torch.inf).amin(dim=0)
-        high = unit + torch.where(kept, scale, -torch.inf).amax(dim=0)
-        table, place = _tails(self.freedom), FINENESS * (SMALLEST_LOG + scale)
-        for _ in range(BISECTIONS):
-            middle = (low + high) / 2
-            beyond = table[(FINENESS * middle - place).long().clamp(0, len(table) - 1)]
-            outside = (self.weight * beyond).sum(dim=0) > tail
-            low, high = torch.where(outside, middle, low), torch.where(outside, high, middle)
-        return ((low + high) / 2).exp()
+        low = math.log(unit) + torch.where(kept, self._scale, torch.inf).amin(dim=0)
+        high = math.log(unit) + torch.where(kept, self._scale, -torch.inf).amax(dim=0)
+        trial = torch.clamp(math.log(unit) + (self.weight * self.variance).sum(dim=0).sqrt().log(), low, high)
+        slope = torch.full_like(trial, -unit * float(student.pdf(unit, self.freedom)) / tail)
+        before = excess = torch.full_like(trial, torch.nan)
+        moves = torch.ones_like(trial, dtype=torch.bool)
+        for _ in range(MOST_TRIALS):  # secants of log P over log w, within a bracket
+            here = (self.beyond(trial) / tail).log()
+            secant = (here - excess) / (trial - before)
+            slope = torch.where((secant < FLATTEST) & (secant > STEEPEST), secant, slope)
+            low, high = torch.where(here > 0, trial, low), torch.where(here > 0, high, trial)
+            following = trial - here / slope
+            following = torch.where((following >= low) & (following <= high), following, (low + high) / 2)
+            before, excess, trial = trial, here, torch.where(moves, following, trial)
+            moves &= (trial - before).abs() > PRECISION  # a series stays what it is alone, whatever is beside it
+            if not bool(moves.any()):
+                break
+        return trial.exp()
+
+    def beyond(self, logarithm: Tensor) -> Tensor:
+        """Return the probability of a larger deviation on either side, shape (n,).
+
+        Args:
+            logarithm: Logarithm of the deviation, shape (n,).
+        """
+        table = _tails(self.freedom)
+        place = (FINENESS * logarithm - self._place).nan_to_num_(nan=0.0).clamp_(0, len(table) - 1)
+        return (self.weight * table[place.long()]).sum(dim=0)
+
+    @cached_property
+    def _scale(self) -> Tensor:
+        return self.variance.sqrt().log()
+
+    @cached_property
+    def _place(self) -> Tensor:
+        return FINENESS * (SMALLEST_LOG + self._scale)
 
 
 @dataclass(frozen=True)
@@ -175,12 +209,12 @@ def _modes(count: int) -> tuple[Tensor, Tensor, int]:
     """Return modes of a series, the contribution of each to the sum through its ends, and the number of slow ones.
 
     The modes are the eigenvectors of the second difference among series of mean 0, with zeros beyond both ends. Their
-    coefficients are exactly uncorrelated under every moving average of two terms. The ends of the series, where terms
-    of a sum do not cancel, weigh little in the slow modes.
+    coefficients are exactly uncorrelated under every moving average of two terms. At the ends of the series, the terms
+    of a sum do not cancel; these ends weigh little in the slow modes.
 
     Returns:
-        Modes of ascending frequency omega, shape (M, M - 1); variance of the sum per squared coefficient,
-        1 / (2 M sin^2(omega/2)), shape (M - 1,), the mean over phases of a wave's sum; and the number of slow ones.
+        Modes of ascending frequency omega, shape (M, M - 1); the variance of the sum per squared coefficient, 1 / (2 M
+        sin^2(omega/2)), shape (M - 1,), which is the mean over phases of a wave's sum; and the number of slow modes.
     """
     centred = torch.eye(count, dtype=torch.float64, device="cpu") - 1 / count
     ones = torch.ones(count - 1, dtype=torch.float64, device="cpu")
@@ -192,7 +226,7 @@ def _modes(count: int) -> tuple[Tensor, Tensor, int]:
 def _visible(covariance: Tensor) -> Tensor:
     """Return the share of the variance of a sum that `PIECES` parts show, from covariances (G, M), shape (G,)."""
     count = covariance.shape[1]
-    # variance of a sum over so many numbers
+    # variance of a sum of so many numbers
     sums = torch.zeros(len(covariance), count + 1, dtype=torch.float64, device="cpu")
     sums[:, 1:] = covariance[:, :1] + 2 * (covariance.cumsum(dim=1) - covariance[:, :1])
     sums = sums.cumsum(dim=1)

@@ -1,4 +1,4 @@
-"""One step of a frame, to a relative accuracy that does not depend on how differently its directions grow."""
+"""Carry a frame over one step, to a relative accuracy that does not depend on how differently its directions grow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lyapkit.lyapunov.elimination import EPS, Array, eliminate, eliminated, log_determinant
 
 EXACT_SIZE = 24
-"""Largest state size for which products are computed in integers: 4 ms for N = 8, and 0.4 s for N = 20."""
+"""Largest state size for which products are computed in integers. This takes 4 ms for N = 8, and 0.4 s for N = 20."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class FrameGrowth:
 
     Attributes:
         frame: Orthonormal columns of the directions that survive, in their order, shape (N, r).
-        log_growth: Log |R_ii|, shape (k,); -inf for those that do not survive.
-        unresolved: True for directions of which float64 cannot tell how much is left, if anything, shape (k,).
+        log_growth: Logarithms log |R_ii|, shape (k,); -inf for directions that do not survive.
+        unresolved: True for directions if float64 cannot tell how much is left of them, if anything, shape (k,).
     """
 
     frame: Array
@@ -32,13 +32,14 @@ class FrameGrowth:
 class Effort:
     """Time that a run may spend on steps that annihilate directions.
 
-    It is counted in milliseconds by a fixed rule, so that results do not depend on the machine: a run of any length
-        takes
-    at most about two seconds more, however many of its steps are in doubt. The trajectories of a batch share it.
+    The effort is counted in milliseconds by a fixed rule, so that results do not depend on the machine. A run of any
+    length takes at most about two seconds more, however many of its steps are in doubt. The trajectories of a batch
+    share the effort.
 
     Attributes:
-        spent: No further elimination is allowed.
-        sparse: A row or column of a Jacobian has been zero, so that Jacobians are worth computing without elimination.
+        spent: True if no further elimination is allowed.
+        sparse: True if a row or column of a Jacobian has been zero; Jacobians are then worth computing without
+            elimination.
     """
 
     def __init__(self) -> None:
@@ -46,38 +47,38 @@ class Effort:
         self.renew()
 
     def renew(self) -> None:
-        """Begin again with all of it."""
+        """Restore the full effort."""
         self._left, self.spent = 2000.0, False
 
     def spend(self, milliseconds: float) -> bool:
-        """Spend so much, and return true, if as much is left."""
+        """Spend so much and return true, if as much is left."""
         enough = milliseconds <= self._left
         self._left -= milliseconds if enough else 0.0
         return enough
 
     def allows_elimination(self, size: int) -> bool:
-        """Spend the time of one elimination of N rows, and return true, if enough is left."""
+        """Spend the time of one elimination of N rows and return true, if enough is left."""
         self.spent = self.spent or not self.spend(1 + 0.2 * size + (size / 16) ** 2)
         return not self.spent
 
     def allows_integers(self, size: int) -> bool:
-        """Spend the time of one decomposition in integers, and return true, if enough is left."""
+        """Spend the time of one decomposition in integers and return true, if enough is left."""
         return size <= EXACT_SIZE and self.spend(4 * (size / 8) ** 5)
 
 
 def grow(jacobian: Array, frame: Array, suspect: NDArray[np.bool_], effort: Effort, eps: float = EPS) -> FrameGrowth:
     """Carry a frame over one step, and decompose it.
 
-    Elimination finds each log |R_ii| to rounding where J is a well-conditioned matrix under any scaling of its rows and
-    columns, and tells its rank. For some regular J, many triangular ones among them, it cannot tell that they are
-    regular. Where their determinant is not zero, integers are used instead, in which nothing is rounded.
+    If J is a well-conditioned matrix with scaled rows and columns, elimination finds its rank, and each log |R_ii| to
+    rounding. For some regular J, including many triangular ones, elimination cannot tell that they are regular. If
+    their determinant is not zero, integers are used instead, which are not rounded.
 
-    A column counts as annihilated when its rest is not larger than the rounding of the entries of J and Q.
+    A column counts as annihilated if the rest of it is not larger than the rounding of the entries of J and Q.
 
     Args:
         jacobian: Jacobian J, shape (N, N), finite.
         frame: Frame Q, orthonormal, shape (N, k).
-        suspect: True for columns of which little is left, shape (k,).
+        suspect: True for columns with little left, shape (k,).
         effort: Effort that is left for integers.
         eps: Machine epsilon of the type that J and Q were rounded to.
     """
@@ -103,10 +104,10 @@ def grow(jacobian: Array, frame: Array, suspect: NDArray[np.bool_], effort: Effo
 def _blur(upper: Array, frame: Array, regular: bool, eps: float = EPS) -> Array:
     """Return bounds of the errors of Y Q, shape (r, k).
 
-    Where J is regular, nothing can vanish, and all entries of Q count as accurate, however small they are. Where it is
-    not, a direction may have approached its kernel over many steps. Rounding has turned it in each of them, the more
-    the
-    less was left of it: it counts as annihilated when it lies in the kernel up to an angle of eps^(2/3).
+    If J is regular, nothing can vanish, and all entries of Q count as accurate, however small they are. If it is
+    singular, a direction may have approached its kernel over many steps. Rounding has turned the direction in each of
+    them, and more strongly the less was left of it. So it counts as annihilated if it lies in the kernel up to an angle
+    of eps^(2/3).
     """
     size = eps * np.abs(frame) if regular else eps ** (2 / 3) * (frame != 0)
     bound: Array = 4 * len(frame) * (np.abs(upper) @ size)
@@ -115,13 +116,13 @@ def _blur(upper: Array, frame: Array, regular: bool, eps: float = EPS) -> Array:
 
 @dataclass(frozen=True)
 class ProductGrowth:
-    """Decomposition J U D = Q D' M for a graded product U D T, without the directions that do not survive; r survive.
+    """Decomposition J U D = Q D' M of a graded product U D T, with only the r directions that survive.
 
     Attributes:
         frame: Frame Q, orthonormal, shape (N, r).
         log_scale: Logarithms of D', descending or nearly so, shape (r,).
         mixing: Matrix M, shape (r, k); entries are at most about 1 in magnitude.
-        resolved: Number of leading directions of which float64 can tell how much is left; at most k.
+        resolved: Number of leading directions for which float64 can tell how much is left; at most k.
     """
 
     frame: Array
@@ -131,7 +132,7 @@ class ProductGrowth:
 
 
 def grow_product(jacobian: Array, frame: Array, log_scale: Array, effort: Effort) -> ProductGrowth:
-    """Carry a graded product over one step; the directions may be taken in any order here.
+    """Carry a graded product over one step; here the directions may come in any order.
 
     Args:
         jacobian: Jacobian J, shape (N, N), finite.
@@ -177,7 +178,8 @@ class _Exact:
 def _exactly(jacobian: Array, frame: Array, log_scale: Array | None = None) -> _Exact:
     """Decompose in integers, by Bareiss' elimination of (J Q)^T J Q, whose pivots are products of the R_ii^2.
 
-    Given scales of the columns, the largest remaining column always comes next; otherwise they keep their order.
+    If scales of the columns are given, the largest remaining column always comes next; otherwise columns keep their
+    order.
     """
     left, left_log = _integers(jacobian)
     right, right_log = _integers(frame)
@@ -198,7 +200,7 @@ def _exactly(jacobian: Array, frame: Array, log_scale: Array | None = None) -> _
         direction = work[row, k:]
         largest = max(abs(value) for value in direction)
         column = np.array([value / largest for value in direction], float)
-        columns.append(column / np.linalg.norm(column))  # orthogonal already, and each entry keeps its digits
+        columns.append(column / np.linalg.norm(column))  # already orthogonal, and each entry keeps its digits
         if log_scale is not None:
             over = np.array([value / pivot for value in work[row, row:k]], float)
             mixing[row, order[row:]] = over * np.exp(scale[order[row:]] - scale[order[row]])
@@ -209,7 +211,7 @@ def _exactly(jacobian: Array, frame: Array, log_scale: Array | None = None) -> _
 
 
 def _integers(matrix: Array) -> tuple[NDArray[np.object_], float]:
-    """Return integers, and the logarithm of the factor by which they have to be multiplied."""
+    """Return integers, and the logarithm of the factor to multiply them by."""
     fraction, exponent = np.frexp(matrix)
     lowest = int(exponent[matrix != 0].min()) - 53
     whole = np.ldexp(fraction, 53).astype(np.int64).astype(object)

@@ -1,4 +1,4 @@
-"""Decompositions F = Q R of frames, and the choice among them."""
+"""Decompose frames, F = Q R, and choose the method."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ from torch import Tensor
 
 FEW_COLUMNS = 3
 MANY_FRAMES = 256
-"""Number of frames of few columns from which they are decomposed together: LAPACK is called once for every frame."""
+"""Number of frames with few columns from which they are decomposed together: LAPACK would be called for every frame."""
 
 FEW_ROWS = 8
-"""Number of terms up to which they are added one by one: setting up a reduction costs more."""
+"""Largest number of terms that are added one by one, since setting up a reduction costs more."""
 
 WELL_CONDITIONED = 10.0
 """Largest max |R_ii| / min |R_ii| (columns of length one) at which one pass of Cholesky QR is accepted.
 
-Chosen by measurement: Q is then orthonormal, and |R_ii| exact, to 1e-12; each grows with the square of it."""
+Chosen by measurement: up to this ratio, Q is orthonormal and |R_ii| exact to 1e-12. Both errors grow with its
+square."""
 
 
 def orthonormalise(frame: Tensor, expected_bound: float) -> tuple[Tensor, Tensor]:
-    """Return Q and R of frames of shape (B, N, k), as far as they can be trusted.
+    """Return Q and R of frames of shape (B, N, k).
 
-    The method is Gram-Schmidt for many frames of few columns; one pass of Cholesky QR where the frames are well
-    conditioned (in float64; it takes 0.6 of the time of Householder); two passes on an accelerator, whose QR goes
-    through a batch one by one; and Householder otherwise.
+    Many frames of few columns are decomposed by Gram-Schmidt. Well-conditioned frames in float64 take one pass of
+    Cholesky QR, in 0.6 of the time of Householder. On an accelerator, whose QR goes through a batch one by one, they
+    take two passes. All others are decomposed by Householder reflections.
 
     Args:
         frame: Frames, shape (B, N, k).
@@ -40,7 +41,7 @@ def orthonormalise(frame: Tensor, expected_bound: float) -> tuple[Tensor, Tensor
         found = cholesky_qr(frame, passes=2 if accelerated else 1)
         if found is not None:
             return found
-    q, r = torch.linalg.qr(frame)  # Householder, which scales columns by itself
+    q, r = torch.linalg.qr(frame)  # Householder, this scales columns by itself
     return q, r
 
 
@@ -55,8 +56,8 @@ def cholesky_qr(frame: Tensor, passes: int) -> tuple[Tensor, Tensor] | None:
         passes: Number of passes, 1 or 2.
 
     Returns:
-        Q, shape (B, N, k), and R with a positive diagonal, shape (B, k, k); None where F^T F is not positive definite
-        or the condition is too large for so many passes.
+        Q, shape (B, N, k), and R with a positive diagonal, shape (B, k, k); None if F^T F is not positive definite or
+        the condition is too large for so many passes.
     """
     rows = frame.mT  # (B, k, N)
     r = None
@@ -75,8 +76,8 @@ def cholesky_qr(frame: Tensor, passes: int) -> tuple[Tensor, Tensor] | None:
 def gram_schmidt(frame: Tensor) -> tuple[Tensor, Tensor]:
     """Decompose all frames at once by Gram-Schmidt, done twice for every column.
 
-    Once is not enough, twice is (Giraud et al. 2005): as long as no column lies in the span of the others, Q is
-    orthonormal to rounding, and R_ii as accurate as Householder's.
+    Once is not enough, but twice is (Giraud et al. 2005): if no column lies in the span of the others, Q is orthonormal
+    to rounding, and R_ii is as accurate as that of Householder.
 
     Args:
         frame: Frames, shape (B, N, k).

@@ -1,4 +1,4 @@
-"""Resumption of a Lyapunov spectrum from its Dataset."""
+"""Resume a Lyapunov spectrum from its Dataset."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lyapkit.checks.fingerprint import Fingerprint, difference, fingerprint, tolerance
-from lyapkit.lyapunov.qr import Growth
+from lyapkit.lyapunov.growth import Growth
 from lyapkit.recurrent_map import RecurrentMap
+from lyapkit.trajectories.names import check_trajectory_names
 
 NEEDED = (
     "below_resolution",
@@ -24,7 +26,7 @@ NEEDED = (
     "local_growth",
     "log_volume_residual",
 )
-"""Variables that hold the position of a run."""
+"""Variables that hold the position at which a run resumes."""
 
 
 def growth_of(
@@ -38,11 +40,11 @@ def growth_of(
         dt: Duration of a step in the continued run.
         k: Number of exponents asked for; None for those of the Dataset.
         frame_dtype: Type of the frame asked for; None for that of the Dataset.
-        check: Whether to compare the map's images of a few states with those of the Dataset's map.
+        check: True to compare the map's images of a few states with those of the Dataset's map.
 
     Raises:
-        ValueError: If the Dataset is the result of another analysis or another map, has another dt, k or type of frame,
-            is only a part of a result, or is of sequences of unequal length.
+        ValueError: If the Dataset is the result of another analysis or another map, if it has another dt, k or type of
+            frame, if it is only a summary or a part of a result, or if its sequences have unequal lengths.
     """
     if not isinstance(ds, xr.Dataset) or ds.attrs.get("analysis") != "lyapunov_spectrum":
         raise ValueError("resume= takes a Dataset that lyapunov_spectrum has returned.")
@@ -54,6 +56,11 @@ def growth_of(
     config = json.loads(ds.attrs["config_json"])
     if config["dt"] != dt:
         raise ValueError(f"the Dataset to resume has dt={config['dt']}, got dt={dt}; they must be equal.")
+    if config.get("keep") == "summary":
+        raise ValueError(
+            'the Dataset to resume was made with keep="summary", which leaves out the growth of each window that a '
+            'longer run has to count; make it with keep="series", or do the whole run at once.'
+        )
     whole = (ds.sizes["trajectory"], ds.sizes["step"], ds.sizes["exponent"])
     if not set(NEEDED) <= set(ds.variables) or whole != (config["trajectories"], config["windows"], config["k"]):
         raise ValueError(
@@ -92,16 +99,54 @@ def growth_of(
         frame.to(device=device, dtype=getattr(torch, config["frame_dtype"])),
         unresolved.to(device),
         torch.arange(order.shape[-1], device=device).expand_as(order),
+        len(window),
     )
+
+
+def names_of(ds: xr.Dataset, given: Any) -> Any:
+    """Return the names of the trajectories of a continued run: the given ones, or those of the Dataset.
+
+    Args:
+        ds: An earlier result.
+        given: The argument ``trajectory_names`` of the continued run.
+
+    Raises:
+        ValueError: If the Dataset has other names.
+    """
+    earlier = ds["trajectory"].values
+    has_names = not np.array_equal(earlier, np.arange(len(earlier)))
+    if given is None:
+        return earlier if has_names else None
+    found = check_trajectory_names(given, len(earlier))
+    if has_names and found.tolist() != earlier.tolist():
+        raise ValueError(
+            f"the Dataset to resume has the trajectories {', '.join(map(str, earlier))}, got trajectory_names="
+            f"{found.tolist()}; leave trajectory_names out, or rename them with .assign_coords(trajectory=...)."
+        )
+    return found
+
+
+def states_after(ds: xr.Dataset | None, states: NDArray[Any], done: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return the states of a run behind those that an earlier result has kept, and the steps of all of them.
+
+    Args:
+        ds: An earlier result, or None.
+        states: States after the steps from ``done`` + 1 on, shape (B, L, N).
+        done: Steps done before, transient ones among them.
+    """
+    steps = np.arange(done + 1, done + 1 + states.shape[1])
+    if ds is None or "state" not in ds:
+        return states, steps
+    return np.concatenate((ds["state"].values, states), axis=1), np.concatenate((ds["recorded_step"].values, steps))
 
 
 def _refuse_another_map(images: Fingerprint, map: RecurrentMap, state: Tensor, dtype: str) -> None:
     found = difference(fingerprint(map, state[0]), images)
     if found > tolerance(map.state_size, dtype, str(map.dtype).removeprefix("torch.")):
         raise ValueError(
-            "the Dataset to resume is of another map: from the same states, a step of this one leads elsewhere, by "
-            f"{found:.2g} of the size of the state. Its weights, constants, feedback or order of arguments have "
-            "changed. Resume with the map that the Dataset is of, or start anew."
+            "the Dataset to resume is of another map: from the same states, a step of this map gives other results, "
+            f"which differ by {found:.2g} of the size of the state. Weights, constants, feedback or order of arguments "
+            "have changed. Resume with the map of the Dataset, or start a new run."
         )
 
 

@@ -1,18 +1,17 @@
-"""Singular values of J_t ... J_{t-H+1}, the product of the last H Jacobians, for many t at once.
+"""Compute singular values of J_t ... J_{t-H+1}, the product of the last H Jacobians, for many t.
 
 Steps are cut into blocks of H. A window that ends p < H steps into a block is
 
-    J_t ... J_{t-H+1} = B F,
+    J_t ... J_{t-H+1} = B F.
 
-B the product of the first p Jacobians of the block, F that of the last H - p of the block before. B grows by one
-Jacobian per step; the F of a block are found from its end backwards, one Jacobian each. So every window costs a few
-decompositions, where multiplying it out anew would cost H (van Herk 1992 and Gil & Werman 1993 do so for running
-maxima).
+B is the product of the first p Jacobians of the block, and F that of the last H - p of the block before. B grows by one
+Jacobian per step. All F of a block are found from its end backwards, at one Jacobian each. So a window costs a few
+decompositions instead of H (as in van Herk 1992 and Gil & Werman 1993 for running maxima).
 
-Both parts are `GradedProduct`s: B = U D T, and F = T' D U' from F^T. The outer U do not touch singular values. What is
-between them is not multiplied out either, but starts from D_F and is pushed on: by the well-conditioned T_B T_F', and
-by D_B in factors diag(exp(log D_B / n)) whose condition numbers are small. Where n is not below p, the p Jacobians are
-pushed instead. All pushes are as well conditioned as single Jacobians, and so is the result as accurate.
+Both parts are `GradedProduct`s: B = U D T, and F = T' D U' from F^T. The outer U do not change singular values. The
+middle part is not multiplied out. It starts from D_F, and is multiplied by the well-conditioned T_B T_F', and then by
+D_B in n factors diag(exp(log D_B / n)) with small condition numbers. If n is not below p, it is multiplied by the p
+Jacobians instead. All these factors are as well conditioned as single Jacobians, so the result is as accurate.
 """
 
 from __future__ import annotations
@@ -27,7 +26,8 @@ from torch import Tensor
 from lyapkit.lyapunov.graded import GradedProduct
 
 STRETCH = 16.0
-"""Largest range of log D in one factor. A range of 32 was measured to cost no digit yet; one of 64 loses directions."""
+"""Largest range of log D in one factor. By measurement, a range of 32 costs no digit yet, and one of 64 loses
+directions."""
 
 
 class SlidingProduct:
@@ -36,10 +36,10 @@ class SlidingProduct:
     It holds up to 2 H matrices (B, N, N).
 
     Args:
-        batch: B.
-        size: N.
-        horizon: H.
-        recorded: Steps, from 1, at which singular values will be asked for.
+        batch: Number of trajectories, B.
+        size: State size, N.
+        horizon: Number of last steps, H.
+        recorded: Steps, counted from 1, at which singular values will be asked for.
         device: Device of the Jacobians.
     """
 
@@ -54,12 +54,12 @@ class SlidingProduct:
         self._last: dict[int, GradedProduct] = {}  # F^T by p
 
     def after(self, push: Callable[[Tensor], Tensor]) -> SlidingProduct:
-        """Move this product on by one step, in place; ``push`` multiplies a frame (B, N, N) by the step's Jacobian."""
+        """Move the product on by one step, in place; ``push`` multiplies a frame (B, N, N) by the step's Jacobian."""
         position = self._done % self._horizon
         if position == 0 and self._done:
             self._last = self._backwards() if self._joins else {}
             self._first, self._block = self._identity, []
-        self._last.pop(position, None)  # that of the window before
+        self._last.pop(position, None)  # the part of the window before
         if self._joins:
             jacobian = push(self._identity.u)
             self._block.append(jacobian)
@@ -74,7 +74,7 @@ class SlidingProduct:
         return self._first
 
     def window(self) -> GradedProduct:
-        """Return what has the singular values of the window that ends here."""
+        """Return a product with the singular values of the window that ends here."""
         assert self._done >= self._horizon, "the first window is not full"
         position = self._done % self._horizon
         return self._first if position == 0 else self._joined(self._last[position])
@@ -87,7 +87,7 @@ class SlidingProduct:
         for position in reversed(range(min(wanted, default=self._horizon), self._horizon)):
             transposed = transposed.after(self._block[position].mT.matmul)
             if position in wanted:
-                found[position] = replace(transposed, u=self._identity.u)  # U is not needed and not kept
+                found[position] = replace(transposed, u=self._identity.u)  # U is neither needed nor kept
         return found
 
     def _joined(self, last: GradedProduct) -> GradedProduct:

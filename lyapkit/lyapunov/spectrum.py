@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,14 +15,15 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from lyapkit.adapters import as_map
-from lyapkit.checks.arguments import check_dt, check_interval, check_interval_of_run, check_k, time_unit
+from lyapkit.checks.arguments import check_dt, check_flag, check_interval, check_interval_of_run, check_k, time_unit
 from lyapkit.checks.fingerprint import fingerprint
 from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.checks.progress import progress_bar
 from lyapkit.checks.randomness import make_generator
 from lyapkit.lyapunov.decomposition import random_refill, refill_seed
-from lyapkit.lyapunov.qr import Growth, initial_frame
-from lyapkit.lyapunov.resuming import growth_of
+from lyapkit.lyapunov.growth import Growth
+from lyapkit.lyapunov.qr import initial_frame
+from lyapkit.lyapunov.resuming import growth_of, names_of, states_after
 from lyapkit.lyapunov.spectrum_values import spectrum_values, values_of_lengths
 from lyapkit.lyapunov.stopping import errors_reached, grow_until
 from lyapkit.recurrent_map import RecurrentMap
@@ -29,6 +31,7 @@ from lyapkit.results import make_dataset, provenance
 from lyapkit.tangents.along import TangentRun
 from lyapkit.trajectories.closed_loop import with_feedback
 from lyapkit.trajectories.drive import prepare_drive
+from lyapkit.trajectories.kept_states import KeptStates
 
 
 @named_arguments()
@@ -41,6 +44,7 @@ def lyapunov_spectrum(
     initial_state: Tensor | None = None,
     lengths: Any = None,
     batch_first: bool | None = None,
+    trajectory_names: Collection[str | float] | None = None,
     feedback: Callable[[Tensor], Tensor] | None = None,
     teacher_forcing: float = 0.0,
     transient: int = 0,
@@ -51,6 +55,8 @@ def lyapunov_spectrum(
     until_exponents: Literal["leading", "all"] = "leading",
     max_steps: int = 100_000,
     resume: xr.Dataset | None = None,
+    keep_states: bool = False,
+    keep: Literal["series", "summary"] = "series",
     rng: torch.Generator | int | None = None,
     check: bool = True,
     progress: bool = False,
@@ -62,18 +68,18 @@ def lyapunov_spectrum(
     .. math:: J_t Q_{t-1} = Q_t R_t, \qquad \lambda_i = \frac{1}{T} \sum_{t=1}^{T} \log |(R_t)_{ii}|.
 
     This is Algorithm 1 of Dubinin & Effenberger (2024), after Benettin et al. (1980) and Sandri (1996), with exact
-    derivatives of the step. Frames are decomposed by Householder QR, or by Cholesky QR or Gram-Schmidt where
-    these are as good (see `lyapkit.lyapunov.orthonormal`). A driven map has *conditional* exponents: they describe how
-    perturbations of the state fade or grow under the given input, and need no zero exponent.
+    derivatives of the step. Frames are decomposed by Householder QR, or by Cholesky QR or Gram-Schmidt if these are as
+    good (see `lyapkit.lyapunov.orthonormal`). A driven map has *conditional* exponents. They describe how perturbations
+    of the state fade or grow under the given input, and none of them need be zero.
 
     For runs of 256 steps or more (fewer for large states), one step in float64 is compiled into machine code on the
-    CPU. It is recorded with tensors that have no values, so that nothing in it can depend on them in Python. Along the
-    run, compiled states are compared with the map itself at 64 steps or more, and compiled tangents with forward mode
-    at some of them. A step of sums, products and quotients gives the map's own states to the bit. Functions and matrix
-    products may be rounded differently; a chaotic trajectory then leaves that of the map after a while, on the same
-    attractor. A step that cannot be compiled is traced into straight-line operations, and every traced step is compared
-    with the map. If a step differs from the map, the whole run is done without either. In the attribute
-    ``config_json``, ``tangents`` names the method; ``tangents_not_compiled_because`` and
+    CPU. It is recorded with tensors that have no values, so no decision in Python can depend on values. Along the run,
+    compiled states are compared with the map itself at 64 steps or more, and compiled tangents with forward mode at
+    some of these steps. A step of sums, products and quotients gives the map's own states to the bit. Functions and
+    matrix products may round differently. A chaotic trajectory then departs from that of the map after a while, and
+    stays on the same attractor. A step that cannot be compiled is traced into straight-line operations, and every
+    traced step is compared with the map. If a compiled or traced step differs from the map, the whole run is repeated
+    without it. In the attribute ``config_json``, ``tangents`` names the method; ``tangents_not_compiled_because`` and
     ``tangents_not_traced_because`` give the reasons.
 
     Args:
@@ -82,69 +88,88 @@ def lyapunov_spectrum(
         steps: Number of steps of an autonomous map.
         k: Number of leading exponents; all N by default.
         initial_state: Flat states (N,) or (B, N); the map's own by default.
-        lengths: Steps of each of B sequences of unequal length, (B,) integers. What lies behind them in the inputs is
-            padding (any numbers) and changes nothing. Not with ``until`` or ``resume``.
-        batch_first: Inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
-        feedback: Closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
-            and takes ``steps`` instead of ``inputs``.
+        lengths: Number of steps of each of B sequences of unequal length, (B,) integers. Inputs after these steps are
+            padding; they may be any numbers and change nothing. Not with ``until`` or ``resume``.
+        batch_first: True if inputs have the layout (B, T, M) instead of (T, B, M). The default is the module's own
+            ``batch_first``.
+        trajectory_names: A text or a number for each trajectory, such as the conditions of an experiment. They are the
+            coordinate ``trajectory`` of the result, which counts from 0 by default, and plots show them.
+        feedback: Function from the map's output to its next input, such as a readout. It closes the loop: the map then
+            runs freely and takes ``steps`` instead of ``inputs``.
         teacher_forcing: Share a of the given inputs with ``feedback``; the input is a s_t + (1 - a) feedback.
-        transient: Leading steps that settle state and frame and are not counted.
-        qr_interval: Steps between QR decompositions, at most those of the run. ``"auto"`` starts with 1, as Algorithm 1
-            does, and stretches the interval while the condition number of the frame stays below 1e4 (1e6 for k <= 3,
-            1e3 for a float32 frame), as far as max |R_ii| / min |R_ii| and samples of the 1-norm condition number tell
-            it, up to 1/64 of the run, so that standard errors keep their windows. The error that an interval adds is
-            about eps times the condition number reached (``frame_condition``), on the lowest exponents; see
-            `lyapkit.lyapunov.interval` for measurements.
-        frame_dtype: Type of the frame and its QR; float64 by default, whatever the map computes in.
+        transient: Number of leading steps that settle state and frame and are not counted.
+        qr_interval: Number of steps between QR decompositions, at most those of the run. ``"auto"`` starts with 1, as
+            in Algorithm 1, and stretches the interval while the condition number of the frame stays below 1e4 (1e6 for
+            k <= 3, 1e3 for a float32 frame). The condition number is estimated from max |R_ii| / min |R_ii| and from
+            samples of the 1-norm condition number. The interval is at most 1/64 of the run, so that standard errors
+            keep enough windows. An interval adds an error of about eps times the largest condition number
+            (``frame_condition``) to the lowest exponents; see `lyapkit.lyapunov.interval` for measurements.
+        frame_dtype: Type of the frame and its QR; float64 by default, for any type of the map.
         dt: Duration of a step; exponents are divided by it and their units say so.
-        until: Stop as soon as the standard error of the leading exponent is at most this, in the units of the result,
-            or all exponents are -inf, which no more steps change (``converged`` is 0 then).
-            An autonomous map then takes no ``steps``; a driven one stops with its inputs at the latest. The errors are
-            looked at after 1,024 counted steps and whenever the run has doubled.
-        until_exponents: Exponents whose standard errors have to reach ``until``, of every trajectory.
-        max_steps: With ``until``, the largest number of steps of an autonomous map.
-        resume: An earlier result for the same map and ``dt``, to be continued: its final state and frame are where this
-            run starts, its steps count with the new ones. For a driven map, ``inputs`` are the further ones. The result
-            of another map, such as one of other weights, is refused: results keep what a step does at a few states.
+        until: Standard error of the leading exponent at which to stop, in the units of the result. The run also stops
+            if all exponents are -inf, which further steps cannot change (``converged`` is 0 then). An autonomous map
+            takes no ``steps`` with it; a driven one stops with its inputs at the latest. The errors are checked after
+            1,024 counted steps and whenever the run has doubled.
+        until_exponents: Exponents of every trajectory whose standard errors must reach ``until``: ``"leading"`` or
+            ``"all"``.
+        max_steps: Largest number of steps of an autonomous map with ``until``.
+        resume: Earlier result for the same map and ``dt``, to be continued. The run starts at its final state and
+            frame, and its steps count with the new ones. For a driven map, ``inputs`` are the further ones. The result
+            of another map, such as one with other weights, is refused: a result stores what a step does at a few
+            states. A result of ``keep="summary"`` is refused.
+        keep: ``"series"`` returns ``running_exponent`` and ``local_growth`` at each QR window. ``"summary"`` leaves
+            them out, with the dimension ``step``. The run then takes the same memory however long it is: neighbouring
+            windows are joined on the way, up to 4,096 (with ``lengths``, all windows are held until the end). All other
+            variables are the same either way, up to rounding, since standard errors, halves and verdicts are computed
+            from joined windows in both.
+        keep_states: True to keep the state after every counted step, too: 8 T B N bytes in float64.
         rng: Generator or seed of the random initial frame when k < N (for k = N it is the identity).
-        check: Probe the map before the run (deterministic, pure, finite), and compare it with the map of a result to
-            resume. Afterwards, repeat steps all over the run, and hold derivatives there against finite differences:
-            at steps that are spread evenly, and at those of all steps whose derivatives look most wrong.
-        progress: Show a progress bar.
+        check: True to probe the map before the run (deterministic, pure, finite), and to compare it with the map of a
+            result to resume. Afterwards, steps all over the run are repeated, and derivatives there are compared with
+            finite differences: at steps that are spread evenly, and at the steps whose derivatives look most wrong,
+            of all steps or of a million that are spread evenly.
+        progress: True to show a progress bar.
 
     Returns:
         A Dataset over ``trajectory``, ``step`` (the last one of each QR window), ``exponent`` (sorted descending) and
         ``unit``. Exponents are in nats per step, or per unit time with ``dt``.
 
-        A direction that the map annihilates, at one step that counts or over several, as in a delay line, has exponent
-        -inf, with ``standard_error`` NaN. The exponents are those of the product of the counted steps: a reset in the
-        transient does not count, a reset of everything among the counted steps makes all of them -inf. What replaces an
-        annihilated direction is random (``rng``), orthogonal to the surviving ones, and behind them in their order, so
-        that it takes no part of their growth; a full frame of which nothing survives starts again with the identity.
-        Annihilated means: nothing is left but what rounding the entries of the Jacobian and of the frame could have
-        made, whatever the scaling of rows and columns; directions that merely fade fast keep their exponents, far below
-        eps times the others, where the entries of the Jacobian tell them (`lyapkit.lyapunov.one_step`).
-        ``below_resolution`` is 1 where float64 cannot tell one from the other, and for all exponents below such a one,
-        into which its rounding leaks. A run that rests on a kink of the map, as rectifiers without bias and input do at
-        0, gives a warning.
+        The map annihilates a direction if one counted step, or several together as in a delay line, leave nothing of
+        it. Its exponent is then -inf, with ``standard_error`` NaN. The exponents are those of the product of the
+        counted steps: a reset in the transient does not count, and a reset of everything among the counted steps makes
+        all exponents -inf. An annihilated direction is replaced by a random one (``rng``), orthogonal to the surviving
+        ones and behind them in the order, so that it takes no part of their growth. If nothing of a full frame
+        survives, it starts again with the identity.
+
+        A direction counts as annihilated if its rest is no larger than rounding the entries of the Jacobian and of the
+        frame could have made it, under any scaling of rows and columns. Directions that merely fade fast keep their
+        exponents, even far below eps times the others, if the entries of the Jacobian show them
+        (`lyapkit.lyapunov.one_step`). ``below_resolution`` is 1 if float64 cannot tell the two cases apart, and for all
+        exponents below such a one, since its rounding leaks into them. A run that rests on a kink of the map, as
+        rectifiers without bias and input do at 0, gives a warning.
 
         - ``lyapunov_exponent`` with ``standard_error``, which respects autocorrelation, and
           ``error_degrees_of_freedom`` of Student's t for confidence intervals (the attribute of that name is the
-          smallest that is not 0). ``error_reliable`` is 0, and the error inf, where the run is too short for its
-          correlation time, or has fewer than 4 windows. ``memory_timescale`` is -1/lambda, inf where perturbations do
-          not fade.
-        - ``running_exponent`` and ``local_growth`` at each QR window, and ``last_step``, the last one that counts.
-          Behind the end of a shorter sequence the running exponents stay what they were, and the local growth is 0.
-        - ``probability_positive``, of the leading exponent; ``kaplan_yorke_dimension``, with
-          ``kaplan_yorke_is_lower_bound`` = 1 when k is too small to close it; ``entropy_rate``, the sum of the positive
-          exponents; the last two with ``..._error``.
-        - ``converged``: with ``until``, whether it was reached; otherwise whether the run is long against its
-          correlation times, and its two halves agree within the errors of ``half_difference``, the second half's
+          smallest that is not 0). ``error_reliable`` is 0, and the error inf, if the run is too short for its
+          correlation time, or has fewer than 4 windows. ``memory_timescale`` is -1/lambda; inf if perturbations do not
+          fade.
+        - ``running_exponent`` and ``local_growth`` at each QR window (with ``keep="series"``), and ``last_step``, the
+          last counted step. After the end of a shorter sequence, the running exponents stay constant, and the local
+          growth is 0.
+        - ``probability_positive``, the probability that the leading exponent is positive; ``kaplan_yorke_dimension``,
+          with ``kaplan_yorke_is_lower_bound`` = 1 if k is too small to give more than a lower bound; and
+          ``entropy_rate``, the sum of the positive exponents. The last two come with ``..._error``.
+        - ``converged``: with ``until``, it is 1 if that error was reached. Otherwise it is 1 if the run is long against
+          its correlation times, and its two halves agree within the errors of ``half_difference``, the second half's
           exponents minus the first's (a test with 1 % false alarms).
         - ``frame_condition``, the largest 1-norm condition number of the frame before a decomposition, and
-          ``log_volume_residual``, the sum of the exponents against volumes computed without QR. Both are computed in
-          the first 16 windows and in every 8th; in between, the condition is estimated from |R_ii|.
-        - ``final_state``, ``final_frame`` and ``frame_order``, from which ``resume`` goes on.
+          ``log_volume_residual``, the difference between the sum of the exponents and volumes computed without QR. Both
+          are computed in the first 16 windows and in every 8th; in between, the condition number is estimated from
+          |R_ii|.
+        - ``final_state``, ``final_frame`` and ``frame_order``, from which ``resume`` continues.
+        - ``state`` (trajectory, recorded_step, unit), with ``keep_states=True``, holds the states that `lyapkit.states`
+          returns, in the type that the map computes in. After the end of a shorter sequence, they stay constant. A
+          resumed run appends to the states of the earlier one, if these were kept.
 
     Raises:
         TypeError: If an argument is of the wrong kind (integer inputs, both or neither of inputs and steps).
@@ -164,6 +189,8 @@ def lyapunov_spectrum(
     given_k, given_dtype = k, frame_dtype
     k = check_k(k, map.state_size)
     dt = check_dt(dt)
+    if keep not in ("series", "summary"):
+        raise ValueError(f'keep must be "series" or "summary", got {keep!r}.')
     if frame_dtype not in (None, torch.float32, torch.float64):
         raise ValueError(f"frame_dtype must be torch.float32 or torch.float64, got {frame_dtype!r}.")
     frame_dtype = torch.float64 if frame_dtype is None else frame_dtype
@@ -173,11 +200,14 @@ def lyapunov_spectrum(
             raise TypeError("a resumed run starts where the earlier one ended; give no initial_state and no transient.")
         before = growth_of(resume, map, dt, given_k, given_dtype, check)
         initial_state, k, frame_dtype = before.state, before.frame.shape[-1], before.frame.dtype
+        trajectory_names = names_of(resume, trajectory_names)
     if until is not None:
         steps = _steps_until(map, steps, until, until_exponents, max_steps)
     if (lengths is not None or isinstance(inputs, PackedSequence)) and (until is not None or resume is not None):
         raise TypeError("lengths= goes with neither until= nor resume=: the sequences end at different steps.")
-    drive = prepare_drive(map, inputs, steps, initial_state, transient, lengths, batch_first)
+    drive = prepare_drive(map, inputs, steps, initial_state, transient, lengths, batch_first, trajectory_names)
+    kept = KeptStates() if check_flag("keep_states", keep_states) else None
+    drive = replace(drive, kept=kept)
     interval = None if qr_interval == "auto" else check_interval_of_run(qr_interval, drive.steps)
     generator = make_generator(rng)
     run = TangentRun.prepare(map, drive, k, frame_dtype, check=check)
@@ -201,6 +231,7 @@ def lyapunov_spectrum(
                 refill=random_refill(seed),
                 reached=None if until is None else reached,
                 before=before,
+                join=keep == "summary" and drive.lengths is None,
                 on_steps=bar.update,
             )
 
@@ -212,7 +243,8 @@ def lyapunov_spectrum(
         "transient": settled,
         "k": k,
         "qr_interval": "auto" if interval is None else interval,
-        "windows": growth.window.numel(),
+        "windows": growth.decompositions,
+        "keep": keep,
         "trajectories": growth.state.shape[0],
         "frame_dtype": str(frame_dtype).removeprefix("torch."),
         "dt": dt,
@@ -227,26 +259,29 @@ def lyapunov_spectrum(
     }
     if drive.lengths is None:
         stop = None if until is None else (until, until_exponents)
-        values, freedom = spectrum_values(growth, map.state_size, dt, stop)
+        values, freedom = spectrum_values(growth, map.state_size, dt, stop, keep == "series")
         last = torch.full(drive.state.shape[:1], settled + growth.steps, device="cpu")
     else:
-        values, freedom = values_of_lengths(growth, map.state_size, dt, drive.transient, drive.lengths)
+        values, freedom = values_of_lengths(
+            growth, map.state_size, dt, drive.transient, drive.lengths, keep == "series"
+        )
         last = drive.lengths
     values["last_step"] = last
+    coordinates: dict[str, Any] = {
+        "trajectory": drive.trajectories,
+        "exponent": np.arange(1, k + 1),
+        "unit": list(map.unit_names),
+    }
+    if keep == "series":
+        coordinates["step"] = (settled + growth.window.cumsum(0)).long().cpu().numpy()
+    arrays = {name: value.cpu().numpy() for name, value in values.items()}
+    if kept is not None:
+        done = 0 if before is None else before.steps
+        states = kept.between(drive.transient, drive.transient + growth.steps - done).numpy()
+        arrays["state"], coordinates["recorded_step"] = states_after(resume, states, settled + done)
     attributes = provenance(config, dtype=map.dtype, device=map.device)
     attributes["error_degrees_of_freedom"] = freedom
-    return make_dataset(
-        "lyapunov_spectrum",
-        {name: value.cpu().numpy() for name, value in values.items()},
-        {
-            "trajectory": np.arange(growth.state.shape[0]),
-            "step": (settled + growth.window.cumsum(0)).long().cpu().numpy(),
-            "exponent": np.arange(1, k + 1),
-            "unit": list(map.unit_names),
-        },
-        attributes,
-        time_unit(dt),
-    )
+    return make_dataset("lyapunov_spectrum", arrays, coordinates, attributes, time_unit(dt))
 
 
 def _steps_until(map: RecurrentMap, steps: int | None, until: float, exponents: str, max_steps: int) -> int | None:

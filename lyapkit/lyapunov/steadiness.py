@@ -1,9 +1,9 @@
 """Find directions that only rounding keeps alive.
 
-What several steps annihilate together, as a delay line in rotated coordinates does, no single step shows: each shrinks
-a direction a little, and the rounding of each step fills in what is missing. A nilpotent block of m rows then fades by
-about eps^(1/m) a step instead of ending after m. Such growth follows the size of the rounding, and no other does. So
-some windows are done again with a larger one, and their growth is compared.
+Several steps may annihilate a direction together, as a delay line in rotated coordinates does. No single step shows
+this: each shrinks the direction a little, and its rounding fills in a rest. A nilpotent block of m rows then fades by
+about eps^(1/m) per step, instead of vanishing after m steps. Such growth changes with the size of the rounding, and no
+other growth does. So some windows are repeated with larger rounding, and their growth is compared.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from lyapkit.lyapunov.graded import GradedProduct
 
 STEPS = 64
 ROUNDS = 2
-"""Twice as many steps as the state has components are done again, and at most 64: a block of m rows takes m steps until
-rounding has replaced all of it, and each of its directions is hit once in as many."""
+"""Twice as many steps as the state has components are repeated, and at most 64. Rounding takes m steps to replace a
+whole block of m rows, and hits each of its directions once in m steps."""
 
 NATS = 1.0
-"""A larger difference between the sums of log |R_ii| is put down to rounding."""
+"""Largest difference between the sums of log |R_ii| that does not count as the effect of rounding."""
 
 
 def repeated_steps(size: int) -> int:
-    """Return how many steps are done again for N components."""
+    """Return the number of steps to repeat for N components."""
     return min(ROUNDS * size, STEPS)
 
 
@@ -38,12 +38,12 @@ def _rounded(frame: Tensor, generator: torch.Generator) -> Tensor:
 
 
 class Repetition:
-    """Some windows done again, with each entry of the frame rounded to 10 digits (float64), or 4 (float32), before.
+    """Repetition of some windows. Before it, each entry of the frame is rounded to 10 digits (float64) or 4 (float32).
 
-    The rounding is relative to each entry: zeros remain, and so does what rests on them.
+    The rounding is relative to each entry: zeros remain, and so does everything that rests on them.
 
     Args:
-        frame: The frame before the first window, shape (B, N, k).
+        frame: Frame before the first window, shape (B, N, k).
         order: Column of the frame at the start of the run that each column continues, shape (B, k).
     """
 
@@ -55,14 +55,14 @@ class Repetition:
 
     @property
     def over(self) -> bool:
-        """True if no more steps are done again."""
+        """True if no more steps are repeated."""
         return self._left <= 0
 
     def follow(self, pushes: Sequence[Callable[[Tensor], Tensor]], part: Decomposition) -> None:
-        """Do a window again, as long as there are steps left to do.
+        """Repeat a window, as long as steps are left to repeat.
 
         Args:
-            pushes: The window's steps, each of which carries a frame.
+            pushes: Functions that carry a frame over each step of the window.
             part: Result of the decomposition at its end.
         """
         if self.over or not pushes:
@@ -83,18 +83,18 @@ class Repetition:
         self._order = self._order.gather(-1, order)
 
     def differs(self) -> Tensor:
-        """Return which directions have grown otherwise, shape (B, k), where they were at the start of the run."""
+        """Return true for directions with a different growth, shape (B, k), in their order at the start of the run."""
         return torch.isfinite(self._difference) & (self._difference.abs() > NATS)
 
 
 class RepeatedProduct:
-    """The first steps of a product of Jacobians done again, with frames rounded as those of `Repetition`.
+    """Repetition of the first steps of a product of Jacobians, with frames rounded as in `Repetition`.
 
     Args:
-        batch: B.
-        size: N.
+        batch: Number of trajectories, B.
+        size: State size, N.
         device: Device of the Jacobians.
-        steps: Steps to do again, at most.
+        steps: Largest number of steps to repeat.
     """
 
     def __init__(self, batch: int, size: int, device: torch.device, steps: int) -> None:
@@ -104,11 +104,11 @@ class RepeatedProduct:
         self._resolved: Tensor | None = None
 
     def follow(self, push: Callable[[Tensor], Tensor], plain: GradedProduct) -> None:
-        """Do a step again, as long as there are steps left to do.
+        """Repeat a step, as long as steps are left to repeat.
 
         Args:
-            push: Multiplies a frame by the step's Jacobian.
-            plain: The product with this step.
+            push: Function that multiplies a frame by the step's Jacobian.
+            plain: Product with this step.
         """
         if self._left > 0:
             self._left -= 1
@@ -118,7 +118,7 @@ class RepeatedProduct:
 
     @property
     def resolved(self) -> Tensor:
-        """Singular values, in their order, that do not follow the rounding of the steps done again, shape (B,)."""
+        """Number of leading singular values that do not change with the rounding of the repeated steps, shape (B,)."""
         if self._resolved is None:
             difference = self._plain.log_singular_values() - self._twin.log_singular_values()
             steady = ~(torch.isfinite(difference) & (difference.abs() > NATS))

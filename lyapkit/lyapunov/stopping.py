@@ -1,4 +1,4 @@
-"""Algorithm 1 until the standard errors are small enough."""
+"""Run Algorithm 1 until the standard errors are small enough."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ import torch
 from torch import Tensor
 
 from lyapkit.lyapunov.decomposition import Refill
+from lyapkit.lyapunov.growth import Growth
 from lyapkit.lyapunov.long_run import LongRun
 from lyapkit.lyapunov.one_step import Effort
-from lyapkit.lyapunov.qr import Growth, qr_growth
+from lyapkit.lyapunov.qr import qr_growth
 from lyapkit.lyapunov.uncertainty import AT_ONCE, ROUNDING, SMALLEST_SAMPLE, Batches, MeanGrowth, transient
 from lyapkit.tangents.along import TangentRun
 
 FIRST_BLOCK = 1024
-"""Counted steps before the first look at the errors; each further block doubles the run, so that the bias of stopping
-at a lucky moment stays small."""
+"""Number of counted steps before the errors are checked for the first time. Each further block doubles the run, so that
+the bias of stopping at a lucky moment stays small."""
 
 FALSE_ALARM = 0.0075
-"""Share of stationary Gaussian runs whose halves are said to disagree; below 2 % stay those of heavy tails, too."""
+"""Share of stationary Gaussian runs whose halves are said to disagree. With heavy tails, the share stays below 2 %,
+too."""
 
 
 def grow_until(
@@ -30,18 +32,20 @@ def grow_until(
     refill: Refill,
     reached: Callable[[Growth], bool] | None,
     before: Growth | None = None,
+    join: bool = False,
     on_steps: Callable[[int], object] = lambda steps: None,
 ) -> Growth:
-    """Run `qr_growth` in blocks, each doubling the run, until ``reached`` or to the end of the drive.
+    """Run `qr_growth` in blocks, which double the run each time, until ``reached`` or to the end of the drive.
 
     Args:
-        run: The trajectory; all of its steps at most are done.
+        run: The trajectory. All of its steps are done at most.
         frame: Frame at the start, shape (B, N, k).
-        interval: Steps between decompositions; None for an automatic interval.
+        interval: Number of steps between decompositions; None for an automatic interval.
         refill: Generator of the directions that replace annihilated ones.
-        reached: Says if a run is good enough; None runs the whole drive in one block.
-        before: The growth of earlier steps, which the new ones continue.
-        on_steps: Called with the number of steps done since the last call (progress).
+        reached: Function that tells whether a run is good enough; None to run the whole drive in one block.
+        before: Growth of earlier steps, which the new ones continue.
+        join: True to join windows on the way; see `qr_growth`.
+        on_steps: Function called with the number of steps done since the last call (progress).
     """
     growth, drive, state, start, effort = before, run.drive, run.drive.state, 0, Effort()
     while start < drive.steps:
@@ -56,9 +60,11 @@ def grow_until(
             drive=drive.part(start, block, state),
             earlier=growth,
             effort=effort,
+            join=join,
             on_steps=on_steps,
         )
         growth = part if growth is None else growth.followed_by(part)
+        growth = growth.joined() if join else growth
         state, frame, start = part.state, part.frame, start + block
         if reached is not None and reached(growth):
             break
@@ -67,10 +73,11 @@ def grow_until(
 
 
 def errors_reached(growth: Growth, target: float, leading: bool) -> Tensor:
-    """Return where the standard errors of the leading or of all exponents are at most ``target``, shape (B,).
+    """Return true where the standard errors of the leading or of all exponents are at most ``target``, shape (B,).
 
-    An exponent of -inf has no error. It does not count, and where the leading one is -inf, nothing is reached.
+    An exponent of -inf has no error, and does not count. If the leading one is -inf, the target is not reached.
     """
+    growth = growth.joined()
     means = MeanGrowth.of(growth.log_growth, growth.window)
     error = means.errors().standard  # (B, k)
     gone = torch.isneginf(means.mean)
@@ -82,11 +89,11 @@ def errors_reached(growth: Growth, target: float, leading: bool) -> Tensor:
 
 
 def compare_halves(growth: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the difference of the two halves of a run, and whether it is no larger than chance makes it.
+    """Return the difference of the two halves of a run, and true if chance can explain it.
 
-    It is held against the interval of `LongRun` with a mean of its own for each half, so that a drift does not hide
-    itself. A transient at the start, which the errors allow for, is allowed for here, too. The verdict raises a false
-    alarm in `FALSE_ALARM` of stationary runs, whatever the number of exponents (Bonferroni).
+    The difference is compared with the interval of `LongRun`, with a mean of its own for each half, so that a drift
+    does not hide itself. The errors allow for a transient at the start, and so does this test. It raises a false alarm
+    in `FALSE_ALARM` of stationary runs, for any number of exponents (Bonferroni).
 
     Args:
         growth: Log growth of each window, shape (W, B, k).
@@ -94,8 +101,8 @@ def compare_halves(growth: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns:
         The second half's growth per step minus the first's, shape (B, k), NaN where both are -inf; and the verdict,
-        shape (B,), False where there are too few windows to tell, where a direction is annihilated in one half only,
-        and where nothing but annihilated directions could agree.
+        shape (B,). It is False if there are too few windows to tell, if a direction is annihilated in only one half, or
+        if all directions are annihilated.
     """
     verdict = torch.zeros(growth.shape[1], dtype=torch.bool, device=growth.device)
     if len(window) < 2:
@@ -114,7 +121,15 @@ def compare_halves(growth: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
     series = torch.where(torch.isfinite(difference), series, torch.zeros_like(series)).reshape(count, -1).double().cpu()
     tail = FALSE_ALARM / 2 / growth.shape[-1]
     parts = torch.split(series, AT_ONCE, dim=1)
-    width = torch.cat([LongRun.of(part, halves=True).half_width(tail) for part in parts])
-    width = torch.hypot(width, 2 / count * transient(series)) * count / float(done[-1])
-    limit = width.reshape(difference.shape).to(difference) + ROUNDING
-    return difference, ((difference.abs() <= limit) | gone).all(dim=-1) & ~gone.all(dim=-1)
+    share = float(done[-1]) / count
+    reach = share * (difference.abs() - ROUNDING).clamp(min=0).flatten().double().cpu()
+    allowed = 2 / count * transient(series)
+    rest = (reach.square() - allowed.square()).clamp(min=0).sqrt()  # what a transient does not explain
+    chance = torch.cat(
+        [
+            LongRun.of(part, halves=True).beyond(some.log())
+            for part, some in zip(parts, torch.split(rest, AT_ONCE), strict=True)
+        ]
+    )
+    alike = ((rest == 0) | (chance >= tail)).reshape(difference.shape).to(difference.device)
+    return difference, (alike | gone).all(dim=-1) & ~gone.all(dim=-1)

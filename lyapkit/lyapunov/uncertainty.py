@@ -54,10 +54,10 @@ class Errors(NamedTuple):
     """Standard errors, and whether there was enough to estimate them from.
 
     Attributes:
-        standard: Standard errors, shape (..., k); inf where they are unknown, NaN where the mean is not finite.
-        hidden: Probability that the run is too short for its correlation time, shape (..., k). Errors are known where
-            it is below 1/2. It is 1 where there are fewer than `SMALLEST_SAMPLE` windows, where the spread of the
-            growth comes from a few events, and where the mean is not finite.
+        standard: Standard errors, shape (..., k); inf if they are unknown, NaN if the mean is not finite.
+        hidden: Probability that the run is too short for its correlation time, shape (..., k). Errors are known if it
+            is below 1/2. It is 1 if there are fewer than `SMALLEST_SAMPLE` windows, if the spread of the growth comes
+            from a few events, or if the mean is not finite.
     """
 
     standard: Tensor
@@ -85,7 +85,7 @@ class Batches:
             window: Steps in each window, shape (W,).
         """
         done = window.cumsum(0)
-        longest = int(done[-1] / window.max())  # windows, if all were as long as the longest
+        longest = int(done[-1] / window.max())  # number of windows, if all were as long as the longest
         count = longest // math.ceil(longest / MOST_BATCHES)
         if count == len(window):
             return cls(growth, window)
@@ -102,11 +102,11 @@ class Batches:
 
 @dataclass(frozen=True)
 class MeanGrowth:
-    """The growth per step over a run, with its possible deviation from that over an infinite run.
+    """The growth per step over a run, with its possible deviation from the growth over an infinite run.
 
     Attributes:
         mean: Growth per step, shape (...).
-        deviation: Growth of each batch minus its steps times the mean, shape (M, ...); 0 where the mean is infinite.
+        deviation: Growth of each batch minus its steps times the mean, shape (M, ...); 0 if the mean is infinite.
         steps: Number of steps in all batches together.
     """
 
@@ -201,7 +201,7 @@ def _rests_on_few_events(deviation: Tensor) -> Tensor:
     """
     _, others = _parts(deviation[:-1])
     power = others.square().sum(dim=0)
-    matters = power > 1e-3 * deviation.square().sum(dim=0)  # besides those that do not count
+    matters = power > 1e-3 * deviation.square().sum(dim=0)  # without those that do not count
     few: Tensor = others.pow(3).sum(dim=0).abs() > power.pow(1.5) / math.sqrt(FEWEST_EVENTS)
     return matters & few
 
@@ -241,7 +241,7 @@ def probability_positive(mean: Tensor, error: Tensor, degrees_of_freedom: int) -
     prior.
 
     Args:
-        mean: Estimate of the exponent, shape (B,). For -inf the result is 0, whatever the error.
+        mean: Estimate of the exponent, shape (B,). For -inf the result is 0, with any error.
         error: Its standard error, shape (B,). For 0 the result is 0, 1/2 or 1; for inf it is 1/2.
         degrees_of_freedom: Degrees of freedom of the errors; 0 if they are unknown.
 

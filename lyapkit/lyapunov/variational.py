@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ def variational_term(
     initial_state: Tensor | None = None,
     lengths: Any = None,
     batch_first: bool | None = None,
+    trajectory_names: Collection[str | float] | None = None,
     feedback: Callable[[Tensor], Tensor] | None = None,
     teacher_forcing: float = 0.0,
     record_every: int = 1,
@@ -58,12 +59,13 @@ def variational_term(
     from H on. This shows how strongly a state acts on the state H steps later, which is all that backpropagation
     through time truncated to H steps can see. The exponents are then :math:`\log \sigma_i / H`.
 
-    The product is never formed: it is kept as U D T with the logarithms of D, so that singular values far below eps
-    times the largest, and far outside the range of float64, keep their digits: the error of a logarithm is about eps
-    times the condition number of the single Jacobians, not of their product. A sliding window is no less exact. A step
-    costs one QR decomposition of N x N (the first 2 N, at most 64 and H, two); with a horizon two, and each recorded
-    window as many more as the logarithms of its singular values span multiples of 16, but at most H, and the memory is
-    that of 2 H matrices N x N for each trajectory.
+    The product is never formed. It is kept as U D T, with the logarithms of D. So singular values keep their digits
+    even far below eps times the largest, and far outside the range of float64: the error of a logarithm is about eps
+    times the condition number of the single Jacobians, not of their product. A sliding window is equally exact.
+
+    A step costs one QR decomposition of N x N. The first 2 N steps, at most 64 and H, cost two. With a horizon, every
+    step costs two. Each recorded window then costs one more for each multiple of 16 in the span of the logarithms of
+    its singular values, but at most H, and the memory is that of 2 H matrices N x N for each trajectory.
 
     Args:
         model: Anything `lyapkit.as_map` takes.
@@ -72,22 +74,26 @@ def variational_term(
         k: Number of leading singular values to return; all N by default. All N are computed in any case.
         horizon: Number of last steps whose Jacobians are multiplied, H; all steps up to t by default.
         initial_state: Flat states (N,) or (B, N); the map's own by default.
-        lengths: Steps of each of B sequences of unequal length, (B,) integers, none below the horizon. What lies behind
-            them in the inputs is padding (any numbers) and changes nothing.
-        batch_first: Inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
-        feedback: Closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
-            and takes ``steps`` instead of ``inputs``.
+        lengths: Number of steps of each of B sequences of unequal length, (B,) integers, none below the horizon. Inputs
+            after these steps are padding; they may be any numbers and change nothing.
+        batch_first: True if inputs have the layout (B, T, M) instead of (T, B, M). The default is the module's own
+            ``batch_first``.
+        trajectory_names: A text or a number for each trajectory, such as the conditions of an experiment. They are the
+            coordinate ``trajectory`` of the result, which counts from 0 by default, and plots show them.
+        feedback: Function from the map's output to its next input, such as a readout. It closes the loop: the map then
+            runs freely and takes ``steps`` instead of ``inputs``.
         teacher_forcing: Share a of the given inputs with ``feedback``; the input is a s_t + (1 - a) feedback.
-        record_every: Steps between recorded singular values; the last step is always recorded. With a horizon the first
-            is H. The last step of each sequence is recorded, too.
+        record_every: Number of steps between recorded singular values; the last step of each sequence is always
+            recorded. With a horizon, the first recorded step is H.
         dt: Duration of a step; finite-time exponents are divided by it.
-        check: Probe the map before the run; afterwards, repeat steps and check derivatives all over it.
-        progress: Show a progress bar.
+        check: True to probe the map before the run and, afterwards, to repeat steps and check derivatives all over the
+            run.
+        progress: True to show a progress bar.
 
     Returns:
-        A Dataset with ``log_singular_value`` (nats) and ``running_exponent`` (nats per step, or per unit time),
-        both over (trajectory, step, exponent), descending at each step; -inf where the product is singular. Behind the
-        end of a shorter sequence both stay what they were; ``last_step`` (trajectory) is where it ends.
+        A Dataset with ``log_singular_value`` (nats) and ``running_exponent`` (nats per step, or per unit time), both
+        over (trajectory, step, exponent), descending at each step; -inf if the product is singular. After the end of a
+        shorter sequence, both stay constant; ``last_step`` (trajectory) is the step at which it ends.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -110,7 +116,7 @@ def variational_term(
         ([2, 3, 4], [-0.6931, 0.0, 0.6931])
     """
     map = with_feedback(as_map(model), feedback, teacher_forcing)
-    drive = prepare_drive(map, inputs, steps, initial_state, 0, lengths, batch_first)
+    drive = prepare_drive(map, inputs, steps, initial_state, 0, lengths, batch_first, trajectory_names)
     last = drive.last_steps
     k = check_k(k, map.state_size)
     record_every = check_interval(record_every, "record_every")
@@ -175,7 +181,7 @@ def variational_term(
             "last_step": last.numpy(),
         },
         {
-            "trajectory": np.arange(log_values.shape[0]),
+            "trajectory": drive.trajectories,
             "step": np.asarray(at),
             "exponent": np.arange(1, k + 1),
         },
@@ -187,7 +193,7 @@ def variational_term(
 def _watched(
     push: Callable[[Tensor], Tensor], step: int, finite: list[tuple[int, Tensor]]
 ) -> Callable[[Tensor], Tensor]:
-    """Return the push, noting whether what it returns is finite, (B,), without waiting for the device to know."""
+    """Return the push, noting whether its results are finite, (B,), without waiting for the device."""
 
     def watched(frame: Tensor) -> Tensor:
         pushed = push(frame)
@@ -198,7 +204,7 @@ def _watched(
 
 
 def _refuse_infinite(finite: list[tuple[int, Tensor]]) -> None:
-    """Refuse what was noted since the last call, if any of it is not finite, and forget it."""
+    """Raise an error if a result noted since the last call is not finite, and forget the notes."""
     steps, flags = zip(*finite, strict=True)
     bad = ~torch.stack(flags)  # (steps, B)
     if bool(bad.any()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, ParamSpec
@@ -10,31 +11,51 @@ import matplotlib.pyplot as plt
 import xarray as xr
 from matplotlib.axes import Axes
 
+from lyapkit.plots._labels import names_of_trajectories
+
 P = ParamSpec("P")
 Results = xr.Dataset | xr.DataTree | Mapping[str, xr.Dataset | xr.DataTree]
+
+
+MOST_NAMES = 10
+"""Results that a legend names: as many as there are colours."""
 
 
 def comparable(plot: Callable[P, Axes]) -> Callable[P, Axes]:
     """Decorate a plot so that it also takes ``{name: result}``: each is drawn in its own colour, with its name.
 
+    A plot that can draw one trajectory draws all of a result whose trajectories have names, in the same way.
+
     Args:
-        plot: Takes a result ``ds``, ``ax=``, ``label=`` and ``color=``.
+        plot: Takes a result ``ds``, ``ax=``, ``label=`` and ``color=``; with ``trajectory=`` it draws one.
     """
+    draws_one = "trajectory" in inspect.signature(plot).parameters
 
     @wraps(plot)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Axes:
         ds: Any = args[0] if args else kwargs["ds"]
-        if not isinstance(ds, dict):
-            return plot(*args, **kwargs)
         options: dict[str, Any] = {name: value for name, value in kwargs.items() if name != "ds"}
-        check_names(ds, options)
+        if isinstance(ds, dict):
+            check_names(ds, options)
+        results = ds if isinstance(ds, dict) else {options.get("label"): ds}
+        parts = [
+            part
+            for name, result in results.items()
+            for part in (_by_trajectory(name, result) if draws_one and "trajectory" not in options else [])
+            or [(name, result, {})]
+        ]
+        if not isinstance(ds, dict) and len(parts) == 1 and not parts[0][2]:
+            return plot(*args, **kwargs)
         figures = set(plt.get_fignums())
         anyhow: Callable[..., Axes] = plot
         ax = options.pop("ax", None)
+        places: dict[str | None, int] = {}
         try:
-            for index, (name, result) in enumerate(ds.items()):
+            for name, result, which in parts:
+                index = places.setdefault(name, len(places))
                 own = {} if {"color", "c"} & set(options) else {"color": f"C{index % 10}"}
-                ax = anyhow(result, **{**options, **own, "ax": ax, "label": name})
+                text = name if isinstance(ds, dict) or index < MOST_NAMES else f"_{name}"  # not in the legend
+                ax = anyhow(result, **{**options, **own, **which, "ax": ax, "label": text})
         except Exception:
             for number in set(plt.get_fignums()) - figures:
                 plt.close(number)
@@ -44,6 +65,20 @@ def comparable(plot: Callable[P, Axes]) -> Callable[P, Axes]:
         return ax
 
     return drawn
+
+
+def _by_trajectory(name: str | None, result: object) -> list[tuple[str | None, xr.Dataset, dict[str, Any]]]:
+    """Return each trajectory of a result with its name and what chooses it; nothing where they have no names."""
+    dataset = result.to_dataset() if isinstance(result, xr.DataTree) else result
+    names = names_of_trajectories(dataset) if isinstance(dataset, xr.Dataset) else None
+    if names is None:
+        return []
+    assert isinstance(dataset, xr.Dataset), "it has names"
+    labels = dataset["trajectory"].values.tolist()
+    return [
+        (own if name is None else f"{name}, {own}", dataset.isel(trajectory=[place]), {"trajectory": labels[place]})
+        for place, own in enumerate(names)
+    ]
 
 
 def check_names(results: Mapping[Any, Any], options: Mapping[str, Any]) -> None:
@@ -65,6 +100,8 @@ def check_names(results: Mapping[Any, Any], options: Mapping[str, Any]) -> None:
 def legend_once(ax: Axes) -> None:
     """Draw a legend in which every text comes once."""
     handles, labels = ax.get_legend_handles_labels()
-    once = dict(zip(reversed(labels), reversed(handles), strict=True))
+    once: dict[str, Any] = {}
+    for text, handle in zip(labels, handles, strict=True):
+        once.setdefault(text, handle)
     if once:
-        ax.legend([*reversed(once.values())], [*reversed(once)])
+        ax.legend([*once.values()], [*once])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from os import PathLike
 from typing import Any
@@ -96,6 +97,8 @@ def one_result(result: object, analysis: str, variable: str, *dims: str) -> xr.D
     """
     dataset = dataset_of(result, analysis)
     if variable not in dataset:
+        if json.loads(dataset.attrs.get("config_json", "{}")).get("keep") == "summary":
+            raise ValueError(f'the Dataset has no {variable}: it was made with keep="summary"; use keep="series".')
         raise ValueError(f"the Dataset has no variable {variable}; pass the whole result of {analysis}.")
     found = dataset[variable].dims
     lost = [name for name in dims if name not in found]
@@ -144,6 +147,18 @@ def dataset_of(result: object, analysis: str) -> xr.Dataset:
         got = found or "a Dataset without provenance, whose attributes some operation has dropped (keep_attrs=True)"
         raise ValueError(f"this plot draws the result of {analysis}, got {got}.")
     return result
+
+
+def names_of_trajectories(dataset: xr.Dataset | xr.DataArray) -> list[str] | None:
+    """Return the names of a result's trajectories for a legend, or None where they are mere numbers from 0."""
+    if "trajectory" not in dataset.dims or "trajectory" not in dataset.coords:
+        return None
+    labels = dataset["trajectory"].values.tolist()
+    if all(isinstance(each, str) for each in labels):
+        return [str(each) for each in labels]
+    said = dataset["trajectory"].attrs.get("long_name", "").endswith("by name")
+    has_names = said or dataset["trajectory"].dtype.kind == "f"
+    return [f"trajectory {each:g}" for each in labels] if has_names else None
 
 
 def check_trajectory(dataset: xr.Dataset, trajectory: object) -> None:

@@ -23,7 +23,7 @@ from lyapkit.plots._labels import (
 def draw_running(
     ds: xr.Dataset,
     ax: Axes | None,
-    trajectory: int,
+    trajectory: str | float,
     lines: int,
     reference: Sequence[float] | NDArray[np.float64],
     reference_label: str | None,

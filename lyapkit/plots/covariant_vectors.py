@@ -19,7 +19,7 @@ def covariant_vectors(
     ds: Results,
     *,
     ax: Axes | None = None,
-    trajectory: int | None = None,
+    trajectory: str | float | None = None,
     split: int | None = None,
     bins: int = 45,
     **line: Any,
@@ -32,7 +32,8 @@ def covariant_vectors(
     Args:
         ds: Result of `lyapkit.covariant_vectors`, or ``{name: result}`` of several to compare.
         ax: Axes to draw on; a new figure by default.
-        trajectory: Trajectory to draw; all of them together by default.
+        trajectory: Trajectory to draw, by its coordinate; all of them together by default, or, where they have names,
+            each in its own colour, with a legend that names up to ten.
         split: Number of leading vectors; by default that of positive exponents, and 1 when none or all are positive.
         bins: Number of bins between 0 and pi/2.
         line: Passed on to `matplotlib.axes.Axes.plot`, such as ``color`` or ``label``.

@@ -6,10 +6,10 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-import xarray as xr
 from matplotlib.axes import Axes
 
 from lyapkit.checks.named_arguments import named_arguments
+from lyapkit.plots._comparing import Results, comparable
 from lyapkit.plots._labels import (
     LINE,
     axes_or_new,
@@ -26,11 +26,12 @@ TIMES = {"checkpoint": "training iteration", "epoch": "epoch"}
 
 
 @named_arguments(LINE)
+@comparable
 def exponents_over_checkpoints(
-    ds: xr.Dataset | xr.DataTree,
+    ds: Results,
     *,
     ax: Axes | None = None,
-    trajectory: int | None = None,
+    trajectory: str | float | None = None,
     lines: int = 20,
     cmap: str = "viridis",
     **line: Any,
@@ -39,11 +40,13 @@ def exponents_over_checkpoints(
 
     Args:
         ds: Results of `lyapkit.lyapunov_spectrum` for several checkpoints of one network, put together along a
-            dimension ``checkpoint`` whose coordinate is the training iteration, or ``epoch`` (see the example).
+            dimension ``checkpoint`` whose coordinate is the training iteration, or ``epoch`` (see the example); or
+            ``{name: results}`` of several networks to compare, each in its own colour.
         ax: Axes to draw on; a new figure by default.
-        trajectory: Trajectory to draw; the mean over all by default.
+        trajectory: Trajectory to draw, by its coordinate; the mean over all by default, or, where they have names, each
+            in its own colour, with a legend that names up to ten.
         lines: Largest number of exponents to draw, evenly spread over the ranks with first and last included.
-        cmap: Name of the colour map of the ranks.
+        cmap: Name of the colour map of the ranks of a single network.
         line: Passed on to `matplotlib.axes.Axes.plot`; a ``label`` is given to the first line only, and a ``color`` to
             all.
 

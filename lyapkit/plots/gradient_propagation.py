@@ -9,12 +9,13 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from lyapkit.checks.named_arguments import named_arguments
-from lyapkit.plots._comparing import Results, comparable
+from lyapkit.plots._comparing import MOST_NAMES, Results, comparable, legend_once
 from lyapkit.plots._labels import (
     LINE,
     axes_or_new,
     check_count,
     check_trajectory,
+    names_of_trajectories,
     next_color,
     one_result,
     with_defaults,
@@ -35,18 +36,21 @@ def gradient_propagation(
     ax: Axes | None = None,
     norm: str | float = "inf",
     lines: int = 20,
-    slopes: int | None = None,
+    slopes: str | float | None = None,
     **line: Any,
 ) -> Axes:
     """Draw norms of dL/dx_t over time, one line per trajectory, as Fig. 2D of Dubinin & Effenberger (2024).
+
+    Trajectories with names have a colour each, and a legend names up to ten of them, unless ``color`` or ``label`` is
+    given.
 
     Args:
         ds: Result of `lyapkit.gradient_propagation`, or ``{name: result}`` of several to compare.
         ax: Axes to draw on; a new figure by default.
         norm: Norm to draw, by its coordinate or as a number.
         lines: Largest number of trajectories to draw, the first ones.
-        slopes: Trajectory to draw alone, with its fitted line, labelled with rate and error. Lines for the leading
-            exponent and the predicted rate, as far as ``ds`` has them, start at the end of that line.
+        slopes: Trajectory to draw alone, by its coordinate, with its fitted line, labelled with rate and error. Lines
+            for the leading exponent and the predicted rate, as far as ``ds`` has them, start at the end of that line.
         line: Passed on to `matplotlib.axes.Axes.plot`; a ``label`` is given to the first line only.
 
     Returns:
@@ -67,13 +71,18 @@ def gradient_propagation(
     values = ds["gradient_norm"].sel(norm=norm)
     style = with_defaults(line, linewidth=0.7, alpha=0.8)
     name = style.pop("label", None)
-    if "color" not in style:
-        style["color"] = next_color(ax)
     drawn = values.isel(trajectory=slice(lines)) if slopes is None else values.sel(trajectory=[slopes])
+    names = None if name is not None or "color" in style or slopes is not None else names_of_trajectories(drawn)
+    color = style.pop("color") if "color" in style else next_color(ax)
     for index, row in enumerate(drawn.values):
         shown = np.where((row > 0) & np.isfinite(row), row, np.nan)
-        ax.plot(values["step"].values, shown, label=name if index == 0 else None, **style)
+        own = {"color": color, "label": name if index == 0 else None}
+        if names is not None:
+            own = {"color": f"C{index % 10}", "label": names[index] if index < MOST_NAMES else None}
+        ax.plot(values["step"].values, shown, **own, **style)
     ax.set_yscale("log")
+    if names is not None:
+        legend_once(ax)
     if slopes is not None:
         _draw_slopes(ax, ds.sel(norm=norm, trajectory=slopes))
     symbol = r"\infty" if norm == "inf" else norm

@@ -15,7 +15,7 @@ from lyapkit.plots._labels import LINE, axes_or_new, check_trajectory, one_resul
 
 @named_arguments(LINE)
 @comparable
-def kaplan_yorke(ds: Results, *, ax: Axes | None = None, trajectory: int = 0, **line: Any) -> Axes:
+def kaplan_yorke(ds: Results, *, ax: Axes | None = None, trajectory: str | float = 0, **line: Any) -> Axes:
     r"""Draw the sums lambda_1 + ... + lambda_j against j; they cross zero at the Kaplan-Yorke dimension.
 
     The sum of the j leading exponents is the growth rate of j-dimensional volumes, and its maximum the entropy rate
@@ -25,7 +25,8 @@ def kaplan_yorke(ds: Results, *, ax: Axes | None = None, trajectory: int = 0, **
     Args:
         ds: Result of `lyapkit.lyapunov_spectrum`, or ``{name: result}`` of several to compare.
         ax: Axes to draw on; a new figure by default.
-        trajectory: Trajectory to draw.
+        trajectory: Trajectory to draw, by its coordinate. Where trajectories have names, all are drawn by default, each
+            in its own colour, and a legend names up to ten.
         line: Passed on to `matplotlib.axes.Axes.plot`, such as ``color`` or ``label``.
 
     Returns:

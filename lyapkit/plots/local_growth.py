@@ -19,22 +19,22 @@ def local_growth(
     ds: Results,
     *,
     ax: Axes | None = None,
-    trajectory: int | None = None,
+    trajectory: str | float | None = None,
     exponents: Sequence[int] | int = (1,),
     bins: int = 50,
     **line: Any,
 ) -> Axes:
     """Draw the distribution over time of local growth rates, and mark their mean, the exponent.
 
-    Where a rate changes its sign along the way, a network expands at some times and forgets at others; its exponent
-    hides
-    this. Each QR window counts once, whatever its length: compute the spectrum with a fixed
-    ``qr_interval``, since rates over longer windows spread less.
+    If a rate changes its sign along the way, the network expands at some times and forgets at others; its exponent
+    hides this. Each QR window counts once, whatever its length: compute the spectrum with a fixed ``qr_interval``,
+    since rates over longer windows spread less.
 
     Args:
         ds: Result of `lyapkit.lyapunov_spectrum`, or ``{name: result}`` of several to compare.
         ax: Axes to draw on; a new figure by default.
-        trajectory: Trajectory to draw; all of them together by default.
+        trajectory: Trajectory to draw, by its coordinate; all of them together by default, or, where they have names,
+            each in its own colour, with a legend that names up to ten.
         exponents: Exponents to draw, by rank from 1; several get a legend.
         bins: Number of bins over the range of all rates drawn.
         line: Passed on to `matplotlib.axes.Axes.plot`; a ``label`` is given to the first distribution only, instead of

@@ -23,7 +23,7 @@ def lyapunov_spectrum(
     ds: Results,
     *,
     ax: Axes | None = None,
-    trajectory: int = 0,
+    trajectory: str | float = 0,
     fraction_axis: bool = False,
     band: bool = False,
     **line: Any,
@@ -33,7 +33,8 @@ def lyapunov_spectrum(
     Args:
         ds: Result of `lyapkit.lyapunov_spectrum`, or ``{name: result}`` of several to compare.
         ax: Axes to draw on; a new figure by default.
-        trajectory: Trajectory to draw.
+        trajectory: Trajectory to draw, by its coordinate. Where trajectories have names, all are drawn by default, each
+            in its own colour, and a legend names up to ten.
         fraction_axis: Whether to draw against i/N, rank divided by state size, to compare networks of different sizes.
         band: Whether to shade exponent plus and minus standard error instead of drawing bars, for many exponents.
         line: Passed on to `matplotlib.axes.Axes.errorbar`, such as ``color`` or ``label``.

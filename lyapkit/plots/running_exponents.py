@@ -21,7 +21,7 @@ def running_exponents(
     ds: Results,
     *,
     ax: Axes | None = None,
-    trajectory: int = 0,
+    trajectory: str | float = 0,
     lines: int = 20,
     reference: Sequence[float] | NDArray[np.float64] = (),
     reference_label: str | None = None,
@@ -32,7 +32,8 @@ def running_exponents(
     Args:
         ds: Result of `lyapkit.lyapunov_spectrum`, or ``{name: result}`` of several to compare.
         ax: Axes to draw on; a new figure by default.
-        trajectory: Trajectory to draw.
+        trajectory: Trajectory to draw, by its coordinate. Where trajectories have names, all are drawn by default, each
+            in its own colour, and a legend names up to ten.
         lines: Largest number of exponents to draw, evenly spread over the ranks with first and last included.
         reference: Values to mark by dashed lines, such as exponents that are known; equal ones once.
         reference_label: Text beside the first reference line.

@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 
 from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.plots._comparing import Results, check_names, legend_once
-from lyapkit.plots._labels import LINE, axes_or_new, check_count, dataset_of, one_result, with_defaults
+from lyapkit.plots._labels import (
+    LINE,
+    axes_or_new,
+    check_count,
+    dataset_of,
+    names_of_trajectories,
+    one_result,
+    with_defaults,
+)
 
 ARROW = 0.12
 """Length of the arrows of unstable directions, as part of the width of what is drawn."""
@@ -33,7 +41,7 @@ def state_space(
     ds: Results,
     *,
     ax: Axes | None = None,
-    fixed_points: xr.Dataset | xr.DataTree | None = None,
+    fixed_points: Results | None = None,
     components: Sequence[int] = (1, 2),
     lines: int = 50,
     **line: Any,
@@ -44,7 +52,8 @@ def state_space(
         ds: Result of `lyapkit.states`, or ``{name: result}`` of several to compare, of the same units. All are drawn
             along the axes of the first.
         ax: Axes to draw on; a new figure by default.
-        fixed_points: Result of `lyapkit.fixed_points` of the same network. If it has eigenvectors (``eigenvectors=``),
+        fixed_points: Result of `lyapkit.fixed_points` of the same network, or ``{name: result}`` of several to compare,
+            whose edges have the colours of the results of these names. If it has eigenvectors (``eigenvectors=``),
             unstable directions are drawn as arrows.
         components: The two principal components to draw, from 1.
         lines: At most how many trajectories, the first ones of each result.
@@ -52,8 +61,8 @@ def state_space(
 
     Returns:
         The axes, labelled with the part of the variance that each component holds. Trajectories of the same name in the
-        coordinate ``trajectory`` have the same colour. Give it the names of conditions to tell them apart; a legend
-        names up to ten. Filled circles are stable points, open diamonds have unstable directions, squares are
+        coordinate ``trajectory`` have the same colour (``trajectory_names=`` of `lyapkit.states`); a legend names up to
+        ten. Filled circles are stable points, open diamonds have unstable directions, squares are
         undecided, and crosses slow points. Arrows are the projections of unit vectors, so that a short one points out
         of the picture.
 
@@ -75,8 +84,8 @@ def state_space(
     runs = {name: _with_axes(result) for name, result in results.items()}
     first = next(iter(runs.values()))
     chosen = _check_components(components, first)
-    points = None if fixed_points is None else dataset_of(fixed_points, "fixed_points")
-    for other in (*runs.values(), *([] if points is None else [points])):
+    points = points_by_name(fixed_points, results)
+    for other in (*runs.values(), *points.values()):
         if other["unit"].values.tolist() != first["unit"].values.tolist():
             raise ValueError("the results have different units; draw those of networks of one kind together.")
     lines = check_count("lines", lines)
@@ -86,7 +95,8 @@ def state_space(
         path = _projected(run["state"].transpose("trajectory", "step", "unit").values, first, chosen)
         start = _projected(run["initial_state"].transpose("trajectory", "unit").values, first, chosen)
         begins = int(run["step"].values[0]) == 1  # else what lies between is not known
-        for index, condition in enumerate(run["trajectory"].values[:lines].tolist()):
+        conditions = names_of_trajectories(run) or run["trajectory"].values.tolist()
+        for index, condition in enumerate(conditions[:lines]):
             key = name or condition
             shown = np.vstack((start[index], path[index])) if begins else path[index]
             is_new = key not in colors
@@ -94,14 +104,32 @@ def state_space(
             text = key if is_new and isinstance(key, str) and len(colors) <= 10 else None
             style = with_defaults(line, linewidth=0.8, alpha=0.8, color=color, label=text)
             ax.plot(shown[:, 0], shown[:, 1], **style)
-    if points is not None:
-        _draw_points(ax, points, first, chosen)
+    for name, found in points.items():
+        _draw_points(ax, found, first, chosen, colors.get(name, "black"))
     if ax.get_legend_handles_labels()[0]:
         legend_once(ax)
     part = 100 * first["explained_variance"].values[chosen]
     ax.set_xlabel(f"principal component {components[0]} ({part[0]:.0f} %)")
     ax.set_ylabel(f"principal component {components[1]} ({part[1]:.0f} %)")
     return ax
+
+
+def points_by_name(fixed_points: Results | None, results: Mapping[str, object]) -> dict[str, xr.Dataset]:
+    """Return the results of `lyapkit.fixed_points` by the names of what is drawn; a single one has no name.
+
+    Raises:
+        ValueError: If a name is not that of something that is drawn, or a result is another analysis'.
+    """
+    if fixed_points is None:
+        return {}
+    given = dict(fixed_points) if isinstance(fixed_points, dict) else {"": fixed_points}
+    unknown = [name for name in given if name and name not in results]
+    if unknown:
+        raise ValueError(
+            f"fixed_points has the name {unknown[0]!r}, and the results to draw are {', '.join(map(repr, results))}; "
+            "use their names."
+        )
+    return {name: dataset_of(points, "fixed_points") for name, points in given.items()}
 
 
 def _with_axes(result: Any) -> xr.Dataset:
@@ -134,7 +162,7 @@ def _projected(states: NDArray[np.float64], axes: xr.Dataset, chosen: list[int])
     return projected
 
 
-def _draw_points(ax: Axes, points: xr.Dataset, axes: xr.Dataset, chosen: list[int]) -> None:
+def _draw_points(ax: Axes, points: xr.Dataset, axes: xr.Dataset, chosen: list[int], color: str) -> None:
     place = _projected(points["state"].transpose("fixed_point", "unit").values, axes, chosen)
     low, high = ax.get_xlim()
     length = ARROW * (high - low)
@@ -147,10 +175,15 @@ def _draw_points(ax: Axes, points: xr.Dataset, axes: xr.Dataset, chosen: list[in
                 for sign in (-1, 1):
                     end = start + sign * length * way
                     ax.annotate("", end, start, arrowprops=ARROWS, zorder=3)
+    mark_points(ax, points, place, color)
+
+
+def mark_points(ax: Axes, points: xr.Dataset, place: NDArray[np.float64], color: str) -> None:
+    """Draw points at their places (P, 2), with markers by their kind and edges of a colour."""
     for kind, which in kinds(points).items():
         if which.any():
-            style: Mapping[str, Any] = {"markeredgecolor": "black", "markersize": 5, "zorder": 4, **KINDS[kind]}
-            ax.plot(place[which, 0], place[which, 1], linestyle="none", label=f"{kind} point", **style)
+            style: Mapping[str, Any] = {"markeredgecolor": color, "markersize": 5, "zorder": 4, **KINDS[kind]}
+            ax.plot(*place[which].T, linestyle="none", label=f"{kind} point", **style)
 
 
 def kinds(points: xr.Dataset) -> dict[str, NDArray[np.bool_]]:

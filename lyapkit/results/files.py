@@ -14,6 +14,7 @@ import xarray as xr
 from lyapkit.checks.clause import clause
 from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.results.attributes import NUMBERS, restored, storable
+from lyapkit.results.targets import checked_path, target_of
 from lyapkit.results.temporary import temporary_file
 
 SUFFIX = ".nc"
@@ -65,15 +66,9 @@ def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> Path
         True
     """
     if not isinstance(result, xr.Dataset | xr.DataTree):
-        raise TypeError(_no_result(result))
-    path = _checked_path(path)
-    target = Path(os.path.realpath(path))  # a link stays, and its target is written
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"the directory {target.parent} does not exist; create it first.")
-    if target.exists() and not target.is_file() and not target.is_dir():
-        raise ValueError(f"{path} is a device or a pipe, not a regular file; give the name of a file.")
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a directory; give the name of a file in it.")
+        raise TypeError(no_result("save", result))
+    path = checked_path(path, f"result{SUFFIX}")
+    target = target_of(path)
     if path.suffix.casefold() != SUFFIX:
         raise ValueError(_other_suffix(result, path))
     if isinstance(result, xr.Dataset):
@@ -92,28 +87,21 @@ def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> Path
     return path
 
 
-def _no_result(given: object) -> str:
-    """Say that a value is not a result, and how to get one."""
+def no_result(function: str, given: object) -> str:
+    """Say that a function was given something else than a result, and how to get one.
+
+    Args:
+        function: Its name; it takes a result and a path.
+        given: What it was given.
+    """
     remedy = ""
     if isinstance(given, xr.DataArray):
         remedy = "; pass the whole result, or keep one variable of it with result[[name]]"
     elif isinstance(given, dict):
         remedy = "; join several with xarray.DataTree.from_dict"
     elif isinstance(given, str | os.PathLike):
-        remedy = "; the result comes first, the path second"
-    return f"save takes an xarray Dataset or DataTree, got {type(given).__name__}{remedy}."
-
-
-def _checked_path(path: Any) -> Path:
-    """Return the user's name of a file as a path.
-
-    Raises:
-        TypeError: If it is not a name.
-    """
-    if not isinstance(path, str | os.PathLike):
-        remedy = "give them one by one" if isinstance(path, list | tuple) else f'write a text such as "result{SUFFIX}"'
-        raise TypeError(f"path must be the name of a file, got {type(path).__name__}; {remedy}.")
-    return Path(path)
+        remedy = "; the result comes first, the path second (lyapkit.load reads a result file)"
+    return f"{function} takes an xarray Dataset or DataTree, got {type(given).__name__}{remedy}."
 
 
 def _other_suffix(result: xr.Dataset | xr.DataTree, path: Path) -> str:
@@ -180,7 +168,7 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset | xr.DataTree:
         >>> lyapkit.load(path).lyapunov_exponent.attrs["units"]
         'nats per step'
     """
-    path = _checked_path(path)
+    path = checked_path(path, f"result{SUFFIX}")
     if not path.is_file():
         beside = path.with_name(path.name + SUFFIX) if path.name else path
         remedy = f"; there is {beside}" if beside.is_file() else ""

@@ -10,6 +10,9 @@ import xarray as xr
 
 SCHEMA_VERSION = 1
 
+NAMED = "sequence or initial condition, by name"
+"""Long name of the coordinate ``trajectory`` where it holds names instead of the numbers from 0."""
+
 DIMENSIONS = {
     "trajectory": "sequence or initial condition, from 0",
     "step": "time step, from 1",
@@ -30,6 +33,12 @@ DIMENSIONS = {
     "probe": "random start vector, from 0",
     "node": "node of a quadrature, ascending, from 1",
     "value": "eigenvalue",
+    "network": "one of the networks compared",
+    "other_unit": "state component of the second network",
+    "subspace": "number of leading covariant vectors that span it, from 1",
+    "angle_rank": "rank of a principal angle, the smallest first, from 1",
+    "pair": "two sets of covariant vectors, by their ranks",
+    "window_step": "time step that counts, recorded or not, from 1",
     "bin": "stretch of time steps, or the readout",
     "other_bin": "stretch of time steps, or the readout",
 }
@@ -80,6 +89,7 @@ SCHEMA: dict[str, dict[str, Variable]] = {
         "final_frame": Variable(("trajectory", "unit", "exponent"), "tangent frame after the last step", "1"),
         "frame_order": Variable(("trajectory", "exponent"), "column of the frame, from 0", "1"),
         "log_volume_residual": Variable(("trajectory",), "log-volume residual", RATE),
+        "state": Variable(("trajectory", "recorded_step", "unit"), "state", "1"),
     },
     "variational_term": {
         "log_singular_value": Variable(
@@ -100,6 +110,15 @@ SCHEMA: dict[str, dict[str, Variable]] = {
         "participation_ratio": Variable(("trajectory", "step", "exponent"), "participation ratio", "1"),
         "local_growth": Variable(("trajectory", "step", "exponent"), "local growth rate", RATE),
         "covariant_exponent": Variable(("trajectory", "exponent"), "mean growth rate of the covariant vector", RATE),
+        "instantaneous_exponent": Variable(
+            ("trajectory", "window_step", "exponent"), "growth rate of the covariant vector in the step", RATE
+        ),
+        "chosen_angle": Variable(
+            ("trajectory", "step", "pair", "angle_rank"),
+            "principal angle between chosen covariant vectors",
+            "rad",
+            True,
+        ),
         "covariance_residual": Variable(("trajectory", "exponent"), "largest residual of covariance", "1"),
         "last_step": Variable(("trajectory",), "last step that counts", "step"),
         "forward_difference": Variable(
@@ -218,6 +237,37 @@ SCHEMA: dict[str, dict[str, Variable]] = {
 }
 
 
+def _with_interval(name: str, dims: tuple[str, ...], long_name: str, units: str) -> dict[str, Variable]:
+    """Return a variable and those of its standard error and 95 % interval."""
+    labels = {
+        name: long_name,
+        f"{name}_error": f"standard error of the {long_name}",
+        f"{name}_low": f"lower end of the 95 % interval of the {long_name}",
+        f"{name}_high": f"upper end of the 95 % interval of the {long_name}",
+    }
+    return {key: Variable(dims, label, units, undefined=True) for key, label in labels.items()}
+
+
+SCHEMA["compare"] = {
+    **_with_interval("exponent_difference", ("exponent",), "Lyapunov exponent of a minus that of b", RATE),
+    **_with_interval("procrustes_distance", (), "Procrustes distance of the states", "rad"),
+    "procrustes_bias": Variable((), "estimated bias of the Procrustes distance", "rad", undefined=True),
+    **_with_interval(
+        "principal_angle", ("subspace", "angle_rank"), "mean principal angle between leading subspaces", "rad"
+    ),
+    "forward_difference": Variable(
+        ("network", "subspace"), "distance of the leading frame vectors from those of another start", "1", True
+    ),
+    "alignment_open": Variable(
+        ("subspace",), "change of the mean cosine that other alignments could make", "1", undefined=True
+    ),
+    "lyapunov_exponent": Variable(("network", "trajectory", "exponent"), "Lyapunov exponent", RATE),
+    "rotation": Variable(("unit", "other_unit"), "best orthogonal map from the states of b to those of a", "1", True),
+    "scale": Variable((), "size of the states of a for those of b after the best map", "1", undefined=True),
+    "aligned_dimensions": Variable((), "dimensions in which the states determine the alignment", "1"),
+}
+
+
 def make_dataset(
     analysis: str,
     values: Mapping[str, np.ndarray],
@@ -251,6 +301,8 @@ def make_dataset(
         name: xr.Variable((name,), np.asarray(value), {"long_name": DIMENSIONS[name]})
         for name, value in coordinates.items()
     }
+    if "trajectory" in labels and not np.array_equal(labels["trajectory"].values, np.arange(labels["trajectory"].size)):
+        labels["trajectory"].attrs["long_name"] = NAMED
     for name, value in values.items():
         assert schema[name].undefined or not np.isnan(value).any(), f"{name} holds NaN; it never leaves unannounced"
     return xr.Dataset(variables, labels, {"analysis": analysis, **attributes})

@@ -19,6 +19,9 @@ COLUMNS = ("value", "error", "low", "high", "verdict")
 COVARIANT = 1e-3
 """Vectors whose two independent starts have met to this distance count as settled."""
 
+AMBIGUOUS = 1e-2
+"""Angles whose mean cosine may differ by more between alignments that fit the states as well are not told."""
+
 
 @named_arguments()
 def summary(result: xr.Dataset | xr.DataTree) -> pd.DataFrame:
@@ -35,13 +38,15 @@ def summary(result: xr.Dataset | xr.DataTree) -> pd.DataFrame:
         - ``value``: the exponent (`lyapunov_spectrum`, `covariant_vectors`; `variational_term`, at the last step of
           each sequence), the growth rate of gradients (`gradient_propagation`), the eigenvalue or the curvature along
           it (`hessian_spectrum`, `curvature_by_step`), the trace (`spectral_density`), the largest magnitude of an
-          eigenvalue of each Jacobian (`jacobians`) or at each point (`fixed_points`), or the part of the variance along
-          each principal axis (`states`).
+          eigenvalue of each Jacobian (`jacobians`) or at each point (`fixed_points`), the part of the variance along
+          each principal axis (`states`), or the differences of exponents, the distance and the largest angle of each
+          subspace (`compare`).
         - ``error``: its standard error, or the bound on the error of a Hessian eigenvalue; NaN where an analysis gives
           none, since its values are exact up to rounding, or where there is no error, as of an exponent of -inf.
         - ``low`` and ``high``: the 95 % confidence interval, from Student's t with the degrees of freedom of the error
           where the result holds them; of Hessian eigenvalues the ends of the bound. NaN with the error.
-        - ``verdict``: what the numbers say, such as "positive", "negative", "not told from 0" or "saddle".
+        - ``verdict``: what the numbers say, such as "positive", "negative", "not told from 0" or "saddle";
+          "missing" where results of different sizes were joined and this one has no such value.
         - of fixed points also ``speed``, ``state_error``, ``unstable_dimensions`` and ``starts``.
 
     Raises:
@@ -116,7 +121,7 @@ def _table(
 
 def _verdict(default: str, value: xr.DataArray, *choices: tuple[xr.DataArray, str]) -> xr.DataArray:
     """Return the text of the last choice that holds, for each value."""
-    found = xr.full_like(value, default, dtype=object)
+    found = xr.full_like(value, default, dtype=object).where(value.notnull(), "missing")
     for holds, text in choices:
         found = found.where(~holds, text).transpose(*value.dims)
     return found
@@ -166,6 +171,37 @@ def _covariant_vectors(ds: xr.Dataset) -> xr.Dataset:
     value = ds["covariant_exponent"]
     apart = ds["forward_difference"].clip(min=ds["backward_difference"])
     return _table(value, _sign(value, 0.0, (apart > COVARIANT, "not settled")))
+
+
+def _compare(ds: xr.Dataset) -> xr.Dataset:
+    """Return a table over what was compared; of each subspace, the largest of its angles."""
+    rows = {f"exponent {i}": _compared(ds.sel(exponent=i), "exponent_difference") for i in ds["exponent"].values}
+    rows["Procrustes distance"] = _compared(ds, "procrustes_distance")
+    for j in ds["subspace"].values:
+        one = ds.sel(subspace=j, angle_rank=j)
+        unsettled = one["forward_difference"].max("network") > COVARIANT
+        choices = (one["alignment_open"] > AMBIGUOUS, "alignment open"), (unsettled, "not settled")
+        rows[f"angle of subspace {j}"] = _compared(one, "principal_angle", *choices)
+    quantity = xr.Variable(("quantity",), list(rows))
+    return xr.concat(list(rows.values()), "quantity", join="exact").assign_coords(quantity=quantity)
+
+
+def _compared(ds: xr.Dataset, name: str, *further: tuple[xr.DataArray, str]) -> xr.Dataset:
+    """Return the row of a quantity whose interval is given."""
+    value, error, low, high = (ds[f"{name}{part}"] for part in ("", "_error", "_low", "_high"))
+    rounding = float(np.finfo(ds.attrs.get("dtype", "float64")).eps ** 0.5)
+    verdict = _verdict(
+        "not told from 0",
+        value,
+        ((low > 0) | (high < 0), "differs"),
+        (error.isin([np.inf]), "run too short"),
+        (abs(value) <= rounding, "equal to rounding"),
+        *further,
+        (value.isin([-np.inf, np.inf]), "annihilated in one"),
+        (value.isnull(), "does not exist"),
+    )
+    columns = {"value": value, "error": error, "low": low, "high": high, "verdict": verdict}
+    return xr.Dataset({key: column.reset_coords(drop=True) for key, column in columns.items()})
 
 
 def _gradient_propagation(ds: xr.Dataset) -> xr.Dataset:
@@ -241,6 +277,7 @@ TABLES: dict[str, Callable[[xr.Dataset], xr.Dataset]] = {
     "lyapunov_spectrum": _lyapunov_spectrum,
     "variational_term": _variational_term,
     "covariant_vectors": _covariant_vectors,
+    "compare": _compare,
     "gradient_propagation": _gradient_propagation,
     "hessian_spectrum": _hessian_spectrum,
     "spectral_density": _spectral_density,

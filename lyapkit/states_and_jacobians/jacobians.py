@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from lyapkit.trajectories.drive import Drive, Stretch, prepare_drive
 from lyapkit.trajectories.drive import run as stretches_of
 
 STRETCH_BYTES = 32 * 2**20
-"""Memory for Jacobians that are computed side by side."""
+"""Memory for Jacobians that are computed together."""
 
 
 @named_arguments()
@@ -35,6 +35,7 @@ def jacobians(
     initial_state: Tensor | None = None,
     lengths: Any = None,
     batch_first: bool | None = None,
+    trajectory_names: Collection[str | float] | None = None,
     feedback: Callable[[Tensor], Tensor] | None = None,
     teacher_forcing: float = 0.0,
     transient: int = 0,
@@ -49,40 +50,44 @@ def jacobians(
     .. math:: J_t = \frac{\partial f}{\partial x}(x_{t-1}, s_t), \qquad
               \frac{\partial f}{\partial s}(x_{t-1}, s_t) \quad \text{with towards\_input}
 
-    They are the matrices whose product Lyapunov exponents describe; `lyapkit.lyapunov_spectrum` never keeps them all.
-    With ``initial_state`` a batch of fixed points and a single step, these are the Jacobians at the fixed points.
+    Lyapunov exponents describe the product of these matrices; `lyapkit.lyapunov_spectrum` never keeps them all. To get
+    the Jacobians at fixed points, pass the points as ``initial_state`` and ``steps=1``.
 
     Args:
         model: Anything `lyapkit.as_map` takes.
         inputs: Inputs of a driven map, (T, M) for one sequence or (T, B, M) for many; or a PackedSequence.
         steps: Number of steps of an autonomous map.
         initial_state: Flat states x_0, (N,) or (B, N); the map's own by default.
-        lengths: Steps of each of B sequences of unequal length, (B,) integers. What lies behind them in the inputs is
-            padding (any numbers) and changes nothing.
-        batch_first: Inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
-        feedback: Closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
-            and takes ``steps`` instead of ``inputs``. The Jacobians are those of the closed loop.
-        teacher_forcing: With ``feedback``, how much of the given inputs is mixed in: a s_t + (1 - a) feedback.
-        transient: Leading steps that are not recorded.
-        record_every: Steps between recorded Jacobians; the last step of each sequence is always recorded. T Jacobians
-            of N units and B sequences take 8 T B N^2 bytes in float64.
-        eigenvalues: Compute the eigenvalues of each Jacobian, too; about 10 N^3 operations each.
-        towards_input: Compute the Jacobian towards the input, too.
-        check: Probe the map before the run; afterwards, repeat steps and check derivatives all over it.
-        progress: Show a progress bar.
+        lengths: Number of steps of each of B sequences of unequal length, (B,) integers. Inputs after these steps are
+            padding; they may be any numbers and change nothing.
+        batch_first: True if inputs have the layout (B, T, M) instead of (T, B, M). The default is the module's own
+            ``batch_first``.
+        trajectory_names: A text or a number for each trajectory, such as the conditions of an experiment. They are the
+            coordinate ``trajectory`` of the result, which counts from 0 by default, and plots show them.
+        feedback: Function from the map's output to its next input, such as a readout. It closes the loop: the map then
+            runs freely and takes ``steps`` instead of ``inputs``. The Jacobians are those of the closed loop.
+        teacher_forcing: Share a of the given inputs with ``feedback``; the input is a s_t + (1 - a) feedback.
+        transient: Number of leading steps that are not recorded.
+        record_every: Number of steps between recorded Jacobians; the last step of each sequence is always recorded. T
+            Jacobians of N units and B sequences take 8 T B N^2 bytes in float64.
+        eigenvalues: True to compute the eigenvalues of each Jacobian, too, by about 10 N^3 operations each.
+        towards_input: True to compute the Jacobian with respect to the input, too.
+        check: True to probe the map before the run and, afterwards, to repeat steps and check derivatives all over the
+            run.
+        progress: True to show a progress bar.
 
     Returns:
         A Dataset over ``trajectory``, ``step``, ``unit``, ``from_unit`` and ``eigenvalue``.
 
         - ``jacobian`` (trajectory, step, unit, from_unit): how component ``unit`` after step t changes with component
-          ``from_unit`` before it, in the type that the map computes in. Behind the end of a shorter sequence, where no
-          step is done, it is the identity; ``last_step`` (trajectory) is where a sequence ends.
-        - ``eigenvalue_real`` and ``eigenvalue_imag`` (trajectory, step, eigenvalue), by descending magnitude, of pairs
-          the one with positive imaginary part first; float64.
-        - ``input_jacobian`` (trajectory, step, unit, input), with ``towards_input``; 0 behind the end.
+          ``from_unit`` before it, in the type of the map. After the end of a shorter sequence, no step is done and it
+          is the identity; ``last_step`` (trajectory) is the step at which a sequence ends.
+        - ``eigenvalue_real`` and ``eigenvalue_imag`` (trajectory, step, eigenvalue), float64, by descending magnitude.
+          In a pair, the one with positive imaginary part comes first.
+        - ``input_jacobian`` (trajectory, step, unit, input), with ``towards_input``; 0 after the end of a sequence.
 
     Raises:
-        TypeError: If an argument is of the wrong kind, or ``towards_input`` is asked of an autonomous map.
+        TypeError: If an argument is of the wrong kind, or if the map is autonomous and ``towards_input`` is given.
         ValueError: If an argument is out of range, shapes or dtypes disagree, the map fails the probe, or has changed.
         FloatingPointError: If the trajectory overflows or a derivative is not finite; the message names step and
             trajectory.
@@ -99,7 +104,7 @@ def jacobians(
     check_flag("eigenvalues", eigenvalues)
     if check_flag("towards_input", towards_input) and map.input_size == 0:
         raise TypeError("the map is autonomous (input_size 0), so there is no Jacobian towards an input; leave it out.")
-    drive = prepare_drive(map, inputs, steps, initial_state, transient, lengths, batch_first)
+    drive = prepare_drive(map, inputs, steps, initial_state, transient, lengths, batch_first, trajectory_names)
     at = recorded_steps(drive, record_every)
     batch, size = drive.state.shape
     run = TangentRun.prepare(map, drive, size, map.dtype, check=check)
@@ -128,7 +133,7 @@ def jacobians(
     jacobian = torch.cat(found).transpose(0, 1)  # (B, L, N, N)
     values = {"jacobian": jacobian, "last_step": drive.last_steps}
     coordinates: dict[str, Any] = {
-        "trajectory": np.arange(batch),
+        "trajectory": drive.trajectories,
         "step": np.asarray(at),
         "unit": list(map.unit_names),
         "from_unit": list(map.unit_names),
@@ -158,7 +163,7 @@ def jacobians(
 
 
 def _ended(drive: Drive, stretch: Stretch, chosen: list[int]) -> Tensor:
-    """Return True where a trajectory has ended before a step, shape (L, B, 1, 1)."""
+    """Return true where a trajectory has ended before a step, shape (L, B, 1, 1)."""
     steps = torch.tensor(chosen, device=drive.state.device) + stretch.start
     return (drive.last_steps.to(steps.device) <= steps.unsqueeze(-1))[..., None, None]
 

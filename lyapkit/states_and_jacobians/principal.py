@@ -1,4 +1,4 @@
-"""Principal components of states: the axes along which they vary most."""
+"""Compute the principal axes of states, along which they vary most."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 MOST_COMPONENTS = 10
-"""Components that are kept at most; pictures show two or three."""
+"""Largest number of components that are kept; pictures show two or three."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class PrincipalAxes:
         mean: Mean of the states, shape (N,).
         axes: Unit vectors in rows, by descending variance, shape (C, N). The entry of largest magnitude is positive.
         variance: Variance along each axis, shape (C,).
-        part: Part of the whole variance that each axis holds, shape (C,); 0 where nothing varies.
+        part: Part of the whole variance along each axis, shape (C,); 0 if nothing varies.
     """
 
     mean: Tensor
@@ -31,11 +31,11 @@ class PrincipalAxes:
 def principal_axes(states: Tensor) -> PrincipalAxes:
     """Compute the principal axes of states, in float64.
 
-    They are the leading eigenvectors of the covariance matrix, or, where there are fewer states than units, come from
-    the products of the states with each other.
+    They are the leading eigenvectors of the covariance matrix. If there are fewer states than units, they are computed
+    from the products of the states with each other.
 
     Args:
-        states: Shape (S, N).
+        states: States, shape (S, N).
     """
     states = states.double()
     mean = states.mean(dim=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from lyapkit.trajectories.drive import Drive, prepare_drive, run
 from lyapkit.trajectories.repeated_steps import refuse_other_steps
 
 STEPS_AT_ONCE = 256
-"""Steps that are run before their states are looked at; a few MB for 100 units and 32 trajectories."""
+"""Number of steps after which states are collected; they take a few MB for 100 units and 32 trajectories."""
 
 
 @named_arguments()
@@ -34,6 +34,7 @@ def states(
     initial_state: Tensor | None = None,
     lengths: Any = None,
     batch_first: bool | None = None,
+    trajectory_names: Collection[str | float] | None = None,
     feedback: Callable[[Tensor], Tensor] | None = None,
     teacher_forcing: float = 0.0,
     transient: int = 0,
@@ -53,26 +54,30 @@ def states(
         inputs: Inputs of a driven map, (T, M) for one sequence or (T, B, M) for many; or a PackedSequence.
         steps: Number of steps of an autonomous map.
         initial_state: Flat states x_0, (N,) or (B, N); the map's own by default.
-        lengths: Steps of each of B sequences of unequal length, (B,) integers. What lies behind them in the inputs is
-            padding (any numbers) and changes nothing.
-        batch_first: Inputs lie (B, T, M) instead of (T, B, M); by default as the module's own ``batch_first`` says.
-        feedback: Closes the loop: from the map's output to its next input, such as a readout. The map then runs freely
-            and takes ``steps`` instead of ``inputs``.
-        teacher_forcing: With ``feedback``, how much of the given inputs is mixed in: a s_t + (1 - a) feedback.
-        transient: Leading steps that are not recorded.
-        record_every: Steps between recorded states; the last step of each sequence is always recorded.
-        check: Probe the map before the run (deterministic, pure, finite), and repeat some of its steps afterwards.
-        progress: Show a progress bar.
+        lengths: Number of steps of each of B sequences of unequal length, (B,) integers. Inputs after these steps are
+            padding; they may be any numbers and change nothing.
+        batch_first: True if inputs have the layout (B, T, M) instead of (T, B, M). The default is the module's own
+            ``batch_first``.
+        trajectory_names: A text or a number for each trajectory, such as the conditions of an experiment. They are the
+            coordinate ``trajectory`` of the result, which counts from 0 by default, and plots show them.
+        feedback: Function from the map's output to its next input, such as a readout. It closes the loop: the map then
+            runs freely and takes ``steps`` instead of ``inputs``.
+        teacher_forcing: Share a of the given inputs with ``feedback``; the input is a s_t + (1 - a) feedback.
+        transient: Number of leading steps that are not recorded.
+        record_every: Number of steps between recorded states; the last step of each sequence is always recorded.
+        check: True to probe the map before the run (deterministic, pure, finite), and to repeat some of its steps
+            afterwards.
+        progress: True to show a progress bar.
 
     Returns:
         A Dataset over ``trajectory``, ``step``, ``unit`` and ``component``, in the units of the network.
 
-        - ``state`` (trajectory, step, unit): x_t, in the type that the map computes in. Behind the end of a shorter
-          sequence it stays what it was; ``last_step`` (trajectory) is where it ends.
-        - ``initial_state`` (trajectory, unit): x_0, before the first step, transient ones among them.
+        - ``state`` (trajectory, step, unit): x_t, in the type of the map. After the end of a shorter sequence, it stays
+          constant; ``last_step`` (trajectory) is the step at which it ends.
+        - ``initial_state`` (trajectory, unit): x_0, before the first step, whether or not this step is a transient one.
         - ``principal_axis`` (component, unit): orthonormal axes by descending variance of all recorded states, at most
-          10, through ``mean_state`` (unit); ``explained_variance`` (component), the part of the variance that each
-          holds. A state has the coordinates ``(state - mean_state) . principal_axis``.
+          10, through ``mean_state`` (unit); ``explained_variance`` (component) is the part of the variance along each
+          axis. A state has the coordinates ``(state - mean_state) . principal_axis``.
 
     Raises:
         TypeError: If an argument is of the wrong kind (integer inputs, both or neither of inputs and steps).
@@ -87,7 +92,7 @@ def states(
         ([[[4.0, 0.0], [2.0, 0.0], [1.0, 0.0]]], [1.0, 0.0])
     """
     map = with_feedback(as_map(model), feedback, teacher_forcing)
-    drive = prepare_drive(map, inputs, steps, initial_state, transient, lengths, batch_first)
+    drive = prepare_drive(map, inputs, steps, initial_state, transient, lengths, batch_first, trajectory_names)
     at = recorded_steps(drive, record_every)
     if check_flag("check", check):
         probe_step(map, drive.state, drive.input_at(0))
@@ -124,7 +129,7 @@ def states(
         "states",
         {name: value.cpu().numpy() for name, value in values.items()},
         {
-            "trajectory": np.arange(len(found)),
+            "trajectory": drive.trajectories,
             "step": np.asarray(at),
             "unit": list(map.unit_names),
             "component": np.arange(1, len(principal.axes) + 1),

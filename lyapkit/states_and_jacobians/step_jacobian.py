@@ -1,4 +1,4 @@
-"""Derivatives of a single step: towards the input, and eigenvalues of those towards the state."""
+"""Derivatives of a single step with respect to the input, and eigenvalues of those with respect to the state."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from lyapkit.recurrent_map import RecurrentMap
 
 
 def input_jacobian(map: RecurrentMap, state: Tensor, input: Tensor) -> Tensor:
-    """Return df/ds at each state, shape (..., N, M): forward mode, or reverse mode where the map has none.
+    """Return df/ds at each state, shape (..., N, M): by forward mode, or by reverse mode if the map has none.
 
     Args:
         map: The map f.
-        state: x, shape (..., N).
-        input: s, shape (..., M).
+        state: The state x, shape (..., N).
+        input: The input s, shape (..., M).
     """
     directions = torch.eye(input.shape[-1], dtype=input.dtype, device=input.device)
 

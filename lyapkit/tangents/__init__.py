@@ -1,4 +1,4 @@
-"""Trajectories walked with their tangents: `TangentRun`, and one file for each way to carry tangents."""
+"""Walk along trajectories with tangents: `TangentRun`, and one file for each way to carry tangents."""
 
 from lyapkit.tangents.along import TangentRun as TangentRun
 from lyapkit.tangents.forward import ForwardTangents as ForwardTangents

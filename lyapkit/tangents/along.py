@@ -1,12 +1,15 @@
-"""The one way to walk a trajectory with its tangents.
+"""Walk along a trajectory with its tangents.
 
-Probing the map, choosing how tangents are carried, holding a fast way against the map, going again without it,
-sequences of unequal length and the provenance of all this exist here, once, for every analysis.
+Every analysis does this by `TangentRun`. So these exist here, once for all: probing the map, choosing how tangents are
+carried, comparing a fast way with the map, repeating the run without it, sequences of unequal length, and the
+provenance of all this.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import TypeVar
 
@@ -14,6 +17,7 @@ import torch
 from torch import Tensor
 
 from lyapkit.checks.arguments import check_flag
+from lyapkit.checks.threads import threads_for
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents.direct import DirectTangents
 from lyapkit.tangents.probe import Probe, probe_step
@@ -29,20 +33,22 @@ Result = TypeVar("Result")
 
 
 class TangentRun:
-    """A trajectory of a map, walked with frames of k tangent vectors.
+    """A trajectory of a map, along which frames of k tangent vectors are carried.
+
+    An analysis uses it like this::
 
         run = TangentRun.prepare(map, drive, k, dtype, check=check)
-        result = run.follow(analysis)  # goes through `for stretch, carry in run:`
+        result = run.follow(analysis)  # the analysis loops `for stretch, carry in run:`
         run.confirm()
         config = {..., **run.notes}
 
     Args:
         map: The map.
         drive: Initial states and inputs.
-        k: Directions.
+        k: Number of directions.
         dtype: Type of the frames.
         derivative: Derivative of a step, which multiplies by its Jacobian.
-        probe: Probe that checks the map again after the run; None where the caller does.
+        probe: Probe that checks the map again after the run; None if the caller does this.
         strategy: Strategy that carries tangents; None to choose it when it is needed.
     """
 
@@ -78,18 +84,20 @@ class TangentRun:
         Args:
             map: The map.
             drive: Initial states and inputs of the run.
-            k: Directions.
+            k: Number of directions.
             dtype: Type of the frames.
-            check: Probe the map; without it, derivatives are measured after the run, and refused nowhere.
-            backwards: Also hold the derivative backwards against the one forwards.
+            check: True to probe the map. Without it, derivatives are only measured after the run; none are refused.
+            backwards: True to compare the backward derivative with the forward one, too.
 
         Raises:
             TypeError: If a step does not return a tensor, or ``check`` is not a boolean.
             ValueError: If the map is not differentiable or fails one of the checks; the message says which, and what
                 to do.
         """
-        derivative = _chosen(map, drive, check)
-        return cls(map, drive, k, dtype, derivative, Probe(map, drive, derivative, check, backwards))
+        with threads_for(drive.state.numel() * map.state_size):
+            derivative = _chosen(map, drive, check)
+            probe = Probe(map, drive, derivative, check, backwards)
+        return cls(map, drive, k, dtype, derivative, probe)
 
     @classmethod
     def recorded(
@@ -103,9 +111,9 @@ class TangentRun:
         detach_state: bool,
         window: int | None,
     ) -> TangentRun:
-        """Do as `prepare`, for a run that stays in the graph: see `RecordedTangents`.
+        """Make a run that stays in the graph, as `prepare` makes others; see `RecordedTangents`.
 
-        Without ``check``, derivatives are not measured after the run either, which a training loop has no time for.
+        Without ``check``, derivatives are not measured after the run either: a training loop has no time for it.
         """
         derivative = _chosen(map, drive, check)
         probe = Probe(map, drive, derivative, check) if check else None
@@ -114,7 +122,7 @@ class TangentRun:
 
     @property
     def strategy(self) -> TangentStrategy:
-        """The strategy in use: traced where the run is long enough and the step can be traced, else directly."""
+        """The strategy in use: compiled or traced if the run is long enough and the step allows it, else direct."""
         if self._strategy is None:
             arguments = self.map, self.drive, self.k, self.dtype, self.derivative
             try:
@@ -129,15 +137,15 @@ class TangentRun:
         return self._strategy
 
     def __iter__(self) -> Iterator[tuple[Stretch, Carry]]:
-        """Yield the trajectory in stretches, each with what carries frames (B, N, k) over its steps."""
+        """Yield the stretches of the trajectory, each with a function that carries frames (B, N, k) over its steps."""
         return self.along(self.drive)
 
     def along(self, drive: Drive, k: int | None = None) -> Iterator[tuple[Stretch, Carry]]:
-        """Yield a part of the trajectory in stretches, each with what carries frames over its steps.
+        """Yield the stretches of a part of the trajectory, each with a function that carries frames over its steps.
 
         Args:
-            drive: A part of the drive, with all of its trajectories.
-            k: Directions of these frames, where they are not those of the run; they are carried directly.
+            drive: Part of the drive, with all of its trajectories.
+            k: Number of directions of these frames, if it is not that of the run. Such frames are carried directly.
 
         Raises:
             FloatingPointError: If a state is not finite; the message names step and trajectory.
@@ -148,39 +156,50 @@ class TangentRun:
             yield stretch, carry if stretch.active is None else partial(_ending, carry, stretch.active)
 
     def steps(self, drive: Drive, k: int | None = None) -> Iterator[tuple[Callable[[Tensor], Tensor], Stretch, int]]:
-        """Do as `along`, step by step: yield what carries a frame over the step, its stretch, and its number from 0."""
+        """Yield single steps: a function that carries a frame over the step, its stretch, and its number from 0."""
         for stretch, carry in self.along(drive, k):
             for index in range(stretch.steps):
                 yield partial(carry, first=index, last=index + 1), stretch, stretch.start + index
 
     def follow(self, analysis: Callable[[TangentRun], Result]) -> Result:
-        """Return the result of an analysis, done once more and directly where the traced step is not the map's.
+        """Return the result of an analysis; repeat it directly if the fast step turns out to differ from the map.
 
         Args:
-            analysis: Goes along this run. Nothing of one that fails may be left.
+            analysis: Function that goes along this run. If it fails, it must leave nothing behind.
         """
         try:
-            try:
-                return analysis(self)
-            except TracingFailed as reason:
-                self._go_directly(str(reason))
-                self._not_compiled_because = self._not_compiled_because or str(reason)
-                self.drive.visited.forget_suspects()
-                return analysis(self)
+            with self.threads():
+                try:
+                    return analysis(self)
+                except TracingFailed as reason:
+                    self._go_directly(str(reason))
+                    self._not_compiled_because = self._not_compiled_because or str(reason)
+                    self.drive.visited.forget_suspects()
+                    return analysis(self)
         except (ValueError, FloatingPointError):
-            self.drive.warn_of_kinks()  # which may be why nothing survives
+            self.drive.warn_of_kinks()  # a kink may be the reason
             raise
 
     def confirm(self) -> None:
-        """Look at the map at some of the states of the run, and warn if the run rests on a kink.
+        """Check the map again at some states of the run, and warn if the run rests on a kink.
 
         Raises:
-            ValueError: If the map is another one by now, or where it is not alone in its batch, or its derivatives are
-                wrong; only with ``check``.
+            ValueError: If the map has changed since, if trajectories of a batch influence each other, or if derivatives
+                are wrong; only with ``check``.
         """
         if self._probe is not None:
-            self._findings = self._probe.after_run()
+            with self.threads():
+                self._findings = self._probe.after_run()
         self.drive.warn_of_kinks()
+
+    def threads(self) -> AbstractContextManager[None]:
+        """Return a context with as many threads as a step with its tangents is worth.
+
+        Without ``check``, nobody has looked at a step, and their number stays.
+        """
+        size = self.map.state_size
+        step = math.inf if self._probe is None else max(self._probe.multiplications, size * self.k)
+        return threads_for(self.drive.state.shape[0] * self.k * step)
 
     @property
     def notes(self) -> dict[str, object]:
@@ -205,7 +224,7 @@ def _chosen(map: RecurrentMap, drive: Drive, check: bool) -> StepDerivative:
 
 
 def _ending(carry: Carry, active: Tensor, frame: Tensor, first: int, last: int) -> Tensor:
-    """Carry a frame, and leave those of trajectories that have ended as they are."""
+    """Carry a frame; leave the frames of trajectories that have ended as they are."""
     if bool(active[last - 1].all()):
         return carry(frame, first, last)
     for step in range(first, last):

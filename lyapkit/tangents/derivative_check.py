@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -25,37 +26,39 @@ IF_MEANT = (
 )
 
 FAR_FROM_ZERO = 0.01
-"""Components that vary by less than this share of their size are also tested with moves as small as they vary."""
+"""Components that vary by less than this share of their size are also tested with moves as small as this variation."""
 
 SAME_STEP = 1e-2
 """Largest relative difference between a step and the same step in float64 that rounding may explain."""
 
 COARSE_ROUNDING = 64 * torch.finfo(torch.float32).eps
-"""Rounding of a step, relative to its components, beyond which it must compute in a type coarser than float32."""
+"""Rounding of a step, relative to its components, that is too large for float32: the step then uses a coarser type."""
 
 
 @dataclass(frozen=True)
 class Derivatives:
-    """The outcome of a check of the derivatives of a map.
+    """Outcome of a check of the derivatives of a map.
 
     Attributes:
         error: The largest relative deviation of a component from a finite difference; -1 if no component could be
             judged.
-        step: The step where it was found, counted from 1.
+        step: The step of this deviation, counted from 1.
         refusal: The reason to refuse the map; empty if there is none.
         unsaid: True if no component could be judged.
+        multiplications: Multiplications of the largest operation; for a step, those of one trajectory.
     """
 
     error: float
     step: int
     refusal: str
     unsaid: bool
+    multiplications: float = math.inf
 
     def refuse_wrong(self) -> None:
-        """Refuse derivatives that are wrong.
+        """Refuse wrong derivatives.
 
         Raises:
-            ValueError: If there are some; the message says what, where, and what to do.
+            ValueError: If a derivative is wrong; the message says which, where, and what to do.
         """
         if self.refusal:
             raise ValueError(self.refusal)
@@ -94,7 +97,7 @@ class _Points:
         )
 
     def part(self, count: int) -> _Points:
-        """Return at most so many of the points, evenly spread, with the first and the last."""
+        """Return at most ``count`` of the points, evenly spread, with the first and the last."""
         if len(self.steps) <= count:
             return self
         rows = sorted({round(index * (len(self.steps) - 1) / (count - 1)) for index in range(count)})
@@ -120,14 +123,14 @@ def measure_derivatives(
 ) -> Derivatives:
     """Compare the derivatives of a step with finite differences at states of a run.
 
-    Both are computed in double precision if the map allows it: all operations of the step are then done in float64,
-    including those on weights that the step closes over.
+    Both are computed in double precision if the map allows it. All operations of the step are then done in float64,
+    including those on weights that the step takes from outside.
 
     Args:
         map: The map.
-        visits: The states.
-        derivative: Derivative of a step, as it is computed.
-        backwards: Also compare the backward derivative with the forward one.
+        visits: States of the run.
+        derivative: The derivative to check.
+        backwards: True to compare the backward derivative with the forward one, too.
 
     Raises:
         ValueError: If the derivative of the first step is not finite.
@@ -159,24 +162,28 @@ def measure_derivatives(
             context = in_double if mode.needed else nullcontext
             try:
                 found = _compared(map, points.double(), derivative, backwards, context)
-            except RuntimeError:  # an operation whose derivative PyTorch computes in another type than its arguments
+            except RuntimeError:  # PyTorch computes some derivatives in another type than their arguments
                 if not mode.needed:
                     raise
         compared, pulled = found or _compared(map, points, derivative, backwards, nullcontext)
-    return _verdict(map, points, compared, pulled, refusal)
+    verdict = _verdict(map, points, compared, pulled, refusal)
+    if doubled is None:
+        return verdict
+    together = 1 if map.batching == "loop" else len(points.steps)
+    return replace(verdict, multiplications=mode.multiplications / together)
 
 
 def suspicion(map: RecurrentMap, derivative: StepDerivative) -> Suspicion | None:
-    """Return a quick test of derivatives by one direction; `measure_derivatives` judges the states that it suspects.
+    """Return a quick test of derivatives along one direction. It finds suspects; `measure_derivatives` judges them.
 
     Args:
         map: The map.
-        derivative: Derivative of a step, as it is computed.
+        derivative: The derivative to test.
 
     Returns:
-        A function that gives the largest deviation of a component, relative to the component, if it is more than the
-        error of a finite difference explains, else 0. None if the map steps one state per call, or if tangents are
-        computed in reverse mode: the test would then be too slow.
+        A function. It returns the largest deviation of a component, relative to the component, if this exceeds the
+        error of a finite difference, else 0. None if the map steps one state per call, or if tangents are computed in
+        reverse mode: the test would then be too slow.
     """
     if map.batching == "loop" or isinstance(derivative, ReverseTangents):
         return None
@@ -190,7 +197,7 @@ def suspicion(map: RecurrentMap, derivative: StepDerivative) -> Suspicion | None
         score = torch.zeros(len(states), dtype=states.dtype, device=states.device)
         rows = torch.arange(len(states), device=states.device)
         double = states.dtype == torch.float64
-        for h in (1e-5, -1e-6) if double else (1e-2, -3e-3):  # a kink beside a state is rarely within both
+        for h in (1e-5, -1e-6) if double else (1e-2, -3e-3):  # both moves rarely cross a kink beside the state
             at, driven = states[rows], None if inputs is None else inputs[rows]
             exact = derivative.push(map, at, driven, direction[rows].unsqueeze(-1)).squeeze(-1)
             difference = (map.step(at + h * direction[rows], driven) - after[rows]) / h
@@ -211,7 +218,7 @@ def _in_double(map: RecurrentMap, points: _Points) -> tuple[Tensor | None, InDou
     with in_double() as mode:
         try:
             after = map.step(points.states, points.inputs)
-        except Exception:  # whatever a map says to another type than its own
+        except Exception:  # a map may raise anything if it is given another type
             return None, mode
     fits = after.dtype == torch.float64 and after.shape == points.states.shape
     return (after if fits else None), mode
@@ -226,7 +233,7 @@ def _compared(
 ) -> tuple[Comparison, bool]:
     """Return the comparison, and True if the backward derivative agrees with the forward one."""
     states, inputs = points.states, points.inputs
-    generator = torch.Generator(device="cpu").manual_seed(0)  # fixed directions: the look itself is deterministic
+    generator = torch.Generator(device="cpu").manual_seed(0)  # fixed directions, so that the check is deterministic
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator, dtype=torch.float64, device="cpu").to(states)
@@ -262,14 +269,14 @@ def _compared(
 def _same_backwards(
     map: RecurrentMap, points: _Points, pushed: Tensor, directions: Tensor, normal: Callable[..., Tensor]
 ) -> bool:
-    """Check on pairs of vectors that u . (J v) = (J^T u) . v, with every component of about the same weight.
+    """Check that u . (J v) = (J^T u) . v for pairs of vectors, with about the same weight on every component.
 
-    Finite differences test only the derivative that carries tangents forwards. A map with its own derivative formulas
-    may have another derivative backwards.
+    Finite differences test only the derivative that carries tangents forwards. A map with derivative formulas of its
+    own may have a different one backwards.
     """
     double = points.states.dtype == torch.float64
     typical = pushed.abs().nan_to_num(posinf=0.0).amax(dim=(0, 2))  # (N,)
-    least = 1e6 * torch.finfo(typical.dtype).tiny  # what is smaller has lost digits on the way
+    least = 1e6 * torch.finfo(typical.dtype).tiny  # smaller numbers have lost digits on the way
     largest = typical.amax()
     if float(largest) <= least:
         largest = torch.ones_like(largest)
@@ -297,7 +304,7 @@ def _verdict(
     if not bool(judged.any()):
         return Derivatives(-1.0, 0, refusal, unsaid=True)
     score = torch.where(judged, compared.deviation, -1.0)
-    if bool(compared.wrong.any()):  # the one that matters most at its state
+    if bool(compared.wrong.any()):  # the component that matters most at its state
         off = (compared.exact - compared.difference).abs()
         size = torch.maximum(compared.exact.abs(), compared.difference.abs()).amax(dim=-1, keepdim=True)
         score = torch.where(compared.wrong, off / size, -1.0)

@@ -1,4 +1,4 @@
-"""Tangents by the map's own steps and their derivatives, in forward or reverse mode: the reference of all others."""
+"""Carry tangents by the map's own steps and their derivatives: the reference for all other ways."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from lyapkit.trajectories.drive import Drive, MapStepper, Stretch, stepped
 
 
 class DirectTangents:
-    """Jacobians of many steps at once where frames are wide (4 k >= N); narrow frames are pushed, without Jacobians.
+    """Compute Jacobians of many steps at once for wide frames (4 k >= N); push narrow frames without Jacobians.
 
     Both are exact to rounding.
 
     Args:
         map: The map.
-        derivative: Multiplies by the Jacobian of a step.
-        batch: B.
-        k: Directions of the frames.
+        derivative: Derivative of a step, which multiplies by its Jacobian.
+        batch: Number of trajectories, B.
+        k: Number of directions of the frames.
         dtype: Type of the frames.
     """
 
@@ -40,7 +40,7 @@ class DirectTangents:
         return stepped(MapStepper(self._map), drive, start, steps, state)
 
     def carry(self, stretch: Stretch) -> Carry:
-        """Return what multiplies by the Jacobians of the stretch, or pushes frames through its steps."""
+        """Return a function that multiplies by the Jacobians of the stretch, or pushes frames through its steps."""
         if self._wide:
             jacobians = self._derivative.jacobian(self._map, stretch.states, stretch.inputs).to(self._dtype)
             return partial(_multiplied, jacobians)

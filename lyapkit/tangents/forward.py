@@ -1,4 +1,4 @@
-"""Tangents by forward mode: one Jacobian-vector product per column, batched with vmap."""
+"""Carry tangents by forward mode: one Jacobian-vector product per column, batched with vmap."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from lyapkit.recurrent_map import RecurrentMap
 
 
 def push_forward(map: RecurrentMap, state: Tensor, input: Tensor | None, frame: Tensor) -> Tensor:
-    """Multiply a frame by J, itself differentiable where gradients are on; shapes as in `ForwardTangents.push`."""
+    """Multiply a frame by J, differentiably if gradients are on; shapes as in `ForwardTangents.push`."""
 
     def along(tangent: Tensor) -> Tensor:  # (..., N) -> (..., N)
         derivative: Tensor = jvp(lambda x: map.step(x, input), (state,), (tangent,))[1]
         return derivative
 
-    # out_dims=-1 would fail inside PyTorch where the derivative is a constant, as for a map without memory
+    # out_dims=-1 fails inside PyTorch if the derivative is a constant, as for a map without memory
     with ONE_AT_A_TIME:  # dual numbers
         pushed: Tensor = vmap(along, in_dims=-1)(frame.to(state.dtype))
     return pushed.movedim(0, -1)
 
 
 class ForwardTangents:
-    """J v by `torch.func.jvp`, exact to rounding; no Jacobian is formed by `push`."""
+    """J v by `torch.func.jvp`, exact to rounding; `push` forms no Jacobian."""
 
     name = "forward mode (vmap of jvp)"
 
@@ -33,8 +33,8 @@ class ForwardTangents:
 
         Args:
             map: The map f.
-            state: x_t, shape (..., N).
-            input: s_t, shape (..., M), or None.
+            state: State x_t, shape (..., N).
+            input: Input s_t, shape (..., M), or None.
             frame: Tangent vectors in columns, shape (..., N, k).
 
         Returns:

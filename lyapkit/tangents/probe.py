@@ -1,6 +1,8 @@
-"""Looks at a map before a run and after it: is it what it claims to be, and are its derivatives right?"""
+"""Check before and after a run that a map keeps the rules of the interface, and that its derivatives are right."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -16,14 +18,14 @@ from lyapkit.trajectories.repeated_steps import COUPLED, refuse_other_steps, unl
 
 
 class Probe:
-    """Hold the derivatives of a map against finite differences where a run begins, and where it has been.
+    """Compare the derivatives of a map with finite differences, at the start of a run and afterwards along it.
 
     Args:
         map: The map.
         drive: Initial states and inputs of the run.
-        derivative: Derivative of a step, as it is computed.
-        check: Refuse wrong derivatives, here and after the run.
-        backwards: Look at derivatives backwards, too.
+        derivative: The derivative to check.
+        check: True to refuse wrong derivatives, here and after the run.
+        backwards: True to check backward derivatives, too.
 
     Raises:
         ValueError: If the derivative of the first step is not finite or wrong.
@@ -34,6 +36,7 @@ class Probe:
     ) -> None:
         self._map, self._drive, self._derivative = map, drive, derivative
         self._check, self._backwards = check, backwards
+        self.multiplications = math.inf
         if check:
             state, input = drive.first_step
             direction = torch.randn(state.shape, generator=torch.Generator("cpu").manual_seed(0), device="cpu")
@@ -42,20 +45,22 @@ class Probe:
             with torch.no_grad():
                 after = map.step(state, input)
             drive.visited.take(state[None], None if input is None else input[None], after, drive.offset)
-            self._measured().refuse_wrong()
+            measured = self._measured()
+            measured.refuse_wrong()
+            self.multiplications = measured.multiplications
             drive.visited.suspicion = suspicion(map, derivative)
 
     def after_run(self) -> dict[str, object]:
-        """Look at the map at some of the states of the run.
+        """Check the map again at some states of the run.
 
         Returns:
-            What was found, for the provenance of a result: ``derivative_error``, the largest relative deviation of a
-            component from a finite difference, at the step ``derivative_error_step`` (-1 and 0 where no difference
-            could be had); and ``derivatives``, which are "checked", "surrogate" where they deviate, or "unchecked".
+            The outcome, for the provenance of a result. ``derivative_error`` is the largest relative deviation of a
+            component from a finite difference, found at the step ``derivative_error_step``. They are -1 and 0 if no
+            component could be compared. ``derivatives`` is "checked", "surrogate" (they deviate) or "unchecked".
 
         Raises:
-            ValueError: If the map is another one by now, or where it is not alone in its batch, or its derivatives are
-                wrong; only with ``check``.
+            ValueError: If the map has changed since, if trajectories of a batch influence each other, or if derivatives
+                are wrong; only with ``check``.
         """
         if self._check:
             refuse_other_steps(self._map, self._drive.visited.visits)
@@ -65,7 +70,7 @@ class Probe:
         random_state = torch.get_rng_state()
         try:
             return self._measured().provenance()
-        except Exception:  # whatever a map does that nobody has looked at
+        except Exception:  # a map that was not probed may raise anything
             return {"derivative_error": -1.0, "derivative_error_step": 0, "derivatives": "unchecked"}
         finally:
             torch.set_rng_state(random_state)
@@ -75,7 +80,7 @@ class Probe:
 
 
 def probe_step(map: RecurrentMap, state: Tensor, input: Tensor | None) -> None:
-    """Check that a step is pure, well shaped, finite, deterministic and takes every trajectory by itself.
+    """Check that a step is pure, deterministic and finite, has the right shape, and treats each trajectory by itself.
 
     Raises:
         TypeError: If a step does not return a tensor.
@@ -110,9 +115,10 @@ def probe_step(map: RecurrentMap, state: Tensor, input: Tensor | None) -> None:
 
 @torch.no_grad()
 def _probe_elsewhere(map: RecurrentMap, state: Tensor, input: Tensor | None, after: Tensor) -> None:
-    """Check that trajectories do not see each other, and that a step from somewhere else leaves no trace.
+    """Check that trajectories do not influence each other, and that a step from another state leaves no trace.
 
-    The second finds hidden states that rest at the given state, as one does that starts at zero there.
+    The second check finds hidden states that happen to stay constant at the given state, such as one that starts at
+    zero and stays there.
     """
     first = state[:1]
     pair = torch.cat((first, first + 0.01 * (1 + first.abs().amax())))

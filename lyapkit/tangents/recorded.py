@@ -1,4 +1,4 @@
-"""Tangents that stay in the graph, so that exponents can be differentiated once more."""
+"""Carry tangents within the graph, so that exponents can be differentiated."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from lyapkit.trajectories.drive import Drive, Stretch
 
 
 class RecordedTangents:
-    """J times a frame such that it can be differentiated: J v forwards, else rows of J backwards.
+    """J times a frame, differentiable: J v in forward mode or, failing that, rows of J in reverse mode.
 
-    Gradients flow through J into whatever it depends on, and into the frame. Nothing is recorded in the transient, and
-    where gradients are switched off.
+    Gradients flow through J to everything that J depends on, and to the frame. Nothing is recorded in the transient, or
+    while gradients are switched off.
 
     Args:
         map: The map.
         derivative: The mode that the map supports.
-        transient: Leading steps that stay out of the graph.
-        detach_state: Keep the trajectory out of the graph.
-        window: Counted steps after which the state is cut from the graph; None to leave it there.
+        transient: Number of leading steps that stay out of the graph.
+        detach_state: True to keep the trajectory out of the graph.
+        window: Number of counted steps after which the state is cut from the graph; None to leave it there.
     """
 
     stretch = 1
@@ -39,7 +39,7 @@ class RecordedTangents:
         self._push = push_forward if isinstance(derivative, ForwardTangents) else _push_reverse
 
     def states(self, drive: Drive, start: int, steps: int, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Step the map once, in the graph unless states are to stay out of it."""
+        """Step the map once, in the graph unless states stay out of it."""
         assert steps == 1, "a stretch is a step"
         counted, active = start - self._transient, drive.active(start)
         if self._window is not None and counted > 0 and counted % self._window == 0:
@@ -50,7 +50,7 @@ class RecordedTangents:
         return state.unsqueeze(0), after
 
     def carry(self, stretch: Stretch) -> Carry:
-        """Return what carries frames over the step, in the graph."""
+        """Return a function that carries frames over the step, in the graph."""
         state, input = stretch.states[0], None if stretch.inputs is None else stretch.inputs[0]
         counts = stretch.start >= self._transient
 

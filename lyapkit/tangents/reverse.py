@@ -1,4 +1,4 @@
-"""Tangents by reverse mode, for maps without forward-mode derivatives."""
+"""Carry tangents by reverse mode, for maps without forward-mode derivatives."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ def jacobian_rows(map: RecurrentMap, state: Tensor, input: Tensor | None, *, cre
 
     Args:
         map: The map.
-        state: x_t, shape (..., N).
-        input: s_t, shape (..., M), or None.
-        create_graph: Keep the Jacobian in the graph, for derivatives of it.
+        state: State x_t, shape (..., N).
+        input: Input s_t, shape (..., M), or None.
+        create_graph: True to keep the Jacobian in the graph, so that it can be differentiated.
 
     Raises:
         ValueError: If the next state does not depend differentiably on the state.

@@ -1,4 +1,4 @@
-"""Interfaces: what multiplies by the Jacobian of a step, and what walks a trajectory with its tangents."""
+"""Interfaces of derivatives, which multiply by the Jacobian of a step, and of strategies, which carry tangents."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from lyapkit.tangents.reverse import ReverseTangents
 from lyapkit.trajectories.drive import Drive, Stretch
 
 STRETCH_BYTES = 8 * 2**20
-"""Memory for Jacobians or factors that are computed side by side; chosen so that a stretch stays near the cache."""
+"""Memory for Jacobians or factors that are computed together; chosen so that a stretch stays near the cache."""
 
 LONGEST_STRETCH = 1024
 
 
 class StepDerivative(Protocol):
-    """Multiplies by the Jacobian of a step, at any states."""
+    """Multiplication by the Jacobian of a step, at any states."""
 
     name: str
 
@@ -34,7 +34,7 @@ class StepDerivative(Protocol):
 
 
 class Carry(Protocol):
-    """Carries a frame over some steps of a stretch."""
+    """A function that carries a frame over some steps of a stretch."""
 
     def __call__(self, frame: Tensor, first: int, last: int) -> Tensor:
         """Return J_last-1 ... J_first times the frame, (B, N, k) -> (B, N, k), steps counted within the stretch."""
@@ -42,13 +42,13 @@ class Carry(Protocol):
 
 
 class TangentStrategy(Protocol):
-    """Walks a trajectory with frames of k tangent vectors, one stretch after the other.
+    """A way to carry frames of k tangent vectors along a trajectory, one stretch after the other.
 
     Attributes:
         name: Name of the strategy, for the provenance of results.
-        step_bytes: Memory that carrying a frame over a step takes beside the frame: factors, Jacobians or states.
-        stretch: Steps of a stretch, at most.
-        decomposes: True if it can go through many windows in one call, as `CompiledTangents.windows` does.
+        step_bytes: Memory per step in addition to the frame: factors, Jacobians or states.
+        stretch: Largest number of steps of a stretch.
+        decomposes: True if one call can go through many windows, as `CompiledTangents.windows` does.
     """
 
     name: str
@@ -57,13 +57,13 @@ class TangentStrategy(Protocol):
     decomposes: bool
 
     def states(self, drive: Drive, start: int, steps: int, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Visit the states of a stretch.
+        """Compute the states of a stretch.
 
         Args:
             drive: Inputs and lengths.
-            start: Steps done before the stretch.
-            steps: Steps of the stretch, L.
-            state: The state at its start, shape (B, N).
+            start: Number of steps done before the stretch.
+            steps: Number of steps of the stretch, L.
+            state: State at its start, shape (B, N).
 
         Returns:
             The states before each step, shape (L, B, N), and the state after the last one, shape (B, N).
@@ -71,22 +71,22 @@ class TangentStrategy(Protocol):
         ...
 
     def carry(self, stretch: Stretch) -> Carry:
-        """Return what carries frames over the steps of a stretch, as if no sequence ended."""
+        """Return a function that carries frames over the steps of a stretch, as if no sequence ended."""
         ...
 
 
 def stretch_of(step_bytes: int) -> int:
-    """Return how many steps a stretch has where each takes so much memory."""
+    """Return the number of steps of a stretch if each step takes so much memory."""
     return max(1, min(LONGEST_STRETCH, STRETCH_BYTES // max(1, step_bytes)))
 
 
 def choose_derivative(map: RecurrentMap, state: Tensor, input: Tensor | None) -> StepDerivative:
-    """Choose forward mode where the map supports it, else reverse mode.
+    """Choose forward mode if the map supports it, else reverse mode.
 
     Args:
         map: The map.
         state: States to try it on, shape (B, N).
-        input: Their inputs, shape (B, M), or None.
+        input: Inputs of these states, shape (B, M), or None.
 
     Raises:
         ValueError: If the map is not differentiable either way.
@@ -108,11 +108,11 @@ def choose_derivative(map: RecurrentMap, state: Tensor, input: Tensor | None) ->
 
 
 def jacobian_of(push: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:
-    """Return the Jacobian of a step, shape (B, N, N): the identity, carried as many columns at a time as a frame has.
+    """Return the Jacobian of a step, shape (B, N, N): carry the identity, in parts as wide as a frame.
 
     Args:
-        push: Carries frames over the step.
-        like: A frame that it carries, shape (B, N, k).
+        push: Function that carries frames over the step.
+        like: Example of a frame that it carries, shape (B, N, k).
     """
     batch, size, k = like.shape
     identity = torch.eye(size, -(-size // k) * k, dtype=like.dtype, device=like.device)  # padded with zeros

@@ -1,10 +1,10 @@
-"""Test properties of your own networks: strategies for Hypothesis, assertions on exponents, and a suite for adapters.
+"""Test properties of your own networks: strategies for Hypothesis, assertions about exponents, a suite for adapters.
 
 Install it with ``pip install "lyapkit[testing]"``. `wcrnn_models.testing` adds residuals and WCRNNs.
 """
 
 try:
-    import hypothesis as _hypothesis  # noqa: F401  # asked for here, so that one message says what is missing
+    import hypothesis as _hypothesis  # noqa: F401  # imported here, so that one message says that it is missing
 except ImportError as error:
     raise ImportError(
         'lyapkit.testing needs Hypothesis, which is not installed; run: pip install "lyapkit[testing]".'

@@ -25,17 +25,16 @@ def check_map(map: RecurrentMap, own_step: OwnStep | None = None, *, seed: int =
     - sizes, names, types, the initial state, the output and the readout fit together;
     - `RecurrentMap.step` equals the module's own, changes nothing, and gives the same result again;
     - states with any leading dimensions agree with states alone;
-    - derivatives forwards and backwards agree with each other and with differences;
-    - `RecurrentMap.parameters` are those that a step reads now, and their gradient agrees with differences;
-    - `RecurrentMap.cell_derivatives`, where the map has them, make the same step and the same derivatives.
+    - forward and backward derivatives agree with each other and with finite differences;
+    - `RecurrentMap.parameters` are those that a step reads now, and their gradient agrees with finite differences;
+    - `RecurrentMap.cell_derivatives`, if the map has them, give the same step and the same derivatives.
 
     Args:
-        map: The map. In float64 the checks are sharp to about 1e-14 for steps and 1e-8 for derivatives. In float32 they
-            see large mistakes only.
+        map: The map. In float64, the checks resolve about 1e-14 for steps and 1e-8 for derivatives. In float32, they
+            find large mistakes only.
         own_step: The module's own step on batches of flat states (B, N) and inputs (B, M), or None for an autonomous
             map. Without it, the step is not compared with the module.
-        seed: Seed of random states, inputs and directions. Take another one if a step has a kink where they
-            happen to be.
+        seed: Seed of random states, inputs and directions. Take another seed if a step has a kink at these states.
 
     Raises:
         AssertionError: If a promise is broken. The message says which, with the numbers that differ.
@@ -112,7 +111,7 @@ class _Suite:
                 f"output must keep the leading dimensions {tuple(self.state.shape[:-1])}, got {tuple(emitted.shape)}",
             )
             if map.readout is not None:
-                map.readout(emitted[0])  # raises if it does not fit
+                map.readout(emitted[0])  # this raises if it does not fit
         rate = map.predicted_gradient_rate
         _holds(
             rate is None or isinstance(rate, float), f"predicted_gradient_rate must be a float or None, got {rate!r}"
@@ -158,7 +157,7 @@ class _Suite:
         self.agree(backward, differences, broken, atol=self.difference * scale)
         try:
             forward = self._forward()
-        except (NotImplementedError, RuntimeError):  # a function of its own without a derivative forwards, which may be
+        except (NotImplementedError, RuntimeError):  # a custom function may lack a forward derivative
             return
         broken = "the derivative of step forwards (torch.func.jvp) differs from that backwards (torch.autograd.grad)"
         self.agree(forward, backward, broken, rtol=100 * self.rounding, atol=10 * self.rounding * scale)
@@ -267,7 +266,7 @@ class _Suite:
         self.agree(torch.cat(after, dim=-1).detach(), own, broken, rtol=10 * self.rounding, atol=self.rounding)
 
     def _check_pointwise(self, cell: AffineCell) -> None:
-        """Compare first and second derivatives with automatic ones, and with zero wherever none is given."""
+        """Compare first and second derivatives with automatic ones; where none is given, compare with zero."""
         pointwise, units = cell.pointwise, cell.units
         gates, components = pointwise.preactivations, pointwise.components
         arguments, adjoint = self.random(gates + components, units), self.random(components, units)
@@ -294,7 +293,7 @@ class _Suite:
         self.agree(expected, bends, broken, atol=tolerance)
 
     def _check_places(self, cell: AffineCell) -> None:
-        """Compare the trained rows with the sum of the parameters, and recurrent weights with the rows said to be 0."""
+        """Compare the trained rows with the sum of the parameters; check that other rows have no recurrent weights."""
         trained = torch.zeros_like(cell.weight)
         for place in cell.places:
             trained[place.rows, place.columns] += place.parameter.detach().reshape(len(place.rows), -1)
@@ -306,6 +305,6 @@ class _Suite:
 
 
 def _holds(condition: bool, promise: str) -> None:
-    """Raise an AssertionError with the promise unless it is kept."""
+    """Raise an AssertionError that names the promise, unless it is kept."""
     if not condition:
         raise AssertionError(f"{promise}.")

@@ -1,4 +1,4 @@
-"""Assert that measured exponents are those expected, within the errors of the run."""
+"""Assert that measured exponents agree with the expected ones, within the errors of the run."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from lyapkit.lyapunov import lyapunov_spectrum
 from lyapkit.testing.tables import network_in_words, table
 
 FALSE_ALARMS = 1e-4
-"""Chance that a run of the expected exponents fails: rare enough for a thousand runs of a test suite."""
+"""Chance that a run with the expected exponents fails. It is rare enough for a thousand runs of a test suite."""
 
 
 CONDITION = 1e6
-"""The largest condition of a frame whose rounding is allowed for; the automatic interval of QR stays below it."""
+"""Largest condition number of a frame for which rounding is allowed. The automatic interval of QR stays below it."""
 
 
 def assert_exponents(
@@ -32,26 +32,26 @@ def assert_exponents(
     false_alarms: float = FALSE_ALARMS,
     **options: Any,
 ) -> xr.Dataset:
-    r"""Assert that the Lyapunov exponents of a model are those expected.
+    r"""Assert that the Lyapunov exponents of a model agree with the expected ones.
 
     The exponents are measured by `lyapkit.lyapunov_spectrum`. Each may differ from the expected one by
 
     .. math:: |\lambda_i - \lambda_i^{expected}| \le w + q \, e_i + r,
 
-    where w is ``within``, :math:`e_i` the standard error of the run, and q the quantile of Student's t at which all
-    comparisons together give a false alarm with probability ``false_alarms``. An error that the run is too short to
-    tell (``error_reliable`` = 0) counts as 0, so that a short run passes only by ``within``. An exponent of -inf is
-    equal to -inf only. The allowance r for rounding is a few eps times the condition of the frame, per dimension.
+    Here w is ``within``, :math:`e_i` is the standard error of the run, and q is the quantile of Student's t at which
+    all comparisons together give a false alarm with probability ``false_alarms``. If the run is too short to tell its
+    error (``error_reliable`` = 0), the error counts as 0, so a short run passes only by ``within``. An exponent of -inf
+    equals -inf only. The allowance r for rounding is a few eps times the condition number of the frame, per dimension.
 
     Args:
         model: Anything that `lyapkit.as_map` takes.
-        inputs: As for `lyapkit.lyapunov_spectrum`; None for an autonomous map, which takes ``steps=``.
+        inputs: Inputs as for `lyapkit.lyapunov_spectrum`; None for an autonomous map, which takes ``steps=``.
         expected: The expected exponents, in any order, in the units of the result: shape (k,) for all trajectories, or
-            (B, k) for each. With k below the number of states, they are the k leading ones. One number is the leading
-            one.
-        within: By how much an exponent may differ without any statistical error, in the same units: what the run has
-            not yet settled, or what a theory leaves out.
-        false_alarms: The chance that a right model fails.
+            (B, k) for each. If k is below the number of states, they are the k leading ones. A single number is the
+            leading one.
+        within: Allowed difference besides statistical errors, in the same units. It covers a transient of the run, or
+            terms that a theory leaves out.
+        false_alarms: Chance that a right model fails.
         options: Passed on to `lyapkit.lyapunov_spectrum`, such as ``transient=`` and ``rng=``.
 
     Returns:
@@ -101,7 +101,7 @@ def assert_exponents(
 
 
 def _margin(run: xr.Dataset, false_alarms: float) -> NDArray[np.float64]:
-    """Return the statistical part of what is allowed, shape (B, k)."""
+    """Return the statistical part of the allowed difference, shape (B, k)."""
     error = run["standard_error"].values
     reliable = (run["error_reliable"].values == 1) & np.isfinite(error)
     freedom = np.maximum(run["error_degrees_of_freedom"].values, 1.0)[:, np.newaxis]

@@ -33,9 +33,9 @@ def random_cell(kind: CellName, input_size: int, hidden_size: int, gain: float, 
 
     Args:
         kind: Kind of cell. ``"relu"`` is an `nn.RNNCell` with rectifiers.
-        input_size: M.
-        hidden_size: N.
-        gain: The spread of the weights.
+        input_size: Number of input components, M.
+        hidden_size: Number of units, N.
+        gain: Spread of the weights.
         seed: Seed of the weights.
     """
     options = {"nonlinearity": "relu"} if kind == "relu" else {}
@@ -50,10 +50,10 @@ def random_layer(
 
     Args:
         kind: Kind of layer. ``"relu"`` is an `nn.RNN` with rectifiers.
-        input_size: M.
-        hidden_size: N.
+        input_size: Number of input components, M.
+        hidden_size: Number of units, N.
         num_layers: Number of stacked layers.
-        gain: The spread of the weights.
+        gain: Spread of the weights.
         seed: Seed of the weights.
     """
     options = {"nonlinearity": "relu"} if kind == "relu" else {}
@@ -67,11 +67,11 @@ def random_callable(kind: CallableName, input_size: int, size: int, gain: float,
     """Return the map of a Python function with random weights, float64.
 
     Args:
-        kind: ``"leaky"`` is 0.7 x + 0.3 tanh(W x + U s), ``"nested"`` the same on a dictionary of two states, and
-            ``"linear"`` W x + U s.
-        input_size: M.
-        size: N.
-        gain: The spread of W, whose entries are N(0, gain^2 / N).
+        kind: Kind of function: ``"leaky"`` is 0.7 x + 0.3 tanh(W x + U s), ``"nested"`` is the same on a dictionary of
+            two states, and ``"linear"`` is W x + U s.
+        input_size: Number of input components, M.
+        size: Number of state components, N.
+        gain: Spread of W, whose entries are N(0, gain^2 / N).
         seed: Seed of the weights.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -97,10 +97,10 @@ def random_inputs(steps: int, batch: int, size: int, scale: float, seed: int) ->
     """Return normally distributed inputs, float64, shape (T, B, M).
 
     Args:
-        steps: T.
-        batch: B.
-        size: M.
-        scale: Their standard deviation.
+        steps: Number of steps, T.
+        batch: Number of sequences, B.
+        size: Number of input components, M.
+        scale: Standard deviation of the inputs.
         seed: Seed of the inputs.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -205,8 +205,8 @@ def callables(
     """Return a strategy for maps made of Python functions with random weights, in float64.
 
     Args:
-        kinds: Kinds of functions: ``"leaky"`` is 0.7 x + 0.3 tanh(W x + U s), ``"nested"`` the same on a dictionary of
-            two states, and ``"linear"`` W x + U s.
+        kinds: Kinds of functions: ``"leaky"`` is 0.7 x + 0.3 tanh(W x + U s), ``"nested"`` is the same on a dictionary
+            of two states, and ``"linear"`` is W x + U s.
         max_input_size: The largest number of inputs.
         max_size: The largest number of state components.
         max_gain: The largest standard deviation of an entry of W, times sqrt(components).
@@ -237,7 +237,7 @@ def callables(
 
 @named_arguments()
 def maps() -> st.SearchStrategy[nn.RNNCellBase | nn.RNNBase | RecurrentMap]:
-    """Return a strategy for anything that `lyapkit.as_map` takes: those of `callables`, `cells` and `layers`.
+    """Return a strategy for models that `lyapkit.as_map` takes: those of `callables`, `cells` and `layers`.
 
     Returns:
         A strategy of models with inputs, in float64.
@@ -312,12 +312,12 @@ def inputs(
         seed=_SEEDS,
     )
     if dtype == torch.float64 and not is_batch_first:
-        return drawn  # without a further function, examples are printed as calls
+        return drawn  # returned directly, so that examples are printed as calls
     return drawn.map(lambda given: (given.transpose(0, 1) if is_batch_first else given).to(dtype))
 
 
 def _checked(name: str, chosen: Any, known: Any) -> list[Any]:
-    """Return the chosen names, after checking that there are some and that all are known.
+    """Check that some names are chosen and that all are known, and return them.
 
     Raises:
         ValueError: If there is none, or one is unknown.
@@ -329,7 +329,7 @@ def _checked(name: str, chosen: Any, known: Any) -> list[Any]:
 
 
 def _filled(module: Filled, gain: float, seed: int) -> Filled:
-    """Return a module without numbers with random ones, drawn from a generator of its own."""
+    """Fill a module that has no weights yet with random ones from a generator of its own, and return it."""
     generator = torch.Generator().manual_seed(seed)
     module = module.to_empty(device="cpu")
     size = module.hidden_size

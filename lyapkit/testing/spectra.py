@@ -101,7 +101,7 @@ class KnownMatrix:
         if self.seed is not None:
             basis = random_orthogonal(self.size, self.seed) @ stretch @ random_orthogonal(self.size, self.seed + 1)
         elif self.condition == 1:
-            return inner  # to the last bit
+            return inner  # exact to the last bit
         matrix: Tensor = basis @ inner @ torch.linalg.inv(basis)
         return matrix
 
@@ -110,7 +110,7 @@ def random_orthogonal(size: int, seed: int) -> Tensor:
     """Return a random orthogonal matrix, float64, shape (N, N).
 
     Args:
-        size: N.
+        size: Size of the matrix, N.
         seed: Seed of the matrix.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -138,10 +138,10 @@ def matrices(
         min_size: The smallest number of dimensions.
         max_size: The largest number of dimensions.
         moduli: The smallest and the largest |eigenvalue|.
-        pairs: Draw complex pairs too.
-        repeated: Draw equal eigenvalues too, with an eigenvector each.
-        defective: Draw Jordan blocks too. Their exponents converge like log(steps)/steps only, and perturbations of
-            size e move them by e^(1/multiplicity).
+        pairs: True to draw complex pairs, too.
+        repeated: True to draw equal eigenvalues, too, with an eigenvector each.
+        defective: True to draw Jordan blocks, too. Their exponents converge only like log(steps)/steps, and
+            perturbations of size e move them by e^(1/multiplicity).
         max_condition: The largest condition number of the eigenbasis. With 1 and without Jordan blocks, all matrices
             are normal.
 

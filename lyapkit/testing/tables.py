@@ -1,11 +1,11 @@
-"""Tables of numbers for the messages of failed assertions."""
+"""Format tables of numbers for the messages of failed assertions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 ROWS = 20
-"""Rows that a message shows at most; more do not fit on a screen."""
+"""Largest number of rows in a message; more do not fit on a screen."""
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -13,7 +13,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
     Args:
         header: Names of the columns.
-        rows: Cells of each row; those beyond `ROWS` are counted only.
+        rows: Cells of each row. Rows beyond `ROWS` are only counted.
     """
     cells = [list(header), *([_text(cell) for cell in row] for row in rows[:ROWS])]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -24,7 +24,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def network_in_words(model: object) -> str:
-    """Return what a model is, in one line or, as `torch.nn.Module` prints it, in a few."""
+    """Describe a model in one line or, as `torch.nn.Module` prints it, in a few."""
     text = repr(model)
     return type(model).__name__ if " object at 0x" in text else text
 

@@ -1,4 +1,4 @@
-"""The callback of PyTorch Lightning, which is imported only when it is asked for."""
+"""Make the callback of PyTorch Lightning; Lightning is imported only when a callback is asked for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any, Protocol
 
 PACKAGES = ("lightning.pytorch", "pytorch_lightning")
-"""The names under which Lightning is published. A trainer takes callbacks of its own package only."""
+"""Names under which Lightning is published. A trainer takes only callbacks of its own package."""
 
 
 class Measuring(Protocol):
@@ -27,7 +27,7 @@ class Measuring(Protocol):
         """Return the steps whose measurement was left out."""
 
     def __call__(self, step: int) -> object:
-        """Measure if it is time to, and return None if not."""
+        """Measure the network if it is time to, else return None."""
 
     def scalars(self) -> dict[str, float]:
         """Return the headline numbers of the last measurement."""
@@ -37,7 +37,8 @@ def make_callback(tracker: Measuring) -> Any:
     """Return a ``Callback`` of Lightning that calls a tracker, and hands its headline numbers to the loggers.
 
     Args:
-        tracker: Called with the number of optimiser steps, or with that of epochs where it tracks along ``"epoch"``.
+        tracker: Tracker that is called with the number of optimiser steps or, along ``"epoch"``, with the number of
+            epochs.
 
     Raises:
         ImportError: If Lightning is not installed.
@@ -72,7 +73,7 @@ def make_callback(tracker: Measuring) -> Any:
 
 
 def _package() -> Any:
-    """Return the package that is in use already, or else the one that is installed."""
+    """Return the package that is already imported, or else the one that is installed."""
     for name in sorted(PACKAGES, key=lambda name: name not in sys.modules):
         try:
             return import_module(name)

@@ -1,4 +1,4 @@
-"""The few numbers of a result that are worth a curve while a network is trained."""
+"""Choose the few numbers of a result that are worth a curve while a network is trained."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def scalars(name: str, result: xr.Dataset) -> dict[str, float]:
     They are means over the trajectories. Numbers that are not finite are left out, since boards do not draw them.
 
     Args:
-        name: The name of the analysis, which the tags begin with.
-        result: Its result.
+        name: Name of the analysis, with which the tags begin.
+        result: Result of the analysis.
     """
     analysis = result.attrs.get("analysis")
     found: dict[str, xr.DataArray] = {}

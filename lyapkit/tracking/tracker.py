@@ -19,7 +19,6 @@ from lyapkit.checks.arguments import check_integer, check_interval
 from lyapkit.checks.clause import clause
 from lyapkit.checks.modules import modules_of
 from lyapkit.checks.named_arguments import named_arguments
-from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tracking.lightning import make_callback
 from lyapkit.tracking.scalars import scalars
 from lyapkit.tracking.undisturbed import undisturbed
@@ -27,7 +26,7 @@ from lyapkit.tracking.undisturbed import undisturbed
 Along = Literal["checkpoint", "epoch"]
 LONG_NAMES = {"checkpoint": "training iteration", "epoch": "epoch"}
 NOT_KEPT = ("final_state", "final_frame", "frame_order")
-"""State for a later run to resume from, which a network that has learnt since cannot give."""
+"""Variables from which a run resumes. They are useless here, because the network has changed since."""
 
 
 class Tracker:
@@ -36,30 +35,31 @@ class Tracker:
     Call the tracker with the number of the iteration in a loop of your own, or hand `lightning_callback` to a Lightning
     trainer. The network is measured on the same inputs each time, in evaluation mode. The training is the same to the
     last bit with and without a tracker: modes, gradients, buffers and the states of the global random number generators
-    are put back, also when an analysis is interrupted.
+    are restored, also when an analysis is interrupted.
 
-    A measurement at which the network overflows is left out with a warning, and noted in `failures`. What is kept of
-    ``lyapunov_spectrum`` are the exponents and what follows from them, not the values at every step.
+    A measurement at which the network overflows is left out with a warning, and noted in `failures`. Of
+    ``lyapunov_spectrum``, the tracker keeps the exponents and values that follow from them, but not the values at every
+    step.
 
     Args:
         model: Anything that `lyapkit.as_map` takes. It is read anew at every measurement.
-        inputs: As for `lyapkit.analyze`; None with ``steps=``. Tensors are moved to the device of the model. For a
-            whole model, as_map(model, core=...), they are those of the model, such as tokens: its encoder, which learns
-            too, is applied at every measurement.
-        every: Measure when the number of the iteration is a multiple of this.
+        inputs: Inputs as for `lyapkit.analyze`; None with ``steps=``. Tensors are moved to the device of the model. For
+            a whole model, as_map(model, core=...), give the inputs of the model, such as tokens. Its encoder, which
+            learns too, is applied at every measurement.
+        every: Number of iterations or epochs between measurements: the tracker measures at its multiples.
         analyses: Analyses to do: names of analyses of `lyapkit.analyze`, or functions from the model to a Dataset,
             whose results go by the names of the functions.
-        along: The dimension along which results are collected: ``"checkpoint"`` for iterations, ``"epoch"``.
-        targets: For analyses of gradients and curvature.
-        loss: For the same.
+        along: Dimension along which results are collected: ``"checkpoint"`` for iterations, or ``"epoch"``.
+        targets: Targets for analyses of gradients and curvature.
+        loss: Loss for analyses of gradients and curvature.
         tensorboard: A directory or a ``SummaryWriter``, to which the headline numbers of a measurement are written.
         options: Passed on to `lyapkit.analyze`, such as ``k=``, ``transient=`` and ``readout=``; ``rng`` is 0 by
             default.
 
     Attributes:
         along: The argument as given.
-        steps: The numbers of the iterations that were measured.
-        failures: For each measurement that was left out, what went wrong.
+        steps: Numbers of the iterations or epochs that were measured.
+        failures: Reason for each measurement that was left out.
 
     Raises:
         TypeError: If an argument is unknown or of the wrong kind.
@@ -115,10 +115,11 @@ class Tracker:
         """Measure the network if it is time to.
 
         Args:
-            step: The number of iterations or epochs of training so far. Numbers have to grow from call to call.
+            step: The number of iterations or epochs of training so far. The number must grow from call to call.
 
         Returns:
-            What `measure` returns, or None where ``step`` is no multiple of ``every`` or the measurement was left out.
+            The results of `measure`. None if ``step`` is not a multiple of ``every``, or if the measurement was left
+            out.
 
         Raises:
             TypeError: If the step is not an integer, or as `measure`.
@@ -136,7 +137,7 @@ class Tracker:
             step: The number of iterations or epochs of training so far.
 
         Returns:
-            The results of this measurement, as `lyapkit.analyze` returns them, or None where the network overflows.
+            The results of this measurement, as `lyapkit.analyze` returns them, or None if the network overflows.
 
         Raises:
             TypeError: If an analysis refuses an argument.
@@ -160,7 +161,7 @@ class Tracker:
                     raise
                 self._leave_out(step, "a weight is not finite.")
                 return None
-        self.steps.append(step)  # from here on nothing can fail, so that all lists keep the same length
+        self.steps.append(step)  # nothing can fail from here on, so all lists keep the same length
         for name, result in found.items():
             self._results[name].append(_kept(result))
         if self._writer is not None:
@@ -191,7 +192,8 @@ class Tracker:
         """Return a callback for the ``Trainer`` of PyTorch Lightning, which calls the tracker.
 
         It measures before training, and after every optimiser step (``along="checkpoint"``) or epoch that is a multiple
-        of ``every``. The headline numbers go to the loggers of the trainer. Of several processes, the first measures.
+        of ``every``. The headline numbers go to the loggers of the trainer. If there are several processes, only the
+        first one measures.
 
         Returns:
             A ``lightning.pytorch.Callback``.
@@ -205,8 +207,6 @@ class Tracker:
         found: dict[str, xr.Dataset] = {}
         if self._names:
             inputs, targets = self._on_device(self._inputs), self._on_device(self._targets)
-            if isinstance(self._model, RecurrentMap) and inputs is not None:
-                inputs = self._model.encode(inputs)  # anew, since an encoder learns too
             loss: Any = self._loss
             tree = analyze(self._model, inputs, targets, loss, include=self._names, **self._options)
             found = {name: tree[name].to_dataset() for name in self._names}
@@ -263,11 +263,11 @@ class Tracker:
 def _chosen(
     analyses: Sequence[str | Callable[[Any], xr.Dataset]],
 ) -> tuple[list[str], dict[str, Callable[[Any], xr.Dataset]]]:
-    """Return the names of analyses, and the functions by their names.
+    """Return the names of the chosen analyses, and the chosen functions by their names.
 
     Raises:
-        TypeError: If one is neither, or a function has no name of its own.
-        ValueError: If there is none, a name is unknown, or one comes twice.
+        TypeError: If an entry is neither a name nor a function, or a function has no name of its own.
+        ValueError: If there is no entry, a name is unknown, or one comes twice.
     """
     names: list[str] = []
     functions: dict[str, Callable[[Any], xr.Dataset]] = {}
@@ -295,10 +295,10 @@ def _chosen(
 
 
 def _writer(tensorboard: Any) -> Any:
-    """Return what scalars are written with, or None.
+    """Return the writer of scalars, or None.
 
     Raises:
-        TypeError: If it is neither a directory nor a writer.
+        TypeError: If ``tensorboard`` is neither a directory nor a writer.
         ImportError: If TensorBoard is not installed.
     """
     if tensorboard is None or callable(getattr(tensorboard, "add_scalar", None)):

@@ -1,4 +1,4 @@
-"""Measure a model in the middle of its training, and leave no trace."""
+"""Measure a model in the middle of its training without leaving a trace."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from lyapkit.checks.modules import modules_of
 
 @contextmanager
 def undisturbed(model: object) -> Iterator[None]:
-    """Hold a model in evaluation mode while the context is open, and restore everything when it is left, however.
+    """Hold a model in evaluation mode while the context is open, and restore everything at its end.
 
-    Put back are the modes of all modules, gradients, buffers, and the states of the global random number generators of
-    PyTorch, NumPy and Python. Gradients are on inside, autocast and inference mode are off. Modes are set one by one,
-    so that a ``train`` method of the user's own is not called.
+    The context restores, even after an error, the modes of all modules, gradients, buffers, and the states of the
+    global random number generators of PyTorch, NumPy and Python. Inside, gradients are on, and autocast and inference
+    mode are off. Modes are set one by one, so that a ``train`` method of the user is not called.
 
     Args:
-        model: A module, or a map or function that uses modules.
+        model: Module, or a map or function that uses modules.
     """
     modules = modules_of(model)
     modes = [(module, module.training) for module in modules]
@@ -56,7 +56,10 @@ def undisturbed(model: object) -> Iterator[None]:
 
 
 class _Buffer:
-    """A buffer as it was: the tensor and its values. Fused kernels change buffers without counting a new version."""
+    """The tensor of a buffer and its values at the start.
+
+    Fused kernels change buffers without counting a new version.
+    """
 
     def __init__(self, module: nn.Module, name: str) -> None:
         self._module, self._name = module, name
@@ -64,17 +67,17 @@ class _Buffer:
         self._values = None if self._tensor is None else self._tensor.detach().clone()
 
     def put_back(self) -> None:
-        """Restore the module's own tensor, with the values that it had."""
+        """Restore the module's own tensor and its values."""
         self._module._buffers[self._name] = self._tensor
         if self._tensor is not None and self._values is not None and not torch.equal(self._tensor, self._values):
             self._tensor.data.copy_(self._values)  # a graph that has recorded the tensor stays valid
 
 
 def _random_states() -> list[Callable[[], object]]:
-    """Return functions that put the global generators back to where they are now."""
+    """Return functions that restore the present states of the global generators."""
     put_back: list[Callable[[], object]] = [
         functools.partial(torch.set_rng_state, torch.get_rng_state()),
-        functools.partial(np.random.set_state, np.random.get_state()),  # noqa: NPY002  # the global generator it is
+        functools.partial(np.random.set_state, np.random.get_state()),  # noqa: NPY002  # the global one
         functools.partial(random.setstate, random.getstate()),
     ]
     cuda: Any = torch.cuda

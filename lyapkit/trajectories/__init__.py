@@ -1,1 +1,1 @@
-"""Trajectories of a map: what they start from and are driven by, and which of their states are kept."""
+"""Trajectories of a map: their initial states and inputs, and the states that are kept of them."""

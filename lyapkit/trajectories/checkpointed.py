@@ -1,4 +1,4 @@
-"""A trajectory of which only a state every so many steps is kept."""
+"""Keep only a few states of a trajectory, and compute the others again when they are needed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from lyapkit.trajectories.drive import Drive, run
 
 @dataclass(frozen=True)
 class Checkpointed:
-    """A run in segments, each of which can be done again from its first state, to the same bits.
+    """A run in segments. Each segment can be repeated from its first state, to the same bits.
 
     Attributes:
-        parts: The segments, with x at the start of each.
-        final: x_T, shape (B, N).
+        parts: Segments, each with the state x at its start.
+        final: Final state x_T, shape (B, N).
     """
 
     parts: list[Drive]
@@ -38,8 +38,9 @@ def checkpointed(
     Args:
         map: The map.
         drive: Initial states and inputs.
-        segment: Steps between kept states; sqrt(T) by default, which keeps as many states as a segment has steps.
-        on_states: Called with the states *after* the steps of each segment, shape (L, B, N), in order.
+        segment: Number of steps between kept states. The default is sqrt(T), with as many kept states as a segment has
+            steps.
+        on_states: Function that is called with the states *after* the steps of each segment, shape (L, B, N), in order.
 
     Raises:
         FloatingPointError: If a state is not finite; the message names step and trajectory.

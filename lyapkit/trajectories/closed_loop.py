@@ -1,8 +1,9 @@
-"""A driven map whose outputs are fed back as its inputs."""
+"""Close the loop of a driven map: feed its outputs back as its inputs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,19 +20,19 @@ class ClosedLoop(RecurrentMap):
 
     with the feedback g and teacher forcing a. With a = 0 the network runs freely, as a trained generator or reservoir
     does, and the map is autonomous. In between, the given inputs pull the network towards them (Hess et al. 2023 call
-    this generalised teacher forcing). The Jacobian contains the path through the feedback, so that the exponents are
-    those of the closed loop.
+    this generalised teacher forcing). The Jacobian contains the path through the feedback, so the exponents are those
+    of the closed loop.
 
     Args:
         open_loop: The driven map f.
-        feedback: g, from the map's `output` (..., O) to an input (..., M).
-        teacher_forcing: The share a of the given inputs, in [0, 1].
+        feedback: Function g from the map's `output` (..., O) to an input (..., M).
+        teacher_forcing: Share a of the given inputs, in [0, 1].
 
     Raises:
-        TypeError: If the map is autonomous, so that nothing can be fed back, the feedback cannot be called, or a is not
-            a number.
-        ValueError: If a is outside [0, 1], or the feedback cannot read outputs of this shape and type, or returns
-            another than an input has.
+        TypeError: If the map is autonomous and takes no feedback, if the feedback cannot be called, or if a is not a
+            number.
+        ValueError: If a is outside [0, 1], if the feedback cannot read outputs of this shape and type, or if its
+            results do not have the shape and type of inputs.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class ClosedLoop(RecurrentMap):
 
     @property
     def input_size(self) -> int:
-        """0 when it runs freely, else that of the open loop."""
+        """Input size of the open loop; 0 if the network runs freely."""
         return self.open_loop.input_size if self.teacher_forcing > 0 else 0
 
     @property
@@ -87,7 +88,7 @@ class ClosedLoop(RecurrentMap):
 
     @property
     def unit_names(self) -> Sequence[str]:
-        """Those of the open loop."""
+        """Names of the units of the open loop."""
         return self.open_loop.unit_names
 
     @property
@@ -100,11 +101,15 @@ class ClosedLoop(RecurrentMap):
         return self.open_loop.initial_state(batch)
 
     def step(self, state: Tensor, input: Tensor | None = None) -> Tensor:
-        """Return a step of the open loop under the mixed input."""
+        """Return the next state of the open loop under the mixed input."""
         fed = self.feedback(self.open_loop.output(state))
         if input is not None:
             fed = self.teacher_forcing * input + (1 - self.teacher_forcing) * fed
         return self.open_loop.step(state, fed)
+
+    def encode(self, inputs: Any) -> Any:
+        """Return what the open loop encodes of given inputs, which are mixed with those that are fed back."""
+        return self.open_loop.encode(inputs)
 
     def output(self, state: Tensor) -> Tensor:
         """Return the output of the open loop."""
@@ -126,7 +131,7 @@ class ClosedLoop(RecurrentMap):
 def with_feedback(
     map: RecurrentMap, feedback: Callable[[Tensor], Tensor] | None, teacher_forcing: float
 ) -> RecurrentMap:
-    """Return the map, with its loop closed where a feedback is given.
+    """Return the map, with its loop closed if a feedback is given.
 
     Raises:
         TypeError: If teacher forcing is given without feedback.

@@ -1,4 +1,4 @@
-"""Initial states and inputs of an analysis, checked once and brought to one shape."""
+"""Check the initial states and inputs of an analysis once, and bring them to one shape."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lyapkit.checks.arguments import check_floating, check_integer, refuse_contexts
 from lyapkit.checks.kinks import KinkWatch
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.trajectories.closed_loop import ClosedLoop
+from lyapkit.trajectories.kept_states import KeptStates
+from lyapkit.trajectories.names import check_trajectory_names
 from lyapkit.trajectories.sequences import FLAT, as_tensor, check_lengths, fill_padding, lies_batch_first, time_first
 from lyapkit.trajectories.visited import Visited
 
@@ -25,14 +29,16 @@ class Drive:
 
     Attributes:
         state: Initial states, shape (B, N).
-        inputs: Shape (T, B, M), or None for an autonomous map.
-        steps: T.
-        transient: Leading steps that are not counted.
-        offset: Steps done before the first one here, for labels and messages.
-        lengths: Steps of each trajectory, shape (B,), after which its state and frame stay what they are; None when all
-            have T.
+        inputs: Inputs, shape (T, B, M), or None for an autonomous map.
+        steps: Number of steps, T.
+        transient: Number of leading steps that are not counted.
+        offset: Number of steps done before the first one here, for labels and messages.
+        lengths: Number of steps of each trajectory, shape (B,). After them, its state and frame stay constant. None if
+            all have T steps.
         visited: Some of the states that the run goes through.
-        kinks: Looks for kinks of the map along the run.
+        kinks: Search for kinks of the map along the run.
+        names: Labels of the trajectories, shape (B,); None for the numbers from 0.
+        kept: Memory of all states of the run; None if they are not asked for.
     """
 
     state: Tensor
@@ -43,24 +49,31 @@ class Drive:
     lengths: Tensor | None = None
     visited: Visited = field(default_factory=Visited, compare=False)
     kinks: KinkWatch | None = None
+    names: NDArray[Any] | None = None
+    kept: KeptStates | None = None
 
     def part(self, start: int, length: int, state: Tensor) -> Drive:
-        """Return ``length`` steps from ``start`` on, continued from a state; only the first part has a transient."""
+        """Return ``length`` steps from ``start`` on, beginning at a state; only the first part has a transient."""
         inputs = None if self.inputs is None else self.inputs[start : start + length]
         transient = max(0, self.transient - start)
         return replace(self, state=state, inputs=inputs, steps=length, transient=transient, offset=self.offset + start)
 
     def active(self, step: int) -> Tensor | None:
-        """Return which trajectories do a step, shape (B,); ``step`` counts from 0. None when all do."""
+        """Return true for trajectories that do a step, shape (B,), or None if all do; ``step`` counts from 0."""
         active = self.active_over(step, 1)
         return None if active is None else active[0]
 
     def active_over(self, start: int, steps: int) -> Tensor | None:
-        """Return which trajectories do each of some consecutive steps, shape (L, B); None when all do all of them."""
+        """Return true for trajectories that do each of some steps, shape (L, B), or None if all do all of them."""
         if self.lengths is None or bool((self.lengths >= self.offset + start + steps).all()):
             return None
         done = torch.arange(start, start + steps, device=self.lengths.device) + self.offset
         return self.lengths > done.unsqueeze(-1)
+
+    @property
+    def trajectories(self) -> NDArray[Any]:
+        """The coordinate of the trajectories, shape (B,): their names, or the numbers from 0."""
+        return np.arange(len(self.state)) if self.names is None else self.names
 
     @property
     def last_steps(self) -> Tensor:
@@ -70,14 +83,16 @@ class Drive:
         return self.lengths.cpu()
 
     def look_at(self, map: RecurrentMap, stretch: Stretch) -> None:
-        """Keep some of the states of a stretch, and look for kinks at some of them."""
+        """Keep some or all of the states of a stretch, and look for kinks at some of them."""
         states, done = stretch.states.detach(), self.offset + stretch.start
+        if self.kept is not None:
+            self.kept.take(states, stretch.after.detach(), done)
         self.visited.take(states, stretch.inputs, stretch.after.detach(), done, stretch.active)
         if self.kinks is not None:
             self.kinks.see(map, done, states, stretch.inputs, self.lengths)
 
     def look_at_annihilating(self, map: RecurrentMap, stretch: Stretch, place: int, gone: Tensor) -> None:
-        """Look for a kink at a step of a stretch that annihilates all directions of some trajectories, gone, (B,)."""
+        """Look for a kink at a step that annihilates all directions of some trajectories; ``gone`` has shape (B,)."""
         if self.kinks is not None and bool(gone.any()):
             input = None if stretch.inputs is None else stretch.inputs[place]
             step = self.offset + stretch.start + place
@@ -89,7 +104,7 @@ class Drive:
             self.kinks.warn()
 
     def input_at(self, step: int) -> Tensor | None:
-        """Return s_t of every trajectory, shape (B, M); ``step`` counts from 0."""
+        """Return the input s_t of every trajectory, shape (B, M); ``step`` counts from 0."""
         return None if self.inputs is None else self.inputs[step]
 
     @property
@@ -104,11 +119,11 @@ class Stretch:
     """Some consecutive steps of a run.
 
     Attributes:
-        start: Steps done before the first state.
-        states: x before each step, shape (L, B, N).
-        inputs: Shape (L, B, M) or None.
-        after: The state after the last step, shape (B, N).
-        active: Which trajectories do each step, shape (L, B); None when all do all of them.
+        start: Number of steps done before the first state.
+        states: State x before each step, shape (L, B, N).
+        inputs: Inputs, shape (L, B, M), or None.
+        after: State after the last step, shape (B, N).
+        active: True for trajectories that do a step, shape (L, B); None if all do all steps.
     """
 
     start: int
@@ -131,18 +146,20 @@ def prepare_drive(
     transient: int = 0,
     lengths: Any = None,
     batch_first: bool | None = None,
+    trajectory_names: Any = None,
 ) -> Drive:
     """Check the arguments that analyses share.
 
     Args:
         map: The map.
-        inputs: A tensor, an array or anything `torch.as_tensor` takes, (T, M) or (T, B, M); or a PackedSequence; None
-            when autonomous.
+        inputs: Inputs, (T, M) or (T, B, M): a tensor, an array or anything `torch.as_tensor` takes, or a
+            PackedSequence. None for an autonomous map.
         steps: Number of steps of an autonomous map.
-        initial_state: (N,) or (B, N); None for the map's own.
-        transient: Leading steps that will not be counted.
-        lengths: Steps of each of B sequences, (B,) integers; what lies behind them in the inputs is padding.
-        batch_first: Three-dimensional inputs lie (B, T, M); None for the map's own layout.
+        initial_state: Initial state, (N,) or (B, N); None for the map's own.
+        transient: Number of leading steps that are not counted.
+        lengths: Number of steps of each of B sequences, (B,) integers. The inputs after them are padding.
+        batch_first: True if three-dimensional inputs have the layout (B, T, M); None for the map's own layout.
+        trajectory_names: A text or number for each trajectory; None for the numbers from 0.
 
     Raises:
         TypeError: If an argument is of the wrong kind (integer inputs, both or neither of inputs and steps, lengths
@@ -174,7 +191,7 @@ def prepare_drive(
         raise TypeError("lengths= is for sequences of inputs; an autonomous map runs steps= from every state.")
     swapped = lies_batch_first(map, batch_first)
     if inputs is not None:
-        inputs, lengths = time_first(inputs, lengths, swapped)
+        inputs, lengths = time_first(map, inputs, lengths, swapped)
         inputs = _checked(map, "inputs", inputs, size, (2, 3), swapped)
         if lengths is None:
             _refuse_infinite("inputs", inputs, swapped)
@@ -198,7 +215,7 @@ def prepare_drive(
         what = "steps must be" if inputs is None else "inputs must have"
         raise ValueError(f"{what} at least 1{'' if inputs is None else ' step'}, got {steps}.")
     if steps - transient < 1:
-        raise ValueError(f"no steps left to analyse: {steps} steps, of which {transient} are transient.")
+        raise ValueError(f"no steps left to analyse: of {steps} steps, {transient} are transient.")
     if batch < 1:
         raise ValueError("there are no trajectories: the batch dimension has size 0.")
     if initial_state is None:
@@ -206,14 +223,16 @@ def prepare_drive(
     else:
         state = initial_state.expand(batch, -1)
     state = state.detach().clone(memory_format=torch.contiguous_format)  # forward mode refuses expanded tensors
-    return Drive(state, inputs, steps, transient, 0, lengths, kinks=KinkWatch(transient, steps))
+    names = None if trajectory_names is None else check_trajectory_names(trajectory_names, batch)
+    watch = KinkWatch(transient, steps)
+    return Drive(state, inputs, steps, transient, 0, lengths, Visited(steps), watch, names)
 
 
 class Stepper(Protocol):
-    """Steps through a stretch of a run and keeps its states."""
+    """A way to step through a stretch of a run and keep its states."""
 
     def begin(self, state: Tensor, steps: int) -> Tensor:
-        """Begin a stretch of so many steps; return its first state, shape (B, N), from which `step` goes on."""
+        """Begin a stretch of so many steps; return its first state, shape (B, N), for the first call of `step`."""
         ...
 
     def step(self, state: Tensor, input: Tensor | None) -> Tensor:
@@ -221,7 +240,7 @@ class Stepper(Protocol):
         ...
 
     def keep(self, state: Tensor) -> Tensor:
-        """Keep the state that has been reached; return it where it is kept."""
+        """Keep the state that has been reached, and return the kept copy."""
         ...
 
     def kept(self) -> tuple[Tensor, Tensor]:
@@ -256,7 +275,8 @@ class MapStepper:
 
 
 StatesOf = Callable[[Drive, int, int, Tensor], tuple[Tensor, Tensor]]
-"""From a drive, the first step of a stretch, its number of steps and its first state to what `Stepper.kept` returns."""
+"""A function of a drive, the first step of a stretch, its number of steps and its first state, that returns the same as
+`Stepper.kept`."""
 
 
 @torch.no_grad()
@@ -264,11 +284,11 @@ def stepped(stepper: Stepper, drive: Drive, start: int, steps: int, state: Tenso
     """Step through a stretch one step at a time, without derivatives; sequences that have ended stay where they are.
 
     Args:
-        stepper: Does the steps.
+        stepper: Way to do the steps.
         drive: Inputs and lengths.
-        start: Steps done before the stretch.
-        steps: Steps of the stretch, L.
-        state: The state at its start, shape (B, N).
+        start: Number of steps done before the stretch.
+        steps: Number of steps of the stretch, L.
+        state: State at its start, shape (B, N).
 
     Returns:
         The states before each step, shape (L, B, N), and the state after the last one, shape (B, N).
@@ -289,8 +309,9 @@ def run(map: RecurrentMap, drive: Drive, length: int, states_of: StatesOf | None
     Args:
         map: The map.
         drive: Initial states and inputs.
-        length: Steps in a stretch.
-        states_of: Goes through the states of a stretch; by default the map's own steps, without derivatives.
+        length: Number of steps in a stretch.
+        states_of: Function that goes through the states of a stretch. By default, it does the map's own steps, without
+            derivatives.
 
     Raises:
         FloatingPointError: If a state is not finite; the message names step and trajectory.
@@ -308,12 +329,12 @@ def run(map: RecurrentMap, drive: Drive, length: int, states_of: StatesOf | None
 
 
 def held_at_the_end(values: Tensor, steps: Sequence[int], last: Tensor) -> Tensor:
-    """Return values of each trajectory that stay what they are at its last step.
+    """Return values that stay constant for each trajectory after its last step.
 
     Args:
-        values: Shape (B, L, ...).
-        steps: The L steps that they belong to, ascending; each last step is one of them.
-        last: The last step of each trajectory, shape (B,).
+        values: Values, shape (B, L, ...).
+        steps: Steps that the L values belong to, ascending. They contain each last step.
+        last: Last step of each trajectory, shape (B,).
     """
     places = torch.searchsorted(torch.tensor(steps, device="cpu"), last).unsqueeze(-1)  # (B, 1)
     kept = torch.minimum(torch.arange(len(steps), device="cpu"), places).to(values.device)  # (B, L)
@@ -325,14 +346,14 @@ def refuse_overflow(states: Tensor, after: Tensor, start: int) -> None:
     """Refuse states that are not finite.
 
     Args:
-        states: The states before each of L steps, shape (L, B, N).
-        after: The state after the last one, shape (B, N).
-        start: Steps done before the first of them, for the message.
+        states: States before each of L steps, shape (L, B, N).
+        after: State after the last step, shape (B, N).
+        start: Number of steps done before the first of them, for the message.
 
     Raises:
         FloatingPointError: If a state is not finite; the message names step and trajectory.
     """
-    if math.isfinite(float(states.sum() + after.sum())):  # sums of numbers that are not finite are not
+    if math.isfinite(float(states.sum() + after.sum())):  # the sum is finite only if all numbers are
         return
     finite = torch.isfinite(torch.cat((states[1:], after.unsqueeze(0)))).all(dim=-1)  # (L, B)
     if not bool(finite.all()):
@@ -369,6 +390,7 @@ def _checked(
 
 
 def _refuse_infinite(name: str, tensor: Tensor, swapped: bool = False) -> None:
+    tensor = tensor[:1] if tensor.stride(0) == 0 else tensor  # the same at every step
     if not bool(torch.isfinite(tensor).all()):
         where = (~torch.isfinite(tensor)).nonzero()[0].tolist()
         if swapped and tensor.ndim == 3:

@@ -1,4 +1,4 @@
-"""Repeat steps of a run, among other states, and check that they give the same results as in the run."""
+"""Repeat steps of a run in batches of other states, and check that they give the same results as in the run."""
 
 from __future__ import annotations
 
@@ -29,10 +29,9 @@ MOST_CALLS = 12
 
 
 def refuse_other_steps(map: RecurrentMap, visits: Sequence[Visit]) -> None:
-    """Repeat some steps of a run in one call, and refuse a map that gives other results than in the run.
+    """Repeat some steps of a run in one call, and refuse the map if their results differ from those of the run.
 
-    A step that is a function of its state and input always gives the same next state, whenever it is done, and whatever
-    other trajectories are in the batch.
+    If a step is a function of its state and input, it always gives the same next state, at any time and in any batch.
 
     Args:
         map: The map.
@@ -54,7 +53,7 @@ def refuse_other_steps(map: RecurrentMap, visits: Sequence[Visit]) -> None:
         twice = map.step(states.clone(), None if inputs is None else inputs.clone())
     for what, now, before in (("state", taken[0], states), ("input", taken[1], inputs)):
         if now is not None and before is not None and not torch.equal(now, before):
-            raise ValueError(f"the map changes its {what} argument in place; leave it as it is, and return anew.")
+            raise ValueError(f"the map changes its {what} argument in place; leave it as it is, return a new tensor.")
     if has_drawn(random_state, lambda: map.step(states.clone(), None if inputs is None else inputs.clone())):
         raise ValueError(RANDOM_NUMBERS)
     if not torch.equal(again, twice):
@@ -71,9 +70,9 @@ def refuse_other_steps(map: RecurrentMap, visits: Sequence[Visit]) -> None:
     step = [visit.step for visit in visits for _ in visit.trajectories][row]
     trajectory = torch.cat([visit.trajectories for visit in visits])[row]
     raise ValueError(
-        f"the map has changed during the run: step {step} of trajectory {int(trajectory)}, done again, has another "
-        "result; it counts its calls, changes its weights, keeps a hidden state or draws random numbers. Make what it "
-        "keeps part of the state, or an input."
+        f"the map has changed during the run: step {step} of trajectory {int(trajectory)} gave another result when it "
+        "was repeated. The map counts its calls, changes its weights, keeps a hidden state or draws random numbers. "
+        "Make these part of the state, or an input."
     )
 
 
@@ -114,7 +113,7 @@ def _eps_inside(map: RecurrentMap, states: Tensor, inputs: Tensor | None) -> flo
     with in_double() as mode:
         try:
             map.step(states.double(), None if inputs is None else inputs.double())
-        except Exception:  # whatever a map says to another type than its own
+        except Exception:  # a map may raise anything if it is given another type
             return 0.0
     found = [*mode.coarse, *([torch.float32] if mode.needed else [])]
     return max((torch.finfo(dtype).eps for dtype in found), default=0.0)

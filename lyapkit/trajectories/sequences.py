@@ -1,4 +1,4 @@
-"""Sequences as they are given, brought to one layout: time first, padded, with their lengths."""
+"""Bring sequences to one layout: time first, padded, with their lengths."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from lyapkit.checks.arguments import check_flag
 from lyapkit.checks.clause import clause
 from lyapkit.recurrent_map import RecurrentMap
+from lyapkit.trajectories.encoded import Encoded
 
 
 def lies_batch_first(map: RecurrentMap, batch_first: bool | None) -> bool:
-    """Return whether sequences lie (B, T, M): as it is said, or else as the map's module takes them.
+    """Tell whether sequences have the layout (B, T, M): the argument decides, or by default the map's module.
 
     Raises:
         TypeError: If ``batch_first`` is neither a boolean nor None.
@@ -24,36 +25,55 @@ def lies_batch_first(map: RecurrentMap, batch_first: bool | None) -> bool:
     return map.batch_first if batch_first is None else check_flag("batch_first", batch_first)
 
 
-def time_first(inputs: Any, lengths: Any, batch_first: bool) -> tuple[Any, Any]:
-    """Return inputs time first, (T, M) or (T, B, M), and the lengths of padded sequences.
+def time_first(map: RecurrentMap, inputs: Any, lengths: Any, batch_first: bool) -> tuple[Any, Any]:
+    """Return what the map reads of inputs, time first, (T, M) or (T, B, M), and the lengths of padded sequences.
 
     Args:
+        map: The map. The inputs of a whole model are encoded, unless they are already.
         inputs: A tensor or an array, (T, M), (T, B, M) or with ``batch_first`` (B, T, M); or a PackedSequence, whose
-            sequences come back in their original order. The graph of tensors is kept.
-        lengths: The argument as given; None where there are none. A PackedSequence has its own.
+            sequences come back in their original order; or what the encoder of a whole model takes. The graph of
+            tensors is kept if nothing is encoded.
+        lengths: The argument as given, or None. A PackedSequence has its own.
         batch_first: The layout of three-dimensional inputs.
 
     Raises:
-        TypeError: If inputs are a list of tensors, or neither, or a PackedSequence comes with lengths.
+        TypeError: If inputs are a list of tensors or of another type, or if a PackedSequence comes with lengths.
+        ValueError: If the encoder returns other inputs than the map reads.
     """
     if isinstance(inputs, PackedSequence):
         if lengths is not None:
             raise TypeError("a PackedSequence has its own lengths; leave lengths= out.")
-        return pad_packed_sequence(inputs)
+        inputs, lengths = pad_packed_sequence(inputs, batch_first=batch_first)
+    inputs = encoded(map, inputs)
     refuse_parts(inputs, batch_first)
     inputs = as_tensor("inputs", inputs)
+    if isinstance(inputs, Encoded):
+        inputs = inputs.as_subclass(Tensor)
     return (inputs.transpose(0, 1) if batch_first and inputs.ndim == 3 else inputs), lengths
 
 
+def encoded(map: RecurrentMap, inputs: Any) -> Any:
+    """Return what the map reads of a model's own inputs, marked if its encoder has made it of them.
+
+    Args:
+        map: The map.
+        inputs: The model's own inputs, or marked ones, which are returned as they are.
+    """
+    if isinstance(inputs, Encoded):
+        return inputs
+    found = map.encode(inputs)
+    return found.as_subclass(Encoded) if found is not inputs and isinstance(found, Tensor) else found
+
+
 def refuse_parts(parts: Any, batch_first: bool) -> None:
-    """Refuse a list of tensors, which may be the steps of a batch as well as its sequences.
+    """Refuse a list of tensors: it is not clear whether they are steps or sequences.
 
     Args:
         parts: The argument ``inputs``.
-        batch_first: The layout that was asked for.
+        batch_first: The argument ``batch_first``.
 
     Raises:
-        TypeError: If it is such a list; the message says how to make one tensor of it.
+        TypeError: If ``parts`` is such a list; the message says how to make one tensor of it.
     """
     if not (isinstance(parts, list | tuple) and any(isinstance(part, Tensor | np.ndarray) for part in parts)):
         return
@@ -83,7 +103,7 @@ def check_lengths(lengths: Any, inputs: Tensor, transient: int = 0) -> Tensor:
 
     Raises:
         TypeError: If they are not integers.
-        ValueError: If there is not one for each sequence, or one is not between the transient and T.
+        ValueError: If there is not one for each sequence, or if one is not between the transient and T.
     """
     lengths = as_tensor("lengths", lengths)
     assert isinstance(lengths, Tensor), "what as_tensor returns"
@@ -105,7 +125,7 @@ def check_lengths(lengths: Any, inputs: Tensor, transient: int = 0) -> Tensor:
 
 
 def fill_padding(inputs: Tensor, lengths: Tensor) -> Tensor:
-    """Return inputs (T, B, M) whose padding is the last input of each sequence, so that nothing depends on it."""
+    """Return inputs (T, B, M) padded with the last input of each sequence; the given padding does not count."""
     steps = torch.arange(inputs.shape[0], device=inputs.device).unsqueeze(1)
     last = inputs[lengths - 1, torch.arange(inputs.shape[1], device=inputs.device)]  # (B, M)
     return torch.where((steps < lengths).unsqueeze(-1), inputs, last)
@@ -116,7 +136,7 @@ FLAT = (
     "h.movedim(0, 1).flatten(1) for an RNN or a GRU, torch.stack((h, c), 1).permute(2, 0, 1, 3).flatten(1) for an "
     "LSTM, and torch.cat((h[0], c[0]), -1) for one of a single layer"
 )
-"""The way from the states of PyTorch's layers to flat ones."""
+"""Advice in messages: how to make a flat state of the states of PyTorch's layers."""
 
 
 def as_tensor(name: str, value: Any) -> Tensor:
@@ -144,7 +164,7 @@ def as_tensor(name: str, value: Any) -> Tensor:
             flat += "; make tokens of a text and embed them" if name == "inputs" else ""
         raise TypeError(f"{name} must be a tensor or an array, got {type(value).__name__}{flat}.")
     try:
-        if hasattr(value, "__array__"):  # a copy: PyTorch takes no read-only, reversed or byte-swapped arrays
+        if hasattr(value, "__array__"):  # copied, as PyTorch takes no read-only, reversed or byte-swapped arrays
             array = np.array(value)
             if array.dtype.kind not in "biufc":
                 raise TypeError(f"numbers are wanted, not {array.dtype}")

@@ -21,10 +21,14 @@ SUSPECTS = 8
 """Number of further states that are kept because their derivatives look most wrong."""
 
 TOGETHER = 256
-"""States that are screened together at least, where a run hands over its steps one by one."""
+"""Smallest number of states that are screened together if a run hands over its steps one by one."""
+
+MOST_SCREENED = 2**20
+"""About so many states of a run are screened at most; those of a longer run are spread evenly over it."""
 
 Suspicion = Callable[[Tensor, Tensor | None, Tensor], Tensor]
-"""A function of states (P, N), inputs (P, M) or None, and next states (P, N): how wrong derivatives look, (P,)."""
+"""Function of states (P, N), inputs (P, M) or None, and next states (P, N). It scores how wrong derivatives look,
+(P,)."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +56,16 @@ class Visited:
     Step t is kept if (t - 1) times the golden ratio, modulo 1, is among the smallest. These steps are spread evenly
     over the run, however long it turns out to be. The same steps are kept when the run is repeated.
 
+    Args:
+        steps: Steps of the run, of which those of long ones are not all screened.
+
     Attributes:
-        suspicion: Scores every step of up to `PER_STEP` trajectories, to find derivatives that are wrong at a few steps
-            only. With None, no suspects are kept.
+        suspicion: Scores the steps of up to `PER_STEP` trajectories, to find derivatives that are wrong at a few steps
+            only. If it is None, no suspects are kept.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, steps: int = 0) -> None:
+        self._steps = steps
         self.suspicion: Suspicion | None = None
         self._kept: dict[int, Visit] = {}
         self._gathered: list[_Part] = []
@@ -73,27 +81,27 @@ class Visited:
         return sorted((*even, *(visit for _, visit in self._suspects)), key=lambda one: one.step)
 
     def forget_suspects(self) -> None:
-        """Forget the states that looked wrong: those of a run that is done again, by another way, are not its own."""
+        """Forget the states that looked wrong, before the run is repeated in another way."""
         self._gathered, self._suspects = [], []
 
     def take(
         self, states: Tensor, inputs: Tensor | None, after: Tensor, done: int, active: Tensor | None = None
     ) -> None:
-        """Look through consecutive states of a run.
+        """Look through consecutive states of a run, and keep some.
 
         Args:
             states: States before each step, shape (L, B, N).
             inputs: Inputs of each step, shape (L, B, M), or None.
             after: The state after the last of these steps, shape (B, N).
             done: Number of steps done before the first of these steps.
-            active: True where a trajectory does the step, shape (L, B); None when all do.
+            active: True if a trajectory does the step, shape (L, B); None if all do.
         """
         length, batch, size = states.shape
         room = max(LEAST_STEPS, min(MOST_STEPS, NUMBERS // max(1, size * min(batch, PER_STEP))))
         priority = torch.arange(done, done + length, dtype=torch.float64, device="cpu").mul_(GOLDEN).frac_()
-        # beyond the largest that is kept a step need not be looked at, once there are enough
+        # once there are enough steps, those with a priority above the largest one kept need no look
         worst = max((step - 1) * GOLDEN % 1 for step in self._kept) if len(self._kept) >= room else 1.0
-        first = torch.topk(priority, min(room, length), largest=False).indices  # no more than these can be kept
+        first = torch.topk(priority, min(room, length), largest=False).indices  # no other step can be kept
         for index in first[priority[first] <= worst].sort().values.tolist():
             self._kept[done + index + 1] = _visit(states, inputs, after, done, index, active)
             if len(self._kept) > room:
@@ -101,26 +109,32 @@ class Visited:
         if self._last is None or done + length >= self._last.step:
             self._last = _visit(states, inputs, after, done, length - 1, active)
         if self.suspicion is not None:
-            self._gather(states, inputs, torch.cat((states[1:], after.unsqueeze(0))), done, active)
+            share = MOST_SCREENED / max(1, self._steps * min(batch, PER_STEP))
+            chosen = torch.arange(length, device="cpu") if share >= 1 else (priority < share).nonzero().flatten()
+            self._gather(chosen.to(states.device), states, inputs, after, done, active)
             if sum(len(part.states) for part in self._gathered) >= TOGETHER:
                 self._screen()
 
-    def _gather(self, states: Tensor, inputs: Tensor | None, after: Tensor, done: int, active: Tensor | None) -> None:
-        """Collect some trajectories of every step, to be screened together."""
+    def _gather(
+        self, steps: Tensor, states: Tensor, inputs: Tensor | None, after: Tensor, done: int, active: Tensor | None
+    ) -> None:
+        """Collect some trajectories of some steps, to be screened together."""
         length, batch = states.shape[:2]
         count = min(PER_STEP, batch)
-        step = torch.arange(length, device=states.device).repeat_interleave(count)
-        trajectory = (step + done + torch.arange(count, device=states.device).repeat(length) * (batch // count)) % batch
+        step = steps.repeat_interleave(count)
+        spread = torch.arange(count, device=states.device).repeat(len(steps)) * (batch // count)
+        trajectory = (step + done + spread) % batch
         if active is not None:
             does = active[step, trajectory]
             step, trajectory = step[does], trajectory[does]
         if len(step):
             given = None if inputs is None else inputs[step, trajectory].detach()
-            here, following = states[step, trajectory].detach(), after[step, trajectory].detach()
+            here, following = states[step, trajectory].detach(), states[(step + 1) % length, trajectory].detach()
+            following = torch.where((step == length - 1).unsqueeze(-1), after[trajectory].detach(), following)
             self._gathered.append(_Part(step + done + 1, trajectory, here, given, following))
 
     def _screen(self) -> None:
-        """Keep the steps whose derivatives look most wrong, among those gathered and earlier ones."""
+        """Keep the steps whose derivatives look most wrong, among the gathered and the earlier ones."""
         if self.suspicion is None or not self._gathered:
             return
         parts, self._gathered = self._gathered, []

@@ -13,10 +13,10 @@ import pytest
 import torch
 from filelock import FileLock
 
+from lyapkit_command.numpy_files import read_archive, read_array
 from wcrnn_models import TrainConfig, UserError, load_checkpoint, owners, train
 from wcrnn_models.cli import main
 from wcrnn_models.files import InUseError, append_line, check_result_file, exclusive, read_regular
-from wcrnn_models.numpy_files import read_archive, read_array
 from wcrnn_models.sweeps import processes, run_name, sweep
 from wcrnn_models.sweeps.claims import claim
 from wcrnn_models.tasks import ArrayTask
@@ -153,7 +153,7 @@ def test_a_killed_forkserver_is_one_line_and_the_work_goes_on(tmp_path, monkeypa
         {"hidden_size": 100_000, "model": "lstm"},
         {"model": "s4d", "modes": 2**31 - 1},
         {"task": "arrays", "data": "x", "input_size": 2**31 - 1, "output_size": 1, "length": 7}
-        | {"iterations_per_epoch": None},
+        | {"loss_on": "last", "iterations_per_epoch": None},
     ],
 )
 def test_a_checkpoint_cannot_ask_for_a_large_network(run, changes):

@@ -10,8 +10,9 @@ import time
 
 import pytest
 
-from wcrnn_models import TrainConfig, UserError, stopping, train
-from wcrnn_models.cli.exits import guard
+from lyapkit_command import stopping
+from lyapkit_command.guard import guard
+from wcrnn_models import TrainConfig, UserError, train
 from wcrnn_models.sweeps import sweep
 from wcrnn_models.training.run import Run
 
@@ -152,7 +153,7 @@ def test_a_terminated_action_says_what_is_kept(capsys):
 def test_an_interrupt_is_one_line_wherever_it_comes(code):
     indented = code.replace("\n", "\n    ")
     program = (
-        "import os, sys, time\nfrom wcrnn_models import stopping\nfrom wcrnn_models.cli.exits import guard\n"
+        "import os, sys, time\nfrom lyapkit_command import stopping\nfrom lyapkit_command.guard import guard\n"
         f"stopping.heed('wcrnn')\ndef action():\n    {indented}\n    return 0\n"
         "sys.exit(guard('wcrnn', action, lambda error: None))"
     )
@@ -162,7 +163,7 @@ def test_an_interrupt_is_one_line_wherever_it_comes(code):
 
 def test_a_worker_ends_without_a_word():
     program = (
-        "import os, time\nfrom wcrnn_models import stopping\nstopping.heed(None, (15,))\n"
+        "import os, time\nfrom lyapkit_command import stopping\nstopping.heed(None, (15,))\n"
         "os.kill(os.getpid(), 15)\ntime.sleep(20)"
     )
     process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)

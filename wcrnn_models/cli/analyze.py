@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from wcrnn_models.cli.exits import SUCCESS
+from lyapkit_command.guard import SUCCESS
 
 Operator = Literal["hessian", "ggn", "residual"]
 Part = Literal["lyapunov_spectrum", "variational_term", "gradient_propagation", "hessian_spectrum"]

@@ -8,7 +8,7 @@ from typing import Literal
 
 import tyro
 
-from wcrnn_models.cli.exits import SUCCESS
+from lyapkit_command.guard import SUCCESS
 from wcrnn_models.errors import UserError
 
 

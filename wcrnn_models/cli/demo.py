@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from wcrnn_models.cli.exits import SUCCESS
+from lyapkit_command.guard import SUCCESS
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,7 @@
-"""Entry point of the ``wcrnn`` command: parse the arguments, run the subcommand, turn mistakes into one line."""
+"""The ``wcrnn`` command: parse the arguments, and run the subcommand."""
 
 from __future__ import annotations
 
-import errno
 import inspect
 import sys
 from collections.abc import Sequence
@@ -12,9 +11,9 @@ from typing import Annotated, Any, Protocol
 
 import tyro
 
-from wcrnn_models import stopping
+from lyapkit_command import stopping
+from lyapkit_command.guard import SUCCESS, explanation, guard, refuse_empty
 from wcrnn_models.cli import analyze, data, demo, plot, sweep, train
-from wcrnn_models.cli.exits import SUCCESS, guard, refuse_empty
 from wcrnn_models.cli.parse import TypingError, parse
 from wcrnn_models.cli.start import Start
 from wcrnn_models.errors import UserError, clause
@@ -29,16 +28,10 @@ COMMANDS: dict[str, type[Any]] = {
 }
 """Arguments of the subcommands; each imports PyTorch only when it runs."""
 
-_OUT_OF_MEMORY = (  # what PyTorch and NumPy say, the last three of sizes beyond all memory
-    "not enough memory",
-    "can't allocate memory",
-    "out of memory",
-    "Storage size calculation overflowed",
-    "Maximum allowed dimension exceeded",
-    "array is too big",
+_SMALLER = (
+    "train with a smaller --hidden-size, --batch-size, --test-size or --length, analyse with fewer --samples or "
+    "--trajectories."
 )
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Command(Protocol):
@@ -61,26 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:  # this process is the command
         stopping.heed("wcrnn")
     arguments = list(sys.argv[1:] if argv is None else argv)
-    return guard("wcrnn", lambda: _run(arguments), _explanation)
-
-
-def _explanation(error: Exception) -> str | None:
-    """Return the message for what a user can mend; None for a fault of the program, which needs its traceback."""
-    text = str(error)
-    if isinstance(error, OSError) and error.errno in _FULL:
-        return (
-            f"{clause(text)}; free some room, or write elsewhere: what was written before is whole, and the command "
-            "goes on."
-        )
-    if isinstance(error, (UserError, OSError, ArithmeticError)):
-        return text
-    if isinstance(error, MemoryError) or any(sign in text for sign in _OUT_OF_MEMORY):
-        reason = text.partition("\n")[0].rpartition("Allocator: ")[2]
-        return (
-            f"not enough memory{f' ({reason})' if reason else ''}; train with a smaller --hidden-size, --batch-size, "
-            "--test-size or --length, analyse with fewer --samples or --trajectories."
-        )
-    return None
+    return guard("wcrnn", lambda: _run(arguments), lambda error: explanation(error, _SMALLER))
 
 
 def _run(arguments: list[str]) -> int:

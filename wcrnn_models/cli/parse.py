@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import io
 import re
 from collections.abc import Collection, Sequence
@@ -63,12 +64,12 @@ def explanation(box: str, arguments: Sequence[str], where: str) -> str:
     options = [line for section in sections[1:] for line in section]
     known = next((_joined(each, ()).partition("subcommands: ")[2] for each in sections if "Available" in each[0]), "")
     if misplaced := re.findall(r"(\S+) \(applied to ", text):  # options of another command
-        return f"unrecognized options: {', '.join(misplaced)}.{_similar(options, where)}"
+        return f"unrecognized options: {', '.join(misplaced)}.{_similar(misplaced[0], options, where)}"
     if match := re.match(r"Unrecognized options: (.*)", text):
+        first = match[1].partition(", ")[0]
         if known:
-            first = match[1].partition(", ")[0]
             return f"unknown command {first!r}.{suggestion(first, known.split(', '))} Known commands: {known}."
-        return f"unrecognized options: {match[1]}.{_similar(options, where)}"
+        return f"unrecognized options: {match[1]}.{_similar(first, options, where)}"
     if match := re.match(r"Missing from .*?: (\S+) ?(.*)", text):
         meaning = match[2].removesuffix("(required)").strip(" .")
         return f"{where} needs {match[1]} ({meaning})."
@@ -108,12 +109,17 @@ def _joined(lines: Sequence[str], arguments: Sequence[str]) -> str:
     return " ".join(text.split())
 
 
-def _similar(lines: Sequence[str], where: str) -> str:
+def _similar(typed: str, lines: Sequence[str], where: str) -> str:
     """Return a question with the option that tyro found similar, one of this command if there is any."""
+
+    def likeness(name: str) -> float:
+        return difflib.SequenceMatcher(None, typed, name).ratio()
+
     found: list[tuple[str, list[str]]] = []
     for line in map(str.strip, lines):
         if line.startswith("--"):
-            found.append((re.split(r"[ ,]", line)[0], []))
+            names = re.match(r"--[\w-]+(, --[\w-]+)*", line)
+            found.append((max(names[0].split(", "), key=likeness) if names else line, []))
         elif found and (match := re.fullmatch(r"in (.*) --help", line)):
             found[-1][1].append(match[1])
     for option, places in found:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from wcrnn_models.cli.exits import SUCCESS
+from lyapkit_command.guard import SUCCESS
 from wcrnn_models.errors import UserError
 from wcrnn_models.training.config import SHORT_NAMES
 

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 import tyro
 
-from wcrnn_models.cli.exits import DIVERGED, SUCCESS, USER_ERROR
+from lyapkit_command.guard import SUCCESS, USER_ERROR
+from wcrnn_models.cli.exits import DIVERGED
 from wcrnn_models.errors import UserError
 from wcrnn_models.training.config import SHORT_NAMES, TrainConfig
 

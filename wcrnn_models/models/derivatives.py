@@ -21,7 +21,7 @@ class ResidualUpdate(Pointwise):
     Args:
         equation: Where tanh acts.
         coupling: Coupling gamma, shape () or (N,).
-        scale: r, shape () or (N,); None when z is R x.
+        scale: The strength r, shape () or (N,); None when z is R x.
     """
 
     def __init__(self, equation: Equation, coupling: Tensor, scale: Tensor | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
@@ -10,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from wcrnn_models.names import LossOn
-from wcrnn_models.randomness import RandomSource, as_generator, uniform
 
 
 class RecurrentNetwork(nn.Module, ABC):
@@ -22,23 +20,31 @@ class RecurrentNetwork(nn.Module, ABC):
     there (`_update`). lyapkit analyses it through `wcrnn_models.models.network_map.NetworkMap`, unless the subclass
     registers an adapter of its own.
 
-    Attributes:
+    Args:
         input_size: Components M of the input s_t.
         hidden_size: Units H that are emitted.
         output_size: Components O of the output.
+
+    Attributes:
         outputs_at: Steps that `forward` reads out: ``"last"`` or ``"every"``.
         readout: The affine map H -> O.
         recurrent_parameters: Names and globs of the weights that act on the state x_t, with their biases, for
             ``parameters=`` of lyapkit's analyses of curvature. Learning dynamics are studied for them (section 2.2).
             The weights of the input and the readout, whose curvature may be the largest, are not among them.
+
+    Raises:
+        ValueError: If a size is not positive.
+        TypeError: If a size is not an integer.
     """
 
     recurrent_parameters: ClassVar[tuple[str, ...]]
-    input_size: int
-    hidden_size: int
-    output_size: int
     outputs_at: LossOn = "last"
     readout: nn.Linear
+
+    def __init__(self, input_size: int, hidden_size: int, output_size: int) -> None:
+        super().__init__()
+        check_sizes(input_size=input_size, hidden_size=hidden_size, output_size=output_size)
+        self.input_size, self.hidden_size, self.output_size = input_size, hidden_size, output_size
 
     @property
     def state_size(self) -> int:
@@ -66,8 +72,8 @@ class RecurrentNetwork(nn.Module, ABC):
         """Compute one step of the equation in the class docstring.
 
         Args:
-            state: x_t, shape (..., N).
-            input: s_t, shape (..., M) with the same leading dimensions.
+            state: The state x_t, shape (..., N).
+            input: The input s_t, shape (..., M) with the same leading dimensions.
 
         Returns:
             x_{t+1}, shape (..., N).
@@ -84,8 +90,8 @@ class RecurrentNetwork(nn.Module, ABC):
         """Read out the final state after all inputs, or every state, as ``outputs_at`` says.
 
         Args:
-            inputs: s_1, ..., s_T, shape (T, B, M) or (T, M).
-            initial_state: x_1, shape (B, N) or (N,); zeros by default.
+            inputs: The sequence s_1, ..., s_T, shape (T, B, M) or (T, M).
+            initial_state: The state x_1, shape (B, N) or (N,); zeros by default.
 
         Returns:
             Outputs, shape (B, O) for inputs (T, B, M), (O,) for inputs (T, M); if every state is read out, with T
@@ -107,8 +113,8 @@ class RecurrentNetwork(nn.Module, ABC):
         """Compute all states x_2, ..., x_{T+1}: entry t is the state after input t.
 
         Args:
-            inputs: s_1, ..., s_T, shape (T, B, M) or (T, M).
-            initial_state: x_1, shape (B, N) or (N,); zeros by default.
+            inputs: The sequence s_1, ..., s_T, shape (T, B, M) or (T, M).
+            initial_state: The state x_1, shape (B, N) or (N,); zeros by default.
 
         Returns:
             States, shape (T, B, N) for inputs (T, B, M), (T, N) for inputs (T, M).
@@ -192,30 +198,3 @@ def check_sizes(**sizes: int) -> None:
             raise TypeError(f"{name} must be an integer, got {type(size).__name__}.")
         if size < 1:
             raise ValueError(f"{name} must be at least 1, got {size}.")
-
-
-def floating_type(dtype: torch.dtype | None) -> torch.dtype:
-    """Return the type of a network's numbers: PyTorch's default if none is given.
-
-    Raises:
-        ValueError: If it is not a floating-point type.
-    """
-    dtype = torch.get_default_dtype() if dtype is None else dtype
-    if not dtype.is_floating_point:
-        raise ValueError(f"dtype must be a floating-point type, got {dtype}.")
-    return dtype
-
-
-def affine(inputs: int, outputs: int, rng: RandomSource, dtype: torch.dtype) -> nn.Linear:
-    """Make an `nn.Linear` with weights and biases of U(-1/sqrt(n_in), 1/sqrt(n_in)), drawn from ``rng`` (sec. 4)."""
-    layer = nn.Linear(inputs, outputs, device="meta", dtype=dtype).to_empty(device="cpu")
-    fill_uniform(layer, 1.0 / math.sqrt(inputs), rng)
-    return layer
-
-
-def fill_uniform(module: nn.Module, bound: float, rng: RandomSource) -> None:
-    """Draw all parameters of a module from U(-bound, bound), in float64, rounded to their type."""
-    generator = as_generator(rng)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.copy_(uniform(tuple(parameter.shape), -bound, bound, generator))

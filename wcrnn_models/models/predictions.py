@@ -52,7 +52,7 @@ class Predictions:
         otherwise the rate of the slowest direction. `carried_back` has the whole vectors.
 
         Args:
-            last_norm: |dL/dx_D|.
+            last_norm: The norm |dL/dx_D|.
             steps_back: D - t, of the same shape or one that fits.
         """
         return np.asarray(last_norm) * np.exp(self.rate * np.asarray(steps_back, dtype=np.float64))
@@ -182,7 +182,7 @@ def carried_back(residual: Residual, gradient: Tensor, steps: int) -> Tensor:
 
     Args:
         residual: R.
-        gradient: dL/dx_D, shape (..., N).
+        gradient: The gradient dL/dx_D, shape (..., N).
         steps: How many steps back to go.
 
     Returns:

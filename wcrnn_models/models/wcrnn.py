@@ -11,11 +11,12 @@ from torch.nn import functional
 
 from wcrnn_models.errors import suggestion
 from wcrnn_models.models.equations import FORMS, Equation, equation
-from wcrnn_models.models.network import RecurrentNetwork, affine, check_sizes, floating_type
+from wcrnn_models.models.initial_weights import InitialWeights
+from wcrnn_models.models.network import RecurrentNetwork
 from wcrnn_models.models.residuals import Residual, ResidualSpec, dense
 from wcrnn_models.models.residuals.base import check_fits, rounded
 from wcrnn_models.names import Form, Nonlinearity
-from wcrnn_models.randomness import RandomSource, as_generator
+from wcrnn_models.randomness import RandomSource
 
 _NONLINEARITIES = get_args(Nonlinearity)
 
@@ -79,8 +80,7 @@ class WCRNN(RecurrentNetwork):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        check_sizes(input_size=input_size, hidden_size=hidden_size, output_size=output_size)
+        super().__init__(input_size, hidden_size, output_size)
         if form not in FORMS:
             raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}.")
         if nonlinearity not in _NONLINEARITIES:
@@ -89,15 +89,13 @@ class WCRNN(RecurrentNetwork):
                 f"nonlinearity must be one of {known}, got {nonlinearity!r}."
                 + suggestion(nonlinearity, _NONLINEARITIES)
             )
-        dtype = floating_type(dtype)
-        self.input_size, self.hidden_size, self.output_size = input_size, hidden_size, output_size
+        draw = InitialWeights(rng, dtype)
         self.form, self.nonlinearity = form, nonlinearity
-        self.residual = _built(residual, hidden_size, dtype)
-        self.register_buffer("coupling", _checked_coupling(coupling, hidden_size, dtype))
-        generator = as_generator(rng)  # once: a seed must not give every layer the same numbers
-        self.recurrent = affine(hidden_size, hidden_size, generator, dtype)
-        self.input = affine(input_size, hidden_size, generator, dtype)
-        self.readout = affine(hidden_size, output_size, generator, dtype)
+        self.residual = _built(residual, hidden_size, draw.dtype)
+        self.register_buffer("coupling", _checked_coupling(coupling, hidden_size, draw.dtype))
+        self.recurrent = draw.affine(hidden_size, hidden_size)
+        self.input = draw.affine(input_size, hidden_size)
+        self.readout = draw.affine(hidden_size, output_size)
         self.to(device)
 
     @property

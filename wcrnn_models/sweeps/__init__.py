@@ -1,4 +1,4 @@
-"""Many trainings: one configuration, one directory; resumable, on one machine or a cluster."""
+"""Run many trainings, each in a directory of its own: resumable, on one machine or a cluster."""
 
 from __future__ import annotations
 

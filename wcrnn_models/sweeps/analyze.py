@@ -14,11 +14,11 @@ import torch
 import xarray as xr
 
 from lyapkit import load, save
+from lyapkit_command.stopping import orderly
 from wcrnn_models.analysis import analyze_checkpoint
 from wcrnn_models.errors import UserError
 from wcrnn_models.files import check_result_file, sha256
 from wcrnn_models.run_files import ANALYSIS_FOLDER, CHECKPOINT_FOLDER
-from wcrnn_models.stopping import orderly
 from wcrnn_models.sweeps.assemble import By, assemble, concatenate
 from wcrnn_models.sweeps.choose_pool import make_pool
 from wcrnn_models.sweeps.results import chosen_runs, shared_provenance
@@ -34,7 +34,7 @@ class AnalysisJob:
 
     Attributes:
         directory: The directory of the sweep.
-        checkpoints: Their files, by ``RUN/CHECKPOINT``.
+        checkpoints: Files of the checkpoints, by ``RUN/CHECKPOINT``.
         options: Arguments of `analyze_checkpoint`.
     """
 
@@ -57,22 +57,22 @@ def analyze_sweep(
     scheduler: str | None = None,
     **options: Any,
 ) -> dict[str, Outcome]:
-    """Apply `analyze_checkpoint` to the checkpoints of a sweep, each into a file ``analyses/NAME.nc`` of its run.
+    """Apply `analyze_checkpoint` to the checkpoints of a sweep, and write a file ``analyses/NAME.nc`` for each.
 
-    Checkpoints that have been analysed with the same options are skipped. One that cannot be analysed is reported and
-    does not stop the rest.
+    The file lies in the directory of the run. Checkpoints that have been analysed with the same options are skipped. A
+    checkpoint that cannot be analysed is reported, and does not stop the others.
 
     Args:
         directory: The directory of a sweep.
-        configs: Which runs; all of the directory by default.
-        checkpoints: ``"all"`` that were kept, the first and the last of each run, ``"ends"``, or the untrained
-            network alone, ``"first"``.
-        workers: Processes at a time; all cores by default.
+        configs: Configurations of the runs; all of the directory by default.
+        checkpoints: Choice of checkpoints: ``"all"`` kept ones, ``"ends"`` for the first and the last of each run, or
+            ``"first"`` for the untrained network alone.
+        workers: Number of processes at a time; all cores by default.
         scheduler: Address of a dask.distributed scheduler, whose workers do it instead.
         options: Arguments of `analyze_checkpoint`, such as ``samples`` and ``include``.
 
     Returns:
-        How it went, by ``RUN/CHECKPOINT``: ``"finished"`` or, with a message, ``"failed"``.
+        The outcome by ``RUN/CHECKPOINT``: ``"finished"`` or, with a message, ``"failed"``.
 
     Raises:
         UserError: If there is no such sweep, or a run has no checkpoint.
@@ -118,7 +118,7 @@ def analyze(job: AnalysisJob) -> list[Outcome]:
 def _analyze(file: Path, options: Mapping[str, Any]) -> None:
     path = result_file(file)
     arguments = signature(analyze_checkpoint).bind(file, **options)
-    arguments.apply_defaults()  # so that a file made with other defaults is not taken for this one
+    arguments.apply_defaults()  # so that a file with other defaults does not pass for this one
     described = json.dumps(dict(list(arguments.arguments.items())[1:]), sort_keys=True, default=str)
     if _written_for(path) == (described, sha256(file.read_bytes())):
         return
@@ -134,7 +134,7 @@ def _analyze(file: Path, options: Mapping[str, Any]) -> None:
 
 
 def _written_for(path: Path) -> tuple[str, str] | None:
-    """Return the options and the checkpoint of a file; None if it is missing, damaged, or of something else."""
+    """Return the options and the checkpoint of a file; None if it is missing, damaged, or of another kind."""
     try:
         attributes = load(path).attrs
         return attributes["options_json"], attributes["checkpoint_sha256"]
@@ -153,18 +153,18 @@ def collect_analyses(
     """Collect one analysis of a sweep over the fields that vary and over checkpoints.
 
     Args:
-        directory: The directory of a sweep that `analyze_sweep` has been through.
-        analysis: Such as ``"hessian_spectrum"``; a child of the tree of `analyze_checkpoint`.
-        configs: Which runs; all of the directory by default.
-        by: As in `collect`.
+        directory: Directory of a sweep that `analyze_sweep` has analysed.
+        analysis: Name of the analysis, such as ``"hessian_spectrum"``: a child of the tree of `analyze_checkpoint`.
+        configs: Configurations of the runs; all of the directory by default.
+        by: Arrangement, as in `collect`.
 
     Returns:
-        The Dataset of that analysis with the further dimension ``checkpoint``, training iterations at which every run
-        has a checkpoint that could be analysed.
+        The Dataset of that analysis with the further dimension ``checkpoint``: the training iterations at which every
+        run has an analysed checkpoint.
 
     Raises:
-        UserError: If there is no such sweep, a run has no such analysis, no checkpoint is common to all runs, or as
-            `collect`.
+        UserError: If there is no such sweep, a run has no such analysis, no checkpoint is common to all runs, or for a
+            reason that `collect` names.
     """
     directory = Path(directory)
     chosen = chosen_runs(directory, configs)

@@ -1,4 +1,4 @@
-"""Datasets of single runs as one Dataset over the fields in which the runs differ."""
+"""Join Datasets of single runs in one Dataset over the fields in which the runs differ."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ def assemble(
     by: By = "grid",
     dimensions: Sequence[str] | None = None,
 ) -> xr.Dataset:
-    """Concatenate without padding: all parts must have the same coordinates.
+    """Concatenate Datasets without padding; all must have the same coordinates.
 
     Args:
-        parts: One Dataset per run, by its name.
-        configs: The configurations of the same runs.
-        by: ``"grid"`` for one dimension per field that varies, ``"run"`` for one dimension ``run`` with those fields as
-            coordinates along it.
-        dimensions: Fields that become dimensions, or coordinates of the runs, also where they have one value; those
-            that vary if not given.
+        parts: One Dataset per run, by the name of the run.
+        configs: Configurations of the same runs.
+        by: Either ``"grid"`` for one dimension per field that varies, or ``"run"`` for one dimension ``run`` with
+            those fields as coordinates along it.
+        dimensions: Fields that become dimensions, or coordinates of the runs, even if they have only one value. By
+            default, the fields that vary.
 
     Returns:
         The Dataset; attributes that differ between runs are dropped.
 
     Raises:
-        UserError: If the runs are no full grid, or the coordinates of the parts differ.
+        UserError: If the runs do not form a full grid, or the coordinates of the parts differ.
     """
     if by not in ("grid", "run"):
         raise UserError(f"by must be 'grid' or 'run', got {by!r}.")
@@ -52,7 +52,7 @@ def assemble(
     if missing := [point for point in product(*axes.values()) if point not in runs]:
         example = ", ".join(f"{name}={value}" for name, value in zip(names, missing[0], strict=True))
         raise UserError(
-            f"the runs are no full grid over {', '.join(names)}: {len(missing)} of {len(runs) + len(missing)} "
+            f"the runs do not form a full grid over {', '.join(names)}: {len(missing)} of {len(runs) + len(missing)} "
             f"combinations are missing, such as {example}; train them, choose configs, or collect by='run'."
         )
 

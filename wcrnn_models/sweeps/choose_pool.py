@@ -1,4 +1,4 @@
-"""The choice between processes of this machine and the workers of a cluster for the jobs of a sweep."""
+"""Choose between processes of this machine and the workers of a cluster for the jobs of a sweep."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def make_pool(task: Callable[[J], list[Outcome]], workers: int | None, scheduler
     """Return processes of this machine, all cores by default, or the cluster of a scheduler.
 
     Args:
-        task: What is done with a job; a function of a module, so that another process finds it.
-        workers: Processes at a time.
+        task: Function to call with a job. It must be a function of a module, so that another process finds it.
+        workers: Number of processes at a time.
         scheduler: Address of a dask.distributed scheduler.
 
     Raises:

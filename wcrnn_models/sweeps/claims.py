@@ -1,7 +1,7 @@
-"""One process at a time trains into a directory, also when several sweeps on several machines share it.
+"""Let only one process at a time train into a directory, even if several sweeps on several machines share it.
 
-Two things say that a directory is taken. A lock of the operating system, which goes with the process that holds it, is
-exact on one machine and on network file systems with working locks. Where locks do not reach across machines, a record
+A directory can be marked as taken in two ways. A lock of the operating system ends with the process that holds it. It
+is exact on one machine, and on network file systems with working locks. If locks do not reach across machines, a record
 of the owner does, see `wcrnn_models.owners`.
 """
 
@@ -27,10 +27,10 @@ def claim(directory: Path) -> Iterator[bool]:
         directory: The directory of a run; it must exist.
 
     Yields:
-        Whether it could be taken.
+        True if the directory could be taken.
 
     Raises:
-        UserError: If the folder of the claim is a link, or its lock.
+        UserError: If the folder of the claim or its lock is a link.
     """
     folder = directory / CLAIM_FOLDER
     if folder.is_symlink():

@@ -1,8 +1,8 @@
-"""The workers of a dask.distributed cluster, for sweeps that outgrow one machine.
+"""Use the workers of a dask.distributed cluster, for sweeps that outgrow one machine.
 
-By hand, on machines that share a disk: ``dask scheduler`` on one, ``dask worker tcp://HOST:8786 --nthreads 1 --nworkers
-CORES`` on each, and ``wcrnn sweep DIRECTORY --scheduler tcp://HOST:8786 ...`` anywhere. Under SLURM, dask-jobqueue asks
-for the workers::
+On machines that share a disk, start ``dask scheduler`` on one and ``dask worker tcp://HOST:8786 --nthreads 1 --nworkers
+CORES`` on each. Then run ``wcrnn sweep DIRECTORY --scheduler tcp://HOST:8786 ...`` anywhere. Under SLURM, dask-jobqueue
+asks for the workers::
 
     from dask_jobqueue import SLURMCluster
 
@@ -10,7 +10,7 @@ for the workers::
     cluster.scale(jobs=10)
     sweep(configs, directory, scheduler=cluster.scheduler_address)
 
-A worker that meets its walltime loses what its run did since the last evaluation; the next worker goes on from there.
+A worker that reaches its walltime loses the work of its run since the last evaluation. The next worker resumes there.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _SECONDS_TO_CONNECT = 30
 class ClusterPool(Generic[J]):
     """The workers of a scheduler, which see the directory of the sweep under the same name.
 
-    The scheduler gives the job of a worker that dies to another one; where the run has been evaluated, it goes on.
+    If a worker dies, the scheduler gives its job to another one, which resumes the run from its last evaluation.
 
     Args:
-        address: Of the scheduler, such as ``tcp://host:8786``.
-        task: What a worker does with its job.
+        address: Address of the scheduler, such as ``tcp://host:8786``.
+        task: Function that a worker calls with its job.
 
     Raises:
-        UserError: If dask.distributed is not installed or there is no scheduler.
+        UserError: If dask.distributed is not installed, or if there is no scheduler.
     """
 
     def __init__(self, address: str, task: Callable[[J], list[Outcome]]) -> None:
@@ -91,6 +91,6 @@ class ClusterPool(Generic[J]):
         return found
 
     def close(self) -> None:
-        """Cancel what has not begun; a worker finishes the run it is at."""
+        """Cancel jobs that have not begun; a worker finishes its present run."""
         self._client.cancel(list(self._running), force=True)
         self._client.close()

@@ -1,4 +1,4 @@
-"""Train every configuration of a sweep once, whatever is interrupted."""
+"""Train every configuration of a sweep once, through any interruptions."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
+from lyapkit_command.stopping import orderly
 from wcrnn_models.errors import UserError
-from wcrnn_models.stopping import orderly
 from wcrnn_models.sweeps.choose_pool import make_pool
 from wcrnn_models.sweeps.groups import groups
 from wcrnn_models.sweeps.layout import plan, read_result
@@ -40,30 +40,30 @@ def sweep(
 ) -> dict[str, Outcome]:
     """Train many configurations, each in a directory of its own.
 
-    Finished runs are skipped and unfinished ones go on from their last evaluation, so the same call after any
-    interruption completes the sweep; the results are those of `train` one after the other with one thread. Several
-    sweeps may share a directory, also on several machines: a run is trained by one of them, and the others wait for it.
-    A process that is killed is replaced. A run that fails is reported and does not stop the rest.
+    Finished runs are skipped, and unfinished ones resume from their last evaluation. So the same call completes the
+    sweep after any interruption. The results equal those of `train`, called for one configuration after the other with
+    one thread. Several sweeps may share a directory, even on several machines: one of them trains a run, and the others
+    wait for it. A process that is killed is replaced. A run that fails is reported, and does not stop the others.
 
-    Processes import the script that calls this: the call must stand below ``if __name__ == "__main__":``, as everywhere
-    where Python starts processes.
+    Processes import the script that calls this function. So the call must stand below ``if __name__ == "__main__":``,
+    as always if Python starts processes.
 
     Args:
-        configs: What to train, such as a `grid`; of equal ones, one is trained.
-        directory: Where to; made if missing.
-        workers: Processes at a time on this machine, with one thread each. By default as many as there are cores, or
-            one if ``device`` is not the CPU.
+        configs: Configurations to train, such as a `grid`. Of equal ones, only one is trained.
+        directory: Directory of the sweep; made if missing.
+        workers: Number of processes at a time on this machine, with one thread each. The default is the number of
+            cores, or one if ``device`` is not the CPU.
         scheduler: Address of a dask.distributed scheduler, whose workers train instead. They must see the directory
             under the same name.
-        together: Networks that a worker trains at once, by `train_ensemble`; more than one is meant for GPUs.
-        device: Where to train, such as ``"cuda"``.
-        readable: Whether a new directory is named by what differs between the runs, such as ``seed=0,r=0.995``; else by
-            a hash of its configuration, `run_name`, which does not depend on the other runs. Runs whose directory has
-            a readable name are found by their configuration.
-        progress: Whether to show a table of the runs on standard error.
+        together: Number of networks that a worker trains at once, by `train_ensemble`. More than one is meant for GPUs.
+        device: Device to train on, such as ``"cuda"``.
+        readable: True to name a new directory by what differs between the runs, such as ``seed=0,r=0.995``. False to
+            name it by a hash of its configuration, `run_name`, which does not depend on the other runs. Runs whose
+            directory has a readable name are found by their configuration.
+        progress: True to show a table of the runs on standard error.
 
     Returns:
-        How every run ended, by the name of its directory. `collect` makes one Dataset of the results.
+        The outcome of every run, by the name of its directory. `collect` makes one Dataset of the results.
 
     Raises:
         UserError: If there is nothing to train, a number is out of range, ``directory`` is a file or cannot be
@@ -96,7 +96,7 @@ def sweep(
 
 
 class _Driver:
-    """Hands out runs until each has ended."""
+    """Distribution of runs to a pool until each has ended."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class _Driver:
             for outcome in self.pool.outcomes(_POLL_SECONDS):
                 self._take(outcome)
             if not any(state == "running" for state in self.states.values()):
-                time.sleep(_IDLE_SECONDS)  # all that is left is trained elsewhere
+                time.sleep(_IDLE_SECONDS)  # the remaining runs are trained elsewhere
         self._show()
         return {name: self.ended[name] for name in self.planned}
 

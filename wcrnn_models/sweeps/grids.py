@@ -1,4 +1,4 @@
-"""All combinations of some fields of a configuration."""
+"""Form all combinations of some fields of a configuration."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from wcrnn_models.errors import UserError, suggestion
 from wcrnn_models.training.config import TrainConfig
 
 MAX_RUNS = 100_000
-"""Most runs of a grid; no source, chosen beyond what anybody trains and below what a list of them needs in memory."""
+"""Largest number of runs of a grid. There is no source: it is more than anybody trains, and a list of them fits in
+memory."""
 
 
 def grid(base: TrainConfig, **axes: Iterable[Any]) -> list[TrainConfig]:
     """Return the configurations of a full grid, the last axis running fastest.
 
     Args:
-        base: Everything that does not vary.
+        base: Configuration of the fields that do not vary.
         axes: Values by field of `TrainConfig`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Groups of runs of a sweep that `train_ensemble` can train together."""
+"""Group the runs of a sweep that `train_ensemble` can train together."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict
 from wcrnn_models.training.config import TrainConfig
 from wcrnn_models.training.fields import described_fields
 
-_DENSE = ("orthogonal", "dense")  # residuals apart from others, which would all be computed by matrices beside one
+_DENSE = ("orthogonal", "dense")  # kept apart: beside one of them, all residuals would be computed by matrices
 
 
 def groups(configs: Mapping[str, TrainConfig], together: int) -> list[list[str]]:
@@ -16,7 +16,7 @@ def groups(configs: Mapping[str, TrainConfig], together: int) -> list[list[str]]
 
     Args:
         configs: Configurations by name.
-        together: The largest group.
+        together: Size of the largest group.
 
     Example:
         >>> configs = {"a": TrainConfig(seed=0), "b": TrainConfig(form="B"), "c": TrainConfig(seed=1, r=1.0)}

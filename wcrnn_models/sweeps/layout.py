@@ -1,4 +1,4 @@
-"""The directories of the runs of a sweep: one each, with its configuration."""
+"""Lay out the directories of a sweep: one for each run, with its configuration."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def run_name(config: TrainConfig) -> str:
 
 
 def plan(configs: Iterable[TrainConfig], directory: Path) -> dict[str, TrainConfig]:
-    """Make the directories of some configurations, so that also those that have not begun are known.
+    """Make the directories of some configurations, so that runs that have not begun are known, too.
 
-    A configuration that was lost is written again: the name of the directory is its hash, so that it is that one.
+    A lost configuration is written again. The name of the directory, its hash, shows that it is the same one.
 
     Args:
-        configs: What to train; of equal ones, one counts.
+        configs: Configurations to train. Of equal ones, only one counts.
         directory: The directory of the sweep.
 
     Returns:
@@ -56,7 +56,7 @@ def write_configurations(planned: Mapping[str, TrainConfig], directory: Path) ->
         path = directory / name / CONFIG_FILE
         while not path.exists():
             make_directory(path.parent, directory)
-            # another sweep may have begun this run, and cleaned up what it or we were writing
+            # another sweep may have begun this run, and deleted files that were being written
             with suppress(VanishedError, FileNotFoundError):
                 write_atomically(path, config.to_json().encode())
 
@@ -84,7 +84,7 @@ def read_runs(directory: str | Path) -> dict[str, TrainConfig]:
         directory: The directory of the sweep.
 
     Raises:
-        UserError: If there is no such directory, no run in it, or a configuration is damaged.
+        UserError: If there is no such directory, if it holds no run, or if a configuration is damaged.
     """
     root = Path(directory)
     if not root.is_dir():

@@ -1,4 +1,4 @@
-"""Interfaces of pools, which run the jobs of a sweep side by side."""
+"""Define the interface of pools, which run the jobs of a sweep side by side."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from wcrnn_models.sweeps.worker import Outcome
 
 
 class NamedJob(Protocol):
-    """One job of a process; it can be pickled."""
+    """One job of a process, which can be pickled."""
 
     @property
     def names(self) -> Sequence[str]:
-        """Names of its parts, for each of which there will be an `Outcome`."""
+        """Names of its parts. Each part will have an `Outcome`."""
 
 
 J = TypeVar("J", bound=NamedJob)
@@ -21,16 +21,16 @@ J_contra = TypeVar("J_contra", bound=NamedJob, contravariant=True)
 
 
 class Pool(Protocol[J_contra]):
-    """Runs jobs side by side."""
+    """Interface of a pool that runs jobs side by side."""
 
     def room(self) -> int:
-        """Return how many more jobs it takes now."""
+        """Return how many more jobs the pool takes now."""
 
     def submit(self, job: J_contra) -> None:
         """Begin a job, or queue it."""
 
     def outcomes(self, seconds: float) -> list[Outcome]:
-        """Return the outcomes of jobs that ended since the last call; wait so many seconds for one."""
+        """Return the outcomes of jobs that ended since the last call; wait up to so many seconds for one."""
 
     def close(self) -> None:
-        """Stop everything; what is not finished goes on in the next sweep."""
+        """Stop everything; the next sweep resumes unfinished runs."""

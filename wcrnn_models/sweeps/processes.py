@@ -1,4 +1,4 @@
-"""One process of this machine for every job."""
+"""Run every job in a process of its own on this machine."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Generic
 
-from wcrnn_models import stopping
+from lyapkit_command import stopping
 from wcrnn_models.errors import UserError
 from wcrnn_models.sweeps.pools import J
 from wcrnn_models.sweeps.worker import Outcome
 
-_ATTEMPTS = 3  # to start a process, where what starts it is killed meanwhile
-_PATIENCE = 10.0  # seconds for processes to save what they have done, before they are killed
+_ATTEMPTS = 3  # to start a process, if the process that starts it is killed meanwhile
+_PATIENCE = 10.0  # seconds that processes have to save their work before they are killed
 
 _log = logging.getLogger(__name__)
 
 
 class ProcessPool(Generic[J]):
-    """One process for every job, so that a process that is killed takes nothing else with it.
+    """A pool with one process for every job, so that a killed process affects no other job.
 
     Args:
-        workers: How many at a time.
-        task: What a process does with its job.
+        workers: Number of processes at a time.
+        task: Function that a process calls with its job.
     """
 
     def __init__(self, workers: int, task: Callable[[J], list[Outcome]]) -> None:
@@ -51,7 +51,7 @@ class ProcessPool(Generic[J]):
         for attempt in range(1, _ATTEMPTS + 1):
             process = self._context.Process(target=_report, args=(self.task, job, theirs))  # type: ignore[attr-defined]
             try:
-                with _without_interrupts():  # a process that starts others may be started here, too
+                with _without_interrupts():  # this may also start the process that starts others
                     process.start()
                 break
             except (EOFError, OSError) as error:
@@ -67,7 +67,7 @@ class ProcessPool(Generic[J]):
         self._running[ours] = process, job
 
     def outcomes(self, seconds: float) -> list[Outcome]:
-        """Return the outcomes of jobs that have just ended; a process that ends without a word was killed."""
+        """Return the outcomes of jobs that have just ended; a process that ends without a report was killed."""
         found = []
         for ours in wait(list(self._running), seconds):
             assert isinstance(ours, Connection)
@@ -83,7 +83,7 @@ class ProcessPool(Generic[J]):
         return found
 
     def close(self) -> None:
-        """End the processes, which save what they have done first, if that does not take long."""
+        """End the processes; they first save their work, if that does not take long."""
         for process, _ in self._running.values():
             with suppress(OSError):  # it has just ended
                 process.terminate()
@@ -98,11 +98,11 @@ class ProcessPool(Generic[J]):
 
 
 def _context() -> BaseContext:
-    """Return a context for processes without our threads and locks; if possible copies of one that imported PyTorch."""
+    """Return a context for processes without our threads and locks, if possible copies of one that imported PyTorch."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    # what every run needs; the first optimizer imports torch._dynamo, which takes a second
+    # every run needs these; the first optimizer imports torch._dynamo, which takes a second
     context.set_forkserver_preload(["wcrnn_models.training.trainer", "torch._dynamo"])
     with _without_interrupts():  # Ctrl-C in the meantime is for the driver alone
         forkserver.ensure_running()
@@ -111,7 +111,7 @@ def _context() -> BaseContext:
 
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Start processes that do not get Ctrl-C; that of this process waits until the context is left."""
+    """Start processes that do not receive Ctrl-C; this process receives it when the context is left."""
     if sys.platform == "win32":
         yield
         return
@@ -137,7 +137,7 @@ def _report(task: Callable[[J], list[Outcome]], job: J, connection: Connection) 
 
 
 def _end_with_parent() -> None:
-    """Do not outlive a driver that was killed: who starts it again should find the machine free."""
+    """Do not outlive a killed driver: whoever starts it again should find the machine free."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

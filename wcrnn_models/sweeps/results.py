@@ -1,4 +1,4 @@
-"""Measurements of the runs of a sweep, as one Dataset."""
+"""Collect the measurements of the runs of a sweep in one Dataset."""
 
 from __future__ import annotations
 
@@ -32,22 +32,23 @@ def collect(
 
     Args:
         directory: The directory of a sweep.
-        configs: Which runs; all of the directory by default.
-        by: ``"grid"`` for one dimension per field that varies; where the runs are no full grid, ``"run"`` for one
-            dimension ``run`` with those fields as coordinates.
-        unfinished: What to do with runs that have not ended: an error, or to take what they have measured so far.
+        configs: Configurations of the runs; all of the directory by default.
+        by: Arrangement. ``"grid"`` gives one dimension per field that varies. ``"run"``, for runs that do not form a
+            full grid, gives one dimension ``run`` with those fields as coordinates.
+        unfinished: Treatment of runs that have not ended: ``"refuse"`` them with an error, or ``"include"`` their
+            measurements so far.
 
     Returns:
         For every run ``status`` (``"finished"``, ``"diverged"``, or, if included, ``"running"`` and ``"waiting"``);
-        ``best_metric``, ``best_iteration`` and ``final_metric``, NaN where there is none; and
-        ``iterations_to_minimal_performance``, which as in section 4.1 is the number of iterations of the run where it
-        was not reached, ``reached_minimal_performance`` being 0. Along ``iteration``, ``test_metric``, ``train_loss``
-        and ``gradient_norm``, NaN after a run has ended early. The attribute ``config_json`` holds the fields that all
-        runs share.
+        ``best_metric``, ``best_iteration`` and ``final_metric``, NaN if there is none; and
+        ``iterations_to_minimal_performance``. If minimal performance was not reached, the latter is the number of
+        iterations of the run, as in section 4.1, and ``reached_minimal_performance`` is 0. ``test_metric``,
+        ``train_loss`` and ``gradient_norm`` lie along ``iteration``, and are NaN after a run has ended early. The
+        attribute ``config_json`` holds the fields that all runs share.
 
     Raises:
-        UserError: If there is no such sweep or run, a file is damaged, runs have not ended, they are no full grid, or
-            they were not evaluated at the same iterations.
+        UserError: If there is no such sweep or run, a file is damaged, runs have not ended, runs do not form a full
+            grid, or runs were not evaluated at the same iterations.
     """
     if unfinished not in ("refuse", "include"):
         raise UserError(f"unfinished must be 'refuse' or 'include', got {unfinished!r}.")
@@ -92,7 +93,7 @@ def chosen_runs(directory: Path, configs: Iterable[TrainConfig] | None) -> dict[
 
 
 def shared_provenance(configs: Mapping[str, TrainConfig]) -> dict[str, object]:
-    """Return attributes for a Dataset of many runs; ``config_json`` has the fields that they share."""
+    """Return attributes for a Dataset of many runs; ``config_json`` holds the fields that they share."""
     rows = [asdict(config) for config in configs.values()]
     shared = {name: value for name, value in rows[0].items() if all(row[name] == value for row in rows)}
     dtype = torch.float64 if shared.get("dtype") == "float64" else torch.float32
@@ -100,7 +101,7 @@ def shared_provenance(configs: Mapping[str, TrainConfig]) -> dict[str, object]:
 
 
 def _common_iterations(results: Mapping[str, TrainResult | None]) -> list[int]:
-    """Return the iterations of the run that has the most evaluations; those of the others are the first of them."""
+    """Return the iterations of the run with the most evaluations; all other runs must share the first ones."""
     courses = {name: result.iterations for name, result in results.items() if result is not None}
     longest = max(courses.values(), key=len, default=[])
     for name, iterations in courses.items():
@@ -113,12 +114,12 @@ def _common_iterations(results: Mapping[str, TrainResult | None]) -> list[int]:
 
 
 def run_dataset(result: TrainResult | None, iterations: Sequence[int]) -> xr.Dataset:
-    """Return what a run has measured as `collect` gives it for each run.
+    """Return the measurements of a run in the form that `collect` gives them.
 
     Args:
-        result: Of the run; None if it has not begun.
-        iterations: Training iterations in increasing order, those of the run's evaluations among them. The course is
-            NaN at the others.
+        result: Result of the run; None if it has not begun.
+        iterations: Training iterations in increasing order, including those of the run's evaluations. The course is NaN
+            at the others.
     """
     values: dict[str, tuple[object, str]]
     if result is None:

@@ -1,4 +1,4 @@
-"""The table of a sweep that is going on."""
+"""Show a table of a sweep that is going on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ORDER: tuple[State, ...] = ("running", "elsewhere", "waiting", "finished", "div
 
 @dataclass(frozen=True)
 class Row:
-    """One run: its configuration, whether it is at work, and what it has measured."""
+    """One run: its configuration, whether it is at work, and its measurements."""
 
     config: TrainConfig
     state: State
@@ -27,11 +27,11 @@ class Row:
 
 
 def render(rows: Mapping[str, Row], *, lines: int | None = None) -> str:
-    """Return a line that counts, and one line per run with the fields in which the runs differ.
+    """Return a line of counts, and one line per run with the fields in which the runs differ.
 
     Args:
         rows: Runs by name.
-        lines: Show at most so many runs, those at work first; all if None.
+        lines: Largest number of runs to show, those at work first; None for all.
     """
     counts = Counter(row.state for row in rows.values())
     summary = ", ".join(f"{counts[state]} {state}" for state in _ORDER if counts[state])
@@ -63,10 +63,10 @@ def _measured(row: Row) -> list[str]:
 
 
 class LiveTable:
-    """Draws the table over itself on a terminal; elsewhere, such as in a log file, writes a line when counts change.
+    """A table that is drawn over itself on a terminal; elsewhere, as in a log file, a line whenever counts change.
 
     Args:
-        stream: Where to.
+        stream: Stream to write to.
     """
 
     def __init__(self, stream: TextIO) -> None:

@@ -1,4 +1,4 @@
-"""The work of a process of a sweep: train some configurations, and report how each ended."""
+"""Do the work of a process of a sweep: train some configurations, and report how each ended."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from wcrnn_models.training.result import ended_result
 from wcrnn_models.training.trainer import train
 
 ATTEMPTS_FILE = "attempts.jsonl"
-"""One line when a process begins or goes on with a run, and one when it stops in order."""
+"""File with one line when a process begins or resumes a run, and one when it stops properly."""
 
 EndStatus = Literal["finished", "diverged", "failed"]
 RunStatus = Literal["finished", "diverged", "failed", "busy", "killed"]
@@ -32,12 +32,12 @@ RunStatus = Literal["finished", "diverged", "failed", "busy", "killed"]
 
 @dataclass(frozen=True)
 class Job:
-    """Runs that one process does at a time, together if there are several.
+    """Runs that one process does at a time; several are trained together.
 
     Attributes:
         directory: The directory of the sweep.
-        configs: The configurations as JSON, by the names of their directories.
-        device: Where to train.
+        configs: Configurations as JSON, by the names of their directories.
+        device: Device to train on.
     """
 
     directory: Path
@@ -55,11 +55,11 @@ class Outcome:
     """Outcome of a run.
 
     Attributes:
-        name: The name of its directory.
-        status: ``"finished"`` or ``"diverged"``; ``"failed"`` if it raised an error; ``"busy"`` if another process is
-            at it; ``"killed"`` if its process ended without a word.
-        message: What went wrong, as one line.
-        details: The traceback of an error that is not a user's mistake.
+        name: Name of its directory.
+        status: The outcome: ``"finished"`` or ``"diverged"``; ``"failed"`` if it raised an error; ``"busy"`` if another
+            process trains it; ``"killed"`` if its process ended without a report.
+        message: Message about a problem, in one line.
+        details: Traceback of an error that is not a user's mistake.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Outcome:
 
     @property
     def ended(self) -> EndStatus:
-        """The status of a run that is over."""
+        """Status of a run that is over."""
         assert self.status != "busy" and self.status != "killed"  # noqa: PT018  # mypy follows it only as one
         return self.status
 
@@ -77,9 +77,9 @@ class Outcome:
 def work(job: Job) -> list[Outcome]:
     """Train the runs of a job, each under its claim, with one thread.
 
-    Errors are reported and not raised, so that one run does not stop the others.
+    Errors are reported, not raised, so that one run does not stop the others.
     """
-    torch.set_num_threads(1)  # more would wait for each other, and sums would depend on the machine
+    torch.set_num_threads(1)  # more threads would wait for each other, and sums would depend on the machine
     outcomes, mine = [], {}
     with ExitStack() as stack:
         for name, text in job.configs.items():

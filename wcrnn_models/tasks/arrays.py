@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lyapkit_command.numpy_files import read_archive
 from wcrnn_models.errors import UserError, clause
 from wcrnn_models.names import LossName, LossOn
-from wcrnn_models.numpy_files import read_archive
 from wcrnn_models.tasks.finite import FiniteTask, choose_samples
 from wcrnn_models.tasks.measures import DEFAULT_ERROR, ERRORS, ErrorMeasure, accuracy, cross_entropy
 from wcrnn_models.tasks.task import Batch, MetricName
@@ -44,15 +44,15 @@ class ArrayTask(FiniteTask):
         test_size: Use a random choice of so many test samples; None uses all.
         validation_size: Hold out a random choice of so many training samples and judge by them, not by test samples.
         loss: The error of values: mean square, or its root, which is the default; None for classes.
-        loss_on: ``"last"`` or ``"every"``, to refuse targets of another kind; as the shape of the targets says by
-            default. Values of shape (count, T) may be T components at the last step or one at every step; with
-            T > 1 they need ``loss_on``.
+        loss_on: Steps whose outputs have targets, ``"last"`` or ``"every"``; targets of the other kind are refused. By
+            default the shape of the targets decides. Values of shape (count, T) may be T components at the last step or
+            one at every step, so with T > 1 they need ``loss_on``.
         seed: Determines the order of the training samples.
         dtype: Floating-point type of the inputs and of values.
 
     Raises:
-        UserError: If shapes or types do not fit, a number is not finite, or a label is out of range; or if targets may
-            be of either kind, or are of another than ``loss_on`` says.
+        UserError: If shapes or types do not fit, a number is not finite, a label is out of range, or targets may be of
+            either kind or are of the other kind than ``loss_on`` says.
 
     Example:
         >>> import numpy as np

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lyapkit_command.numpy_files import PACKED_RATIO, PACKED_ROOM
 from wcrnn_models.errors import UserError, clause
-from wcrnn_models.numpy_files import PACKED_RATIO, PACKED_ROOM
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _UINT8 = 0x08

@@ -90,7 +90,7 @@ def read_inert_pickle(content: bytes) -> Any:
         {'labels': [3, 1]}
         >>> read_inert_pickle(pickle.dumps(print))
         Traceback (most recent call last):
-        wcrnn_models.errors.UserError: it asks for builtins.print, which is code and not data; nothing was executed.
+        lyapkit_command.errors.UserError: it asks for builtins.print, which is code and not data; nothing was executed.
     """
     try:
         value = _InertUnpickler(io.BytesIO(content), encoding="bytes").load()

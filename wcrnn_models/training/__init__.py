@@ -1,3 +1,3 @@
-"""Training of WCRNNs; importing the configuration alone does not import PyTorch."""
+"""Train WCRNNs. Importing the configuration alone does not import PyTorch."""
 
 from __future__ import annotations

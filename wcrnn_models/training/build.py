@@ -1,4 +1,4 @@
-"""The network and the task that a configuration describes."""
+"""Build the network and the task that a configuration describes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lyapkit_command.numpy_files import read_array
 from wcrnn_models.errors import UserError, clause
 from wcrnn_models.models import residuals
 from wcrnn_models.models.baselines import LSTM, S4D, URLSTM, ResidualElman
 from wcrnn_models.models.network import RecurrentNetwork
 from wcrnn_models.models.residuals.base import check_fits
 from wcrnn_models.models.wcrnn import WCRNN
-from wcrnn_models.numpy_files import read_array
 from wcrnn_models.tasks import (
     AddingProblem,
     ArrayTask,
@@ -40,15 +40,15 @@ _WEIGHTS, _RESIDUAL, _DIAGONAL, _COUPLING = 2, 3, 4, 5  # streams of random numb
 def build_model(config: TrainConfig, *, matrix: Tensor | None = None) -> RecurrentNetwork:
     """Return the untrained network of a configuration, determined by its seed.
 
-    It needs no data, unless sizes or ``loss_on`` of a task from arrays are left to the data.
+    This needs no data, unless sizes or ``loss_on`` of a task from arrays are left to the data.
 
     Args:
-        config: Which network.
-        matrix: R of a dense residual, from a checkpoint; read from ``config.residual_file`` if not given.
+        config: Configuration of the network.
+        matrix: Matrix R of a dense residual, from a checkpoint; read from ``config.residual_file`` if not given.
 
     Raises:
-        UserError: If the file of a dense residual is missing, damaged, of another size or too large in its numbers; or
-            as `completed` says.
+        UserError: If the file of a dense residual is missing or damaged, has another size, or holds numbers that are
+            too large, or for a reason that `completed` names.
     """
     config = completed(config)
     network = _network(config, matrix)
@@ -85,7 +85,7 @@ def build_task(config: TrainConfig) -> Task:
     """Return the task of a configuration, with its data.
 
     Raises:
-        UserError: If data are missing or damaged, or fewer than the configuration asks for.
+        UserError: If data are missing, damaged, or fewer than the configuration asks for.
     """
     dtype = _DTYPES[config.dtype]
     if config.task == "adding":

@@ -1,4 +1,4 @@
-"""The configuration of a training run: flat, immutable, readable as JSON and as command-line options."""
+"""Describe a training run by a configuration: flat, immutable, readable as JSON and as command-line options."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _LARGEST = {"float32": (2 - 2**-23) * 2.0**127, "float64": sys.float_info.max}
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Configuration of a training. Contradictions are refused when it is made.
+    """Configuration of a training. Its constructor refuses contradictions.
 
     Raises:
         UserError: If a value is of the wrong type, out of range or unknown, or does not go with the others.
@@ -233,7 +233,7 @@ class TrainConfig:
     are not finite end it."""
 
     def __post_init__(self) -> None:
-        """Check everything; change nothing."""
+        """Check everything, and change nothing."""
         check_fields(vars(self), described_fields(TrainConfig))
         _check_together(self)
 
@@ -242,9 +242,9 @@ class TrainConfig:
         return json.dumps(asdict(self), indent=2, allow_nan=False)
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of the configuration as JSON; equal ones have equal ones, also if 1 stands for 1.0.
+        """Return the SHA-256 of the configuration as JSON; it is the same if 1 stands for 1.0.
 
-        Some fields count only where they differ from their default, see `Rule`.
+        Some fields count only if they differ from their default, see `Rule`.
         """
         described = described_fields(TrainConfig)
         values = {
@@ -259,11 +259,12 @@ class TrainConfig:
         """Return the configuration that `to_json` wrote.
 
         Raises:
-            UserError: If it is not a JSON object with the fields of this class, see `from_dict`, or a value is refused.
+            UserError: If the text is not a JSON object with the fields of this class, see `from_dict`, or a value is
+                refused.
         """
         try:
             values = json.loads(text)
-        except (ValueError, RecursionError) as error:  # the latter from brackets nested too deeply
+        except (ValueError, RecursionError) as error:  # too deeply nested brackets raise the latter
             raise UserError(f"the configuration is not valid JSON: {clause(error)}.") from error
         return cls.from_dict(values)
 
@@ -307,7 +308,7 @@ def read_config(path: Path) -> TrainConfig:
 
 
 def _check_together(config: TrainConfig) -> None:
-    """Refuse values that contradict each other, beside those that belong to a choice."""
+    """Refuse values that contradict each other, besides those that go with a choice."""
     if config.validation_size is not None and config.test_size is not None:
         raise UserError("validation_size replaces the test set, so test_size does not go with it; leave one out.")
     if config.task == "adding" and config.length == 1:

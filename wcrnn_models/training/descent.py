@@ -1,4 +1,4 @@
-"""A step of SGD for several networks at once, in a few launches however many they are."""
+"""Do a step of SGD for several networks at once, in a few launches for any number of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def gradient_norms(networks: Sequence[nn.Module]) -> Tensor:
     """Return the 2-norm of the gradients of each network, shape (K,).
 
     Args:
-        networks: Networks of which equally many parameters have a gradient.
+        networks: Networks with equal numbers of parameters that have a gradient.
     """
     parameters = (parameter for network in networks for parameter in network.parameters())
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -21,10 +21,11 @@ def gradient_norms(networks: Sequence[nn.Module]) -> Tensor:
 
 
 def descend(optimizers: Sequence[torch.optim.SGD]) -> None:
-    """Do a step of every optimizer, as its own ``step`` does it to rounding.
+    """Do a step of every optimizer, equal to its own ``step`` up to rounding.
 
     Args:
-        optimizers: Of SGD with a learning rate and a momentum, without dampening, Nesterov's method or weight decay.
+        optimizers: Optimizers of SGD with a learning rate and a momentum, without dampening, Nesterov's method or
+            weight decay.
     """
     parameters: list[Tensor] = []
     directions: list[Tensor] = []

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from wcrnn_models import stopping
+from lyapkit_command import stopping
 from wcrnn_models.errors import UserError
 from wcrnn_models.models.wcrnn import WCRNN
 from wcrnn_models.training.adjoint import EnsembleForward, can_train_together
@@ -30,25 +30,26 @@ def train_ensemble(
 ) -> list[TrainResult]:
     """Train the WCRNNs of several configurations together: seeds, residuals, couplings, learning rates.
 
-    That is meant for GPUs, of which one small network leaves most idle. With Triton, all steps of all networks are one
-    launch each way, else every step of all networks is one batched matrix product. On a CPU nothing is gained over one
-    network after the other (see benchmarks/training.py); there, `sweep` runs one process per core.
+    This is meant for GPUs, since one small network leaves most of a GPU idle. With Triton, all steps of all networks
+    take one launch forward and one back. Otherwise, every step of all networks is one batched matrix product. On a CPU,
+    this is no faster than one network after the other (see benchmarks/training.py); use `sweep` there, which runs one
+    process per core.
 
-    Every directory gets what `train` writes, with the same numbers to rounding: batched and single products may round
-    differently. Networks that are behind others after an interruption first catch up alone.
+    Every directory gets the same files as from `train`, with the same numbers up to rounding: batched and single
+    products may round differently. After an interruption, networks that are behind others first catch up alone.
 
     Args:
-        configs: What to train.
-        directories: Where to, one for each configuration.
-        progress: Whether to show a progress bar on a terminal.
-        device: Where to train.
+        configs: Configurations of the networks.
+        directories: Directories of the runs, one for each configuration.
+        progress: True to show a progress bar on a terminal.
+        device: Device to train on.
 
     Returns:
         The course of every training, in the order of the configurations.
 
     Raises:
-        UserError: If the networks differ in size, form, nonlinearity or type, or their batches in shape; if the loss is
-            on every step; or as `train` says.
+        UserError: If the networks differ in size, form, nonlinearity or type, if their batches differ in shape, if the
+            loss is on every step, or for a reason that `train` names.
         ValueError: If there is not one directory for each configuration.
     """
     if len(configs) != len(directories):
@@ -87,7 +88,7 @@ def _until_done(active: list[Run], progress: bool) -> None:
 
 
 def _step(active: Sequence[Run], forward: EnsembleForward) -> None:
-    """Run one iteration of every run. Numbers are read from the device for all runs at once: each read waits for it."""
+    """Run one iteration of every run; read numbers from the device for all runs at once, since each read waits."""
     batches = [run.batch() for run in active]
     outputs = forward([inputs for inputs, _ in batches])
     losses = [run.loss(output, targets) for run, output, (_, targets) in zip(active, outputs, batches, strict=True)]

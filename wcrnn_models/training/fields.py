@@ -68,7 +68,7 @@ class Field:
 
     Attributes:
         kinds: The types that its annotation joins.
-        default: Its default.
+        default: Default of the field.
         rule: Rules that the type does not express.
     """
 
@@ -84,7 +84,7 @@ class Field:
 
 @cache
 def described_fields(config: type) -> dict[str, Field]:
-    """Return the fields of a dataclass by name; a type may be annotated with a `Rule`."""
+    """Return the fields of a dataclass by name. Their types may be annotated with a `Rule`."""
     hints = get_type_hints(config, include_extras=True)
     found = {}
     for field in fields(config):

@@ -1,4 +1,4 @@
-"""The networks of Table 2 of the paper, by name: what they change in a `TrainConfig`."""
+"""List the networks of Table 2 of the paper, by name, with the fields that they change in a `TrainConfig`."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ NETWORKS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "s4d": {"model": "s4d", "hidden_size": 34, "layers": 2, "modes": 16},
     }
 )
-"""The rows of Table 2, each of about 10,000 parameters. Our choice, as the paper says nothing: the clipping norm 1, the
-informed residual of Elman_wc, and the sizes of UR-LSTM and S4D, for which Table 2 quotes results of larger ones."""
+"""The rows of Table 2, each of about 10,000 parameters. Some values are our choice, because the paper does not state
+them: the clipping norm 1, the informed residual of Elman_wc, and the sizes of UR-LSTM and S4D, for which Table 2 quotes
+results of larger networks."""
 
 
 def network_fields(name: str) -> dict[str, Any]:

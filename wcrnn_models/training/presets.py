@@ -18,16 +18,17 @@ class Protocol:
 
     Networks have 100 units and a coupling of 0.01 (section 4.1); stochastic gradient descent has a momentum of 0.9 and
     batches of 128; gradients are not clipped. The residual and the learning rate are not part of it: the paper varies
-    the one and does not state the other, but for 0.1 and 0.01 in Fig. B.2.
+    the residual, and does not state learning rates except 0.1 and 0.01 in Fig. B.2.
 
     Attributes:
-        task: As in `TrainConfig`.
-        epochs: Passes through the training data.
-        loss: As in `TrainConfig`: the error of numbers that is minimised; None for classes, which have cross-entropy.
-        minimal_performance: The test metric that counts as having learnt something.
-        length: Steps of a sequence; None where the data have their own.
-        probe_every: Iterations between two measurements of the test metric until minimal performance is reached. Our
-            choice: the paper reports iterations within an epoch (Table 1), and not how they were measured.
+        task: Task, as in `TrainConfig`.
+        epochs: Number of passes through the training data.
+        loss: Loss of numbers, as in `TrainConfig`; None for classes, which have cross-entropy.
+        minimal_performance: Test metric at which a network counts as having learnt something.
+        length: Number of steps of a sequence; None if the data determine it.
+        probe_every: Iterations between two measurements of the test metric until minimal performance is reached. This
+            is our choice: the paper reports iterations within an epoch (Table 1), but does not say how they were
+            measured.
     """
 
     task: TaskName
@@ -59,15 +60,15 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
         "add800": _adding(800),
     }
 )
-"""Protocols by name; those of rotations are the shorter ones of Fig. 4. The paper does not state how it trains on
+"""Protocols by name. Those of rotations are the shorter ones of Fig. 4. The paper does not state how it trains on
 sCIFAR10, nor how many iterations make an epoch of the adding problem. Ours has 1000; to follow the paper on ADD800,
 where it counts up to 410,000 iterations, ``iterations_per_epoch`` must be at least 2734.
 
-The paper names a root-mean-square loss of the adding problem, but its numbers are mean squares. At the
-learning rate 0.01 of Fig. B.2, three homogeneous networks trained on mean squares reach 0.05 on ADD100 after 13,300 to
-14,750 iterations, and three trained on root mean squares after 21,700 to 22,800; the paper's Table 1 has 9,298. All of
-three informed networks reach it with mean squares, and one of three with root mean squares, which stall near the
-learning rate, far above the 2e-5 of that table. So mean squares are the protocol; ``loss="rms"`` is the other
+The paper names a root-mean-square loss of the adding problem, but its numbers are mean squares. At the learning rate
+0.01 of Fig. B.2, three homogeneous networks trained on mean squares reach 0.05 on ADD100 after 13,300 to 14,750
+iterations, and three trained on root mean squares after 21,700 to 22,800; the paper's Table 1 has 9,298. Of three
+informed networks, all reach it with mean squares. With root mean squares, one of three does; they stall near the
+learning rate, far above the 2e-5 of that table. So the protocol uses mean squares; ``loss="rms"`` is the other
 reading."""
 
 
@@ -77,7 +78,7 @@ def preset(name: str, *, learning_rate: float, **changes: Any) -> TrainConfig:
     Args:
         name: One of `PROTOCOLS`.
         learning_rate: Step size of SGD, which the paper does not state.
-        changes: Fields of `TrainConfig`, such as the residual; they may also replace those of the protocol.
+        changes: Fields of `TrainConfig`, such as the residual. They may replace those of the protocol.
 
     Raises:
         UserError: If the name or a field is unknown, or a value is refused.

@@ -1,4 +1,4 @@
-"""Measurements of a training run so far; written to ``history.json`` at every evaluation."""
+"""Hold the measurements of a training run so far, which are written to ``history.json`` at every evaluation."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ class TrainResult:
     """The course and outcome of a training run.
 
     Attributes:
-        status: ``"finished"``; ``"diverged"`` if it ended with numbers that were not finite or too large;
+        status: The outcome: ``"finished"``; ``"diverged"`` if it ended with numbers that were not finite or too large;
             ``"running"`` only in the file of a run that is going on or was interrupted.
-        metric_name: ``"mse"``, ``"rms"`` or ``"accuracy"``.
+        metric_name: One of ``"mse"``, ``"rms"`` or ``"accuracy"``.
         best_metric: Best test metric of all evaluations, None if none was finite.
-        best_iteration: The first iteration at which it was reached.
-        iterations_to_minimal_performance: The first iteration at which the test metric was measured to meet the task's
-            minimal performance (section 4.1), None if never. It is measured at every evaluation and, until it is met,
-            every ``probe_every`` iterations.
-        total_iterations: Training iterations of the whole run, done or not.
-        iterations: Training iterations done at each evaluation; the first is 0.
+        best_iteration: First iteration at which it was reached.
+        iterations_to_minimal_performance: First iteration at which the measured test metric met the task's minimal
+            performance (section 4.1); None if never. It is measured at every evaluation and, until it is met, every
+            ``probe_every`` iterations.
+        total_iterations: Number of training iterations of the whole run, done or not.
+        iterations: Number of training iterations done at each evaluation; the first is 0.
         train_losses: Mean training loss since the previous evaluation; at iteration 0, the loss of the
             untrained network on the first batch.
         gradient_norms: Mean 2-norm of the gradient, before clipping, over the same iterations.
         test_metrics: Metric on the whole test set at each evaluation.
-        diverged_at: Iterations done when loss, gradient, weights or metric were found not finite, or the loss above
-            ``divergence_loss``; None otherwise.
-        warning: What went wrong, None if nothing.
-        checkpoints: Names of the kept checkpoints in the run directory: ``initial``, ``best``, ``final``, and by
-            their iteration those of ``save_at`` that were reached, but for one at which an evaluation found
-            that the run diverged.
+        diverged_at: Number of iterations done when the run diverged: loss, gradient, weights or metric were not finite,
+            or the loss was above ``divergence_loss``. None otherwise.
+        warning: Message about a problem; None if there was none.
+        checkpoints: Names of the kept checkpoints in the run directory: ``initial``, ``best``, ``final``, and those of
+            ``save_at`` that were reached, by iteration. One at which an evaluation found that the run diverged is left
+            out.
     """
 
     status: Status
@@ -70,7 +70,7 @@ class TrainResult:
         """Return the result that `to_json` wrote to a file.
 
         Raises:
-            UserError: If the file is not such a result.
+            UserError: If the file does not hold such a result.
         """
         remedy = "delete it and train again"
         values = read_json(path, remedy)
@@ -117,7 +117,7 @@ def refuse_missing_checkpoints(directory: Path, names: Iterable[str]) -> None:
 
     Args:
         directory: The directory of the run.
-        names: Of their weights, relative to it.
+        names: Names of the files of their weights, relative to it.
 
     Raises:
         UserError: If a file is missing.
@@ -136,8 +136,8 @@ def course_fault(iterations: object, **measured: object) -> str | None:
     """Say why values that were read from a file cannot be the evaluations of a run; None if they can.
 
     Args:
-        iterations: Should be increasing integers from 0.
-        measured: Should be as many finite numbers, each.
+        iterations: Iterations, which should be increasing integers from 0.
+        measured: Lists of measurements, which should hold as many finite numbers each.
     """
     if not isinstance(iterations, list) or not all(map(is_count, iterations)):
         return "iterations must be a list of integers"
@@ -157,7 +157,7 @@ def is_iteration(value: object, last: int) -> bool:
 
 
 def _is_printable(value: object) -> bool:
-    """Tell whether a value is a text that a terminal shows as it is."""
+    """Tell whether a value is a text of printable characters."""
     return isinstance(value, str) and value.isprintable()
 
 

@@ -1,4 +1,4 @@
-"""The state from which a run goes on: tensors and plain Python values, read without executing code."""
+"""Save and load the state from which a run resumes: tensors and plain Python values, read without executing code."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _FORMAT_VERSION = 4
 
 @dataclass
 class Progress:
-    """Measurements of a run so far, see `TrainResult`; batches need no state, they depend on the iteration alone.
+    """Measurements of a run so far, see `TrainResult`. Batches need no state, as they depend only on the iteration.
 
     Attributes:
-        reached: Iterations to minimal performance.
-        done: Training iterations done.
+        reached: Number of iterations to minimal performance.
+        done: Number of training iterations done.
         losses: Losses of the iterations since the last evaluation.
-        norms: Norms of their gradients.
+        norms: Gradient norms of these iterations.
     """
 
     iterations: list[int] = field(default_factory=list)
@@ -42,17 +42,17 @@ class Progress:
 
     @property
     def iteration(self) -> int:
-        """Training iterations done at the last evaluation."""
+        """Number of training iterations done at the last evaluation."""
         return self.iterations[-1]
 
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """Properties that tell the state of one run from that of another.
+    """Properties by which states of different runs are told apart.
 
     Attributes:
-        config_sha256: `TrainConfig.fingerprint`.
-        total: Training iterations of the whole run, which also depend on the size of the data set.
+        config_sha256: Value of `TrainConfig.fingerprint`.
+        total: Number of training iterations of the whole run, which also depends on the size of the data set.
     """
 
     config_sha256: str
@@ -62,7 +62,7 @@ class RunIdentity:
 def save_progress(
     path: Path, identity: RunIdentity, progress: Progress, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> None:
-    """Write the state of a run; a crash leaves the previous state or this one."""
+    """Write the state of a run. A crash leaves the previous state or this one."""
     buffer = io.BytesIO()
     state = {
         "format_version": _FORMAT_VERSION,
@@ -85,7 +85,7 @@ def load_progress(path: Path, identity: RunIdentity, model: nn.Module, optimizer
     try:
         content = io.BytesIO(read_regular(path))
         if any(part.compress_type != zipfile.ZIP_STORED for part in zipfile.ZipFile(content).infolist()):
-            raise ValueError("it is packed, which PyTorch does not do.")  # and may unpack to any size
+            raise ValueError("it is packed, which PyTorch does not do.")  # it may unpack to any size
         content.seek(0)
         state: Any = torch.load(content, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load promises no type of error for damaged files
@@ -118,13 +118,13 @@ def load_progress(path: Path, identity: RunIdentity, model: nn.Module, optimizer
         raise UserError(f"{path} is damaged ({fault}); {remedy}.")
     try:
         _restore(state, model, optimizer)
-    except Exception as error:  # nor do the optimizers for a state that is not theirs
+    except Exception as error:  # nor do optimizers for a state that does not fit
         raise UserError(f"{path} does not fit the run's configuration ({_reason(error)}); {remedy}.") from error
     return progress
 
 
 def _restore(state: dict[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Load both states; whatever does not fit raises."""
+    """Load both states; raise an error if something does not fit."""
     if fault := misfit(state["model"], model):
         raise ValueError(f"the model {fault}.")
     model.load_state_dict(state["model"])
@@ -147,10 +147,10 @@ def _are_numbers(given: object, count: int) -> bool:
 
 
 def _same(found: object, wanted: object) -> bool:
-    """Compare values without asking a tensor, which answers for every entry."""
+    """Tell whether two values have the same type and are equal, without comparing tensors entry by entry."""
     return type(found) is type(wanted) and found == wanted
 
 
 def _reason(error: Exception) -> str:
-    """Return the first line of what PyTorch says, which may go on for many."""
+    """Return the first line of PyTorch's message, which may have many."""
     return clause(next(iter(str(error).splitlines()), "") or type(error).__name__)

@@ -1,4 +1,4 @@
-"""A training run: the network, its optimizer, the task, and what has been measured so far."""
+"""Run a training: the network, its optimizer, the task, and the measurements so far."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from wcrnn_models.training.saved import store_checkpoint
 
 
 class Run:
-    """Trains one network step by step, from its last evaluation on, and writes what `TrainResult` describes.
+    """Training of one network, step by step from its last evaluation on; it writes what `TrainResult` describes.
 
     Args:
-        config: What to train.
-        directory: Where to.
-        device: Where to train.
-        hold: Of the directory.
+        config: Configuration of the network and its training.
+        directory: Directory of the run.
+        device: Device to train on.
+        hold: Hold on the directory.
 
     Attributes:
-        described: The configuration with all sizes, which checkpoints hold: they are read without the data.
-        iteration: Training iterations done.
-        total: Training iterations of the whole run.
-        result: The result once the run has ended, None before.
+        described: Configuration with all sizes. Checkpoints hold it, so they are read without the data.
+        iteration: Number of training iterations done.
+        total: Number of training iterations of the whole run.
+        result: Result of the run when it has ended, None before.
 
     Raises:
-        UserError: If the state to go on from is damaged, a checkpoint of it or data are missing, or ``save_at`` lies
+        UserError: If the state to resume from is damaged, if a checkpoint or data are missing, or if ``save_at`` lies
             beyond the end.
     """
 
@@ -72,7 +72,7 @@ class Run:
         self.result: TrainResult | None = None
 
     def start(self) -> None:
-        """Keep and measure the untrained network, unless the run goes on from an evaluation."""
+        """Keep and measure the untrained network, unless the run resumes from an evaluation."""
         if not self.measured.iterations:
             self._save_checkpoint(0, None)
             inputs, targets = self.batch()
@@ -126,7 +126,7 @@ class Run:
         """Shorten the gradient to ``gradient_clip``, if it is given and the gradient is longer.
 
         Args:
-            norm: Of the gradient.
+            norm: Norm of the gradient.
         """
         if self.config.gradient_clip is not None:
             parameters = list(self.model.parameters())
@@ -137,8 +137,8 @@ class Run:
         """Count an iteration whose step of SGD has been done, and do what is due after it.
 
         Args:
-            loss: The loss of its batch.
-            norm: Of its gradient, before it was clipped.
+            loss: Loss of its batch.
+            norm: Norm of its gradient before clipping.
         """
         self.iteration += 1
         self.measured.done = self.iteration
@@ -155,16 +155,16 @@ class Run:
             self.result = self._write_history("finished")
 
     def save(self) -> None:
-        """Write the state from which the run goes on, between two iterations."""
+        """Write the state from which the run resumes, between two iterations."""
         self.hold.refuse_other()
         save_progress(self.directory / RESUME_FILE, self.identity, self.measured, self.model, self.optimizer)
 
     def diverge(self) -> None:
-        """End the run: a number is not finite, or the loss too large."""
+        """End the run because a number is not finite or the loss is too large."""
         self.result = self._write_history("diverged", self.iteration)
 
     def _probe(self) -> None:
-        """Check whether minimal performance has been reached, where it is measured between evaluations."""
+        """Check whether minimal performance has been reached, if it is measured between evaluations."""
         every = self.config.probe_every
         if every is None or self.iteration % every:
             return
@@ -174,7 +174,7 @@ class Run:
             self.measured.reached = self.iteration
 
     def _evaluate(self) -> bool:
-        """Measure on the test set and save everything; whether weights and metric were finite."""
+        """Measure on the test set and save everything; return true if weights and metric are finite."""
         if not all(bool(parameter.isfinite().all()) for parameter in self.model.parameters()):
             return False
         metric = self._test_metric()
@@ -209,7 +209,7 @@ class Run:
         )
 
     def _delete_superseded(self) -> None:
-        """Keep the checkpoints that the result names, and those of ``save_at`` from before an interruption."""
+        """Delete checkpoints, except those that the result names and earlier ones of ``save_at``."""
         kept = {*self._kept().values(), *map(_checkpoint_name, self.config.save_at)}
         for weights in list_checkpoints(self.checkpoints):
             if weights.stem not in kept:
@@ -270,7 +270,7 @@ class Run:
 
 
 def _remove_orphans(checkpoints: Path) -> None:
-    """Delete weights without a description, which a process that was killed has left."""
+    """Delete weights without a description, left by a process that was killed."""
     for weights in checkpoints.glob("iteration-*.safetensors"):
         if not weights.with_suffix(".json").exists():
             weights.unlink()

@@ -1,4 +1,4 @@
-"""Trained networks as checkpoints, and back."""
+"""Save trained networks as checkpoints, and load them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wcrnn_models.models.network import RecurrentNetwork
 from wcrnn_models.training.build import build_model, completed, sizes
 from wcrnn_models.training.config import TrainConfig
 
-_LAST_DIGITS = 1e-15  # relative, of float64: sin and cos, which a rotation needs, differ that much between machines
+_LAST_DIGITS = 1e-15  # relative, in float64: sin and cos of a rotation differ this much between machines
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class LoadedCheckpoint:
 
     Attributes:
         model: The network, on the CPU.
-        config: The configuration it was trained with.
-        iteration: Training iterations it has seen.
-        metadata: The content of the JSON file, ``test_metric`` and ``metric_name`` among it.
+        config: Configuration that it was trained with.
+        iteration: Number of training iterations that it has seen.
+        metadata: Content of the JSON file, including ``test_metric`` and ``metric_name``.
         sha256: SHA-256 of the ``.safetensors`` file.
     """
 
@@ -53,17 +53,17 @@ def save_checkpoint(
         path: Name without suffix; an existing pair of that name is replaced.
         model: The network that ``config`` describes.
         config: Its configuration.
-        iteration: Training iterations it has seen.
-        test_metric: Its metric on the test set, if known.
-        metric_name: What that metric is.
+        iteration: Number of training iterations that it has seen.
+        test_metric: Metric on the test set, if known.
+        metric_name: Name of that metric.
 
     Returns:
         The path of the ``.safetensors`` file.
 
     Raises:
-        UserError: If the weights do not have the shapes that ``config`` asks for, or the residual or the coupling
-            are not those of ``config``; or sizes are left to data that cannot be read. (A dense residual, which has no
-            recipe, is kept as it is.)
+        UserError: If the weights do not have the shapes that ``config`` asks for, if the residual or the coupling
+            are not those of ``config``, or if sizes are left to data that cannot be read. (A dense residual has no
+            recipe and is kept as it is.)
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     return store_checkpoint(
@@ -80,7 +80,7 @@ def store_checkpoint(
     test_metric: float | None,
     metric_name: str | None,
 ) -> Path:
-    """Do what `save_checkpoint` does, in a directory that exists."""
+    """Save a checkpoint as `save_checkpoint` does, in a directory that exists."""
     config = completed(config)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     _check_fit(stem, weights, build_model(config, matrix=_own_matrix(stem, weights, config)))
@@ -93,12 +93,12 @@ def load_checkpoint(path: str | Path) -> LoadedCheckpoint:
     """Load a checkpoint.
 
     Args:
-        path: The ``.safetensors`` file, the ``.json`` file, or the directory of a run, whose last checkpoint
-            is taken, also while the run is going on.
+        path: The ``.safetensors`` file, the ``.json`` file, or the directory of a run. From a directory, the last
+            checkpoint is loaded, even while the run is going on.
 
     Raises:
-        UserError: If a file is missing, truncated, altered, of another format, or does not fit its
-            configuration; the text names the file.
+        UserError: If a file is missing, truncated or altered, has another format, or does not fit its configuration.
+            The message names the file.
     """
     path = Path(path)
     if path.is_dir():
@@ -107,7 +107,7 @@ def load_checkpoint(path: str | Path) -> LoadedCheckpoint:
 
 
 def _built(file: CheckpointFile) -> LoadedCheckpoint:
-    """Return the network of a checkpoint, if the weights are those of its configuration."""
+    """Return the network of a checkpoint, if the weights fit its configuration."""
     try:
         config = TrainConfig.from_dict(file.metadata["config"])
     except UserError as error:
@@ -120,9 +120,9 @@ def _built(file: CheckpointFile) -> LoadedCheckpoint:
 
 
 def _refuse_other_sizes(path: Path, weights: Mapping[str, Tensor], config: TrainConfig) -> None:
-    """Refuse a configuration whose network has more numbers than the weights, before it is built.
+    """Refuse a configuration whose network has more numbers than the weights, before the network is built.
 
-    Building a network takes time and memory that grow with its sizes, which are a few digits in a file.
+    Building a network takes time and memory that grow with its sizes, and a few digits in a file can make these huge.
     """
     inputs, hidden, outputs = sizes(config)
     layers = 1 if config.layers is None else config.layers
@@ -137,12 +137,12 @@ def _refuse_other_sizes(path: Path, weights: Mapping[str, Tensor], config: Train
 
 
 def _own_matrix(path: Path, weights: Mapping[str, Tensor], config: TrainConfig) -> Tensor | None:
-    """Return the matrix of a dense residual, which a checkpoint carries; None for residuals that have a recipe."""
+    """Return the matrix of a dense residual, which a checkpoint contains; None for residuals that have a recipe."""
     if config.model != "wcrnn" or config.residual != "dense":
         return None
     matrix = weights.get("residual.weight", torch.zeros(0))
     if matrix.shape != (config.hidden_size, config.hidden_size) or not matrix.is_floating_point():
-        return torch.zeros(config.hidden_size, config.hidden_size)  # for the network beside which the misfit is named
+        return torch.zeros(config.hidden_size, config.hidden_size)  # for the network that the misfit is named against
     if not bool(matrix.isfinite().all()):
         raise UserError(f"the residual of {path} is not finite; copy it again.")
     return matrix
@@ -154,11 +154,11 @@ def _check_fit(path: Path, weights: Mapping[str, Tensor], model: nn.Module) -> N
 
 
 def misfit(weights: Mapping[str, Tensor], model: nn.Module) -> str | None:
-    """Return what keeps weights from being those of a trained network, None if nothing does.
+    """Return the reason why weights cannot be those of a trained network; None if they can.
 
     Args:
-        weights: What should be a ``state_dict`` of the network.
-        model: The untrained network; shapes, types and the buffers, which training leaves alone, must be its own.
+        weights: Weights, which should be a ``state_dict`` of the network.
+        model: The untrained network. Shapes, types and buffers, which training does not change, must equal its own.
     """
     expected = model.state_dict()
     faults = [f"lacks {name}" for name in expected if name not in weights]

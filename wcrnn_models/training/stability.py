@@ -1,4 +1,4 @@
-"""The learning rate up to which training can start: a measurement on the untrained network."""
+"""Measure the largest learning rate with which training can start, on the untrained network."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from wcrnn_models.training.config import TrainConfig
 def stable_rate(config: TrainConfig) -> float:
     """Return the largest stable learning rate of the untrained network of a configuration.
 
-    It is 2(1 + b)/lambda, with the momentum b of the configuration and the largest eigenvalue lambda of the Hessian of
-    the training loss over the first mini-batch, in float64. The quadratic part of the loss grows without bound where
-    the learning rate is larger. What follows depends on the rest: the loss may settle where the curvature is smaller,
-    or blow up. Clipping the gradient bounds the steps, so that a larger rate may do.
+    It is 2(1 + b)/lambda, where b is the momentum of the configuration and lambda is the largest eigenvalue of the
+    Hessian of the training loss over the first mini-batch, in float64. With a larger learning rate, the quadratic part
+    of the loss grows without bound. Then the rest of the loss decides: it may settle where the curvature is smaller, or
+    blow up. Clipping the gradient bounds the steps, so a larger rate may work.
 
     Args:
-        config: Which network and task; its learning rate does not matter.
+        config: Configuration of network and task. Its learning rate does not matter.
 
     Returns:
-        The rate, infinite where no eigenvalue is positive.
+        The rate, infinite if no eigenvalue is positive.
 
     Raises:
         UserError: If data of the task are missing or damaged, or the loss or its derivatives are not finite.

@@ -1,4 +1,4 @@
-"""Curves for TensorBoard, which is imported only when they are asked for."""
+"""Write curves for TensorBoard, which is imported only when they are asked for."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from wcrnn_models.training.resume import Progress
 
 
 class Board:
-    """Writes what a run measures into a log directory of TensorBoard.
+    """Writer of the measurements of a run into a log directory of TensorBoard.
 
     Args:
-        directory: The log directory, of this run alone; made with the first curve.
+        directory: Log directory of this run alone. It is made with the first curve.
 
     Raises:
         UserError: If TensorBoard is not installed, or the directory is a file.
@@ -33,7 +33,7 @@ class Board:
         self._writer: Any = None
 
     def show(self, measured: Progress, metric_name: str) -> None:
-        """Add the last evaluation; those of an earlier process after it are taken back."""
+        """Add the last evaluation, and take back later ones of an earlier process."""
         iteration = measured.iteration
         if self._writer is None:
             self._writer = self._make(str(self._directory), purge_step=iteration)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from wcrnn_models import stopping
+from lyapkit.checks.threads import threads_for, with_threads
+from lyapkit_command import stopping
 from wcrnn_models.errors import UserError, clause
 from wcrnn_models.files import LOCK_FILE, Hold, InUseError, exclusive, open_own, read_regular, write_atomically
 from wcrnn_models.run_files import CHECKPOINT_FOLDER, CONFIG_FILE, HISTORY_FILE, RESUME_FILE
@@ -29,37 +30,42 @@ def train(
     progress: bool = False,
     device: torch.device | str = "cpu",
     tensorboard: str | Path | None = None,
+    threads: int | None = None,
 ) -> TrainResult:
     """Train the network of a configuration with SGD on mini-batches (section 4).
 
-    The directory gets ``config.json``, ``history.json`` (a `TrainResult`), ``checkpoints/`` with the
-    untrained, the best and the last evaluated network and those of ``save_at``, and ``resume.pt``. Called again on the
-    directory of an interrupted run, it goes on from the last evaluation; on the CPU, with the same number of threads,
-    it then gives bit for bit the weights and metrics of an uninterrupted run. The result of a completed run is
-    returned at once. A run that fails before its first evaluation leaves nothing behind.
+    The directory gets ``config.json``, ``history.json`` (a `TrainResult`), ``checkpoints/`` with the untrained, the
+    best and the last evaluated network and those of ``save_at``, and ``resume.pt``. Called again on the directory of an
+    interrupted run, it resumes from the last evaluation. On the CPU, with the same number of threads, weights and
+    metrics then equal those of an uninterrupted run, bit for bit. The result of a completed run is returned at once. A
+    run that fails before its first evaluation leaves nothing behind.
 
-    Gradients are computed by the kernels of `wcrnn_models.training.adjoint` where there is one for the network.
+    If `wcrnn_models.training.adjoint` has a kernel for the network, the kernel computes the gradients.
 
     Args:
-        config: What to train.
-        directory: Where to; made if missing.
-        progress: Whether to show a progress bar on a terminal.
-        device: Where to train.
-        tensorboard: A log directory, of this run alone, for curves of loss, gradient norm and test metric; none are
-            written if not given. TensorBoard must be installed.
+        config: Configuration of the network and its training.
+        directory: Directory of the run; made if missing.
+        progress: True to show a progress bar on a terminal.
+        device: Device to train on.
+        tensorboard: Log directory of this run alone, for curves of loss, gradient norm and test metric. Without it, no
+            curves are written. TensorBoard must be installed.
+        threads: Number of threads of PyTorch on the CPU. The default is one if the matrix products of a step are small
+            (``batch_size`` times ``hidden_size`` squared below `lyapkit.checks.threads.WORTH_THREADS`); otherwise the
+            present number stays. Two threads train 100 units in batches of 128 a third faster on an idle machine, and
+            several times slower beside another busy process.
 
     Returns:
         The course of training. Its status is ``"diverged"`` if the loss, the gradient, the weights or the test metric
         stopped being finite, or the loss exceeded ``divergence_loss``; training ends there.
 
     Raises:
-        UserError: If the directory belongs to another configuration or to a running process or cannot be written, a
-            file in it is damaged or missing, the data of the task are missing, the device cannot be used, or
-            TensorBoard is not installed or given a file.
+        UserError: If the directory belongs to another configuration or to a running process, or cannot be written; if a
+            file in it is damaged or missing; if the data of the task are missing; if threads are below 1; if the device
+            cannot be used; or if TensorBoard is not installed or is given a file.
     """
     directory = Path(directory)
     board = None if tensorboard is None else Board(Path(tensorboard))
-    with open_run(config, directory, usable(device)) as run:
+    with _threads(config, device, threads), open_run(config, directory, usable(device)) as run:
         if isinstance(run, TrainResult):
             return run
         shown = len(run.measured.iterations)
@@ -79,11 +85,22 @@ def train(
                 run.step()
 
 
+def _threads(config: TrainConfig, device: torch.device | str, threads: int | None) -> AbstractContextManager[None]:
+    """Return a context with the threads of a training."""
+    if threads is None:
+        if not str(device).startswith("cpu"):
+            return nullcontext()
+        return threads_for(config.batch_size * config.hidden_size**2)
+    if threads < 1:
+        raise UserError(f"threads must be at least 1, got {threads}; leave it out to have it chosen by the network.")
+    return with_threads(threads)
+
+
 def save_and_stop_if_requested(runs: Sequence[Run]) -> None:
-    """Save runs that are between two iterations, and stop, if SIGTERM has come to the command.
+    """Save runs that are between two iterations, and stop, if the command has received SIGTERM.
 
     Raises:
-        Terminated: If it has.
+        Terminated: If it has received SIGTERM.
     """
     if stopping.requested():
         for run in runs:
@@ -97,16 +114,16 @@ def open_run(config: TrainConfig, directory: Path, device: torch.device) -> Iter
     """Hold a directory for a run; if it fails before its first evaluation, leave nothing behind.
 
     Args:
-        config: What to train.
-        directory: Where to; made if missing.
-        device: Where to train.
+        config: Configuration of the network and its training.
+        directory: Directory of the run; made if missing.
+        device: Device to train on.
 
     Yields:
         The run, or the result if it is complete already.
 
     Raises:
-        UserError: If the directory belongs to another configuration or to a running process or cannot be written, or
-            a file in it is damaged or missing, or as `Run` says.
+        UserError: If the directory belongs to another configuration or to a running process, or cannot be written; if a
+            file in it is damaged or missing; or for a reason that `Run` names.
     """
     ours = (directory / LOCK_FILE, directory / CHECKPOINT_FOLDER, directory, *directory.parents)
     missing = [path for path in ours if not path.exists()]
@@ -127,7 +144,7 @@ def open_run(config: TrainConfig, directory: Path, device: torch.device) -> Iter
 def _opened(
     config: TrainConfig, directory: Path, device: torch.device, hold: Hold, missing: Sequence[Path]
 ) -> Iterator[Run | TrainResult]:
-    """Do what `open_run` does, of a directory that is held."""
+    """Open a run as `open_run` does, in a directory that is held."""
     claimed = (directory / CONFIG_FILE).exists()
     if claimed:
         _refuse_other_configuration(directory, config)
@@ -148,7 +165,7 @@ def _opened(
 
 
 def known_device(device: torch.device | str) -> torch.device:
-    """Return the device that a name stands for; nothing is put there.
+    """Return the device that a name stands for, without using it.
 
     Raises:
         UserError: If PyTorch knows no such device, or has none here.
@@ -164,10 +181,10 @@ def known_device(device: torch.device | str) -> torch.device:
 
 
 def usable(device: torch.device | str) -> torch.device:
-    """Return the device, after a number has really been put there and read back, which "meta" cannot do.
+    """Return the device if a number can be put there and read back, which "meta" cannot do.
 
     Raises:
-        UserError: If that fails.
+        UserError: If this fails.
     """
     try:
         number = torch.zeros(1, device=device)
@@ -179,7 +196,7 @@ def usable(device: torch.device | str) -> torch.device:
 
 
 def _make_writable(directory: Path) -> None:
-    """Make a directory, and in it the file of the lock, to see that files can be written there."""
+    """Make a directory and the file of its lock, to check that files can be written there."""
     if directory.exists() and not directory.is_dir():
         raise UserError(f"{directory} is a file; name a directory for the run.")
     try:
@@ -194,7 +211,7 @@ def _make_writable(directory: Path) -> None:
 def _undo(directory: Path, made: Sequence[Path]) -> None:
     """Free the directory of a run without an evaluation, and delete its folder of checkpoints if it is new."""
     checkpoints = directory / CHECKPOINT_FOLDER
-    for weights in checkpoints.glob("*.safetensors"):  # before the configuration, without which they count as damage
+    for weights in checkpoints.glob("*.safetensors"):  # weights first: without a configuration, they count as damage
         weights.with_suffix(".json").unlink(missing_ok=True)
         weights.unlink()
     (directory / CONFIG_FILE).unlink(missing_ok=True)
@@ -203,7 +220,7 @@ def _undo(directory: Path, made: Sequence[Path]) -> None:
 
 
 def _remove_empty(directory: Path, made: Sequence[Path]) -> None:
-    """Delete the lock and the directories that are new, if nothing is in them; what cannot be deleted stays."""
+    """Delete the lock and new directories, if they are empty; keep what cannot be deleted."""
     lock = directory / LOCK_FILE
     with suppress(OSError):
         if lock in made and not any((directory / name).exists() for name in (CONFIG_FILE, CHECKPOINT_FOLDER)):

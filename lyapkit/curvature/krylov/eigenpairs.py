@@ -42,7 +42,7 @@ class Eigenpairs:
         largest: Magnitude of the largest Ritz value that was met, wanted or not.
         products: Number of products used, including k for the recomputation.
         complete: Whether the search for further eigenvalues came to its end.
-        method: "lanczos", or "dense" where the whole matrix was computed.
+        method: Either "lanczos", or "dense" where the whole matrix was computed.
     """
 
     values: Tensor

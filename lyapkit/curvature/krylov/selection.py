@@ -35,7 +35,7 @@ def order(values: Tensor, which: Which) -> Tensor:
 
     Args:
         values: Shape (n,).
-        which: "LM" largest magnitude, "LA" largest, "SA" smallest, "BE" both ends in turn, the largest first.
+        which: One of "LM" largest magnitude, "LA" largest, "SA" smallest, "BE" both ends in turn, the largest first.
     """
     if which == "LM":
         return values.abs().argsort(descending=True, stable=True)

@@ -40,9 +40,9 @@ class WeightedLoss:
     Attributes:
         network: Function from inputs to outputs.
         parameters: The tensors the curvature is taken with respect to, by name.
-        batches: (inputs, targets) pairs.
+        batches: Pairs (inputs, targets).
         weights: One per batch.
-        loss: ``loss(outputs, targets)``, a scalar.
+        loss: A callable ``loss(outputs, targets)``, a scalar.
         columns: Number of columns of a block that are differentiated together; memory grows with it.
     """
 

@@ -21,8 +21,9 @@ from lyapkit.curvature.products.operators import Operator
 from lyapkit.curvature.recurrent.head import Head
 from lyapkit.curvature.recurrent.layout import ParameterLayout
 from lyapkit.curvature.recurrent.segment import LinearisedLayer, by_gate
-from lyapkit.curvature.recurrent.sweeps import Sweeps, Workspace
+from lyapkit.curvature.recurrent.sweeps import Sweeps
 from lyapkit.curvature.recurrent.trajectory import Trajectory
+from lyapkit.trajectories.buffers import Buffers
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class StepSums:
     """The quadratic form of one vector.
 
     Attributes:
-        rows: v'H_sb v summed over the steps of bin b, by step s and bin b, shape (T+1, bins+1), float64; the last row
-            and column are the readout's parameters.
+        rows: Forms v'H_sb v summed over the steps of bin b, by step s and bin b, shape (T+1, bins+1), float64; the last
+            row and column are the readout's parameters.
         layers: Contributions of the unrolled layers, which sum to the residual part, shape (T+1,); the last is the
             readout's. Zero for "ggn".
         layers_by_state: The part of ``layers`` that is quadratic in the changes of earlier states, as in eq. (9).
@@ -55,7 +56,7 @@ def step_sums(
     vector: Tensor,
     bins: Tensor,
     operator: Operator,
-    workspace: Workspace,
+    buffers: Buffers,
     *,
     budget: int,
     coupled: bool = True,
@@ -69,7 +70,7 @@ def step_sums(
         vector: Vector v, shape (P,), float64.
         bins: The bin of every step, shape (T,), from 0.
         operator: The curvature operator.
-        workspace: Buffers.
+        buffers: Memory for tangents and cotangents.
         budget: Bytes for intermediate results, which are otherwise recomputed within the call.
         coupled: False for the weak-coupling form, eq. (14) of Dubinin & Effenberger (2024), in which the states depend
             on earlier ones through the residual alone; for "ggn" only.
@@ -79,7 +80,7 @@ def step_sums(
         trajectory,
         layout.to_cells(vector.unsqueeze(1)),
         bins,
-        workspace,
+        buffers,
         second_order=operator != "ggn",
         budget=budget,
         coupled=coupled,
@@ -116,7 +117,7 @@ def at_the_end(head: Head, operator: Operator, state: Tensor, own: Tensor) -> En
     Args:
         head: Readout and loss.
         operator: The curvature operator.
-        state: dx_T of the probes, shape (B, b, N); the last one is that of the readout's parameters.
+        state: Change dx_T of the probes, shape (B, b, N); the last one is that of the readout's parameters.
         own: The vector's part for the readout's parameters, shape (P,), float64.
     """
     readout = own.new_zeros(len(own), state.shape[1])
@@ -145,14 +146,14 @@ class _StepSweeps(Sweeps):
         trajectory: Trajectory,
         changes: Sequence[Tensor],
         bins: Tensor,
-        workspace: Workspace,
+        buffers: Buffers,
         *,
         second_order: bool,
         budget: int,
         coupled: bool,
     ) -> None:
         probes = probe_count(bins)
-        super().__init__(trajectory, probes, workspace, second_order=second_order, budget=budget, coupled=coupled)
+        super().__init__(trajectory, probes, buffers, second_order=second_order, budget=budget, coupled=coupled)
         self._changes = [change.squeeze(0) for change in changes]  # (rows, H+M+1)
         active = torch.nn.functional.one_hot(bins, probes).to(changes[0])  # (T, b); no step drives the readout's probe
         self._active = [active[segment].view(-1, 1, probes, 1) for segment in trajectory.segments]

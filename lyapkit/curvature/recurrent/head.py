@@ -24,16 +24,16 @@ class Head:
 
     Args:
         network: The network.
-        final: x_T, shape (B, N).
+        final: The final state x_T, shape (B, N).
         targets: Targets, as the loss reads them.
-        weight: w.
-        loss: ``loss(outputs, targets)``, a scalar.
+        weight: The weight w.
+        loss: A callable ``loss(outputs, targets)``, a scalar.
         parameters: What may be differentiated with respect to; those that the loss does not depend on at given x_T are
             left out.
 
     Attributes:
         parameters: The others.
-        outputs: f.
+        outputs: The outputs f.
     """
 
     def __init__(

@@ -15,8 +15,9 @@ from lyapkit.cell_derivatives import AffineCell
 from lyapkit.curvature.recurrent.head import Head
 from lyapkit.curvature.recurrent.layout import ParameterLayout
 from lyapkit.curvature.recurrent.segment import LinearisedLayer
-from lyapkit.curvature.recurrent.sweeps import Workspace, carry_back
+from lyapkit.curvature.recurrent.sweeps import carry_back
 from lyapkit.curvature.recurrent.trajectory import Trajectory
+from lyapkit.trajectories.buffers import Buffers
 
 MOST_OUTPUTS = 32
 """Largest number O of outputs of a sequence for which J is worth its O sweeps, against two per product without J."""
@@ -59,10 +60,10 @@ class OutputJacobian:
     Args:
         head: The readout and the loss.
         trajectory: Trajectory of the batch.
-        workspace: Buffers.
+        buffers: Memory for tangents and cotangents.
     """
 
-    def __init__(self, head: Head, trajectory: Trajectory, workspace: Workspace) -> None:
+    def __init__(self, head: Head, trajectory: Trajectory, buffers: Buffers) -> None:
         self._head = head
         self._curvature = head.curvature()
         cells = trajectory.cells
@@ -80,7 +81,7 @@ class OutputJacobian:
             sums[position].baddbmm_(layer.augmented.permute(1, 2, 0), part)
 
         cotangents, _ = head.pull(_each_output(head, batch))
-        carry_back(trajectory, cotangents, workspace, add)
+        carry_back(trajectory, cotangents, buffers, add)
         for total in sums:
             for sequence in total:  # in place, since there may be no memory for a copy of all
                 sequence.view(-1).copy_(sequence.T.flatten())

@@ -22,9 +22,10 @@ from lyapkit.curvature.recurrent.head import Head
 from lyapkit.curvature.recurrent.jacobian import OutputJacobian, is_worthwhile, jacobian_bytes
 from lyapkit.curvature.recurrent.layout import ParameterLayout
 from lyapkit.curvature.recurrent.segment import LinearisedLayer
-from lyapkit.curvature.recurrent.sweeps import Sweeps, Workspace, source_bytes
+from lyapkit.curvature.recurrent.sweeps import Sweeps, source_bytes
 from lyapkit.curvature.recurrent.trajectory import Trajectory
 from lyapkit.losses.unrolled import UnrolledNetwork, check_sequence
+from lyapkit.trajectories.buffers import Buffers
 
 MEMORY_BUDGET = 3 * 2**29
 """Bytes for what need not be recomputed: one and a half GiB, for 1,000 sequences of 784 steps through 100 units."""
@@ -81,14 +82,14 @@ class RecurrentProducts:
     @torch.no_grad()
     def product(self, operator: Operator) -> BlockProduct:
         """Return the map V -> A V of an operator A, (P, b) -> (P, b)."""
-        network, workspace = self._objective.network, Workspace(self._cells[0].weight)
+        network, buffers = self._objective.network, Buffers(self._cells[0].weight)
         assert isinstance(network, UnrolledNetwork)
         terms = []
         for (inputs, targets), weight in zip(self._objective.batches, self._objective.weights, strict=True):
             check_sequence(network.map, inputs)
             trajectory = Trajectory(self._cells, network.map.initial_state(inputs.shape[1]), inputs)
             head = Head(network, trajectory.final, targets, weight, self._objective.loss, self._objective.parameters)
-            terms.append(_Term(trajectory, head, operator, self._layout, workspace))
+            terms.append(_Term(trajectory, head, operator, self._layout, buffers))
         budget = self._budget
         for_sources = min(budget // 2, max(term.source_bytes for term in terms))
         budget -= for_sources
@@ -111,12 +112,12 @@ class _Term:
     """One batch of a product."""
 
     def __init__(
-        self, trajectory: Trajectory, head: Head, operator: Operator, layout: ParameterLayout, workspace: Workspace
+        self, trajectory: Trajectory, head: Head, operator: Operator, layout: ParameterLayout, buffers: Buffers
     ) -> None:
         self._trajectory = trajectory
         self._head = head
         self._layout = layout
-        self._workspace = workspace
+        self._buffers = buffers
         self._own = layout.rows_of(head.parameters)
         self._operator = operator
         self._jacobian: OutputJacobian | None = None
@@ -132,7 +133,7 @@ class _Term:
             self._head_product = head.product(self._operator)
             return trajectory.carry_back(head.gradient().to(trajectory.final), budget)
         if is_worthwhile(head, trajectory.cells, trajectory.batch, budget):
-            self._jacobian = OutputJacobian(head, trajectory, self._workspace)
+            self._jacobian = OutputJacobian(head, trajectory, self._buffers)
             self.columns_at_once = 64
             return jacobian_bytes(head, trajectory.cells)
         self._head_product = head.product(self._operator)
@@ -145,7 +146,7 @@ class _Term:
         sweeps = _GradientSweeps(
             self._trajectory,
             self._layout.to_cells(block),
-            self._workspace,
+            self._buffers,
             second_order=self._operator != "ggn",
             budget=self._for_sources,
         )
@@ -163,13 +164,13 @@ class _GradientSweeps(Sweeps):
         self,
         trajectory: Trajectory,
         changes: Sequence[Tensor],
-        workspace: Workspace,
+        buffers: Buffers,
         *,
         second_order: bool,
         budget: int,
     ) -> None:
         probes = changes[0].shape[0]
-        super().__init__(trajectory, probes, workspace, second_order=second_order, budget=budget)
+        super().__init__(trajectory, probes, buffers, second_order=second_order, budget=budget)
         self._driving = [change.permute(2, 0, 1).contiguous() for change in changes]  # (H+M+1, b, rows)
         widths = [cell.units + (cell.inputs if position else 0) for position, cell in enumerate(trajectory.cells)]
         self._pulling = [

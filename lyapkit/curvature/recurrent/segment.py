@@ -40,7 +40,7 @@ class LinearisedLayer:
         first: Derivatives of phi, each (S, B, 1, H), or broadcastable to (B, 1, H) where constant.
         second: Second derivatives of phi, weighted with the adjoint dL/dx_t, of the same shapes; empty without second
             order.
-        dual: dL/da_t, shape (S, B, 1, G*H); None without second order.
+        dual: The derivative dL/da_t, shape (S, B, 1, G*H); None without second order.
     """
 
     cell: AffineCell
@@ -76,7 +76,7 @@ def run(cell: AffineCell, start: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor
     Args:
         cell: The layer.
         start: State before the segment, shape (B, C, H).
-        inputs: s_t, shape (S, B, M).
+        inputs: The inputs s_t, shape (S, B, M).
 
     Returns:
         States (S+1, B, C, H), the first included; preactivations (S, B, G, H); (h_{t-1}, s_t, 1), (S, B, H+M+1).
@@ -109,7 +109,7 @@ def tangent(
     Args:
         cell: The layer.
         first: Derivatives of phi.
-        drive: dW h_{t-1} + dU s_t + db + U ds_t, shape (S, B, b, G*H); becomes da_t.
+        drive: The sum dW h_{t-1} + dU s_t + db + U ds_t, shape (S, B, b, G*H); becomes da_t.
         states: Tangents for every component, shape (S+1, B, b, H), entry 0 given; entry t becomes dx_t.
         coupled: Whether W counts in the trained rows; eqs. (12) and (14) of Dubinin & Effenberger (2024) leave it out.
     """

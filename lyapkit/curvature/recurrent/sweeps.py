@@ -10,29 +10,10 @@ from torch import Tensor
 
 from lyapkit.curvature.recurrent.segment import LinearisedLayer, adjoint, by_gate, combine, tangent
 from lyapkit.curvature.recurrent.trajectory import Trajectory
+from lyapkit.trajectories.buffers import Buffers
 
 Sourced = tuple[dict[int, Tensor], Tensor | None]
 """Terms added to the cotangents of phi's arguments, (S, B, b, H) each, and to those of (h_{t-1}, s_t)."""
-
-
-class Workspace:
-    """Named buffers that are allocated once and used again, since fresh memory costs more time than the arithmetic.
-
-    Args:
-        like: A tensor with the type and on the device of the buffers.
-    """
-
-    def __init__(self, like: Tensor) -> None:
-        self._like = like
-        self._buffers: dict[object, Tensor] = {}
-
-    def take(self, name: object, *shape: int) -> Tensor:
-        """Return a buffer of the given shape with unspecified contents, valid until the name is taken again."""
-        size = torch.Size(shape).numel()
-        buffer = self._buffers.get(name)
-        if buffer is None or buffer.numel() < size:
-            buffer = self._buffers[name] = self._like.new_empty(size)
-        return buffer[:size].view(shape)
 
 
 class Sweeps(ABC):
@@ -41,7 +22,7 @@ class Sweeps(ABC):
     Args:
         trajectory: The trajectory; with second order, the gradient has been carried back along it.
         probes: Number b of probes.
-        workspace: Buffers.
+        buffers: Memory for tangents and cotangents.
         second_order: Whether cotangents have sources: they do for the Hessian, but not for the Gauss-Newton matrix.
         budget: Bytes for the sources of the last segments; those of the others are recomputed on the way back.
         coupled: As in `lyapkit.curvature.recurrent.segment.tangent`.
@@ -51,7 +32,7 @@ class Sweeps(ABC):
         self,
         trajectory: Trajectory,
         probes: int,
-        workspace: Workspace,
+        buffers: Buffers,
         *,
         second_order: bool,
         budget: int = 0,
@@ -59,7 +40,7 @@ class Sweeps(ABC):
     ) -> None:
         self.trajectory = trajectory
         self.probes = probes
-        self.workspace = workspace
+        self.buffers = buffers
         self._second_order = second_order
         self._coupled = coupled
         self._starts: dict[int, list[list[Tensor]]] = {}
@@ -93,9 +74,9 @@ class Sweeps(ABC):
             position: Number of the layer.
             index: Number of the segment.
             layer: The layer along it.
-            moved: da_t, shape (S, B, b, G*H).
-            states: dx_t for every component, before the segment and along it, shape (S+1, B, b, H).
-            below: ds_t, shape (S, B, b, M), or None for the first layer.
+            moved: Changes da_t, shape (S, B, b, G*H).
+            states: Changes dx_t for every component, before the segment and along it, shape (S+1, B, b, H).
+            below: Changes ds_t, shape (S, B, b, M), or None for the first layer.
         """
 
     @abstractmethod
@@ -138,7 +119,7 @@ class Sweeps(ABC):
         carry_back(
             self.trajectory,
             cotangent,
-            self.workspace,
+            self.buffers,
             self.after_backward,
             sourced=self._sourced if self._second_order else None,
             coupled=self._coupled,
@@ -152,7 +133,7 @@ class Sweeps(ABC):
         found: list[Sourced] = []
         for position, layer in enumerate(layers):
             width = layer.cell.units + (layer.cell.inputs if position else 0)
-            pulled = self.workspace.take(("pulled", position), *layer.augmented.shape[:2], self.probes, width)
+            pulled = self.buffers.take(("pulled", position), *layer.augmented.shape[:2], self.probes, width)
             self.pull(position, index, layer, pulled)
             found.append((sources[position], pulled))
         return found
@@ -164,7 +145,7 @@ class Sweeps(ABC):
         found: list[tuple[Tensor, list[Tensor]]] = []
         for position, (layer, start) in enumerate(zip(layers, starts, strict=True)):
             cell, (steps, batch) = layer.cell, layer.augmented.shape[:2]
-            moved = self.workspace.take(("moved", position), steps, batch, self.probes, cell.weight.shape[0])
+            moved = self.buffers.take(("moved", position), steps, batch, self.probes, cell.weight.shape[0])
             self.drive(position, index, layer, moved)
             if position:
                 below = found[-1][1][0][1:]
@@ -174,7 +155,7 @@ class Sweeps(ABC):
             states = []
             for component, value in enumerate(start):
                 name = ("state", position, component)
-                states.append(self.workspace.take(name, steps + 1, batch, self.probes, cell.units))
+                states.append(self.buffers.take(name, steps + 1, batch, self.probes, cell.units))
                 states[-1][0] = value
             tangent(cell, layer.first, moved, states, coupled=self._coupled)
             found.append((moved, states))
@@ -207,17 +188,17 @@ class Sweeps(ABC):
 
     def _source(self, position: int, argument: int, shape: torch.Size, segment: slice | None) -> Tensor:
         if segment is None:
-            return self.workspace.take(("source", position, argument), *shape)
+            return self.buffers.take(("source", position, argument), *shape)
         first = self.trajectory.segments[self._first_stored].start
         steps = len(self.trajectory.inputs) - first
-        stored = self.workspace.take(("sources", position, argument), steps, *shape[1:])
+        stored = self.buffers.take(("sources", position, argument), steps, *shape[1:])
         return stored[segment.start - first : segment.stop - first]
 
 
 def carry_back(
     trajectory: Trajectory,
     cotangent: Tensor,
-    workspace: Workspace,
+    buffers: Buffers,
     use: Callable[[int, int, LinearisedLayer, Tensor], None],
     *,
     sourced: Callable[[int, Sequence[LinearisedLayer]], Sequence[Sourced]] | None = None,
@@ -228,7 +209,7 @@ def carry_back(
     Args:
         trajectory: The trajectory.
         cotangent: Flat, shape (B, b, N).
-        workspace: Buffers.
+        buffers: Memory for tangents and cotangents.
         use: Function called as ``use(number of the layer, number of the segment, layer, cotangents of a_t (S, B, b,
             G*H))``.
         sourced: Function from a segment to every layer's sources of the cotangents, if there are any.
@@ -244,7 +225,7 @@ def carry_back(
         for position in reversed(range(len(layers))):
             layer, (sources, pulled) = layers[position], given[position]
             cell = layer.cell
-            dual = workspace.take(("moved", position), *layer.augmented.shape[:2], probes, cell.weight.shape[0])
+            dual = buffers.take(("moved", position), *layer.augmented.shape[:2], probes, cell.weight.shape[0])
             present[position] = adjoint(
                 cell,
                 layer.first,

@@ -1,4 +1,4 @@
-"""Walk a trajectory with a step that is machine code, held against the map at steps spread over the run."""
+"""Walk along a trajectory with a step in machine code, and compare it with the map at steps spread over the run."""
 
 from __future__ import annotations
 
@@ -10,45 +10,49 @@ from torch import Tensor
 
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents.forward import ForwardTangents
-from lyapkit.tangents.strategy import STRETCH_BYTES, Carry, StepDerivative, stretch_of
+from lyapkit.tangents.strategy import Carry, StepDerivative, stretch_of
 from lyapkit.tangents.tracing.confirming import AGREEMENT, STEP_AGREEMENT, TracingFailed
 from lyapkit.tangents.tracing.machine.compiled_step import CompiledStep, Windows
 from lyapkit.tangents.tracing.recording import Untraceable
 from lyapkit.trajectories.drive import Drive, Stretch
 
 WORTH_COMPILING = 256
-"""Steps from which on the time that compiling takes is won back; fewer for more than 100 units."""
+"""Number of steps from which compiling saves more time than it takes; fewer for more than 100 units."""
 
 MOST_UNITS = 400
-"""Beyond so many units nearly all of the work is matrix products, which a traced step does as fast."""
+"""Largest number of units. Beyond it, nearly all work is matrix products, which a traced step does as fast."""
 
 CHECKED_STEPS = 64
-"""Steps that are held against the map at least, one at random in each part of the run."""
+"""Smallest number of steps that are compared with the map, one at random in each part of the run."""
 
 STEPS_PER_CHECK = 1024
-"""In a long run, one step in so many."""
+"""In a long run, one step in so many is compared with the map."""
 
 CHECKED_TRAJECTORIES = 64
-"""Trajectories that are held against the map in each of these steps."""
+"""Number of trajectories that are compared with the map in each of these steps."""
 
 STEPS_PER_TANGENT_CHECK = 8
-"""Tangents are held against forward mode at one in so many of the steps that are checked."""
+"""Among the steps that are compared, tangents are compared with forward mode at one in so many."""
 
-LONGEST_WALK = 2**16
-"""Steps of a stretch at most where windows are decomposed by machine code."""
+LONGEST_WALK = 2**18
+"""Largest number of steps of a stretch if machine code decomposes the windows."""
+
+WALK_BYTES = 32 * 2**20
+"""Memory for the states of such a stretch: they are gone through once, so that they need not stay near the cache, and
+the end of each stretch, with its checks and a window that is cut, takes as long as tens of steps."""
 
 
 class CompiledTangents:
     """A step and its tangents as machine code.
 
-    What a step does cannot depend on values in Python: it has been recorded with tensors that have none. So it is held
-    against the map at some steps only, to see that the map does what it did when it was recorded.
+    The step was recorded with tensors that have no values, so no decision in Python can depend on values. Therefore it
+    is enough to compare it with the map at some steps: this shows whether the map still does what was recorded.
 
     Args:
         map: The map.
         step: The compiled step.
-        derivative: What its tangents are held against.
-        drive: The run.
+        derivative: Derivative that its tangents are compared with.
+        drive: Initial states and inputs of the run.
     """
 
     name = "forward mode (machine code)"
@@ -59,7 +63,7 @@ class CompiledTangents:
         self.decomposes = step.decomposes
         self.stretch = stretch_of(self.step_bytes)
         if self.decomposes:
-            self.stretch = max(1, min(LONGEST_WALK, STRETCH_BYTES // self.step_bytes))
+            self.stretch = max(1, min(LONGEST_WALK, WALK_BYTES // self.step_bytes))
         self._spacing = max(1, min(STEPS_PER_CHECK, drive.steps // CHECKED_STEPS))
 
     @classmethod
@@ -70,13 +74,13 @@ class CompiledTangents:
 
         Args:
             map: The map.
-            drive: What it will be run on.
-            k: Directions.
+            drive: Initial states and inputs of the run.
+            k: Number of directions.
             dtype: Type of the frames.
-            derivative: How the step is differentiated otherwise.
+            derivative: Derivative of a step that is not compiled.
 
         Raises:
-            Untraceable: If it does not pay or the step has no machine code; the message says why.
+            Untraceable: If compiling does not pay, or the step has no machine code; the message says why.
         """
         if drive.steps * max(1.0, map.state_size / 100) < WORTH_COMPILING:
             raise Untraceable(f"too few steps ({drive.steps})")
@@ -104,7 +108,7 @@ class CompiledTangents:
         return strategy
 
     def states(self, drive: Drive, start: int, steps: int, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Go through the states of a stretch; sequences that have ended stay where they are."""
+        """Compute the states of a stretch; sequences that have ended stay where they are."""
         inputs = None if drive.inputs is None else drive.inputs[start : start + steps]
         active = drive.active_over(start, steps)
         if active is None:
@@ -119,10 +123,10 @@ class CompiledTangents:
         return states, after
 
     def carry(self, stretch: Stretch) -> Carry:
-        """Return what carries frames by compiled tangents.
+        """Return a function that carries frames by compiled tangents.
 
         Raises:
-            TracingFailed: If the stretch is not the map's.
+            TracingFailed: If the stretch differs from the map.
         """
         self._confirm(stretch)
         return partial(self._carried, stretch)
@@ -151,7 +155,7 @@ class CompiledTangents:
 
     @torch.no_grad()
     def _confirm(self, stretch: Stretch) -> None:
-        """Hold a stretch against the map, at one step of each part of the run."""
+        """Compare a stretch with the map, at one step of each part of the run."""
         steps, batch = stretch.steps, stretch.after.shape[0]
         generator = torch.Generator("cpu").manual_seed(stretch.start)
         begins = torch.arange(0, steps, self._spacing, device="cpu")
@@ -176,12 +180,12 @@ class CompiledTangents:
 
     @torch.no_grad()
     def try_at(self, states: Tensor, inputs: Tensor | None, found: Tensor | None, labels: Tensor | None = None) -> None:
-        """Hold compiled steps against the map.
+        """Compare compiled steps with the map.
 
         Args:
-            states: Shape (P, N).
-            inputs: Shape (P, M), or None.
-            found: The states after the steps, shape (P, N); None to compute them.
+            states: States before the steps, shape (P, N).
+            inputs: Inputs of the steps, shape (P, M), or None.
+            found: States after the steps, shape (P, N); None to compute them.
             labels: Numbers of the steps, for the message.
 
         Raises:
@@ -196,7 +200,7 @@ class CompiledTangents:
 
     @torch.no_grad()
     def try_tangents_at(self, states: Tensor, inputs: Tensor | None, labels: Tensor | None = None) -> None:
-        """Hold compiled tangents against forward mode; see `try_at`."""
+        """Compare compiled tangents with forward mode; see `try_at`."""
         generator = torch.Generator("cpu").manual_seed(0)
         frame = torch.randn(states.shape[-1], self._step.k, generator=generator, dtype=torch.float64, device="cpu")
         mixture = torch.randn(self._step.k, 1, generator=generator, dtype=torch.float64, device="cpu")

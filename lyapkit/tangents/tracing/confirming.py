@@ -1,4 +1,4 @@
-"""Comparison of a traced step with its map, along a run."""
+"""Compare a traced step with its map, along a run."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from lyapkit.tangents.tracing.traced_step import TracedStep
 from lyapkit.trajectories.drive import Stretch
 
 AGREEMENT = {torch.float64: 1e-10, torch.float32: 1e-3}
-"""Relative difference from the strategy it stands for that a traced step may show when it is tried."""
+"""Largest relative difference between a traced step and the strategy that it replaces, when the step is tried."""
 
 STEP_AGREEMENT = {torch.float64: 1e-10, torch.float32: 1e-4}
-"""Difference of a state from the map's own, evaluated for many states at once, relative to 1 + its size."""
+"""Largest difference of a state from the map's own, evaluated for many states at once, relative to 1 + its size."""
 
 STEPS_PER_CHECK = 256
 """Along a run, the traced tangents are compared with forward mode at one random step in so many."""
 
 
 class TracingFailed(Exception):
-    """A traced step that turned out not to be the map's along the trajectory; the message says where."""
+    """A fast step that turned out to differ from the map along the trajectory; the message says where."""
 
 
 def confirm(
@@ -33,19 +33,19 @@ def confirm(
     stretch: Stretch,
     factors: Sequence[tuple[Tensor, ...]],
 ) -> None:
-    """Hold a stretch of a run against the map itself: every step, and the tangents at one of every 256 steps.
+    """Compare every step of a stretch with the map itself, and the tangents at one of every 256 steps.
 
-    A map that can only be evaluated for one state at a time is evaluated at one of every 128.
+    If the map can be evaluated for only one state at a time, one of every 128 steps is compared.
 
-    What a step does at other states than the ones it was tried at may not have been traced: a branch that depends on
-    values, a counter.
+    At states where the step was not tried, it may do something that was not traced. It may take a branch that depends
+    on values, or count its calls.
 
     Args:
         traced: The traced step that has run.
         map: The map.
         derivative: Derivative that the traced tangents replace.
-        stretch: The states it went through.
-        factors: Factors of its tangents, for each step.
+        stretch: States that it went through.
+        factors: Factors of its tangents for each step.
 
     Raises:
         TracingFailed: If a state or a tangent differs.
@@ -91,7 +91,7 @@ def _confirm_steps(map: RecurrentMap, stretch: Stretch, where: slice | list[int]
 
 
 def agree(traced: TracedStep, dtype: torch.dtype, found: Tensor, expected: Tensor) -> bool:
-    """Return whether tangents (B, N, k) of a traced step are those expected, for a map that computes in a dtype."""
+    """Tell whether tangents (B, N, k) of a traced step are the expected ones, for a map that computes in ``dtype``."""
     single = torch.float32 in (dtype, traced.dtype) or traced.mixed
     size = torch.linalg.vector_norm(expected, dim=-2).amax()
     return bool(((found - expected).abs() <= AGREEMENT[torch.float32 if single else torch.float64] * size).all())

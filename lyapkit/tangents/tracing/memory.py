@@ -1,4 +1,4 @@
-"""Memory for the operations of a straight-line function, laid out once and used again at every step.
+"""Lay out memory for the operations of a straight-line function once, to be used again at every step.
 
 New memory for every result costs more than the arithmetic of a small step: the operating system clears each page of it.
 """
@@ -21,30 +21,30 @@ WRITABLE = frozenset(
         "sin", "stack", "sub", "tanh",
     )
 )  # fmt: skip
-"""Operations of `torch` that can be told with ``out=`` where to write."""
+"""Operations of `torch` that take ``out=``, the place to write to."""
 
 PARTS = frozenset(("add", "addcmul", "cos", "div", "exp", "mul", "neg", "pow", "rsub", "sigmoid", "sin", "sub", "tanh"))
-"""Those that write into a part of a larger tensor as fast as into one of their own."""
+"""Operations that write into a part of a larger tensor as fast as into a tensor of their own."""
 
 
 class Memory:
     """Plan where the nodes of a straight-line function write.
 
-    A node gets a tensor that no other node still needs. The last operation behind an output writes where the caller
-    says, and the operations whose results are only stacked write into the stack themselves.
+    A node gets a tensor that no other node still needs. The last operation behind an output writes to the place that
+    the caller gives. Operations whose results are only stacked write directly into the stack.
 
     Args:
-        needed: The nodes that are computed, in order.
+        needed: Nodes that are computed, in order.
         outputs: Nodes that are handed to the caller.
         values: Values of all nodes at an example, from which shapes and layouts are taken.
-        dtype: Type of the results, where it differs from that at the example.
+        dtype: Type of the results, if it differs from that at the example.
 
     Attributes:
-        target: For each node that is told where to write, the name of the tensor.
+        target: Name of the tensor for each node that is told where to write.
         written: Stacks that are complete once their parts have been written.
-        tensors: By name, what is laid out once.
-        views: For each name of a part of what the caller gives: its whole, the dimension and the position.
-        given: For each output, the node that writes into what the caller gives; None where nothing does.
+        tensors: Tensors that are laid out once, by name.
+        views: For each name of a part of a given tensor: the whole tensor, the dimension and the position.
+        given: For each output, the node that writes into the given tensor; None if no node does.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Memory:
         self.views: dict[str, tuple[str, int, int]] = {}
         self._values, self._dtype = values, dtype
         position = {node: place for place, node in enumerate(needed)}
-        last_use: dict[int, int] = {}  # of each memory at the example, through whatever view
+        last_use: dict[int, int] = {}  # of each memory at the example, through any view
         for place, node in enumerate(needed):
             for value in (values[node], *(values[source] for source in node.all_input_nodes)):
                 last_use.update(dict.fromkeys(_memories(value), place))
@@ -98,7 +98,7 @@ class Memory:
         return name in WRITABLE and plain and dense
 
     def _parts(self, stack: fx.Node) -> list[fx.Node]:
-        """Return the stacked parts, where they may be written into the stack itself."""
+        """Return the parts of a stack, if they may be written directly into the stack."""
         parts: list[fx.Node] = stack.args[0]  # type: ignore[assignment]
         for part in parts:
             if not (isinstance(part, fx.Node) and self._writable(part) and used_once(part)):
@@ -126,7 +126,7 @@ class Memory:
             self.written.add(whole)
 
     def _take(self, free: list[tuple[int, str]], node: fx.Node, place: int) -> str:
-        """Return the name of a tensor of the node's layout that is free at its place, a new one where there is none."""
+        """Return the name of a free tensor of the node's layout, or of a new one if none is free at this place."""
         value = self._values[node]
         for entry in free:
             tensor = self.tensors[entry[1]]
@@ -140,12 +140,12 @@ class Memory:
 
 
 def layout(value: Tensor, dtype: torch.dtype | None) -> tuple[Any, ...]:
-    """Return the arguments of `new_memory` for a tensor of the same layout, of another type where one is given."""
+    """Return the arguments of `new_memory` for a tensor of the same layout, and of another type if one is given."""
     return value.shape, value.stride(), dtype or value.dtype, value.device
 
 
 def new_memory(shape: Sequence[int], stride: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return a new tensor of some layout, its values whatever was in memory."""
+    """Return a new tensor of some layout, without setting its values."""
     return torch.empty_strided(shape, stride, dtype=dtype, device=device)
 
 

@@ -1,4 +1,4 @@
-"""The operations of a step and its tangent map, as PyTorch's tracer records them, or a reason why it cannot."""
+"""Record the operations of a step and its tangent map with PyTorch's tracer, or give the reason why this fails."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Untraceable(Exception):
 
 
 class _RefuseChangingShapes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Shapes that depend on values would be taken for constants."""
+    """Refuse shapes that depend on values, which the tracer would take for constants."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if torch.Tag.dynamic_output_shape in func.tags:
@@ -34,7 +34,7 @@ class _RefuseChangingShapes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class _RefuseReading(TorchFunctionMode):
-    """Values that leave the tensors unseen by the tracer would be taken for constants."""
+    """Refuse to read values out of tensors: the tracer does not see this, and would take the values for constants."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if getattr(func, "__name__", "") in ("tolist", "numpy", "__array__", "__dlpack__"):
@@ -64,7 +64,7 @@ def record(map: RecurrentMap, example: tuple[Tensor, ...]) -> torch.fx.GraphModu
         function = lambda state, rows: both(state, rows, None)  # noqa: E731
     else:
         function = both
-    one_mode = tracing(TracingContext(FakeTensorMode()))  # or the tracer makes a new mode for every operation
+    one_mode = tracing(TracingContext(FakeTensorMode()))  # otherwise the tracer makes a new mode for every operation
     with ONE_AT_A_TIME, one_mode, _RefuseChangingShapes(), _RefuseReading():  # type: ignore[no-untyped-call]
         traced = make_fx(function)(*example)
     for node in traced.graph.nodes:
@@ -76,13 +76,13 @@ def record(map: RecurrentMap, example: tuple[Tensor, ...]) -> torch.fx.GraphModu
 
 
 _NO_WARNING = WarningsHere("error", other_than=(DeprecationWarning,))
-"""vmap warns where it can only loop."""
+"""vmap warns if it can only loop."""
 
 
 @lru_cache(maxsize=1)
 def _simpler() -> dict[Any, Callable[..., Any]]:
-    """Return the rules that write composed operations in simpler ones."""
-    from torch._decomp import get_decompositions  # which adds filters of warnings
+    """Return the rules that replace composed operations by simpler ones."""
+    from torch._decomp import get_decompositions  # this import adds filters of warnings
 
     aten = torch.ops.aten
     return get_decompositions(
@@ -98,12 +98,12 @@ def _simpler() -> dict[Any, Callable[..., Any]]:
 def record_without_values(map: RecurrentMap, state: Tensor, input: Tensor | None, k: int) -> torch.fx.GraphModule:
     """Record a step of one trajectory with k tangents, on tensors that have shapes but no values.
 
-    So no decision in Python can depend on the state, its tangents or the input: where one would, recording fails.
+    So no decision in Python can depend on the state, its tangents or the input. If one does, recording fails.
 
     Args:
         map: The map.
-        state: A state, shape (N,), of which only size and type matter.
-        input: An input, shape (M,), or None.
+        state: State, shape (N,). Only its size and type matter.
+        input: Input, shape (M,), or None.
         k: Number of tangents.
 
     Raises:
@@ -127,6 +127,6 @@ def record_without_values(map: RecurrentMap, state: Tensor, input: Tensor | None
             return tracer(*example)
     except Untraceable:
         raise
-    except Exception as error:  # whatever a map does under the tracer: the other strategies are still there
+    except Exception as error:  # a map may raise anything under the tracer; other strategies remain
         reason = str(error).splitlines()[0] if str(error) else ""
         raise Untraceable(f"{type(error).__name__}: {reason}") from error

@@ -1,8 +1,8 @@
-"""Algebra on the graph of a traced step: the same tangent with fewer operations.
+"""Simplify the graph of a traced step: the same tangents by fewer operations.
 
-What PyTorch records for the tangent of a step is full of zero tangents, copies, aliases and views. Each rewriting here
-keeps the value of every node up to the rounding of a reordered product; nodes that do not depend on the tangents keep
-theirs to the bit.
+PyTorch's record of the tangent of a step is full of zero tangents, copies, aliases and views. Each rewriting here keeps
+the value of every node, up to the rounding of a reordered product. Nodes that do not depend on the tangents keep their
+values to the bit.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def simplify(step: StepGraph) -> None:
 
 
 def _drop_copies(step: StepGraph, node: fx.Node) -> None:
-    """Replace a copy of the same type by its original: nothing here writes in place."""
+    """Replace a copy of the same type by its original, since no operation here writes in place."""
     if is_operation(node, (aten.copy_,)) and len(node.args) > 1:
         source = node.args[1]
     elif is_operation(node, COPIES):
@@ -63,7 +63,7 @@ def _drop_copies(step: StepGraph, node: fx.Node) -> None:
 
 
 def _drop_zeros(step: StepGraph, node: fx.Node) -> None:
-    """Replace a sum with a tangent that is zero by construction by its other part."""
+    """Replace a sum by one part if the other is a tangent that is zero by construction."""
     if not is_operation(node, (aten.add, aten.sub)) or len(node.args) < 2 or node.kwargs.get("alpha", 1) != 1:
         return
     left, right = node.args[:2]
@@ -106,7 +106,10 @@ def _derivative_factors(step: StepGraph, node: fx.Node) -> None:
 
 
 def _rows_from_the_left(step: StepGraph, node: fx.Node) -> None:
-    """Use (K X^T)^T = X K^T for a constant K: no transposition of tangents, and one product for a whole batch."""
+    """Use (K X^T)^T = X K^T for a constant K.
+
+    This saves transposing tangents, and takes one product for a whole batch.
+    """
     if not is_operation(node, TRANSPOSITIONS) or node not in step.moving:
         return
     product = argument(node)
@@ -145,7 +148,7 @@ def _transposed(step: StepGraph, node: fx.Node, source: Any) -> bool:
 
 
 def _fixed(step: StepGraph, argument: Any) -> bool:
-    """Return a number, or a node that does not depend on the tangents."""
+    """Tell whether an argument is a number, or a node that does not depend on the tangents."""
     return isinstance(argument, int | float) or (isinstance(argument, fx.Node) and argument not in step.moving)
 
 
@@ -164,7 +167,7 @@ def _factor(step: StepGraph, node: Any) -> tuple[fx.Node, Any] | None:
 
 
 def _exact_factor(step: StepGraph, node: fx.Node, factor: Any) -> bool:
-    """Tell whether factors may be multiplied before the tangents: not integers, which overflow, nor booleans."""
+    """Tell whether factors may be multiplied before the tangents. Integers, which overflow, and booleans may not."""
     if isinstance(factor, fx.Node):
         return bool(step.values[factor].dtype == step.values[node].dtype)
     return isinstance(factor, float) or abs(factor) < 2**53
@@ -235,7 +238,7 @@ def _accumulate(step: StepGraph, node: fx.Node) -> None:
 
 
 def _add_product(step: StepGraph, node: fx.Node, total: fx.Node, part: fx.Node, sign: float) -> bool:
-    """Compute total + sign * (rows @ kernel) in one operation, with the factor of the total where it is a number."""
+    """Compute total + sign * (rows @ kernel) in one operation, with the factor of the total if it is a number."""
     product = part
     while is_operation(product, RESHAPINGS) and used_once(product):
         product = argument(product)
@@ -282,7 +285,7 @@ def _drop_views(step: StepGraph, node: fx.Node) -> None:
 
 
 def view_directly(step: StepGraph, node: fx.Node) -> None:
-    """Make a chain of views one view, for functions that meet the same memory layouts as the example."""
+    """Make one view of a chain of views, for functions whose arguments have the memory layouts of the example."""
     base, depth = base_of(step, node)
     view, whole = step.values[node], step.values[base]
     if depth < 2 or geometry(view) is None or geometry(whole) is None:
@@ -296,7 +299,7 @@ def view_directly(step: StepGraph, node: fx.Node) -> None:
 
 
 def _share(step: StepGraph, node: fx.Node) -> None:
-    """Do the same operation on the same arguments only once."""
+    """Do each operation on the same arguments only once."""
     mark = (node.target, _frozen(node.args), _frozen(node.kwargs))
     for other in step.graph.nodes:
         if other is node:

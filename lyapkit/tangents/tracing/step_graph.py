@@ -1,4 +1,4 @@
-"""The operation graph of a traced step, with the values of its nodes at one example."""
+"""Hold the operation graph of a traced step, with the values of its nodes at one example."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ NEW_VIEWS = {
     aten.transpose_.default: aten.transpose.int,
     aten.t_.default: aten.t.default,
 }
-"""Changes of a tensor's shape in place, and the views that do the same: every later use is of the result."""
+"""In-place changes of shape, and the views that replace them: all later operations use the result."""
 
 
 class StepGraph:
     """The graph of a step with its values at one example.
 
     Attributes:
-        graph: Placeholders are state, rows and, for a driven map, input; the outputs next state and pushed rows.
+        graph: Graph with the placeholders state, rows and, for a driven map, input. Its outputs are the next state and
+            the pushed rows.
         values: Values of every node at the example.
         moving: Nodes that depend on the rows.
         steady: Nodes that depend on neither state, input nor rows.
@@ -38,7 +39,7 @@ class StepGraph:
         self.graph = traced.graph
         for node in self.graph.nodes:
             if is_operation(node, (aten.view, aten._unsafe_view)) and node.target is not aten.view.dtype:
-                node.target = aten.reshape.default  # the same, and fit for what a dropped copy leaves behind
+                node.target = aten.reshape.default  # the same, and it works after a copy is dropped
             node.target = NEW_VIEWS.get(node.target, node.target)
             if owns_argument(node):
                 packet, overload = node.target.overloadpacket, node.target._overloadname
@@ -60,7 +61,7 @@ class StepGraph:
         return after, pushed
 
     def refresh(self) -> None:
-        """Drop what is not needed and compute anew the values of what has changed."""
+        """Drop nodes that are not needed, and compute the values of changed nodes anew."""
         self.graph.eliminate_dead_code()
         given = dict(zip(self.placeholders, self.example, strict=True))
         rows = self.placeholders[1]
@@ -89,7 +90,7 @@ class StepGraph:
         return value.detach() if isinstance(value, Tensor) else value
 
     def _compute(self, node: fx.Node, before: dict[fx.Node, Any]) -> None:
-        """Compute the value of an operation; done on the same tensors, it is the one that it had."""
+        """Compute the value of an operation, or keep its value if its arguments are the same tensors."""
         made_from = (node.target, node.args, node.kwargs, [id(self.values[source]) for source in node.all_input_nodes])
         if node not in before or self._made_from[node] != made_from:
             args, kwargs = fx.map_arg((node.args, node.kwargs), lambda part: self.values[part])
@@ -111,31 +112,31 @@ class StepGraph:
         return node
 
     def replace(self, node: fx.Node, other: fx.Node) -> None:
-        """Use another node of the same shape and value in the place of one."""
+        """Replace a node by another one of the same shape and value."""
         assert same_kind(self.values[node], self.values[other]), (node, other)
         node.replace_all_uses_with(other)
 
 
 def is_operation(node: Any, packets: Iterable[Any]) -> bool:
-    """Tell whether a node calls an operator of one of these names, whatever its overload."""
+    """Tell whether a node calls an operator of one of these names, in any overload."""
     return isinstance(node, fx.Node) and getattr(node.target, "overloadpacket", None) in packets
 
 
 def argument(node: fx.Node, position: int = 0) -> Any:
-    """Return an argument of an operation, whatever it is."""
+    """Return an argument of an operation."""
     return node.args[position]
 
 
 def used_once(node: fx.Node) -> bool:
-    """Tell whether exactly one other node reads a node, so that it need not be kept for others."""
+    """Tell whether exactly one other node reads a node; then no other node needs its value."""
     return len(node.users) == 1
 
 
 def changes_values(node: fx.Node) -> bool:
-    """Tell whether a node writes into a tensor that is used otherwise.
+    """Tell whether a node writes into a tensor that other nodes use.
 
-    PyTorch's own in-place changes of shape, its in-place arithmetic on a result that nobody else has seen, and its
-    copies of a whole tensor into one that was made for it, do not.
+    Writes that PyTorch makes by itself do not count. These are in-place changes of shape, in-place arithmetic on a new
+    result that no other node uses, and copies of a whole tensor into one that was made for this copy.
     """
     schema = getattr(node.target, "_schema", None)
     if schema is None or not schema.is_mutable or node.target in NEW_VIEWS or owns_argument(node):
@@ -180,7 +181,7 @@ def base_of(step: StepGraph, node: fx.Node) -> tuple[fx.Node, int]:
 
 
 def _type(step: StepGraph, node: fx.Node) -> Any:
-    """Return the type of a node's numbers; of a list of tensors, that of the first."""
+    """Return the type of a node's numbers; for a list of tensors, the type of the first."""
     value = step.values[node]
     first = value[0] if isinstance(value, list | tuple) else value
     return first.dtype if isinstance(first, Tensor) else None

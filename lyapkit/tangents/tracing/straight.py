@@ -1,4 +1,4 @@
-"""Straight-line functions from operation graphs: what is left of a traced step once Python is out of the way."""
+"""Make straight-line functions of operation graphs, so that a traced step runs with little overhead of Python."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ DIRECT = frozenset(
         "pow", "relu", "reshape", "rsub", "select", "sigmoid", "sin", "stack", "sub", "tanh", "where",
     )
 )  # fmt: skip
-"""Operations that `torch` offers under the same name with the same arguments, called directly: half the overhead."""
+"""Operations that `torch` offers under the same name with the same arguments. Calling them directly halves the
+overhead."""
 
 
 class StraightLine:
@@ -27,13 +28,12 @@ class StraightLine:
 
     Args:
         inputs: Nodes whose values are given, in the order of the function's arguments.
-        outputs: Nodes whose values are wanted; everything they need is computed from the inputs.
-        values: Values of all nodes at an example. With them, results are written into memory that is laid out once, and
-            the function takes, behind the inputs, a tensor for each output to be written into: one of `new_results`.
-                Inputs
-            must have the layout they have at the example. Without them, every result is a new tensor, and a value is
-            dropped after its last use, so that its memory is used again while it is still in the cache.
-        dtype: Type of the results, with ``values``, where it differs from that at the example.
+        outputs: Nodes to compute, with everything that they need, from the inputs.
+        values: Values of all nodes at an example. If they are given, results are written into memory that is laid out
+            once. The function then takes, after the inputs, a tensor to write each output into: one of `new_results`.
+            Inputs must have the layout that they have at the example. Without values, every result is a new tensor, and
+            a value is dropped after its last use, so that its memory is used again while it is still in the cache.
+        dtype: Type of the results, with ``values``, if it differs from that at the example.
 
     Attributes:
         function: Function from the inputs' values to the outputs' values.
@@ -72,7 +72,7 @@ class StraightLine:
         self.function: Callable[..., tuple[Tensor, ...]] = self._namespace["straight"]
 
     def new_results(self) -> list[Tensor]:
-        """Return new memory for the outputs that are written into the caller's tensors, in their order."""
+        """Return new memory for the outputs that are written into tensors of the caller, in their order."""
         return [new_memory(*where) for where in self._results]
 
     def _lines(self, node: fx.Node, memory: Memory | None) -> list[str]:

@@ -1,4 +1,4 @@
-"""Trace a step where it pays, try it against the map, and walk a trajectory with it."""
+"""Trace a step if this saves time, compare it with the map, and walk along a trajectory with it."""
 
 from __future__ import annotations
 
@@ -15,29 +15,30 @@ from lyapkit.tangents.tracing.traced_step import TracedStep
 from lyapkit.trajectories.drive import Drive, Stretch, stepped
 
 WORTH_TRACING = 256
-"""Steps from which on the tenth of a second that tracing takes is won back; fewer for more than 100 units."""
+"""Number of steps from which tracing saves more than the tenth of a second that it takes; fewer for more than 100
+units."""
 
 MANY_TRAJECTORIES = 256
 FEW_UNITS = 8
 """Beyond so many trajectories of at most so few units, the same unit of all trajectories lies side by side."""
 
 _NO_WARNING = WarningsHere("error", other_than=(DeprecationWarning,))
-"""vmap warns where it can only loop. PyTorch's own deprecations come when it loads its decompositions."""
+"""vmap warns if it can only loop. PyTorch warns of its own deprecations when it loads its decompositions."""
 
 
 def trace_step(
     map: RecurrentMap, state: Tensor, input: Tensor | None, k: int, dtype: torch.dtype, check: StepDerivative
 ) -> TracedStep:
-    """Trace a step and try it against the map itself, at the given states and beside them.
+    """Trace a step, and compare it with the map itself at the given states and beside them.
 
     Raises:
-        Untraceable: If it cannot be traced or disagrees with the map.
+        Untraceable: If the step cannot be traced, or its trace disagrees with the map.
     """
     many = state.shape[0] >= MANY_TRAJECTORIES and state.shape[1] <= FEW_UNITS
     if many:
         try:
             return _tried(map, state, input, k, dtype, check, side_by_side=True)
-        except Untraceable:  # matrix products of another layout are rounded differently
+        except Untraceable:  # products of matrices in another layout round differently
             pass
     return _tried(map, state, input, k, dtype, check, side_by_side=False)
 
@@ -61,7 +62,7 @@ def _tried(
                 _try(traced, map, other, input, frame, check)
     except Untraceable:
         raise
-    except Exception as error:  # whatever a map does under the tracer: the other strategies are still there
+    except Exception as error:  # a map may raise anything under the tracer; other strategies remain
         raise Untraceable(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}") from error
     return traced
 
@@ -86,7 +87,7 @@ class TracedTangents:
     Args:
         map: The map.
         traced: The traced step.
-        derivative: Derivative to compare its tangents with.
+        derivative: Derivative that its tangents are compared with.
     """
 
     name = "forward mode (traced)"
@@ -107,12 +108,12 @@ class TracedTangents:
         Args:
             map: The map.
             drive: Initial states and inputs of the run.
-            k: Directions.
+            k: Number of directions.
             dtype: Type of the frames.
             derivative: Derivative of a step that is not traced.
 
         Raises:
-            Untraceable: If it does not pay or the step cannot be traced; the message says why.
+            Untraceable: If tracing does not pay, or the step cannot be traced; the message says why.
         """
         if drive.steps * max(1.0, map.state_size / 100) < WORTH_TRACING:
             raise Untraceable(f"too few steps ({drive.steps})")
@@ -121,14 +122,14 @@ class TracedTangents:
         return cls(map, trace_step(map, drive.state, drive.input_at(0), k, dtype, derivative), derivative)
 
     def states(self, drive: Drive, start: int, steps: int, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Step with the traced step, which writes each state where the stretch keeps it."""
+        """Compute the states by the traced step, which writes each state to its place in the stretch."""
         return stepped(_TracedStepper(self._traced), drive, start, steps, state)
 
     def carry(self, stretch: Stretch) -> Carry:
-        """Return what carries frames by the traced tangents.
+        """Return a function that carries frames by the traced tangents.
 
         Raises:
-            TracingFailed: If the stretch is not the map's.
+            TracingFailed: If the stretch differs from the map.
         """
         factors = self._traced.factors(stretch.states, stretch.inputs)
         confirm(self._traced, self._map, self._derivative, stretch, factors)
@@ -157,4 +158,4 @@ class _TracedStepper:
         return self._slot
 
     def kept(self) -> tuple[Tensor, Tensor]:
-        return self._states[:-1], self._states[-1].clone()  # or the last would keep the whole stretch in memory
+        return self._states[:-1], self._states[-1].clone()  # otherwise it would keep the whole stretch in memory

@@ -1,9 +1,10 @@
-"""One step with its tangents as straight-line functions.
+"""Represent one step with its tangents by straight-line functions.
 
-`torch.func.jvp` under `vmap` costs many times the arithmetic of a small step, at every step. Here one step with its
-tangents is recorded once, simplified (see `lyapkit.tangents.tracing.simplify`) and split into what depends on the state
-alone and what is linear in the tangents. The latter is done step by step, the factors it needs for many steps at once.
-Results are written into memory that is laid out once (see `lyapkit.tangents.tracing.memory`), which changes no value.
+At every step, `torch.func.jvp` under `vmap` costs many times the arithmetic of a small step. Here one step with its
+tangents is recorded once, and simplified (see `lyapkit.tangents.tracing.simplify`). It is then split into two parts:
+one depends on the state alone, the other is linear in the tangents. The first gives factors for many steps at once; the
+second uses them step by step. Results are written into memory that is laid out once (see
+`lyapkit.tangents.tracing.memory`), which changes no value.
 """
 
 from __future__ import annotations
@@ -26,16 +27,16 @@ class TracedStep:
     """A step and its tangent map for B trajectories and k directions, as straight-line functions.
 
     The next state is the map's own to the bit; tangents agree with forward mode up to rounding. They are computed in
-    ``dtype``, whatever the map computes in: a float32 map is given float64 tangents of its float32 state, and a float64
-    map may be given float32 tangents.
+    ``dtype``, which need not be the type of the map: a float32 map may have float64 tangents of its float32 state, and
+    a float64 map may have float32 tangents.
 
     Args:
         map: The map.
-        state: B states, shape (B, N).
-        input: Their inputs, shape (B, M), or None.
+        state: States, shape (B, N).
+        input: Inputs of these states, shape (B, M), or None.
         k: Number of directions.
         dtype: Type of the tangents.
-        side_by_side: Lay states and tangents out with the same unit of all trajectories next to each other.
+        side_by_side: True to store the same unit of all trajectories side by side, for states and tangents.
 
     Attributes:
         trial_frame: A random frame to try tangents on, shape (B, N, k), float64.
@@ -68,10 +69,10 @@ class TracedStep:
         state_node, rows_node, *input_nodes = graph.placeholders
         moving = [node for node in graph.graph.nodes if node in graph.moving and node.op == "call_function"]
         mixed = any(_dtype(graph.values[node]) not in (state.dtype, None) for node in (*moving, pushed))
-        self._tangent_dtype = state.dtype if mixed else dtype  # a step that changes types inside keeps them all
+        self._tangent_dtype = state.dtype if mixed else dtype  # a step that changes types inside keeps all of them
         self.mixed = mixed
 
-        edge: dict[Any, None] = {}  # what the tangent operations need of the rest of the graph, in order
+        edge: dict[Any, None] = {}  # nodes of the rest that the tangent operations need, in order
         for node in moving:
             edge.update((source, None) for source in node.all_input_nodes if source not in graph.moving)
         if pushed not in graph.moving:
@@ -87,7 +88,7 @@ class TracedStep:
         given = [state_node, *input_nodes]
         self._weights = [graph.values[node] for node in weights]
         self._factors = StraightLine([*given, *weights], factors).function
-        if not self.side_by_side:  # those are parts of a stretch, of no fixed layout
+        if not self.side_by_side:  # with it, states are parts of a stretch, without a fixed layout
             for node in list(graph.graph.nodes):
                 if node.op == "call_function" and node not in graph.moving:
                     view_directly(graph, node)
@@ -96,13 +97,13 @@ class TracedStep:
         self._step_weights = [graph.values[node] for node in weights]
         self._step = StraightLine([*given, *weights], [graph.outputs[0]], graph.values)
         after = graph.values[graph.outputs[0]]
-        results = self._step.new_results()  # of which the next state is a view that need not be in the same order
+        results = self._step.new_results()  # the next state is a view of these, perhaps in another order
         same = bool(results) and (results[0].shape, results[0].stride()) == (after.shape, after.stride())
         whole = bool(results) and results[0].numel() == after.numel() and results[0].is_contiguous()
         self._in_order = same if side_by_side else whole and after.is_contiguous()
 
     def _laid_out(self, value: Tensor) -> Tensor:
-        """Return a tensor (..., B, N) in the layout that is traced: contiguous, or with trajectories side by side."""
+        """Return a tensor (..., B, N) in the layout of the trace: contiguous, or with trajectories side by side."""
         contiguous = value.mT if self.side_by_side else value
         if contiguous.is_contiguous() and not value.storage_offset():
             return value
@@ -113,9 +114,9 @@ class TracedStep:
         """Compute x_{t+1}, shape (B, N), as the map's own step does.
 
         Args:
-            state: x_t, shape (B, N).
-            input: s_t, shape (B, M), or None.
-            into: One of the places that `stretch_memory` gives, which need not be where the result is.
+            state: State x_t, shape (B, N).
+            input: Input s_t, shape (B, M), or None.
+            into: One of the places that `stretch_memory` gives. The result may lie elsewhere.
         """
         state = state if self.side_by_side else state.contiguous()
         given = (state,) if input is None else (state, input.contiguous())
@@ -123,7 +124,7 @@ class TracedStep:
         return self._step.function(*given, *self._step_weights, *into)[0]
 
     def stretch_memory(self, length: int) -> tuple[Tensor, list[Sequence[Tensor]]]:
-        """Return memory for the states of a stretch, shape (L, B, N), and for each state where `step` may write it."""
+        """Return memory for the states of a stretch, (L, B, N), and for each state a place for `step` to write it."""
         results = self._step.new_results()
         batch, size = self._shape
         if self.side_by_side:
@@ -155,7 +156,7 @@ class TracedStep:
 
     def carry(self, frame: Tensor, factors: Sequence[tuple[Tensor, ...]]) -> Tensor:
         """Multiply a frame (B, N, k) by J_n ... J_1, (B, N, k) -> (B, N, k), over the steps of the factors."""
-        rows = frame.permute(2, 0, 1).to(self._tangent_dtype)  # tangents in rows, each next to itself in memory
+        rows = frame.permute(2, 0, 1).to(self._tangent_dtype)  # tangents in rows, each contiguous in memory
         push, last = self._push.function, len(factors) - 1
         with torch.no_grad():
             for place, step in enumerate(factors):

@@ -11,7 +11,16 @@ from torch import nn
 
 import lyapkit
 from lyapkit import as_map, lyapunov_spectrum
-from lyapkit.checks.arguments import check_dt, check_flag, check_interval, check_interval_of_run, check_k, time_unit
+from lyapkit.checks.arguments import (
+    check_dt,
+    check_flag,
+    check_fraction,
+    check_interval,
+    check_interval_of_run,
+    check_k,
+    check_precision,
+    time_unit,
+)
 from lyapkit.checks.randomness import make_generator
 
 T, M, N = 6, 2, 3
@@ -137,3 +146,16 @@ def test_a_generator_of_another_device_is_refused() -> None:
 
     with pytest.raises(ValueError, match=r"^rng must be a CPU generator, got one on cuda; use torch.Generator\(\)"):
         make_generator(OnGpu())
+
+
+def test_checks_of_single_arguments() -> None:
+    assert check_fraction("part", 1) == 1.0
+    with pytest.raises(TypeError, match="part must be a number, got None"):
+        check_fraction("part", None)
+    with pytest.raises(ValueError, match="part must be between 0 and 1, got 2"):
+        check_fraction("part", 2)
+    check_precision(torch.float32, torch.device("cpu"))
+    with pytest.raises(ValueError, match="bfloat16, whose derivatives carry two or three digits"):
+        check_precision(torch.bfloat16, torch.device("cpu"))
+    with pytest.raises(ValueError, match="meta device, which holds no numbers"):
+        check_precision(torch.float64, torch.device("meta"))

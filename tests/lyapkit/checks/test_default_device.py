@@ -94,6 +94,7 @@ RUNS: dict[str, Callable[[], xr.Dataset | np.ndarray]] = {
     "states": lambda: lyapkit.states(cell(), INPUTS, lengths=LENGTHS),
     "Jacobians": lambda: lyapkit.jacobians(cell(), INPUTS, lengths=LENGTHS, record_every=20),
     "fixed points": lambda: lyapkit.fixed_points(systems.henon().map, n_starts=50, period=2, rng=0),
+    "comparison": lambda: lyapkit.compare(cell(), cell(), INPUTS, lengths=LENGTHS, rng=0),
     "by step": lambda: lyapkit.curvature_by_step(cell(), (INPUTS, BATCH), weighted, readout=nn.Identity(), rng=0),
 }
 

@@ -44,7 +44,7 @@ def changed(module: nn.Module, name: str, by: float) -> nn.Module:
 def test_a_result_of_other_weights_is_not_resumed(kind: type[nn.RNNBase], dtype: torch.dtype, by: float, name: str):
     module, more = layer(kind, dtype), inputs(20, dtype)
     ds = lyapunov_spectrum(module, more)
-    with pytest.raises(ValueError, match=r"resume is of another map: .* a step of this one leads elsewhere"):
+    with pytest.raises(ValueError, match=r"resume is of another map: .* a step of this map gives other results"):
         lyapunov_spectrum(changed(module, name, by), more, resume=ds)
     assert lyapunov_spectrum(module, more, resume=ds).attrs["config_json"].count('"steps": 40')
     unchecked = lyapunov_spectrum(changed(module, name, by), more, resume=ds, check=False)

@@ -178,7 +178,7 @@ class Counting:
 def test_a_map_that_changes_during_the_run_is_refused(analysis: str) -> None:
     run = getattr(lyapkit, analysis)
     start = torch.tensor([0.3], dtype=DOUBLE)
-    with pytest.raises(ValueError, match="the map has changed during the run: step 1 of trajectory 0, done again"):
+    with pytest.raises(ValueError, match="the map has changed during the run: step 1 of trajectory 0 gave another"):
         run(lyapkit.as_map(Counting(50), state=start), steps=100)
     run(lyapkit.as_map(Counting(10**6), state=start), steps=100)
 

@@ -420,8 +420,9 @@ def test_subclasses_of_built_in_layers_use_their_own_forward(data) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_cudnn_is_refused_where_it_cannot_be_replaced(data) -> None:
-    model = LastStep(OwnLSTM(2, 3), 3, 3).double().cuda()
-    batch = data[0].cuda(), data[1].cuda()
-    with pytest.raises(ValueError, match="a cuDNN recurrent layer, which has no second derivatives"):
-        curvature_operator(model, batch, cross_entropy)
+def test_subclasses_of_built_in_layers_have_the_same_curvature_on_a_gpu(data) -> None:
+    torch.manual_seed(0)
+    model = LastStep(OwnLSTM(2, 3), 3, 3).double()
+    expected = dense(model, data)
+    matrix = curvature_operator(model.cuda(), tuple(part.cuda() for part in data), cross_entropy) @ np.eye(96)
+    np.testing.assert_allclose(matrix, expected, atol=1e-12)

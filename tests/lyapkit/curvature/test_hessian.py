@@ -2,73 +2,16 @@
 
 import json
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.func import functional_call, hessian
 from torch.nn.functional import cross_entropy, mse_loss
 
+from dense_hessians import LAYERS, LastStep, as_parameters, dense_hessian, flat, leading
 from lyapkit import as_map, hessian_spectrum
-from lyapkit.adapters.unfused import unfused
 from lyapkit.curvature.recurrent import products as recurrent_products
-
-
-class LastStep(nn.Module):
-    """A recurrent layer with an affine readout of its last output."""
-
-    def __init__(self, layer: nn.RNNBase, outputs: int) -> None:
-        super().__init__()
-        self.layer = layer
-        self.head = nn.Linear((layer.proj_size or layer.hidden_size) * (1 + layer.bidirectional), outputs)
-
-    def forward(self, inputs):
-        emitted, _ = self.layer(inputs)
-        return self.head(emitted[:, -1] if self.layer.batch_first else emitted[-1])
-
-
-LAYERS = {
-    "RNN": lambda: nn.RNN(2, 4),
-    "GRU": lambda: nn.GRU(2, 3),
-    "LSTM": lambda: nn.LSTM(2, 3),
-    "LSTM 2 layers proj": lambda: nn.LSTM(2, 3, num_layers=2, proj_size=2),
-    "GRU bidirectional batch_first": lambda: nn.GRU(2, 2, bidirectional=True, batch_first=True),
-}
-
-
-def flat(model: nn.Module) -> torch.Tensor:
-    return torch.cat([parameter.detach().reshape(-1) for parameter in model.parameters()])
-
-
-def as_parameters(model: nn.Module, vector: torch.Tensor) -> dict[str, torch.Tensor]:
-    parameters, start = {}, 0
-    for name, parameter in model.named_parameters():
-        parameters[name] = vector[start : start + parameter.numel()].reshape(parameter.shape)
-        start += parameter.numel()
-    return parameters
-
-
-def dense_hessian(model: nn.Module, loss, batches) -> torch.Tensor:
-    """torch.func.hessian of the loss over all samples of all batches together, through the model's own layers."""
-
-    def value(vector):
-        outputs = [functional_call(model, as_parameters(model, vector), (inputs,)) for inputs, _ in batches]
-        return loss(torch.cat(outputs), torch.cat([targets for _, targets in batches]))
-
-    return hessian(value)(flat(model))
-
-
-def leading(values: torch.Tensor, k: int) -> np.ndarray:
-    return values[values.abs().argsort(descending=True)][:k].numpy()
-
-
-@pytest.fixture
-def data():
-    torch.manual_seed(0)
-    inputs, targets = torch.randn(7, 10, 2).double(), torch.randint(3, (10,))
-    return inputs, targets
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -226,80 +169,11 @@ def test_a_linear_loss_has_no_curvature() -> None:
         assert ds.eigenvalue.values.tolist() == [0, 0, 0]
 
 
-# --- the solver on networks
-
-
-def trained(make: Callable[[], nn.RNNBase]) -> tuple[nn.Module, tuple[torch.Tensor, torch.Tensor]]:
-    """A network of up to 1,000 parameters after some training: few large eigenvalues, many small ones."""
-    torch.manual_seed(0)
-    model = LastStep(make(), 3).double()
-    inputs = torch.randn(6, 40, 2).double()
-    targets = (inputs.sum(0)[:, 0] > 0).long() + (inputs.sum(0)[:, 1] > 0).long()
-    optimiser = torch.optim.Adam(model.parameters(), 2e-2)
-    for _ in range(60):
-        optimiser.zero_grad()
-        cross_entropy(model(inputs), targets).backward()
-        optimiser.step()
-    return model, (inputs, targets)
-
-
-NETWORKS = {"RNN": lambda: nn.RNN(2, 26), "GRU": lambda: nn.GRU(2, 15), "LSTM": lambda: nn.LSTM(2, 13)}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", NETWORKS)
-def test_fifty_eigenvalues_of_trained_networks(name: str) -> None:
-    """Against dense spectra: in double precision to all digits, and in single precision with no ghost."""
-    model, data = trained(NETWORKS[name])
-    assert 800 < len(flat(model)) < 1000
-    dense = torch.linalg.eigvalsh(dense_hessian(model, cross_entropy, [data]))
-    expected = leading(dense, 50)
-    for seed in range(3):
-        ds = hessian_spectrum(model, data, cross_entropy, k=50, rng=seed)
-        error = np.abs(ds.eigenvalue.values - expected)
-        assert (error <= ds.error_bound.values + 1e-13 * expected[0]).all()
-        np.testing.assert_allclose(ds.eigenvalue, expected, rtol=1e-9)
-        assert (ds.residual.values <= 1e-6 * np.abs(expected)).all()
-        assert ds.converged.values.all()
-        assert ds.attrs["converged"] == 1
-        assert ds.attrs["products"] < 230
-    inputs, targets = data
-    ds = hessian_spectrum(model.float(), (inputs.float(), targets), cross_entropy, k=50, rng=0)
-    np.testing.assert_allclose(ds.eigenvalue, expected, rtol=2e-3, atol=1e-6 * expected[0])
-    assert ds.attrs["converged"] == 1
-    assert ds.error_bound.values.max() < 1e-4 * expected[0]
-
-
-@pytest.mark.slow
-def test_the_whole_spectrum_of_a_trained_network() -> None:
-    model, data = trained(lambda: nn.GRU(2, 6))
-    dense = dense_hessian(model, cross_entropy, [data])
-    expected = leading(torch.linalg.eigvalsh(dense), len(dense))
-    ds = hessian_spectrum(model, data, cross_entropy, k=len(dense), rng=0, check=False)
-    np.testing.assert_allclose(np.sort(ds.eigenvalue), np.sort(expected), atol=1e-12 * expected[0])
-
-
 def test_both_ends(data) -> None:
     model = LastStep(nn.RNN(2, 4), 3).double()
     values = torch.linalg.eigvalsh(dense_hessian(model, cross_entropy, [data])).numpy()
     ds = hessian_spectrum(model, data, cross_entropy, k=5, which="BE")
     np.testing.assert_allclose(np.sort(ds.eigenvalue), [*values[:2], *values[-3:]], rtol=1e-8)
-
-
-def test_tracking_over_training_starts_from_the_last_spectrum() -> None:
-    model, data = trained(lambda: nn.RNN(2, 10))
-    options = dict(k=8, eigenvectors=True, check=False)
-    before = hessian_spectrum(model, data, cross_entropy, rng=0, **options)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter -= 1e-3 * parameter.grad
-    cold = [hessian_spectrum(model, data, cross_entropy, rng=seed, **options) for seed in range(4)]
-    expected = leading(torch.linalg.eigvalsh(dense_hessian(model, cross_entropy, [data])), 8)
-    for start in (before, torch.tensor(before.eigenvector.values), before.transpose("rank", ...)):
-        warm = [hessian_spectrum(model, data, cross_entropy, rng=seed, start=start, **options) for seed in range(4)]
-        for ds in warm:
-            np.testing.assert_allclose(ds.eigenvalue, expected, rtol=1e-9)
-        assert sum(ds.attrs["products"] for ds in warm) < sum(ds.attrs["products"] for ds in cold)
 
 
 def test_block_and_basis_sizes_do_not_change_the_result(data) -> None:
@@ -333,47 +207,6 @@ def test_attributes_say_what_it_cost(data) -> None:
     assert json.loads(unchecked.attrs["config_json"])["derivative_error"] == -1
 
 
-@pytest.mark.parametrize("name", LAYERS)
-@pytest.mark.parametrize("initial", [False, True])
-def test_unfused_layers_equal_their_own_forward(name: str, initial: bool) -> None:
-    torch.manual_seed(0)
-    layer = LAYERS[name]().double()
-    rows = layer.num_layers * (1 + layer.bidirectional)
-    for inputs, batch in ((torch.randn(5, 3, 2).double(), 3), (torch.randn(5, 2).double(), None)):
-        if layer.batch_first and batch:
-            batch = 5
-        hx = None
-        if initial:
-            shape = (rows,) if batch is None else (rows, batch)
-            hx = torch.randn(*shape, layer.proj_size or layer.hidden_size).double()
-            if isinstance(layer, nn.LSTM):
-                hx = (hx, torch.randn(*shape, layer.hidden_size).double())
-        own = layer(inputs, hx)
-        with unfused(layer):
-            written_out = layer(inputs, hx)
-        assert "forward" not in layer.__dict__
-        torch.testing.assert_close(written_out, own, rtol=1e-13, atol=1e-13)
-
-
-@pytest.mark.parametrize("cell", [nn.RNNCell(2, 3), nn.GRUCell(2, 3), nn.LSTMCell(2, 3)])
-def test_unfused_cells_equal_their_own_forward(cell) -> None:
-    cell = cell.double()
-    for inputs in (torch.randn(4, 2).double(), torch.randn(2).double()):
-        own = cell(inputs)
-        with unfused(cell):
-            torch.testing.assert_close(cell(inputs), own, rtol=1e-13, atol=1e-13)
-            torch.testing.assert_close(cell(inputs, own), cell(inputs, own))
-        again = cell(inputs, own)
-        with unfused(cell):
-            torch.testing.assert_close(cell(inputs, own), again, rtol=1e-13, atol=1e-13)
-
-
-def test_unfused_refuses_what_it_cannot_step() -> None:
-    layer = nn.GRU(2, 3, num_layers=2, dropout=0.5)
-    with unfused(layer), pytest.raises(ValueError, match=r"\.eval\(\)"):
-        layer(torch.randn(4, 2))
-
-
 def test_running_out_of_products_is_flagged(data) -> None:
     model = LastStep(nn.RNN(2, 6), 3).double()
     with pytest.warns(
@@ -385,141 +218,6 @@ def test_running_out_of_products_is_flagged(data) -> None:
     assert ds.converged.values.tolist() == [0] * 10
     assert ds.attrs["products"] == 22
     assert float(ds.residual.max()) > 1e-8 * float(ds.eigenvalue[0])
-
-
-LINEAR = nn.Linear(2, 1).double()
-PAIR = (torch.ones(3, 2).double(), torch.ones(3, 1).double())
-REFUSALS = {
-    "k too large": (dict(k=4), ValueError, "between 1 and the number of parameters 3, got 4"),
-    "k zero": (dict(k=0), ValueError, "got 0"),
-    "operator": (dict(operator="fisher"), ValueError, "hessian, ggn, residual, got 'fisher'"),
-    "which": (dict(which="SM"), ValueError, "one of LM, LA, SA, BE, got 'SM'"),
-    "block_size": (dict(block_size=0), ValueError, "block_size must be at least 1, got 0"),
-    "block_size of text": (dict(block_size="4"), TypeError, "block_size must be an integer, got '4'"),
-    "basis_size": (dict(block_size=1, basis_size=2), ValueError, r"at least k \+ 2 block_size = 4, got 2"),
-    "memory_budget": (dict(memory_budget=-1), ValueError, "number of bytes of at least 0, got -1"),
-    "start of another shape": (dict(start=torch.ones(2, 1)), ValueError, r"shape \(3, any\), got \(2, 1\)"),
-    "start of nothing": (dict(start=torch.zeros(3, 2)), ValueError, "start holds no direction"),
-    "start not finite": (dict(start=torch.full((3, 1), math.nan)), ValueError, "start is not finite"),
-    "start of a kind": (dict(start=[1.0, 0.0, 0.0]), TypeError, "result of hessian_spectrum or a tensor, got list"),
-    "unknown parameter": (dict(parameters=["wieght"]), ValueError, r"unknown parameters \['wieght'\]"),
-    "no batches": (dict(batches=[]), ValueError, "there are no batches"),
-    "not pairs": (dict(batches=[torch.ones(2)]), TypeError, "iterable of pairs, got Tensor"),
-    "not iterable": (dict(batches=3), TypeError, "iterable of pairs, got int"),
-    "vector loss": (dict(loss=lambda o, t: o), ValueError, r"scalar tensor, got \(3, 1\)"),
-    "infinite loss": (dict(loss=lambda o, t: o.sum() / 0), ValueError, "the loss is (-?inf|nan)"),
-    "untensored targets": (
-        dict(batches=[(PAIR[0], "labels")] * 2, loss=lambda o, t: o.mean()),
-        TypeError,
-        "targets are str, not a tensor; say what a batch weighs with batch_weight=",
-    ),
-    "untensored targets of one batch": (
-        dict(batches=(PAIR[0], "labels")),
-        TypeError,
-        r"loss cannot be taken of outputs \(3, 1\) and targets str",
-    ),
-    "weight": (dict(batch_weight=lambda t: 0.0), ValueError, "positive and finite, got 0"),
-    "tolerance": (dict(tolerance=0.0), ValueError, "tolerance must be positive and finite, got 0.0"),
-    "max_products": (dict(max_products=3), ValueError, r"at least 2 k = 4, got 3"),
-    "tolerance of text": (dict(tolerance="fine"), TypeError, "tolerance must be a positive number or None, got 'fine'"),
-    "products of text": (dict(max_products="4"), TypeError, "max_products must be an integer, got '4'"),
-    "learning rate": (
-        dict(learning_rate=math.nan),
-        ValueError,
-        "learning_rate must be positive and finite, got nan",
-    ),
-    "reduction": (dict(reduction="median"), ValueError, '"mean" or "sum", got \'median\''),
-    "weights of a sum": (dict(reduction="sum", batch_weight=len), TypeError, "a sum over batches has no weights"),
-    "constant loss": (dict(loss=lambda o, t: torch.tensor(1.0)), ValueError, "does not depend differentiably"),
-    "complex": (
-        dict(model=nn.Linear(2, 1, dtype=torch.complex64), batches=tuple(part.to(torch.complex64) for part in PAIR)),
-        ValueError,
-        r"must be real \(float32 or float64\).*got 'weight' of torch.complex64; keep its real and imaginary part",
-    ),
-    "readout of another size": (
-        dict(
-            model=nn.GRU(2, 3).double(),
-            readout=nn.Linear(4, 1).double(),
-            batches=(torch.ones(5, 3, 2).double(), PAIR[1]),
-        ),
-        ValueError,
-        r"readout cannot take the network's output of shape \(3, 3\) and torch\.float64: .*Give one that takes 3 "
-        "features",
-    ),
-    "readout of too few classes": (
-        dict(
-            model=nn.GRU(2, 3).double(),
-            readout=nn.Linear(3, 2).double(),
-            loss=cross_entropy,
-            batches=(torch.ones(5, 3, 2).double(), torch.tensor([0, 1, 7])),
-        ),
-        ValueError,
-        r"loss cannot be taken of outputs \(3, 2\) and targets \(3,\) \(Target 7 is out of bounds.*\); give a readout",
-    ),
-    "targets of another size": (
-        dict(loss=cross_entropy, batches=(PAIR[0], torch.ones(2, dtype=torch.int64))),
-        ValueError,
-        r"loss cannot be taken of outputs \(3, 1\) and targets \(2,\)",
-    ),
-    "half precision": (
-        dict(model=nn.Linear(2, 1).bfloat16(), batches=tuple(part.bfloat16() for part in PAIR)),
-        ValueError,
-        "bfloat16, too coarse",
-    ),
-    "autonomous map": (
-        dict(model=as_map(torch.tanh, state=torch.zeros(2)), readout=nn.Linear(2, 1)),
-        TypeError,
-        "auto",
-    ),
-    "NumPy inputs": (
-        dict(model=nn.GRU(2, 1).double(), readout=nn.Identity(), batches=(np.zeros((3, 2, 2)), PAIR[1])),
-        TypeError,
-        "inputs must be a tensor, got ndarray",
-    ),
-    "undefined gradient": (
-        dict(loss=lambda o, t: ((o - o.detach()) ** 2).mean().sqrt()),
-        FloatingPointError,
-        "no derivative where it is zero",
-    ),
-    "tuple output": (dict(model=nn.GRU(2, 1).double()), TypeError, "give readout="),
-    "no readout": (dict(model=as_map(nn.GRU(2, 1).double())), TypeError, "no readout of its own"),
-    "frozen model": (dict(model=nn.Linear(2, 1).double().requires_grad_(False)), ValueError, "no parameters"),
-    "dropout": (
-        dict(model=nn.Sequential(nn.Dropout(0.5), nn.Linear(2, 1)).double()),
-        ValueError,
-        r"Dropout \(0\) is in training mode.*\.eval\(\)",
-    ),
-    "root of zero": (
-        dict(loss=lambda o, t: ((o - o.detach()) ** 2).mean().sqrt()),
-        FloatingPointError,
-        "not finite",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", REFUSALS)
-def test_refusals_say_what_is_wrong(name: str) -> None:
-    change, error, message = REFUSALS[name]
-    options = {"model": LINEAR, "batches": PAIR, "loss": mse_loss, "k": 2, "check": name != "root of zero", **change}
-    with pytest.raises(error, match=message):
-        hessian_spectrum(options.pop("model"), options.pop("batches"), options.pop("loss"), **options)
-
-
-def test_a_map_is_run_over_time_first_sequences_of_its_own_type() -> None:
-    gru, head = nn.GRU(2, 3).double(), nn.Linear(3, 1).double()
-    for inputs, message in (
-        (torch.zeros(4, 5, 3).double(), r"\(T, B, 2\), time first, got \(4, 5, 3\)"),
-        (torch.zeros(4, 2).double(), r"time first, got \(4, 2\)"),
-        (torch.zeros(0, 5, 2).double(), r"got \(0, 5, 2\)"),
-        (torch.zeros(4, 5, 2), "inputs are torch.float32 on cpu, the map computes in torch.float64"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            hessian_spectrum(gru, (inputs, torch.zeros(5, 1).double()), mse_loss, k=2, readout=head)
-
-
-def test_inference_mode_is_refused() -> None:
-    with torch.inference_mode(), pytest.raises(RuntimeError, match="call the analysis outside of it"):
-        hessian_spectrum(LINEAR, PAIR, mse_loss, k=1)
 
 
 def test_sums_add_up_over_batches(data) -> None:
@@ -536,14 +234,6 @@ def test_sums_add_up_over_batches(data) -> None:
     np.testing.assert_allclose(whole.eigenvalue, 10 * mean.eigenvalue, rtol=1e-9)
 
 
-def test_frozen_parameters_cannot_be_asked_for() -> None:
-    model = nn.Linear(2, 1).double()
-    model.bias.requires_grad_(False)
-    assert hessian_spectrum(model, PAIR, mse_loss, k=2).sizes["rank"] == 2
-    with pytest.raises(ValueError, match="do not require gradients"):
-        hessian_spectrum(model, PAIR, mse_loss, k=1, parameters=["bias"])
-
-
 def test_batch_weight_replaces_the_default() -> None:
     model = nn.Linear(1, 1, bias=False).double()
     batches = [(torch.full((1, 1), 1.0).double(), torch.zeros(1, 1).double())] * 1
@@ -552,18 +242,6 @@ def test_batch_weight_replaces_the_default() -> None:
     ds = hessian_spectrum(model, batches, mse_loss, k=1, batch_weight=lambda targets: next(weights))
     assert ds.eigenvalue.item() == pytest.approx(2 * (3 * 1 + 1 * 9) / 4)
     assert math.isclose(hessian_spectrum(model, batches, mse_loss, k=1).eigenvalue.item(), 10)
-
-
-def test_start_must_be_eigenvectors_of_the_same_parameters(data) -> None:
-    model = LastStep(nn.RNN(2, 3), 3).double()
-    with pytest.raises(ValueError, match="start must be a result of hessian_spectrum with eigenvectors=True"):
-        hessian_spectrum(model, data, cross_entropy, k=2, start=hessian_spectrum(model, data, cross_entropy, k=2))
-    part = hessian_spectrum(model, data, cross_entropy, k=2, parameters=["head.weight"], eigenvectors=True)
-    with pytest.raises(
-        ValueError,
-        match=r"result for the parameters layer.weight_ih_l0 \[3, 2\], .*, got one for head.weight \[3, 3\]; c",
-    ):
-        hessian_spectrum(model, data, cross_entropy, k=2, start=part)
 
 
 def test_the_order_of_the_parameters_is_recorded_and_kept_to(data) -> None:

@@ -13,20 +13,9 @@ from flip_flop import pulses, trained
 from torch import nn
 
 import lyapkit
-from lyapkit import as_map, fixed_points, lyapunov_spectrum, states, systems
+from lyapkit import as_map, fixed_points, states, systems
 from references import matrix_with_spectrum, random_orthogonal
-
-
-def autonomous(step, size: int = 1, dtype: torch.dtype = torch.float64) -> lyapkit.RecurrentMap:
-    return as_map(step, state=torch.zeros(size, dtype=dtype))
-
-
-def columns(ds: xr.Dataset, *names: str) -> list[list]:
-    return [ds[name].values.tolist() for name in names]
-
-
-def magnitudes(ds: xr.Dataset) -> np.ndarray:
-    return np.hypot(ds.eigenvalue_real, ds.eigenvalue_imag)
+from resting import autonomous, columns, fixed_cell, magnitudes
 
 
 @pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
@@ -139,72 +128,6 @@ def test_memories_of_a_hopfield_network_are_its_stable_points() -> None:
     np.testing.assert_allclose(magnitudes(ds)[origin], [3, 3, 3, 0, 0, 0, 0, 0], atol=1e-9)
 
 
-def fixed_cell(kind: type, dtype: torch.dtype, gain: float) -> nn.Module:
-    torch.manual_seed(0)
-    cell = kind(2, 6).to(dtype)
-    with torch.no_grad():
-        cell.weight_hh *= gain
-    return cell
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize(("kind", "gain"), [(nn.GRUCell, 4.0), (nn.LSTMCell, 4.0), (nn.RNNCell, 4.0)])
-def test_points_of_cells_rest_and_their_exponents_are_log_eigenvalues(
-    kind: type, gain: float, dtype: torch.dtype
-) -> None:
-    cell, input = fixed_cell(kind, dtype, gain), torch.tensor([0.5, -1.0], dtype=dtype)
-    ds = fixed_points(cell, input, rng=0)
-    assert len(ds.fixed_point) >= 1
-    assert not ds.slow.any()
-    points = torch.from_numpy(ds.state.values)
-    given = (points[:, :6], points[:, 6:]) if kind is nn.LSTMCell else points
-    with torch.no_grad():
-        after = cell(input.expand(len(points), -1), given)
-    after = torch.cat(after, dim=-1) if kind is nn.LSTMCell else after
-    single = dtype == torch.float32
-    assert float((after - points).abs().max()) < (2e-6 if single else 1e-14)
-    steady = ds.isel(fixed_point=np.flatnonzero(ds.stable))  # a run stays there
-    if len(steady.fixed_point):
-        start = torch.from_numpy(steady.state.values)
-        spectrum = lyapunov_spectrum(cell, input.expand(400, 2), initial_state=start, transient=100)
-        exact = np.log(np.sort(magnitudes(steady), axis=1)[:, ::-1])
-        kept = exact > -12  # complex pairs turn, so that finite runs know them to 1 / T
-        np.testing.assert_allclose(spectrum.lyapunov_exponent.values[kept], exact[kept], atol=0.02)
-
-
-def test_exponents_at_saddles_are_log_eigenvalues() -> None:
-    ds = fixed_points(systems.henon().map, rng=0)
-    start = torch.from_numpy(ds.state.values)
-    spectrum = lyapunov_spectrum(systems.henon().map, steps=12, initial_state=start, qr_interval=1)
-    np.testing.assert_allclose(spectrum.lyapunov_exponent, np.log(magnitudes(ds)), atol=0.12)
-    whole = lyapunov_spectrum(systems.henon().map, steps=2, initial_state=start)
-    np.testing.assert_allclose(whole.lyapunov_exponent.sum("exponent"), np.log(magnitudes(ds)).sum(axis=1), rtol=1e-12)
-    diagonal = autonomous(lambda x: torch.stack((2 * x[0], x[1] / 4)), 2)
-    ds, spectrum = fixed_points(diagonal, rng=0), lyapunov_spectrum(diagonal, steps=50)
-    np.testing.assert_allclose(spectrum.lyapunov_exponent, np.log(magnitudes(ds)), rtol=1e-13)
-
-
-def test_jacobians_at_the_points_have_the_same_eigenvalues() -> None:
-    cell, input = fixed_cell(nn.LSTMCell, torch.float64, 4.0), torch.tensor([[0.5, -1.0]]).double()
-    ds = fixed_points(cell, input[0], rng=0)
-    start = torch.from_numpy(ds.state.values)
-    there = lyapkit.jacobians(cell, input, initial_state=start, towards_input=True)
-    np.testing.assert_allclose(there.eigenvalue_real[:, 0], ds.eigenvalue_real, atol=1e-12)
-    np.testing.assert_allclose(abs(there.eigenvalue_imag[:, 0]), abs(ds.eigenvalue_imag), atol=1e-12)
-
-
-def test_eigenvectors_are_those_of_the_jacobian() -> None:
-    map = systems.henon().map
-    ds = fixed_points(map, rng=0, eigenvectors=2)
-    matrices = lyapkit.jacobians(map, steps=1, initial_state=torch.from_numpy(ds.state.values)).jacobian.values[:, 0]
-    vectors = ds.eigenvector_real.values + 1j * ds.eigenvector_imag.values
-    roots = ds.eigenvalue_real.values + 1j * ds.eigenvalue_imag.values
-    np.testing.assert_allclose(matrices @ vectors, vectors * roots[:, None], atol=1e-12)
-    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-13)
-    assert fixed_points(map, rng=0, eigenvectors=1).eigenvector_real.shape == (2, 2, 1)
-    assert "eigenvector_real" not in fixed_points(map, rng=0)
-
-
 @pytest.mark.parametrize("bias", [1e-2, 1e-4])
 def test_a_ghost_is_a_slow_point(bias: float) -> None:
     map = autonomous(lambda x: torch.stack((x[0] + x[0] ** 2 + bias, x[1] / 2)), 2)
@@ -240,50 +163,6 @@ def test_maps_without_fixed_points_have_none(step) -> None:
     counts = [ds.attrs[f"starts_{name}"] for name in ("arrived", "slow", "lost", "unfinished")]
     assert counts[0] == 0
     assert sum(counts) == 512
-
-
-TURN = random_orthogonal(5, 3)
-PLANE = TURN @ torch.diag(torch.tensor([1, 1, 0.5, -0.5, 0.2]).double()) @ TURN.T
-CONTINUA = {
-    "line": (lambda x: torch.stack((x[0] * 1.0, torch.tanh(0.5 * x[1] + 0.1 * x[0]))), 2, 1),
-    "oblique plane": (lambda x: PLANE @ x, 5, 2),
-    "ring": (lambda x: x * (1.5 - 0.5 * x.square().sum()), 2, 1),
-    "identity": (lambda x: x * 1.0, 3, 3),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize("name", CONTINUA)
-def test_a_continuum_is_reported_as_one(name: str, dtype: torch.dtype) -> None:
-    step, size, dimension = CONTINUA[name]
-    with pytest.warns(
-        UserWarning, match=rf"a continuum of fixed points, of dimension {dimension}: \d+ of 512 searches"
-    ):
-        ds = fixed_points(as_map(lambda x: step(x.double()).to(dtype), state=torch.zeros(size, dtype=dtype)), rng=0)
-    lying = ds.continuum_dimension.values > 0
-    assert lying.sum() == 16
-    assert set(ds.continuum_dimension.values[lying].tolist()) == {dimension}
-    assert (~lying).sum() == (1 if name == "ring" else 0)  # the middle of the ring
-    assert ds.starts.sum() == ds.attrs["starts_arrived"]
-    assert (ds.marginal_dimensions.values[lying] >= dimension).all()
-    assert not ds.stable.any()
-    if name == "ring":
-        np.testing.assert_allclose(
-            np.linalg.norm(ds.state[lying], axis=1), 1, rtol=1e-3 if dtype == torch.float32 else 1e-9
-        )
-
-
-def test_two_points_that_have_met_are_one_point_and_no_continuum() -> None:
-    ds = fixed_points(autonomous(lambda x: x + x * x), rng=0)
-    assert columns(ds, "continuum_dimension", "marginal_dimensions", "stable", "starts") == [[0], [1], [0], [512]]
-    np.testing.assert_allclose(ds.state[0, 0], 0, atol=1e-7)
-
-
-@pytest.mark.parametrize("distance", [1e-1, 1e-2, 1e-3])
-def test_points_that_are_close_together_stay_apart(distance: float) -> None:
-    ds = fixed_points(autonomous(lambda x: (1 + distance**2) * x - x**3), rng=0, n_starts=2000)
-    np.testing.assert_allclose(np.sort(ds.state[:, 0]), [-distance, 0, distance], rtol=1e-7, atol=1e-9)
-    assert columns(ds, "stable", "continuum_dimension") == [[1, 1, 0], [0, 0, 0]]
 
 
 def test_rectifiers_off_their_kink_are_exact_and_on_it_undecided() -> None:

@@ -7,33 +7,19 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
-from scipy.linalg import subspace_angles
 from torch import nn
 
 import lyapkit
+from linear_maps import REAL, eigenvectors, linear
 from lyapkit import as_map, covariant_vectors, lyapunov_spectrum, systems
-from lyapkit.lyapunov.angles import consecutive_angles, participation_ratio, splitting_angles
 from lyapkit.lyapunov.ginelli import _frames, ginelli
 from lyapkit.tangents import ForwardTangents, TangentRun
 from lyapkit.trajectories.drive import prepare_drive
-from references import dense_jacobians, matrix_with_spectrum, random_orthogonal
+from references import dense_jacobians, matrix_with_spectrum
 from steps import BackwardOnly, Steps
 
-REAL = matrix_with_spectrum([1.3, -0.9, 0.5, 0.2], [], seed=3, skew=30.0)
 PAIR = matrix_with_spectrum([1.2, 0.3], [(0.8, 2.0)], seed=7, skew=10.0)  # ranks 2 and 3 are a complex pair
 PERIOD = [matrix_with_spectrum([1.5, 0.7, 0.3, 0.1], [], seed=seed, skew=10.0) for seed in (20, 30, 40)]
-
-
-def linear(matrix: torch.Tensor):
-    return as_map(lambda x: matrix @ x, state=torch.zeros(len(matrix), dtype=matrix.dtype))
-
-
-def eigenvectors(matrix: torch.Tensor) -> np.ndarray:
-    """Unit eigenvectors of a real spectrum, by descending magnitude, in columns."""
-    values, vectors = torch.linalg.eig(matrix)
-    assert values.imag.abs().max() < 1e-12
-    order = values.abs().argsort(descending=True)
-    return (vectors.real / vectors.real.norm(dim=0))[:, order].numpy()
 
 
 def sines(vectors: np.ndarray, expected: np.ndarray) -> np.ndarray:
@@ -108,14 +94,6 @@ def test_constant_matrix_has_its_eigenvectors(path: str) -> None:
     assert ds.covariance_residual.max() < 1e-12
     assert ds.forward_difference.max() < 1e-10
     assert ds.backward_difference.max() < 1e-10
-
-
-@pytest.mark.parametrize("split", [1, 2, 3])
-def test_angles_between_subspaces_are_principal_angles(split: int) -> None:
-    ds = covariant_vectors(linear(REAL), steps=300, rng=0)
-    vectors = eigenvectors(REAL)
-    expected = subspace_angles(vectors[:, :split], vectors[:, split:]).min()
-    assert_allclose(ds.angle.sel(split=split), expected, rtol=1e-10)
 
 
 def test_a_complex_pair_spans_its_invariant_plane() -> None:
@@ -383,38 +361,6 @@ def test_a_step_without_forward_mode_is_taken_in_reverse() -> None:
     assert ds.covariance_residual.max() < 1e-13
 
 
-def test_angles_of_known_vectors() -> None:
-    angle = 1e-12
-    columns = [[1.0, math.cos(angle), 0.0], [0.0, math.sin(angle), 0.6], [0.0, 0.0, 0.8]]
-    c = torch.tensor(columns, dtype=torch.float64)
-    found = consecutive_angles(torch.stack((c, -c)))
-    assert_allclose(found[0], [angle, math.pi / 2 - math.asin(0.6 * math.sin(angle))], rtol=1e-8)
-    assert torch.equal(found[0], found[1])  # lines have no sign
-    # the span of the last two holds the first axis turned by `angle`; the third leans by arctan(0.8/0.6) to the plane
-    assert_allclose(splitting_angles(c)[1], math.atan2(0.8, 0.6), rtol=1e-12)
-    assert splitting_angles(c)[0] <= angle
-    assert splitting_angles(torch.eye(4).double()).tolist() == [math.pi / 2] * 3
-    c[1, 1] = 0.0
-    assert splitting_angles(c)[0] == 0  # the same direction twice
-    assert splitting_angles(torch.eye(1)[None]).shape == consecutive_angles(torch.eye(1)[None]).shape == (1, 0)
-
-
-def test_participation_ratio_of_known_vectors() -> None:
-    vectors = torch.zeros(4, 4).double()
-    vectors[2, 0] = 1.0
-    vectors[:2, 1] = 0.5**0.5
-    vectors[:, 2] = -0.5
-    vectors[0, 3], vectors[1, 3] = 0.6, -0.8
-    assert_allclose(participation_ratio(vectors), [1, 2, 4, 1 / (0.6**4 + 0.8**4)], rtol=1e-14)
-    localised = covariant_vectors(
-        linear(torch.diag(torch.tensor([0.3, 2.0, 1.0], dtype=torch.float64))), steps=200, rng=0
-    )
-    assert_allclose(localised.participation_ratio, 1, rtol=1e-12)
-    assert (np.abs(localised.covariant_vector.values[0, 0]).argmax(axis=0) == [1, 2, 0]).all()
-    spread = covariant_vectors(linear(2 * random_orthogonal(5, 0) @ torch.eye(5).double()), steps=40, rng=0)
-    assert ((spread.participation_ratio >= 1) & (spread.participation_ratio <= 5)).all()
-
-
 def test_dt_converts_rates_and_their_units_only() -> None:
     steps, timed = (covariant_vectors(linear(REAL), steps=100, rng=0, dt=dt) for dt in (1.0, 0.1))
     for name in ("local_growth", "covariant_exponent"):
@@ -454,7 +400,7 @@ BAD = {
     "no window": (
         {"transient": 12, "settle": 8},
         ValueError,
-        "no steps left to analyse: 20 steps, of which 12 are transient and 8 settle the backward pass",
+        "no steps left to analyse: of 20 steps, 12 are transient and 8 settle the backward pass",
     ),
     "no steps": ({"steps": 0}, ValueError, "at least 1"),
     "k of 0": ({"k": 0}, ValueError, "k must be between 1 and the state size 4, got 0"),

@@ -141,6 +141,9 @@ def test_many_series_at_once_are_treated_as_one_by_one(count: int, halves: bool)
     torch.testing.assert_close(together.variance[:, :3], few.variance, rtol=1e-9, atol=0)
     torch.testing.assert_close(together.weight[:, :3], few.weight, rtol=1e-7, atol=1e-12)
     torch.testing.assert_close(together.half_width(0.01)[:3], few.half_width(0.01), rtol=1e-6, atol=0)
+    for tail in (0.2, 0.025, 1e-4):
+        chance = together.beyond(together.half_width(tail).log())
+        torch.testing.assert_close(chance, torch.full_like(chance, tail), rtol=0.01, atol=0)
     torch.testing.assert_close(errors(series)[-3:], errors(series[:, -3:]), rtol=1e-6, atol=0)
 
 

@@ -44,8 +44,7 @@ PLOTS = {
     plots.phase_plane: lyapkit.states(HENON, steps=3, initial_state=torch.rand(6, 2).double()),
     plots.jacobian_eigenvalues: lyapkit.jacobians(GRU, INPUTS),
 }
-COMPARED = [plot for plot in PLOTS if plot not in
-            (plots.curvature_between_steps, plots.exponents_over_checkpoints, plots.phase_plane)]  # fmt: skip
+COMPARED = [plot for plot in PLOTS if plot is not plots.curvature_between_steps]
 PARTS = {name: lyapkit.hessian_spectrum(GRU, BATCH, mse_loss, readout=READOUT, k=3, operator=name, rng=0)
          for name in ("hessian", "ggn", "residual")}  # fmt: skip
 TREE = xr.DataTree.from_dict({"before/lyapunov_spectrum": SPECTRUM, "after/lyapunov_spectrum": SPECTRUM})

@@ -1,5 +1,6 @@
 """Plots of states, fixed points and Jacobians draw the numbers of their results."""
 
+import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -111,6 +112,63 @@ def test_arrows_of_the_phase_plane_point_where_the_map_leads(ax) -> None:
     assert [len(line.get_xdata()) for line in lines] == [5, 5, 5]
     np.testing.assert_allclose(points_of(ax)["unstable point"], [[0, 0]], atol=1e-12)
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("x[0]", "x[1]")
+
+
+def flow(gain: float) -> tuple[xr.Dataset, xr.Dataset]:
+    map = lyapkit.as_map(lambda x: torch.stack((torch.tanh(gain * x[0]), x[1] / 2)), state=torch.zeros(2).double())
+    return lyapkit.states(map, steps=4, initial_state=GRID), lyapkit.fixed_points(map, starts=GRID)
+
+
+def test_phase_planes_to_compare_have_a_colour_each(ax) -> None:
+    fields, points = zip(flow(2.0), flow(0.5), strict=True)
+    plots.phase_plane(
+        {"two": fields[0], "half": fields[1]},
+        fixed_points={"two": points[0], "half": points[1]},
+        ax=ax,
+        lines=2,
+    )
+    arrows = [each for each in ax.collections if isinstance(each, Quiver)]
+    for place, (field, quiver) in enumerate(zip(fields, arrows, strict=True)):
+        way = field.state.values[:, 0] - GRID.numpy()
+        moving = np.hypot(*way.T) > 0
+        expected = way[moving] / np.hypot(*way[moving].T)[:, None]
+        np.testing.assert_allclose(np.stack((quiver.U, quiver.V), axis=1), expected, rtol=1e-12)
+        shown = quiver.get_facecolors()
+        np.testing.assert_allclose(shown[:, :3], [matplotlib.colors.to_rgb(f"C{place}")] * len(shown))
+        size = np.log(np.hypot(*way[moving].T))
+        assert np.argmax(shown[:, 3]) == np.argmax(size)
+        np.testing.assert_allclose(shown[:, 3], 0.25 + 0.75 * (size - size.min()) / np.ptp(size), rtol=1e-9)
+    texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert texts == ["two", "half", "stable point", "unstable point"]
+    edges = [line.get_markeredgecolor() for line in ax.lines if line.get_label() == "stable point"]
+    assert edges == ["C0", "C1"]
+    assert len([line for line in ax.lines if len(line.get_xdata()) == 5]) == 4
+    ax.figure.canvas.draw()
+
+
+def test_points_to_compare_have_the_colours_of_their_runs(ax) -> None:
+    fields, points = zip(flow(2.0), flow(0.5), strict=True)
+    runs = {"two": fields[0], "half": fields[1]}
+    plots.state_space(runs, fixed_points={"half": points[1]}, ax=ax)
+    (mark,) = [line for line in ax.lines if line.get_label().endswith("point")]
+    assert mark.get_markeredgecolor() == "C1"
+    for draw in (plots.state_space, plots.phase_plane):
+        with pytest.raises(ValueError, match="fixed_points has the name 'third', and the results to draw are 'two', "):
+            draw(runs, fixed_points={"third": points[0]})
+        with pytest.raises(TypeError, match="label= names one result"):
+            draw(runs, label="a")
+        with pytest.raises(ValueError, match="the dictionary of results is empty"):
+            draw({})
+    with pytest.raises(ValueError, match=r"with the same two units, got y\[0\], y\[1\] beside x\[0\], x\[1\]"):
+        plots.phase_plane({"a": fields[0], "b": fields[1].assign_coords(unit=["y[0]", "y[1]"])})
+
+
+def test_fields_that_move_alike_are_equally_strong(ax) -> None:
+    shift = lyapkit.as_map(lambda x: x + torch.tensor([1.0, 0.0]), state=torch.zeros(2).double())
+    field = lyapkit.states(shift, steps=1, initial_state=GRID[:, [0, 1]] * 0)
+    plots.phase_plane({"a": field}, ax=ax, lines=0)
+    (arrows,) = [each for each in ax.collections if isinstance(each, Quiver)]
+    assert set(arrows.get_facecolors()[:, 3]) == {1.0}
 
 
 def test_the_phase_plane_is_for_two_units_and_needs_the_first_step() -> None:

@@ -30,10 +30,12 @@ def test_every_variable_is_described_and_every_dimension_labelled(name: str) -> 
         first = {
             "trajectory": 0,
             "norm": "inf",
+            "window_step": 3,
+            "pair": "1 | 2",
             "step": 3 if name in ("lyapunov_spectrum", "covariant_vectors") else 1,
             "parameter": 0,
             "unit": "h[0]",
-            "recorded_step": 5,
+            "recorded_step": 3 if name == "lyapunov_spectrum" else 5,
             "parameter_tensor": "weight_ih",
         }
         assert ds[dim].values[0] == first.get(dim, 1)
@@ -41,9 +43,18 @@ def test_every_variable_is_described_and_every_dimension_labelled(name: str) -> 
 
 def test_schema_fixes_shapes_and_types() -> None:
     sizes = {
-        "lyapunov_spectrum": {"trajectory": 2, "step": 10, "exponent": 2, "unit": 6},
+        "lyapunov_spectrum": {"trajectory": 2, "step": 10, "exponent": 2, "unit": 6, "recorded_step": 10},
         "variational_term": {"trajectory": 2, "step": 12, "exponent": 6},
-        "covariant_vectors": {"trajectory": 2, "step": 7, "unit": 6, "exponent": 2, "split": 1},
+        "covariant_vectors": {
+            "trajectory": 2,
+            "step": 7,
+            "unit": 6,
+            "exponent": 2,
+            "split": 1,
+            "window_step": 7,
+            "pair": 1,
+            "angle_rank": 1,
+        },
         "gradient_propagation": {
             "norm": 2,
             "trajectory": 2,

@@ -176,3 +176,12 @@ def test_a_tree_is_one_table() -> None:
 def test_what_is_no_result_is_refused(given: object, error: type, message: str) -> None:
     with pytest.raises(error, match=message):
         summary(given)
+
+
+def test_what_a_joined_result_lacks_is_missing() -> None:
+    long = lyapkit.lyapunov_spectrum(lyapkit.systems.henon().map, steps=200)
+    joined = xr.concat(
+        [long.assign_coords(seed=0), long.isel(exponent=[0]).assign_coords(seed=1)], "seed", join="outer"
+    )
+    table = lyapkit.summary(joined)
+    assert table["verdict"].tolist() == ["positive", "negative", "positive", "missing"]

@@ -21,7 +21,8 @@ from lyapkit.tangents.tracing.compiled import WORTH_COMPILING, CompiledTangents
 from lyapkit.tangents.tracing.machine import threads
 from lyapkit.tangents.tracing.machine.code import compiled
 from lyapkit.tangents.tracing.machine.compiled_step import CompiledStep
-from lyapkit.tangents.tracing.recording import Untraceable
+from lyapkit.tangents.tracing.machine.reading import Reader
+from lyapkit.tangents.tracing.recording import Untraceable, record_without_values
 from machine_code import without_machine_code
 
 GENERATOR = torch.Generator().manual_seed(5)
@@ -51,6 +52,7 @@ ARITHMETIC = {
     "absolute": lambda x: x.abs() - x.sign() * x * x + x.neg(),
     "masks": lambda x: x.masked_fill((x > 0.2) & ~(x > 0.5), 0.3) + x * (x > 0).double(),
     "own memory": lambda x: x * 0.5 + 1,
+    "float32 constants": lambda x: torch.maximum(x * torch.tensor(0.3), torch.tensor([0.1, 0.2, -0.3, 0.4])) + x * 0.7,
 }
 """Maps of which every operation is rounded alike wherever it is done."""
 
@@ -382,6 +384,13 @@ def test_few_steps_and_other_types_go_the_plain_way() -> None:
     single = double(nn.RNN(1, 3))
     ds = lyapunov_spectrum(single, torch.zeros(1500, 1, dtype=torch.float64), frame_dtype=torch.float32)
     assert "float64" in str(config(ds)["tangents_not_compiled_because"])
+
+
+def test_numbers_keep_all_of_their_digits() -> None:
+    traced = record_without_values(MAPS["henon"], torch.zeros(2, dtype=torch.float64), None, 2)
+    reader = Reader(traced, 2)
+    for number in (0.3, -1.7, 2, True):
+        assert reader._array(number).item() == float(number)
 
 
 def test_other_weights_need_no_new_code() -> None:

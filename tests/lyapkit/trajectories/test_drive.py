@@ -187,7 +187,7 @@ REFUSALS = {
     "zero steps": (drive_alone(0), ValueError, "steps must be at least 1, got 0"),
     "negative steps": (drive_alone(-3), ValueError, "steps must be at least 1, got -3"),
     "no inputs in time": (drive_driven(numbers(0, M)), ValueError, "inputs must have at least 1 step, got 0"),
-    "transient takes all": (drive_alone(5, transient=5), ValueError, "5 steps, of which 5 are transient"),
+    "transient takes all": (drive_alone(5, transient=5), ValueError, "of 5 steps, 5 are transient"),
     "negative transient": (drive_alone(5, transient=-1), ValueError, "transient must be at least 0, got -1"),
     "transient is a float": (drive_alone(5, transient=1.0), TypeError, r"transient must be an integer.*got 1\.0"),
     "transient is True": (drive_alone(5, transient=True), TypeError, "transient must be an integer.*got True"),

@@ -1,7 +1,7 @@
 """Layout, lengths, feedback and packed sequences mean the same in every analysis."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,22 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 from torch.nn.utils.rnn import pack_padded_sequence, pack_sequence
 
+from footing import (
+    ALL,
+    ALONG,
+    LENGTHS,
+    TARGETS,
+    B,
+    M,
+    N,
+    T,
+    gradients,
+    layer,
+    readout,
+    sequences,
+    summed,
+    vectors,
+)
 from lyapkit import (
     analyze,
     as_map,
@@ -21,98 +37,8 @@ from lyapkit import (
     gradient_propagation,
     hessian_spectrum,
     lyapunov_exponents,
-    lyapunov_spectrum,
-    spectral_density,
     variational_term,
 )
-
-T, M, N = 40, 2, 3
-LENGTHS = [40, 17, 29]
-B = len(LENGTHS)
-TARGETS = torch.randn(B, 1, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
-
-
-def layer(kind: type[nn.RNNBase] = nn.GRU, **options: Any) -> nn.RNNBase:
-    torch.manual_seed(0)
-    return kind(M, N, **options).double()
-
-
-def readout(outputs: int = 1) -> nn.Linear:
-    torch.manual_seed(1)
-    return nn.Linear(N, outputs).double()
-
-
-def sequences(filler: float | None = None) -> Tensor:
-    inputs = torch.randn(T, B, M, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    if filler is not None:
-        for sequence, length in enumerate(LENGTHS):
-            inputs[length:, sequence] = filler
-    return inputs
-
-
-def summed(outputs: Tensor, targets: Tensor) -> Tensor:
-    """A loss that is a sum over sequences, so that each has the gradient it would have alone."""
-    return ((outputs - targets) ** 2).sum()
-
-
-def gradients(model: object, inputs: Any, **options: Any) -> xr.Dataset:
-    targets = TARGETS[options.pop("rows", slice(None))]
-    return gradient_propagation(
-        model, inputs, targets, summed, readout=readout(), rng=0, per_unit=True, parameter_gradients=True, **options
-    )
-
-
-def vectors(model: object, inputs: Any, **options: Any) -> xr.Dataset:
-    return covariant_vectors(model, inputs, transient=4, settle=4, rng=0, **options)
-
-
-def exponents(model: object, inputs: Any, **options: Any) -> xr.Dataset:
-    found = lyapunov_exponents(model, inputs, **options)
-    return xr.Dataset({"exponents": (("trajectory", "exponent"), found.detach().numpy())})
-
-
-def spectrum(model: object, inputs: Any, **options: Any) -> xr.Dataset:
-    return lyapunov_spectrum(model, inputs, qr_interval=1, **options)
-
-
-def tree(model: object, inputs: Any, **options: Any) -> xr.Dataset:
-    found = analyze(model, inputs, TARGETS, mse_loss, readout=readout(), rng=0, hessian_k=3, **options)
-    parts = [found[name].to_dataset() for name in found.children]
-    return xr.Dataset(
-        {f"{part.attrs['analysis']}.{name}": (part[name].dims, part[name].values) for part in parts for name in part}
-    )
-
-
-ALONG: dict[str, Callable[..., xr.Dataset]] = {
-    "spectrum": spectrum,
-    "variational": variational_term,
-    "variational, thinned": lambda *a, **o: variational_term(*a, record_every=7, **o),
-    "variational, horizon": lambda *a, **o: variational_term(*a, horizon=6, **o),
-    "exponents": exponents,
-    "exponents, interval": lambda *a, **o: exponents(*a, qr_interval=3, transient=5, **o),
-    "vectors": vectors,
-    "vectors, thinned": lambda *a, **o: vectors(*a, record_every=5, **o),
-    "gradients": gradients,
-    "gradients, window": lambda *a, **o: gradients(*a, fit=(2, 12), **o),
-}
-
-
-def options_of(curvature: Callable[..., Any], model: object, inputs: Any, **options: Any) -> Any:
-    return curvature(model, (inputs, TARGETS), mse_loss, readout=readout(), **options)
-
-
-def operator(model: object, inputs: Any, **options: Any) -> xr.Dataset:
-    found = options_of(curvature_operator, model, inputs, **options)
-    return xr.Dataset({"matrix": (("row", "column"), found @ np.eye(found.shape[0]))})
-
-
-CURVATURE: dict[str, Callable[..., xr.Dataset]] = {
-    "hessian": lambda *a, **o: options_of(hessian_spectrum, *a, k=3, rng=0, **o),
-    "density": lambda *a, **o: options_of(spectral_density, *a, probes=2, order=5, rng=0, **o),
-    "by step": lambda *a, **o: options_of(curvature_by_step, *a, k=2, bins=3, rng=0, **o),
-    "operator": operator,
-}
-ALL = {**ALONG, **CURVATURE, "analyze": tree}
 
 
 def assert_equal(found: xr.Dataset, expected: xr.Dataset, tolerance: float = 1e-9) -> None:
@@ -464,74 +390,6 @@ def test_models_that_pack_sequences_have_the_hessian_of_each_alone(kind: type[nn
     found, expected = (curvature_operator(m, (sequences(), TARGETS), loss) for m in (model, ByHand()))
     block = torch.randn(found.shape[0], 3, generator=torch.Generator().manual_seed(8), dtype=torch.float64).numpy()
     np.testing.assert_allclose(found @ block, expected @ block, rtol=1e-8, atol=1e-9)
-
-
-def lists() -> Iterator[tuple[Any, str]]:
-    parts = [sequences()[:length, b] for b, length in enumerate(LENGTHS)]
-    yield (
-        parts,
-        r"got a list of 3 of shape \(40, 2\), \(17, 2\), \(29, 2\)\. Pad .*pad_sequence\(sequences\), .*lengths=",
-    )
-    yield [part.numpy() for part in parts], "Pad sequences of unequal length"
-    yield list(sequences()), r"Use torch.stack\(sequences, dim=1\) for sequences \(T, M\), or dim=0 for steps \(B, M\)"
-
-
-@pytest.mark.parametrize("name", [name for name in ALONG if "," not in name] + ["analyze"])
-@pytest.mark.parametrize("case", range(3))
-def test_lists_of_sequences_are_refused_with_the_remedy(name: str, case: int) -> None:
-    parts, message = list(lists())[case]
-    with pytest.raises(TypeError, match=message):
-        ALL[name](layer(), parts)
-    if case == 0:
-        with pytest.raises(TypeError, match=r"pad_sequence\(sequences, batch_first=True\)"):
-            ALL[name](layer(batch_first=True), parts)
-
-
-@pytest.mark.parametrize("name", [name for name in ALL if "," not in name])
-def test_bad_layouts_and_lengths_are_refused(name: str) -> None:
-    with pytest.raises(TypeError, match="batch_first must be True or False, got 'yes'"):
-        ALL[name](layer(), sequences(), batch_first="yes")
-    with pytest.raises(ValueError, match=r"lengths must lie between .* sequence 1 has 41"):
-        ALL[name](layer(), sequences(), lengths=[40, 41, 40])
-    with pytest.raises(TypeError, match="lengths must be integers"):
-        ALL[name](layer(), sequences(), lengths=[40.0, 17.0, 29.0])
-    with pytest.raises((TypeError, ValueError), match=r"\(B, T, (M\)|2\)).*got \(3, 40, 5\)"):
-        ALL[name](layer(), torch.zeros(B, T, 5).double(), batch_first=True)
-
-
-@pytest.mark.parametrize("name", [name for name in ALONG if "," not in name])
-def test_autonomous_maps_take_no_lengths_and_bad_numbers_are_found_where_they_are(name: str) -> None:
-    rows = {"rows": slice(0, 1)} if name == "gradients" else {}
-    map = as_map(lambda x: 0.5 * x, state=torch.ones(N, dtype=torch.float64))
-    with pytest.raises(TypeError, match="lengths= is for sequences of inputs"):
-        ALONG[name](map, None, steps=10, lengths=[5], **rows)
-    inputs = sequences().transpose(0, 1).clone()
-    inputs[2, 30, 1] = np.inf
-    with pytest.raises(ValueError, match=r"not finite at index \(2, 30, 1\)"):
-        ALONG[name](layer(batch_first=True), inputs)
-    assert ALONG[name](layer(batch_first=True), inputs, lengths=LENGTHS).sizes["trajectory"] == B  # it is padding
-
-
-def test_curvature_of_several_batches_needs_lengths_for_each() -> None:
-    batches = [(sequences(), TARGETS), (sequences(), TARGETS)]
-    with pytest.raises(TypeError, match="lengths of the sequences of each of the 2 batches, got Tensor"):
-        hessian_spectrum(layer(), batches, mse_loss, readout=readout(), lengths=torch.tensor(LENGTHS))
-    with pytest.raises(TypeError, match="each of the 2 batches, got list of 3"):
-        hessian_spectrum(layer(), batches, mse_loss, readout=readout(), lengths=LENGTHS)
-
-
-def test_analyze_says_that_the_hessian_needs_inputs_and_the_own_state() -> None:
-    with pytest.raises(TypeError, match="leave it out: include="):
-        analyze(layer(), sequences(), TARGETS, mse_loss, readout=readout(), initial_state=torch.zeros(N).double())
-
-
-def test_windows_and_horizons_fit_into_the_shortest_sequence() -> None:
-    with pytest.raises(ValueError, match="horizon must be at most the number of steps 17, got 18"):
-        variational_term(layer(), sequences(), lengths=LENGTHS, horizon=18)
-    with pytest.raises(ValueError, match="stop <= 17"):
-        gradients(layer(), sequences(), lengths=LENGTHS, fit=(0, 18))
-    with pytest.raises(ValueError, match="no steps left to analyse: 17 steps"):
-        covariant_vectors(layer(), sequences(), lengths=LENGTHS, transient=9, settle=8)
 
 
 def test_a_copied_module_keeps_its_layout() -> None:

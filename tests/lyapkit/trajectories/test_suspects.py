@@ -102,6 +102,27 @@ def test_kinks_and_jumps_are_no_wrong_derivatives():
         np.testing.assert_array_equal(checked.lyapunov_exponent, unchecked.lyapunov_exponent)
 
 
+@pytest.mark.parametrize(("steps", "share"), [(0, 1.0), (2**20 // 3, 1.0), (10 * 2**20 // 3, 0.1)])
+def test_of_long_runs_some_states_are_screened_all_over_the_run(steps, share):
+    seen = []
+
+    def look(states, inputs, after):
+        assert torch.equal(after, states + 1)
+        seen.append(states[:, 0])
+        return torch.zeros(len(states))
+
+    visited = Visited(steps)
+    visited.suspicion = look
+    states = torch.arange(3000.0).reshape(3000, 1, 1).expand(-1, 3, -1)
+    for begin in range(0, 3000, 600):
+        visited.take(states[begin : begin + 600], None, torch.full((3, 1), begin + 600.0), begin)
+    assert visited.visits
+    screened = torch.cat(seen)
+    for begin in range(0, 3000, 200):  # three trajectories at each step
+        count = int(((screened >= begin) & (screened < begin + 200)).sum())
+        assert abs(count - 600 * share) <= 12 * (share < 1)
+
+
 def test_the_most_suspicious_states_are_kept():
     visited = Visited()
     visited.suspicion = lambda states, inputs, after: states[:, 0] * (states[:, 0] > 5)

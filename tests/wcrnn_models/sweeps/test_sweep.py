@@ -1,6 +1,5 @@
 import dataclasses
 import errno
-import io
 import json
 import multiprocessing
 import os
@@ -8,40 +7,23 @@ import threading
 import time
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
 
 import sweep_tasks
-from wcrnn_models import TrainConfig, UserError, load_checkpoint, train
-from wcrnn_models import owners as owners_module
-from wcrnn_models.files import exclusive
-from wcrnn_models.sweeps import Outcome, driver, grid, run_name
+from tiny_sweep import CONFIGS, TINY, InProcess, attempts
+from wcrnn_models import UserError, load_checkpoint, train
+from wcrnn_models.sweeps import Outcome, driver, run_name
 from wcrnn_models.sweeps import sweep as readable_sweep
 from wcrnn_models.sweeps.choose_pool import available_workers, make_pool
 from wcrnn_models.sweeps.claims import claim
-from wcrnn_models.sweeps.groups import groups
-from wcrnn_models.sweeps.layout import plan, read_runs, varying
+from wcrnn_models.sweeps.layout import plan, read_runs
 from wcrnn_models.sweeps.processes import ProcessPool
-from wcrnn_models.sweeps.table import LiveTable, Row, render
 from wcrnn_models.sweeps.worker import Job, failure, work
 from wcrnn_models.training.result import TrainResult
 
 sweep = partial(readable_sweep, readable=False)  # names that do not depend on the other runs
-
-TINY = TrainConfig(
-    length=6,
-    hidden_size=8,
-    coupling=0.1,
-    learning_rate=0.05,
-    batch_size=16,
-    epochs=2,
-    iterations_per_epoch=8,
-    test_size=20,
-    evaluate_every=4,
-)
-CONFIGS = grid(TINY, r=[0.9, 1.0], seed=range(2))
 
 
 def state(directory):
@@ -52,11 +34,6 @@ def state(directory):
     }
 
 
-def attempts(directory):
-    file = directory / "attempts.jsonl"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-
-
 @pytest.fixture(scope="module")
 def sequential(tmp_path_factory):
     """The runs one after the other, without a sweep."""
@@ -64,34 +41,6 @@ def sequential(tmp_path_factory):
     for config in CONFIGS:
         train(config, directory / run_name(config))
     return {run_name(config): state(directory / run_name(config)) for config in CONFIGS}
-
-
-class InProcess:
-    """A pool that does every job at once in this process, where functions can be replaced."""
-
-    def __init__(self, task=work):
-        self.task, self.ended, self.jobs = task, [], []
-
-    def room(self):
-        return 2
-
-    def submit(self, job):
-        self.jobs.append(job)
-        self.ended += self.task(job)
-
-    def outcomes(self, seconds):
-        found, self.ended = self.ended, []
-        return found
-
-    def close(self):
-        self.closed = True
-
-
-@pytest.fixture
-def in_process(monkeypatch):
-    pool = InProcess()
-    monkeypatch.setattr(driver, "make_pool", lambda task, workers, scheduler: pool)
-    return pool
 
 
 @pytest.mark.slow
@@ -373,142 +322,6 @@ def wait_for(pool, count, seconds=60):
     return found
 
 
-class TestClaims:
-    def test_one_at_a_time(self, tmp_path):
-        with claim(tmp_path) as first, claim(tmp_path) as second:
-            assert (first, second) == (True, False)
-        with claim(tmp_path) as again:
-            assert again
-            owner = json.loads((tmp_path / ".claim" / "owner.json").read_text())
-            assert owner["process"] == os.getpid()
-        assert not (tmp_path / ".claim" / "owner.json").exists()
-
-    def record(self, tmp_path, host, age):
-        folder = tmp_path / ".claim"
-        folder.mkdir(exist_ok=True)
-        path = folder / "owner.json"
-        path.write_text(json.dumps({"host": host, "process": 1, "token": "theirs"}))
-        past = time.time() - age
-        os.utime(path, (past, past))
-        return path
-
-    def test_an_owner_on_another_machine_is_respected_while_it_is_alive(self, tmp_path):
-        """Locks do not reach there: only the record tells."""
-        path = self.record(tmp_path, "elsewhere", age=30)
-        with claim(tmp_path) as mine:
-            assert not mine
-        assert json.loads(path.read_text())["token"] == "theirs"
-
-    def test_an_owner_on_another_machine_that_is_gone_is_replaced(self, tmp_path):
-        path = self.record(tmp_path, "elsewhere", age=owners_module.STALE_SECONDS + 5)
-        with claim(tmp_path) as mine:
-            assert mine
-            assert json.loads(path.read_text())["token"] != "theirs"
-
-    def test_an_owner_on_this_machine_without_its_lock_is_gone(self, tmp_path):
-        self.record(tmp_path, owners_module.socket.gethostname(), age=0)
-        with claim(tmp_path) as mine:
-            assert mine
-
-    def test_a_lock_on_this_machine_is_enough(self, tmp_path):
-        (tmp_path / ".claim").mkdir()
-        with exclusive(tmp_path / ".claim"), claim(tmp_path) as mine:
-            assert not mine
-
-    @pytest.mark.parametrize("content", [b"", b"{", b"[]"], ids=["empty", "half", "list"])
-    def test_a_record_that_cannot_be_read_counts_by_its_age(self, tmp_path, content):
-        path = self.record(tmp_path, "elsewhere", age=0)
-        path.write_bytes(content)
-        with claim(tmp_path) as mine:
-            assert not mine
-        past = time.time() - owners_module.STALE_SECONDS - 5
-        os.utime(path, (past, past))
-        with claim(tmp_path) as mine:
-            assert mine
-
-    def test_the_record_is_renewed(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(owners_module, "RENEW_SECONDS", 0.01)
-        with claim(tmp_path):
-            path = tmp_path / ".claim" / "owner.json"
-            os.utime(path, (0, 0))
-            deadline = time.monotonic() + 20
-            while path.stat().st_mtime < 1 and time.monotonic() < deadline:
-                time.sleep(0.01)
-            assert path.stat().st_mtime > time.time() - 60
-
-    def test_a_record_taken_over_by_another_machine_is_left_to_it(self, tmp_path):
-        with claim(tmp_path):
-            path = self.record(tmp_path, "elsewhere", age=0)
-        assert json.loads(path.read_text())["token"] == "theirs"
-
-    def test_of_two_machines_that_find_it_stale_one_gets_it(self, tmp_path, monkeypatch):
-        """The other one has replaced the record between our look at it and our move."""
-        path = self.record(tmp_path, "elsewhere", age=owners_module.STALE_SECONDS + 5)
-        original = Path.rename
-
-        def rename(self, target):
-            if self == path:
-                path.write_text(json.dumps({"host": "third", "process": 2, "token": "fresh"}))
-            return original(self, target)
-
-        monkeypatch.setattr(Path, "rename", rename)
-        with claim(tmp_path) as mine:
-            assert not mine
-        assert json.loads(path.read_text())["token"] == "fresh"
-
-    def test_a_machine_that_was_faster_gets_it(self, tmp_path, monkeypatch):
-        original = os.open
-
-        def open_later(path, flags, *rest):
-            if flags & os.O_EXCL and str(path).endswith("owner.json"):
-                self.record(tmp_path, "elsewhere", age=0)
-            return original(path, flags, *rest)
-
-        monkeypatch.setattr(os, "open", open_later)
-        with claim(tmp_path) as mine:
-            assert not mine
-
-    def test_a_full_disk_leaves_no_record(self, tmp_path, monkeypatch):
-        def full(*_):
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-        monkeypatch.setattr(json, "dump", full)
-        with pytest.raises(OSError, match="No space left"), claim(tmp_path):
-            pass
-        assert not (tmp_path / ".claim" / "owner.json").exists()
-
-    def test_it_is_given_back_after_an_error(self, tmp_path):
-        with pytest.raises(ZeroDivisionError), claim(tmp_path):
-            raise ZeroDivisionError
-        with claim(tmp_path) as mine:
-            assert mine
-
-
-def test_a_worker_reports_a_claim_that_fails(tmp_path):
-    """The directory of the run is not there."""
-    (outcome,) = work(Job(tmp_path, {"missing": TINY.to_json()}))
-    assert outcome.status == "failed"
-    assert "No such file or directory" in outcome.message
-
-
-def test_a_busy_run_is_reported_and_the_others_are_trained(tmp_path):
-    planned = plan(CONFIGS[:2], tmp_path)
-    first, second = planned
-    with claim(tmp_path / first):
-        outcomes = work(Job(tmp_path, {name: config.to_json() for name, config in planned.items()}))
-    assert {outcome.name: outcome.status for outcome in outcomes} == {first: "busy", second: "finished"}
-
-
-def test_a_job_that_comes_too_late_does_nothing(tmp_path):
-    """Another process has finished one of its runs since it was queued."""
-    planned = plan(CONFIGS[:2], tmp_path)
-    job = Job(tmp_path, {name: config.to_json() for name, config in planned.items()})
-    first = work(job)
-    before = {name: attempts(tmp_path / name) for name in planned}
-    assert work(job) == first
-    assert {name: attempts(tmp_path / name) for name in planned} == before
-
-
 def test_a_worker_uses_one_thread(tmp_path):
     planned = plan([TINY], tmp_path)
     before = torch.get_num_threads()
@@ -518,48 +331,6 @@ def test_a_worker_uses_one_thread(tmp_path):
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
-
-
-def test_grids():
-    configs = grid(TINY, r=[0.9, 1.0], seed=range(3), residual=["scalar"])
-    assert [(config.r, config.seed) for config in configs] == [(r, s) for r in (0.9, 1.0) for s in range(3)]
-    assert grid(TINY) == [TINY]
-    with pytest.raises(UserError, match="no field 'R'"):
-        grid(TINY, R=[1.0])
-    with pytest.raises(UserError, match=r"no field 'coupl'\. Did you mean 'coupling'"):
-        grid(TINY, coupl=[1.0])
-    with pytest.raises(UserError, match="the axis r has no value"):
-        grid(TINY, r=[])
-    with pytest.raises(UserError, match="coupling must be at least 0"):
-        grid(TINY, coupling=[0.1, -0.1])
-    with pytest.raises(UserError, match="the axis seed has more values than the 100000 runs of a grid; give fewer"):
-        grid(TINY, seed=range(10**20))
-    with pytest.raises(UserError, match="the grid has 100200 runs, more than 100000; give fewer values, or train sev"):
-        grid(TINY, seed=range(334), epochs=range(1, 301))
-
-
-def test_groups_share_sizes_and_batches():
-    configs = {
-        "a": TINY,
-        "b": dataclasses.replace(TINY, hidden_size=10),
-        "c": dataclasses.replace(TINY, residual="rotation", phi=0.1, r=1.0, learning_rate=0.1, seed=4),
-        "d": dataclasses.replace(TINY, seed=5),
-        "e": dataclasses.replace(TINY, batch_size=8),
-        "f": TrainConfig(model="lstm"),
-        "g": TrainConfig(model="lstm", seed=1),
-        "h": dataclasses.replace(TINY, residual="orthogonal", r=1.0),
-        "i": dataclasses.replace(TINY, epochs=TINY.epochs + 1),
-    }
-    assert groups(configs, 2) == [["a", "c"], ["b"], ["d", "i"], ["e"], ["f"], ["g"], ["h"]]
-    assert groups(configs, 9) == [["a", "c", "d", "i"], ["b"], ["e"], ["f"], ["g"], ["h"]]
-
-
-def test_names_of_runs():
-    assert run_name(TINY) == run_name(dataclasses.replace(TINY, length=6))
-    assert len({run_name(config) for config in grid(TINY, r=[0.9, 1.0], seed=range(5))}) == 10
-    assert len(run_name(TINY)) == 16
-    assert varying([TINY, dataclasses.replace(TINY, seed=1, r=0.3)]) == ["seed", "r"]
-    assert varying([]) == []
 
 
 def test_planned_runs_are_known_before_they_begin(tmp_path):
@@ -639,87 +410,3 @@ def test_the_number_of_workers_is_that_of_the_cores(monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: 7)
     assert available_workers() == 7
-
-
-def result(**changes):
-    values = dict(
-        status="running",
-        metric_name="rms",
-        best_metric=0.25,
-        best_iteration=4,
-        iterations_to_minimal_performance=None,
-        total_iterations=16,
-        iterations=[0, 4, 8],
-        train_losses=[1.0, 0.5, 0.5],
-        gradient_norms=[1.0, 1.0, 1.0],
-        test_metrics=[1.0, 0.25, 0.5],
-        diverged_at=None,
-        warning=None,
-        checkpoints={},
-    )
-    return TrainResult(**{**values, **changes})
-
-
-ROWS = {
-    "aaaa": Row(CONFIGS[0], "finished", result(status="finished")),
-    "bbbb": Row(CONFIGS[1], "running", result()),
-    "cccc": Row(CONFIGS[2], "waiting", None),
-    "dddd": Row(CONFIGS[3], "diverged", result(status="diverged", iterations=[], test_metrics=[], best_metric=None)),
-}
-
-
-def test_the_table():
-    assert render(ROWS).splitlines() == [
-        "4 runs: 1 running, 1 waiting, 1 finished, 1 diverged",
-        "run   seed    r     state  iteration   metric  best",
-        "----  ----  ---  --------  ---------  -------  ----",
-        "bbbb     1  0.9   running       8/16  rms 0.5  0.25",
-        "cccc     0  1.0   waiting          -        -     -",
-        "aaaa     0  0.9  finished       8/16  rms 0.5  0.25",
-        "dddd     1  1.0  diverged          -        -     -",
-    ]
-    assert render(ROWS, lines=1).splitlines()[-2:] == [
-        "bbbb     1  0.9  running       8/16  rms 0.5  0.25",
-        "... and 3 more",
-    ]
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-def test_the_table_is_drawn_over_itself_on_a_terminal(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "40")
-    monkeypatch.setenv("LINES", "20")
-    stream = Terminal()
-    table = LiveTable(stream)
-    table.show(ROWS)
-    first = stream.getvalue()
-    assert first.count("\n") == 7
-    assert all(len(line) < 40 for line in first.splitlines())
-    table.show(ROWS)
-    assert stream.getvalue() == first + "\x1b[7F\x1b[J" + first
-
-
-def test_a_log_file_gets_a_line_when_the_counts_change():
-    stream = io.StringIO()
-    table = LiveTable(stream)
-    for _ in range(2):
-        table.show({"aaaa": ROWS["aaaa"]})
-    table.show({"aaaa": ROWS["bbbb"]})
-    assert stream.getvalue() == "1 runs: 1 finished\n1 runs: 1 running\n"
-
-
-def test_the_histories_of_ended_runs_are_read_once(tmp_path, in_process, monkeypatch):
-    """A table of a thousand runs must not read a thousand files every second."""
-    sweep(CONFIGS, tmp_path)
-    reads, original = [], driver.read_result
-    monkeypatch.setattr(driver, "read_result", lambda path: reads.append(path.name) or original(path))
-    extra = dataclasses.replace(TINY, seed=9)
-    monkeypatch.setattr(driver, "_KILLS", 6)
-    in_process.task = lambda job: [Outcome(name, "killed", "killed") for name in job.names]
-    sweep([*CONFIGS, extra], tmp_path, progress=True)
-    assert len(in_process.jobs) - 4 == 6
-    counts = {name: reads.count(name) for name in map(run_name, CONFIGS)}
-    assert all(1 <= count <= 3 for count in counts.values())

@@ -193,7 +193,7 @@ def test_from_a_file_through_a_configuration(archive, tmp_path):
         (lambda path: path.write_bytes(pickle.dumps(print)), {}, "not a NumPy archive of plain numbers"),
         (lambda path: np.savez(path, train_inputs=INPUTS), {}, "lacks train_targets, test_inputs, test_targets"),
         (lambda path: np.savez(path, **dict.fromkeys(NAMES, np.array([print]))), {}, "plain numbers .*holds objects"),
-        (lambda path: _save_one(path), {}, "holds one array; save all four"),
+        (lambda path: _save_one(path), {}, "holds one array; save train_inputs, train_targets, test_inputs"),
         (
             lambda path: None,
             {"input_size": 2},

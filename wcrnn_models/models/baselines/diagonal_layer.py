@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wcrnn_models.models.network import affine
+from wcrnn_models.models.initial_weights import InitialWeights
 from wcrnn_models.randomness import normal, uniform
 
 STEP_SIZES = (0.001, 0.1)
@@ -21,14 +21,14 @@ class DiagonalLayer(nn.Module):
     A = -exp(log_decay) + i frequency has a negative real part whatever is learnt, so every mode fades.
 
     Args:
-        features: H.
+        features: Number of features H.
         modes: Complex modes P per feature.
-        generator: Where the initial weights are drawn from.
-        dtype: Floating-point type of the parameters.
+        draw: Source and type of the initial weights.
     """
 
-    def __init__(self, features: int, modes: int, generator: torch.Generator, dtype: torch.dtype) -> None:
+    def __init__(self, features: int, modes: int, draw: InitialWeights) -> None:
         super().__init__()
+        dtype, generator = draw.dtype, draw.generator
         low, high = (math.log(size) for size in STEP_SIZES)
         self.log_step = nn.Parameter(uniform((features,), low, high, generator).to(dtype))
         self.log_decay = nn.Parameter(torch.full((features, modes), math.log(0.5), dtype=dtype))
@@ -36,7 +36,7 @@ class DiagonalLayer(nn.Module):
         # real and imaginary parts of variance 1/2 each, shape (H, P, 2)
         self.output = nn.Parameter((normal((features, modes, 2), generator) / math.sqrt(2)).to(dtype))
         self.skip = nn.Parameter(normal((features,), generator).to(dtype))
-        self.mix = affine(features, 2 * features, generator, dtype)
+        self.mix = draw.affine(features, 2 * features)
         self.norm = nn.LayerNorm(features, dtype=dtype)
 
     def rates(self) -> Tensor:
@@ -50,7 +50,7 @@ class DiagonalLayer(nn.Module):
         Args:
             real: Real parts of the modes, shape (..., H P).
             imaginary: Their imaginary parts.
-            features: u, shape (..., H).
+            features: The features u, shape (..., H).
 
         Returns:
             The new parts, and u'.

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from wcrnn_models.models.network import RecurrentNetwork, affine, check_sizes, floating_type
-from wcrnn_models.randomness import RandomSource, as_generator
+from wcrnn_models.models.initial_weights import InitialWeights
+from wcrnn_models.models.network import RecurrentNetwork
+from wcrnn_models.randomness import RandomSource
 
 
 class ResidualElman(RecurrentNetwork):
@@ -49,14 +50,11 @@ class ResidualElman(RecurrentNetwork):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        check_sizes(input_size=input_size, hidden_size=hidden_size, output_size=output_size)
-        dtype = floating_type(dtype)
-        self.input_size, self.hidden_size, self.output_size = input_size, hidden_size, output_size
-        generator = as_generator(rng)  # once: a seed must not give every layer the same numbers
-        self.recurrent = affine(hidden_size, hidden_size, generator, dtype)
-        self.input = affine(input_size, hidden_size, generator, dtype)
-        self.readout = affine(hidden_size, output_size, generator, dtype)
+        super().__init__(input_size, hidden_size, output_size)
+        draw = InitialWeights(rng, dtype)
+        self.recurrent = draw.affine(hidden_size, hidden_size)
+        self.input = draw.affine(input_size, hidden_size)
+        self.readout = draw.affine(hidden_size, output_size)
         self.to(device)
 
     def _project(self, inputs: Tensor) -> Tensor:

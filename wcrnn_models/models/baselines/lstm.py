@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from lyapkit.adapters.elementary import cell_step
 from lyapkit.adapters.layers import layer_weights
 from wcrnn_models.models.baselines.hidden_and_cells import HiddenAndCells
-from wcrnn_models.models.network import affine, check_sizes, fill_uniform, floating_type
-from wcrnn_models.randomness import RandomSource, as_generator
+from wcrnn_models.models.initial_weights import InitialWeights
+from wcrnn_models.randomness import RandomSource
 
 
 class LSTM(HiddenAndCells):
@@ -57,22 +57,19 @@ class LSTM(HiddenAndCells):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        check_sizes(input_size=input_size, hidden_size=hidden_size, output_size=output_size)
-        dtype = floating_type(dtype)
-        self.input_size, self.hidden_size, self.output_size = input_size, hidden_size, output_size
-        generator = as_generator(rng)
-        self.recurrent = nn.LSTM(input_size, hidden_size, device="meta", dtype=dtype).to_empty(device="cpu")
-        fill_uniform(self.recurrent, 1 / math.sqrt(hidden_size), generator)
-        self.readout = affine(hidden_size, output_size, generator, dtype)
+        super().__init__(input_size, hidden_size, output_size)
+        draw = InitialWeights(rng, dtype)
+        self.recurrent = nn.LSTM(input_size, hidden_size, device="meta", dtype=draw.dtype).to_empty(device="cpu")
+        draw.fill(self.recurrent, 1 / math.sqrt(hidden_size))
+        self.readout = draw.affine(hidden_size, output_size)
         self.to(device)
 
     def forward(self, inputs: Tensor, initial_state: Tensor | None = None) -> Tensor:
         """Read out the last hidden state after all inputs, or every one; see `RecurrentNetwork.forward`.
 
         Args:
-            inputs: s_1, ..., s_T, shape (T, B, M) or (T, M).
-            initial_state: (h, c), shape (B, 2 H) or (2 H,); zeros by default.
+            inputs: The sequence s_1, ..., s_T, shape (T, B, M) or (T, M).
+            initial_state: The pair (h, c), shape (B, 2 H) or (2 H,); zeros by default.
 
         Returns:
             Outputs, shape (B, O) for inputs (T, B, M), (O,) for inputs (T, M); if every state is read out, with T

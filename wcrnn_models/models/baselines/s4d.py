@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from wcrnn_models.models.baselines.diagonal_layer import DiagonalLayer
-from wcrnn_models.models.network import RecurrentNetwork, affine, check_sizes, floating_type
-from wcrnn_models.randomness import RandomSource, as_generator
+from wcrnn_models.models.initial_weights import InitialWeights
+from wcrnn_models.models.network import RecurrentNetwork, check_sizes
+from wcrnn_models.randomness import RandomSource
 
 
 class S4D(RecurrentNetwork):
@@ -67,18 +68,16 @@ class S4D(RecurrentNetwork):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        check_sizes(input_size=input_size, hidden_size=hidden_size, output_size=output_size, layers=layers, modes=modes)
-        dtype = floating_type(dtype)
-        if dtype not in (torch.float32, torch.float64):
+        super().__init__(input_size, hidden_size, output_size)
+        check_sizes(layers=layers, modes=modes)
+        draw = InitialWeights(rng, dtype)
+        if draw.dtype not in (torch.float32, torch.float64):
             raise ValueError(
-                f"dtype must be torch.float32 or torch.float64, which have a complex partner, got {dtype}."
+                f"dtype must be torch.float32 or torch.float64, which have a complex partner, got {draw.dtype}."
             )
-        self.input_size, self.hidden_size, self.output_size = input_size, hidden_size, output_size
-        generator = as_generator(rng)
-        self.input = affine(input_size, hidden_size, generator, dtype)
-        self.layers = nn.ModuleList(DiagonalLayer(hidden_size, modes, generator, dtype) for _ in range(layers))
-        self.readout = affine(hidden_size, output_size, generator, dtype)
+        self.input = draw.affine(input_size, hidden_size)
+        self.layers = nn.ModuleList(DiagonalLayer(hidden_size, modes, draw) for _ in range(layers))
+        self.readout = draw.affine(hidden_size, output_size)
         self.modes = modes
         self.to(device)
 
@@ -107,7 +106,7 @@ class S4D(RecurrentNetwork):
         """Read out the features of the last step, or of every step; see `RecurrentNetwork.forward`.
 
         Args:
-            inputs: s_1, ..., s_T, shape (T, B, M) or (T, M).
+            inputs: The sequence s_1, ..., s_T, shape (T, B, M) or (T, M).
             initial_state: Flat state, shape (B, N) or (N,), from which the recurrence is run; zeros by default, with
                 which the sequence is convolved.
 

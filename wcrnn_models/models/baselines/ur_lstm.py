@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wcrnn_models.models.baselines.hidden_and_cells import HiddenAndCells
-from wcrnn_models.models.network import affine, check_sizes, fill_uniform, floating_type
-from wcrnn_models.randomness import RandomSource, as_generator, uniform
+from wcrnn_models.models.initial_weights import InitialWeights
+from wcrnn_models.randomness import RandomSource, uniform
 
 
 class URLSTM(HiddenAndCells):
@@ -61,21 +61,18 @@ class URLSTM(HiddenAndCells):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        check_sizes(input_size=input_size, hidden_size=hidden_size, output_size=output_size)
+        super().__init__(input_size, hidden_size, output_size)
         if hidden_size < 2:
             raise ValueError("hidden_size must be at least 2, for forget gates between 1/H and 1 - 1/H, got 1.")
-        dtype = floating_type(dtype)
-        self.input_size, self.hidden_size, self.output_size = input_size, hidden_size, output_size
-        generator = as_generator(rng)
-        self.recurrent = nn.Linear(hidden_size, 4 * hidden_size, bias=False, device="meta", dtype=dtype)
-        self.input = nn.Linear(input_size, 4 * hidden_size, bias=False, device="meta", dtype=dtype)
+        draw = InitialWeights(rng, dtype)
+        self.recurrent = nn.Linear(hidden_size, 4 * hidden_size, bias=False, device="meta", dtype=draw.dtype)
+        self.input = nn.Linear(input_size, 4 * hidden_size, bias=False, device="meta", dtype=draw.dtype)
         self.to_empty(device="cpu")
-        self.bias = nn.Parameter(torch.empty(2 * hidden_size, dtype=dtype))  # of u and o
-        fill_uniform(self, 1 / math.sqrt(hidden_size), generator)
-        gates = uniform((hidden_size,), 1 / hidden_size, 1 - 1 / hidden_size, generator)
-        self.forget_bias = nn.Parameter(torch.logit(gates).to(dtype))
-        self.readout = affine(hidden_size, output_size, generator, dtype)
+        self.bias = nn.Parameter(torch.empty(2 * hidden_size, dtype=draw.dtype))  # of u and o
+        draw.fill(self, 1 / math.sqrt(hidden_size))
+        gates = uniform((hidden_size,), 1 / hidden_size, 1 - 1 / hidden_size, draw.generator)
+        self.forget_bias = nn.Parameter(torch.logit(gates).to(draw.dtype))
+        self.readout = draw.affine(hidden_size, output_size)
         self.to(device)
 
     def _project(self, inputs: Tensor) -> Tensor:

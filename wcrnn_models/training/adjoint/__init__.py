@@ -1,4 +1,4 @@
-"""Backpropagation through time by hand, over preallocated buffers, for one WCRNN or many of equal size."""
+"""Backpropagate through time by hand, over preallocated buffers, for one WCRNN or many of equal size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The forward pass of networks with the hand-written gradient, for training."""
+"""Provide the forward pass of networks with the hand-written gradient, for training."""
 
 from __future__ import annotations
 
@@ -17,19 +17,17 @@ _TYPES = (torch.float32, torch.float64)
 
 
 class EnsembleForward:
-    """The outputs of K networks, as their own ``forward`` gives them to rounding, several times faster.
+    """Outputs of K networks, equal to those of their own ``forward`` up to rounding, and several times faster.
 
-    Gradients with respect to the parameters are those of backpropagation through time, computed by hand, by a
-    `FusedKernel` on GPUs for which there is one, and else by a `SequenceKernel`. They are first derivatives only, and
-    only for inputs and initial states that are not differentiated: analyses use the network itself.
+    Gradients with respect to the parameters are those of backpropagation through time, written by hand. A `FusedKernel`
+    computes them on GPUs that it supports, else a `SequenceKernel`. Only first derivatives exist, and inputs and
+    initial states cannot be differentiated. So analyses use the network itself.
 
     Args:
         networks: Networks for which `can_train_together` holds.
 
     Raises:
         ValueError: If it does not.
-
-    Networks that read out every step have no kernel.
 
     Example:
         >>> import torch
@@ -57,8 +55,8 @@ class EnsembleForward:
         Raises:
             ValueError: If a shape does not fit, or the shapes differ.
             TypeError: If a type is not the networks'.
-            RuntimeError: If an input requires a gradient. When differentiated: a second time, or after another
-                forward pass of this object.
+            RuntimeError: If an input requires a gradient; or, from the backward pass, if it is differentiated a second
+                time or after another forward pass of this object.
         """
         if len(inputs) != len(self.networks) or any(each.shape != inputs[0].shape for each in inputs):
             shapes = [tuple(each.shape) for each in inputs]
@@ -81,7 +79,7 @@ class EnsembleForward:
         return list(torch.baddbmm(bias.unsqueeze(1), states, weight.transpose(1, 2)).unbind())
 
     def _kernel(self) -> Kernel:
-        """Return the kernel, a new one if the networks have been moved or cast or have got another residual."""
+        """Return the kernel, or a new one if the networks have been moved or cast, or have another residual."""
         weight = self.networks[0].recurrent.weight
         present = weight.dtype, weight.device, *(network.residual for network in self.networks)
         if present != self._made_for:
@@ -106,13 +104,13 @@ class EnsembleForward:
 
 
 def fast_forward(network: nn.Module) -> Callable[[Tensor], Tensor]:
-    """Return the forward pass to train a network with: by a kernel where there is one, else the network itself.
+    """Return the forward pass to train a network with: a kernel if there is one, else the network itself.
 
     Args:
-        network: Any network.
+        network: Network of any kind.
 
     Returns:
-        A function of inputs (T, B, M). For a `WCRNN` it is an `EnsembleForward` of one, whose limits it has.
+        A function of inputs (T, B, M). For a `WCRNN`, it is an `EnsembleForward` of one network, with its limits.
     """
     if not isinstance(network, WCRNN) or not can_train_together([network]):
         return network
@@ -145,7 +143,7 @@ def _hooked(network: nn.Module) -> bool:
 
 
 class _Evolve(torch.autograd.Function):
-    """Weights to final states."""
+    """Function from weights to final states."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, kernel: Kernel, inputs: tuple[Tensor, ...]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Whole sequences of K networks in one launch each way, on GPUs that Triton compiles for."""
+"""Run whole sequences of K networks in one launch each way, on GPUs that Triton compiles for."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ _COMPUTE_CAPABILITY = 8, 0
 """Compute capability of the first GPUs whose tensor cores multiply float32 in parts."""
 
 _PRECISION = "tf32x3"
-"""Products of float32 on tensor cores, as three products of its upper and lower parts, to about float32's rounding."""
+"""Precision of float32 products on tensor cores: three products of upper and lower parts, to about float32's
+rounding."""
 
 
 def fused_kernel_fits(networks: Sequence[WCRNN]) -> bool:
-    """Return whether `FusedKernel` is the kernel to train these networks with.
+    """Tell whether `FusedKernel` is the kernel to train these networks with.
 
-    Of the drive and the total, tanh may act on one. Networks must be in float32, for whose parts tensor cores are made,
-    on a CUDA device of compute capability 8.0 or later on which their weights fit (128 units on an A100 or H100, or 64
-    if a residual is dense), and Triton must be installed.
+    Triton must be installed. Networks must be in float32, which tensor cores multiply in parts, on a CUDA device of
+    compute capability 8.0 or later. Their weights must fit on it (128 units on an A100 or H100, or 64 if a residual is
+    dense). tanh may act on the drive or on the total, not on both.
     """
     weight, equation = networks[0].recurrent.weight, networks[0].equation
-    if equation.drive and equation.total:  # there is one place for what passed through tanh
+    if equation.drive and equation.total:  # there is room for one result of tanh
         return False
     if not weight.is_cuda or weight.dtype != torch.float32 or torch.version.hip or find_spec("triton") is None:
         return False
@@ -44,19 +45,19 @@ def shared_memory(units: int, kind: str) -> int:
     """Return the bytes of a multiprocessor's memory that may hold the matrices and the states of a program.
 
     Args:
-        units: N.
-        kind: How the residual is applied: diagonal, pairs or dense.
+        units: Number of units, N.
+        kind: Form in which the residual is applied: diagonal, pairs or dense.
     """
     matrices = 3 if kind == "dense" else 1  # W, and R both ways
     columns = _columns(units)
-    per_matrix = 2 * columns * columns + 2 * 2 * 16 * columns  # in two parts each, as the states before and after it
+    per_matrix = 2 * columns * columns + 2 * 2 * 16 * columns  # in two parts each, like the states before and after it
     return 4 * matrices * per_matrix
 
 
 class FusedKernel(Kernel):
-    """One launch for all steps forward, one for all steps back, and matrix products for the gradient of the weights.
+    """Kernel with one launch for all steps forward, one for all steps back, and matrix products for the gradient.
 
-    The residual is applied by its diagonal and the entries beside it in 2 x 2 blocks where it has no others, else as a
+    If the residual has only a diagonal or 2 x 2 blocks on the diagonal, it is applied by these entries, else as a
     matrix.
 
     Args:
@@ -88,16 +89,16 @@ class FusedKernel(Kernel):
         weight = weight.contiguous()
         steps, batch = inputs[0].shape[:2]
         shape = self.count, steps if keep else 0, batch
-        signals = self.buffers.get("inputs", self.count, steps, batch, self.inputs)
+        signals = self.buffers.take("inputs", self.count, steps, batch, self.inputs)
         for target, sequence in zip(signals, inputs, strict=True):
             target.copy_(sequence)
-        extended = self.buffers.get("extended states", *shape, self.width)
+        extended = self.buffers.take("extended states", *shape, self.width)
         extended[..., self.units] = 1
         extended[..., self.units + 1 : self.units + 1 + self.inputs] = signals if keep else signals[:, :0]
         extended[..., self.units + 1 + self.inputs :] = 0
         equation = self.networks[0].equation
         saturates = equation.drive or equation.total
-        kept = self.buffers.get("kept", self.count, steps if keep and saturates else 0, batch, self.units)
+        kept = self.buffers.take("kept", self.count, steps if keep and saturates else 0, batch, self.units)
         final = weight.new_empty(self.count, batch, self.units)
         with torch.cuda.device_of(weight):  # type: ignore[no-untyped-call]  # where Triton launches
             triton_kernels.forward_kernel[-(-batch // triton_kernels.ROWS), self.count](
@@ -113,7 +114,7 @@ class FusedKernel(Kernel):
         from wcrnn_models.training.adjoint import triton_kernels
 
         steps, batch = extended.shape[1:3]
-        drives = self.buffers.get("drives", *extended.shape[:3], self.units)
+        drives = self.buffers.take("drives", *extended.shape[:3], self.units)
         with torch.cuda.device_of(weight):  # type: ignore[no-untyped-call]  # where Triton launches
             triton_kernels.backward_kernel[-(-batch // triton_kernels.ROWS), self.count](
                 weight[..., : self.units].transpose(1, 2).contiguous(),
@@ -123,13 +124,13 @@ class FusedKernel(Kernel):
                 **self.options,
             )
         gradient = torch.zeros_like(weight)
-        for start in range(0, steps, STEPS_AT_ONCE):  # in parts, as a long sum in float32 errs more
+        for start in range(0, steps, STEPS_AT_ONCE):  # in parts, as a long sum in float32 has larger errors
             part = slice(start, start + STEPS_AT_ONCE)
             gradient.baddbmm_(drives[:, part].flatten(1, 2).transpose(1, 2), extended[:, part].flatten(1, 2))
         return gradient
 
     def _refresh(self) -> None:
-        """Take over the present couplings and residuals, if they have been changed since."""
+        """Copy the present couplings and residuals, if they have changed since."""
         present = [(buffer, buffer._version) for network in self.networks for buffer in network.buffers()]
         if len(present) == len(self._present) and all(
             one is other and version == seen
@@ -138,7 +139,7 @@ class FusedKernel(Kernel):
             return
         self._present = present
         unit = torch.arange(self.units, device=self.coupling.device)
-        other = (unit ^ 1).clamp(max=self.units - 1)  # of an odd number, the last has no partner, and no kind asks
+        other = (unit ^ 1).clamp(max=self.units - 1)  # an odd last unit has no partner; it is not read
         for row, network in enumerate(self.networks):
             residual = network.residual.matrix()
             self.coupling[row] = network.coupling
@@ -150,7 +151,7 @@ class FusedKernel(Kernel):
 
 
 def _kind(residuals: Sequence[Residual]) -> str:
-    """Say what applies all of them: the diagonal, the 2 x 2 blocks on the diagonal, or the whole matrix."""
+    """Say how all residuals are applied: by the diagonal, by 2 x 2 blocks on it, or by the whole matrix."""
     if all(residual.diagonal() is not None for residual in residuals):
         return "diagonal"
     factors = [factor for residual in residuals for factor in residual.chain()]
@@ -159,5 +160,5 @@ def _kind(residuals: Sequence[Residual]) -> str:
 
 
 def _columns(units: int) -> int:
-    """Return a power of two, and at least the 16 that tensor cores take."""
+    """Return a power of two that is at least 16, the smallest size for tensor cores."""
     return max(16, 1 << (units - 1).bit_length())

@@ -1,4 +1,4 @@
-"""Products of K fixed residuals with K batches of states, written into given buffers.
+"""Multiply K fixed residuals with K batches of states, into given buffers.
 
 A product is bound to its buffers once and then run at every iteration, so a step of a long sequence costs one or two
 calls into PyTorch and allocates nothing.
@@ -20,7 +20,7 @@ Bound = Callable[[], object]
 
 
 class StackedProduct(ABC):
-    """R_1, ..., R_K, one for each batch of states of shape (K, B, N).
+    """Products with R_1, ..., R_K, one for each batch of states of shape (K, B, N).
 
     Args:
         residuals: The K residuals; `refresh` reads their present numbers.
@@ -31,7 +31,7 @@ class StackedProduct(ABC):
 
     @abstractmethod
     def refresh(self) -> None:
-        """Take over the present numbers of the residuals; what was bound before uses them too."""
+        """Copy the present numbers of the residuals; functions that were bound before use them, too."""
 
     @abstractmethod
     def bind(self, source: Tensor, target: Tensor, *, accumulate: bool) -> Bound:
@@ -43,7 +43,7 @@ class StackedProduct(ABC):
 
 
 class ElementwiseProduct(StackedProduct):
-    """R_k that act on every unit alone."""
+    """Products with R_k that act on every unit alone."""
 
     def __init__(self, residuals: Sequence[Residual]) -> None:
         super().__init__(residuals)
@@ -72,7 +72,7 @@ class ElementwiseProduct(StackedProduct):
 
 
 class RotationProduct(StackedProduct):
-    """R_k of scaled 2 x 2 rotations: a pair of units is one complex number, which is multiplied by another one."""
+    """Products with R_k of scaled 2 x 2 rotations: a pair of units is one complex number, multiplied by another one."""
 
     def __init__(self, residuals: Sequence[Residual]) -> None:
         super().__init__(residuals)
@@ -108,7 +108,7 @@ class RotationProduct(StackedProduct):
 
 
 class DenseProduct(StackedProduct):
-    """Any R_k, by its matrix."""
+    """Products with any R_k, by its matrix."""
 
     def __init__(self, residuals: Sequence[Residual]) -> None:
         super().__init__(residuals)
@@ -125,7 +125,7 @@ class DenseProduct(StackedProduct):
         return partial(target.baddbmm_, source, self.transposed, beta=1 if accumulate else 0)
 
     def bind_adjoint(self, source: Tensor, target: Tensor) -> Bound:
-        """Return one matrix product, and in place a copy."""
+        """Return one matrix product, followed by a copy if it works in place."""
         if source is not target:
             return partial(torch.bmm, source, self.matrices, out=target)
         scratch = torch.empty_like(source)
@@ -133,7 +133,7 @@ class DenseProduct(StackedProduct):
 
 
 class ChainedProduct(StackedProduct):
-    """R_k = R_k1 R_k2 ..., the last factor first."""
+    """Products with R_k = R_k1 R_k2 ..., the last factor first."""
 
     def __init__(self, residuals: Sequence[Residual]) -> None:
         super().__init__(residuals)

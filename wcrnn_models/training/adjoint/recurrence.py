@@ -1,11 +1,11 @@
-"""One step of an `Equation` and its transpose, as operations on given buffers.
+"""Do one step of an `Equation` and its transpose, as operations on given buffers.
 
 All of them work on K networks at once. The drive is u = W e with the extended state e = (x, 1, s, 0): the state, a one
 for the biases, the input, and a zero where the length would be odd.
 
 tanh u, which the weak coupling multiplies, is computed as 2 v - 1 with v = sigmoid(2 u), which PyTorch evaluates
 several times as fast on the CPU. Its absolute error in float32 is 2e-7, as large as that of u itself. A state that goes
-through tanh at every step, as in types A and B, would add up such errors; there it is tanh.
+through tanh at every step, as in types A and B, would add up such errors. There, tanh itself is computed.
 """
 
 from __future__ import annotations
@@ -26,20 +26,21 @@ _tanh_backward = torch.ops.aten.tanh_backward.grad_input  # gradient, y -> gradi
 class Recurrence:
     """A step of K networks of equal sizes and equation, x' = sigma_t(sigma_c(R x) + gamma sigma_d(u)).
 
-    With tanh on the drive, gamma tanh u = 2 gamma v - gamma. Without, gamma W is multiplied at once, and where nothing
-    saturates a dense R, R + gamma W_xx is one matrix, so that there is one product instead of two. A sparse R stays by
-    itself: each of its few entries, often 1, would be rounded to the same side at every step.
+    With tanh on the drive, gamma tanh u = 2 gamma v - gamma. Without it, the product is with gamma W. If also no tanh
+    acts on R x and R is dense, R + gamma W_xx is one matrix, which saves a product. A sparse R stays separate: each of
+    its few entries, often 1, would be rounded to the same side at every step.
 
     Args:
         networks: The K networks.
-        width: E, the length of an extended state.
+        width: Length E of an extended state.
 
     Attributes:
-        kept: How many tensors of shape (K, B, N) a step leaves for its transpose, beside the states: v, and tanh R x,
-            where the equation has them.
-        drive_matrix: What extended states are multiplied with, shape (K, E, N).
-        adjoint_matrix: What the adjoint of the drive is multiplied with, shape (K, N, N).
-        gradient_scale: dL/dW is this times the sum over steps of the adjoint of the drive times e^T; (K, N, 1).
+        kept: Number of tensors of shape (K, B, N) that a step leaves for its transpose, besides the states: v and tanh
+            R x, if the equation has them.
+        drive_matrix: Matrix that extended states are multiplied with, shape (K, E, N).
+        adjoint_matrix: Matrix that the adjoint of the drive is multiplied with, shape (K, N, N).
+        gradient_scale: Factor of the gradient dL/dW, shape (K, N, 1). The other factor is the sum over steps of the
+            adjoint of the drive times e^T.
     """
 
     gradient_scale: Tensor
@@ -57,7 +58,7 @@ class Recurrence:
         self._is_one_matrix = isinstance(self.product, DenseProduct) and not self.kept
 
     def load(self, weight: Tensor) -> None:
-        """Take over the present weights, shape (K, N, E), couplings and residuals."""
+        """Copy the present weights, shape (K, N, E), couplings and residuals."""
         for row, network in zip(self.coupling, self.networks, strict=True):
             row.copy_(network.coupling.expand(1, network.hidden_size))
         self.product.refresh()
@@ -78,7 +79,7 @@ class Recurrence:
         self.drive_matrix.copy_(scaled.transpose(1, 2))
 
     def step(self, extended: Tensor, state: Tensor, kept: Sequence[Tensor], next_state: Tensor) -> list[Bound]:
-        """Return what computes ``next_state`` and ``kept`` from the extended state, of which ``state`` is a view."""
+        """Return functions that compute ``next_state`` and ``kept`` from the extended state, which ``state`` views."""
         if self.equation.drive:
             v = kept[0]
             run: list[Bound] = [
@@ -96,15 +97,15 @@ class Recurrence:
         return [*run, next_state.tanh_] if self.equation.total else run
 
     def transpose(self, next_state: Tensor, kept: Sequence[Tensor], adjoint: Tensor, drive: Tensor) -> list[Bound]:
-        """Return what computes the adjoint of the drive, and makes ``adjoint`` that of the state.
+        """Return functions that compute the adjoint of the drive, and turn ``adjoint`` into that of the state.
 
         Args:
-            next_state: As `step` left it.
-            kept: As `step` left them.
-            adjoint: dL/dx_{t+1} before, dL/dx_t after.
-            drive: Takes the adjoint of the drive up to ``gradient_scale``.
+            next_state: Next state, as `step` left it.
+            kept: Kept tensors, as `step` left them.
+            adjoint: Gradient dL/dx_{t+1}, which is replaced by dL/dx_t.
+            drive: Buffer for the adjoint of the drive, up to ``gradient_scale``.
         """
-        total = adjoint if self.equation.drive else drive  # takes the adjoint of the sum
+        total = adjoint if self.equation.drive else drive  # receives the adjoint of the sum
         run: list[Bound] = []
         if self.equation.total:
             run.append(partial(_tanh_backward, adjoint, next_state, grad_input=total))

@@ -1,4 +1,4 @@
-"""Whole sequences of K networks: their final states, and the gradient with respect to their weights.
+"""Run whole sequences of K networks: final states, and the gradient with respect to the weights.
 
 Forward and backward are lists of operations on buffers that stay where they are. There is one matrix product per step
 in each direction, and the gradient of the weights is one matrix product over many steps at once.
@@ -18,11 +18,11 @@ from wcrnn_models.training.adjoint.products import Bound
 from wcrnn_models.training.adjoint.recurrence import Recurrence
 
 _PROGRAMS = 8
-"""Lengths and batch sizes for which the operations are kept; training has two, and one for the test set."""
+"""Number of pairs of length and batch size whose operations are kept. Training has two, and the test set one."""
 
 
 class SequenceKernel(Kernel):
-    """One call into PyTorch per operation: on the CPU, and on GPUs where `FusedKernel` does not fit.
+    """Kernel with one call into PyTorch per operation: for the CPU, and for GPUs if `FusedKernel` does not fit.
 
     Args:
         networks: The K networks, all on one device.
@@ -45,7 +45,7 @@ class SequenceKernel(Kernel):
             moved = self.buffers.moved
             program = _Program(self, steps, batch, keep)
             if self.buffers.moved > moved or len(self._programs) == _PROGRAMS:
-                self._programs.clear()  # in the first case, what they are bound to is out of use
+                self._programs.clear()  # in the first case, their buffers are out of use
             self._programs[key] = program
         return self._programs[key]
 
@@ -58,10 +58,10 @@ class _Program:
         count, units, width, recurrence = kernel.count, kernel.units, kernel.width, kernel.recurrence
         name = "kept" if keep else "passing"
         slots = steps + 1 if keep else 2
-        get = kernel.buffers.get
-        self.inputs = get("inputs", count, steps, batch, kernel.inputs)
-        self.extended = get(f"{name} extended states", count, slots, batch, width)
-        kept = [get(f"{name} {i}", count, steps if keep else 1, batch, units) for i in range(recurrence.kept)]
+        take = kernel.buffers.take
+        self.inputs = take("inputs", count, steps, batch, kernel.inputs)
+        self.extended = take(f"{name} extended states", count, slots, batch, width)
+        kept = [take(f"{name} {i}", count, steps if keep else 1, batch, units) for i in range(recurrence.kept)]
         rows = [self.extended[:, slot] for slot in range(slots)]
         states = [row[..., :units] for row in rows]
         kept_rows = [[tensor[:, slot] for tensor in kept] for slot in range(steps if keep else 1)]
@@ -73,9 +73,9 @@ class _Program:
             kept_row = kept_rows[step % len(kept_rows)]
             self._forward += recurrence.step(row, row[..., :units], kept_row, states[(step + 1) % slots])
         if keep:
-            self.adjoint = get("adjoint", count, batch, units)
-            self.gradient = get("gradient", count, units, width)
-            self.drive = get("drive", count, min(STEPS_AT_ONCE, steps), batch, units)
+            self.adjoint = take("adjoint", count, batch, units)
+            self.gradient = take("gradient", count, units, width)
+            self.drive = take("drive", count, min(STEPS_AT_ONCE, steps), batch, units)
             self._backward = list(self._transposes(states, kept_rows))
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:

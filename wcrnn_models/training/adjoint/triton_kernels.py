@@ -1,8 +1,8 @@
-"""The recurrence of an `Equation` and its transpose as one Triton kernel each, for all steps of a sequence.
+"""Run the recurrence of an `Equation` and its transpose as one Triton kernel each, for all steps of a sequence.
 
 A program carries `ROWS` sequences of one network. It reads the weights once and keeps them on chip, in the memory of
-its multiprocessor, and the states in registers. So a step costs no launch, and no trip to the GPU's memory except to
-store what the transpose needs. Programs of all networks and of all parts of the batch are one launch.
+its multiprocessor, and the states in registers. So a step costs no launch. It uses the GPU's memory only to store
+values for the transpose. One launch runs the programs of all networks and of all parts of the batch.
 
 Sizes are padded: to ``ROWS`` sequences and to ``COLUMNS`` units, a power of two. Padded units have no weights, and
 their states stay 0.
@@ -17,8 +17,8 @@ import triton.language as tl
 # Triton's language carries no types
 
 ROWS = 16
-"""Sequences of a program: the smallest number that tensor cores take. With 64 and 128 units, the compiler for an H100
-would put states from registers into the GPU's memory."""
+"""Number of sequences of a program: the smallest that tensor cores take. With 64 and 128 units, the compiler for an
+H100 would put states from registers into the GPU's memory."""
 
 
 @triton.jit
@@ -116,7 +116,7 @@ def backward_kernel(
     COLUMNS: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """Compute the adjoints of all drives, from which dL/dW is a matrix product. Arguments as of `forward_kernel`."""
+    """Compute the adjoints of all drives, from which a matrix product gives dL/dW; arguments as of `forward_kernel`."""
     network = tl.program_id(1).to(tl.int64)
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     column = tl.arange(0, COLUMNS)
@@ -183,7 +183,7 @@ def _apply(
 
 @triton.jit
 def _tanh(value):
-    """Compute tanh to rounding: by the exponential function, and near 0, where that cancels, by the Taylor series."""
+    """Compute tanh to rounding: by the exponential function or, near 0 where that cancels, by the Taylor series."""
     size = tl.abs(value)
     decay = tl.exp(-2.0 * size)
     far = (1.0 - decay) / (1.0 + decay)

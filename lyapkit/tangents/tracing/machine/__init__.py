@@ -1,1 +1,1 @@
-"""Machine code of a step with its tangents: whole stretches of a run without a call into PyTorch between steps."""
+"""Compile a step with its tangents to machine code, which runs whole stretches without calls into PyTorch."""

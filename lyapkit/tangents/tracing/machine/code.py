@@ -1,4 +1,4 @@
-"""LLVM's compiler, called directly: text in, addresses of functions out."""
+"""Call LLVM's compiler directly: text in, addresses of functions out."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Code:
     """A compiled function.
 
     Attributes:
-        engine: What keeps its memory.
-        address: Where it begins.
+        engine: Engine that keeps its memory.
+        address: Address where it begins.
     """
 
     engine: Any
@@ -37,7 +37,7 @@ _compiled: OrderedDict[str, Code] = OrderedDict()
 
 @lru_cache(maxsize=1)
 def _library() -> Any:
-    """Load LLVM and tell it where the functions of the C library and BLAS are."""
+    """Load LLVM, and tell it where to find the functions of the C library and of BLAS."""
     import llvmlite.binding as llvm
 
     llvm.initialize_native_target()
@@ -78,11 +78,11 @@ def _declarations() -> str:
 
 
 def compiled(text: str, function: str) -> Code:
-    """Return a function, compiled now or before.
+    """Return a compiled function; compile it unless it has been compiled before.
 
     Args:
-        text: The function's code.
-        function: Its name.
+        text: Code of the function.
+        function: Name of the function.
     """
     with _lock:
         if text in _compiled:

@@ -1,4 +1,4 @@
-"""A step of a map and its tangents as compiled functions of tensors."""
+"""Call the compiled functions of a step and its tangents with tensors."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from lyapkit.tangents.tracing.machine.unrolled import write_run
 from lyapkit.tangents.tracing.recording import Untraceable, record_without_values
 
 MOST_UNROLLED = 64
-"""Numbers of state and frame that are kept in registers, or near them; beyond, windows are decomposed one by one."""
+"""Largest size of state and frame together that is kept in registers. Larger windows are decomposed one by one."""
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Results of some windows of a run, W of them for B trajectories.
+    """Results of W windows of a run, for B trajectories.
 
     Attributes:
-        state: The state at their end, shape (B, N).
-        frame: The frame at their end, shape (B, N, k).
-        lengths: |R_ii| of each window, shape (W, B, k).
-        shares: The smallest share of a column that the others have left, shape (W, B).
+        state: State at their end, shape (B, N).
+        frame: Frame at their end, shape (B, N, k).
+        lengths: Lengths |R_ii| of each window, shape (W, B, k).
+        shares: Smallest share of a column that the other columns leave, shape (W, B).
         before: Frames before the decomposition of some of the windows, shape (C, B, N, k).
     """
 
@@ -49,9 +49,9 @@ class CompiledStep:
 
     Args:
         map: The map.
-        state: A state, shape (N,).
-        input: An input, shape (M,), or None.
-        k: Directions.
+        state: State, shape (N,).
+        input: Input, shape (M,), or None.
+        k: Number of directions.
 
     Raises:
         Untraceable: If the step depends on values in Python, or an operation has no machine code.
@@ -80,16 +80,16 @@ class CompiledStep:
 
     @property
     def decomposes(self) -> bool:
-        """True if there is code of whole windows."""
+        """True if there is code for whole windows."""
         return self._runner is not None
 
     def walk(self, state: Tensor, inputs: Tensor | None, steps: int) -> tuple[Tensor, Tensor]:
-        """Go through the states of some steps.
+        """Compute the states of some steps.
 
         Args:
-            state: Shape (B, N).
-            inputs: Shape (L, B, M), or None.
-            steps: L.
+            state: First state, shape (B, N).
+            inputs: Inputs, shape (L, B, M), or None.
+            steps: Number of steps, L.
 
         Returns:
             The states before each step, shape (L, B, N), and the state after the last one, shape (B, N).
@@ -100,12 +100,12 @@ class CompiledStep:
         return states, points[:, 0]
 
     def push(self, frame: Tensor, states: Tensor, inputs: Tensor | None) -> Tensor:
-        """Carry a frame over steps whose states are known: J_L ... J_1 times the frame, (B, N, k) -> (B, N, k).
+        """Carry a frame over steps whose states are known: return J_L ... J_1 times the frame, (B, N, k) -> (B, N, k).
 
         Args:
-            frame: Shape (B, N, k).
-            states: Before each step, shape (L, B, N).
-            inputs: Shape (L, B, M), or None.
+            frame: Frame, shape (B, N, k).
+            states: States before each step, shape (L, B, N).
+            inputs: Inputs, shape (L, B, M), or None.
         """
         points = torch.empty(frame.shape[0], 1 + self.k, self.size, dtype=torch.float64, device="cpu")
         points[:, 1:] = frame.mT
@@ -127,18 +127,18 @@ class CompiledStep:
         """Go through windows, each with a decomposition at its end.
 
         Args:
-            state: Shape (B, N).
-            frame: Orthonormal, shape (B, N, k).
-            inputs: Shape (L, B, M), or None.
-            every: Steps of a window.
-            count: Windows, W.
-            floor: What |R_ii| has to exceed, shape (B,).
-            limits: What the share of a column that the others leave has to exceed, and bounds on |R_ii|.
-            certified: Windows whose frames before the decomposition are wanted.
+            state: First state, shape (B, N).
+            frame: Orthonormal frame, shape (B, N, k).
+            inputs: Inputs, shape (L, B, M), or None.
+            every: Number of steps of a window.
+            count: Number of windows, W.
+            floor: Lower bound of |R_ii|, shape (B,).
+            limits: Lower bound of the share of a column that the others leave, and bounds of |R_ii|.
+            certified: Windows whose frames before the decomposition are returned, too.
 
         Returns:
-            What they have yielded, and how many are sound in all trajectories: if these are fewer, nothing is returned
-            beside, since the trajectories have stopped at different ones.
+            Results of the windows, and how many windows are sound in all trajectories. If not all are sound, only this
+            number is returned, since the trajectories have stopped at different windows.
         """
         assert self._runner is not None, "asked before"
         return self._runner(state, frame, inputs, every, count, floor, limits, certified)
@@ -168,7 +168,7 @@ class _Advance:
         self._function = ctypes.CFUNCTYPE(
             None, *[_POINTER] * 3, *[_INTEGER] * 2, *[_POINTER] * 3, *[_INTEGER] * 2, *[_POINTER] * 2, *[_INTEGER] * 2
         )(self._code.address)
-        self._weights = loops.weights  # kept, since the code reads them where they are
+        self._weights = loops.weights  # kept, since the code reads them in their place
         self._addresses = (ctypes.c_void_p * (len(loops.weights) + 1))(*[one.ctypes.data for one in loops.weights])
         self._numbers = np.array([*loops.numbers.values, 0.0])
         self._work = loops.work

@@ -1,4 +1,4 @@
-"""Arithmetic written as lines of LLVM's language, with constants folded and equal expressions shared."""
+"""Write arithmetic as lines of LLVM's language; fold constants, and share equal expressions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 LITERALS = frozenset((0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5, 3.0, 4.0, 6.0))
-"""Numbers that are part of the code. All others are parameters, so that their values need no new code."""
+"""Numbers that are part of the code. All others are parameters, so that other values need no new code."""
 
 ORDERED = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge"}
 """Comparisons that are false for NaN, as PyTorch's are; only `ne` is true."""
@@ -19,7 +19,7 @@ class Symbol:
     """A value that is known when the code runs.
 
     Attributes:
-        name: Its name in the code.
+        name: Name in the code.
         boolean: True for the result of a comparison.
     """
 
@@ -36,17 +36,17 @@ def hexadecimal(value: float) -> str:
 
 
 class Emitter:
-    """Write lines of code; every method returns the value that its line computes.
+    """Writer of lines of code; every method returns the value that its line computes.
 
     No operation is contracted or reordered: sums and products are rounded one by one, as PyTorch rounds them.
 
     Args:
         prefix: Start of all names, for uniqueness within a function.
-        parameter: Returns the value that stands for a number that is no literal.
+        parameter: Function that returns the value standing for a number that is not a literal.
 
     Attributes:
         lines: The lines so far.
-        taken: Number of lines that are part of a function already.
+        taken: Number of lines that a function has taken already.
     """
 
     def __init__(self, prefix: str, parameter: Callable[[float], Symbol]) -> None:
@@ -56,7 +56,7 @@ class Emitter:
         self._known: dict[str, Symbol] = {}
 
     def line(self, expression: str, boolean: bool = False) -> Symbol:
-        """Compute an expression, or find it where it has been computed."""
+        """Compute an expression, or reuse it if it has been computed before."""
         if expression not in self._known:
             symbol = Symbol(f"%{self._prefix}{len(self.lines)}", boolean)
             self.lines.append(f"  {symbol.name} = {expression}")
@@ -64,7 +64,7 @@ class Emitter:
         return self._known[expression]
 
     def text(self, value: Value) -> str:
-        """Return how a value is written as an argument."""
+        """Return the text of a value as an argument."""
         if isinstance(value, Symbol):
             return value.name
         if isinstance(value, bool):
@@ -114,7 +114,7 @@ class Emitter:
         return self._two("fsub", one, other)
 
     def multiply(self, one: Value, other: Value) -> Value:
-        """Multiply two values; zero where a factor is zero by construction."""
+        """Multiply two values; the product is zero if a factor is zero by construction."""
         one, other = self.number(one), self.number(other)
         if not isinstance(one, Symbol) and not isinstance(other, Symbol):
             return one * other
@@ -135,17 +135,17 @@ class Emitter:
             if other == 1:
                 return one
             if other == 0 or not isinstance(one, Symbol):
-                return self._two("fdiv", one, other)  # by the machine, which knows infinities
+                return self._two("fdiv", one, other)  # the machine handles infinities
         if not isinstance(one, Symbol) and one == 0:
             return 0.0
         return self._two("fdiv", one, other)
 
     def divided_rest(self, one: Value, other: Value) -> Value:
-        """Return what is left of one value when multiples of the other are taken off, with its own sign."""
+        """Return the remainder of a division, with the sign of the first value."""
         return self._two("frem", self.number(one), self.number(other))
 
     def remainder(self, one: Value, other: Value) -> Value:
-        """Return what is left of one value when multiples of the other are taken off, with the sign of the other."""
+        """Return the remainder of a division, with the sign of the second value."""
         other = self.number(other)
         rest = self.divided_rest(one, other)
         wrong = self.logic("xor", self.compare("lt", rest, 0.0), self.compare("lt", other, 0.0))
@@ -158,7 +158,7 @@ class Emitter:
         return self.line(f"fneg double {one.name}") if isinstance(one, Symbol) else -one
 
     def multiply_add(self, one: Value, other: Value, total: Value) -> Value:
-        """Multiply two values and add a total, rounded once."""
+        """Multiply two values and add a total, with a single rounding."""
         if not any(isinstance(value, Symbol) for value in (one, other, total)) or 0 in (one, other):
             return self.add(self.multiply(one, other), total)
         texts = [self.text(self.number(value)) for value in (one, other, total)]
@@ -175,7 +175,7 @@ class Emitter:
         return self.line(f"{operation} i1 {self.text(self.truth(one))}, {self.text(self.truth(other))}", True)
 
     def choose(self, condition: Value, one: Value, other: Value) -> Value:
-        """Choose one value where a condition holds, else the other."""
+        """Choose one value if a condition holds, else the other."""
         condition = self.truth(condition)
         if not isinstance(condition, Symbol):
             return one if condition else other
@@ -190,7 +190,7 @@ class Emitter:
         return self.line(f"call double @{function}({given})")
 
     def power(self, one: Value, exponent: Value) -> Value:
-        """Raise a value to a power, in the steps in which PyTorch takes powers by numbers."""
+        """Raise a value to a power, by the same steps as PyTorch."""
         one, exponent = self.number(one), self.number(exponent)
         if isinstance(exponent, Symbol):
             return self.call("pow", one, exponent)

@@ -1,6 +1,6 @@
-"""Code of larger systems: loops over elements, and matrix products by BLAS.
+"""Write code for larger systems: loops over elements, and matrix products by BLAS.
 
-One function takes a trajectory with its tangents over some steps. The decomposition is left to the caller.
+One function carries a trajectory with its tangents over some steps. The caller does the decomposition.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ ADVANCE_ARGUMENTS = (
     "ptr noalias %weights, ptr noalias %numbers, ptr noalias %work, i64 %trajectories, i64 %steps, "
     "ptr noalias %given, ptr noalias %kept, i64 %state_step, i64 %state_trajectory"
 )
-"""Points are blocks of 1 + k rows, state and tangents, for each trajectory; other is memory for one of them, work for
-results. States are given for every step, or kept, or neither."""
+"""Points are blocks of 1 + k rows, state and tangents, for each trajectory. ``other`` is memory for one such block,
+``work`` for results. States are given for every step, or kept, or neither."""
 
 ALIGNED = 8
-"""Results start at multiples of so many numbers, a line of the cache."""
+"""Results start at multiples of so many numbers, which fill a line of the cache."""
 
 
 @dataclass(frozen=True)
 class Loops:
-    """Code of some steps, and what it takes.
+    """Code of some steps, and the numbers that it takes.
 
     Attributes:
         text: The code.
-        numbers: The numbers that are parameters.
-        weights: The matrices and vectors that it reads.
-        work: How many numbers it needs as memory for results.
+        numbers: Numbers that are parameters.
+        weights: Matrices and vectors that the code reads.
+        work: Size of the memory for results, in numbers.
     """
 
     text: str
@@ -100,7 +100,7 @@ class _Advance:
         return Loops("\n".join(text), self._numbers, self._weights, max(1, self._work))
 
     def _notes(self) -> list[str]:
-        """Return notes that say that different blocks lie apart."""
+        """Return notes which say that different blocks do not overlap."""
         scopes = {name: 100_000 + name for name in self._scopes.values()}
         lines = ["!99999 = distinct !{!99999}"]
         for name, number in scopes.items():
@@ -228,7 +228,7 @@ class _Advance:
         out, left, right = statement.out, statement.left, statement.right
         rows, columns, inner = out.shape[0], out.shape[1], left.shape[1]
         left, right = self._regular(left), self._regular(right)
-        # row by row, a product is that of the transposed matrices column by column, in the other order
+        # a product stored by rows equals that of the transposed matrices stored by columns, in reverse order
         one, one_step = _fortran(right)
         two, two_step = _fortran(left)
         assert out.strides[1] in (0, 1), "results lie row by row"
@@ -250,7 +250,7 @@ class _Advance:
         self._writer.add(f'  call void @"blas.{name}"({", ".join(f"ptr {argument}" for argument in arguments)})')
 
     def _regular(self, part: Part) -> Part:
-        """Return a matrix whose rows or columns are dense: the part itself, or a copy."""
+        """Return a matrix with dense rows or columns: the part itself, or a copy."""
         height, width = part.shape
         dense = width == 1 or height == 1 or 1 in part.strides
         if dense and all(stride > 0 for stride, length in zip(part.strides, part.shape, strict=True) if length > 1):
@@ -281,15 +281,15 @@ class _Advance:
 
 
 def _place(part: Part) -> tuple[int, int, tuple[int, ...]]:
-    """Return what two parts have in common that name the same element at the same turn of a loop."""
+    """Return a key that is equal for two parts if they name the same element at the same turn of a loop."""
     return id(part.block), part.offset, moving_strides(part)
 
 
 def _fortran(part: Part) -> tuple[str, int]:
-    """Return how Fortran sees the transposed matrix.
+    """Describe the transposed matrix as Fortran sees it.
 
     Returns:
-        "N" to take it as it lies or "T" to transpose it, and the distance of its columns.
+        "N" to take it as stored or "T" to transpose it, and the distance of its columns.
     """
     (height, width), (down, across) = part.shape, part.strides
     if width == 1:

@@ -6,7 +6,7 @@ from lyapkit.tangents.tracing.machine.emitter import Symbol
 
 
 class Numbers:
-    """The numbers that code takes as parameters, in the order of their first use."""
+    """Numbers that code takes as parameters, in the order of their first use."""
 
     def __init__(self) -> None:
         self.values: list[float] = []

@@ -1,4 +1,4 @@
-"""Operations that act on each element by itself, in the order of operations that PyTorch uses."""
+"""Write operations that act on each element by itself, in PyTorch's order of arithmetic."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def copy(e: Emitter, x: Value) -> Value:
 
 
 def linear_in(name: str, position: int) -> bool:
-    """Return true if an operation gives zero where the argument at a position is zero."""
+    """Tell whether an operation gives zero if the argument at a position is zero."""
     return (name, position) in _LINEAR
 
 

@@ -1,4 +1,4 @@
-"""A recorded step as a short list of statements on blocks of memory: elementwise, products and sums."""
+"""Represent a recorded step by a short list of statements on blocks of memory: elementwise, products and sums."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Block:
     """A piece of memory.
 
     Attributes:
-        kind: "point" (state in the first row, tangents in the others), "input", "weight", "number" or "result".
+        kind: One of "point" (state in the first row, tangents in the others), "input", "weight", "number" or "result".
         place: Number among the blocks of its kind.
-        array: Memory of this shape; of weights, with their values.
+        array: Memory of this shape. For weights, it holds their values.
         boolean: True if it holds truth values, as 0 and 1.
     """
 
@@ -32,7 +32,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Part:
-    """A strided part of a block: where its first element lies, and the distances of its elements."""
+    """A strided part of a block: the place of its first element, and the distances between elements."""
 
     block: Block
     offset: int
@@ -76,13 +76,13 @@ class Program:
     """One step of a map with its tangents.
 
     Attributes:
-        size: N.
-        directions: k.
-        inputs: M, 0 for an autonomous map.
-        statements: What is computed, in order.
+        size: State size, N.
+        directions: Number of directions, k.
+        inputs: Input size, M; 0 for an autonomous map.
+        statements: Statements in order.
         after: The next state, shape (1, N).
-        pushed: Its tangents in rows, shape (k, 1, N).
-        moves: False if the next state is not wanted.
+        pushed: Tangents of the next state in rows, shape (k, 1, N).
+        moves: False if the next state is not computed.
     """
 
     size: int
@@ -115,7 +115,7 @@ def _needed(program: Program, result: Part) -> list[Statement]:
 
 
 def sources(statement: Statement) -> Iterator[Part]:
-    """Yield what a statement reads."""
+    """Yield the parts that a statement reads."""
     if isinstance(statement, Elementwise):
         yield from (operand for operand in statement.operands if isinstance(operand, Part))
     elif isinstance(statement, Product):

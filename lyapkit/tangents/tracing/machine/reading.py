@@ -28,17 +28,17 @@ from lyapkit.tangents.tracing.step_graph import ZEROS, changes_values, is_operat
 
 RESHAPINGS = ("reshape", "view", "_unsafe_view")
 MOST_PICKED = 64
-"""Elements that are picked one by one."""
+"""Largest number of elements that are picked one by one."""
 
 REDUCTIONS = {"sum": "sum", "mean": "sum", "amax": "amax", "amin": "amin"}
 PRODUCTS = ("addmm", "addmv", "baddbmm", "bmm", "dot", "mm", "mv")
 
 
 class Reader:
-    """Read a recorded graph into statements.
+    """Reader of a recorded graph, which returns statements.
 
     Args:
-        traced: The graph of (state, tangents in rows[, input]) -> (next state, its tangents).
+        traced: Graph of (state, tangents in rows[, input]) -> (next state, its tangents).
         k: Number of tangents.
 
     Raises:
@@ -52,7 +52,7 @@ class Reader:
         self._located: list[Block] = []
         self._blocks: list[Block] = []
         self._statements: list[Statement] = []
-        self._values: dict[fx.Node, Any] = {}  # arrays on the memory of blocks; tensors that are constant
+        self._values: dict[fx.Node, Any] = {}  # arrays in the memory of blocks, and constant tensors
         self._numbers: dict[tuple[float, bool], Array] = {}
         self._weights: dict[int, tuple[Tensor, Array]] = {}  # by identity, kept so that no other gets the same
         self._directions = k
@@ -102,7 +102,7 @@ class Reader:
         return memory
 
     def part(self, view: Array) -> Part:
-        """Find the block that an array looks at."""
+        """Find the block that an array lies in."""
         address = view.__array_interface__["data"][0]
         place = bisect_right(self._starts, address) - 1
         block = self._located[place]
@@ -117,14 +117,14 @@ class Reader:
         if isinstance(value, np.ndarray):
             return value
         if not isinstance(value, Tensor):
-            value = torch.tensor(value, device="cpu")
+            value = torch.tensor(value, dtype=torch.float64 if isinstance(value, float) else None, device="cpu")
         if id(value) not in self._weights:
             self._weights[id(value)] = value, self._constant(value)
         return self._weights[id(value)][1]
 
     def _constant(self, value: Tensor) -> Array:
         boolean = value.dtype == torch.bool
-        if value.dtype not in (torch.float64, torch.bool, torch.int64):
+        if value.dtype not in (torch.float64, torch.float32, torch.bool, torch.int64):  # all are exact in float64
             raise Untraceable(f"a constant of the step is {value.dtype}")
         numbers = value.detach().to("cpu", torch.float64).resolve_neg().numpy()
         first = float(numbers.flat[0]) if numbers.size else 0.0
@@ -135,7 +135,7 @@ class Reader:
         return self._new("weight", numbers.shape, boolean, np.ascontiguousarray(numbers))
 
     def _zero(self, value: Any) -> bool:
-        """Return true if a value is zero by construction."""
+        """Tell whether a value is zero by construction."""
         if isinstance(value, Tensor):
             value = self._array(value)
         if isinstance(value, np.ndarray):
@@ -267,7 +267,7 @@ class Reader:
         return self._elementwise("add", (found, total), {}, shape, False)
 
     def _batch_product(self, left: Array, right: Array, shape: tuple[int, ...]) -> Array:
-        """Multiply stacks of matrices: in one product if a factor is the same for all, else one after another."""
+        """Multiply stacks of matrices: in one product if a factor is the same for all, else one by one."""
         count, rows, columns = shape
         if right.strides[0] == 0 or count == 1:
             flat = self._reshaped(left, (count * rows, left.shape[2]))
@@ -304,7 +304,7 @@ class Reader:
         return out
 
     def _rolled(self, array: Array, shifts: Any, dims: Any = ()) -> Array:
-        """Rotate an array by so many places along some dimensions, or along the flattened array."""
+        """Rotate an array along some dimensions, or along the flattened array."""
         shifts, dims = ((one,) if isinstance(one, int) else tuple(one) for one in (shifts, dims))
         if not dims:
             flat = self._reshaped(array, (array.size,))

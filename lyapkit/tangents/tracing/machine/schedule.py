@@ -1,4 +1,4 @@
-"""Put statements in order: elementwise ones together in few loops, products that share a matrix as one."""
+"""Put statements in order: join elementwise ones in few loops, and products that share a matrix in one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Group:
     """Statements that are done in one loop, or a single product or reduction.
 
     Attributes:
-        statements: In order.
+        statements: Statements in order.
         shape: Extents of the loop.
     """
 
@@ -26,12 +26,11 @@ class Group:
 
 @dataclass
 class Schedule:
-    """All that is done in a step.
+    """All groups of statements of a step.
 
     Attributes:
-        groups: In order.
-        stored: Identities of the blocks that have to be in memory: those that are read outside the loop that writes
-            them.
+        groups: Groups in order.
+        stored: Identities of the blocks that must be in memory: those that are read outside the loop that writes them.
     """
 
     groups: list[Group]
@@ -39,7 +38,7 @@ class Schedule:
 
 
 def scheduled(program: Program) -> Schedule:
-    """Return a schedule; the last statements write the next state and its tangents to a block of kind "next"."""
+    """Return a schedule. Its last statements write the next state and its tangents to a block of kind "next"."""
     size, k = program.size, program.directions
     target = Block("next", 0, np.empty((1 + k, size)))
     statements = list(program.statements)
@@ -66,12 +65,12 @@ def _writers(statements: Sequence[Statement]) -> dict[int, list[int]]:
 
 
 def _with_products_together(statements: list[Statement]) -> list[Statement]:
-    """Replace products by the same matrix, none of which needs the other, by one, whose rows are those of both.
+    """Join two products by the same matrix, if neither needs the other, in one product with the rows of both.
 
     The matrix, which may be larger than the cache, is then read once.
     """
     writers = _writers(statements)
-    behind: list[set[int]] = []  # all that each statement needs, directly or not
+    behind: list[set[int]] = []  # everything that each statement needs, directly or not
     for statement in statements:
         needed: set[int] = set()
         for part in sources(statement):
@@ -105,7 +104,7 @@ def _whole(part: Part) -> bool:
 
 
 def _below_each_other(first: Part, second: Part, homes: dict[int, tuple[Block, int]]) -> Part | None:
-    """Return one matrix with the rows of both, if they lie below each other or can be laid so, at new homes."""
+    """Return one matrix with the rows of both, if one lies below the other or can be moved there."""
     inner = first.shape[1]
     rows = first.shape[0] + second.shape[0]
     if first.block is second.block:
@@ -129,7 +128,7 @@ def _below_each_other(first: Part, second: Part, homes: dict[int, tuple[Block, i
 
 
 def _moved(statement: Statement, homes: dict[int, tuple[Block, int]]) -> Statement:
-    """Return a statement with all parts where they are at home."""
+    """Return a statement with all parts at the places that they were moved to."""
 
     def home(part: Part) -> Part:
         if id(part.block) not in homes:
@@ -146,7 +145,7 @@ def _moved(statement: Statement, homes: dict[int, tuple[Block, int]]) -> Stateme
 
 
 def _in_order(statements: Sequence[Statement]) -> list[Statement]:
-    """Sort statements behind those that write what they read, else in their order."""
+    """Sort statements behind those that write their arguments; otherwise keep their order."""
     writers = _writers(statements)
     done: set[int] = set()
     result: list[Statement] = []
@@ -166,14 +165,14 @@ def _in_order(statements: Sequence[Statement]) -> list[Statement]:
 
 
 def loop_shape(part: Part) -> tuple[int, ...]:
-    """Return the extents of the loops over a part, without those of one turn."""
+    """Return the extents of the loops over a part, without loops of one turn."""
     return tuple(length for length in part.shape if length != 1)
 
 
 def _grouped(statements: Sequence[Statement]) -> list[Group]:
-    """Put each elementwise statement into the first loop of the same extents behind what it reads."""
+    """Put each elementwise statement into the first loop of the same extents behind the loops that it depends on."""
     groups: list[Group] = []
-    written: dict[int, list[tuple[int, Part]]] = {}  # of each block: the groups that write it, and where
+    written: dict[int, list[tuple[int, Part]]] = {}  # for each block, the groups that write it, and where
     for statement in statements:
         shape, chosen = loop_shape(statement.out), len(groups)
         if isinstance(statement, Elementwise):
@@ -201,6 +200,6 @@ def moving_strides(part: Part) -> tuple[int, ...]:
 
 
 def same_places(one: Part, other: Part) -> bool:
-    """Return true if the same turn of a loop meets the same element in both."""
+    """Tell whether the same turn of a loop meets the same element in both."""
     same = one.block is other.block and one.offset == other.offset and loop_shape(one) == loop_shape(other)
     return same and moving_strides(one) == moving_strides(other)

@@ -1,4 +1,4 @@
-"""One thread for products inside compiled code: they are small, and threads that wait for work take it from others."""
+"""Use one thread for products inside compiled code: they are small, and waiting threads would slow others down."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _before: list[tuple[Any, int]] = []
 
 @lru_cache(maxsize=1)
 def _libraries() -> list[Any]:
-    """Return the BLAS libraries of this process that have threads of their own."""
+    """Return the BLAS libraries of this process that use threads of their own."""
     from threadpoolctl import ThreadpoolController
 
     return list(ThreadpoolController().select(user_api="blas").lib_controllers)
@@ -23,7 +23,7 @@ def _libraries() -> list[Any]:
 
 @contextmanager
 def one_blas_thread(needed: bool = True) -> Iterator[None]:
-    """Use one thread for products, in all threads of the process, and as many as before when the last is done.
+    """Use one thread for products in the whole process, and restore the earlier number when the last user is done.
 
     Args:
         needed: False to change nothing.

@@ -1,8 +1,8 @@
-"""Code of small systems: every element of state and frame is a number of its own, in a register.
+"""Write code for small systems: every element of state and frame is a number of its own, in a register.
 
-One function runs many trajectories over many windows, each of some steps and one decomposition by Gram-Schmidt done
-twice (see `lyapkit.lyapunov.orthonormal.gram_schmidt`). It stops a trajectory before a window in which something is
-suspect, and leaves that window to those who can judge it.
+One function runs many trajectories over many windows. A window is some steps and one decomposition, by Gram-Schmidt
+done twice (see `lyapkit.lyapunov.orthonormal.gram_schmidt`). The function stops a trajectory before a window in which
+something is suspect, and leaves that window to the caller.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lyapkit.tangents.tracing.machine.writing import Writer
 from lyapkit.tangents.tracing.recording import Untraceable
 
 MOST_LINES = 1500
-"""Longer code is compiled too slowly, and no longer kept in registers."""
+"""Largest number of lines. Longer code compiles too slowly, and its numbers no longer stay in registers."""
 
 RUN_ARGUMENTS = (
     "ptr noalias %states, ptr noalias %frames, ptr noalias %inputs, i64 %input_step, i64 %input_trajectory, "
@@ -28,7 +28,7 @@ RUN_ARGUMENTS = (
 
 
 def elements(part: Part) -> Iterable[int]:
-    """Return where the elements of a part lie in its block, in order."""
+    """Return the places of the elements of a part in its block, in order."""
     for index in itertools.product(*(range(length) for length in part.shape)):
         yield part.offset + sum(place * stride for place, stride in zip(index, part.strides, strict=True))
 
@@ -40,10 +40,10 @@ def evaluate(
 
     Args:
         program: The step.
-        e: What writes.
-        state: N values.
-        rows: k tangents of N values.
-        inputs: M values.
+        e: Emitter that writes the code.
+        state: List of N values.
+        rows: List of k tangents of N values.
+        inputs: List of M values.
 
     Returns:
         The next state and its tangents.
@@ -114,7 +114,7 @@ def _reduced(e: Emitter, statement: Reduction, values: list[Value]) -> Iterable[
 
 
 def total(e: Emitter, values: Iterable[Value]) -> Value:
-    """Add values up, from the first to the last."""
+    """Add values, from the first to the last."""
     result: Value = 0.0
     for value in values:
         result = e.add(result, value)
@@ -212,16 +212,16 @@ def write_run(program: Program) -> tuple[str, Numbers]:
 def gram_schmidt(
     e: Emitter, columns: list[list[Value]], floor: Value, limits: Sequence[Value]
 ) -> tuple[list[Value], Value, Value]:
-    """Write a decomposition; the columns become orthonormal.
+    """Write a decomposition that makes the columns orthonormal.
 
     Args:
-        e: What writes.
-        columns: k columns of N values, replaced by those of Q.
-        floor: What |R_ii| has to exceed.
-        limits: What the share of a column that the others leave has to exceed, and bounds on |R_ii|.
+        e: Emitter that writes the code.
+        columns: List of k columns of N values, which are replaced by those of Q.
+        floor: Lower bound of |R_ii|.
+        limits: Lower bound of the share of a column that the others leave, and bounds of |R_ii|.
 
     Returns:
-        R_ii, the smallest share, and whether all is sound.
+        All R_ii, the smallest share, and true if all bounds hold.
     """
     lengths: list[Value] = []
     smallest: Value = 1.0

@@ -1,4 +1,4 @@
-"""Operations of PyTorch that only look at memory in another way, done to the strides of NumPy arrays."""
+"""Apply PyTorch's views to the strides of NumPy arrays."""
 
 from __future__ import annotations
 
@@ -65,4 +65,4 @@ VIEWS: dict[str, Callable[..., Any]] = {
     "unsqueeze": lambda x, dim: np.expand_dims(x, dim),
     "unsqueeze_": lambda x, dim: np.expand_dims(x, dim),
 }
-"""Operations that only look at memory in another way; those of the same name in NumPy do the same to its strides."""
+"""Operations of PyTorch that return views. NumPy's operations of the same name change strides in the same way."""

@@ -1,4 +1,4 @@
-"""Lines of a function in LLVM's language: addresses, loads, stores and loops."""
+"""Write a function in LLVM's language: addresses, loads, stores and loops."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from lyapkit.tangents.tracing.machine.emitter import Emitter, Symbol, Value
 
 
 class Writer:
-    """Write the lines of a function.
+    """Writer of the lines of a function.
 
     Attributes:
         lines: The lines so far.
-        notes: Lines behind the function, which loops refer to.
+        notes: Lines behind the function that loops refer to.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Writer:
         self.lines += lines
 
     def notes_made(self) -> int:
-        """Return a new number of a note."""
+        """Return the number of a new note."""
         self._count += 1
         return self._count
 
@@ -40,11 +40,11 @@ class Writer:
         return name
 
     def address(self, base: str, index: str | int) -> str:
-        """Return the address of a number behind a base."""
+        """Return the address of a number, counted from a base."""
         return self.integer(f"getelementptr double, ptr {base}, i64 {index}")
 
     def row(self, base: str, *factors: str | int) -> str:
-        """Return the address behind as many numbers as the product of the factors."""
+        """Return the address that lies behind as many numbers as the product of the factors."""
         index = str(factors[0])
         for factor in factors[1:]:
             index = self.integer(f"mul i64 {index}, {factor}")
@@ -57,7 +57,7 @@ class Writer:
         return Symbol(name)
 
     def store(self, e: Emitter, value: Value, base: str, index: str | int = 0) -> None:
-        """Write a number, behind the lines that compute it."""
+        """Write a number, after the lines that compute it."""
         value = e.number(value)
         text = e.text(value)
         self.take(e)
@@ -79,8 +79,8 @@ class Writer:
 
         Args:
             extent: Number of turns.
-            accesses: The note of memory accesses that do not depend on each other between turns.
-            carried: Type, value before and value behind each turn of names that change from turn to turn.
+            accesses: Number of the note that marks memory accesses as independent between turns.
+            carried: Names that change from turn to turn: type, value before the first turn, and value after each turn.
 
         Returns:
             The number of the turn, from 0.

@@ -11,7 +11,7 @@ from typing import IO, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wcrnn_models.errors import UserError, clause
+from lyapkit_command.errors import UserError, clause, suggestion
 
 PACKED_RATIO, PACKED_ROOM = 64, 2**26
 """An archive may unpack to 64 times its size and 64 MiB; no source, chosen above what compressed data sets of floats
@@ -78,12 +78,15 @@ def _arrays_of_archive(path: Path, names: Sequence[str]) -> list[NDArray[Any]]:
         if not zipfile.is_zipfile(file):
             file.seek(0)
             if file.read(6) == b"\x93NUMPY":
-                raise UserError(f"{path} holds one array; save all four with numpy.savez.")
+                raise UserError(f"{path} holds one array; save {', '.join(names)} with numpy.savez.")
             raise ValueError("it is cut off, or something else.")
         with zipfile.ZipFile(file) as archive:
             parts = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             if missing := [name for name in names if name not in parts]:
-                raise UserError(f"{path} lacks {', '.join(missing)}; save all four with numpy.savez.")
+                raise UserError(
+                    f"{path} lacks {', '.join(missing)}.{suggestion(missing[0], parts)} It has "
+                    f"{', '.join(parts) or 'nothing'}; numpy.savez saves several arrays."
+                )
             size = sum(parts[name].file_size for name in names)
             most = PACKED_RATIO * path.stat().st_size + PACKED_ROOM
             if size > most:

@@ -17,7 +17,6 @@ from lyapkit import (
     systems,
 )
 from lyapkit.adapters import register_adapter
-from lyapkit.adapters.leaves import structure_in_words
 from lyapkit.systems.flows import runge_kutta_step
 
 T, B, M, N = 6, 4, 2, 3
@@ -73,7 +72,6 @@ def feedback(**options):
 
 
 WEIGHT = numbers(N, N)
-
 REFUSALS = {
     # callables
     "input first": (
@@ -288,17 +286,6 @@ def test_the_remedy_for_the_state_of_an_lstm_is_its_flat_state() -> None:
     torch.testing.assert_close(stepped, torch.cat((after[0], cells_after[0]), -1))
 
 
-def test_a_random_draw_in_a_branch_that_the_probe_did_not_take() -> None:
-    def step(x: Tensor) -> Tensor:
-        if float(x.detach().sum()) > 3:
-            return x + torch.randn(2, dtype=x.dtype)
-        return 1.5 * x
-
-    map = as_map(step, state=torch.ones(2).double())
-    with pytest.raises(ValueError, match="the map draws random numbers, so its exponents are not defined"):
-        lyapunov_spectrum(map, steps=20)
-
-
 def test_a_complex_vector_is_no_vector_of_parameters() -> None:
     operator = curvature_operator(nn.Linear(3, 2).double(), (X, Y), mse_loss)
     vector = np.arange(8.0)
@@ -313,11 +300,3 @@ def test_a_complex_vector_is_no_vector_of_parameters() -> None:
         (block[:3, :3] @ vector[3:6] + block[:3, 3] * vector[7]),
     )
     np.testing.assert_allclose((operator @ vector)[:6], np.concatenate(weights), rtol=1e-12)
-
-
-def test_structures_in_words() -> None:
-    x = torch.zeros(1)
-    assert structure_in_words(x) == "a tensor"
-    assert structure_in_words(None) == "None"
-    assert structure_in_words({"h": x, "s": [x, (x, 1.0)]}) == "a dict {'h': tensor, 's': [tensor, (tensor, float)]}"
-    assert structure_in_words(3.0) == "a float"

@@ -220,6 +220,22 @@ def test_exponents_over_checkpoints_of_one_trajectory_in_a_chosen_style(ax) -> N
     assert to_hex(other.lines[0].get_color()) == to_hex(mpl.colormaps["magma"](0.0))
 
 
+def test_trainings_to_compare_have_a_colour_each(ax) -> None:
+    later = training()
+    later["lyapunov_exponent"] = later.lyapunov_exponent + 1
+    plots.exponents_over_checkpoints({"old": training(), "new": later}, ax=ax, lines=2)
+    curves = [line for line in ax.lines if len(line.get_xdata()) == 3]
+    assert [line.get_color() for line in curves] == ["C0", "C0", "C1", "C1"]
+    assert drawn(curves[0])[1] == [0.375, -0.125, -0.625]
+    assert drawn(curves[2])[1] == [1.375, 0.875, 0.375]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["old", "new"]
+    names = training().assign_coords(trajectory=["left", "right"])
+    other = plots.exponents_over_checkpoints(names, lines=1)
+    assert [text.get_text() for text in other.get_legend().get_texts()] == ["left", "right"]
+    single = training().lyapunov_exponent.sortby("checkpoint").isel(trajectory=1, exponent=0).values.tolist()
+    assert drawn(other.lines[2])[1] == single
+
+
 def test_lyapunov_spectrum_over_the_fraction_of_the_state(ax) -> None:
     plots.lyapunov_spectrum(spectrum(), ax=ax, fraction_axis=True)
     assert drawn(ax.lines[0]) == ([1 / 6, 2 / 6, 3 / 6], [0.5, -0.25, -1.0])  # 3 exponents of 6

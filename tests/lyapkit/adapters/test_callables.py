@@ -1,0 +1,14 @@
+"""Callables as maps."""
+
+import torch
+
+from lyapkit import (
+    as_map,
+)
+
+
+def test_an_example_state_may_be_overwritten_afterwards() -> None:
+    example = torch.tensor([0.5, 2.0]).double()
+    map = as_map(lambda x: x, state=example)
+    example.zero_()
+    assert map.initial_state(1).tolist() == [[0.5, 2.0]]

@@ -117,8 +117,8 @@ def lyapunov_spectrum(
             frame, and its steps count with the new ones. For a driven map, ``inputs`` are the further ones. The result
             of another map, such as one with other weights, is refused: a result stores what a step does at a few
             states. A result of ``keep="summary"`` is refused.
-        keep: ``"series"`` returns ``running_exponent`` and ``local_growth`` at each QR window. ``"summary"`` leaves
-            them out, with the dimension ``step``. The run then takes the same memory however long it is: neighbouring
+        keep: Results over time: ``"series"`` returns ``running_exponent`` and ``local_growth`` at each QR window;
+            ``"summary"`` leaves them out, with the dimension ``step``. The run then takes the same memory however long it is: neighbouring
             windows are joined on the way, up to 4,096 (with ``lengths``, all windows are held until the end). All other
             variables are the same either way, up to rounding, since standard errors, halves and verdicts are computed
             from joined windows in both.

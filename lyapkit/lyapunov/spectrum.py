@@ -118,10 +118,10 @@ def lyapunov_spectrum(
             of another map, such as one with other weights, is refused: a result stores what a step does at a few
             states. A result of ``keep="summary"`` is refused.
         keep: Results over time: ``"series"`` returns ``running_exponent`` and ``local_growth`` at each QR window;
-            ``"summary"`` leaves them out, with the dimension ``step``. The run then takes the same memory however long it is: neighbouring
-            windows are joined on the way, up to 4,096 (with ``lengths``, all windows are held until the end). All other
-            variables are the same either way, up to rounding, since standard errors, halves and verdicts are computed
-            from joined windows in both.
+            ``"summary"`` leaves them out, with the dimension ``step``. The run then takes the same memory however long
+            it is: neighbouring windows are joined on the way, up to 4,096 (with ``lengths``, all windows are held until
+            the end). All other variables are the same either way, up to rounding, since standard errors, halves and
+            verdicts are computed from joined windows in both.
         keep_states: True to keep the state after every counted step, too: 8 T B N bytes in float64.
         rng: Generator or seed of the random initial frame when k < N (for k = N it is the identity).
         check: True to probe the map before the run (deterministic, pure, finite), and to compare it with the map of a

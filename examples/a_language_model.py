@@ -123,7 +123,7 @@ STEPS = 15
 
 
 def apart(feedback) -> tuple[np.ndarray, np.ndarray]:
-    """Return the distance of two copies after each step, and what Jacobians foretell."""
+    """Return distances of two copies after each step, and those by Jacobians."""
     move = torch.full_like(start, 1e-5)
     loop = {"feedback": feedback, "steps": STEPS}
     both = lyapkit.states(

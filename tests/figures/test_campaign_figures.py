@@ -281,12 +281,13 @@ def test_exponents_over_training_are_those_of_every_checkpoint_within_the_bounds
 
 def test_the_readme_figure_shows_every_instance(full, draw):
     strength, angle, learning = draw("reproduction", full).axes
-    for ax, training, over in (
-        (strength, full.training("smnist_strength"), "r"),
-        (angle, full.training("rotations").sel(task="smnist"), "phi"),
+    for ax, training, over, instances in (
+        (strength, full.training("smnist_strength"), "r", 3),
+        (angle, full.training("rotations").sel(task="smnist"), "phi", 6),
     ):
+        assert training.sizes["seed"] == instances
         np.testing.assert_allclose(named(ax, "sMNIST").get_ydata(), training.best_metric.mean("seed"))
-        points = [line for line in ax.lines if line.get_marker() == "."][:3]
+        points = [line for line in ax.lines if line.get_marker() == "."][:instances]
         np.testing.assert_array_equal(
             [line.get_ydata() for line in points], training.best_metric.transpose("seed", over).values
         )

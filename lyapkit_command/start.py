@@ -10,4 +10,6 @@ def main() -> int:
     stopping.heed("lyapkit")
     from lyapkit_command.main import main as run
 
-    return run()
+    code = run()
+    stopping.disregard()
+    return code

@@ -49,6 +49,12 @@ def heed(program: str | None, numbers: tuple[int, ...] = (signal.SIGINT, signal.
     sys.unraisablehook = _raise_again
 
 
+def disregard() -> None:
+    """Ignore signals from now on: the work is done, and Python forgets its handlers while the process ends."""
+    for number in EXIT_CODES:
+        signal.signal(number, signal.SIG_IGN)
+
+
 @contextmanager
 def orderly() -> Iterator[None]:
     """Raise `KeyboardInterrupt` or `Terminated` when a signal comes, while the context is open."""

@@ -10,4 +10,6 @@ def main() -> int:
     stopping.heed("wcrnn")
     from wcrnn_models.cli.main import main as run
 
-    return run()
+    code = run()
+    stopping.disregard()
+    return code

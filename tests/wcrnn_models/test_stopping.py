@@ -128,6 +128,22 @@ def test_signals_that_a_process_was_told_to_ignore_stay_ignored():
         sys.unraisablehook = hook
 
 
+@pytest.mark.parametrize("number", LINES)
+@pytest.mark.parametrize("package", ["wcrnn_models", "lyapkit_command"])
+def test_a_signal_after_the_work_changes_nothing(package, number):
+    """It comes while modules are torn down, when Python has forgotten its handlers."""
+    code = f"""import os, sys
+from {package}.start import main
+class Last:
+    def __del__(self, kill=os.kill, process=os.getpid()):
+        kill(process, {int(number)})
+last = Last()
+sys.argv = ["command", "--version"]
+sys.exit(main())"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_terminated_action_says_what_is_kept(capsys):
     def action():
         raise stopping.Terminated("saved after 3 iterations")

@@ -178,7 +178,7 @@ def _spectrum(name: str, gamma: float, seed: int, effort: Effort, progress: bool
         ("standard_error", error),
         ("residual_log_magnitude", predictions.exponents),
     ):
-        dataset[key] = xr.Variable(("exponent",), each, {"units": RATE})
+        dataset[key] = xr.Variable(("exponent",), np.asarray(each, np.float32), {"units": RATE})  # for small files
     return dataset.assign_coords(exponent=np.arange(1, effort.units + 1))
 
 

@@ -175,10 +175,10 @@ def _spectrum(name: str, gamma: float, seed: int, effort: Effort, progress: bool
     )
     for key, each in (
         ("lyapunov_exponent", exponent),
-        ("standard_error", error),
+        ("standard_error", error.astype(np.float32)),  # for a small file
         ("residual_log_magnitude", predictions.exponents),
     ):
-        dataset[key] = xr.Variable(("exponent",), np.asarray(each, np.float32), {"units": RATE})  # for small files
+        dataset[key] = xr.Variable(("exponent",), each, {"units": RATE})
     return dataset.assign_coords(exponent=np.arange(1, effort.units + 1))
 
 

@@ -100,7 +100,7 @@ def hessian_spectrum(
         lengths: With ``readout``, steps of each of B sequences of unequal length, (B,) integers; a list of them for
             several batches. Each sequence is read out at its own last step; later inputs are padding (any numbers),
             which changes nothing. PackedSequences have their own lengths.
-        batch_first: Whether inputs have shape (B, T, M) instead of (T, B, M); by default the module's own
+        batch_first: True if inputs have shape (B, T, M) instead of (T, B, M); by default the module's own
             ``batch_first``. A model without ``readout`` is called itself, with its inputs unchanged.
         learning_rate: Rate :math:`\eta` for the effective learning rates :math:`1 / (1 - \eta\lambda)` of eq. (6) and
             for the largest stable one; left out by default.

@@ -30,8 +30,8 @@ def flat_directions(matrix: Tensor, eps: float) -> tuple[Tensor, Tensor]:
 
     Args:
         matrix: Scaled Jacobians, shape (P, N, N).
-        eps: Resolution of the map's type. Singular values below eps^0.4 (5e-7, and 2e-3 in single precision), relative
-            to the largest or 1, count as zero: at a point that is known to 1e-8, they are not known better.
+        eps: Resolution of the map's type. Singular values below eps^0.4, relative to the largest or 1, count as zero.
+            This is 5e-7, or 2e-3 in single precision. At a point that is known to 1e-8, they are not known better.
 
     Returns:
         Counts, shape (P,), and right singular vectors in rows, by ascending singular value, shape (P, N, N).

@@ -61,7 +61,7 @@ def check_map(map: RecurrentMap, own_step: OwnStep | None = None, *, seed: int =
 
 
 class _Suite:
-    """All checks of one map, at the same random states and inputs."""
+    """Checks of one map, at the same random states and inputs."""
 
     def __init__(self, map: RecurrentMap, seed: int) -> None:
         self.map = map

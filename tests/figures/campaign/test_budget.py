@@ -30,11 +30,13 @@ def test_a_block_is_interrupted_when_its_time_has_passed():
 
 
 def test_a_block_that_ends_in_time_is_not_interrupted():
+    before = signal.getsignal(signal.SIGALRM), signal.getitimer(signal.ITIMER_REAL)
     with budget(0.2):
         pass
     time.sleep(0.4)
     with budget(None):
         time.sleep(0.01)
+    assert (signal.getsignal(signal.SIGALRM), signal.getitimer(signal.ITIMER_REAL)) == before
 
 
 def test_ctrl_c_is_not_taken_for_the_end_of_the_budget():

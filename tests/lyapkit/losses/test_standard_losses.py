@@ -295,4 +295,8 @@ def test_a_loss_of_the_users_own_that_broadcasts_is_warned_of(loss) -> None:
 )
 def test_a_loss_that_pairs_outputs_and_targets_itself_is_not(loss) -> None:
     model = nn.Linear(3, 1).double()
-    lyapkit.hessian_spectrum(model, (normal(5, 3), normal(5)), loss, k=1, rng=0)
+    inputs, targets = normal(5, 3), normal(5)
+    found = lyapkit.hessian_spectrum(model, (inputs, targets), loss, k=1, rng=0)
+    extended = torch.cat((inputs, torch.ones_like(inputs[:, :1])), dim=1)
+    expected = torch.linalg.eigvalsh(2 / 5 * extended.T @ extended)[-1]
+    assert float(found.eigenvalue[0]) == pytest.approx(float(expected), rel=1e-10)

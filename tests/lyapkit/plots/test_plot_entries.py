@@ -161,7 +161,9 @@ def test_keywords_of_matplotlib_pass_and_others_do_not(plot) -> None:
 
 def test_keywords_of_single_plots_pass() -> None:
     plots.lyapunov_spectrum(SPECTRUM, fmt="s--", ecolor="red", capsize=2, elinewidth=1)
-    plots.curvature_between_steps(BY_STEP, cmap="viridis", vmax=2.0)
+    image = plots.curvature_between_steps(BY_STEP, cmap="viridis", vmax=2.0).collections or plt.gca().images
+    assert image[0].get_cmap().name == "viridis"
+    assert image[0].get_clim()[1] == 2.0
     plots.curvature_between_steps(BY_STEP, norm="linear")
 
 

@@ -26,7 +26,7 @@ class Group:
 
 @dataclass
 class Schedule:
-    """All groups of statements of a step.
+    """Groups of the statements of a step.
 
     Attributes:
         groups: Groups in order.

@@ -12,10 +12,9 @@ import time
 import pytest
 import torch
 
-from short_runs import CONFIG, LEARNABLE, Interrupted, interrupted_run, weights
+from short_runs import CONFIG, LEARNABLE, interrupted_run, weights
 from wcrnn_models import UserError, train
 from wcrnn_models.files import exclusive
-from wcrnn_models.tasks import AddingProblem
 
 
 def assert_same_run(directory, other):
@@ -34,17 +33,7 @@ def test_the_probe_survives_an_interruption(tmp_path, monkeypatch, stop):
 
 @pytest.mark.parametrize("stop", [0, 3, 4, 5, 17, 29])
 def test_resuming_after_an_exception_is_exact(uninterrupted, tmp_path, monkeypatch, stop):
-    original = AddingProblem.train_batch
-
-    def interrupt(self, iteration):
-        if iteration == stop:
-            raise Interrupted
-        return original(self, iteration)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(AddingProblem, "train_batch", interrupt)
-        with pytest.raises(Interrupted):
-            train(CONFIG, tmp_path)
+    interrupted_run(tmp_path, monkeypatch, at=stop)
     if stop > 0:
         assert json.loads((tmp_path / "history.json").read_text())["status"] == "running"
     (tmp_path / ".resume.pt.abc.partial").write_bytes(b"half")  # as left by a process killed while writing

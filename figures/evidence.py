@@ -18,7 +18,7 @@ from lyapkit import load
 from wcrnn_models.errors import UserError, clause
 from wcrnn_models.training.config import TrainConfig
 
-FILES = ("untrained", "coupling_law", "curvature_over_time", "architecture_spectra", "digit")
+FILES = ("untrained", "initial_dynamics", "coupling_law", "curvature_over_time", "architecture_spectra", "digit")
 """Result files that are not part of the campaign; `python -m figures renew` measures them."""
 
 

@@ -19,8 +19,8 @@ from wcrnn_models.errors import UserError, suggestion
 class Arguments:
     """Measure again what figures and the report need beside the campaign. Run it in the root of the clone.
 
-    These are equations and untrained networks (untrained, coupling_law, curvature_over_time), networks on the adding
-    problem at equal errors (architecture_spectra), and a digit in a trained network (digit). They take minutes to
+    These are equations and untrained networks (untrained, initial_dynamics, coupling_law, curvature_over_time),
+    networks on the adding problem at equal errors (architecture_spectra), and a digit in a trained network (digit). They take minutes to
     hours. Result files are replaced when the measurement is complete.
     """
 
@@ -68,5 +68,5 @@ def _run(arguments: Arguments) -> int:
     return SUCCESS
 
 
-NEED_MNIST = frozenset({"untrained", "curvature_over_time", "digit"})
+NEED_MNIST = frozenset({"untrained", "initial_dynamics", "curvature_over_time", "digit"})
 """Names of the results that need images."""

@@ -7,11 +7,19 @@ from types import MappingProxyType
 
 import xarray as xr
 
-from figures.experiments import architecture_spectra, coupling_law, curvature_over_time, digit, untrained
+from figures.experiments import (
+    architecture_spectra,
+    coupling_law,
+    curvature_over_time,
+    digit,
+    initial_dynamics,
+    untrained,
+)
 
 EXPERIMENTS: Mapping[str, Callable[..., xr.DataTree]] = MappingProxyType(
     {
         "untrained": untrained.measure,
+        "initial_dynamics": initial_dynamics.measure,
         "coupling_law": coupling_law.measure,
         "curvature_over_time": curvature_over_time.measure,
         "architecture_spectra": architecture_spectra.measure,

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from figures.experiments.base import describe
 from figures.experiments.curvature_over_time import RECURRENT, by_step
+from figures.experiments.instances import over_grid, prepared
 from figures.paper import CHARACTERISTIC_FREQUENCY, STRENGTH_CLASSES
 from lyapkit import as_map, curvature_by_step, gradient_propagation, hessian_spectrum
 from lyapkit.results import provenance
 from wcrnn_models import WCRNN
 from wcrnn_models.tasks import power_spectrum
-from wcrnn_models.training.build import build_model, build_task
+from wcrnn_models.training.build import build_task
 from wcrnn_models.training.config import TrainConfig
 from wcrnn_models.training.presets import preset
 
@@ -107,7 +108,7 @@ def measure(runs: Path, *, progress: bool, effort: Effort = EFFORT) -> xr.DataTr
     for name, (measured, axes) in grids.items():
         if progress:
             print(f"untrained: {name}", flush=True)
-        children[name] = _over(measured, axes, {}).assign_attrs(_attributes(name, effort))
+        children[name] = over_grid(measured, axes).assign_attrs(_attributes(name, effort))
     tree = xr.DataTree.from_dict(children)
     tree.attrs = describe("untrained", len(SEEDS))
     return tree
@@ -127,7 +128,7 @@ def descent(config: TrainConfig, count: int) -> xr.Dataset:
     Returns:
         ``eigenvalue``, and ``error``, the 2-norm of the deviation divided by max(1, |1 - eta lambda|).
     """
-    network, inputs, targets, loss = _prepared(config, count)
+    network, inputs, targets, loss = prepared(config, count)
     found = hessian_spectrum(network, (inputs, targets), loss, k=1, eigenvectors=True, rng=0)
     vector = torch.tensor(found.eigenvector.isel(rank=0).values)
     start = torch.nn.utils.parameters_to_vector(network.parameters()).detach()
@@ -157,7 +158,7 @@ def layers(config: TrainConfig, count: int) -> xr.Dataset:
         ``error``, the deviation of the sum of all contributions from the leading eigenvalue of that term for the
         recurrent parameters, relative to it; ``printed``, the sum of those that eq. (9) prints, divided by it.
     """
-    network, inputs, targets, loss = _prepared(config, count)
+    network, inputs, targets, loss = prepared(config, count)
     found = curvature_by_step(network, (inputs, targets), loss, k=1, operator="residual", parameters=RECURRENT, rng=0)
     found = found.isel(rank=0)
     total = float(found.layer_curvature.sum() + found.readout_layer_curvature)
@@ -177,7 +178,7 @@ def propagation(config: TrainConfig, count: int) -> xr.Dataset:
         ``error``, the largest relative deviation of the 2-norm of dL/dx_t, by PyTorch's own backpropagation, from that
         of the product of the Jacobians of all later steps, transposed, with the gradient of the last state.
     """
-    network, inputs, targets, loss = _prepared(config, count)
+    network, inputs, targets, loss = prepared(config, count)
     map = as_map(network)
 
     def advance(state: Tensor, drive: Tensor) -> Tensor:
@@ -218,7 +219,7 @@ def gradients(config: TrainConfig, count: int) -> xr.Dataset:
         config: Configuration of the untrained network.
         count: Number of test samples.
     """
-    network, inputs, targets, loss = _prepared(config, count)
+    network, inputs, targets, loss = prepared(config, count)
     weights = [*network.recurrent.parameters(), *network.input.parameters()]
     found = torch.autograd.grad(loss(network(inputs), targets), weights)
     return xr.Dataset({"norm": float(torch.cat([each.flatten() for each in found]).norm())})
@@ -235,7 +236,7 @@ def phases(config: TrainConfig, count: int) -> xr.Dataset:
         ``coherence``, the norm of the sum of the contributions of all steps, divided by the sum of their norms: 1 where
         all point the same way, 0 where they cancel.
     """
-    network, inputs, targets, loss = _prepared(config, count)
+    network, inputs, targets, loss = prepared(config, count)
     found = gradient_propagation(network, inputs, targets, loss, exponent=False, parameter_gradients=True, rng=0)
     found = found.sel(parameter_tensor="input.weight")
     total = np.exp(float(found.log_total_gradient_norm))
@@ -250,7 +251,7 @@ def samples(config: TrainConfig, count: int, subset: int) -> xr.Dataset:
         count: Number of images in a subset.
         subset: Number of the subset, of the disjoint ones of a random order.
     """
-    network, inputs, targets, loss = _prepared(config, count, subset)
+    network, inputs, targets, loss = prepared(config, count, subset)
     found = hessian_spectrum(network, (inputs, targets), loss, k=1, parameters=WCRNN.recurrent_parameters, rng=0)
     return xr.Dataset({"largest": abs(float(found.eigenvalue[0]))})
 
@@ -277,25 +278,3 @@ def _adding(seed: int, r: float, **fields: object) -> TrainConfig:
 
 def _image(**fields: object) -> TrainConfig:
     return preset("smnist", learning_rate=RATE, **fields)
-
-
-def _prepared(
-    config: TrainConfig, count: int, subset: int = 0
-) -> tuple[WCRNN, Tensor, Tensor, Callable[[Tensor, Tensor], Tensor]]:
-    """Return an untrained network in float64 with some of its test samples, a random choice, and the loss."""
-    network, task = build_model(config), build_task(config)
-    assert isinstance(network, WCRNN)
-    order = torch.from_numpy(np.random.default_rng(0).permutation(task.test_count))
-    inputs, targets = task.test_samples(order[subset * count : (subset + 1) * count])
-    return network.double(), inputs.double(), targets.double() if targets.is_floating_point() else targets, task.loss
-
-
-def _over(
-    measured: Callable[..., xr.Dataset], axes: Sequence[tuple[str, Sequence[object]]], point: dict[str, object]
-) -> xr.Dataset:
-    """Return measurements over a grid."""
-    if not axes:
-        return measured(**point)
-    (name, values), *others = axes
-    parts = [_over(measured, others, {**point, name: value}) for value in values]
-    return xr.concat(parts, xr.Variable((name,), list(values)))

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from figures.experiments import untrained
+from figures.experiments.instances import over_grid, prepared
 from figures.experiments.untrained import descent, gradients, layers, phases, propagation, samples, weak_coupling
 from wcrnn_models.tasks import power_spectrum
 from wcrnn_models.training.build import build_task
@@ -17,7 +18,7 @@ def small(**fields):
 
 
 def loss_of(config, count):
-    network, inputs, targets, loss = untrained._prepared(config, count)
+    network, inputs, targets, loss = prepared(config, count)
     return network, lambda: loss(network(inputs), targets)
 
 
@@ -67,7 +68,7 @@ def test_eq_14_is_exact_without_coupling():
 
 def test_the_coherence_is_that_of_the_contributions_of_the_steps():
     config = small(r=1.0)
-    network, inputs, targets, loss = untrained._prepared(config, 4)
+    network, inputs, targets, loss = prepared(config, 4)
     contributions = []
     for step in range(len(inputs)):
         weights = [network.input.weight.detach().clone().requires_grad_() for _ in inputs]
@@ -84,7 +85,7 @@ def test_hessians_are_of_disjoint_test_samples():
     config = small()
     found = [float(samples(config, 5, subset).largest) for subset in (0, 1)]
     assert found[0] != found[1]
-    inputs = [untrained._prepared(config, 5, subset)[1] for subset in (0, 1)]
+    inputs = [prepared(config, 5, subset)[1] for subset in (0, 1)]
     assert not any(torch.equal(inputs[0][:, i], inputs[1][:, j]) for i in range(5) for j in range(5))
 
 
@@ -97,5 +98,5 @@ def test_the_spectrum_is_that_of_the_task(monkeypatch):
 
 def test_grids_are_over_their_axes():
     axes = (("seed", (0, 1)), ("r", (0.5, 1.0)))
-    found = untrained._over(lambda seed, r: untrained.xr.Dataset({"sum": seed + r}), axes, {})
+    found = over_grid(lambda seed, r: untrained.xr.Dataset({"sum": seed + r}), axes)
     np.testing.assert_array_equal(found.sum("r")["sum"], [1.5, 3.5])

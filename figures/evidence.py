@@ -86,6 +86,11 @@ class Evidence:
                 ) from error
         return self._analyses[stage].get(name)
 
+    def measured(self, name: str, child: str) -> xr.Dataset | None:
+        """Return a part of a result file; None if the file or the part does not exist."""
+        tree = self.files.get(name)
+        return None if tree is None or child not in tree.children else tree[child].to_dataset()
+
     def origin(self, name: str) -> str:
         """Return the caption of a stage or a result file: the measured part of it, and the commits that measured it."""
         if name not in self._stages:

@@ -20,8 +20,8 @@ class Arguments:
     """Measure again what figures and the report need beside the campaign. Run it in the root of the clone.
 
     These are equations and untrained networks (untrained, initial_dynamics, coupling_law, curvature_over_time),
-    networks on the adding problem at equal errors (architecture_spectra), and a digit in a trained network (digit). They take minutes to
-    hours. Result files are replaced when the measurement is complete.
+    networks on the adding problem at equal errors (architecture_spectra), and a digit in a trained network (digit).
+    They take minutes to hours. Result files are replaced when the measurement is complete.
     """
 
     names: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NAME")] = ()

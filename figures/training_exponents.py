@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures.evidence import Evidence
+from figures.experiments.instances import exponent_bounds
 from figures.marks import AT_CHANCE, ended_at_chance, legend_entries, margin_label
 from figures.missing import Missing, instance
 from figures.paper import STRENGTH_CLASSES
-from figures.report.dynamics import exponent_bounds
 from figures.scripts import Script
 from figures.style import notes, panels, strength_color, strength_label, title
 

@@ -11,12 +11,11 @@ import torch
 import xarray as xr
 
 from figures.experiments.base import describe
-from figures.experiments.instances import over_grid, prepared
+from figures.experiments.instances import exponent_bounds, over_grid, prepared
 from figures.paper import STRENGTH_CLASSES
 from lyapkit import gradient_propagation, hessian_spectrum, lyapunov_spectrum
 from lyapkit.results import provenance
-from wcrnn_models import WCRNN, predict
-from wcrnn_models.training.build import build_model
+from wcrnn_models import WCRNN
 from wcrnn_models.training.config import TrainConfig
 from wcrnn_models.training.presets import preset
 
@@ -100,15 +99,14 @@ def exponents(config: TrainConfig) -> xr.Dataset:
     """
     network, inputs, _, _ = prepared(config, 1)
     found = lyapunov_spectrum(network, inputs).lyapunov_exponent.values
-    predictions = predict(build_model(config))
-    assert predictions is not None
+    lower, upper = exponent_bounds(config)
     return xr.Dataset(
         {
             "mean": found.mean(),
             "smallest": found.min(),
             "largest": found.max(),
-            "lower_bound": float(predictions.lower_bounds.min()),
-            "upper_bound": float(predictions.upper_bounds.max()),
+            "lower_bound": lower,
+            "upper_bound": upper,
         }
     )
 

@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from wcrnn_models import WCRNN
+from wcrnn_models import WCRNN, predict
 from wcrnn_models.training.build import build_model, build_task
 from wcrnn_models.training.config import TrainConfig
 
@@ -52,3 +52,10 @@ def over_grid(
     (name, values), *others = axes
     parts = [over_grid(measured, others, {**point, name: value}) for value in values]
     return xr.concat(parts, xr.Variable((name,), list(values)))
+
+
+def exponent_bounds(config: TrainConfig) -> tuple[float, float]:
+    """Return the least and the largest exponent that an untrained network can have, whatever its input."""
+    predictions = predict(build_model(config))
+    assert predictions is not None
+    return float(predictions.lower_bounds.min()), float(predictions.upper_bounds.max())

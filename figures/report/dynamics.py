@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import wraps
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import xarray as xr
@@ -15,9 +15,6 @@ from figures.paper import STRENGTH_CLASSES
 from figures.report.claim import NOT_TOLD_APART, Check, Claim, above, below, missing, within
 from figures.report.compare import why_undecided
 from figures.report.intervals import FACTOR, NUMBER, RATE, estimate
-from wcrnn_models import predict
-from wcrnn_models.training.build import build_model
-from wcrnn_models.training.config import TrainConfig
 
 UNTRAINED_MEAN = 1e-4
 """Nats per step up to which the mean exponent of untrained networks counts as log r."""
@@ -32,28 +29,29 @@ TITLES = {"smnist_strength": "sMNIST", "psmnist_strength": "psMNIST", "add100_st
 """Stages whose exponents are measured, with the name of the task."""
 
 
+TASK_TITLES = {"smnist": "sMNIST", "psmnist": "psMNIST", "add100": "ADD100"}
+"""Tasks of untrained networks, with their names."""
+
+
 OfTask = Callable[[Evidence, str, str, xr.DataArray], list[Check]]
 """Checks of a stage with the given title, whose exponents lie over seed, r, checkpoint and exponent."""
 
 
-def _for_each_task(moment: str) -> Callable[[OfTask], Callable[[Evidence], list[Check]]]:
-    """Return a decorator that joins the checks of all tasks; one whose exponents are not measured is missing."""
+def _for_each_task(of_task: OfTask) -> Callable[[Evidence], list[Check]]:
+    """Join the checks of all tasks; one whose exponents are not measured is missing."""
 
-    def decorator(of_task: OfTask) -> Callable[[Evidence], list[Check]]:
-        @wraps(of_task)
-        def of_all_tasks(evidence: Evidence) -> list[Check]:
-            checks = []
-            for stage, title in TITLES.items():
-                found = evidence.analysis(stage, "lyapunov_spectrum")
-                if found is None:
-                    checks.append(missing(f"{title}, {moment}"))
-                else:
-                    checks += of_task(evidence, stage, title, found.lyapunov_exponent.mean("trajectory"))
-            return checks
+    @wraps(of_task)
+    def of_all_tasks(evidence: Evidence) -> list[Check]:
+        checks = []
+        for stage, title in TITLES.items():
+            found = evidence.analysis(stage, "lyapunov_spectrum")
+            if found is None:
+                checks.append(missing(f"{title}, trained"))
+            else:
+                checks += of_task(evidence, stage, title, found.lyapunov_exponent.mean("trajectory"))
+        return checks
 
-        return of_all_tasks
-
-    return decorator
+    return of_all_tasks
 
 
 def _last(values: xr.DataArray) -> xr.DataArray:
@@ -64,51 +62,42 @@ def _last(values: xr.DataArray) -> xr.DataArray:
     return values.isel(checkpoint=place).where(place > 0)
 
 
-@_for_each_task("untrained")
-def untrained_mean(evidence: Evidence, stage: str, title: str, exponents: xr.DataArray) -> list[Check]:
+def untrained_mean(evidence: Evidence) -> list[Check]:
     """Return the checks that the mean exponent of untrained networks is log r."""
-    checks = []
-    deviation = (exponents.isel(checkpoint=0).mean("exponent") - np.log(exponents.r)).transpose("seed", "r")
-    for r in deviation.r.values:
-        values = deviation.sel(r=r).values
-        checks.append(within(f"{title}, r = {r:g}", values, RATE, UNTRAINED_MEAN, label="mean exponent less log r"))
-    return checks
+    found = evidence.measured("initial_dynamics", "exponents")
+    if found is None:
+        return [missing("sMNIST, psMNIST and ADD100, untrained")]
+    deviation = (found["mean"] - np.log(found.r)).transpose("task", "seed", "r")
+    return [
+        within(
+            f"{TASK_TITLES[task]}, r = {r:g}",
+            deviation.sel(task=task, r=r).values,
+            RATE,
+            UNTRAINED_MEAN,
+            label="mean exponent less log r",
+        )
+        for task, r in product(found.task.values, found.r.values)
+    ]
 
 
-@_for_each_task("untrained")
-def untrained_bounds(evidence: Evidence, stage: str, title: str, exponents: xr.DataArray) -> list[Check]:
+def untrained_bounds(evidence: Evidence) -> list[Check]:
     """Return the checks that every exponent of untrained networks is within its rigorous bounds."""
+    found = evidence.measured("initial_dynamics", "exponents")
+    if found is None:
+        return [missing("sMNIST, psMNIST and ADD100, untrained")]
     checks = []
-    first = exponents.isel(checkpoint=0)
-    configs = {(config.seed, config.r): config for config in evidence.configs(stage)}
-    for r in first.r.values:
-        room, measured = [], []
-        for seed in first.seed.values:
-            values = first.sel(seed=seed, r=r).values
-            if not np.isfinite(values).all():
-                continue
-            lower, upper = exponent_bounds(configs[int(seed), float(r)])
-            room.append(min(float(values.min() - lower), float(upper - values.max())))
-            measured += [values.min() - np.log(r), values.max() - np.log(r)]
-        if not room:
-            checks.append(missing(f"{title}, r = {r:g}"))
-            continue
-        what = f"{title}, r = {r:g}: distance of the exponents from the nearer bound"
+    for task, r in product(found.task.values, found.r.values):
+        one = found.sel(task=task, r=r)
+        room = np.minimum(one.smallest - one.lower_bound, one.upper_bound - one.largest).values
+        what = f"{TASK_TITLES[task]}, r = {r:g}: distance of the exponents from the nearer bound"
         # every network must keep to its bounds, so the smallest distance counts for each
-        check = above(what, np.minimum(room, min(room)), RATE, threshold=-MOVED, label="at least")
-        spread = f"exponents less log r from {RATE.write(min(measured))} to {RATE.write(max(measured))}"
-        checks.append(check.with_note(spread))
+        check = above(what, np.full_like(room, room.min()), RATE, threshold=-MOVED, label="at least")
+        ends = [RATE.write(float(each - np.log(r))) for each in (one.smallest.min(), one.largest.max())]
+        checks.append(check.with_note(f"exponents less log r from {ends[0]} to {ends[1]}"))
     return checks
 
 
-def exponent_bounds(config: TrainConfig) -> tuple[float, float]:
-    """Return the least and the largest exponent that an untrained network can have, whatever its input."""
-    predictions = predict(build_model(config))
-    assert predictions is not None
-    return float(predictions.lower_bounds.min()), float(predictions.upper_bounds.max())
-
-
-@_for_each_task("trained")
+@_for_each_task
 def trained_mean(evidence: Evidence, stage: str, title: str, exponents: xr.DataArray) -> list[Check]:
     """Return the checks that the mean exponent stays log r over training; the extremes are noted."""
     checks = []
@@ -128,7 +117,7 @@ def trained_mean(evidence: Evidence, stage: str, title: str, exponents: xr.DataA
     return checks
 
 
-@_for_each_task("trained")
+@_for_each_task
 def trained_sign(evidence: Evidence, stage: str, title: str, exponents: xr.DataArray) -> list[Check]:
     """Return the checks that the largest exponent of trained networks has the sign of log r."""
     checks = []
@@ -152,18 +141,17 @@ def _magnitudes(evidence: Evidence) -> dict[str, xr.DataArray] | None:
 
 def hessian_against_r(evidence: Evidence) -> list[Check]:
     """Return the checks that the Hessian grows with r, by its largest and its median eigenvalue."""
-    magnitudes = _magnitudes(evidence)
-    if magnitudes is None:
+    found = evidence.measured("initial_dynamics", "curvature")
+    if found is None:
         return [missing("sMNIST, untrained: Hessian against r")]
     checks = []
-    for low, high in pairwise(STRENGTH_CLASSES):
-        for name, values in magnitudes.items():
-            first = values.isel(checkpoint=0)
-            what = f"sMNIST, from r = {low:g} to r = {high:g}: {name} |eigenvalue|"
-            rise = (first.sel(r=high) - first.sel(r=low)).values
-            check = above(what, rise, FACTOR, label="grows by the factor")
-            ends = [NUMBER.write(float(np.exp(first.sel(r=r).mean()))) for r in (low, high)]
-            checks.append(check.with_note(f"from {ends[0]} to {ends[1]}"))
+    for (low, high), name in product(pairwise(STRENGTH_CLASSES), ("largest", "median")):
+        values = np.log(found[name])
+        rise = (values.sel(r=high) - values.sel(r=low)).values
+        what = f"sMNIST, from r = {low:g} to r = {high:g}: {name} |eigenvalue|"
+        ends = [NUMBER.write(float(np.exp(values.sel(r=r).mean()))) for r in (low, high)]
+        check = above(what, rise, FACTOR, label="grows by the factor")
+        checks.append(check.with_note(f"from {ends[0]} to {ends[1]}"))
     return checks
 
 
@@ -229,10 +217,9 @@ def rich_learning(evidence: Evidence) -> list[Check]:
 
 def non_normal(evidence: Evidence) -> list[Check]:
     """Return the checks that residuals that are not normal have exponents farther from log |eigenvalue|."""
-    tree = evidence.files.get("coupling_law")
-    if tree is None:
+    law = evidence.measured("coupling_law", "coupling_law")
+    if law is None:
         return [missing("untrained networks with residuals that are not normal")]
-    law = tree["coupling_law"].to_dataset()
     gamma = float(law.coupling.values[np.argmin(abs(np.log(law.coupling.values / 0.01)))])
     deviation = np.log(law.largest_deviation.sel(coupling=gamma))
     checks = []
@@ -252,8 +239,9 @@ CLAIMS = (
         "these networks have N Lyapunov exponents with identical values equal to log r",
         f"for every task and r, the mean of all exponents of untrained networks differs from log r by no more than "
         f"{UNTRAINED_MEAN:g} nats per step; the classes of Fig. 2 are 0.0075 apart",
-        tuple(TITLES),
+        (),
         untrained_mean,
+        ("initial_dynamics",),
     ),
     Claim(
         "Every Lyapunov exponent is as near to log r as weak coupling forces it to be",
@@ -262,8 +250,9 @@ CLAIMS = (
         "no exponent of an untrained network leaves the interval from the logarithm of the smallest to that of the "
         "largest singular value that r I + gamma W D can have for any |D| <= 1; how far exponents are from log r is "
         "given beside it",
-        tuple(TITLES),
+        (),
         untrained_bounds,
+        ("initial_dynamics",),
     ),
     Claim(
         "The mean Lyapunov exponent stays log r over training",
@@ -291,8 +280,9 @@ CLAIMS = (
         "the magnitudes of the eigenvalues of the Hessians increased with an increase in r",
         "from each class of Fig. 2 to the next, both the largest and the median of the 20 leading |eigenvalues| of the "
         "Hessian of the recurrent weights of untrained networks grow",
-        ("smnist_strength",),
+        (),
         hessian_against_r,
+        ("initial_dynamics",),
     ),
     Claim(
         "The Hessian rises over training in subcritical networks",

@@ -8,7 +8,6 @@ from figures.evidence import Evidence
 from figures.report.claim import Check, Claim, above, below, missing, within
 from figures.report.compare import blow_up, goodness, why_undecided, written_best
 from figures.report.intervals import FACTOR, PERCENT, POINTS
-from figures.report.theory import measured
 
 WORKING, TOO_SMALL, TOO_LARGE = (1e-3, 1e-2, 1e-1), 1e-4, 0.3
 """Couplings within, below and above the range that the paper recommends."""
@@ -90,7 +89,7 @@ def _same(evidence: Evidence, stage: str, field: str, middle: int, name: str) ->
 
 def hessian_samples(evidence: Evidence) -> list[Check]:
     """Return the checks that the choice of test images moves the Hessian less than the class of the network."""
-    found = measured(evidence, "samples")
+    found = evidence.measured("untrained", "samples")
     if found is None:
         return [missing("sMNIST, untrained: Hessian on three choices of images")]
     largest = np.log(found.largest)

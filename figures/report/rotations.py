@@ -10,7 +10,6 @@ from figures.paper import CHARACTERISTIC_FREQUENCY
 from figures.report.claim import Check, Claim, above, below, missing, within
 from figures.report.compare import NEITHER_REACHED, efficiency, held_out_best, performance, why_undecided
 from figures.report.intervals import FACTOR, NUMBER, POINTS
-from figures.report.theory import measured
 
 HARMONICS = (1, 2, 3)
 """Multiples of the characteristic frequency with a peak, each with neighbours half of it away on both sides."""
@@ -67,7 +66,7 @@ def no_effect_on_permuted(evidence: Evidence) -> list[Check]:
 
 def peak_of_spectrum(evidence: Evidence) -> list[Check]:
     """Return the check that the mean power spectrum of sMNIST peaks at 2 pi / 28."""
-    found = measured(evidence, "spectra")
+    found = evidence.measured("untrained", "spectra")
     what = "sMNIST, peak of the mean power spectrum of 10,000 training images less 2 pi / 28"
     if found is None:
         return [missing(what)]
@@ -77,7 +76,7 @@ def peak_of_spectrum(evidence: Evidence) -> list[Check]:
 
 def no_peak_of_permuted(evidence: Evidence) -> list[Check]:
     """Return the check that psMNIST has no peak as prominent as that of sMNIST."""
-    found = measured(evidence, "spectra")
+    found = evidence.measured("untrained", "spectra")
     what = "peak over mean power, psMNIST over sMNIST"
     if found is None:
         return [missing(what)]
@@ -89,7 +88,7 @@ def no_peak_of_permuted(evidence: Evidence) -> list[Check]:
 
 def in_phase(evidence: Evidence) -> list[Check]:
     """Return the checks that contributions to the gradient add up at the characteristic frequency and its harmonics."""
-    found = measured(evidence, "phases")
+    found = evidence.measured("untrained", "phases")
     if found is None:
         return [missing("sMNIST, untrained: agreement of the steps on the gradient")]
     coherence = np.log(found.coherence)

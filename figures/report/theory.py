@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import xarray as xr
 
 from figures.evidence import Evidence
 from figures.paper import STRENGTH_CLASSES
@@ -23,15 +22,9 @@ SLOPE = 0.1
 """Largest distance of the power of gamma in the gradient from 1."""
 
 
-def measured(evidence: Evidence, child: str) -> xr.Dataset | None:
-    """Return a measurement of untrained networks; None where it does not exist."""
-    tree = evidence.files.get("untrained")
-    return None if tree is None or child not in tree.children else tree[child].to_dataset()
-
-
 def _exact(evidence: Evidence, child: str, what: str, error: float = EXACT) -> list[Check]:
     """Return the check, for each r, that an equation is exact."""
-    found = measured(evidence, child)
+    found = evidence.measured("untrained", child)
     if found is None:
         return [missing(what)]
     return [
@@ -49,7 +42,7 @@ def layers(evidence: Evidence) -> list[Check]:
     """Return the checks of eq. (9), complete and as printed."""
     what = "contributions of all steps beside the second term of (7), ADD100"
     checks = _exact(evidence, "layers", what)
-    found = measured(evidence, "layers")
+    found = evidence.measured("untrained", "layers")
     if found is not None:
         checks += [
             within(
@@ -72,7 +65,7 @@ def propagation(evidence: Evidence) -> list[Check]:
 
 def weak_coupling(evidence: Evidence) -> list[Check]:
     """Return the checks of eq. (14)."""
-    found = measured(evidence, "weak_coupling")
+    found = evidence.measured("untrained", "weak_coupling")
     if found is None:
         return [missing("sMNIST, eq. (14) beside the measured curvature")]
     checks = []
@@ -112,7 +105,7 @@ def gauss_newton(evidence: Evidence) -> list[Check]:
 
 def gradient_of_coupling(evidence: Evidence) -> list[Check]:
     """Return the checks that gradients are proportional to gamma."""
-    found = measured(evidence, "gradients")
+    found = evidence.measured("untrained", "gradients")
     if found is None:
         return [missing("ADD100, r = 0.995: gradient against gamma")]
     checks = []
@@ -125,28 +118,19 @@ def gradient_of_coupling(evidence: Evidence) -> list[Check]:
 
 
 def gradient_rates(evidence: Evidence) -> list[Check]:
-    """Return the checks of eq. (15): signs, bounds and order of the rates of untrained networks."""
-    found = evidence.analysis("smnist_strength", "gradient_propagation")
+    """Return the checks of eq. (15): signs of the rates of untrained networks, and the rates of the exponents."""
+    found = evidence.measured("initial_dynamics", "gradients")
     if found is None:
         return [missing("sMNIST, rates of gradients back in time")]
-    untrained = found.sel(norm="inf").isel(checkpoint=0)
-    rate = untrained.growth_rate.mean("trajectory")
-    leading = untrained.leading_exponent.mean("trajectory")
     checks = []
     for r in STRENGTH_CLASSES:
-        judged = below if r < 1 else above
-        check = judged(
-            f"sMNIST, r = {r:g}: {'decay' if r < 1 else 'growth'} back in time",
-            rate.sel(r=r).values,
-            RATE,
-            label="rate",
-        )
-        notes = (
-            f"log r is {RATE.write(np.log(r))}, the leading exponent {estimate(leading.sel(r=r).values).written(RATE)}"
-        )
-        checks.append(check.with_note(notes))
+        judged, way = (below, "decay") if r < 1 else (above, "growth")
+        one = found.sel(r=r)
+        check = judged(f"sMNIST, r = {r:g}: {way} back in time", one.rate.values, RATE, label="rate")
+        leading = estimate(one.leading_exponent.values).written(RATE)
+        checks.append(check.with_note(f"log r is {RATE.write(np.log(r))}, the leading exponent {leading}"))
     for r in STRENGTH_CLASSES:
-        deviation = (rate - leading).sel(r=r).values
+        deviation = (found.rate - found.leading_exponent).sel(r=r).values
         checks.append(within(f"sMNIST, r = {r:g}: rate less leading exponent", deviation, RATE, RATE_MARGIN))
     return checks
 
@@ -223,8 +207,9 @@ CLAIMS = (
         "the rate of the L-infinity norm of untrained networks is negative for r < 1 and positive for r > 1, and "
         "differs "
         f"from the leading Lyapunov exponent of the same network by no more than {RATE_MARGIN:g} nats per step",
-        ("smnist_strength",),
+        (),
         gradient_rates,
+        ("initial_dynamics",),
     ),
     Claim(
         "Gradients are proportional to gamma",

@@ -13,10 +13,10 @@ from campaign_records import write_analysis, write_stage
 from figures import table1, table2
 from figures.campaign.stages import TABLE_2
 from figures.evidence import Evidence
+from figures.experiments.instances import exponent_bounds
 from figures.fig2 import EXPONENTS
 from figures.missing import Missing, instance, last_checkpoint, recorded
 from figures.paper import CHARACTERISTIC_FREQUENCY, STRENGTH_CLASSES
-from figures.report.dynamics import exponent_bounds
 from figures.scripts import drawn as made
 from figures.style import strength_color
 from training_results import filled, footnote, named

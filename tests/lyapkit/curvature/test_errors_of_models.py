@@ -1,5 +1,7 @@
 """Errors that a model or a loss raises itself pass as they are, unless lyapkit knows a remedy."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -86,3 +88,16 @@ def test_an_error_of_the_readouts_own_passes(analysis: str) -> None:
     data = ((inputs, targets),) if analysis == "curvature_operator" else (inputs, targets)
     with pytest.raises(RuntimeError, match=r"^nothing to read$"):
         getattr(lyapkit, analysis)(nn.GRU(2, 1).double(), *data, mse_loss, readout=readout)
+
+
+def test_an_error_in_the_check_of_the_gradient_ends_the_call_or_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(objective: object) -> None:
+        raise ArithmeticError("not in double precision")
+
+    monkeypatch.setattr("lyapkit.curvature.problem.measure_gradient", fails)
+    model, data = nn.Linear(2, 1), (torch.ones(3, 2), torch.zeros(3, 1))
+    with pytest.raises(ArithmeticError, match="not in double precision"):
+        lyapkit.hessian_spectrum(model, data, mse_loss, k=1, rng=0)
+    found = lyapkit.hessian_spectrum(model, data, mse_loss, k=1, rng=0, check=False)
+    assert json.loads(found.config_json)["derivatives"] == "unchecked"
+    assert float(found.eigenvalue[0]) == pytest.approx(6.0)

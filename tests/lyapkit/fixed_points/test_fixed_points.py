@@ -401,3 +401,9 @@ def test_a_result_is_saved(tmp_path) -> None:
     config = json.loads(ds.attrs["config_json"])
     assert (config["period"], config["tolerance"], config["input"], config["rng_seed"]) == (1, 1e-10, [0, 0], 0)
     assert config["derivatives"] == "checked"
+
+
+def test_starts_on_another_device_are_refused() -> None:
+    map = as_map(lambda x: 0.5 * x, state=torch.zeros(2))
+    with pytest.raises(ValueError, match=r"starts is on meta but the map on cpu; move one with \.to\(\)\."):
+        fixed_points(map, starts=torch.zeros(3, 2, device="meta"))

@@ -6,6 +6,7 @@ import multiprocessing
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,11 +24,14 @@ from lyapkit.tangents.tracing.machine.code import compiled
 from lyapkit.tangents.tracing.machine.compiled_step import CompiledStep
 from lyapkit.tangents.tracing.machine.reading import Reader
 from lyapkit.tangents.tracing.recording import Untraceable, record_without_values
+from lyapkit.trajectories.drive import prepare_drive
 from machine_code import without_machine_code
 
 GENERATOR = torch.Generator().manual_seed(5)
 KERNEL = torch.randn(4, 4, generator=GENERATOR, dtype=torch.float64) / 2
 MACHINE_CODE = "forward mode (machine code)"
+BYTES = torch.tensor([1, 2, 3, 4], dtype=torch.uint8)
+TABLE = torch.tensor([[0, 1], [2, 3], [1, 2], [3, 0]])
 
 
 def double(module: nn.Module) -> RecurrentMap:
@@ -251,8 +255,12 @@ def test_elementary_functions_are_within_two_units_in_the_last_place(name: str) 
         (lambda x: x.sort(-1).values, "machine code"),
         (lambda x: torch.tensor([0.1, 0.2], dtype=torch.float64)[(x > 0).long()] * x, "int64"),
         (lambda x: (x.float() * 2).double(), "float32"),
+        (lambda x: x * BYTES, "a constant of the step is torch.uint8"),
+        (lambda x: (x * torch.zeros(0, 4, dtype=torch.float64)).sum(0) + x, "has no elements"),
+        (lambda x: torch.stack((x, x)).select(0, 1).add_(x), "changes tensors in place"),
+        (lambda x: x[..., TABLE].sum(-1) * x, "a short list of constants"),
     ],
-    ids=["branch", "numpy", "tolist", "solve", "sort", "table", "float32"],
+    ids=["branch", "numpy", "tolist", "solve", "sort", "table", "float32", "bytes", "empty", "in place", "indices"],
 )
 def test_what_has_no_machine_code_is_said(step: Callable[[Tensor], Tensor], reason: str) -> None:
     map = as_map(step, state=torch.ones(4, dtype=torch.float64))
@@ -446,3 +454,46 @@ def test_forked_workers_use_and_make_code() -> None:
     expected = [_exponent(0.5), _exponent(0.6)]
     with multiprocessing.get_context("fork").Pool(1) as pool:
         assert pool.map(_exponent, [0.5, 0.6]) == expected
+
+
+class OnAnotherDevice(RecurrentMap):
+    """A map of one unit that says it is on a GPU."""
+
+    state_size, input_size, dtype, device = 1, 0, torch.float64, torch.device("cuda")
+    unit_names = ("x",)
+
+    def initial_state(self, batch_size: int) -> Tensor:
+        return torch.zeros(batch_size, 1, dtype=torch.float64)
+
+    def step(self, state: Tensor, input: Tensor | None) -> Tensor:
+        return 0.5 * state
+
+
+def test_maps_on_other_devices_have_no_machine_code() -> None:
+    map = OnAnotherDevice()
+    drive = prepare_drive(as_map(lambda x: 0.5 * x, state=torch.zeros(1, dtype=torch.float64)), None, 1000, None)
+    with pytest.raises(Untraceable, match="for the CPU"):
+        CompiledTangents.where_it_pays(map, drive, 1, torch.float64, ForwardTangents())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda frames: torch.ones_like(frames), "a frame that was sound in machine code is not"),
+        (lambda frames: 2 * frames, "the decompositions in machine code are others"),
+    ],
+)
+def test_windows_that_the_library_decomposes_otherwise_are_redone_step_by_step(
+    monkeypatch: pytest.MonkeyPatch, change: Callable[[Tensor], Tensor], message: str
+) -> None:
+    windows = CompiledStep.windows
+
+    def changed(*arguments: object, **options: object) -> object:
+        found, sound = windows(*arguments, **options)
+        return found if found is None else replace(found, before=change(found.before)), sound
+
+    expected = lyapunov_spectrum(systems.henon().map, steps=3000).lyapunov_exponent
+    monkeypatch.setattr(CompiledStep, "windows", changed)
+    found = lyapunov_spectrum(systems.henon().map, steps=3000)
+    assert message in config(found)["tangents_not_compiled_because"]
+    np.testing.assert_allclose(found.lyapunov_exponent, expected, atol=1e-10)

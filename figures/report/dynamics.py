@@ -146,7 +146,7 @@ def hessian_against_r(evidence: Evidence) -> list[Check]:
         return [missing("sMNIST, untrained: Hessian against r")]
     checks = []
     for (low, high), name in product(pairwise(STRENGTH_CLASSES), ("largest", "median")):
-        values = np.log(found[name])
+        values = xr.apply_ufunc(np.log, found[name])
         rise = (values.sel(r=high) - values.sel(r=low)).values
         what = f"sMNIST, from r = {low:g} to r = {high:g}: {name} |eigenvalue|"
         ends = [NUMBER.write(float(np.exp(values.sel(r=r).mean()))) for r in (low, high)]

@@ -74,8 +74,9 @@ def summary(result: xr.Dataset | xr.DataTree) -> pd.DataFrame:
         named = {path: table.set_axis(_rows(table), axis=0) for path, table in tables.items()}
         return pd.concat(named, names=["analysis", "row"])
     if not isinstance(result, xr.Dataset):
+        remedy = "; join several with xarray.DataTree.from_dict" if isinstance(result, dict) else ""
         raise TypeError(
-            f"summary takes the Dataset of an analysis or a DataTree of several, got {type(result).__name__}."
+            f"summary takes the Dataset of an analysis or a DataTree of several, got {type(result).__name__}{remedy}."
         )
     analysis = result.attrs.get("analysis")
     if analysis not in TABLES:

@@ -80,7 +80,8 @@ def analyze(
             ``"residual"``; as for `lyapkit.hessian_spectrum`.
         parameters: The parameters of the Hessian: names, globs such as ``"*weight_hh*"``, one of either, or a
             predicate ``(name, tensor) -> bool``; all that require gradients by default. The leading eigenvectors of all
-            parameters may involve the readout alone.
+            parameters may involve the readout alone. Of a whole model, as_map(model, core=...), they are those of core
+            and readout; `lyapkit.hessian_spectrum` of the model itself includes the encoder.
         loss_on: Steps whose outputs the loss reads, ``"last"`` or ``"every"``, as for `gradient_propagation`. With
             ``"every"``, the Hessian is that of a module that is called itself and returns the outputs of all steps.
         initial_state: Flat states (N,) or (B, N); the map's own by default. Not for the Hessian.

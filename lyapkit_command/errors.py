@@ -25,9 +25,13 @@ def clause(error: BaseException | str) -> str:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return `` Did you mean 'rotation'?`` for a name close to a known one, in whatever case, else an empty string."""
+    """Return `` Did you mean 'rotation'?`` for a name close to a known one, in whatever case, else an empty string.
+
+    A name of two letters or more that begins just one known name is close to it.
+    """
     spelled = {each.casefold(): each for each in known}
-    matches = get_close_matches(name.casefold(), spelled, n=1)
+    begun = [each for each in spelled if len(name) > 1 and each.startswith(name.casefold())]
+    matches = begun if len(begun) == 1 else get_close_matches(name.casefold(), spelled, n=1)
     return f" Did you mean {spelled[matches[0]]!r}?" if matches else ""
 
 

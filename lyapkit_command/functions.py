@@ -14,6 +14,9 @@ from lyapkit_command.errors import UserError, clause, suggestion
 
 Result = TypeVar("Result")
 
+WEIGHTS = (".safetensors", ".pt", ".pth", ".ckpt")
+"""Endings of files of weights."""
+
 _FILE_MODULE = "lyapkit_command_network"
 """Name of the module of a file, by which it shadows no other."""
 
@@ -27,9 +30,15 @@ def load_named(reference: str, what: str) -> Any:
         what: The thing that is named, for messages, such as ``"network"``.
 
     Raises:
-        UserError: If it is no such reference, the module cannot be imported, or it has no such name.
+        UserError: If it is no such reference but, for example, a file of weights, the module cannot be imported, or it
+            has no such name.
     """
     place, _, name = reference.rpartition(":")
+    if reference.endswith(WEIGHTS):
+        raise UserError(
+            f"the {what} {reference!r} is a file of weights; give it by --checkpoint, and as the network the function "
+            "that makes it, such as network.py:make. A run of wcrnn is analysed by wcrnn analyze."
+        )
     if not place or not name:
         raise UserError(
             f"the {what} {reference!r} must be MODULE:NAME, such as network.py:make or package.module:make."

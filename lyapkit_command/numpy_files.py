@@ -84,7 +84,7 @@ def _arrays_of_archive(path: Path, names: Sequence[str]) -> list[NDArray[Any]]:
             parts = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             if missing := [name for name in names if name not in parts]:
                 raise UserError(
-                    f"{path} lacks {', '.join(missing)}.{suggestion(missing[0], parts)} It has "
+                    f"{path} lacks {', '.join(missing)}.{suggestion(missing[0], parts.keys() - set(names))} It has "
                     f"{', '.join(parts) or 'nothing'}; numpy.savez saves several arrays."
                 )
             size = sum(parts[name].file_size for name in names)

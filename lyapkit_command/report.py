@@ -16,6 +16,7 @@ from lyapkit_command.arrays import read_named
 from lyapkit_command.errors import UserError, clause, printable, suggestion
 from lyapkit_command.functions import load_named, make_network
 from lyapkit_command.guard import SUCCESS
+from lyapkit_command.parse import parse
 from lyapkit_command.weights import load_weights
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class Arguments:
 
 def run(arguments: Sequence[str]) -> int:
     """Parse, analyse and write; returns the exit code."""
-    parsed = tyro.cli(Arguments, args=arguments, prog="lyapkit report")
+    parsed: Arguments = parse(Arguments, arguments, "lyapkit report", ())
     _check_targets(parsed)
     import lyapkit
 

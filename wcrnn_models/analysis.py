@@ -24,11 +24,14 @@ from wcrnn_models.training.build import build_task
 from wcrnn_models.training.result import TrainResult
 from wcrnn_models.training.saved import LoadedCheckpoint, load_checkpoint
 
+SAMPLES = 32
+"""Number of test samples that are analysed by default, if there are so many."""
+
 
 def analyze_checkpoint(
     path: str | Path,
     *,
-    samples: int = 32,
+    samples: int | None = None,
     trajectories: int = 2,
     include: Sequence[str] = ANALYSES,
     k: int | None = None,
@@ -48,7 +51,8 @@ def analyze_checkpoint(
 
     Args:
         path: A checkpoint file, or the directory of a run, whose last checkpoint is taken.
-        samples: Number of test samples for gradients and Hessian, drawn without replacement.
+        samples: Number of test samples for gradients and Hessian, drawn without replacement. By default 32, or all of a
+            smaller test set.
         trajectories: How many of them the Lyapunov spectrum and the variational term follow, the first ones drawn.
         include: Which of lyapkit's analyses to do.
         k: Number of leading exponents; all by default.
@@ -75,6 +79,7 @@ def analyze_checkpoint(
     """
     checkpoint = load_checkpoint(path)
     task = build_task(checkpoint.config)
+    samples = min(SAMPLES, task.test_count) if samples is None else samples
     chosen = _subset(task.test_count, samples, sample_seed)
     inputs, targets = task.test_samples(chosen)
     if not 1 <= trajectories <= samples:

@@ -79,7 +79,8 @@ def as_map(
         core: Name of the recurrent part of a whole model, such as ``"rnn"`` or ``"decoder.rnn"``. Its map is returned,
             with the encoder and the readout of the model. Every analysis then takes the inputs of the model.
         encoder: With ``core``, what comes before: the name of a part of the model, such as ``"embedding"``, or a
-            callable, from the model's inputs to those of the core. None where the core reads them itself.
+            callable, from the model's inputs to those of the core. None where the core reads them itself. Its
+            parameters are fixed: a Hessian is that of core and readout.
         readout: With ``core``, what comes after: the name of a part, such as ``"head"``, or a callable, from the core's
             output to that of the model. Analyses with a loss use it where they are given none.
 
@@ -180,6 +181,12 @@ def _refuse_examples(obj: object, state: Any, input: Tensor | None, order: Order
         )
 
 
+def _of_parts(model: nn.Module) -> str:
+    """Return the names of a model's parts without an adapter, as part of a sentence; nothing if there are none."""
+    names = [name for name, part in model.named_children() if _adapter(part) is None]
+    return f" ({', '.join(names)})" if names else ""
+
+
 def _unknown(obj: object) -> str:
     if isinstance(obj, nn.Module):
         known = [name for name, part in obj.named_modules() if name and _adapter(part) is not None]
@@ -190,7 +197,8 @@ def _unknown(obj: object) -> str:
             )
             return (
                 f"{type(obj).__name__} has no adapter. Its recurrent part is {', '.join(known)}: name it, "
-                f"as_map(model, core={known[0]!r}), with the parts before and after it as encoder= and readout=. Or "
+                f"as_map(model, core={known[0]!r}), with the parts before and after it as encoder= and readout=, by "
+                f"their names{_of_parts(obj)}, and pass the map. Or "
                 f"pass the part, model.get_submodule({known[0]!r}), and the rest of the model as readout= where an "
                 f"analysis needs one.{inputs}"
             )
@@ -201,8 +209,15 @@ def _unknown(obj: object) -> str:
             f"a callable {type(obj).__name__} needs an example state: as_map(f, state=torch.zeros(N, ...)), and "
             f"input=torch.zeros(M, ...) when it is driven. {one_step()}"
         )
+    if isinstance(getattr(obj, "model", None), nn.Module):
+        return f"{type(obj).__name__} is not a network, but has one: pass its .model."
     if isinstance(getattr(obj, "map", None), RecurrentMap):
         return f"{type(obj).__name__} is not a map, but has one: pass its .map."
+    if hasattr(obj, "data_vars"):  # of xarray
+        return f"cannot make a recurrent map of {type(obj).__name__}, which holds results; pass the network itself."
+    parts = obj.values() if isinstance(obj, Mapping) else obj if isinstance(obj, list | tuple) else ()
+    if any(isinstance(part, nn.Module | RecurrentMap) for part in parts):
+        return f"cannot make one recurrent map of a {type(obj).__name__} of networks; pass one at a time."
     if isinstance(obj, Mapping | str | PathLike):
         return (
             f"cannot make a recurrent map of {type(obj).__name__}: weights alone are no network; make the module, load "

@@ -113,8 +113,8 @@ class WholeModel(RecurrentMap):
             too, do not encode it again. Without an encoder, the inputs themselves.
 
         Raises:
-            TypeError: If the encoder returns no tensor of floating-point numbers, or there is none and the inputs are
-                integers.
+            TypeError: If the encoder returns no tensor of floating-point numbers, there is none and the inputs are
+                integers, or an embedding is given other numbers than integers.
             ValueError: If a module that the encoder calls is in training mode and its result depends on it, or the
                 encoder returns another shape or type than the core reads.
         """
@@ -126,8 +126,16 @@ class WholeModel(RecurrentMap):
             return inputs
         if isinstance(inputs, Encoded):
             return inputs
+        given = as_tensor("inputs", inputs) if hasattr(inputs, "__array__") else inputs
         with ModuleWatch(self._encoder) as watch:
-            found: Any = self._encoder(as_tensor("inputs", inputs) if hasattr(inputs, "__array__") else inputs)
+            try:
+                found: Any = self._encoder(given)
+            except RuntimeError as error:
+                if isinstance(given, Tensor) and "'indices'" in str(error):  # of an embedding
+                    raise TypeError(
+                        f"the encoder reads tokens, which are integers, got {given.dtype}; convert them with .long()."
+                    ) from error
+                raise
         self._called = watch.called
         if not isinstance(found, Tensor) or not found.is_floating_point():
             kind = found.dtype if isinstance(found, Tensor) else type(found).__name__

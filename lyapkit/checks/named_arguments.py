@@ -23,13 +23,17 @@ NAMES = {
     "seed": "rng random_state random_seed generator",
     "initial_state": "h0 hx x0 init y0 z0 c0 s0 state initial h_0 hidden hidden_state init_state start",
     "starts": "initial_states init_states inits guesses x0 h0 states initial_state init candidates",
-    "n_starts": "n_inits num_starts n_samples num_samples samples n_seeds",
+    "n_starts": "n_inits num_starts n_samples num_samples samples n_seeds n_points num_points n_restarts restarts",
     "max_iterations": "max_iters max_iter maxiter n_iter iterations max_n_iters max_steps",
     "state": "h0 hx x0 init y0 z0 initial_state example_state hidden example h",
     "input": "inputs example_input s u x sequence",
     "inputs": "input x xs s u data sequence sequences input_sequence driver signal drive",
     "targets": "target y ys labels label",
     "loss": "loss_fn loss_function criterion objective",
+    "trajectory_names": "conditions condition condition_names names trials trial_names sequence_names "
+    "trajectory_labels labels",
+    "core": "recurrent recurrent_part",
+    "encoder": "embedding embed",
     "learning_rate": "lr eta step_size",
     "model": "net network rnn module map cell system obj f",
     "obj": "model net network module cell f function callable",
@@ -60,13 +64,18 @@ NAMES = {
     "device": "cuda gpu",
     "dtype": "precision float_type",
     "batch_first": "time_major time_first",
+    "every": "every_n_epochs every_n_steps every_n_iterations freq frequency period",
 }
 """Other common names of each argument."""
+
+PARTS = "name the parts of a model in as_map(model, core=..., encoder=..., readout=...), and pass the map"
 
 ELSEWHERE = {
     "device": "move the model and its inputs with .to(device) before the call",
     "dtype": "convert the model and its inputs with .to(dtype) before the call",
     "rng": "nothing is drawn at random here, so leave it out",
+    "core": PARTS,
+    "encoder": PARTS,
     "readout": "the outputs of the network are not read here, so leave it out",
     "targets": "no loss is taken here, so leave it out",
     "loss": "no loss is taken here, so leave it out",
@@ -75,6 +84,19 @@ ELSEWHERE = {
     "progress": "there is no progress to show here, so leave it out",
 }
 """The remedy for each argument that a function does not have."""
+
+OF_THE_AXES = {
+    "figsize": "make axes with plt.subplots(figsize=...), and pass them, ax=",
+    "figure": "make axes with figure.subplots(), and pass them, ax=",
+    "title": "set it on the axes that are returned, with .set_title(...)",
+    "xlabel": "set it on the axes that are returned, with .set_xlabel(...)",
+    "ylabel": "set it on the axes that are returned, with .set_ylabel(...)",
+    "xlim": "set it on the axes that are returned, with .set_xlim(...)",
+    "ylim": "set it on the axes that are returned, with .set_ylim(...)",
+    "labels": "to compare several results, give them names, {name: result}",
+    "names": "to compare several results, give them names, {name: result}",
+}
+"""The remedy for each common argument of plots that is a matter of their axes or of the dictionary of results."""
 
 
 def named_arguments(passed_on: Collection[str] = ()) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -93,6 +115,9 @@ def named_arguments(passed_on: Collection[str] = ()) -> Callable[[Callable[P, R]
         kinds = inspect.Parameter
         parameters = inspect.signature(function).parameters.values()
         by_position = [each.name for each in parameters if each.kind is kinds.POSITIONAL_OR_KEYWORD]
+        name, bound = function.__name__, 0
+        if name == "__init__":  # people call the class
+            name, bound = function.__qualname__.split(".")[-2], 1
         known = [each.name for each in parameters if each.kind is not kinds.VAR_KEYWORD]
         taken = frozenset((*known, *passed_on))
         needed = [each.name for each in parameters if each.default is kinds.empty and each.name in known]
@@ -100,11 +125,11 @@ def named_arguments(passed_on: Collection[str] = ()) -> Callable[[Callable[P, R]
         @functools.wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> R:
             if len(args) > len(by_position) or not taken.issuperset(kwargs):
-                raise TypeError(_refusal(function.__name__, by_position, known, passed_on, args, kwargs))
+                raise TypeError(_refusal(name, by_position[bound:], known[bound:], passed_on, args[bound:], kwargs))
             given = by_position[: len(args)]
             missing = [name for name in needed if name not in kwargs and name not in given]
             if missing:
-                raise TypeError(_missing(function.__name__, needed, missing))
+                raise TypeError(_missing(name, needed[bound:], missing))
             return function(*args, **kwargs)
 
         return checked
@@ -137,7 +162,7 @@ def _remedy(wrong: str, known: Sequence[str], passed_on: Collection[str]) -> str
     lowered = wrong.casefold()
     meant = [right for right, names in NAMES.items() if lowered == right or lowered in names.split()]
     for right in meant:
-        if right in known:
+        if right in known or right in passed_on:
             return f"; write {right}=."
     spelled = {each.casefold(): each for each in known}
     if close := get_close_matches(lowered, spelled, n=1, cutoff=0.8):
@@ -146,6 +171,8 @@ def _remedy(wrong: str, known: Sequence[str], passed_on: Collection[str]) -> str
         return "; inputs and targets are one pair, batches=(inputs, targets)."
     if "batches" in meant and {"inputs", "targets"} <= set(known):
         return "; inputs and targets are two arguments, inputs= and targets=."
+    if "ax" in known and lowered in OF_THE_AXES:
+        return f"; {OF_THE_AXES[lowered]}."
     for right in meant:
         if right in ELSEWHERE:
             loop = ", or close the loop with feedback=" if right == "readout" and "feedback" in known else ""

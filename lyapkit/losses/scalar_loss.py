@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from lyapkit.checks.clause import clause
 from lyapkit.losses.standard_losses import standard_loss
@@ -20,8 +21,10 @@ def check_loss_callable(loss: object) -> None:
     """
     if not callable(loss):
         found = repr(loss) if loss is None or isinstance(loss, str) else type(loss).__name__
+        is_known = isinstance(loss, str) and callable(getattr(functional, loss, None))
+        example = loss if is_known else "mse_loss"
         raise TypeError(
-            f"loss must be callable, loss(outputs, targets), such as torch.nn.functional.mse_loss; got {found}."
+            f"loss must be callable, loss(outputs, targets), such as torch.nn.functional.{example}; got {found}."
         )
 
 

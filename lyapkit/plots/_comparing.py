@@ -35,9 +35,9 @@ def comparable(plot: Callable[P, Axes]) -> Callable[P, Axes]:
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Axes:
         ds: Any = args[0] if args else kwargs["ds"]
         options: dict[str, Any] = {name: value for name, value in kwargs.items() if name != "ds"}
-        if isinstance(ds, dict):
-            check_names(ds, options)
-        results = ds if isinstance(ds, dict) else {options.get("label"): ds}
+        several = isinstance(ds, dict)
+        check_names(ds if several else {"": ds}, options if several else {})
+        results = ds if several else {options.get("label"): ds}
         parts = [
             part
             for name, result in results.items()
@@ -85,9 +85,15 @@ def check_names(results: Mapping[Any, Any], options: Mapping[str, Any]) -> None:
     """Refuse results to compare that cannot be told apart.
 
     Raises:
-        TypeError: If a name is no text, or ``label=`` is given, too.
+        TypeError: If a name is no text, ``label=`` is given, too, or a result is a list of them.
         ValueError: If there are none.
     """
+    for result in results.values():
+        if isinstance(result, list | tuple):
+            raise TypeError(
+                f"this plot draws one result or several with names, got {type(result).__name__}; give them names, "
+                "{name: result}."
+            )
     if not results:
         raise ValueError("there is nothing to draw: the dictionary of results is empty.")
     wrong = [name for name in results if not isinstance(name, str)]

@@ -139,6 +139,8 @@ def dataset_of(result: object, analysis: str) -> xr.Dataset:
             remedy = "draw them one by one on the same axes, with ax= and label="
         elif isinstance(result, str | PathLike):
             remedy = "read the file first, with lyapkit.load"
+        elif isinstance(getattr(result, "result", None), xr.DataTree):
+            remedy = f"pass the result, .result[{analysis!r}]"
         elif isinstance(result, xr.DataArray):
             remedy = "pass the whole Dataset, of which this is one variable"
         raise TypeError(f"this plot draws the Dataset that {analysis} returns, got {type(result).__name__}; {remedy}.")

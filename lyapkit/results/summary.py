@@ -23,6 +23,12 @@ AMBIGUOUS = 1e-2
 """Angles whose mean cosine may differ by more between alignments that fit the states as well are not told."""
 
 
+def _no_result(given: object) -> str:
+    """Say that summary was given something else than a result, and how to get one."""
+    remedy = "; join several with xarray.DataTree.from_dict" if isinstance(given, dict) else ""
+    return f"summary takes the Dataset of an analysis or a DataTree of several, got {type(given).__name__}{remedy}."
+
+
 @named_arguments()
 def summary(result: xr.Dataset | xr.DataTree) -> pd.DataFrame:
     """Return a table of a result: one row for each exponent, eigenvalue or point.
@@ -74,9 +80,7 @@ def summary(result: xr.Dataset | xr.DataTree) -> pd.DataFrame:
         named = {path: table.set_axis(_rows(table), axis=0) for path, table in tables.items()}
         return pd.concat(named, names=["analysis", "row"])
     if not isinstance(result, xr.Dataset):
-        raise TypeError(
-            f"summary takes the Dataset of an analysis or a DataTree of several, got {type(result).__name__}."
-        )
+        raise TypeError(_no_result(result))
     analysis = result.attrs.get("analysis")
     if analysis not in TABLES:
         raise ValueError(

@@ -132,7 +132,7 @@ def _probe_elsewhere(map: RecurrentMap, state: Tensor, input: Tensor | None, aft
             "states with any leading dimensions, and keep nothing between calls. If the map is meant to be so, pass "
             "check=False."
         ) from error
-    if not torch.equal(after, map.step(state.clone(), input)):
+    if not torch.equal(after, map.step(state.clone(), None if input is None else input.clone())):  # same memory layout
         raise ValueError(HIDDEN_STATE)
     if bool(unlike(map, pair, drive, together, alone).any()):
         raise ValueError(COUPLED)

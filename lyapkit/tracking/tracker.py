@@ -111,6 +111,12 @@ class Tracker:
         self.along, self.steps, self.failures = along, [], {}
         self._results: dict[str, list[xr.Dataset]] = {name: [] for name in (*self._names, *self._functions)}
 
+    def __repr__(self) -> str:
+        """Say what is measured, and how often it was."""
+        analyses = ", ".join(self._results)
+        unit = "iterations" if self.along == "checkpoint" else "epochs"
+        return f"Tracker of {analyses}, every {self._every} {unit}: {len(self.steps)} measurements"
+
     def __call__(self, step: int) -> xr.DataTree | None:
         """Measure the network if it is time to.
 

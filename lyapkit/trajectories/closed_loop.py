@@ -57,9 +57,16 @@ class ClosedLoop(RecurrentMap):
                 ) from error
         if not isinstance(fed, Tensor) or fed.shape != (2, open_loop.input_size) or fed.dtype != open_loop.dtype:
             found = f"{tuple(fed.shape)} of {fed.dtype}" if isinstance(fed, Tensor) else type(fed).__name__
+            has_encoder = type(open_loop).encode is not RecurrentMap.encode
+            remedy = ""
+            if has_encoder or (isinstance(fed, Tensor) and not fed.is_floating_point()):
+                remedy = (
+                    " It goes from the output of the recurrent part to its next input, behind the encoder: tokens have "
+                    "to be embedded, as by lambda output: model.embedding(model.head(output).argmax(-1))."
+                )
             raise ValueError(
                 f"feedback must return inputs of shape (..., {open_loop.input_size}) of {open_loop.dtype}; for two "
-                f"states it returned {found}."
+                f"states it returned {found}.{remedy}"
             )
 
     def describe(self) -> str:

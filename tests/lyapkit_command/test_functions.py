@@ -226,6 +226,7 @@ def test_arrays_by_option_and_by_name(tmp_path, monkeypatch) -> None:
         ("C:\\data.npz", "there is no file C:\\data.npz for --inputs"),
         ("all.npz", "all.npz lacks inputs. Did you mean 'input'? It has input, words, objects, complex; numpy.savez"),
         ("all.npz:inptu", "all.npz lacks inptu. Did you mean 'input'?"),
+        ("all.npz:input2", "all.npz lacks input2. Did you mean 'input'? It has"),
         ("all.npz:words", "the array for --inputs holds <U1, and numbers are needed"),
         ("all.npz:complex", "the array for --inputs holds complex128, and numbers are needed"),
         ("all.npz:objects", "holds objects or records"),

@@ -161,6 +161,17 @@ GOOD = ["report", "own_network.py:gru", "--inputs", "time_first.npy", "--output"
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["report"], "lyapkit report needs MODULE:FACTORY (Function without arguments that returns the network, such"),
+        (
+            GOOD[:-2],
+            "lyapkit report needs --output PATH (Page to write, ending in .html. An existing file is repl",
+        ),
+        (
+            [*GOOD, "--transeint", "3"],
+            "unrecognized options: --transeint, 3. Did you mean --transient? See `",
+        ),
+        ([*GOOD, "--k", "many"], "--k must be an integer, got 'many'. See `lyapkit report --help`."),
+        ([*GOOD, "--dtype", "half"], ", got 'half'. See `lyapkit report --help`."),
         (["reprot"], "unknown command 'reprot'. Did you mean 'report'? Known commands: report."),
         ([*GOOD[:-1], "page.nc"], "the name given by --output must end in .html, got page.nc."),
         ([*GOOD[:-1], "no/page.html"], "the directory no of --output does not exist; create it first."),
@@ -172,6 +183,9 @@ GOOD = ["report", "own_network.py:gru", "--inputs", "time_first.npy", "--output"
         ([*GOOD, "--include", "hessian_spectrum"], "hessian_spectrum needs --targets and --loss."),
         ([*GOOD, "--encoder", "embedding"], "name that with --core."),
         ([*GOOD, "--targets", "data.npz", "--loss", "mse_los"], "there is no loss 'mse_los'. Did you mean 'mse_loss'?"),
+        ([*GOOD, "--targets", "data.npz", "--loss", "mse"], "there is no loss 'mse'. Did you mean 'mse_loss'? Known"),
+        (["report", "w.safetensors", *GOOD[2:]], "'w.safetensors' is a file of weights; give it by --checkpoint, and"),
+        (["report", "w.pt", *GOOD[2:]], "'w.pt' is a file of weights; give it by --checkpoint, and as the network the"),
         ([*GOOD, "--targets", "data.npz", "--loss", "own_network:head_"], "own_network has no 'head_'. Did you mean"),
         ([*GOOD, "--readout", "own_network:COMMAND"], "own_network has no 'COMMAND'."),
         ([*GOOD, "--readout", "own_network:lyapkit.__name__"], "the readout own_network:lyapkit.__name__ is str; name"),

@@ -283,6 +283,13 @@ def test_errors_are_in_units_of_the_last_digits(value: float, error: float, text
     assert with_error(value, error) == text
 
 
+def test_by_default_32_samples_are_drawn_or_all_of_a_smaller_test_set(run, tmp_path) -> None:
+    options = dict(trajectories=1, include=("lyapunov_spectrum",))
+    assert len(drawn(analyze_checkpoint(run[0], **options))["indices"]) == 32  # of 40
+    train(TrainConfig(length=6, hidden_size=4, epochs=1, iterations_per_epoch=2, test_size=7), tmp_path / "small")
+    assert sorted(drawn(analyze_checkpoint(tmp_path / "small", **options))["indices"]) == list(range(7))
+
+
 def test_columns_are_aligned() -> None:
     assert table(["a", "bb"], [["long", "1"], ["x", "222"]]).splitlines() == [
         "a      bb",

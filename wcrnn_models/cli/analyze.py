@@ -33,8 +33,8 @@ class Arguments:
     """Result file; if not given, analysis.nc in the directory of the run, or NAME.analysis.nc beside the checkpoint
     file NAME.safetensors. An existing file is replaced."""
 
-    samples: int = 32
-    """Number of test samples for gradients and Hessian."""
+    samples: int | None = None
+    """Number of test samples for gradients and Hessian; 32, or all of a smaller test set, if not given."""
 
     sample_seed: int = 0
     """Seed that chooses them. Equal for all networks that are to be compared."""

@@ -13,8 +13,8 @@ import tyro
 
 from lyapkit_command import stopping
 from lyapkit_command.guard import SUCCESS, explanation, guard, refuse_empty
+from lyapkit_command.parse import TypingError, parse
 from wcrnn_models.cli import analyze, data, demo, plot, sweep, train
-from wcrnn_models.cli.parse import TypingError, parse
 from wcrnn_models.cli.start import Start
 from wcrnn_models.errors import UserError, clause
 

@@ -92,8 +92,10 @@ class Arguments:
         if self.analyze:
             good = [config for name, config in planned.items() if outcomes[name].status != "failed"]
             analyses = analyze_sweep(directory, good, **where) if good else {}
-            print(f"{len(analyses)} checkpoints analysed, in the folders {directory}/*/{ANALYSIS_FOLDER}")
-            failed += [outcome for outcome in analyses.values() if outcome.status == "failed"]
+            lost = [outcome for outcome in analyses.values() if outcome.status == "failed"]
+            done = f"{len(analyses) - len(lost)} of {len(analyses)}" if lost else f"{len(analyses)}"
+            print(f"{done} checkpoints analysed, in the folders {directory}/*/{ANALYSIS_FOLDER}")
+            failed += lost
         for outcome in failed:
             print(f"wcrnn: error: {outcome.name}: {outcome.message}\n{outcome.details}".rstrip(), file=sys.stderr)
         if failed:

@@ -1,6 +1,7 @@
 """What messages advise is tried: one step of a whole sequence, embedded tokens, states of layers, compiled modules."""
 
 import re
+import types
 
 import numpy as np
 import pytest
@@ -311,9 +312,14 @@ def test_compiled_parts_of_a_model_are_named(check: bool) -> None:
         ("model.pt", "weights alone are no network"),
         (np.eye(2), r"for a linear map with the matrix A, write as_map\(lambda x: A @ x"),
         (torch.eye(2), "for a linear map with the matrix A"),
+        (types.SimpleNamespace(model=nn.GRU(M, N)), r"SimpleNamespace is not a network, but has one: pass its \.model"),
+        (xr.Dataset(), "Dataset, which holds results; pass the network itself"),
+        (xr.DataTree(), "DataTree, which holds results; pass the network itself"),
+        ({"a": nn.GRU(M, N)}, "of a dict of networks; pass one at a time"),
+        ([lyapkit.as_map(nn.GRU(M, N))], "of a list of networks; pass one at a time"),
         (lyapkit.systems.henon(), r"ReferenceSystem is not a map, but has one: pass its \.map"),
     ],
-    ids=["weights", "a file", "an array", "a tensor", "a system"],
+    ids=["weights", "a file", "an array", "a tensor", "a checkpoint", "a result", "a tree", "two", "maps", "a system"],
 )
 def test_what_is_no_map_is_met_with_the_way_to_one(model, message: str) -> None:
     with pytest.raises(TypeError, match=message):

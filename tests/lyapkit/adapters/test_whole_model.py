@@ -316,3 +316,32 @@ def test_inputs_that_do_not_fit_the_core_are_refused() -> None:
         as_map(model, core="rnn", encoder=lambda tokens: nn.functional.one_hot(tokens, 11).double()).encode(tokens)
     with pytest.raises(TypeError, match=r"Its recurrent part is rnn: name it, as_map\(model, core='rnn'\)"):
         as_map(model)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.uint8])
+def test_tokens_of_another_type_are_refused_with_the_remedy(dtype: torch.dtype) -> None:
+    model, tokens, _ = language()
+    with pytest.raises(TypeError, match=rf"the encoder reads tokens, which are integers, got {dtype}; .* \.long\(\)\."):
+        lyapunov_spectrum(whole(model), tokens.to(dtype))
+
+
+def test_other_errors_of_an_encoder_come_through() -> None:
+    def failing(tokens: Tensor) -> Tensor:
+        raise RuntimeError("an error of its own")
+
+    model, tokens, _ = language()
+    with pytest.raises(RuntimeError, match=r"^an error of its own$"):
+        lyapunov_spectrum(as_map(model, core="rnn", encoder=failing, readout="head"), tokens)
+
+
+def test_a_hessian_of_named_parts_leaves_the_encoder_out() -> None:
+    """Its parameters count if the model itself is given."""
+    model, tokens, targets = language()
+    options = dict(k=3, rng=0)
+    named = hessian_spectrum(whole(model), (tokens, targets), cross_entropy, **options).eigenvalue
+    chosen = hessian_spectrum(
+        model, (tokens, targets), cross_entropy, parameters=["rnn.*", "head.*"], **options
+    ).eigenvalue
+    everything = hessian_spectrum(model, (tokens, targets), cross_entropy, **options).eigenvalue
+    assert np.allclose(named, chosen, rtol=1e-6)
+    assert everything[0] > 1.001 * named[0]

@@ -85,6 +85,7 @@ GUESSES = {
         "progress": "verbose",
         "inputs": "input x data",
         "model": "net module",
+        "trajectory_names": "conditions condition_names labels",
     },
     hessian_spectrum: {
         "k": "num_eigenvalues top_k",
@@ -95,6 +96,8 @@ GUESSES = {
         "loss": "criterion loss_fn",
         "batches": "dataloader batch",
     },
+    lyapkit.fixed_points: {"n_starts": "n_points num_starts", "input": "inputs"},
+    lyapkit.Tracker: {"every": "every_n_epochs", "k": "n_exponents", "transient": "burn_in", "inputs": "data"},
     as_map: {"state": "initial_state h0 example_state", "input": "inputs"},
     analyze: {"targets": "labels y", "hessian_k": "n_eigenvalues", "learning_rate": "lr"},
     lyapkit.save: {"path": "filename", "result": "ds"},
@@ -125,6 +128,14 @@ def test_guessed_names_lead_to_the_right_one(function, right: str, wrong: str) -
         (lambda: lyapkit.variational_term(seed=0), "nothing is drawn at random here, so leave it out"),
         (lambda: lyapunov_spectrum(loss_fn=1), "no loss is taken here, so leave it out"),
         (
+            lambda: lyapunov_spectrum(core="rnn", encoder="embedding"),
+            r"'core'; name the parts of a model in as_map\(model, core=\.\.\., encoder=.*'encoder'; name the parts",
+        ),
+        (lambda: analyze(encoder="embedding"), r"^analyze has no argument 'encoder'; name the parts of a model in as_"),
+        (lambda: plots.lyapunov_spectrum(figsize=(3, 2)), r"'figsize'; make axes with plt\.subplots\(figsize=\.\.\.\)"),
+        (lambda: plots.kaplan_yorke(title="A"), r"'title'; set it on the axes that are returned, with \.set_title"),
+        (lambda: plots.lyapunov_spectrum(labels=["a"]), r"'labels'; to compare .* give them names, {name: result}\."),
+        (
             lambda: hessian_spectrum(inputs=1, targets=2),
             r"'inputs'; .* batches=\(inputs, targets\)\. hess.* 'targets'; ",
         ),
@@ -140,7 +151,7 @@ def test_guessed_names_lead_to_the_right_one(function, right: str, wrong: str) -
         ),
         (lambda: plots.kaplan_yorke(1, 2), "takes ds by position, got 2 arguments; give the others by name"),
     ],
-    ids=range(11),
+    ids=range(16),
 )
 def test_what_belongs_elsewhere_is_said_so(call, message: str) -> None:
     with pytest.raises(TypeError, match=message):
@@ -148,9 +159,19 @@ def test_what_belongs_elsewhere_is_said_so(call, message: str) -> None:
 
 
 def test_the_guesses_name_arguments_that_exist() -> None:
-    existing = {name for function in PUBLIC.values() for name in inspect.signature(function).parameters}
+    callables = (*PUBLIC.values(), lyapkit.Tracker)
+    existing = {name for function in callables for name in inspect.signature(function).parameters}
     assert set(NAMES) - set(ELSEWHERE) <= existing
     assert set(ELSEWHERE) <= set(NAMES)
+
+
+def test_a_class_is_refused_by_its_own_name() -> None:
+    with pytest.raises(TypeError, match=r"^Tracker has no argument 'qqqq'\. Its arguments are model, inputs, every, "):
+        lyapkit.Tracker(qqqq=1)
+    with pytest.raises(TypeError, match=r"^Tracker needs model and inputs, but inputs is missing\.$"):
+        lyapkit.Tracker(1)
+    with pytest.raises(TypeError, match=r"^Tracker takes model and inputs by position, got 3 arguments; give the "):
+        lyapkit.Tracker(1, 2, 3)
 
 
 def test_a_type_error_of_the_function_itself_comes_through() -> None:

@@ -108,7 +108,7 @@ def test_the_parts_of_the_hessian_are_drawn_from_nodes() -> None:
 
 OTHERS = {
     "a tree": (TREE, ValueError, "got a tree with the nodes before, after; "),
-    "a list": ([SPECTRUM], TypeError, "got list; draw them one by one"),
+    "a list": ([SPECTRUM], TypeError, "got list; (draw them one by one|give them names)"),
     "a variable": (SPECTRUM.lyapunov_exponent, TypeError, "got DataArray; pass the whole Dataset"),
     "a path": ("x.nc", TypeError, r"got str; read the file first, with lyapkit\.load"),
     "nothing": (None, TypeError, "got NoneType; pass the Dataset itself"),
@@ -237,6 +237,13 @@ def test_results_to_compare_are_checked(plot) -> None:
         with pytest.raises(error, match=message):
             plot(given, **options)
         assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize("plot", COMPARED, ids=named)
+def test_plots_of_several_results_want_their_names(plot) -> None:
+    for several in ([PLOTS[plot]] * 2, (PLOTS[plot],)):
+        with pytest.raises(TypeError, match=r"got (list|tuple); give them names, {name: result}\."):
+            plot(several)
 
 
 @pytest.mark.parametrize("plot", [plot for plot in ALL if plot not in COMPARED], ids=named)

@@ -166,7 +166,7 @@ def test_a_tree_is_one_table() -> None:
 @pytest.mark.parametrize(
     ("given", "error", "message"),
     [
-        ({"a": 1}, TypeError, "got dict"),
+        ({"a": 1}, TypeError, "got dict; join several with xarray.DataTree.from_dict"),
         (xr.Dataset(), ValueError, "got a Dataset without provenance"),
         (xr.Dataset(attrs={"analysis": "power_spectrum"}), ValueError, "got power_spectrum"),
         (xr.Dataset(attrs={"analysis": "lyapunov_spectrum"}), ValueError, "has no variable 'lyapunov_exponent'"),

@@ -254,3 +254,47 @@ def test_a_wrong_derivative_is_caught_at_large_and_small_states(dtype: torch.dty
     state = scale * torch.tensor([[0.3, -0.7], [0.9, 0.5]], dtype=dtype)
     assert "disagrees with a finite difference" in measured(Steps(WrongForward.apply, dtype=dtype), state).refusal
     assert not measured(Steps(Scaled.apply, dtype=dtype), state).refusal
+
+
+class ByLayout(RecurrentMap):
+    """Rounds in another way if the inputs lie apart in memory, as products of matrices may."""
+
+    state_size, input_size, dtype, device, unit_names = 2, 2, torch.float32, torch.device("cpu"), ("a", "b")
+
+    def step(self, state: Tensor, input: Tensor | None = None) -> Tensor:
+        assert input is not None
+        return 0.5 * state + input * (1.0 if input.is_contiguous() else 1 + 2 * torch.finfo(torch.float32).eps)
+
+
+APART = {
+    "batch first": lambda x: x.transpose(0, 1).contiguous().transpose(0, 1),
+    "one feature of two": lambda x: x.repeat_interleave(2, dim=-1)[..., ::2],
+    "one sequence of two": lambda x: x.repeat_interleave(2, dim=1)[:, ::2],
+}
+
+
+@pytest.mark.parametrize("name", APART)
+def test_no_false_alarm_if_inputs_lie_apart_in_memory(name: str) -> None:
+    """Rounding may depend on the layout, so that two calls are compared on the same."""
+    inputs = torch.randn(20, 3, 2, generator=torch.Generator().manual_seed(0))
+    apart = APART[name](inputs)
+    assert torch.equal(apart, inputs)
+    assert not apart[0].is_contiguous()
+    for analysis in (lyapunov_spectrum, variational_term):
+        analysis(ByLayout(), apart)
+    assert np.allclose(lyapunov_spectrum(ByLayout(), apart).lyapunov_exponent, math.log(0.5), atol=1e-6)
+
+
+@pytest.mark.parametrize("layer", [nn.RNN, nn.GRU, nn.LSTM])
+@pytest.mark.parametrize("size", [5, 8, 20])
+def test_no_false_alarm_on_inputs_that_lie_batch_first(layer: type[nn.RNNBase], size: int) -> None:
+    torch.manual_seed(0)
+    inputs = torch.randn(3, 30, 6)
+    net, other = layer(6, size, batch_first=True), layer(6, size)
+    other.load_state_dict(net.state_dict())
+    found = lyapunov_spectrum(net, inputs, rng=0).lyapunov_exponent
+    assert np.allclose(found, lyapunov_spectrum(other, inputs.transpose(0, 1), rng=0).lyapunov_exponent, atol=1e-4)
+    expected = lyapunov_spectrum(other.double(), inputs.transpose(0, 1).double(), rng=0).lyapunov_exponent
+    assert np.allclose(found, expected, atol=1e-2)
+    one, states = inputs[0], torch.randn(3, lyapunov_spectrum(net, inputs[0], k=1).sizes["unit"])
+    lyapunov_spectrum(layer(6, size), one, initial_state=states, k=1)  # one input, many initial states

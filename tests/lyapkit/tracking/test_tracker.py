@@ -275,12 +275,22 @@ def nothing(model):
         ({"analyses": [nothing, nothing]}, ValueError, "the analysis nothing comes twice"),
         ({"analyses": "hessian_spectrum"}, TypeError, "need targets= and loss="),
         ({"tensorboard": 3}, TypeError, "tensorboard must be a directory or a SummaryWriter, got 3"),
-        ({"n_exponents": 3}, TypeError, "has no argument 'n_exponents'"),
+        ({"n_exponents": 3}, TypeError, "^Tracker has no argument 'n_exponents'; write k="),
     ],
 )
 def test_bad_arguments_are_refused_at_once(arguments: dict, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         Tracker(nn.GRU(2, 3), INPUTS, **arguments)
+
+
+def test_a_tracker_says_what_it_measures() -> None:
+    tracker = Tracker(nn.GRU(2, 3), INPUTS, every=2, along="epoch", analyses=["lyapunov_spectrum", nothing])
+    assert repr(tracker) == "Tracker of lyapunov_spectrum, nothing, every 2 epochs: 0 measurements"
+    tracker = Tracker(nn.GRU(2, 3), INPUTS)
+    tracker(0)
+    assert repr(tracker) == "Tracker of lyapunov_spectrum, every 1 iterations: 1 measurements"
+    with pytest.raises(TypeError, match=r"got Tracker; pass the result, \.result\['lyapunov_spectrum'\]\."):
+        lyapkit.plots.exponents_over_checkpoints(tracker)
 
 
 def test_bad_calls_are_refused() -> None:

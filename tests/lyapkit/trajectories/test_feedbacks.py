@@ -28,6 +28,20 @@ class Normalised(nn.Module):
         return self.linear(self.norm(h))
 
 
+def test_feedbacks_of_tokens_are_told_to_embed_them() -> None:
+    parts = {"embed": nn.Embedding(7, 2), "rnn": nn.GRU(2, 3), "head": nn.Linear(3, 7)}
+    model = nn.ModuleDict(parts).double()
+    whole = as_map(model, core="rnn", encoder="embed", readout="head")
+    for map in (GRU, whole):
+        with pytest.raises(ValueError, match=r"returned \(2,\) of torch.int64\. .*: tokens have to be embedded, as by"):
+            lyapunov_spectrum(map, steps=5, feedback=lambda h: model["head"](h).argmax(-1))
+    with pytest.raises(ValueError, match=r"returned \(2, 7\) of torch.float64\. .* to its next input, behind the enc"):
+        lyapunov_spectrum(whole, steps=5, feedback=model["head"])
+    with pytest.raises(ValueError, match=r"returned \(2, 7\) of torch.float64\.$"):
+        lyapunov_spectrum(GRU, steps=5, feedback=model["head"])
+    lyapunov_spectrum(whole, steps=5, feedback=lambda h: model["embed"](model["head"](h).argmax(-1)))
+
+
 FEEDBACKS = {  # feedback, teacher forcing, error, message
     "wrong shape": (
         nn.Linear(3, 4).double(),

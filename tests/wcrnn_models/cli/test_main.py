@@ -11,10 +11,10 @@ import pytest
 import torch
 
 import wcrnn_models
+from lyapkit_command.parse import explanation
 from wcrnn_models import TrainConfig
 from wcrnn_models.cli import main
 from wcrnn_models.cli.main import COMMANDS
-from wcrnn_models.cli.parse import explanation
 from wcrnn_models.tasks import AddingProblem, SequentialMNIST, characteristic_frequency
 from wcrnn_models.training import trainer
 from wcrnn_models.training.config import SHORT_NAMES

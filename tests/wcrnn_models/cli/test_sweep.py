@@ -140,7 +140,7 @@ def test_checkpoints_are_analysed(tmp_path, capsys):
     files = {str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/analyses/*.nc")}
     assert {f"{good}/analyses/iteration-00000000.nc", f"{bad}/analyses/iteration-00000004.nc"} <= files
     assert f"{bad}/analyses/iteration-00000000.nc" not in files
-    assert f"{len(files) + 1} checkpoints" in captured.out
+    assert f"{len(files)} of {len(files) + 1} checkpoints analysed" in captured.out
 
 
 def test_axes():

@@ -11,7 +11,7 @@ from typing import Any
 
 import tyro
 
-from wcrnn_models.errors import UserError, suggestion
+from lyapkit_command.errors import UserError, suggestion
 
 _WORDS = {"INT": "an integer", "FLOAT": "a number", "[INT [INT ...]]": "integers"}
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
@@ -70,13 +70,13 @@ def explanation(box: str, arguments: Sequence[str], where: str) -> str:
         if known:
             return f"unknown command {first!r}.{suggestion(first, known.split(', '))} Known commands: {known}."
         return f"unrecognized options: {match[1]}.{_similar(first, options, where)}"
-    if match := re.match(r"Missing from .*?: (\S+) ?(.*)", text):
+    if match := re.match(r"Missing from .*?: (--\S+ \S+|\S+) ?(.*)", text):
         meaning = match[2].removesuffix("(required)").strip(" .")
         return f"{where} needs {match[1]} ({meaning})."
     if match := re.match(r"Missing value for argument '(.*?)'", text):
         return f"{_plain(match[1])} needs a value."
     if match := re.match(r"invalid choice '(.*)' for argument '(.*?)'. Expected one of \((.*)\)", text):
-        choices = re.findall(r"'(.*?)'", match[3])
+        choices = [choice for choice in re.findall(r"'(.*?)'", match[3]) if choice != "None"]
         allowed = ", ".join(choices)
         return f"{_plain(match[2])} must be one of {allowed}, got {match[1]!r}.{suggestion(match[1], choices)}"
     if match := re.match(r"Error parsing (\S+): ([^'\"]*)(['\"].*)", text.partition(" Got errors:")[0]):

@@ -15,8 +15,11 @@ from matplotlib import cbook
 from matplotlib.artist import Artist, ArtistInspector
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
+from matplotlib.colors import to_hex
 from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
+from matplotlib.markers import CARETDOWN, CARETUP
+from numpy.typing import NDArray
 
 DATA = {"self", "args", "kwargs", "x", "y", "yerr", "data"}
 """Parameters of matplotlib's methods that the plots set themselves."""
@@ -61,6 +64,29 @@ def next_color(ax: Axes) -> Any:
     (line,) = ax.plot([], [])
     line.remove()
     return line.get_color()
+
+
+def nth_color(index: int) -> str:
+    """Return a colour of the cycle in use, from 0, that stays the same when the style is left."""
+    return to_hex(f"C{index}")
+
+
+def mark_at_edge(ax: Axes, x: NDArray[np.float64], color: Any, text: str, *, is_upper: bool = False) -> None:
+    """Draw triangles whose tips touch the lower or upper edge, wherever that comes to lie, with one legend entry."""
+    if not x.size:
+        return
+    known = text in ax.get_legend_handles_labels()[1]
+    ax.plot(
+        x,
+        np.full(x.size, float(is_upper)),
+        transform=ax.get_xaxis_transform(),
+        linestyle="none",
+        marker=CARETUP if is_upper else CARETDOWN,
+        markersize=5,
+        color=color,
+        label=f"_{text}" if known else text,
+    )
+    ax.legend()
 
 
 def spread_ranks(count: int, lines: int) -> list[int]:

@@ -5,12 +5,14 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from matplotlib.colors import to_hex
 from torch import nn
 from torch.nn.functional import mse_loss
 
 import lyapkit
 from artists import drawn
 from lyapkit import plots
+from lyapkit.plots.comparison import exponent_differences, subspace_angles
 
 GRU = nn.GRU(2, 3).double()
 READOUT = nn.Linear(3, 1).double()
@@ -19,6 +21,7 @@ INPUTS = torch.randn(12, 2, 2, generator=torch.Generator().manual_seed(0), dtype
 BATCH = INPUTS, torch.zeros(2, 1).double()
 SPECTRUM = lyapkit.lyapunov_spectrum(GRU, INPUTS)
 HESSIAN = lyapkit.hessian_spectrum(GRU, BATCH, mse_loss, readout=READOUT, k=3, rng=0)
+COMPARISON = lyapkit.compare(GRU, nn.GRU(2, 4).double(), INPUTS, rng=0)
 BY_STEP = lyapkit.curvature_by_step(GRU, BATCH, mse_loss, readout=READOUT, k=2, rng=0)
 
 
@@ -43,6 +46,8 @@ PLOTS = {
     plots.state_space: lyapkit.states(GRU, INPUTS),
     plots.phase_plane: lyapkit.states(HENON, steps=3, initial_state=torch.rand(6, 2).double()),
     plots.jacobian_eigenvalues: lyapkit.jacobians(GRU, INPUTS),
+    exponent_differences: COMPARISON,
+    subspace_angles: COMPARISON,
 }
 COMPARED = [plot for plot in PLOTS if plot is not plots.curvature_between_steps]
 PARTS = {name: lyapkit.hessian_spectrum(GRU, BATCH, mse_loss, readout=READOUT, k=3, operator=name, rng=0)
@@ -68,7 +73,8 @@ def named(value: object) -> str:
 
 
 def test_no_plot_is_forgotten() -> None:
-    assert {named(plot) for plot in PLOTS} | {"curvature_split", "overview"} == set(plots.__all__)
+    single = {named(plot) for plot in PLOTS} - {"exponent_differences", "subspace_angles"}
+    assert single | {"comparison", "curvature_split", "overview"} == set(plots.__all__)
 
 
 @pytest.mark.parametrize("plot", ALL, ids=named)
@@ -221,9 +227,18 @@ def test_several_results_are_drawn_under_their_names(plot) -> None:
     assert [name for name in names if name in ("one", "two")] == ["one", "two"]
     assert len(set(names)) == len(names)
     assert (ax.get_xlabel(), ax.get_ylabel()) == (alone.get_xlabel(), alone.get_ylabel())
-    assert {"C0", "C1"} <= {line.get_color() for line in ax.lines}
+    assert {to_hex("C0"), to_hex("C1")} <= {line.get_color() for line in ax.lines}
     shared = plt.figure().add_subplot()
     assert plot({"one": PLOTS[plot]}, ax=shared) is shared
+
+
+@pytest.mark.parametrize("plot", COMPARED, ids=named)
+def test_colours_stay_when_the_style_is_left(plot) -> None:
+    with plt.style.context("lyapkit.plots.paper"):
+        ax = plot({"one": PLOTS[plot], "two": PLOTS[plot]})
+    colors = {to_hex(line.get_color()) for line in ax.lines}
+    assert {"#0072b2", "#d55e00"} <= colors
+    assert not {"#1f77b4", "#ff7f0e"} & colors  # those of the default style
 
 
 @pytest.mark.parametrize("plot", COMPARED, ids=named)

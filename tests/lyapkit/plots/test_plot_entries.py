@@ -254,7 +254,54 @@ def test_results_to_compare_are_checked(plot) -> None:
         assert plt.get_fignums() == []
 
 
-@pytest.mark.parametrize("plot", [plot for plot in ALL if plot not in COMPARED], ids=named)
-def test_plots_of_one_result_refuse_several(plot) -> None:
-    with pytest.raises(TypeError, match="got dict; draw them one by one on the same axes"):
-        plot({"a": SPECTRUM})
+def test_matrices_to_compare_have_axes_of_their_own_and_the_same_colours() -> None:
+    other = BY_STEP.assign(step_to_step_curvature=3 * BY_STEP.step_to_step_curvature)
+    axes = plots.curvature_between_steps({"one": BY_STEP, "two": xr.DataTree(other)}, rank=2)
+    assert [ax.get_title(loc="center") or ax.get_title(loc="left") for ax in axes] == ["one", "two"]
+    assert len({ax.figure for ax in axes}) == 1
+    largest = abs(other.step_to_step_curvature.sel(rank=2).values[:-1, :-1]).max()
+    for ax, ds in zip(axes, (BY_STEP, other), strict=True):
+        (image,) = ax.collections
+        np.testing.assert_array_equal(image.get_array(), ds.step_to_step_curvature.sel(rank=2).values[:-1, :-1])
+        assert image.get_clim() == (-largest, largest)
+        assert ax.get_xlabel() == "time step $t$"
+    given = plt.subplots(1, 2)[1]
+    assert list(plots.curvature_between_steps({"one": BY_STEP, "two": other}, ax=given, norm="linear")) == list(given)
+    assert given[0].collections[0].get_clim() != given[1].collections[0].get_clim()  # the norm's own
+    (only,) = plots.curvature_between_steps({"one": BY_STEP}, vmax=2.0)
+    assert only.collections[0].get_clim() == (-2.0, 2.0)
+    only.figure.canvas.draw()
+    plt.close("all")
+    for results, options, error, message in (
+        ({}, {}, ValueError, "nothing to draw"),
+        ({1: BY_STEP}, {}, TypeError, "must be texts, got 1"),
+        ({"one": BY_STEP, "two": SPECTRUM}, {}, ValueError, "got lyapunov_spectrum"),
+        ({"one": BY_STEP, "two": BY_STEP}, {"rank": 9}, ValueError, r"rank must be one of \[1, 2\], got 9"),
+        ({"one": BY_STEP, "two": BY_STEP}, {"ax": [1]}, ValueError, "ax must be 2 axes, one for each result, got 1"),
+        ({"one": BY_STEP, "two": BY_STEP}, {"ax": [1, 2]}, TypeError, "must be the Axes to draw on, got int"),
+    ):
+        with pytest.raises(error, match=message):
+            plots.curvature_between_steps(results, **options)
+        assert plt.get_fignums() == []
+
+
+def test_splits_to_compare_share_the_three_axes() -> None:
+    named_parts = [{"one": part, "two": part.assign(eigenvalue=2 * part.eigenvalue)} for part in PARTS.values()]
+    axes = plots.curvature_split(*named_parts)
+    for ax, part in zip(axes, PARTS.values(), strict=True):
+        lines = [drawn(line)[1] for line in ax.lines if line.get_label() in ("one", "two")]
+        assert lines == [abs(part.eigenvalue.values).tolist(), (2 * abs(part.eigenvalue.values)).tolist()]
+    assert [text.get_text() for text in axes[0].get_legend().get_texts()] == ["one", "two"]
+    assert [ax.get_legend() for ax in axes[1:]] == [None, None]
+    plt.close("all")
+    first, *others = named_parts
+    for given, options, error, message in (
+        ((PARTS["hessian"], *others), {}, TypeError, "three results, or three dictionaries of the same names"),
+        (({"one": first["one"]}, *others), {}, ValueError, "must have the same names, got one beside one, two"),
+        (({}, {}, {}), {}, ValueError, "nothing to draw"),
+        (named_parts, {"label": "x"}, TypeError, "label= names one result"),
+        ((first, first, first), {}, ValueError, "ggn must be the spectrum of the operator 'ggn', got that of 'hessian'"),
+    ):
+        with pytest.raises(error, match=message):
+            plots.curvature_split(*given, **options)
+        assert plt.get_fignums() == []

@@ -60,6 +60,11 @@ NAMES = {
     "device": "cuda gpu",
     "dtype": "precision float_type",
     "batch_first": "time_major time_first",
+    "core": "recurrent rnn_part",
+    "encoder": "embedding embed input_layer",
+    "reduction": "reduce",
+    "batch_weight": "batch_weights weight_of_batch",
+    "loss_on": "read_at loss_at",
 }
 """Other common names of each argument."""
 
@@ -73,6 +78,11 @@ ELSEWHERE = {
     "learning_rate": "nothing depends on it here, so leave it out",
     "batch_first": "bring the inputs to (T, B, M) with .transpose(0, 1)",
     "progress": "there is no progress to show here, so leave it out",
+    "core": "name the parts of a whole model with as_map(model, core=..., encoder=..., readout=...)",
+    "encoder": "name the parts of a whole model with as_map(model, core=..., encoder=..., readout=...)",
+    "reduction": "losses of several batches are not put together here, so leave it out",
+    "batch_weight": "losses of several batches are not put together here, so leave it out",
+    "loss_on": "a loss on every step takes a module that returns the outputs of all steps, without readout=",
 }
 """The remedy for each argument that a function does not have."""
 
@@ -91,6 +101,7 @@ def named_arguments(passed_on: Collection[str] = ()) -> Callable[[Callable[P, R]
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         kinds = inspect.Parameter
+        shown = function.__qualname__.removesuffix(".__init__").rpartition(".")[-1]
         parameters = inspect.signature(function).parameters.values()
         by_position = [each.name for each in parameters if each.kind is kinds.POSITIONAL_OR_KEYWORD]
         known = [each.name for each in parameters if each.kind is not kinds.VAR_KEYWORD]
@@ -100,11 +111,12 @@ def named_arguments(passed_on: Collection[str] = ()) -> Callable[[Callable[P, R]
         @functools.wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> R:
             if len(args) > len(by_position) or not taken.issuperset(kwargs):
-                raise TypeError(_refusal(function.__name__, by_position, known, passed_on, args, kwargs))
+                own = by_position[:1] == ["self"]  # which the caller does not write
+                raise TypeError(_refusal(shown, by_position[own:], known[own:], passed_on, args[own:], kwargs))
             given = by_position[: len(args)]
             missing = [name for name in needed if name not in kwargs and name not in given]
             if missing:
-                raise TypeError(_missing(function.__name__, needed, missing))
+                raise TypeError(_missing(shown, [name for name in needed if name != "self"], missing))
             return function(*args, **kwargs)
 
         return checked

@@ -51,8 +51,8 @@ def overview(tree: xr.DataTree | dict[str, xr.DataTree]) -> NDArray[Any]:
             several networks to compare, which share the panels.
 
     Returns:
-        The axes, one for each analysis and two for a comparison, with its name as the title. `matplotlib.axes.Axes.figure` of one of them is the
-        figure.
+        The axes, one for each analysis and two for a comparison, with its name as the title.
+        `matplotlib.axes.Axes.figure` of one of them is the figure.
 
     Raises:
         TypeError: If it is no tree.

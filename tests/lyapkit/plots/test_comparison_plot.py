@@ -42,7 +42,9 @@ def bars(ax) -> set[tuple[float, float, float, str]]:
         for collection in ax.collections
         if isinstance(collection, LineCollection)
         for segment, color in zip(
-            collection.get_segments(), np.resize(collection.get_color(), (len(collection.get_segments()), 4)), strict=True
+            collection.get_segments(),
+            np.resize(collection.get_color(), (len(collection.get_segments()), 4)),
+            strict=True,
         )
     }
 

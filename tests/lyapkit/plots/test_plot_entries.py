@@ -300,7 +300,12 @@ def test_splits_to_compare_share_the_three_axes() -> None:
         (({"one": first["one"]}, *others), {}, ValueError, "must have the same names, got one beside one, two"),
         (({}, {}, {}), {}, ValueError, "nothing to draw"),
         (named_parts, {"label": "x"}, TypeError, "label= names one result"),
-        ((first, first, first), {}, ValueError, "ggn must be the spectrum of the operator 'ggn', got that of 'hessian'"),
+        (
+            (first, first, first),
+            {},
+            ValueError,
+            "ggn must be the spectrum of the operator 'ggn', got that of 'hessian'",
+        ),
     ):
         with pytest.raises(error, match=message):
             plots.curvature_split(*given, **options)

@@ -1,6 +1,7 @@
 """Plots of the results: one function per analysis, named after it.
 
-Each takes the Dataset and ``ax=``, draws, and returns the Axes; most also take ``{name: Dataset}`` to compare several.
+Each takes the Dataset and ``ax=`` (those of several panels ``axes=``), draws, and returns the Axes; all also take
+``{name: Dataset}`` to draw several.
 None shows a figure, saves it, or changes settings. The shipped style is used with
 ``plt.style.context("lyapkit.plots.paper")``.
 """

@@ -19,6 +19,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 from matplotlib.markers import CARETDOWN, CARETUP
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 DATA = {"self", "args", "kwargs", "x", "y", "yerr", "data"}
@@ -69,6 +70,18 @@ def next_color(ax: Axes) -> Any:
 def nth_color(index: int) -> str:
     """Return a colour of the cycle in use, from 0, that stays the same when the style is left."""
     return to_hex(f"C{index}")
+
+
+class Ranks(MaxNLocator):
+    """Ticks at integers from 1."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"integer": True, "min_n_ticks": 1, **options})
+
+    def tick_values(self, vmin: float, vmax: float) -> NDArray[np.float64]:
+        """Return the places of ticks between two limits."""
+        ticks = np.asarray(super().tick_values(vmin, vmax))
+        return ticks[ticks >= 1]
 
 
 def mark_at_edge(ax: Axes, x: NDArray[np.float64], color: Any, text: str, *, is_upper: bool = False) -> None:

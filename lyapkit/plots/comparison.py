@@ -11,12 +11,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.plots._comparing import Results, check_names, comparable, legend_once
-from lyapkit.plots._labels import LINE, axes_or_new, mark_at_edge, one_result, with_defaults
+from lyapkit.plots._labels import LINE, Ranks, axes_or_new, mark_at_edge, one_result, with_defaults
 from lyapkit.results.verdicts import DIFFERS, verdict_of_comparison
 
 QUIET = "0.55"
@@ -86,7 +85,7 @@ def exponent_differences(ds: Results, *, ax: Axes | None = None, **line: Any) ->
     mark_at_edge(ax, rank[np.isneginf(value)], color, "-inf: annihilated in a")
     mark_at_edge(ax, rank[np.isposinf(value)], color, "inf: annihilated in b", is_upper=True)
     ax.axhline(0, color="0.6", linewidth=0.6, zorder=0)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    ax.xaxis.set_major_locator(Ranks())
     ax.set_xlabel("rank of the exponent")
     units = ds["exponent_difference"].attrs["units"]
     ax.set_ylabel(rf"$\lambda_i^a - \lambda_i^b$ ({units})")
@@ -105,7 +104,7 @@ def subspace_angles(ds: Results, *, ax: Axes | None = None, **line: Any) -> Axes
             ax.axhline(level, color="0.6", linewidth=0.6, linestyle=style, zorder=0)
     ax.set_ylim(-0.04 * math.pi, 0.54 * math.pi)
     ax.set_yticks([0, math.pi / 4, math.pi / 2], ["0", "π/4", "π/2"])
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    ax.xaxis.set_major_locator(Ranks())
     ax.set_xlabel("number of leading vectors $j$")
     ax.set_ylabel("largest angle between subspaces (rad)")
     return ax

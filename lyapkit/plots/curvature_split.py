@@ -8,11 +8,10 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.plots._comparing import Results, check_names
-from lyapkit.plots._labels import LINE, one_result, with_defaults
+from lyapkit.plots._labels import LINE, Ranks, one_result, with_defaults
 from lyapkit.plots.hessian_spectrum import hessian_spectrum, operator_of
 
 TITLES = {"hessian": "Hessian", "ggn": "= Gauss-Newton", "residual": "+ residual"}
@@ -66,7 +65,7 @@ def curvature_split(
         raise ValueError(f"axes must be three, one for each operator, got {np.size(axes)}.")  # type: ignore[arg-type]
     for ax, (name, part) in zip(axes, parts.items(), strict=True):
         hessian_spectrum(part, ax=ax, **with_defaults(line, markersize=2.0, linewidth=0.5))
-        ax.xaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
+        ax.xaxis.set_major_locator(Ranks(nbins=3))
         ax.set_title(TITLES[name])
         ax.set_xlabel("rank")
     axes[0].set_ylabel(r"eigenvalue $|\lambda|$, open: $\lambda < 0$")

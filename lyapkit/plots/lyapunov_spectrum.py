@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.plots._comparing import Results, comparable
 from lyapkit.plots._labels import (
     ERRORBAR,
+    Ranks,
     axes_or_new,
     check_trajectory,
     label,
@@ -84,7 +84,7 @@ def lyapunov_spectrum(
     ax.axhline(0, color="0.6", linewidth=0.6, zorder=0)
     mark_at_edge(ax, x[np.isneginf(exponent.values)], color, ANNIHILATED)
     if not fraction_axis:
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        ax.xaxis.set_major_locator(Ranks())
     ax.set_xlabel("rank of the exponent / state size $i/N$" if fraction_axis else "rank of the exponent")
     ax.set_ylabel(label(exponent))
     return ax

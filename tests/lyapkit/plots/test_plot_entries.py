@@ -310,3 +310,18 @@ def test_splits_to_compare_share_the_three_axes() -> None:
         with pytest.raises(error, match=message):
             plots.curvature_split(*given, **options)
         assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize("plot", [plots.lyapunov_spectrum, plots.hessian_spectrum, exponent_differences], ids=named)
+def test_ranks_have_ticks_from_one(plot) -> None:
+    ds = PLOTS[plot]
+    dim = "rank" if plot is plots.hessian_spectrum else "exponent"
+    many = xr.concat([ds] * 12, dim, data_vars="minimal", coords="minimal", compat="override")
+    many = many.assign_coords({dim: np.arange(1, many.sizes[dim] + 1)}).assign_attrs(ds.attrs)
+    ax = plot(many)
+    low, high = ax.get_xlim()
+    ticks = [tick for tick in ax.get_xticks() if low <= tick <= high]
+    assert low < 0
+    assert len(ticks) >= 3
+    assert ticks[0] >= 1
+    assert all(tick == int(tick) for tick in ticks)

@@ -94,9 +94,9 @@ print(lyapkit.summary(gradients)[["value", "error", "verdict"]].round(3))
 # Draw them
 # ---------
 # A: the states of many sequences along their principal axes, which keep the letters apart. B: the leading finite-time
-# exponent along one sequence of each letter, which needs no long run (dashed: no growth): a perturbation of the first state neither grows
-# nor fades much, which is how the letter survives. C: gradients of the loss, back to the first step, where the letter
-# came in.
+# exponent along one sequence of each letter, which needs no long run (dashed: no growth): a perturbation of the first
+# state neither grows nor fades much, which is how the letter survives. C: gradients of the loss, back to the first
+# step, where the letter came in.
 
 order = torch.argsort(letters)[:: BATCH // 16]
 run = lyapkit.states(network, tokens[order])

@@ -146,6 +146,11 @@ def analyze(
             inputs = inputs.unsqueeze(1)  # one sequence is a batch of one
         if inputs.ndim != 3:
             layout = "(B, T, M), batch first" if swapped else "(T, B, M), time first"
+            if is_encoded:
+                raise TypeError(
+                    f"the encoder must return a batch {layout}, got {tuple(inputs.shape)}; give one sequence as a "
+                    "batch of one."
+                )
             raise TypeError(f"inputs must have shape {layout}, or (T, M) for one sequence; got {tuple(inputs.shape)}.")
         batch = inputs.shape[1]
     if trajectories is not None:

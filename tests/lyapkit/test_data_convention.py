@@ -164,3 +164,15 @@ def test_the_other_convention_is_refused_with_the_right_one() -> None:
             function(model, DataLoader(TensorDataset(x, x), 2), y, mse_loss, readout=readout)
     with pytest.raises(TypeError, match="Tracker takes model, inputs, targets and loss by position, got 5 arguments"):
         lyapkit.Tracker(model, x, y, mse_loss, 10)
+
+
+def test_one_sequence_of_tokens_is_a_batch_of_one() -> None:
+    torch.manual_seed(0)
+    parts = nn.ModuleDict({"embed": nn.Embedding(5, 2), "rnn": nn.GRU(2, 3), "head": nn.Linear(3, 1)}).double()
+    map = lyapkit.as_map(parts, core="rnn", encoder="embed", readout="head")
+    tokens, y = torch.arange(8) % 5, torch.zeros(1, 1, dtype=torch.float64)
+    assert lyapkit.analyze(map, tokens[:, None], y, mse_loss, hessian_k=1).children
+    with pytest.raises(
+        TypeError, match=r"encoder must return a batch \(T, B, M\).*got \(8, 2\); give one sequence as a"
+    ):
+        lyapkit.analyze(map, tokens, y, mse_loss, hessian_k=1)

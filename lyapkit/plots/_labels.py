@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
@@ -78,10 +78,9 @@ class Ranks(MaxNLocator):
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"integer": True, "min_n_ticks": 1, **options})
 
-    def tick_values(self, vmin: float, vmax: float) -> NDArray[np.float64]:
+    def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
         """Return the places of ticks between two limits."""
-        ticks = np.asarray(super().tick_values(vmin, vmax))
-        return ticks[ticks >= 1]
+        return [tick for tick in super().tick_values(vmin, vmax) if tick >= 1]
 
 
 def mark_at_edge(ax: Axes, x: NDArray[np.float64], color: Any, text: str, *, is_upper: bool = False) -> None:

@@ -154,11 +154,10 @@ with plt.style.context("lyapkit.plots.paper"):
     lyapkit.plots.lyapunov_spectrum(spectra, ax=left)
     left.set_title("A", fontweight="bold")
     steps = np.arange(1, STEPS + 1)
-    for place, (name, (measured, foretold)) in enumerate(copies.items(), start=1):
-        right.semilogy(
-            steps, measured, "o", color=f"C{place}", markersize=3, label=name
-        )
-        right.semilogy(steps, foretold, color=f"C{place}", linewidth=0.8)
+    right.semilogy([], [])  # the colour of reading, which has no copies
+    for name, (measured, foretold) in copies.items():
+        (points,) = right.semilogy(steps, measured, "o", markersize=3, label=name)
+        right.semilogy(steps, foretold, color=points.get_color(), linewidth=0.8)
     right.set_xlabel("time step")
     right.set_ylabel("distance of two copies")
     right.legend()

@@ -105,39 +105,25 @@ for name, ds in found.items():
 # %%
 # Draw them
 # ---------
-# A: exponents on these inputs. B: the distance of the shapes of the trajectories. C: the angle between the longest
-# lived perturbations of both networks after alignment. A right angle is what two random directions of many dimensions
-# have.
+# A: differences of exponents; open markers are not told from 0. B: the distance of the shapes of the trajectories. C:
+# the largest angle between the spans of the longest lived perturbations of both networks after alignment. Dashed is a
+# right angle, which is about what random directions of many dimensions have. Crosses mark what is not determined.
 
-sequences = {
-    "first": first,
-    **{name: others[name] for name in ("other seed", "other task")},
-}
-spectra = {
-    name: lyapkit.lyapunov_spectrum(network, inputs[:, :1], transient=120, rng=0)
-    for name, network in sequences.items()
-}
 with plt.style.context("lyapkit.plots.paper"):
     _, (left, middle, right) = plt.subplots(1, 3, figsize=(7, 2.6))
-    lyapkit.plots.lyapunov_spectrum(spectra, ax=left)
-    left.set_title("A", fontweight="bold")
-    for ax, variable, title in (
-        (middle, "procrustes_distance", "B"),
-        (right, "principal_angle", "C"),
-    ):
-        for place, (name, ds) in enumerate(found.items()):
-            one = ds.sel(subspace=1, angle_rank=1)
-            low, value, high = (
-                float(one[variable + end]) for end in ("_low", "", "_high")
-            )
-            ax.plot([place, place], [low, high], color="black")
-            ax.plot(place, value, "o", label=name)
-        ax.axhline(np.pi / 2, color="0.7", linestyle="--", linewidth=0.8)
-        ax.set_xticks(range(len(found)), [name.replace(" ", "\n") for name in found])
-        ax.set_yticks([0, np.pi / 4, np.pi / 2], ["0", "π/4", "π/2"])
-        ax.set_title(title, fontweight="bold")
+    lyapkit.plots.comparison(found, axes=(left, right))
+    for place, ds in enumerate(found.values()):
+        (dot,) = middle.plot(place, ds.procrustes_distance, "o")
+        low, high = ds.procrustes_distance_low, ds.procrustes_distance_high
+        middle.vlines(place, low, high, color=dot.get_color(), linewidth=0.8)
+    middle.axhline(np.pi / 2, color="0.6", linestyle="--", linewidth=0.6)
+    middle.set_xticks(range(len(found)), [name.replace(" ", "\n") for name in found])
+    middle.margins(x=0.15)
+    middle.set_ylim(right.get_ylim())
+    middle.set_yticks([0, np.pi / 4, np.pi / 2], ["0", "π/4", "π/2"])
     middle.set_ylabel("Procrustes distance (rad)")
-    right.set_ylabel("angle (rad)")
+    for ax, title in ((left, "A"), (middle, "B"), (right, "C")):
+        ax.set_title(title, fontweight="bold")
 
 # %%
 # What the numbers mean

@@ -94,9 +94,9 @@ print(lyapkit.summary(gradients)[["value", "error", "verdict"]].round(3))
 # Draw them
 # ---------
 # A: the states of many sequences along their principal axes, which keep the letters apart. B: the leading finite-time
-# exponent along one sequence of each letter, which needs no long run: a perturbation of the first state neither grows
-# nor fades much, which is how the letter survives. C: gradients of the loss, back to the first step, where the letter
-# came in.
+# exponent along one sequence of each letter, which needs no long run (dashed: no growth): a perturbation of the first
+# state neither grows nor fades much, which is how the letter survives. C: gradients of the loss, back to the first
+# step, where the letter came in.
 
 order = torch.argsort(letters)[:: BATCH // 16]
 run = lyapkit.states(network, tokens[order])
@@ -104,8 +104,11 @@ run = run.assign_coords(trajectory=[names[letter] for letter in letters[order]])
 with plt.style.context("lyapkit.plots.paper"):
     _, axes = plt.subplots(1, 3, figsize=(10, 3.2))
     lyapkit.plots.state_space(run, ax=axes[0])
-    lyapkit.plots.variational_term(tree["variational_term"], ax=axes[1], lines=1)
+    term = tree["variational_term"]
+    lyapkit.plots.variational_term(term, ax=axes[1], lines=1, reference=[0])
     lyapkit.plots.gradient_propagation(gradients, ax=axes[2])
+    for ax in axes[1:]:
+        ax.get_legend().remove()  # the colours are those of A
     for ax, title in zip(axes, "ABC", strict=True):
         ax.set_title(title, fontweight="bold")
 

@@ -66,8 +66,9 @@ def analyze(
 
     Args:
         model: Anything `lyapkit.as_map` takes.
-        inputs: A tensor or an array (T, B, M), or a PackedSequence; None with ``steps``. For a whole model,
-            as_map(model, core=...), they are those of the model, such as tokens: its encoder is applied once.
+        inputs: A tensor or an array, (T, B, M), or (T, M) for one sequence; a PackedSequence; or None with ``steps``.
+            For a whole model, as_map(model, core=...), they are those of a batch of the model, such as tokens: its
+            encoder is applied once. All analyses see this one batch; `hessian_spectrum` by itself takes several.
         targets: Targets of a batch of B, as ``loss`` reads them.
         loss: A callable ``loss(outputs, targets)``, a scalar averaged over the batch (or summed, if its own
             ``reduction`` says so), on the outputs of the last step, or of every step with ``loss_on``.
@@ -109,8 +110,8 @@ def analyze(
         A DataTree with one child per analysis, named after it: the result of the function of that name.
 
     Raises:
-        TypeError: If inputs do not have three dimensions, the Hessian of an autonomous map or from another initial
-            state is asked for, or an argument is of the wrong kind.
+        TypeError: If inputs have neither two nor three dimensions, the Hessian of an autonomous map or from another
+            initial state is asked for, or an argument is of the wrong kind.
         ValueError: If an analysis is unknown, or one of them refuses its arguments.
         FloatingPointError: If a trajectory overflows.
 
@@ -142,9 +143,16 @@ def analyze(
         inputs = encoded(map, inputs)
         is_encoded = isinstance(inputs, Encoded)
         inputs, lengths = time_first(map, inputs, lengths, swapped)
+        if inputs.ndim == 2 and not is_encoded:
+            inputs = inputs.unsqueeze(1)  # one sequence is a batch of one
         if inputs.ndim != 3:
             layout = "(B, T, M), batch first" if swapped else "(T, B, M), time first"
-            raise TypeError(f"inputs must have shape {layout}, got {tuple(inputs.shape)}.")
+            if is_encoded:
+                raise TypeError(
+                    f"the encoder must return a batch {layout}, got {tuple(inputs.shape)}; give one sequence as a "
+                    "batch of one."
+                )
+            raise TypeError(f"inputs must have shape {layout}, or (T, M) for one sequence; got {tuple(inputs.shape)}.")
         batch = inputs.shape[1]
     if trajectories is not None:
         trajectories = check_integer("trajectories", trajectories)

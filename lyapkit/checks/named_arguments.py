@@ -32,8 +32,6 @@ NAMES = {
     "loss": "loss_fn loss_function criterion objective",
     "trajectory_names": "conditions condition condition_names names trials trial_names sequence_names "
     "trajectory_labels labels",
-    "core": "recurrent recurrent_part",
-    "encoder": "embedding embed",
     "learning_rate": "lr eta step_size",
     "model": "net network rnn module map cell system obj f",
     "obj": "model net network module cell f function callable",
@@ -65,10 +63,15 @@ NAMES = {
     "dtype": "precision float_type",
     "batch_first": "time_major time_first",
     "every": "every_n_epochs every_n_steps every_n_iterations freq frequency period",
+    "core": "recurrent recurrent_part rnn_part",
+    "encoder": "embedding embed input_layer",
+    "reduction": "reduce",
+    "batch_weight": "batch_weights weight_of_batch",
+    "loss_on": "read_at loss_at",
 }
 """Other common names of each argument."""
 
-PARTS = "name the parts of a model in as_map(model, core=..., encoder=..., readout=...), and pass the map"
+PARTS = "name the parts of a whole model with as_map(model, core=..., encoder=..., readout=...), and pass the map"
 
 ELSEWHERE = {
     "device": "move the model and its inputs with .to(device) before the call",
@@ -82,6 +85,9 @@ ELSEWHERE = {
     "learning_rate": "nothing depends on it here, so leave it out",
     "batch_first": "bring the inputs to (T, B, M) with .transpose(0, 1)",
     "progress": "there is no progress to show here, so leave it out",
+    "reduction": "losses of several batches are not put together here, so leave it out",
+    "batch_weight": "losses of several batches are not put together here, so leave it out",
+    "loss_on": "a loss on every step takes a module that returns the outputs of all steps, without readout=",
 }
 """The remedy for each argument that a function does not have."""
 
@@ -113,11 +119,9 @@ def named_arguments(passed_on: Collection[str] = ()) -> Callable[[Callable[P, R]
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         kinds = inspect.Parameter
+        shown = function.__qualname__.removesuffix(".__init__").rpartition(".")[-1]
         parameters = inspect.signature(function).parameters.values()
         by_position = [each.name for each in parameters if each.kind is kinds.POSITIONAL_OR_KEYWORD]
-        name, bound = function.__name__, 0
-        if name == "__init__":  # people call the class
-            name, bound = function.__qualname__.split(".")[-2], 1
         known = [each.name for each in parameters if each.kind is not kinds.VAR_KEYWORD]
         taken = frozenset((*known, *passed_on))
         needed = [each.name for each in parameters if each.default is kinds.empty and each.name in known]
@@ -125,11 +129,12 @@ def named_arguments(passed_on: Collection[str] = ()) -> Callable[[Callable[P, R]
         @functools.wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> R:
             if len(args) > len(by_position) or not taken.issuperset(kwargs):
-                raise TypeError(_refusal(name, by_position[bound:], known[bound:], passed_on, args[bound:], kwargs))
+                own = by_position[:1] == ["self"]  # which the caller does not write
+                raise TypeError(_refusal(shown, by_position[own:], known[own:], passed_on, args[own:], kwargs))
             given = by_position[: len(args)]
             missing = [name for name in needed if name not in kwargs and name not in given]
             if missing:
-                raise TypeError(_missing(name, needed[bound:], missing))
+                raise TypeError(_missing(shown, [name for name in needed if name != "self"], missing))
             return function(*args, **kwargs)
 
         return checked

@@ -97,7 +97,8 @@ def curvature_by_step(
 
     Args:
         model: Anything `lyapkit.as_map` takes, as for `lyapkit.hessian_spectrum` with a ``readout``.
-        batches: One ``(inputs, targets)`` pair or an iterable of them, inputs (T, B, M) with one T for all.
+        batches: One ``(inputs, targets)`` pair or an iterable of them, as for `lyapkit.hessian_spectrum`; inputs
+            (T, B, M) with one T for all.
         loss: A callable ``loss(outputs, targets)``, a scalar.
         k: Number of leading eigenvectors.
         operator: The matrix A: ``"hessian"``, ``"ggn"`` (generalised Gauss-Newton) or ``"residual"`` (their

@@ -20,7 +20,6 @@ from lyapkit.trajectories.sequences import (
     encoded,
     fill_padding,
     lies_batch_first,
-    refuse_parts,
     time_first,
 )
 
@@ -161,18 +160,21 @@ def _by_batch(lengths: Any, count: int) -> Sequence[Any]:
 
 
 def _read(map: RecurrentMap, inputs: Any, lengths: Any, swapped: bool) -> tuple[Any, Tensor | None]:
-    """Return checked inputs (T, B, M), encoded, and lengths (B,) of one batch; leave other types to the network."""
+    """Return inputs (T, B, M), encoded, and lengths (B,) of one batch."""
     if not isinstance(inputs, PackedSequence):
         inputs = encoded(map, inputs)
-    if not isinstance(inputs, Tensor | PackedSequence):
-        refuse_parts(inputs, swapped)
-        check_sequence(map, inputs)
-    if isinstance(inputs, Tensor) and swapped and (inputs.ndim != 3 or inputs.shape[-1] != map.input_size):
+    if (
+        swapped
+        and isinstance(inputs, Tensor | np.ndarray)
+        and (inputs.ndim not in (2, 3) or inputs.shape[-1] != map.input_size)
+    ):
         raise ValueError(
             f"inputs must have shape (B, T, {map.input_size}), batch first, got {tuple(inputs.shape)}; or pass "
             "batch_first=False."
         )
     inputs, lengths = time_first(map, inputs, lengths, swapped)
+    if inputs.ndim == 2 and inputs.shape[-1] == map.input_size:
+        inputs = inputs.unsqueeze(1)  # one sequence is a batch of one
     if lengths is None:
         return inputs, None
     check_sequence(map, inputs)

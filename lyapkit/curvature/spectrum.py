@@ -71,11 +71,12 @@ def hessian_spectrum(
 
     Args:
         model: A module whose ``forward`` maps inputs to what ``loss`` reads; or, with ``readout``, anything
-            `lyapkit.as_map` takes, which is then run over inputs (T, B, M) and read out at the last step. Of a whole
-            model, as_map(model, core=...), the parameters of core and readout are analysed; the module itself also has
-            those of its encoder, and so another Hessian.
+            `lyapkit.as_map` takes, which is then run over inputs (T, B, M), or (T, M) for one sequence, and read out at
+            the last step. Of a whole model, as_map(model, core=...), the parameters of core and readout are analysed;
+            the module itself also has those of its encoder, and so another Hessian.
         batches: One ``(inputs, targets)`` pair or an iterable of them, such as a data loader, which is read once.
-            Inputs and targets may be tuples or mappings; they are passed on as one argument each. A tuple of two pairs
+            They are pairs because the curvature is that of all data, which may come in several batches. Inputs and
+            targets may be tuples or mappings; they are passed on as one argument each. A tuple of two pairs
             could be one batch or two: write ``[(inputs, targets)]`` for one, and a list for two.
         loss: A callable ``loss(outputs, targets)``, a scalar.
         k: Number of eigenvalues.

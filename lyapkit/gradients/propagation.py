@@ -71,8 +71,10 @@ def gradient_propagation(
 
     Args:
         model: Anything `lyapkit.as_map` takes.
-        inputs: A tensor (T, M) or (T, B, M), or a PackedSequence; None with ``steps`` for an autonomous map.
-        targets: Handed to ``loss`` as they are.
+        inputs: A tensor or an array, (T, B, M), or (T, M) for one sequence; a PackedSequence; or None with ``steps``
+            for an autonomous map. They are one batch, whose every sequence is a trajectory of the result; the
+            curvature of a loss is that of all data, and takes pairs (inputs, targets) in several batches.
+        targets: Targets of the batch, handed to ``loss`` as they are.
         loss: A callable ``loss(outputs, targets)``, a scalar. Its reduction over the batch is the user's: with a mean
             over B sequences, every derivative carries the factor 1/B.
         readout: Function from the map's output, (..., O'), to the input of ``loss``, (..., O); the model's own by

@@ -1,10 +1,12 @@
 """Plots of the results: one function per analysis, named after it.
 
-Each takes the Dataset and ``ax=``, draws, and returns the Axes; most also take ``{name: Dataset}`` to compare several.
+Each takes the Dataset and ``ax=`` (those of several panels ``axes=``), draws, and returns the Axes; all also take
+``{name: Dataset}`` to draw several.
 None shows a figure, saves it, or changes settings. The shipped style is used with
 ``plt.style.context("lyapkit.plots.paper")``.
 """
 
+from lyapkit.plots.comparison import comparison as comparison
 from lyapkit.plots.covariant_vectors import covariant_vectors as covariant_vectors
 from lyapkit.plots.curvature_between_steps import curvature_between_steps as curvature_between_steps
 from lyapkit.plots.curvature_by_step import curvature_by_step as curvature_by_step
@@ -24,6 +26,7 @@ from lyapkit.plots.state_space import state_space as state_space
 from lyapkit.plots.variational_term import variational_term as variational_term
 
 __all__ = [
+    "comparison",
     "covariant_vectors",
     "curvature_between_steps",
     "curvature_by_step",

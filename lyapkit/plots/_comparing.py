@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import xarray as xr
 from matplotlib.axes import Axes
 
-from lyapkit.plots._labels import names_of_trajectories
+from lyapkit.plots._labels import names_of_trajectories, nth_color
 
 P = ParamSpec("P")
 Results = xr.Dataset | xr.DataTree | Mapping[str, xr.Dataset | xr.DataTree]
@@ -53,7 +53,7 @@ def comparable(plot: Callable[P, Axes]) -> Callable[P, Axes]:
         try:
             for name, result, which in parts:
                 index = places.setdefault(name, len(places))
-                own = {} if {"color", "c"} & set(options) else {"color": f"C{index % 10}"}
+                own = {} if {"color", "c"} & set(options) else {"color": nth_color(index)}
                 text = name if isinstance(ds, dict) or index < MOST_NAMES else f"_{name}"  # not in the legend
                 ax = anyhow(result, **{**options, **own, **which, "ax": ax, "label": text})
         except Exception:

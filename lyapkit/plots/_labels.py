@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
@@ -15,8 +15,12 @@ from matplotlib import cbook
 from matplotlib.artist import Artist, ArtistInspector
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
+from matplotlib.colors import to_hex
 from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
+from matplotlib.markers import CARETDOWN, CARETUP
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 DATA = {"self", "args", "kwargs", "x", "y", "yerr", "data"}
 """Parameters of matplotlib's methods that the plots set themselves."""
@@ -61,6 +65,40 @@ def next_color(ax: Axes) -> Any:
     (line,) = ax.plot([], [])
     line.remove()
     return line.get_color()
+
+
+def nth_color(index: int) -> str:
+    """Return a colour of the cycle in use, from 0, that stays the same when the style is left."""
+    return to_hex(f"C{index}")
+
+
+class Ranks(MaxNLocator):
+    """Ticks at integers from 1."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"integer": True, "min_n_ticks": 1, **options})
+
+    def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
+        """Return the places of ticks between two limits."""
+        return [tick for tick in super().tick_values(vmin, vmax) if tick >= 1]
+
+
+def mark_at_edge(ax: Axes, x: NDArray[np.float64], color: Any, text: str, *, is_upper: bool = False) -> None:
+    """Draw triangles whose tips touch the lower or upper edge, wherever that comes to lie, with one legend entry."""
+    if not x.size:
+        return
+    known = text in ax.get_legend_handles_labels()[1]
+    ax.plot(
+        x,
+        np.full(x.size, float(is_upper)),
+        transform=ax.get_xaxis_transform(),
+        linestyle="none",
+        marker=CARETUP if is_upper else CARETDOWN,
+        markersize=5,
+        color=color,
+        label=f"_{text}" if known else text,
+    )
+    ax.legend()
 
 
 def spread_ranks(count: int, lines: int) -> list[int]:

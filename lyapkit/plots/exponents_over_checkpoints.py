@@ -102,6 +102,7 @@ def exponents_over_checkpoints(
                 textcoords="offset points",
                 va="center",
                 color=drawn.get_color(),
+                bbox={"facecolor": ax.get_facecolor(), "edgecolor": "none", "pad": 0.5},  # not struck by the zero line
             )
     ax.axhline(0, color="0.6", linewidth=0.6, zorder=0)
     ax.set_xlabel(TIMES[along])

@@ -17,6 +17,7 @@ from lyapkit.plots._labels import (
     check_trajectory,
     names_of_trajectories,
     next_color,
+    nth_color,
     one_result,
     with_defaults,
 )
@@ -78,7 +79,7 @@ def gradient_propagation(
         shown = np.where((row > 0) & np.isfinite(row), row, np.nan)
         own = {"color": color, "label": name if index == 0 else None}
         if names is not None:
-            own = {"color": f"C{index % 10}", "label": names[index] if index < MOST_NAMES else None}
+            own = {"color": nth_color(index), "label": names[index] if index < MOST_NAMES else None}
         ax.plot(values["step"].values, shown, **own, **style)
     ax.set_yscale("log")
     if names is not None:

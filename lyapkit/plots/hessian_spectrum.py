@@ -7,11 +7,10 @@ from typing import Any
 
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.plots._comparing import Results, comparable
-from lyapkit.plots._labels import LINE, axes_or_new, one_result, with_defaults
+from lyapkit.plots._labels import LINE, Ranks, axes_or_new, one_result, with_defaults
 
 OPERATORS = {"hessian": "Hessian", "ggn": "Gauss-Newton", "residual": "residual"}
 
@@ -59,7 +58,7 @@ def hessian_spectrum(ds: Results, *, ax: Axes | None = None, **line: Any) -> Axe
     )
     ax.errorbar(rank, abs(value), yerr=residual, fmt="none", ecolor=drawn.get_color(), elinewidth=0.8)
     ax.set_yscale("log")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.xaxis.set_major_locator(Ranks())
     ax.set_xlabel("rank of the eigenvalue")
     open_before = "open" in ax.get_ylabel()
     signs = r", open: $\lambda < 0$" if negative.any() or open_before else ""

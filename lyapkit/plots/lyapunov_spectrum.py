@@ -6,12 +6,20 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.markers import CARETDOWN
-from matplotlib.ticker import MaxNLocator
 
 from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.plots._comparing import Results, comparable
-from lyapkit.plots._labels import ERRORBAR, axes_or_new, check_trajectory, label, next_color, one_result, with_defaults
+from lyapkit.plots._labels import (
+    ERRORBAR,
+    Ranks,
+    axes_or_new,
+    check_trajectory,
+    label,
+    mark_at_edge,
+    next_color,
+    one_result,
+    with_defaults,
+)
 
 ANNIHILATED = "-inf: annihilated"
 """Legend entry of directions that the map annihilates, whose exponent is -inf."""
@@ -74,27 +82,9 @@ def lyapunov_spectrum(
     if band:
         ax.fill_between(x[drawn], value - error, value + error, color=color, alpha=0.25, linewidth=0)
     ax.axhline(0, color="0.6", linewidth=0.6, zorder=0)
-    _mark_annihilated(ax, x[np.isneginf(exponent.values)], color)
+    mark_at_edge(ax, x[np.isneginf(exponent.values)], color, ANNIHILATED)
     if not fraction_axis:
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        ax.xaxis.set_major_locator(Ranks())
     ax.set_xlabel("rank of the exponent / state size $i/N$" if fraction_axis else "rank of the exponent")
     ax.set_ylabel(label(exponent))
     return ax
-
-
-def _mark_annihilated(ax: Axes, x: np.ndarray, color: Any) -> None:
-    """Draw triangles whose tips touch the lower edge, wherever that comes to lie, with one legend entry for all."""
-    if not x.size:
-        return
-    known = ANNIHILATED in ax.get_legend_handles_labels()[1]
-    ax.plot(
-        x,
-        np.zeros(x.size),
-        transform=ax.get_xaxis_transform(),
-        linestyle="none",
-        marker=CARETDOWN,
-        markersize=5,
-        color=color,
-        label="_annihilated" if known else ANNIHILATED,
-    )
-    ax.legend()

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from lyapkit.checks.named_arguments import named_arguments
+from lyapkit.plots.comparison import exponent_differences, subspace_angles
 from lyapkit.plots.covariant_vectors import covariant_vectors
 from lyapkit.plots.curvature_by_step import curvature_by_step
 from lyapkit.plots.gradient_propagation import gradient_propagation
@@ -22,19 +23,20 @@ from lyapkit.plots.spectral_density import spectral_density
 from lyapkit.plots.state_space import state_space
 from lyapkit.plots.variational_term import variational_term
 
-PANELS: dict[str, Callable[..., Axes]] = {
-    "lyapunov_spectrum": lyapunov_spectrum,
-    "variational_term": variational_term,
-    "covariant_vectors": covariant_vectors,
-    "gradient_propagation": gradient_propagation,
-    "hessian_spectrum": hessian_spectrum,
-    "spectral_density": spectral_density,
-    "curvature_by_step": curvature_by_step,
-    "states": state_space,
-    "fixed_points": jacobian_eigenvalues,
-    "jacobians": jacobian_eigenvalues,
+PANELS: dict[str, tuple[Callable[..., Axes], ...]] = {
+    "lyapunov_spectrum": (lyapunov_spectrum,),
+    "variational_term": (variational_term,),
+    "covariant_vectors": (covariant_vectors,),
+    "gradient_propagation": (gradient_propagation,),
+    "hessian_spectrum": (hessian_spectrum,),
+    "spectral_density": (spectral_density,),
+    "curvature_by_step": (curvature_by_step,),
+    "states": (state_space,),
+    "fixed_points": (jacobian_eigenvalues,),
+    "jacobians": (jacobian_eigenvalues,),
+    "compare": (exponent_differences, subspace_angles),
 }
-"""The plot of each analysis."""
+"""The plots of each analysis."""
 
 COLUMNS = 3
 """Panels in a row, at most."""
@@ -49,8 +51,8 @@ def overview(tree: xr.DataTree | dict[str, xr.DataTree]) -> NDArray[Any]:
             several networks to compare, which share the panels.
 
     Returns:
-        The axes, one for each analysis, with its name as the title. `matplotlib.axes.Axes.figure` of one of them is the
-        figure.
+        The axes, one for each analysis and two for a comparison, with its name as the title.
+        `matplotlib.axes.Axes.figure` of one of them is the figure.
 
     Raises:
         TypeError: If it is no tree.
@@ -76,15 +78,15 @@ def overview(tree: xr.DataTree | dict[str, xr.DataTree]) -> NDArray[Any]:
     paths = list(dict.fromkeys(path for results in found.values() for path in results))
     if not paths:
         raise ValueError("the tree holds no result of an analysis; pass what lyapkit.analyze returns.")
-    columns = min(COLUMNS, len(paths))
-    rows = -(-len(paths) // columns)
+    panels = [(path, plot) for path in paths for plot in _plots(found, path)]
+    columns = min(COLUMNS, len(panels))
+    rows = -(-len(panels) // columns)
     figure = plt.figure(figsize=(3.6 * columns, 2.9 * rows), layout="constrained")
     drawn = []
     try:
-        for place, path in enumerate(paths):
+        for place, (path, plot) in enumerate(panels):
             ax = figure.add_subplot(rows, columns, place + 1)
             there = {name: results[path] for name, results in found.items() if path in results}
-            plot = PANELS[next(iter(there.values())).attrs["analysis"]]
             plot(there if isinstance(tree, dict) else there[""], ax=ax)
             ax.set_title(path)
             drawn.append(ax)
@@ -92,6 +94,11 @@ def overview(tree: xr.DataTree | dict[str, xr.DataTree]) -> NDArray[Any]:
         plt.close(figure)
         raise
     return np.array(drawn, dtype=object)
+
+
+def _plots(found: dict[str, dict[str, xr.Dataset]], path: str) -> tuple[Callable[..., Axes], ...]:
+    """Return the plots of the results at a path."""
+    return PANELS[next(results[path].attrs["analysis"] for results in found.values() if path in results)]
 
 
 def _results(tree: xr.DataTree) -> dict[str, xr.Dataset]:

@@ -12,7 +12,7 @@ from matplotlib.colors import to_rgba
 
 from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.plots._comparing import Results, check_names, legend_once
-from lyapkit.plots._labels import LINE, axes_or_new, check_count, one_result, with_defaults
+from lyapkit.plots._labels import LINE, axes_or_new, check_count, nth_color, one_result, with_defaults
 from lyapkit.plots.state_space import mark_points, points_by_name
 
 
@@ -67,7 +67,7 @@ def phase_plane(
             )
     lines = 0 if lines == 0 else check_count("lines", lines)
     ax = axes_or_new(ax)
-    colors = {name: f"C{place % 10}" for place, name in enumerate(fields)} if isinstance(ds, dict) else {}
+    colors = {name: nth_color(place) for place, name in enumerate(fields)} if isinstance(ds, dict) else {}
     for name, field in fields.items():
         _draw_field(ax, field, colors.get(name), lines, line)
         if name in colors:

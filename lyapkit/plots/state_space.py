@@ -18,6 +18,7 @@ from lyapkit.plots._labels import (
     check_count,
     dataset_of,
     names_of_trajectories,
+    nth_color,
     one_result,
     with_defaults,
 )
@@ -100,7 +101,7 @@ def state_space(
             key = name or condition
             shown = np.vstack((start[index], path[index])) if begins else path[index]
             is_new = key not in colors
-            color = colors.setdefault(key, f"C{len(colors) % 10}")
+            color = colors.setdefault(key, nth_color(len(colors)))
             text = key if is_new and isinstance(key, str) and len(colors) <= 10 else None
             style = with_defaults(line, linewidth=0.8, alpha=0.8, color=color, label=text)
             ax.plot(shown[:, 0], shown[:, 1], **style)

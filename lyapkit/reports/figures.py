@@ -55,7 +55,7 @@ class Drawing:
 def plots_of(result: xr.Dataset) -> dict[str, Callable[..., Axes]]:
     """Return the plots that show a result, by their captions."""
     analysis = result.attrs["analysis"]
-    plots: dict[str, Callable[..., Axes]] = {CAPTIONS[analysis]: PANELS[analysis]} if analysis in PANELS else {}
+    plots = dict(zip(CAPTIONS[analysis], PANELS[analysis], strict=True))
     if analysis == "lyapunov_spectrum":
         if "running_exponent" in result:
             plots["Exponents as the run goes on: lines that still slope at the end need a longer run"] = (
@@ -67,18 +67,23 @@ def plots_of(result: xr.Dataset) -> dict[str, Callable[..., Axes]]:
 
 
 CAPTIONS = {
-    "lyapunov_spectrum": "Exponents by rank, with their standard errors",
-    "variational_term": "Finite-time exponents as the stretch grows",
-    "covariant_vectors": "Angles between covariant vectors",
-    "gradient_propagation": "Norm of the gradient at every step",
-    "hessian_spectrum": "Eigenvalues by rank",
-    "spectral_density": "Density of the eigenvalues",
-    "curvature_by_step": "Share of every step in the curvature",
-    "states": "Trajectories along the first two principal axes",
-    "jacobians": "Eigenvalues of the Jacobians, with the unit circle",
-    "fixed_points": "Eigenvalues at the points, with the unit circle",
+    "lyapunov_spectrum": ("Exponents by rank, with their standard errors",),
+    "variational_term": ("Finite-time exponents as the stretch grows",),
+    "covariant_vectors": ("Angles between covariant vectors",),
+    "gradient_propagation": ("Norm of the gradient at every step",),
+    "hessian_spectrum": ("Eigenvalues by rank",),
+    "spectral_density": ("Density of the eigenvalues",),
+    "curvature_by_step": ("Share of every step in the curvature",),
+    "states": ("Trajectories along the first two principal axes",),
+    "jacobians": ("Eigenvalues of the Jacobians, with the unit circle",),
+    "fixed_points": ("Eigenvalues at the points, with the unit circle",),
+    "compare": (
+        "Differences of exponents by rank, with 95 % intervals",
+        "Largest angle between the leading subspaces of both networks, with 95 % intervals: 0 where they lie along "
+        "the same directions; dashed, a right angle",
+    ),
 }
-"""The caption of the plot of each analysis."""
+"""The captions of the plots of each analysis."""
 
 
 def draw(result: xr.Dataset, caption: str, plot: Callable[..., Axes]) -> Drawing:

@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from lyapkit.reports.words import ORIGIN
-from lyapkit.results.summary import COVARIANT
+from lyapkit.results.verdicts import COVARIANT
 
 Values = NDArray[Any]
 

@@ -10,17 +10,12 @@ import xarray as xr
 from scipy import stats
 
 from lyapkit.checks.named_arguments import named_arguments
+from lyapkit.results.verdicts import COVARIANT, verdict, verdict_of_comparison
 
 CONFIDENCE = 0.95
 """Confidence of the intervals from standard errors."""
 
 COLUMNS = ("value", "error", "low", "high", "verdict")
-
-COVARIANT = 1e-3
-"""Vectors whose two independent starts have met to this distance count as settled."""
-
-AMBIGUOUS = 1e-2
-"""Angles whose mean cosine may differ by more between alignments that fit the states as well are not told."""
 
 
 def _no_result(given: object) -> str:
@@ -123,16 +118,8 @@ def _table(
     return xr.Dataset({name: column.reset_coords(drop=True) for name, column in columns.items()}).transpose(*value.dims)
 
 
-def _verdict(default: str, value: xr.DataArray, *choices: tuple[xr.DataArray, str]) -> xr.DataArray:
-    """Return the text of the last choice that holds, for each value."""
-    found = xr.full_like(value, default, dtype=object).where(value.notnull(), "missing")
-    for holds, text in choices:
-        found = found.where(~holds, text).transpose(*value.dims)
-    return found
-
-
 def _sign(value: xr.DataArray, room: xr.DataArray | float, *further: tuple[xr.DataArray, str]) -> xr.DataArray:
-    return _verdict(
+    return verdict(
         "not told from 0",
         value,
         (value - room > 0, "positive"),
@@ -182,29 +169,15 @@ def _compare(ds: xr.Dataset) -> xr.Dataset:
     rows = {f"exponent {i}": _compared(ds.sel(exponent=i), "exponent_difference") for i in ds["exponent"].values}
     rows["Procrustes distance"] = _compared(ds, "procrustes_distance")
     for j in ds["subspace"].values:
-        one = ds.sel(subspace=j, angle_rank=j)
-        unsettled = one["forward_difference"].max("network") > COVARIANT
-        choices = (one["alignment_open"] > AMBIGUOUS, "alignment open"), (unsettled, "not settled")
-        rows[f"angle of subspace {j}"] = _compared(one, "principal_angle", *choices)
+        rows[f"angle of subspace {j}"] = _compared(ds.sel(subspace=j, angle_rank=j), "principal_angle")
     quantity = xr.Variable(("quantity",), list(rows))
     return xr.concat(list(rows.values()), "quantity", join="exact").assign_coords(quantity=quantity)
 
 
-def _compared(ds: xr.Dataset, name: str, *further: tuple[xr.DataArray, str]) -> xr.Dataset:
+def _compared(ds: xr.Dataset, name: str) -> xr.Dataset:
     """Return the row of a quantity whose interval is given."""
-    value, error, low, high = (ds[f"{name}{part}"] for part in ("", "_error", "_low", "_high"))
-    rounding = float(np.finfo(ds.attrs.get("dtype", "float64")).eps ** 0.5)
-    verdict = _verdict(
-        "not told from 0",
-        value,
-        ((low > 0) | (high < 0), "differs"),
-        (error.isin([np.inf]), "run too short"),
-        (abs(value) <= rounding, "equal to rounding"),
-        *further,
-        (value.isin([-np.inf, np.inf]), "annihilated in one"),
-        (value.isnull(), "does not exist"),
-    )
-    columns = {"value": value, "error": error, "low": low, "high": high, "verdict": verdict}
+    columns = {key: ds[f"{name}{part}"] for key, part in zip(COLUMNS, ("", "_error", "_low", "_high"), strict=False)}
+    columns["verdict"] = verdict_of_comparison(ds, name)
     return xr.Dataset({key: column.reset_coords(drop=True) for key, column in columns.items()})
 
 
@@ -249,20 +222,20 @@ def _jacobians(ds: xr.Dataset) -> xr.Dataset:
     value = _magnitude(ds)
     ended = value["step"] > ds["last_step"]
     return _table(
-        value, _verdict("1", value, (value > 1, "expanding"), (value < 1, "contracting"), (ended, "behind the end"))
+        value, verdict("1", value, (value > 1, "expanding"), (value < 1, "contracting"), (ended, "behind the end"))
     )
 
 
 def _states(ds: xr.Dataset) -> xr.Dataset:
     value = ds["explained_variance"]
-    return _table(value, _verdict("varies", value, (value < 1e-12, "does not vary")))
+    return _table(value, verdict("varies", value, (value < 1e-12, "does not vary")))
 
 
 def _fixed_points(ds: xr.Dataset) -> xr.Dataset:
     value, unstable = _magnitude(ds), ds["unstable_dimensions"]
     table = _table(
         value,
-        _verdict(
+        verdict(
             "undecided",
             value,
             (ds["stable"] > 0, "stable"),

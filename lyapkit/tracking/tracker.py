@@ -46,12 +46,13 @@ class Tracker:
         inputs: Inputs as for `lyapkit.analyze`; None with ``steps=``. Tensors are moved to the device of the model. For
             a whole model, as_map(model, core=...), give the inputs of the model, such as tokens. Its encoder, which
             learns too, is applied at every measurement.
+        targets: Targets for analyses of gradients and curvature, as for `lyapkit.analyze`.
+        loss: Loss for analyses of gradients and curvature, as for `lyapkit.analyze`. Exponents need neither targets nor
+            a loss.
         every: Number of iterations or epochs between measurements: the tracker measures at its multiples.
         analyses: Analyses to do: names of analyses of `lyapkit.analyze`, or functions from the model to a Dataset,
             whose results go by the names of the functions.
         along: Dimension along which results are collected: ``"checkpoint"`` for iterations, or ``"epoch"``.
-        targets: Targets for analyses of gradients and curvature.
-        loss: Loss for analyses of gradients and curvature.
         tensorboard: A directory or a ``SummaryWriter``, to which the headline numbers of a measurement are written.
         options: Passed on to `lyapkit.analyze`, such as ``k=``, ``transient=`` and ``readout=``; ``rng`` is 0 by
             default.
@@ -90,12 +91,12 @@ class Tracker:
         self,
         model: object,
         inputs: Any,
+        targets: Any = None,
+        loss: Callable[[Any, Any], Tensor] | None = None,
         *,
         every: int = 1,
         analyses: Sequence[str | Callable[[Any], xr.Dataset]] | str = ("lyapunov_spectrum",),
         along: Along = "checkpoint",
-        targets: Any = None,
-        loss: Callable[[Any, Any], Tensor] | None = None,
         tensorboard: Any = None,
         **options: Any,
     ) -> None:

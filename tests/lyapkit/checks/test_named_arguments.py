@@ -129,9 +129,9 @@ def test_guessed_names_lead_to_the_right_one(function, right: str, wrong: str) -
         (lambda: lyapunov_spectrum(loss_fn=1), "no loss is taken here, so leave it out"),
         (
             lambda: lyapunov_spectrum(core="rnn", encoder="embedding"),
-            r"'core'; name the parts of a model in as_map\(model, core=\.\.\., encoder=.*'encoder'; name the parts",
+            r"'core'; name the parts of a whole model with as_map\(model, core=\.\.\., .*'encoder'; name the parts",
         ),
-        (lambda: analyze(encoder="embedding"), r"^analyze has no argument 'encoder'; name the parts of a model in as_"),
+        (lambda: analyze(encoder="embedding"), r"^analyze has no argument 'encoder'; name the parts of a whole model"),
         (lambda: plots.lyapunov_spectrum(figsize=(3, 2)), r"'figsize'; make axes with plt\.subplots\(figsize=\.\.\.\)"),
         (lambda: plots.kaplan_yorke(title="A"), r"'title'; set it on the axes that are returned, with \.set_title"),
         (lambda: plots.lyapunov_spectrum(labels=["a"]), r"'labels'; to compare .* give them names, {name: result}\."),
@@ -166,7 +166,7 @@ def test_the_guesses_name_arguments_that_exist() -> None:
 
 
 def test_a_class_is_refused_by_its_own_name() -> None:
-    with pytest.raises(TypeError, match=r"^Tracker has no argument 'qqqq'\. Its arguments are model, inputs, every, "):
+    with pytest.raises(TypeError, match=r"^Tracker has no argument 'qqqq'\. Its arguments are model, inputs, targets, "):
         lyapkit.Tracker(qqqq=1)
     with pytest.raises(TypeError, match=r"^Tracker needs model and inputs, but inputs is missing\.$"):
         lyapkit.Tracker(1)

@@ -95,10 +95,10 @@ REFUSALS = {
         TypeError,
         "auto",
     ),
-    "NumPy inputs": (
-        dict(model=nn.GRU(2, 1).double(), readout=nn.Identity(), batches=(np.zeros((3, 2, 2)), PAIR[1])),
+    "inputs in words": (
+        dict(model=nn.GRU(2, 1).double(), readout=nn.Identity(), batches=(np.array(["a"]), PAIR[1])),
         TypeError,
-        "inputs must be a tensor, got ndarray",
+        "inputs must be a tensor or an array, got ndarray: numbers are wanted",
     ),
     "undefined gradient": (
         dict(loss=lambda o, t: ((o - o.detach()) ** 2).mean().sqrt()),
@@ -133,7 +133,8 @@ def test_a_map_is_run_over_time_first_sequences_of_its_own_type() -> None:
     gru, head = nn.GRU(2, 3).double(), nn.Linear(3, 1).double()
     for inputs, message in (
         (torch.zeros(4, 5, 3).double(), r"\(T, B, 2\), time first, got \(4, 5, 3\)"),
-        (torch.zeros(4, 2).double(), r"time first, got \(4, 2\)"),
+        (torch.zeros(4, 3).double(), r"time first, got \(4, 3\)"),
+        (torch.zeros(4).double(), r"time first, got \(4,\)"),
         (torch.zeros(0, 5, 2).double(), r"got \(0, 5, 2\)"),
         (torch.zeros(4, 5, 2), "inputs are torch.float32 on cpu, the map computes in torch.float64"),
     ):

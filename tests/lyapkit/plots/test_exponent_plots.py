@@ -225,7 +225,7 @@ def test_trainings_to_compare_have_a_colour_each(ax) -> None:
     later["lyapunov_exponent"] = later.lyapunov_exponent + 1
     plots.exponents_over_checkpoints({"old": training(), "new": later}, ax=ax, lines=2)
     curves = [line for line in ax.lines if len(line.get_xdata()) == 3]
-    assert [line.get_color() for line in curves] == ["C0", "C0", "C1", "C1"]
+    assert [line.get_color() for line in curves] == [*2 * [to_hex("C0")], *2 * [to_hex("C1")]]
     assert drawn(curves[0])[1] == [0.375, -0.125, -0.625]
     assert drawn(curves[2])[1] == [1.375, 0.875, 0.375]
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["old", "new"]

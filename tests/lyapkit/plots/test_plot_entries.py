@@ -5,12 +5,14 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from matplotlib.colors import to_hex
 from torch import nn
 from torch.nn.functional import mse_loss
 
 import lyapkit
 from artists import drawn
 from lyapkit import plots
+from lyapkit.plots.comparison import exponent_differences, subspace_angles
 
 GRU = nn.GRU(2, 3).double()
 READOUT = nn.Linear(3, 1).double()
@@ -19,6 +21,7 @@ INPUTS = torch.randn(12, 2, 2, generator=torch.Generator().manual_seed(0), dtype
 BATCH = INPUTS, torch.zeros(2, 1).double()
 SPECTRUM = lyapkit.lyapunov_spectrum(GRU, INPUTS)
 HESSIAN = lyapkit.hessian_spectrum(GRU, BATCH, mse_loss, readout=READOUT, k=3, rng=0)
+COMPARISON = lyapkit.compare(GRU, nn.GRU(2, 4).double(), INPUTS, rng=0)
 BY_STEP = lyapkit.curvature_by_step(GRU, BATCH, mse_loss, readout=READOUT, k=2, rng=0)
 
 
@@ -43,6 +46,8 @@ PLOTS = {
     plots.state_space: lyapkit.states(GRU, INPUTS),
     plots.phase_plane: lyapkit.states(HENON, steps=3, initial_state=torch.rand(6, 2).double()),
     plots.jacobian_eigenvalues: lyapkit.jacobians(GRU, INPUTS),
+    exponent_differences: COMPARISON,
+    subspace_angles: COMPARISON,
 }
 COMPARED = [plot for plot in PLOTS if plot is not plots.curvature_between_steps]
 PARTS = {name: lyapkit.hessian_spectrum(GRU, BATCH, mse_loss, readout=READOUT, k=3, operator=name, rng=0)
@@ -68,7 +73,8 @@ def named(value: object) -> str:
 
 
 def test_no_plot_is_forgotten() -> None:
-    assert {named(plot) for plot in PLOTS} | {"curvature_split", "overview"} == set(plots.__all__)
+    single = {named(plot) for plot in PLOTS} - {"exponent_differences", "subspace_angles"}
+    assert single | {"comparison", "curvature_split", "overview"} == set(plots.__all__)
 
 
 @pytest.mark.parametrize("plot", ALL, ids=named)
@@ -221,9 +227,18 @@ def test_several_results_are_drawn_under_their_names(plot) -> None:
     assert [name for name in names if name in ("one", "two")] == ["one", "two"]
     assert len(set(names)) == len(names)
     assert (ax.get_xlabel(), ax.get_ylabel()) == (alone.get_xlabel(), alone.get_ylabel())
-    assert {"C0", "C1"} <= {line.get_color() for line in ax.lines}
+    assert {to_hex("C0"), to_hex("C1")} <= {line.get_color() for line in ax.lines}
     shared = plt.figure().add_subplot()
     assert plot({"one": PLOTS[plot]}, ax=shared) is shared
+
+
+@pytest.mark.parametrize("plot", COMPARED, ids=named)
+def test_colours_stay_when_the_style_is_left(plot) -> None:
+    with plt.style.context("lyapkit.plots.paper"):
+        ax = plot({"one": PLOTS[plot], "two": PLOTS[plot]})
+    colors = {to_hex(line.get_color()) for line in ax.lines}
+    assert {"#0072b2", "#d55e00"} <= colors
+    assert not {"#1f77b4", "#ff7f0e"} & colors  # those of the default style
 
 
 @pytest.mark.parametrize("plot", COMPARED, ids=named)
@@ -246,7 +261,74 @@ def test_plots_of_several_results_want_their_names(plot) -> None:
             plot(several)
 
 
-@pytest.mark.parametrize("plot", [plot for plot in ALL if plot not in COMPARED], ids=named)
-def test_plots_of_one_result_refuse_several(plot) -> None:
-    with pytest.raises(TypeError, match="got dict; draw them one by one on the same axes"):
-        plot({"a": SPECTRUM})
+def test_matrices_to_compare_have_axes_of_their_own_and_the_same_colours() -> None:
+    other = BY_STEP.assign(step_to_step_curvature=3 * BY_STEP.step_to_step_curvature)
+    axes = plots.curvature_between_steps({"one": BY_STEP, "two": xr.DataTree(other)}, rank=2)
+    assert [ax.get_title(loc="center") or ax.get_title(loc="left") for ax in axes] == ["one", "two"]
+    assert len({ax.figure for ax in axes}) == 1
+    largest = abs(other.step_to_step_curvature.sel(rank=2).values[:-1, :-1]).max()
+    for ax, ds in zip(axes, (BY_STEP, other), strict=True):
+        (image,) = ax.collections
+        np.testing.assert_array_equal(image.get_array(), ds.step_to_step_curvature.sel(rank=2).values[:-1, :-1])
+        assert image.get_clim() == (-largest, largest)
+        assert ax.get_xlabel() == "time step $t$"
+    given = plt.subplots(1, 2)[1]
+    assert list(plots.curvature_between_steps({"one": BY_STEP, "two": other}, ax=given, norm="linear")) == list(given)
+    assert given[0].collections[0].get_clim() != given[1].collections[0].get_clim()  # the norm's own
+    (only,) = plots.curvature_between_steps({"one": BY_STEP}, vmax=2.0)
+    assert only.collections[0].get_clim() == (-2.0, 2.0)
+    only.figure.canvas.draw()
+    plt.close("all")
+    for results, options, error, message in (
+        ({}, {}, ValueError, "nothing to draw"),
+        ({1: BY_STEP}, {}, TypeError, "must be texts, got 1"),
+        ({"one": BY_STEP, "two": SPECTRUM}, {}, ValueError, "got lyapunov_spectrum"),
+        ({"one": BY_STEP, "two": BY_STEP}, {"rank": 9}, ValueError, r"rank must be one of \[1, 2\], got 9"),
+        ({"one": BY_STEP, "two": BY_STEP}, {"ax": [1]}, ValueError, "ax must be 2 axes, one for each result, got 1"),
+        ({"one": BY_STEP, "two": BY_STEP}, {"ax": [1, 2]}, TypeError, "must be the Axes to draw on, got int"),
+    ):
+        with pytest.raises(error, match=message):
+            plots.curvature_between_steps(results, **options)
+        assert plt.get_fignums() == []
+
+
+def test_splits_to_compare_share_the_three_axes() -> None:
+    named_parts = [{"one": part, "two": part.assign(eigenvalue=2 * part.eigenvalue)} for part in PARTS.values()]
+    axes = plots.curvature_split(*named_parts)
+    for ax, part in zip(axes, PARTS.values(), strict=True):
+        lines = [drawn(line)[1] for line in ax.lines if line.get_label() in ("one", "two")]
+        assert lines == [abs(part.eigenvalue.values).tolist(), (2 * abs(part.eigenvalue.values)).tolist()]
+    assert [text.get_text() for text in axes[0].get_legend().get_texts()] == ["one", "two"]
+    assert [ax.get_legend() for ax in axes[1:]] == [None, None]
+    plt.close("all")
+    first, *others = named_parts
+    for given, options, error, message in (
+        ((PARTS["hessian"], *others), {}, TypeError, "three results, or three dictionaries of the same names"),
+        (({"one": first["one"]}, *others), {}, ValueError, "must have the same names, got one beside one, two"),
+        (({}, {}, {}), {}, ValueError, "nothing to draw"),
+        (named_parts, {"label": "x"}, TypeError, "label= names one result"),
+        (
+            (first, first, first),
+            {},
+            ValueError,
+            "ggn must be the spectrum of the operator 'ggn', got that of 'hessian'",
+        ),
+    ):
+        with pytest.raises(error, match=message):
+            plots.curvature_split(*given, **options)
+        assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize("plot", [plots.lyapunov_spectrum, plots.hessian_spectrum, exponent_differences], ids=named)
+def test_ranks_have_ticks_from_one(plot) -> None:
+    ds = PLOTS[plot]
+    dim = "rank" if plot is plots.hessian_spectrum else "exponent"
+    many = xr.concat([ds] * 12, dim, data_vars="minimal", coords="minimal", compat="override")
+    many = many.assign_coords({dim: np.arange(1, many.sizes[dim] + 1)}).assign_attrs(ds.attrs)
+    ax = plot(many)
+    low, high = ax.get_xlim()
+    ticks = [tick for tick in ax.get_xticks() if low <= tick <= high]
+    assert low < 0
+    assert len(ticks) >= 3
+    assert ticks[0] >= 1
+    assert all(tick == int(tick) for tick in ticks)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from matplotlib.colors import to_hex
 from matplotlib.quiver import Quiver
 from torch import nn
 from torch.nn.functional import mse_loss
@@ -141,7 +142,7 @@ def test_phase_planes_to_compare_have_a_colour_each(ax) -> None:
     texts = [text.get_text() for text in ax.get_legend().get_texts()]
     assert texts == ["two", "half", "stable point", "unstable point"]
     edges = [line.get_markeredgecolor() for line in ax.lines if line.get_label() == "stable point"]
-    assert edges == ["C0", "C1"]
+    assert edges == [to_hex("C0"), to_hex("C1")]
     assert len([line for line in ax.lines if len(line.get_xdata()) == 5]) == 4
     ax.figure.canvas.draw()
 
@@ -151,7 +152,7 @@ def test_points_to_compare_have_the_colours_of_their_runs(ax) -> None:
     runs = {"two": fields[0], "half": fields[1]}
     plots.state_space(runs, fixed_points={"half": points[1]}, ax=ax)
     (mark,) = [line for line in ax.lines if line.get_label().endswith("point")]
-    assert mark.get_markeredgecolor() == "C1"
+    assert mark.get_markeredgecolor() == to_hex("C1")
     for draw in (plots.state_space, plots.phase_plane):
         with pytest.raises(ValueError, match="fixed_points has the name 'third', and the results to draw are 'two', "):
             draw(runs, fixed_points={"third": points[0]})

@@ -23,7 +23,7 @@ from lyapkit.plots.overview import PANELS
 from lyapkit.reports import figures, tables
 from lyapkit.reports.findings import FLAGS
 from lyapkit.reports.words import VERDICTS, WORDS
-from lyapkit.results import summary
+from lyapkit.results import summary, verdicts
 from lyapkit.results.schema import SCHEMA
 from lyapkit.results.summary import TABLES
 from sample_results import ANALYSES, INPUTS, annihilating, cell
@@ -113,8 +113,8 @@ def results() -> dict[str, xr.Dataset]:
 
 def test_every_analysis_is_explained_and_drawn() -> None:
     assert set(WORDS) == set(TABLES) == set(RESULTS)
-    assert set(PANELS) == set(figures.CAPTIONS) == set(WORDS) - {"compare"}  # which has no plot
-    texts = set(re.findall(r'"([a-z0-9 ]+)"\)', inspect.getsource(summary)))
+    assert set(PANELS) == set(figures.CAPTIONS) == set(WORDS)
+    texts = set(re.findall(r'"([a-z0-9 ]+)"\)', inspect.getsource(summary) + inspect.getsource(verdicts)))
     assert {"repeller", "saddle", "annihilated", "not converged", "expanding", "does not vary"} <= texts
     assert texts - {"analysis", "eigenvalue", "exact", "float64", "list", "network", "verdict"} <= set(VERDICTS)
     assert set(FLAGS) <= set(WORDS)

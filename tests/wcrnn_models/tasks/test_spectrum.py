@@ -118,3 +118,22 @@ def test_the_characteristic_frequency_of_the_digits_is_that_of_their_rows() -> N
     assert plain.attrs["characteristic_frequency"] == pytest.approx(2 * math.pi / 28, rel=1e-12)
     assert plain.attrs["prominence"] > 30
     assert permuted.attrs["prominence"] < 4
+
+
+def test_spectra_of_several_tasks_are_drawn_under_their_names() -> None:
+    both = {
+        "one": power_spectrum(task(RANDOM.normal(size=(4, 16)))),
+        "two": power_spectrum(task(RANDOM.normal(size=(4, 12)))),
+    }
+    ax = plots.power_spectrum(both)
+    lines = {line.get_label(): line for line in ax.lines}
+    peaks = [rf"$\phi_c = {found.attrs['characteristic_frequency']:.4g}$" for found in both.values()]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["one", peaks[0], "two", peaks[1]]
+    for (name, found), peak in zip(both.items(), peaks, strict=True):
+        np.testing.assert_array_equal(lines[name].get_ydata(), found.power.values[1:])
+        assert lines[peak].get_color() == lines[name].get_color()
+    assert lines["one"].get_color() != lines["two"].get_color()
+    plt.close("all")
+    with pytest.raises(ValueError, match="draws the result of power_spectrum, got list"):
+        plots.power_spectrum([both["one"]])
+    assert plt.get_fignums() == []

@@ -126,7 +126,11 @@ def laid_out(
 
 
 def _swapped(inputs: Any) -> Any:
-    """Return inputs in the other layout; a single sequence (T, M) stays as it is."""
+    """Swap the first two dims of inputs; a single sequence (T, M) stays as it is.
+
+    Raises:
+        TypeError: If the inputs are not one tensor.
+    """
     if isinstance(inputs, PackedSequence) or not isinstance(inputs, Tensor):
         raise TypeError(
             f"batch_first= needs inputs that are one tensor, got {type(inputs).__name__}. Give them as the model takes "

@@ -126,7 +126,7 @@ def laid_out(
 
 
 def _swapped(inputs: Any) -> Any:
-    """Swap the first two dims of inputs; a single sequence (T, M) stays as it is.
+    """Transpose the first two dims of inputs; a single sequence (T, M) stays as it is.
 
     Raises:
         TypeError: If the inputs are not one tensor.

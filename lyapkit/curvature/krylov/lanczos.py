@@ -132,7 +132,8 @@ class BlockLanczos:
     def _split_off(self, images: Tensor, negligible: float) -> tuple[Tensor, Tensor]:
         """Split off the part of images outside of the basis: images = C^T F + their part in the basis.
 
-        F has orthonormal rows, shape (f, P). The coupling C has shape (f, b). Directions below the threshold are dropped.
+        F has orthonormal rows, shape (f, P), and the coupling C the shape (f, b). Directions below the threshold are
+        dropped.
         """
         rest = self._orthogonalise(self._orthogonalise(images))
         frame, triangle = torch.linalg.qr(rest.T)

@@ -101,8 +101,8 @@ def _resolve(loss: Any, known: StandardLoss | None, reduction: Reduction | None,
         raise TypeError("batch_weight is for losses that average; a sum over batches has no weights. Leave it out.")
     if known is not None and reduction is not None and reduction != own:
         raise ValueError(
-            f'reduction="{reduction}" contradicts the loss: {known.name} has reduction="{known.reduction}". Leave it '
-            "out, or change that of the loss."
+            f'reduction="{reduction}" contradicts the loss: {known.name} has reduction="{known.reduction}". Leave '
+            "reduction out, or change that of the loss."
         )
     if reduction is not None:
         return reduction

@@ -51,7 +51,7 @@ def scalar_loss(loss: Callable[[Any, Any], Tensor], outputs: Any, targets: Any) 
         if hasattr(targets, "__array__") and not isinstance(targets, Tensor):
             remedy = "convert the targets with torch.as_tensor"
         elif "target dtype to be Long" in str(error):
-            remedy = "class numbers need .long() targets; probabilities need targets of the outputs' shape"
+            remedy = "convert the targets with .long() if they are class numbers; probabilities need the outputs' shape"
         elif isinstance(loss, type):
             remedy = f"the loss is a class; make an instance of it, {loss.__name__}()"
         raise kind(

@@ -109,7 +109,7 @@ CALLABLES = {  # what makes it, example state, error, message
     "noise": (lambda: lambda x: x + torch.randn(2), ONE, ValueError, "draws random numbers"),
     "noise of NumPy": (lambda: lambda x: x * np.random.default_rng().random(), ONE, ValueError, "or draws random"),
     "in place": (lambda: lambda x: x.mul_(0.5), ONE, ValueError, "changes its state in place"),
-    "too many arguments": (lambda: lambda x, s: x, ONE, TypeError, r"f\(state\): missing .* 's'; give input= when"),
+    "too many arguments": (lambda: lambda x, s: x, ONE, TypeError, r"f\(state\): missing .* 's'; give input= if"),
     "a module with too many": (lambda: nn.Bilinear(2, 2, 2).double(), ONE, TypeError, "cannot be called as f.state.:"),
     "a state that is not finite": (lambda: torch.tanh, ONE / 0, ValueError, "example state holds a value that is not"),
     "an array": (

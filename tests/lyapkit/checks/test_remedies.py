@@ -92,7 +92,7 @@ REFUSALS = {
     "a list": (
         lambda: as_map(lambda x: [x], state=torch.zeros(2)),
         ValueError,
-        r"must return a tensor like the example state, but returned a list \[tensor\]; return the next state alone",
+        r"must return a tensor like the example state, but returned a list \[tensor\]. Return the next state alone",
     ),
     "state and output": (
         lambda: as_map(lambda s: (s, s["h"]), state={"h": torch.zeros(2)}),
@@ -162,7 +162,7 @@ REFUSALS = {
     "a complex loss, gradients": (
         lambda: gradients(loss=lambda outputs, _: torch.complex(outputs, outputs).sum()),
         ValueError,
-        r"loss must return a real number, got torch\.complex128; take its \.real or \.abs\(\)",
+        r"loss must return a real number, got torch\.complex128\. Take its \.real or \.abs\(\)",
     ),
     "a complex loss, curvature": (
         lambda: curvature(loss=lambda outputs, _: torch.complex(outputs, outputs).sum()),
@@ -189,20 +189,20 @@ REFUSALS = {
     "no parameters": (
         lambda: plain(parameters=[]),
         ValueError,
-        "parameters must name at least one, got none; leave it out for all that require gradients",
+        "parameters must name at least one parameter, got none. Leave it out for all that require gradients",
     ),
     "parameters themselves": (
         lambda: plain(parameters=list(nn.Linear(3, 2).parameters())),
         TypeError,
-        r"^parameters must be names, got Parameter among them; write \[name for name, _ in "
+        r"^parameters must be names, got Parameter among them\. Write \[name for name, _ in "
         r"model\.named_parameters\(\)\] for all of a module\.$",
     ),
     "one parameter itself": (
         lambda: plain(parameters=nn.Linear(3, 2).weight),
         TypeError,
-        "sequence of names, got Parameter",
+        "predicate .*, got Parameter",
     ),
-    "a generator": (lambda: plain(parameters=(name for name in ("weight",))), TypeError, "names, got generator"),
+    "a generator": (lambda: plain(parameters=(name for name in ("weight",))), TypeError, "predicate .*, got generator"),
     "a number of parameters": (lambda: plain(parameters=3), TypeError, "sequence of names, got int"),
     "dictionary of inputs": (
         lambda: hessian_spectrum(Unpacking(), ({"x": torch.ones(T, B, M)}, torch.ones(B, N)), mse_loss, k=2),

@@ -30,7 +30,8 @@ from lyapkit.results import make_dataset, provenance
 from lyapkit.tangents.along import TangentRun
 from lyapkit.trajectories.checkpointed import checkpointed
 from lyapkit.trajectories.closed_loop import with_feedback
-from lyapkit.trajectories.drive import Drive, prepare_drive
+from lyapkit.trajectories.drive import Drive
+from lyapkit.trajectories.prepare_drive import prepare_drive
 from lyapkit.trajectories.sequences import lies_batch_first
 
 

@@ -116,7 +116,7 @@ CALLABLES = {  # what makes it, example state, error, message
         lambda: torch.tanh,
         np.ones(2),
         TypeError,
-        "got ndarray; convert numbers and arrays with torch.as_tensor",
+        "got ndarray. Convert numbers and arrays with torch.as_tensor",
     ),
     "nothing in a pair": (lambda: lambda s: s, (ONE, None), TypeError, r"state\[1\] must be a tensor, got NoneType"),
     "integers": (lambda: lambda x: x, torch.ones(2).long(), TypeError, "floating point or complex, got torch.int64"),
@@ -138,7 +138,7 @@ def test_callables_that_are_no_maps_are_refused_at_once(name: str) -> None:
 
 DRIVEN_CALLABLES = {
     "input in place": (lambda x, s: x + s.mul_(0.5), ONE, ValueError, "changes its input in place"),
-    "too few arguments": (lambda x: x, ONE, TypeError, r"f\(state, input\): too many .* leave input= out when"),
+    "too few arguments": (lambda x: x, ONE, TypeError, r"f\(state, input\): too many .* leave input= out if"),
     "input is an array": (lambda x, s: x, np.ones(2), TypeError, "input must be a tensor, got ndarray"),
     "input is a pair": (lambda x, s: x, (ONE, ONE), TypeError, "input must be a tensor, got tuple"),
     "input is integers": (lambda x, s: x, torch.ones(2).long(), TypeError, "input must be floating point or complex"),

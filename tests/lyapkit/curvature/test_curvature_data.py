@@ -350,7 +350,7 @@ def test_inputs_and_targets_of_the_wrong_kind_come_with_a_remedy() -> None:
     with pytest.raises(ValueError, match=r"convert the targets with \.long\(\)"):
         lyapkit.hessian_spectrum(model, (POINTS, torch.zeros(12, dtype=torch.int32)), F.cross_entropy, k=2)
     broken = VALUES[5:] * torch.nan
-    with pytest.raises(FloatingPointError, match="check inputs and targets of all batches"):
+    with pytest.raises(FloatingPointError, match="Check inputs and targets of all batches"):
         lyapkit.hessian_spectrum(model, [TWO_BATCHES[0], (POINTS[5:], broken)], mse_loss, k=2)
     options = {"k": 2, "readout": nn.Linear(4, 2).double()}
     with pytest.raises(TypeError, match=r"torch\.stack\(sequences, dim=1\)"):

@@ -11,7 +11,7 @@ from torch import nn
 from lyapkit import as_map, gradient_propagation
 from lyapkit.gradients.adjoint import adjoint_sweep
 from lyapkit.trajectories.checkpointed import checkpointed
-from lyapkit.trajectories.drive import prepare_drive
+from lyapkit.trajectories.prepare_drive import prepare_drive
 from steps import Steps
 
 

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from lyapkit.checks.arguments import check_flag, check_integer, check_positive
 from lyapkit.checks.named_arguments import named_arguments
-from lyapkit.checks.progress import progress_bar
 from lyapkit.checks.randomness import make_generator
 from lyapkit.curvature.earlier_eigenvectors import start_vectors
 from lyapkit.curvature.krylov.convergence import residual_limits
@@ -208,13 +207,7 @@ def hessian_spectrum(
     guess = None if start is None else start_vectors(start, problem)
     tolerance = TOLERANCE[problem.dtype] if tolerance is None else tolerance
     resolution = RESOLUTION[problem.dtype]
-    with progress_bar(None, f"{operator} products", progress) as bar:
-
-        def product(block: Tensor) -> Tensor:
-            images = problem.product(block)
-            bar.update(block.shape[1])
-            return images
-
+    with problem.shown_products(progress) as product:
         pairs = leading_eigenpairs(
             product,
             problem.size,

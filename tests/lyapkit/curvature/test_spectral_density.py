@@ -357,7 +357,7 @@ def test_single_precision() -> None:
         (dict(block_size=0), ValueError, "block_size must be at least 1, got 0"),
         (dict(operator="fisher"), ValueError, "hessian, ggn, residual, got 'fisher'"),
         (dict(memory_budget=-1), ValueError, "memory_budget must be a number of bytes of at least 0, got -1"),
-        (dict(deflate=3), ValueError, "must leave some of the 3 dimensions: between 0 and 2, got 3"),
+        (dict(deflate=3), ValueError, "must be between 0 and 2, got 3"),
         (dict(deflate=-1), ValueError, "between 0 and 2, got -1"),
         (dict(deflate="two"), TypeError, "deflate must be an integer or a result of hessian_spectrum, got 'two'"),
     ],

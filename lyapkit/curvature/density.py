@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lyapkit.checks.arguments import check_integer
 from lyapkit.checks.named_arguments import named_arguments
+from lyapkit.checks.progress import shown_products
 from lyapkit.checks.randomness import make_generator
 from lyapkit.curvature.earlier_eigenvectors import eigenpairs_of, strangers
 from lyapkit.curvature.krylov.distribution import axis, cumulative_band, gaussian, probe_error, smoothed
@@ -170,7 +171,7 @@ def spectral_density(
         memory_budget=memory_budget,
         check=check,
     )
-    with problem.shown_products(progress) as product:
+    with shown_products(problem.product, f"{operator} products", progress) as product:
         known, atoms = _deflated(deflate, problem, product, generator)
         size, room = problem.size, problem.size - atoms.numel()
         quadrature = _quadrature(product, probes, min(order, room), known, generator, block_size)

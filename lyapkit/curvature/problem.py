@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -16,7 +16,6 @@ from lyapkit.adapters.unfused import unfused
 from lyapkit.checks.arguments import check_flag, check_integer, inference_tensors_explained, refuse_contexts
 from lyapkit.checks.compiled import compiled_parts_named, uncompiled
 from lyapkit.checks.hooks import refuse_tensor_hooks
-from lyapkit.checks.progress import progress_bar
 from lyapkit.curvature.aside import aside
 from lyapkit.curvature.batch_check import check_weights
 from lyapkit.curvature.gradient_check import measure_gradient
@@ -83,18 +82,6 @@ class CurvatureProblem:
         self.products += block.shape[1]
         self.product_seconds += _now(self.device) - start
         return images
-
-    @contextmanager
-    def shown_products(self, progress: bool) -> Iterator[BlockProduct]:
-        """Show a progress bar while the context is open, and yield `product`, which advances it by every column."""
-        with progress_bar(None, f"{self.operator} products", progress) as bar:
-
-            def product(block: Tensor) -> Tensor:
-                images = self.product(block)
-                bar.update(block.shape[1])
-                return images
-
-            yield product
 
     def cost(self) -> dict[str, object]:
         """Return the cost as attributes: the number of products, and of gradients that take the same time.

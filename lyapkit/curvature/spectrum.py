@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lyapkit.checks.arguments import check_flag, check_integer, check_positive
 from lyapkit.checks.named_arguments import named_arguments
+from lyapkit.checks.progress import shown_products
 from lyapkit.checks.randomness import make_generator
 from lyapkit.curvature.earlier_eigenvectors import start_vectors
 from lyapkit.curvature.krylov.convergence import residual_limits
@@ -207,7 +208,7 @@ def hessian_spectrum(
     guess = None if start is None else start_vectors(start, problem)
     tolerance = TOLERANCE[problem.dtype] if tolerance is None else tolerance
     resolution = RESOLUTION[problem.dtype]
-    with problem.shown_products(progress) as product:
+    with shown_products(problem.product, f"{operator} products", progress) as product:
         pairs = leading_eigenpairs(
             product,
             problem.size,

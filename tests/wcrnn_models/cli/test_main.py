@@ -75,7 +75,7 @@ def test_every_field_is_an_explained_option(capsys):
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
     for name in TrainConfig.__dataclass_fields__:
         assert f"--{name.replace('_', '-')} " in text
-    assert "Chosen by trial" in text
+    assert "chosen by trial" in text
     assert "DIRECTORY" in text
 
 

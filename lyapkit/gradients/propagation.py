@@ -250,7 +250,7 @@ def _refuse_infinite(arrived: StepGradient) -> None:
     bad = ~torch.isfinite(arrived.gradient.vector).all(dim=-1)
     if bool(bad.any()):
         raise FloatingPointError(
-            f"the gradient of trajectory {int(bad.nonzero()[0])} is not finite at step {arrived.step}. Check the loss "
+            f"the gradient of trajectory {int(bad.nonzero()[0])} is not finite at step {arrived.step}; check the loss "
             "and the map."
         )
 

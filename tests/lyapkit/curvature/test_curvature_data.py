@@ -358,5 +358,5 @@ def test_inputs_and_targets_of_the_wrong_kind_come_with_a_remedy() -> None:
     with pytest.raises(TypeError, match=r"pad_sequence\(sequences\), and say how long"):
         lyapkit.hessian_spectrum(layer, ([STEPS[:3, 0], STEPS[:, 1]], VALUES[:2]), mse_loss, **options)
     halves = [(STEPS[:, :2], VALUES[:2]), (STEPS[:, 2:4], VALUES[2:4])]
-    with pytest.raises(TypeError, match=r"write \[lengths of batch 1, lengths of batch 2"):
+    with pytest.raises(TypeError, match=r"Write \[lengths of batch 1, lengths of batch 2"):
         lyapkit.hessian_spectrum(layer, halves, mse_loss, lengths=[5, 4], **options)

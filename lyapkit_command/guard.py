@@ -113,8 +113,8 @@ def explanation(error: Exception, smaller: str, mistakes: tuple[type[Exception],
     text = str(error)
     if isinstance(error, OSError) and error.errno in _FULL:
         return (
-            f"{clause(text)}; free some room, or write elsewhere: what was written before is whole, and the command "
-            "goes on."
+            f"{clause(text)}; free some room, or write elsewhere: what was written before is whole, and the same "
+            "command resumes."
         )
     if isinstance(error, (UserError, OSError, ArithmeticError)):
         return text

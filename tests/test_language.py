@@ -30,15 +30,15 @@ VERBS = frozenset(
         r"\w+",
         """
     Add Advance Analyse Append Apply Assert Average Begin Break Bring Call Cancel Carry Centre Check Choose Collect
-    Combine Compare Compile Compute Concatenate Confirm Continue Convert Copy Count Create Cut Damage Decide Decompose
-    Decorate Delete Demand Describe Divide Do Download Draw Drive Drop End Enter Estimate Evaluate Exit Explain Fill
-    Find Finish Fit Follow Forget Format Free Give Go Heed Hold Ignore Insert Integrate Interrupt Iterate Join Keep Kill
-    Label Leave Let Limit List Load Look Make Measure Merge Move Multiply Name Normalise Notice Open Order Pack Parse
-    Perturb Plan Predict Print Probe Project Provide Pull Push Put Queue Raise Read Recognise Record Refresh Refuse
-    Register Regress Remove Renew Reorder Repeat Replace Report Resolve Restore Return Reverse Rotate Round Run Save Say
-    Scale Search See Send Select Set Share Shorten Show Solve Sort Spend Split Start Step Stop Subtract Sum Sweep Switch
-    Take Tell Test Trace Train Transpose Unpack Update Use Validate View Visit Wait Walk Warn Watch Weigh Wrap Write
-    Yield
+    Combine Compare Compile Compute Concatenate Confirm Continue Convert Copy Count Create Cut Damage Decide
+    Decompose Decorate Delete Demand Describe Divide Do Download Draw Drive Drop End Enter Estimate Evaluate Exit
+    Explain Fill Find Finish Fit Follow Forget Format Free Give Go Heed Hold Ignore Insert Integrate Interrupt
+    Iterate Join Keep Kill Label Leave Let Limit List Load Look Make Measure Merge Move Multiply Name Normalise
+    Notice Open Order Pack Parse Perturb Plan Predict Prepare Print Probe Project Provide Pull Push Put Queue Raise
+    Read Recognise Record Refresh Refuse Register Regress Remove Renew Reorder Repeat Replace Report Resolve Restore
+    Return Reverse Rotate Round Run Save Say Scale Search See Send Select Set Share Shorten Show Solve Sort Spend
+    Split Start Step Stop Subtract Sum Sweep Switch Take Tell Test Trace Train Transpose Unpack Update Use Validate
+    View Visit Wait Walk Warn Watch Weigh Wrap Write Yield
     """,
     )
 )

@@ -74,7 +74,7 @@ def demo_config(r: float, *, epochs: int = 10) -> TrainConfig:
 def run_demo(directory: Path, *, epochs: int = 10, progress: bool = False) -> DemoResult:
     """Train both networks, analyse them before and after, write ``analysis.nc``, ``overview.png`` and ``overview.pdf``.
 
-    Interrupted, it goes on where it stopped; finished trainings are not repeated.
+    After an interruption, it resumes where it stopped. Finished trainings are not repeated.
 
     Args:
         directory: Where to; made if missing.

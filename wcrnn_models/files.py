@@ -43,7 +43,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     except FileNotFoundError as error:
         raise VanishedError(
             f"the directory {path.parent} has vanished, so {path.name} cannot be written; if it was moved, the same "
-            "command goes on there."
+            "command resumes there."
         ) from error
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -201,7 +201,7 @@ class Hold:
             return
         raise UserError(
             f"the directory {self._path.parent} was moved or deleted while it was in use, so nothing more is written; "
-            "if it lies elsewhere now, the same command goes on there."
+            "if it was moved, the same command resumes there."
         )
 
     def lasts(self) -> bool:

@@ -9,7 +9,7 @@ HISTORY_FILE = "history.json"
 """The `TrainResult` so far."""
 
 RESUME_FILE = "resume.pt"
-"""The state from which an interrupted run goes on."""
+"""The state that an interrupted run resumes from."""
 
 CHECKPOINT_FOLDER = "checkpoints"
 """Folder of its checkpoints."""

@@ -15,7 +15,7 @@ from torch import nn
 Order = Literal["state_first", "input_first"]
 
 _INPUT_WORDS = frozenset({"input", "inputs", "inp", "inps", "inpt", "stimulus", "stimuli", "stim", "token", "tokens"})
-"""Names of an input, whatever the field."""
+"""Names of an input in any field."""
 
 _INPUT_LETTERS = {frozenset({letter}) for letter in ("x", "xs", "u")}
 """Names that mean an input only before a name that clearly means a state. Alone, they mean a state as often."""
@@ -23,7 +23,7 @@ _INPUT_LETTERS = {frozenset({letter}) for letter in ("x", "xs", "u")}
 _STATE_WORDS = frozenset(
     {"state", "states", "hidden", "hiddens", "hid", "hx", "hc", "hcx", "hxs", "carry", "memory", "mem"}
 )
-"""Names of a state, whatever the field."""
+"""Names of a state in any field."""
 
 _STATE_LETTERS = {frozenset({letter}) for letter in ("h", "hs")}
 """Names that mean a state only after a name that may mean an input. Alone, they also mean a field or a step size."""
@@ -35,19 +35,19 @@ _TIMES = frozenset(
 
 
 def argument_names(function: Callable[..., Any]) -> tuple[str, str] | None:
-    """Return the names under which a callable takes its first two arguments, or None where it has no such names."""
+    """Return the names of the first two arguments of a callable, or None if they have no names."""
     try:
         bound = inspect.signature(_called(function)).bind("first", "second").arguments
     except (TypeError, ValueError):  # it takes other arguments, or is written in C
         return _scripted_names(function)
-    names = {value: name for name, value in bound.items() if isinstance(value, str)}  # not those in *args
+    names = {value: name for name, value in bound.items() if isinstance(value, str)}  # *args have no names
     return (names["first"], names["second"]) if {"first", "second"} <= set(names) else None
 
 
 def names_contradict_state_first(function: Callable[..., Any]) -> bool:
-    """Return whether the first argument is clearly called an input, and the second clearly a state.
+    """Tell if the name of the first argument clearly means an input, and that of the second clearly a state.
 
-    ``x`` is an input only in front of a name such as ``h`` or ``hidden``, since it is the state of dynamical systems.
+    ``x`` means an input only before a name such as ``h`` or ``hidden``, since it is the state of dynamical systems.
     """
     names = argument_names(function)
     if names is None:
@@ -61,7 +61,7 @@ def names_contradict_state_first(function: Callable[..., Any]) -> bool:
 
 
 def _meaning(name: str) -> frozenset[str]:
-    """Return the words of a name without those that only say when: hidden and state of ``hiddenState_t``."""
+    """Return the words of a name without those that only say when: hidden and state for ``hiddenState_t``."""
     apart = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
     words = [re.sub(r"\d+$", "", word) for word in apart.split("_")]
     words = [word[:-1] if word in ("xt", "ht", "ut") else word for word in words]
@@ -69,14 +69,14 @@ def _meaning(name: str) -> frozenset[str]:
 
 
 def _called(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function that runs when the callable is called, under its author's names: a module's ``forward``."""
+    """Return the function that a callable runs, with its own argument names: ``forward`` of a module."""
     if isinstance(function, functools.partial):
         return functools.partial(_called(function.func), *function.args, **function.keywords)
     owner = function.__self__ if isinstance(function, MethodType) else None
     if isinstance(owner, nn.Module) and function.__name__ in ("__call__", "_call_impl", "_wrapped_call_impl"):
         function = owner
     if isinstance(function, nn.Module):
-        forward: Callable[..., Any] = getattr(function, "_orig_mod", function).forward  # of a compiled module
+        forward: Callable[..., Any] = getattr(function, "_orig_mod", function).forward  # also of a compiled module
         return forward
     return function
 

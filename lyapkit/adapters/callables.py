@@ -22,26 +22,27 @@ from lyapkit.recurrent_map import Batching, RecurrentMap
 class CallableMap(RecurrentMap):
     """A callable on one (unbatched) state, lifted to flat states with leading batch dimensions.
 
-    The callable is batched with `torch.vmap`. Where vmap cannot trace it (data-dependent Python control
-    flow, operations without a batching rule), it is called once per batch member; `batching` says which.
+    The callable is batched with `torch.vmap`. If vmap cannot trace it (data-dependent Python control flow, operations
+    without a batching rule), it is called once per batch member. `batching` says which of the two is used.
 
-    A complex number is two real components of the flat state, (re, im), so a complex recurrence of n units has 2 n
-    exponents: those of the real map on pairs, whether or not it is holomorphic. Where it is, they come in equal pairs,
-    since a complex factor stretches both directions of its plane alike.
+    A complex number is two real components of the flat state, (re, im). A complex recurrence of n units therefore has
+    2 n exponents: those of the real map on pairs, even if it is not holomorphic. If it is holomorphic, they come in
+    equal pairs, since a complex factor stretches both directions of its plane alike.
 
     Args:
         function: The map, ``f(state)`` or ``f(state, input)``, returning a state of the same structure.
         state: Example state, any pytree of floating-point or complex tensors of one precision and device.
         input: Example input, a floating-point or complex tensor of any shape; None for an autonomous map.
-        order: Order of the arguments, ``"state_first"`` or ``"input_first"``. By default the state; names of the
-            arguments that contradict this are refused then.
+        order: Order of the arguments, ``"state_first"`` or ``"input_first"``. By default the state comes first, and
+            names of arguments that contradict this are refused.
 
     Raises:
         TypeError: If a leaf is neither floating point nor complex, the callable cannot be called with these arguments,
-            or it returns something else than a state.
-        ValueError: If the arguments' names say that the input comes first, and ``order`` says nothing; leaves disagree
-            in dtype or device or are not finite, the returned state in structure, shape or dtype; the callable fails on
-            the examples; or it is not a map: it draws random numbers or keeps a state of its own.
+            or it does not return a state.
+        ValueError: If the arguments' names say that the input comes first, and ``order`` is not given; if leaves are
+            not finite or disagree in dtype or device; if the returned state has another structure, shape or dtype; if
+            the callable fails on the examples; or if it is not a map, since it draws random numbers or keeps a hidden
+            state.
     """
 
     def __init__(
@@ -105,7 +106,7 @@ class CallableMap(RecurrentMap):
             return self._single(state, input)
         states = state.reshape(-1, self.state_size)
         inputs = None if input is None else input.reshape(-1, self.input_size)
-        if states.shape[0] == 1:  # without the overhead of vmap, which costs as much as many small steps
+        if states.shape[0] == 1:  # without vmap, whose overhead costs as much as many small steps
             after = self._single(states[0], None if inputs is None else inputs[0])
         elif self.batching == "vmap":
             after = self._batched(states, inputs)
@@ -117,7 +118,7 @@ class CallableMap(RecurrentMap):
         return after.reshape(*leading, self.state_size)
 
     def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Yield the parameters of the callable where it is a module."""
+        """Yield the parameters of the callable if it is a module."""
         if isinstance(self._function, nn.Module):
             return self._function.named_parameters(remove_duplicate=False)
         return iter(())
@@ -137,29 +138,29 @@ class CallableMap(RecurrentMap):
             arguments = self._arguments(given, self._input.from_real(input))
         try:
             returned = (call or self._function)(*arguments)
-        except RuntimeError as error:  # also in a branch that the probe did not take
+        except RuntimeError as error:  # may come from a branch that the probe did not take
             if "randomness" in str(error):
                 raise ValueError(RANDOM_NUMBERS) from error
             raise
         after, structure = pytree.tree_flatten(returned)
-        if structure != self._structure:  # perhaps a dict whose keys come in another order
+        if structure != self._structure:  # perhaps a dict with its keys in another order
             by_path = {pytree.keystr(path): leaf for path, leaf in pytree.tree_flatten_with_path(returned)[0]}
             after = [by_path[leaf.path] for leaf in self._leaves if leaf.path in by_path]
         if len(after) != len(self._leaves) or len(after) != structure.num_leaves:
             raise ValueError(
                 f"the callable must return {structure_in_words(given)} like the example state, but returned "
-                f"{structure_in_words(returned)}; return the next state alone (torch.stack joins numbers to a tensor)."
+                f"{structure_in_words(returned)}. Return the next state alone (torch.stack joins numbers to a tensor)."
                 f"{self._one_step()}"
             )
         for tensor, before in zip(after, leaves, strict=True):
             if not isinstance(tensor, Tensor):
                 raise TypeError(f"the callable must return tensors, got {type(tensor).__name__}.")
             if tensor.shape != before.shape or tensor.dtype != before.dtype:
-                refuse_contexts(before.dtype.to_real(), before.device)  # autocast may be what changes the type
+                refuse_contexts(before.dtype.to_real(), before.device)  # since autocast may change the type
                 raise ValueError(
                     f"the callable returned a leaf of shape {tuple(tensor.shape)} and {tensor.dtype} where the example "
-                    f"state has {tuple(before.shape)} and {before.dtype}; a map returns its state unchanged in shape "
-                    f"and dtype.{self._one_step()}"
+                    f"state has {tuple(before.shape)} and {before.dtype}. Return a state of the same shape and "
+                    f"dtype.{self._one_step()}"
                 )
         return torch.cat([to_real(tensor) for tensor in after])
 
@@ -169,13 +170,13 @@ class CallableMap(RecurrentMap):
 
     @torch.no_grad()
     def _refuse_order(self) -> None:
-        """Refuse names that contradict the order, unless the callable cannot take the input first."""
+        """Refuse names that contradict the order, unless the callable fails with the input first."""
         assert self._input is not None
         state, input = self.initial_state(1)[0], to_real(self._input.example)
         self._input_first = True
         try:
             self._single(state, input)
-        except Exception:  # its shapes say that the names mislead
+        except Exception:  # the names mislead, since the callable fails with the input first
             return
         finally:
             self._input_first = False
@@ -183,12 +184,12 @@ class CallableMap(RecurrentMap):
         assert names is not None
         raise ValueError(
             f"the callable names its arguments ({', '.join(names)}), the input first, as PyTorch's own cells have it, "
-            'but is called as f(state, input). Say which it is: as_map(..., order="input_first") calls it as '
-            'f(input, state), and order="state_first" as f(state, input), whatever the names.'
+            'but is called as f(state, input). Say which is right: as_map(..., order="input_first") calls it as '
+            'f(input, state), and order="state_first" as f(state, input), for any names.'
         )
 
     def _first(self, state: Tensor, input: Tensor | None) -> Tensor:
-        """Return the state after the examples; explain an error with their shapes and their order."""
+        """Return the state after the examples; on failure, name their shapes and their order."""
         return self._single(state, input, self._explained)
 
     def _explained(self, *arguments: Any) -> Any:
@@ -217,14 +218,14 @@ class CallableMap(RecurrentMap):
             ) from error
 
     def _one_step(self) -> str:
-        """Return the recipe for modules that take a whole sequence; an empty text for autonomous maps."""
+        """Return the recipe for modules that take a whole sequence; empty for autonomous maps."""
         if self._input is None:
             return ""
         whole = self._structure.is_leaf() and self._leaves[0].example.ndim == 1 and self._input.example.ndim == 1
         return f" {one_step(self.state_size, self.input_size) if whole else one_step()}"
 
     def _probe(self) -> Batching:
-        """Call once as it is, twice under vmap, and once again as it is; returns which batching works."""
+        """Call once directly, twice under vmap, and once more directly; return the batching that works."""
         state = self.initial_state(1)[0]
         input = None if self._input is None else to_real(self._input.example)
         with torch.no_grad():
@@ -235,7 +236,7 @@ class CallableMap(RecurrentMap):
             for what, now, then in (("state", given[0], state), ("input", given[1], input)):
                 if now is not None and then is not None and not torch.allclose(now, then, 0, 0, equal_nan=True):
                     raise ValueError(
-                        f"the callable changes its {what} in place; leave it unchanged and return a new tensor."
+                        f"the callable changes its {what} in place. Leave it unchanged and return a new tensor."
                     )
             batching: Batching = "vmap"
             try:
@@ -244,7 +245,7 @@ class CallableMap(RecurrentMap):
                 batching = "loop"
             try:
                 same = torch.allclose(self._single(state, input), before, rtol=0, atol=0, equal_nan=True)
-            except RuntimeError as error:  # tensors left by vmap's trace cannot be used outside of it
+            except RuntimeError as error:  # a tensor from the call under vmap was kept, and fails outside of it
                 raise ValueError(HIDDEN_STATE) from error
         if not same:
             raise ValueError(HIDDEN_STATE)
@@ -261,7 +262,7 @@ def _check_signature(function: Callable[..., Any], arguments: list[str]) -> None
         signature.bind(*arguments)
     except TypeError as error:
         driven = len(arguments) == 2
-        remedy = "leave input= out when the map is autonomous" if driven else "give input= when the map is driven"
+        remedy = "leave input= out if the map is autonomous" if driven else "give input= if the map is driven"
         recipe = f" {one_step()}" if driven else ""
         raise TypeError(
             f"the callable cannot be called as f({', '.join(arguments)}): {clause(error)}; {remedy}.{recipe}"

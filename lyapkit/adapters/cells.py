@@ -22,7 +22,7 @@ def cell_map(cell: nn.RNNCellBase) -> StackedCells:
 
 
 def stepped_from_weights(cell: nn.RNNCellBase) -> StackedCells:
-    """Make the map of a cell's current weights, whatever else the cell does when it is called."""
+    """Make the map of a cell's current weights, and ignore anything else that the cell does when it is called."""
     kind, _ = _kind(cell)
     cells = cell.hidden_size if kind == "lstm" else 0
     return StackedCells(cell, kind, [Layer(partial(_weights, cell), cell.hidden_size, cells)], cell.input_size)

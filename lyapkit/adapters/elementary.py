@@ -1,9 +1,9 @@
 """The built-in recurrent cells written out in elementary operations.
 
-PyTorch's fused kernels have no forward-mode derivatives (oneDNN's float32 LSTM, cuDNN and the fused CUDA
-cells) or no second derivatives (cuDNN), so every analysis steps a built-in layer with the functions below,
-which use the module's own weights. The equations are those of the PyTorch documentation of `torch.nn.RNN`,
-`torch.nn.GRU` and `torch.nn.LSTM`.
+PyTorch's fused kernels have no forward-mode derivatives (oneDNN's float32 LSTM, cuDNN and the fused CUDA cells) or no
+second derivatives (cuDNN). Every analysis therefore steps a built-in layer with the functions below, which use the
+module's own weights. The equations are those of the PyTorch documentation of `torch.nn.RNN`, `torch.nn.GRU` and
+`torch.nn.LSTM`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The built-in recurrent cells as affine preactivations with a pointwise update, and its derivatives."""
+"""The built-in recurrent cells as affine preactivations with a pointwise update, and the derivatives of the update."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ class Relu(Pointwise):
         return torch.relu(preactivation)
 
     def linearise(self, preactivation: Tensor, state: Tensor) -> tuple[Derivatives, SecondDerivatives]:
-        """Return the derivative, 1 where a > 0 and 0 elsewhere; there is no second derivative."""
+        """Return the derivative, 1 if a > 0 and 0 otherwise; there is no second derivative."""
         return {(0, 0): (preactivation[..., 0, :] > 0).to(preactivation)}, lambda adjoint: {}
 
 
 class Gru(Pointwise):
     """h' = (1 - z) n + z h with z = sigmoid(a_2), n = tanh(a_0 + r a_3), r = sigmoid(a_1).
 
-    The candidate has two preactivations, since the reset gate multiplies the recurrent one, a_3, alone. The input's
-    comes first, so that the rows that the recurrent weights reach are contiguous.
+    The candidate has two preactivations, since the reset gate multiplies only the recurrent one, a_3. The one of the
+    input comes first, which makes the rows contiguous that the recurrent weights reach.
     """
 
     preactivations = 4
@@ -52,7 +52,7 @@ class Gru(Pointwise):
         return ((1 - update) * candidate + update * state[..., 0, :]).unsqueeze(-2)
 
     def linearise(self, preactivation: Tensor, state: Tensor) -> tuple[Derivatives, SecondDerivatives]:
-        """Return the derivatives; m = a_0 + r a_3: n_i = n' m_i, n_ij = n'' m_i m_j + n' m_ij, times z or 1 - z."""
+        """Return the derivatives of h'. Those of n, with m = a_0 + r a_3, are n' m_i and n'' m_i m_j + n' m_ij."""
         reset, update, candidate = _gru_gates(preactivation)
         recurrent = preactivation[..., 3, :]
         reset_slope, update_slope, slope = reset * (1 - reset), update * (1 - update), 1 - candidate**2  # r', z', n'
@@ -63,8 +63,8 @@ class Gru(Pointwise):
 
         def second(adjoint: Tensor) -> Derivatives:
             weight = adjoint[..., 0, :]
-            straight = weight * (1 - update) * slope  # of m_ij
-            bend = -2 * candidate * straight  # of m_i m_j
+            straight = weight * (1 - update) * slope  # factor of m_ij
+            bend = -2 * candidate * straight  # factor of m_i m_j
             found = {(i, j): bend * inner[i] * inner[j] for i in inner for j in inner if i <= j}
             found[1, 1] = found[1, 1] + straight * recurrent * reset_slope * (1 - 2 * reset)
             found[1, 3] = found[1, 3] + straight * reset_slope
@@ -104,8 +104,8 @@ class Lstm(Pointwise):
 
         def second(adjoint: Tensor) -> Derivatives:
             emitted, kept = adjoint[..., 0, :], adjoint[..., 1, :]
-            straight = kept + emitted * output * slope  # of the second derivatives of c'
-            bend = -2 * emitted * output * squashed * slope  # of the products of its first ones
+            straight = kept + emitted * output * slope  # factor of the second derivatives of c'
+            bend = -2 * emitted * output * squashed * slope  # factor of the products of its first derivatives
             found = {(i, j): bend * inner[i] * inner[j] for i in inner for j in inner if i <= j}
             found[0, 0] = found[0, 0] + straight * input_slope * (1 - 2 * input) * candidate
             found[0, 2] = found[0, 2] + straight * input_slope * candidate_slope
@@ -144,8 +144,8 @@ def stacked_derivatives(kind: CellKind, layers: Sequence[CellWeights]) -> list[A
         layers: The weights of every layer.
 
     Returns:
-        One `AffineCell` per layer; None for cells with a projection, which emit another number of units than they have,
-        and for weights that are not parameters.
+        One `AffineCell` per layer. None for weights that are not parameters, and for cells with a projection, which
+        emit fewer units than they have.
     """
     cells = [_affine_cell(kind, weights) for weights in layers]
     return None if None in cells else [cell for cell in cells if cell is not None]

@@ -16,8 +16,8 @@ def layer_map(module: nn.RNNBase) -> StackedCells:
     """Return the map of a built-in layer; the state is (h, c) of every layer.
 
     Raises:
-        ValueError: If the module is bidirectional (its backward half reads the future, so the pair is not a
-            recurrent map), its dropout is active, or it has a ``forward`` of its own or hooks.
+        ValueError: If the module is bidirectional (its backward half reads the future, so it is not a recurrent map),
+            its dropout is active, or it has a ``forward`` of its own or hooks.
     """
     refuse_changed(module, next(builtin for builtin in (nn.LSTM, nn.GRU, nn.RNN) if isinstance(module, builtin)))
     if module.bidirectional:
@@ -26,7 +26,7 @@ def layer_map(module: nn.RNNBase) -> StackedCells:
             "sequence. Analyse each direction as a layer of its own."
         )
     if module.training and module.dropout > 0:
-        raise ValueError(f"dropout={module.dropout} is active, so a step is not deterministic; call .eval() first.")
+        raise ValueError(f"dropout={module.dropout} is active, so a step is not deterministic. Call .eval() first.")
     kind = layer_kind(module)
     emitted_size = module.proj_size or module.hidden_size
     cells = module.hidden_size if kind == "lstm" else 0

@@ -16,12 +16,12 @@ from lyapkit.checks.arguments import check_precision
 
 @dataclass(frozen=True)
 class Leaf:
-    """One tensor of a pytree. Complex numbers are kept as neighbouring pairs (re, im).
+    """One tensor of a pytree, as real numbers. Complex numbers become neighbouring pairs (re, im).
 
     Attributes:
-        path: Its place in the pytree, as PyTorch writes it.
-        name: Its place as a label: ``h`` for a key or field, ``state0`` for a position, ``x`` for a bare tensor.
-        example: The tensor that describes it.
+        path: Place in the pytree, as PyTorch writes it.
+        name: Place as a label: ``h`` for a key or field, ``state0`` for a position, ``x`` for a bare tensor.
+        example: Tensor whose shape and dtype the leaf has.
     """
 
     path: str
@@ -46,11 +46,11 @@ class Leaf:
         return names
 
     def from_real(self, part: Tensor) -> Tensor:
-        """Return the leaf whose components are given, shape (size,)."""
+        """Return the leaf from its components, shape (size,)."""
         if not self.example.is_complex():
             return part.reshape(self.example.shape)
         pairs = part.reshape(*self.example.shape, 2)
-        return torch.complex(pairs[..., 0], pairs[..., 1])  # view_as_complex would need even strides and offsets
+        return torch.complex(pairs[..., 0], pairs[..., 1])  # view_as_complex needs even strides and offsets
 
 
 def to_real(leaf: Tensor) -> Tensor:
@@ -73,17 +73,17 @@ def find_leaves(example: Any) -> tuple[list[Leaf], pytree.TreeSpec]:
     """
     paths, structure = pytree.tree_flatten_with_path(example)
     if not paths:
-        raise ValueError("the example state holds no tensors; give one tensor or a pytree of tensors.")
+        raise ValueError("the example state holds no tensors. Give one tensor or a pytree of tensors.")
     for path, leaf in paths:
         check_leaf(f"state{pytree.keystr(path)}", leaf)
         check_precision(leaf.dtype.to_real(), leaf.device)
         if not bool(torch.isfinite(leaf).all()):
             raise ValueError(
-                f"the example state{pytree.keystr(path)} holds a value that is not finite; it is where trajectories "
-                "start unless an analysis is given initial_state."
+                f"the example state{pytree.keystr(path)} holds a value that is not finite. Give a finite one, since "
+                "trajectories start there unless an analysis is given initial_state."
             )
     if not any(leaf.numel() for _, leaf in paths):
-        raise ValueError("the example state has no components; give at least one.")
+        raise ValueError("the example state has no components. Give at least one.")
     _refuse_mixed("dtype", {str(leaf.dtype.to_real()) for _, leaf in paths})
     _refuse_mixed("device", {str(leaf.device) for _, leaf in paths})
     return [Leaf(pytree.keystr(path), _label(path), leaf.detach().clone()) for path, leaf in paths], structure
@@ -117,13 +117,13 @@ def check_leaf(name: str, leaf: Any) -> None:
     """
     if not isinstance(leaf, Tensor):
         raise TypeError(
-            f"{name} must be a tensor, got {type(leaf).__name__}; convert numbers and arrays with torch.as_tensor, and "
+            f"{name} must be a tensor, got {type(leaf).__name__}. Convert numbers and arrays with torch.as_tensor, and "
             "other containers to tuples or dictionaries of tensors."
         )
     if not (leaf.is_floating_point() or leaf.is_complex()):
         remedy = "convert it with .double()"
         if name == "input" and leaf.dtype != torch.bool:
-            remedy = "embed tokens first, so that the example is one of them, embedded, such as torch.zeros(M)"
+            remedy = "embed tokens first, and give one embedded token as the example, such as torch.zeros(M)"
         raise TypeError(f"{name} must be floating point or complex, got {leaf.dtype}; {remedy}.")
 
 
@@ -131,7 +131,7 @@ def _refuse_mixed(what: str, found: set[str]) -> None:
     if len(found) > 1:
         raise ValueError(
             f"the leaves of the example state must share one {what} (complex64 goes with float32, complex128 with "
-            f"float64), got {sorted(found)}; convert them with .to()."
+            f"float64), got {sorted(found)}. Convert them with .to()."
         )
 
 

@@ -30,7 +30,7 @@ _ADAPTERS: dict[type[nn.Module], Callable[[Any], RecurrentMap]] = {}
 def register_adapter(module_type: type[ModuleType], adapter: Callable[[ModuleType], RecurrentMap]) -> None:
     """Make `as_map` accept modules of a type and of its subclasses.
 
-    The adapter of the closest base class is used; registering a type again replaces its adapter.
+    The adapter of the closest base class is used. Registering a type again replaces its adapter.
 
     Args:
         module_type: A subclass of `torch.nn.Module`.
@@ -62,47 +62,50 @@ def as_map(
     Args:
         obj: One of
 
-            - `nn.RNNCell`, `nn.GRUCell`, `nn.LSTMCell`, `nn.RNN`, `nn.GRU`, `nn.LSTM` (any number of
-              layers and any ``proj_size``): the state is (h, c) of every layer. Inputs lie as the module's own
-              ``batch_first`` says;
+            - `nn.RNNCell`, `nn.GRUCell`, `nn.LSTMCell`, `nn.RNN`, `nn.GRU`, `nn.LSTM` (any number of layers and any
+              ``proj_size``). The state is (h, c) of every layer. Inputs have the layout of the module's own
+              ``batch_first``;
             - a module whose type has a registered adapter;
             - any callable ``f(x)`` or ``f(x, s)``, on one unbatched state. The *state comes first* unless ``order``
               says otherwise; PyTorch's own cells take the input first;
-            - a `RecurrentMap`, which is returned as it is.
+            - a `RecurrentMap`, which is returned unchanged.
         state: Example state of a callable, any pytree of floating-point or complex tensors; trajectories start there
             unless an analysis is given another initial state.
-        input: Example input of a driven callable, a floating-point or complex tensor; None when autonomous. Only its
-            shape and dtype matter.
+        input: Example input of a driven callable, a floating-point or complex tensor; None for an autonomous one. Only
+            its shape and dtype matter.
         order: Order of the arguments of a driven callable: ``"state_first"``, f(x, s), or ``"input_first"``, f(s, x).
-            By default the state comes first, and a callable whose names say the opposite, such as ``forward(self, x,
-            h)`` or ``step(input, hidden)``, is refused until one of the two is given.
-        core: Name of the recurrent part of a whole model, such as ``"rnn"`` or ``"decoder.rnn"``. Its map is returned,
-            with the encoder and the readout of the model. Every analysis then takes the inputs of the model.
-        encoder: With ``core``, what comes before: the name of a part of the model, such as ``"embedding"``, or a
-            callable, from the model's inputs to those of the core. None where the core reads them itself. Its
-            parameters are fixed: a Hessian is that of core and readout.
-        readout: With ``core``, what comes after: the name of a part, such as ``"head"``, or a callable, from the core's
+            By default the state comes first. A callable whose names say the opposite, such as ``forward(self, x, h)``
+            or ``step(input, hidden)``, is then refused until ``order`` is given.
+        core: Name of the recurrent part of a whole model, such as ``"rnn"`` or ``"decoder.rnn"``. The map of this part
+            is returned, with the encoder and the readout of the model. Every analysis then takes the inputs of the
+            model.
+        encoder: With ``core``, the part before it: the name of a part of the model, such as ``"embedding"``, or a
+            callable, from the model's inputs to those of the core. None if the core reads them itself. Its parameters
+            are fixed: a Hessian is that of core and readout.
+        readout: With ``core``, the part after it: the name of a part, such as ``"head"``, or a callable, from the
+            core's output to that of the model. Analyses with a loss use it unless they are given another one.
             output to that of the model. Analyses with a loss use it where they are given none.
 
-    Compiled modules and functions (`torch.compile`) are stepped as they were written. A module that takes a whole
+    Compiled modules and functions (`torch.compile`) are stepped as they were before. A module that takes a whole
     sequence and its hidden state is passed as one step of it, such as
     ``lambda h, s: net(s.view(1, 1, M), h.view(1, N))[1].view(N)``.
 
     Returns:
         The map. It reads the module's current weights at every step.
 
-    Complex numbers, as in diagonal recurrences :math:`x' = \Lambda x + B s` (LRU, S4D), are pairs of real components of
-    the flat state, (re, im) next to each other: every factor lambda_i gives log |lambda_i| twice. Flat states, inputs
-    and outputs are therefore real: ``torch.view_as_real(z).flatten(-2)`` of complex ones (..., n) gives the 2 n
-    components, and ``torch.view_as_complex(x.unflatten(-1, (-1, 2)))`` takes them back, in a readout for instance.
+    Complex numbers, as in diagonal recurrences :math:`x' = \Lambda x + B s` (LRU, S4D), become pairs of real components
+    in the flat state, (re, im) next to each other. Every factor lambda_i gives log |lambda_i| twice. Flat states,
+    inputs and outputs are therefore real. ``torch.view_as_real(z).flatten(-2)`` turns complex numbers z (..., n) into
+    the 2 n components, and ``torch.view_as_complex(x.unflatten(-1, (-1, 2)))`` turns them back, in a readout for
+    instance.
 
     Raises:
-        TypeError: If ``obj`` is none of these, ``state``/``input`` are given for a module that needs none, or a
+        TypeError: If ``obj`` is none of these, ``state`` or ``input`` are given for a module that needs none, or a
             callable cannot be called with them.
-        ValueError: If the names of a callable's arguments contradict their order; the map is not well defined
-            (bidirectional, active dropout or batch norm, random numbers, a hidden state, hooks, another ``forward``
-            than the built-in one, returned shape differs), the example state is not finite, or numbers are in half
-            precision or on the meta device.
+        ValueError: If the names of a callable's arguments contradict their order, the example state is not finite, or
+            numbers are in half precision or on the meta device; or if there is no well-defined map (the module is
+            bidirectional, has active dropout or batch norm, hooks or another ``forward`` than the built-in one; or a
+            callable draws random numbers, has a hidden state, or returns another shape).
 
     Example:
         >>> import torch
@@ -165,7 +168,7 @@ def _check_order(order: Any, input: Any) -> None:
     if order not in (None, "state_first", "input_first"):
         raise ValueError(f'order must be "state_first" or "input_first", got {order!r}.')
     if order == "input_first" and input is None:
-        raise TypeError('order="input_first" is for driven callables; give an example input= as well.')
+        raise TypeError('order="input_first" is for driven callables. Give an example input=, too.')
 
 
 def _checked(map: RecurrentMap) -> RecurrentMap:
@@ -176,7 +179,7 @@ def _checked(map: RecurrentMap) -> RecurrentMap:
 def _refuse_examples(obj: object, state: Any, input: Tensor | None, order: Order | None) -> None:
     if state is not None or input is not None or order is not None:
         raise TypeError(
-            f"{type(obj).__name__} knows its own state and input; give state=, input= and order= for callables only. "
+            f"{type(obj).__name__} knows its own state and input. Give state=, input= and order= for callables only. "
             "(An initial state is an argument of the analysis.)"
         )
 
@@ -198,34 +201,33 @@ def _unknown(obj: object) -> str:
             return (
                 f"{type(obj).__name__} has no adapter. Its recurrent part is {', '.join(known)}: name it, "
                 f"as_map(model, core={known[0]!r}), with the parts before and after it as encoder= and readout=, by "
-                f"their names{_of_parts(obj)}, and pass the map. Or "
-                f"pass the part, model.get_submodule({known[0]!r}), and the rest of the model as readout= where an "
-                f"analysis needs one.{inputs}"
+                f"their names{_of_parts(obj)}, and pass the map. Or pass the part, model.get_submodule({known[0]!r}), "
+                f"and give the rest of the model as readout= to an analysis that needs one.{inputs}"
             )
     if isinstance(obj, torch.jit.ScriptModule):
-        return f"{type(obj).__name__} is a module of TorchScript; pass the module that it was made of."
+        return f"{type(obj).__name__} is a TorchScript module. Pass the module that it was made from."
     if callable(obj):
         return (
             f"a callable {type(obj).__name__} needs an example state: as_map(f, state=torch.zeros(N, ...)), and "
             f"input=torch.zeros(M, ...) when it is driven. {one_step()}"
         )
     if isinstance(getattr(obj, "model", None), nn.Module):
-        return f"{type(obj).__name__} is not a network, but has one: pass its .model."
+        return f"{type(obj).__name__} is not a network, but has one. Pass its .model."
     if isinstance(getattr(obj, "map", None), RecurrentMap):
-        return f"{type(obj).__name__} is not a map, but has one: pass its .map."
+        return f"{type(obj).__name__} is not a map, but has one. Pass its .map."
     if hasattr(obj, "data_vars"):  # of xarray
-        return f"cannot make a recurrent map of {type(obj).__name__}, which holds results; pass the network itself."
+        return f"cannot make a recurrent map of {type(obj).__name__}, which holds results. Pass the network itself."
     parts = obj.values() if isinstance(obj, Mapping) else obj if isinstance(obj, list | tuple) else ()
     if any(isinstance(part, nn.Module | RecurrentMap) for part in parts):
-        return f"cannot make one recurrent map of a {type(obj).__name__} of networks; pass one at a time."
+        return f"cannot make one recurrent map of a {type(obj).__name__} of networks. Pass one at a time."
     if isinstance(obj, Mapping | str | PathLike):
         return (
-            f"cannot make a recurrent map of {type(obj).__name__}: weights alone are no network; make the module, load "
+            f"cannot make a recurrent map of {type(obj).__name__}: weights alone are no network. Make the module, load "
             "them with .load_state_dict(...), and pass it."
         )
     if isinstance(obj, Tensor | np.ndarray):
         return (
-            f"cannot make a recurrent map of {type(obj).__name__}; for a linear map with the matrix A, write "
+            f"cannot make a recurrent map of {type(obj).__name__}. For a linear map with the matrix A, write "
             "as_map(lambda x: A @ x, state=torch.ones(len(A)))."
         )
     return (

@@ -19,9 +19,9 @@ class Layer:
     """One layer of a stack: its weights and the sizes of its parts.
 
     Attributes:
-        weights: Function that reads the module's *current* weights, so that a map follows training.
+        weights: Function that reads the module's *current* weights, so that the map follows training.
         emitted_size: Units passed to the next layer (H, or P with a projection).
-        cell_size: Memory cells of an LSTM (H), else 0.
+        cell_size: Memory cells of an LSTM (H), otherwise 0.
     """
 
     weights: Callable[[], CellWeights]
@@ -79,7 +79,7 @@ class StackedCells(RecurrentMap):
 
     @property
     def unit_names(self) -> list[str]:
-        """``h[0]``, ``c[0]``, ... with a prefix ``layer1.`` when there are several layers."""
+        """``h[0]``, ``c[0]``, ... with a prefix ``layer1.`` if there are several layers."""
         names: list[str] = []
         for index, layer in enumerate(self.layers):
             prefix = f"layer{index}." if len(self.layers) > 1 else ""
@@ -89,7 +89,7 @@ class StackedCells(RecurrentMap):
 
     @property
     def batch_first(self) -> bool:
-        """The module's own layout of sequences, in which analyses take them."""
+        """The module's own layout of sequences, in which analyses take inputs."""
         return bool(getattr(self.module, "batch_first", False))
 
     def step(self, state: Tensor, input: Tensor | None = None) -> Tensor:
@@ -113,5 +113,5 @@ class StackedCells(RecurrentMap):
         return self.module.named_parameters(remove_duplicate=False)
 
     def cell_derivatives(self) -> Sequence[AffineCell] | None:
-        """Return the layers' derivatives; None with a projection."""
+        """Return the layers' derivatives; None for layers with a projection."""
         return stacked_derivatives(self.kind, [layer.weights() for layer in self.layers])

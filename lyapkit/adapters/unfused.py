@@ -30,8 +30,8 @@ _CELLS: dict[Any, CellKind] = {
 def unfused(model: nn.Module) -> AbstractContextManager[object]:
     """Step every `nn.RNN/GRU/LSTM` and cell inside a model by elementary operations while the context is open.
 
-    Fused kernels lack second derivatives (cuDNN) or forward-mode derivatives (oneDNN, fused CUDA cells). The results
-    equal the module's own to rounding. Nothing of the model is changed, and other threads are not concerned.
+    Fused kernels lack second derivatives (cuDNN) or forward-mode derivatives (oneDNN, fused CUDA cells). Results equal
+    the module's own to rounding. The model itself and other threads are not affected.
 
     Args:
         model: The model.
@@ -44,7 +44,7 @@ def unfused(model: nn.Module) -> AbstractContextManager[object]:
 
 
 class _Elementary(TorchFunctionMode):
-    """Replace calls of the fused kernels, which modules make, by elementary operations."""
+    """Replace the fused kernels that modules call by elementary operations."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if (kind := _LAYERS.get(func)) is not None:
@@ -55,14 +55,14 @@ class _Elementary(TorchFunctionMode):
 
 
 def _cell(kind: CellKind, input: Tensor, hx: Any, *weights: Any) -> Any:
-    """Return what ``torch.lstm_cell`` and the like return for the same arguments."""
+    """Return the result of ``torch.lstm_cell``, or of its siblings, for the same arguments."""
     state = torch.cat(tuple(hx), dim=-1) if kind == "lstm" else hx
     after = cell_step(kind, CellWeights(*weights), state, input)
     return torch.split(after, weights[1].shape[1], dim=-1) if kind == "lstm" else after
 
 
 def _layers(kind: CellKind, input: Tensor, *rest: Any) -> tuple[Tensor, ...]:
-    """Return what ``torch.lstm`` and the like return for the same arguments, which modules give by position.
+    """Return the result of ``torch.lstm``, or of its siblings, for the same arguments, which modules give by position.
 
     They are (input, hx, weights, biases, layers, dropout, training, bidirectional, batch first), and for packed
     sequences (data, batch sizes, hx, weights, biases, layers, dropout, training, bidirectional).
@@ -78,7 +78,7 @@ def _layers(kind: CellKind, input: Tensor, *rest: Any) -> tuple[Tensor, ...]:
             (torch.arange(len(sequence), device="cpu").unsqueeze(-1) < lengths).to(input.device).unsqueeze(-1)
         )  # (T, B, 1)
     if training and dropout > 0:
-        raise ValueError(f"dropout={dropout} is active, so the loss is not deterministic; call .eval() first.")
+        raise ValueError(f"dropout={dropout} is active, so the loss is not deterministic. Call .eval() first.")
     directions = 2 if bidirectional else 1
     cells = _cell_weights(flat, biases, count * directions)
     starts = torch.cat(tuple(hx), dim=-1) if kind == "lstm" else hx  # (layers * directions, B, S)
@@ -102,7 +102,7 @@ def _layers(kind: CellKind, input: Tensor, *rest: Any) -> tuple[Tensor, ...]:
 def _run(
     kind: CellKind, weights: CellWeights, state: Tensor, sequence: Tensor, going: Tensor | None, backwards: bool
 ) -> tuple[Tensor, Tensor]:
-    """Return what one layer emits in one direction, shape (T, B, P), and its last state, shape (B, S)."""
+    """Return the outputs of one layer in one direction, shape (T, B, P), and its last state, shape (B, S)."""
     emitted: list[Tensor] = []
     order = range(len(sequence))
     for step in reversed(order) if backwards else order:
@@ -113,7 +113,7 @@ def _run(
 
 
 def _cell_weights(flat: Sequence[Tensor], biases: bool, rows: int) -> list[CellWeights]:
-    """Return the weights of each layer and direction from the list that a module keeps of them."""
+    """Return the weights of each layer and direction from the flat list that a module keeps."""
     each = len(flat) // rows
     found = []
     for begin in range(0, len(flat), each):

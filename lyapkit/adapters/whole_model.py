@@ -21,8 +21,8 @@ Part = str | Callable[[Any], Tensor]
 class WholeModel(RecurrentMap):
     """The recurrent core of a model as a map, with the model's encoder and readout.
 
-    A step is one of the core. Analyses take the model's own inputs, such as tokens, and `encode` makes of them those
-    that the core reads. Parameters have the names that they have in the model.
+    A step of the map is a step of the core. Analyses take the model's own inputs, such as tokens, and `encode` turns
+    them into the inputs of the core. Parameters have the same names as in the model.
 
     Args:
         model: The model.
@@ -43,7 +43,7 @@ class WholeModel(RecurrentMap):
     ) -> None:
         self.model, self.core, self.map = model, core, map
         self.batching = map.batching
-        self._called: list[nn.Module] = []  # by the encoder
+        self._called: list[nn.Module] = []  # modules that the encoder has called
         self._encoder = None if encoder is None else _part(model, "encoder", encoder)
         self._readout = None if readout is None else _part(model, "readout", readout)
         self._readout_name = readout if isinstance(readout, str) else None
@@ -92,7 +92,7 @@ class WholeModel(RecurrentMap):
 
     @property
     def predicted_gradient_rate(self) -> float | None:
-        """Rate of gradients that is predicted for the core."""
+        """Predicted rate of the core's gradients."""
         return self.map.predicted_gradient_rate
 
     def cell_derivatives(self) -> Sequence[AffineCell] | None:
@@ -101,27 +101,28 @@ class WholeModel(RecurrentMap):
 
     @torch.no_grad()
     def encode(self, inputs: Any) -> Any:
-        """Return what the core reads of the model's own inputs, as every analysis does with its inputs.
+        """Convert the model's own inputs to those of the core. Every analysis does this with its inputs.
 
         Args:
-            inputs: As the model takes them, such as tokens (B, T) of a ``batch_first`` model. The encoder is called
-                with them as they are; arrays become tensors.
+            inputs: Inputs of the model, such as tokens (B, T) of a ``batch_first`` model. They are passed to the
+                encoder unchanged, except that arrays become tensors.
 
         Returns:
             The encoder's tensor, in the layout of the model: (B, T, M) or (T, B, M), or (T, M) for one sequence. It
-            carries no graph: derivatives stop at the core. It is marked as encoded, so that analyses, which take it
-            too, do not encode it again. Without an encoder, the inputs themselves.
+            carries no graph: derivatives stop at the core. Analyses take it, too. It is marked as encoded, so that they
+            do not encode it again. Without an encoder, the inputs themselves.
 
         Raises:
             TypeError: If the encoder returns no tensor of floating-point numbers, there is none and the inputs are
                 integers, or an embedding is given other numbers than integers.
-            ValueError: If a module that the encoder calls is in training mode and its result depends on it, or the
-                encoder returns another shape or type than the core reads.
+            ValueError: If the encoder returns another shape or type than the core reads; or if it calls a module in
+                training mode whose result depends on this mode.
         """
         if self._encoder is None:
             if isinstance(inputs, Tensor) and not inputs.is_floating_point():
                 raise TypeError(
-                    f"without encoder=, inputs must be a tensor of floating-point numbers, got {inputs.dtype}."
+                    f"without encoder=, inputs must be a tensor of floating-point numbers, got {inputs.dtype}. Name "
+                    "the part that embeds them with encoder=."
                 )
             return inputs
         if isinstance(inputs, Encoded):
@@ -143,7 +144,7 @@ class WholeModel(RecurrentMap):
         if found.ndim not in (2, 3) or found.shape[-1] != self.input_size or found.dtype != self.dtype:
             raise ValueError(
                 f"{self.core} reads inputs of shape (..., {self.input_size}) with two or three dimensions in "
-                f"{self.dtype}, but the encoder made {tuple(found.shape)} in {found.dtype} of the inputs."
+                f"{self.dtype}, but the encoder returned {tuple(found.shape)} in {found.dtype}. Give another encoder=."
             )
         return found.as_subclass(Encoded)
 
@@ -154,13 +155,13 @@ class WholeModel(RecurrentMap):
             return self.map.readout
         if not self._tied():
             return self._readout
-        return self._read  # a function, whose parameters are not counted as its own
+        return self._read  # a function, so that its parameters are not counted
 
     def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Yield the parameters of the core and of a readout that was named, by their names in the model.
 
-        Tensors of modules that the encoder calls too, as a tied embedding, are left out: a step does not show all of
-        their effect. What a function calls as encoder is known after the first `encode`.
+        Parameters of modules that the encoder also calls, such as a tied embedding, are left out, since a step shows
+        only a part of their effect. If the encoder is a function, its modules are known after the first `encode`.
         """
         tied = self._tied()
         for name, parameter in self.map.parameters():
@@ -172,13 +173,13 @@ class WholeModel(RecurrentMap):
                     yield f"{self._readout_name}.{name}", parameter
 
     def _read(self, emitted: Tensor) -> Tensor:
-        assert self._readout is not None, "called where there is one"
+        assert self._readout is not None, "called only if there is one"
         if isinstance(self._readout, nn.Module):
             refuse_training_mode(self._readout, "readout")
         return self._readout(emitted)
 
     def _tied(self) -> set[int]:
-        """Return the identities of parameters that the encoder shares with what comes after it."""
+        """Return the identities of parameters that the encoder shares with the core or the readout."""
         own = [self._encoder] if isinstance(self._encoder, nn.Module) else []
         before = {id(parameter) for module in (*own, *self._called) for parameter in module.parameters()}
         after = {id(parameter) for _, parameter in self.map.parameters()}

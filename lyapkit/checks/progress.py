@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from lyapkit.checks.arguments import check_flag
@@ -23,6 +26,27 @@ def progress_bar(total: int | None, description: str, progress: bool) -> tqdm:
     is_drawn = check_flag("progress", progress)
     quiet_in_files = None if is_drawn and not _in_notebook() else not is_drawn
     return tqdm(total=total, desc=description, disable=quiet_in_files, leave=False)
+
+
+@contextmanager
+def shown_products(
+    product: Callable[[Tensor], Tensor], description: str, progress: bool
+) -> Iterator[Callable[[Tensor], Tensor]]:
+    """Draw a progress bar while the context is open, and yield a product that advances it by each of its columns.
+
+    Args:
+        product: Function of the columns of a block.
+        description: Text in front of the bar.
+        progress: True to draw it, as for `progress_bar`.
+    """
+    with progress_bar(None, description, progress) as bar:
+
+        def shown(block: Tensor) -> Tensor:
+            images = product(block)
+            bar.update(block.shape[1])
+            return images
+
+        yield shown
 
 
 def _in_notebook() -> bool:

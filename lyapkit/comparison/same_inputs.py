@@ -12,8 +12,10 @@ from torch.nn.utils.rnn import PackedSequence
 from lyapkit.checks.arguments import check_integer
 from lyapkit.checks.kinks import KinkWatch
 from lyapkit.recurrent_map import RecurrentMap
-from lyapkit.trajectories.drive import Drive, prepare_drive, run
+from lyapkit.trajectories.drive import Drive
+from lyapkit.trajectories.prepare_drive import prepare_drive
 from lyapkit.trajectories.sequences import lies_batch_first
+from lyapkit.trajectories.stepping import run
 from lyapkit.trajectories.visited import Visited
 
 NETWORKS = ("a", "b")

@@ -1,4 +1,4 @@
-"""A loss whose parameters can be moved unseen: that of a copy of the network."""
+"""The loss of a copy of a network, whose parameters finite differences may move."""
 
 from __future__ import annotations
 
@@ -14,21 +14,20 @@ from lyapkit.checks.one_at_a_time import WarningsHere
 from lyapkit.curvature.products.operators import WeightedLoss
 
 _DEPRECATED = WarningsHere("ignore", base=FutureWarning)
-"""PyTorch copies structures of states in a way that it has deprecated itself."""
+"""Filter for the warning that PyTorch gives when a structure of states is copied: it uses its own deprecated code."""
 
 
 def aside(objective: WeightedLoss) -> WeightedLoss:
-    """Return the same loss of a copy of the network, with equal parameters of its own.
+    """Return the same loss for a copy of the network, which has its own, equal parameters.
 
-    Finite differences move parameters. Moving those of the user would be seen by whoever uses the model meanwhile, in
-    another thread.
+    Finite differences move the parameters. A thread that uses the model at the same time must not see this.
 
     Args:
         objective: The loss; its first batch is run once.
 
     Returns:
-        The loss of the copy. It is the given one where the network cannot be copied, or where its copy reaches
-        parameters of the original, as by a function that the model keeps: then those are moved, and put back.
+        The loss of the copy. The given loss is returned if the network cannot be copied, or if the copy still reaches
+        parameters of the original, for example through a function that the model keeps. These are moved, and put back.
     """
     memo: dict[int, Any] = {}
     try:
@@ -41,14 +40,14 @@ def aside(objective: WeightedLoss) -> WeightedLoss:
         (inputs, targets), *_ = copied.batches
         with torch.enable_grad():
             value = copied.loss(network(inputs), targets)
-    except Exception:  # whatever a model does when it is copied
+    except Exception:  # copying a model may raise anything
         return objective
     own = {id(tensor) for tensor in objective.tensors}
     return objective if any(id(leaf) in own for leaf in graph_leaves(value)) else copied
 
 
 def graph_nodes(value: Tensor) -> Iterator[Any]:
-    """Yield the nodes of the graph that a value was computed by, each once."""
+    """Yield each node of the graph that computed a value, once."""
     seen = set()
     pending = [value.grad_fn]
     while pending:
@@ -61,6 +60,6 @@ def graph_nodes(value: Tensor) -> Iterator[Any]:
 
 
 def graph_leaves(value: Tensor) -> list[Tensor]:
-    """Return the tensors that the graph of a value begins with."""
+    """Return the leaf tensors of the graph that computed a value."""
     found = (getattr(node, "variable", None) for node in graph_nodes(value))
     return [leaf for leaf in found if isinstance(leaf, Tensor)]

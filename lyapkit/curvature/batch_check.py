@@ -1,4 +1,4 @@
-"""A check of the weights of batches: the loss of two batches together must be the weighted sum of theirs."""
+"""A check of the weights of batches: the loss of two joined batches must be the weighted sum of their losses."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from lyapkit.losses.scalar_loss import scalar_loss
 from lyapkit.losses.unrolled import UnrolledNetwork
 
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 3e-4}
-"""Relative deviation below which two losses, or their slopes, count as equal; eigenvalues converge to the same."""
+"""Relative deviation up to which two losses or slopes count as equal: at most the default tolerance of eigenvalues."""
 
 
 class _Slopes(NamedTuple):
-    """A loss, its derivatives by the leaves of the outputs, and the size of the terms that may cancel in it."""
+    """A loss, its derivatives with respect to the leaves of the outputs, and the size of terms that may cancel."""
 
     value: float
     slopes: list[Tensor]
@@ -30,24 +30,24 @@ class _Slopes(NamedTuple):
 
 
 def check_weights(objective: WeightedLoss, data: WeightedBatches, check: bool) -> str:
-    """Refuse several batches whose weighted sum of losses is not the loss of all of them.
+    """Refuse batches if the weighted sum of their losses is not the loss of all data together.
 
-    The first batch is joined with each of the others: their targets are concatenated, and so are their outputs, which
-    are computed without derivatives. The loss of both together, and its derivatives by the outputs, are compared with
-    the weighted sum of the two losses. Weights that the user gave, or that are known of PyTorch's own losses, are taken
-    as they are. A warning says where outputs depend on the other samples of their batch.
+    The first batch is joined with each of the others: targets and outputs (without derivatives) are concatenated. The
+    loss of the joined batches, and its derivatives with respect to the outputs, are compared with the weighted sum of
+    the two losses. Weights from the user, and those of PyTorch's own losses, are not checked. A warning says if outputs
+    depend on the other samples of their batch.
 
     Args:
         objective: The loss, which has been checked on its first batch.
         data: Its batches.
-        check: Whether to check at all.
+        check: False to skip the check.
 
     Returns:
         The source of the weights, for the provenance: ``"one batch"``, ``"batch_weight"``, ``"standard loss"``,
         ``"checked"``, or ``"not checked: "`` with the reason.
 
     Raises:
-        ValueError: If they differ, or if a layer normalises over the batch.
+        ValueError: If the losses differ, or if a layer normalises over the batch.
     """
     if len(data.pairs) == 1 or data.source == "batch_weight":
         return data.source
@@ -69,26 +69,26 @@ def check_weights(objective: WeightedLoss, data: WeightedBatches, check: bool) -
 
 
 def _warn_of_unchecked(reduction: str, obstacle: str) -> None:
-    """Warn that the curvature of several batches rests on an assumption, where two of them could not be joined."""
+    """Warn that two batches could not be joined, so that their weights remain an assumption."""
     remedy = (
-        "each counts its number of targets, which is wrong for losses that leave some out (padding, masks), and for "
-        "sums. Say what a batch counts with batch_weight=, from its targets, such as "
-        'batch_weight=lambda targets: float((targets != padding).sum()), or give reduction="sum"'
+        "Each batch is weighted by its number of targets. This is wrong for sums, and for losses that leave out some "
+        "targets (padding, masks). Give the weight of a batch as batch_weight=, a function of its targets, such as "
+        'batch_weight=lambda targets: float((targets != padding).sum()), or pass reduction="sum"'
     )
     if reduction == "sum":
-        remedy = "their losses are added, which is wrong for means. Give batches whose outputs have one length"
+        remedy = "The losses of batches are added. This is wrong for means. Give batches whose outputs have one length"
     warnings.warn(
-        f"it could not be checked that the batches, with these weights, have the loss of all data ({obstacle}): "
-        f"{remedy}, or check=False where that is right.",
+        f"the weights of batches could not be checked against the loss of all data ({obstacle}). {remedy}, or pass "
+        "check=False if the weights are right.",
         stacklevel=2,
     )
 
 
 def _compare_all(objective: WeightedLoss, data: WeightedBatches) -> str | None:
-    """Compare the first batch with all others; return what hindered it, if anything did.
+    """Compare the first batch with all others; return the reason if one of them could not be compared.
 
     Raises:
-        ValueError: If a weighted sum is not the loss of both.
+        ValueError: If the weighted sum of two losses is not the loss of both batches together.
     """
     obstacle = None
     with torch.no_grad():
@@ -111,7 +111,7 @@ def _compare(
 
     Raises:
         UnjoinedError: If they cannot be joined.
-        ValueError: If the weighted sum of their losses is not the loss of both.
+        ValueError: If the weighted sum of their losses is not the loss of both together.
     """
     weights = data.weights[0], data.weights[number]
     if data.reduction == "mean":
@@ -128,27 +128,28 @@ def _compare(
             return
         wrong.append((whole, dims))
     if not wrong:
-        raise UnjoinedError("the loss cannot be taken of outputs or targets of two batches together")
+        raise UnjoinedError("the loss cannot be computed for two batches together")
     whole, dims = wrong[0]
     if data.reduction == "mean":
-        remedy = "say what a batch counts with batch_weight=, from its targets, or give all data as one batch"
+        remedy = "Give the weight of a batch as batch_weight=, a function of its targets, or give all data as one batch"
         if _agree(whole, one, two, (1.0, 1.0), dims):
-            remedy = 'the loss is a sum, so pass reduction="sum"'
-        what = "mean, weighted by the numbers of targets"
+            remedy = 'The loss is a sum, so pass reduction="sum"'
+        what = "mean, weighted by the numbers of targets,"
     else:
         remedy = (
-            'for the mean of the losses of batches pass reduction="mean" and batch_weight=lambda targets: 1.0, or give '
-            "all data as one batch"
+            'For the mean of the losses of batches, pass reduction="mean" and batch_weight=lambda targets: 1.0; or '
+            "give all data as one batch"
         )
         counts = [targets_of.numel() if isinstance(targets_of, Tensor) else 1 for targets_of in targets]
         if _agree(whole, one, two, (counts[0] / sum(counts), counts[1] / sum(counts)), dims):
-            remedy = 'the loss is a mean, so pass reduction="mean"'
+            remedy = 'The loss is a mean, so pass reduction="mean"'
         what = "sum"
     found = weights[0] * one.value + weights[1] * two.value
     raise ValueError(
-        f"the loss of batches 1 and {number + 1} together, {whole.value:.6g}, is not their {what}, {found:.6g}, in "
-        "value or in its derivatives with respect to the outputs: it averages over something else (weights, masks, "
-        f"ignored targets), or depends on its batch as a whole. The curvature would belong to no common loss; {remedy}."
+        f"the loss of batches 1 and {number + 1} together is {whole.value:.6g}, and their {what} is {found:.6g}: the "
+        "values differ, or their derivatives with respect to the outputs. The loss averages over something else "
+        "(weights, masks, ignored targets), or depends on its batch as a whole, so the curvature would belong to no "
+        f"common loss. {remedy}."
     )
 
 
@@ -168,7 +169,7 @@ def _slopes(loss: Any, outputs: Any, targets: Any) -> _Slopes:
 def _agree(
     whole: _Slopes, one: _Slopes, two: _Slopes, weights: tuple[float, float], dims: Sequence[int | None]
 ) -> bool:
-    """Tell whether value and slopes of both batches together are the weighted sums of theirs."""
+    """Tell whether value and slopes of the joined batches are the weighted sums of those of the two."""
     a, b = weights
     tolerance = max((TOLERANCE.get(slope.dtype, 3e-4) for slope in whole.slopes), default=1e-6)
     if not abs(whole.value - a * one.value - b * two.value) <= tolerance * max(whole.size, a * one.size + b * two.size):
@@ -185,7 +186,7 @@ def _agree(
 
 
 def _refuse_batch_statistics(network: Any) -> None:
-    """Refuse batch norm without running statistics, which normalises over the batch in evaluation, too.
+    """Refuse batch norm without running statistics: it normalises over the batch even in evaluation mode.
 
     Raises:
         ValueError: If there is such a layer.
@@ -196,18 +197,18 @@ def _refuse_batch_statistics(network: Any) -> None:
     for name, part in module.named_modules():
         if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.running_mean is None:
             raise ValueError(
-                f"{type(part).__name__} ({name}) has no running statistics and normalises over each batch, so that the "
-                "loss of all data is not that of the batches; give all data as one batch, or say with batch_weight= "
-                "what a batch counts."
+                f"{type(part).__name__} ({name}) has no running statistics and normalises over each batch, so the loss "
+                "of all data is not that of the batches. Give all data as one batch, or the weight of a batch as "
+                "batch_weight=, a function of its targets."
             )
 
 
 def _warn_of_coupled_samples(network: Any, data: WeightedBatches) -> None:
-    """Warn of a model whose outputs for a sample change with the batch that holds it."""
+    """Warn if the model's outputs for a sample change with the batch that holds it."""
     if couples_samples(network, data.pairs[0][0]):
         warnings.warn(
-            "the model's outputs for a sample depend on the other samples of its batch (a mean over the batch, say), "
-            "so that the curvature is that of the weighted sum of the losses of batches, and not that of all data as "
-            "one batch; give all data as one batch, or batch_weight= where that is meant.",
+            "the model's outputs for a sample depend on the other samples of its batch (by a mean over the batch, "
+            "say). The curvature is that of the weighted sum of the losses of batches, not that of all data as one "
+            "batch. Give all data as one batch, or pass batch_weight= if the weighted sum is meant.",
             stacklevel=2,
         )

@@ -73,27 +73,27 @@ def curvature_by_step(
 ) -> xr.Dataset:
     r"""Resolve the leading curvature of a loss on the last step by the time step at which the parameters act.
 
-    The recurrent parameters are used at every step t = 1, ..., T. With a copy of them for each step, and the readout's
-    parameters r as a last one, the Hessian A splits into blocks A_st, and along an eigenvector v
+    The recurrent parameters are used at every step t = 1, ..., T. Give each step its own copy of them, and count the
+    readout's parameters r as a last step. The Hessian A then consists of blocks A_st, and along an eigenvector v
 
     .. math:: \lambda = v^\top A v = \sum_{s, t \in \{1, \ldots, T, r\}} v^\top A_{st} v
 
-    exactly. Large entries far from the diagonal show that distant uses of the weights interact. For the generalised
-    Gauss-Newton matrix this is the double sum of eqs. (7) and (8) of Dubinin & Effenberger (2024).
+    holds exactly. Large entries far from the diagonal show that distant uses of the weights interact. For the
+    generalised Gauss-Newton matrix this is the double sum of eqs. (7) and (8) of Dubinin & Effenberger (2024).
 
     Where the state is carried by a fixed linear residual (eq. 11), eq. (14) replaces every product of Jacobians in that
     sum by a power of the residual. For a fixed number of steps and :math:`\gamma \to 0`, its entries between steps
     deviate from those of the Gauss-Newton matrix by :math:`O(\gamma^3)`, and those between steps and the readout by
-    :math:`O(\gamma^2)`. The deviation compounds like :math:`(1 + \gamma \|W\| / r)^{(T-s) + (T-t)}` for R = r I, and is
-    not small where :math:`\gamma T` is not. Over the 784
-    steps of an image, with gamma = 0.01, the sum of all entries along the leading eigenvector was 0.97, 0.17, 0.24 and
-    0.65 of the measured curvature of untrained networks, for r = 0.95, 0.995, 1.0025 and 1.01. The entries are those
-    of the Hessian up to the residual term, which vanishes only where training has converged.
+    :math:`O(\gamma^2)`. For R = r I the deviation compounds like :math:`(1 + \gamma \|W\| / r)^{(T-s) + (T-t)}`, so it
+    is not small unless :math:`\gamma T` is. An example: in untrained networks with gamma = 0.01, over the 784 steps of
+    an image, the entries along the leading eigenvector summed to 0.97, 0.17, 0.24 and 0.65 of the measured curvature
+    for r = 0.95, 0.995, 1.0025 and 1.01. The entries equal those of the Hessian up to the residual term, which vanishes
+    only where training has converged.
 
-    The residual term of eq. (7) is a sum over unrolled layers, each the second differential of one step weighted with
-    dL/dx_t, so that the contributions follow the gradient back in time (eqs. 9 and 10). As printed, eq. (9) holds the
-    part that is quadratic in the earlier state. The change of a layer's own parameters adds further terms, and only
-    with them do the contributions sum to the whole. Both are returned.
+    The residual term of eq. (7) is a sum over unrolled layers. Each contributes the second differential of one step,
+    weighted with dL/dx_t, so the contributions follow the gradient back in time (eqs. 9 and 10). As printed, eq. (9)
+    holds only the part that is quadratic in the earlier state. The change of a layer's own parameters adds further
+    terms, without which the contributions do not sum to the whole. Both forms are returned.
 
     Args:
         model: Anything `lyapkit.as_map` takes, as for `lyapkit.hessian_spectrum` with a ``readout``.
@@ -103,13 +103,14 @@ def curvature_by_step(
         k: Number of leading eigenvectors.
         operator: The matrix A: ``"hessian"``, ``"ggn"`` (generalised Gauss-Newton) or ``"residual"`` (their
             difference).
-        eigenvectors: Result of `lyapkit.hessian_spectrum` with ``eigenvectors=True`` for the same parameters; computed
-            first by default. Its operator may be another one; then v'Av is that part of its eigenvalue. A
-            warning says where they are not eigenvectors here, because they belong to other weights or batches.
-        bins: Number of stretches, of about equal length, for the matrix between steps; by default 28, or T if that is
-            less. Time and memory grow with it.
+        eigenvectors: Result of `lyapkit.hessian_spectrum` with ``eigenvectors=True`` for the same parameters. By
+            default, it is computed first. If it is of another operator, v'Av is the part of its eigenvalue that belongs
+            to ``operator``. A warning says if they are no eigenvectors here, since they belong to other weights or
+            batches.
+        bins: Number of stretches, of about equal length, in the matrix between steps. By default it is 28, or T if that
+            is less. Time and memory grow with it.
         readout: Function from the map's output to the input of ``loss``; the model's own by default.
-        parameters: The parameters to include: names, globs such as ``"*weight_hh*"``, one of either, or a predicate
+        parameters: The parameters to include: a name, a glob such as ``"*weight_hh*"``, a list of these, or a predicate
             ``(name, tensor) -> bool``. Globs and predicates choose among those that require gradients, which are all
             included by default. The result names those that were chosen.
         reduction: As for `lyapkit.hessian_spectrum`.
@@ -118,7 +119,7 @@ def curvature_by_step(
         batch_first: As for `lyapkit.hessian_spectrum`.
         tolerance: As for `lyapkit.hessian_spectrum`, where eigenvectors are computed.
         max_products: As for `lyapkit.hessian_spectrum`.
-        memory_budget: Bytes that may hold intermediate results, which are recomputed otherwise.
+        memory_budget: Bytes that may hold intermediate results; what does not fit is recomputed.
         rng: Generator or seed of the eigensolver's start vectors.
         check: Whether to check the loss and the map's derivatives first.
         progress: Whether to show progress bars.
@@ -126,12 +127,12 @@ def curvature_by_step(
     Returns:
         A Dataset over ``rank`` with
 
-        - ``eigenvalue``, and ``curvature``, v'Av on these batches (the same up to the eigenvalue's own error);
-        - ``step_curvature`` (rank, step), whose entries are row sums of the matrix: with ``readout_curvature`` they
+        - ``eigenvalue``, and ``curvature``, v'Av on these batches (equal up to the error of the eigenvalue);
+        - ``step_curvature`` (rank, step), the row sums of the matrix of steps; together with ``readout_curvature`` they
           sum to ``curvature``;
-        - ``step_to_step_curvature`` (rank, bin, other_bin), symmetric, which sums to ``curvature``; the last bin is the
-          readout; ``first_step`` and ``last_step`` of each bin (the readout's is T + 1);
-        - ``weak_coupling_curvature`` (rank, bin, other_bin) for maps with a fixed linear residual;
+        - ``step_to_step_curvature`` (rank, bin, other_bin), a symmetric matrix that sums to ``curvature``. Its last bin
+          is the readout. ``first_step`` and ``last_step`` bound each bin (the readout's is T + 1);
+        - ``weak_coupling_curvature`` (rank, bin, other_bin), eq. (14), for maps with a fixed linear residual;
         - unless the operator is "ggn", ``layer_curvature`` (rank, step) and ``readout_layer_curvature``, which sum to
           the residual term along v, and ``layer_state_curvature``, the part of eq. (9).
 
@@ -210,8 +211,8 @@ def curvature_by_step(
         if not np.isfinite(value).all():
             rank = int(np.argwhere(~np.isfinite(value))[0][0]) + 1
             raise FloatingPointError(
-                f"{name.replace('_', ' ')} of eigenvector {rank} is not finite: tangents or cotangents overflow on the "
-                "way through time. Use shorter sequences, or .double()."
+                f"{name.replace('_', ' ')} of eigenvector {rank} is not finite: tangents or cotangents overflow on "
+                "their way through time. Use shorter sequences, or .double()."
             )
     if given is not None:
         _warn_of_strangers(eigenvectors, vectors, given, map.dtype)
@@ -287,7 +288,7 @@ class _Run:
     def _batch(
         self, inputs: Tensor, targets: Any, weight: float, vectors: Tensor, update: Callable[[], object]
     ) -> tuple[list[StepSums], list[StepSums]]:
-        """Compute the exact sums for every vector, and those by the residual alone where the map has a linear one."""
+        """Compute the exact sums for every vector and, if the map has a linear residual, those of weak coupling."""
         map, objective, operator = self._network.map, self._objective, self._operator
         state = map.initial_state(inputs.shape[1])
         if self.cells is None:
@@ -332,12 +333,12 @@ def _common_steps(network: UnrolledNetwork, pairs: Sequence[Batch]) -> int:
         check_sequence(network.map, inputs)
     lengths = sorted({len(inputs) for inputs, _ in pairs})
     if len(lengths) > 1:
-        raise ValueError(f"all batches must have the same number of steps, got {lengths}; analyse them one by one.")
+        raise ValueError(f"all batches must have the same number of steps, got {lengths}. Analyse them one by one.")
     return lengths[0]
 
 
 def _warn_of_strangers(spectrum: xr.Dataset, vectors: Tensor, products: Products, dtype: torch.dtype) -> None:
-    """Say where what was given are no eigenvectors here, of the operator that they were computed of."""
+    """Warn if the given vectors are no eigenvectors, on these batches, of the operator that they were computed for."""
     own = products.product(operator_of(spectrum, "eigenvectors"))
     if strange := strangers(vectors, spectrum, own, dtype):
         warnings.warn(f"eigenvectors= holds {strange}", stacklevel=5)

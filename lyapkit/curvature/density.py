@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lyapkit.checks.arguments import check_integer
 from lyapkit.checks.named_arguments import named_arguments
-from lyapkit.checks.progress import progress_bar
+from lyapkit.checks.progress import shown_products
 from lyapkit.checks.randomness import make_generator
 from lyapkit.curvature.earlier_eigenvectors import eigenpairs_of, strangers
 from lyapkit.curvature.krylov.distribution import axis, cumulative_band, gaussian, probe_error, smoothed
@@ -36,7 +36,7 @@ from lyapkit.results import make_dataset, provenance
 
 Scale = Literal["linear", "log"]
 MOST_PRODUCTS = 2000
-"""Largest number of products for the eigenvectors that are taken out, besides two for each."""
+"""Largest number of products for computing the eigenvectors that are taken out, besides two for each."""
 DECADES = 0.1
 """Default kernel width on the logarithmic scale."""
 
@@ -70,17 +70,17 @@ def spectral_density(
 ) -> xr.Dataset:
     """Estimate the distribution of the eigenvalues of the Hessian of a loss, or of its two parts in eq. (7).
 
-    Stochastic Lanczos quadrature (Ubaru, Chen & Saad 2017; Ghorbani, Krishnan & Xiao 2019): for random unit vectors v,
-    m Lanczos steps with full reorthogonalisation give the distribution's first 2m - 1 moments under v exactly, as m
-    nodes with weights. Averaged over v, these are the moments of the spectrum. This takes ``probes`` x ``order``
-    products.
+    The method is stochastic Lanczos quadrature (Ubaru, Chen & Saad 2017; Ghorbani, Krishnan & Xiao 2019). From a random
+    unit vector v, m Lanczos steps with full reorthogonalisation give m nodes with weights. They reproduce the first
+    2m - 1 moments of the distribution under v exactly. Their averages over v are the moments of the spectrum. This
+    takes ``probes`` x ``order`` products.
 
-    The cumulative distribution comes with a band that covers both errors: that of the quadrature, by the inequalities
+    The cumulative distribution comes with a band that covers two errors: that of the quadrature, by the inequalities
     of Chebyshev, Markov and Stieltjes, and that of the probes. Let F be the fraction of eigenvalues below a value. For
-    v uniform on the unit sphere of P dimensions, the weight of v below it has the mean F and the variance
-    2 F (1 - F) / (P + 2); the mean over the probes gives a Wilson interval. Few probes are therefore enough where there
-    are many parameters. The error of the smoothed density is that of the probes only; the density itself depends on the
-    kernel.
+    v uniform on the unit sphere of P dimensions, the weight of v below this value has the mean F and the variance
+    2 F (1 - F) / (P + 2). The mean over the probes gives a Wilson interval. If there are many parameters, few probes
+    are therefore enough. The error of the smoothed density covers the probes only. The density itself also depends on
+    the kernel.
 
     Args:
         model: As for `lyapkit.hessian_spectrum`.
@@ -90,24 +90,24 @@ def spectral_density(
         probes: Number of random vectors v.
         order: Number of Lanczos steps m for each.
         deflate: Number of leading eigenvectors to take out first, or a result of `lyapkit.hessian_spectrum` for the
-            same operator with eigenvectors: the rest of the spectrum is then resolved better, and these are counted
-            exactly.
-        scale: Either ``"linear"``, or ``"log"`` for a signed logarithmic axis, u = asinh(lambda / 2t) / ln 10, which
-            resolves the eigenvalues near zero: decades beyond the threshold t, linear within it.
-        kernel_width: Standard deviation of the Gaussian kernel: in units of the eigenvalues, by default the range of
-            the spectrum / ``order``; on the logarithmic scale in decades, 0.1 by default.
+            same operator with eigenvectors. The rest of the spectrum is then resolved better, and the eigenvalues that
+            were taken out are counted exactly.
+        scale: Either ``"linear"``, or ``"log"`` for the signed logarithmic axis u = asinh(lambda / 2t) / ln 10. This
+            resolves eigenvalues near zero: it counts decades beyond the threshold t, and is linear within it.
+        kernel_width: Standard deviation of the Gaussian kernel. On the linear scale it is in units of the eigenvalues,
+            by default the range of the spectrum / ``order``; on the logarithmic scale in decades, by default 0.1.
         linear_threshold: The threshold t of ``scale="log"``; 1e-4 of the largest magnitude by default.
-        points: Number of grid points, from four kernel widths below the spectrum to as many above; by default 1,000, or
-            five for each kernel width if that is more, but at most 100,000.
-        confidence: Confidence of the band of the cumulative distribution, at each point by itself.
+        points: Number of grid points, from four kernel widths below the spectrum to four above it. By default it is
+            1,000, or five for each kernel width if that is more, but at most 100,000.
+        confidence: Confidence level of the band of the cumulative distribution, at each point separately.
         readout: As for `lyapkit.hessian_spectrum`.
         parameters: As for `lyapkit.hessian_spectrum`.
         reduction: As for `lyapkit.hessian_spectrum`.
         batch_weight: As for `lyapkit.hessian_spectrum`.
         lengths: As for `lyapkit.hessian_spectrum`.
         batch_first: As for `lyapkit.hessian_spectrum`.
-        block_size: Number of probes followed at once. They need ``block_size`` x ``order`` vectors of the length of all
-            parameters in float64, besides the memory of a product with so many columns.
+        block_size: Number of probes that run at once. They need ``block_size`` x ``order`` vectors of the length of all
+            parameters in float64, besides the memory of a product with as many columns.
         rng: Generator or seed of the probes.
         memory_budget: As for `lyapkit.hessian_spectrum`.
         check: As for `lyapkit.hessian_spectrum`.
@@ -116,21 +116,21 @@ def spectral_density(
     Returns:
         A Dataset with
 
-        - ``quadrature_node``, ``quadrature_weight`` (probe, node): raw nodes and weights of the spectrum without the
-          deflated part. The weights of a probe sum to 1; nodes of weight zero fill up where a probe ended early;
+        - ``quadrature_node``, ``quadrature_weight`` (probe, node): nodes and weights of the spectrum without the
+          deflated part. The weights of a probe sum to 1. Nodes of weight zero fill up the rest if a probe ended early;
         - ``density`` and ``density_standard_error`` over ``value``, per unit of the eigenvalue; with ``scale="log"``
           ``density_per_decade`` and ``density_per_decade_standard_error`` instead;
-        - ``cumulative_distribution`` over ``value``, the fraction of eigenvalues up to there, and its band,
+        - ``cumulative_distribution`` over ``value``, the fraction of eigenvalues up to each value, and its band,
           ``cumulative_distribution_low`` and ``cumulative_distribution_high``;
-        - ``trace`` and ``trace_standard_error``, by the first moment;
-        - ``deflated_eigenvalue`` (rank) when there are some.
+        - ``trace`` and ``trace_standard_error``, from the first moment;
+        - ``deflated_eigenvalue`` (rank), if any were taken out.
 
         Attributes: ``kernel_width``, ``scale``, ``linear_threshold`` (0 on a linear scale), ``confidence``,
         ``parameter_count``, ``products`` and ``gradient_equivalents``.
 
     Raises:
         TypeError: If an argument is of the wrong kind; see `lyapkit.hessian_spectrum`.
-        ValueError: If an argument is out of range or eigenvectors belong to another operator; see
+        ValueError: If an argument is out of range, or eigenvectors belong to another operator; see
             `lyapkit.hessian_spectrum`.
         FloatingPointError: If a product is not finite.
         RuntimeError: If the model cannot be differentiated twice.
@@ -171,13 +171,7 @@ def spectral_density(
         memory_budget=memory_budget,
         check=check,
     )
-    with progress_bar(None, f"{operator} products", progress) as bar:
-
-        def product(block: Tensor) -> Tensor:
-            images = problem.product(block)
-            bar.update(block.shape[1])
-            return images
-
+    with shown_products(problem.product, f"{operator} products", progress) as product:
         known, atoms = _deflated(deflate, problem, product, generator)
         size, room = problem.size, problem.size - atoms.numel()
         quadrature = _quadrature(product, probes, min(order, room), known, generator, block_size)
@@ -253,7 +247,7 @@ def _deflated(
     product: Callable[[Tensor], Tensor],
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Return orthonormal rows to take out, and their eigenvalues, by magnitude."""
+    """Return orthonormal rows to take out, and their eigenvalues, ordered by magnitude."""
     if isinstance(deflate, xr.Dataset):
         columns, values = eigenpairs_of(deflate, problem, "deflate")
         k = values.numel()
@@ -263,7 +257,8 @@ def _deflated(
         k = check_integer("deflate", deflate, "an integer or a result of hessian_spectrum")
     if not 0 <= k < problem.size:
         raise ValueError(
-            f"deflate must leave some of the {problem.size} dimensions: between 0 and {problem.size - 1}, got {k}."
+            f"deflate must leave at least one of {problem.size} dimensions, so it must be between 0 and "
+            f"{problem.size - 1}, got {k}."
         )
     if k == 0:
         empty = torch.empty(0, problem.size, dtype=torch.float64, device=problem.device)
@@ -284,8 +279,8 @@ def _deflated(
         )
         if not pairs.complete:
             warnings.warn(
-                f"the {k} leading eigenvectors did not converge within {MOST_PRODUCTS + 2 * k} products; compute them "
-                "with hessian_spectrum, and pass the result as deflate=.",
+                f"the {k} leading eigenvectors did not converge within {MOST_PRODUCTS + 2 * k} products. Compute them "
+                "with hessian_spectrum and more max_products, and pass the result as deflate=.",
                 stacklevel=4,
             )
         columns, values = pairs.vectors, pairs.values
@@ -300,7 +295,7 @@ def _quadrature(
     generator: torch.Generator,
     block_size: int,
 ) -> Quadrature:
-    """Follow all probes, so many at once."""
+    """Run Lanczos from all probes, a block of them at a time."""
     starts = torch.randn(probes, known.shape[1], generator=generator, dtype=torch.float64, device="cpu").to(known)
     for _ in range(2):
         starts = starts - (starts @ known.T) @ known

@@ -1,4 +1,4 @@
-"""Eigenvectors of an earlier result, as start vectors or to be taken out."""
+"""Eigenvectors of an earlier result, to start from or to take out."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ ORTHONORMAL = 1e-5
 
 
 def start_vectors(start: xr.Dataset | Tensor, problem: CurvatureProblem) -> Tensor:
-    """Return the columns with which to start.
+    """Return the columns that a search starts from.
 
     Args:
-        start: A result of `lyapkit.hessian_spectrum` with eigenvectors, of the same parameters, or columns
+        start: A result of `lyapkit.hessian_spectrum` with eigenvectors, for the same parameters; or columns
             (parameter, any).
-        problem: The problem that they are for.
+        problem: The problem to solve.
 
     Returns:
         Shape (P, any), float64, without columns of zeros.
@@ -52,21 +52,24 @@ def start_vectors(start: xr.Dataset | Tensor, problem: CurvatureProblem) -> Tens
 
 
 def eigenpairs_of(spectrum: xr.Dataset, problem: CurvatureProblem, name: str) -> tuple[Tensor, Tensor]:
-    """Return orthonormal eigenvectors (P, k) and eigenvalues (k,) of an earlier result for the same operator.
+    """Return the orthonormal eigenvectors (P, k) and eigenvalues (k,) of an earlier result for the same operator.
 
     Args:
         spectrum: A result of `lyapkit.hessian_spectrum` with eigenvectors.
-        problem: The problem that they are for.
+        problem: The problem that they are used for.
         name: Name of the argument, in messages.
 
     Raises:
-        ValueError: If it holds no eigenvectors, or they belong to another operator or other parameters, or are not
+        ValueError: If it holds no eigenvectors; or they belong to another operator or other parameters, or are not
             orthonormal.
     """
     columns = eigenvectors_of(spectrum, problem.objective.parameters, name).to(problem.device)
     theirs = operator_of(spectrum, name)
     if theirs != problem.operator:
-        raise ValueError(f"{name} has the eigenvectors of the operator {theirs!r}, and this is {problem.operator!r}.")
+        raise ValueError(
+            f"{name} has eigenvectors of the operator {theirs!r}, but the operator here is {problem.operator!r}. "
+            "Compute them for this one."
+        )
     products = columns.T @ columns
     deviation = float((products - torch.eye(len(products), device="cpu").to(products)).abs().max())
     if not deviation <= ORTHONORMAL:
@@ -78,17 +81,17 @@ def eigenpairs_of(spectrum: xr.Dataset, problem: CurvatureProblem, name: str) ->
 
 
 def strangers(columns: Tensor, spectrum: xr.Dataset, product: BlockProduct, dtype: torch.dtype) -> str:
-    """Compare the residuals that eigenvectors have here with those of their result, by one product with all of them.
+    """Compare the residuals of eigenvectors here with those in their result, by one product with all of them.
 
     Args:
         columns: The eigenvectors, shape (P, k).
-        spectrum: The result of which they are the first k.
-        product: Product of the operator whose eigenvectors they should be.
+        spectrum: The result that they are the first k eigenvectors of.
+        product: Product with the operator whose eigenvectors they should be.
         dtype: Type that the model computes in.
 
     Returns:
-        The end of a sentence that says how they differ, as those of other weights, batches or losses do; empty where
-        they do not.
+        The end of a sentence that says how they differ. It is empty if they do not. They do if they belong to other
+        weights, batches or another loss.
     """
     count = columns.shape[1]
     values = torch.from_numpy(spectrum["eigenvalue"].values[:count].copy()).to(columns)
@@ -110,11 +113,11 @@ def eigenvectors_of(spectrum: xr.Dataset, parameters: Mapping[str, Tensor], name
 
     Args:
         spectrum: A result of `lyapkit.hessian_spectrum`.
-        parameters: The parameters that their entries have to belong to, in order.
+        parameters: The parameters that their entries must belong to, in order.
         name: Name of the argument, for messages.
 
     Raises:
-        ValueError: If there are none, or they belong to other parameters, or to the same in another order.
+        ValueError: If there are none, or they belong to other parameters, or to the same ones in another order.
     """
     if getattr(spectrum, "attrs", {}).get("analysis") != "hessian_spectrum" or "eigenvector" not in spectrum:
         raise ValueError(f"{name} must be a result of hessian_spectrum with eigenvectors=True.")
@@ -135,21 +138,24 @@ def operator_of(spectrum: xr.Dataset, name: str) -> Operator:
         name: Name of the argument, for messages.
 
     Raises:
-        ValueError: If it does not say so, or names another one.
+        ValueError: If the result does not name an operator, or names an unknown one.
     """
     found = _setting(spectrum, "operator", name)
     for operator in OPERATORS:
         if found == operator:
             return operator
-    raise ValueError(f"{name} is of the operator {found!r}, which is none of {', '.join(OPERATORS)}.")
+    raise ValueError(
+        f"{name} has the operator {found!r} in its config_json, expected one of {', '.join(OPERATORS)}. Pass the "
+        "result as hessian_spectrum returned it."
+    )
 
 
 def _setting(spectrum: xr.Dataset, key: str, name: str) -> Any:
     settings = json.loads(spectrum.attrs.get("config_json", "{}"))
     if key not in settings:
         raise ValueError(
-            f"{name} does not name its {key}, since its attribute config_json is gone; pass the result as "
-            "hessian_spectrum returned it."
+            f"{name} does not say its {key}: the attribute config_json, or that entry of it, is missing. Pass the "
+            "result as hessian_spectrum returned it."
         )
     return settings[key]
 
@@ -159,7 +165,7 @@ def _check_parameters(spectrum: xr.Dataset, parameters: Mapping[str, Tensor], na
     if theirs != ours:
         raise ValueError(
             f"{name} must be a result for the parameters {_listed(ours)}, in this order, got one for "
-            f"{_listed(theirs)}; compute it for the same model with the same parameters=[...]."
+            f"{_listed(theirs)}. Compute it for the same model with the same parameters=[...]."
         )
 
 

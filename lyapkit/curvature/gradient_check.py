@@ -17,7 +17,7 @@ from lyapkit.curvature.recurrent.check import SEQUENCES, unrolled_form
 from lyapkit.tangents.derivative_check import COARSE_ROUNDING, SAME_STEP, Derivatives
 
 GROUPS = 4
-"""Number of groups in which the parameters are moved, one after the other."""
+"""Number of groups of parameters, which are moved one group at a time."""
 
 PARAMETER_PRECISION = {
     torch.float64: Precision((1e-5, 1e-6, 1e-7, 1e-8), 1e-4),
@@ -28,8 +28,9 @@ PARAMETER_PRECISION = {
 def measure_gradient(objective: WeightedLoss) -> Derivatives:
     """Compare the gradient of the first batch's loss with differences of the loss, in double precision where possible.
 
-    A recurrent network is run on a few sequences only, but for all of their steps. This takes another loss; the given
-    loss is checked by itself, as a function of the outputs.
+    A recurrent network is run for all steps, but on a few sequences only. The mean square of their outputs takes the
+    place of the loss, whose targets are those of the whole batch. The loss is checked separately, as a function of the
+    outputs.
 
     Args:
         objective: The loss.
@@ -54,14 +55,14 @@ def _measured(
         try:
             with in_double() as mode:
                 value = float(loss(inputs, targets))
-        except Exception:  # a model may raise anything when it gets another type than its own
+        except Exception:  # a model may raise anything when its inputs have another type than usual
             return _compared(lambda: loss(inputs, targets), parameters)
     if mode.coarse and abs(value - own) > COARSE_ROUNDING * abs(own):
         return Derivatives(-1.0, 0, _coarse(mode.coarse, abs(value - own) / abs(own)), unsaid=False)
     if abs(value - own) <= SAME_STEP * abs(own):
         with _widened(parameters):
             for x, y in ((_wide(inputs), _wide(targets)), (inputs, targets)):
-                with suppress(Exception):  # some models take inputs of the type of their parameters only, some of one
+                with suppress(Exception):  # some models need inputs of their parameters' type, others of a fixed type
                     return _compared(lambda x=x, y=y: loss(x, y), parameters, in_double)  # type: ignore[misc]
     return _compared(lambda: loss(inputs, targets), parameters)
 
@@ -87,7 +88,7 @@ def _compared(
 
     @torch.no_grad()
     def along(at: Tensor) -> Tensor:
-        """Return the loss (..., G, 1) where each group is moved by (..., G, 1) along its direction, the others not."""
+        """Return the loss (..., G, 1) with each group alone moved by (..., G, 1) along its direction."""
         found = torch.empty_like(at)
         for place, (group, length) in enumerate(
             zip(groups * (at.numel() // len(groups)), at.flatten().tolist(), strict=True)
@@ -113,8 +114,8 @@ def _compared(
         exact, difference = float(seen.exact.flatten()[place]), float(seen.difference.flatten()[place])
         refusal = (
             f"the gradient of the loss disagrees with a finite difference by {abs(exact - difference):.3g} (derivative "
-            f"{exact:.3g}): a custom backward, a detach, a surrogate gradient, a backward hook of a module, or a jump "
-            "in model or loss. Write it out in differentiable operations. If it is meant to be so, pass check=False, "
+            f"{exact:.3g}): model or loss has a custom backward, a detach, a surrogate gradient, a backward hook of a "
+            "module, or a jump. Write it out in differentiable operations. If it is meant to be so, pass check=False, "
             "and the result says so."
         )
     return Derivatives(error, 0, refusal, unsaid=False)
@@ -123,14 +124,14 @@ def _compared(
 def _coarse(types: set[torch.dtype], deviation: float) -> str:
     names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in types))
     return (
-        f"model or loss compute in {names} inside, which changes the loss by a relative {deviation:.1g}, so that "
-        "second derivatives mean nothing; convert weights and activations to float32 or float64, and leave "
+        f"model or loss compute in {names} internally, which changes the loss by a relative {deviation:.1g}, so its "
+        "second derivatives mean nothing. Convert weights and activations to float32 or float64, and leave "
         "torch.autocast out of the model. If this is intended, pass check=False."
     )
 
 
 def _wide(value: Any) -> Any:
-    """Return floating-point tensors in float64, and anything else as it is."""
+    """Convert floating-point tensors to float64, and leave anything else as it is."""
     return pytree.tree_map_only(Tensor, lambda part: part.double() if part.is_floating_point() else part, value)
 
 

@@ -1,4 +1,4 @@
-"""Batches of sequences for a loss on the last step: time first, with sequences that end early held at their end."""
+"""The layout of batches for a loss on the last step: time first, with the state held where a sequence has ended."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Network = Callable[[Any], Any]
 
 
 class EndingMap(RecurrentMap):
-    """A driven map with one more input: it steps where that is 1, and rests at its sequence's end where it is 0.
+    """A driven map with one more input: it steps if this is 1, and keeps its state, after the sequence's end, if 0.
 
     Args:
         map: The map.
@@ -67,7 +67,7 @@ class EndingMap(RecurrentMap):
         return self._map.initial_state(batch)
 
     def step(self, state: Tensor, input: Tensor | None = None) -> Tensor:
-        """Step the map, or stay."""
+        """Step the map, or keep the state."""
         assert input is not None, "a driven map has an input"
         return torch.where(input[..., -1:] > 0, self._map.step(state, input[..., :-1]), state)
 
@@ -99,7 +99,7 @@ def laid_out(
         batch_first: Whether inputs have shape (B, T, M); None for the layout of the map's module.
 
     Returns:
-        Network and batches. With lengths, the network is that of an `EndingMap`, and the inputs say when sequences end.
+        Network and batches. With lengths, the network steps an `EndingMap`, and the inputs say when sequences end.
 
     Raises:
         TypeError: If lengths or a layout are of the wrong kind, or are given for a module that is called itself.
@@ -108,8 +108,8 @@ def laid_out(
     if not isinstance(network, UnrolledNetwork):
         if lengths is not None:
             raise TypeError(
-                "lengths= needs readout=: without it the model itself is called, and says which steps its outputs are "
-                "of. Give the recurrent part as model, and the rest as readout=."
+                "lengths= needs readout=. Without readout=, the model itself is called, and decides which steps it "
+                "returns outputs of. Give the recurrent part as model, and the rest as readout=."
             )
         swap = batch_first is not None and check_flag("batch_first", batch_first) != _own_layout(network)
         return network, [(_swapped(inputs) if swap else inputs, targets) for inputs, targets in pairs]
@@ -125,11 +125,15 @@ def laid_out(
 
 
 def _swapped(inputs: Any) -> Any:
-    """Return inputs of the other layout; one sequence by itself, (T, M), has none."""
+    """Transpose the first two dims of inputs; a single sequence (T, M) stays as it is.
+
+    Raises:
+        TypeError: If the inputs are not one tensor.
+    """
     if isinstance(inputs, PackedSequence) or not isinstance(inputs, Tensor):
         raise TypeError(
-            f"batch_first= is about inputs that are one tensor, got {type(inputs).__name__}; give them as the model "
-            "takes them, and leave batch_first= out."
+            f"batch_first= needs inputs that are one tensor, got {type(inputs).__name__}. Give them as the model takes "
+            "them, and leave batch_first= out."
         )
     return inputs.transpose(0, 1) if inputs.ndim == 3 else inputs
 
@@ -139,28 +143,28 @@ def _own_layout(network: Network) -> bool:
         return as_map(network).batch_first
     except (TypeError, ValueError):
         raise TypeError(
-            "batch_first= needs a model that as_map takes, or readout=: this model is called itself. Give inputs as "
-            "its forward takes them, and leave batch_first= out."
+            "batch_first= needs readout= or a model that as_map takes; this model is called itself. Give inputs as its "
+            "forward takes them, and leave batch_first= out."
         ) from None
 
 
 def _by_batch(lengths: Any, count: int) -> Sequence[Any]:
-    """Return the lengths of each batch: the given ones for a single batch, else one entry for each."""
+    """Return the lengths of each batch: those given if there is one batch, else one entry for each batch."""
     if lengths is None:
         return [None] * count
     if count == 1 and not (isinstance(lengths, list | tuple) and len(lengths) == 1 and hasattr(lengths[0], "__len__")):
         return [lengths]
     if not isinstance(lengths, list | tuple) or len(lengths) != count or not all(map(np.ndim, lengths)):
         raise TypeError(
-            f"lengths must be a list with the lengths of the sequences of each of the {count} batches, got "
-            f"{type(lengths).__name__}{f' of {len(lengths)}' if isinstance(lengths, list | tuple) else ''}; write "
+            f"lengths must be a list with one entry for each of the {count} batches, the lengths of its sequences, got "
+            f"{type(lengths).__name__}{f' of {len(lengths)}' if isinstance(lengths, list | tuple) else ''}. Write "
             "[lengths of batch 1, lengths of batch 2, ...]."
         )
     return lengths
 
 
 def _read(map: RecurrentMap, inputs: Any, lengths: Any, swapped: bool) -> tuple[Any, Tensor | None]:
-    """Return inputs (T, B, M), encoded, and lengths (B,) of one batch."""
+    """Return the checked and encoded inputs (T, B, M) and lengths (B,) of one batch; leave other types unchanged."""
     if not isinstance(inputs, PackedSequence):
         inputs = encoded(map, inputs)
     if (
@@ -183,7 +187,7 @@ def _read(map: RecurrentMap, inputs: Any, lengths: Any, swapped: bool) -> tuple[
 
 
 def _with_end(inputs: Tensor, lengths: Tensor | None) -> Tensor:
-    """Append a last component to inputs, (T, B, M + 1), that is 1 as long as the sequence goes on."""
+    """Append a last component to inputs, (T, B, M + 1): 1 until a sequence ends, 0 afterwards."""
     steps = torch.arange(inputs.shape[0], device=inputs.device).unsqueeze(-1)
     going = torch.ones_like(inputs[..., 0]) if lengths is None else (steps < lengths).to(inputs.dtype)
     return torch.cat((inputs, going.unsqueeze(-1)), dim=-1)

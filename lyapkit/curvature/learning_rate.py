@@ -10,14 +10,14 @@ import numpy as np
 
 
 def effective_learning_rates(eigenvalues: np.ndarray, radii: np.ndarray, eta: float) -> dict[str, np.ndarray]:
-    r"""Compute 1/(1 - eta lambda), with the interval it lies in when lambda is known to a radius.
+    r"""Compute 1/(1 - eta lambda), and the interval that it lies in if lambda is known to within a radius.
 
-    The function has a pole at :math:`\eta\lambda = 1` and is monotonic on either side. Where the interval of lambda
-    contains the pole, nothing is known about the rate: it is reported as infinite, and so are the ends of its interval.
+    The function has a pole at :math:`\eta\lambda = 1` and is monotonic on either side. If the interval of lambda
+    contains the pole, nothing is known about the rate: the rate and the ends of its interval are returned as infinite.
 
     Args:
         eigenvalues: Eigenvalues lambda, shape (k,).
-        radii: Largest distance of lambda from its value, shape (k,).
+        radii: Largest distance of the true lambda from each value, shape (k,).
         eta: The learning rate.
 
     Returns:
@@ -25,7 +25,7 @@ def effective_learning_rates(eigenvalues: np.ndarray, radii: np.ndarray, eta: fl
         ``contains_pole`` (1 or 0), shape (k,) each.
     """
     ends = np.stack([1 - eta * (eigenvalues - radii), 1 - eta * (eigenvalues + radii)])
-    # the rounding of the differences counts as part of the interval
+    # the interval includes the rounding of the differences
     rounding = np.finfo(float).eps * (1 + abs(eta) * (abs(eigenvalues) + radii))
     pole = (ends.min(axis=0) <= rounding) & (ends.max(axis=0) >= -rounding)
     with np.errstate(divide="ignore"):
@@ -54,7 +54,7 @@ def stable_learning_rate(eigenvalues: np.ndarray, momentum: float) -> float:
         momentum: Momentum b, from 0 to below 1.
 
     Returns:
-        The rate, infinite where no eigenvalue is positive.
+        The rate; infinite if no eigenvalue is positive.
     """
     largest = float(eigenvalues.max())
     with np.errstate(over="ignore"):
@@ -66,11 +66,11 @@ def check_momentum(momentum: Any, learning_rate: float | None) -> float:
 
     Args:
         momentum: Momentum b.
-        learning_rate: The rate it goes with.
+        learning_rate: The learning rate, if there is one.
 
     Raises:
         TypeError: If it is not a number, or no learning rate is given.
-        ValueError: If it is below 0, or at least 1, where nothing comes to rest.
+        ValueError: If it is below 0, or at least 1, where the iteration does not converge.
     """
     if isinstance(momentum, bool) or not isinstance(momentum, Real):
         raise TypeError(f"momentum must be a number, got {momentum!r}.")

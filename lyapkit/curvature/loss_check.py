@@ -1,4 +1,4 @@
-"""A check of a loss before its curvature is taken: a scalar, finite, deterministic, and twice differentiable."""
+"""Check of a loss before its curvature is taken: it must be a finite, deterministic, twice differentiable scalar."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TRAPS = {
     "ScaledDotProduct": "a fused attention kernel, which has no second derivatives; call the analysis under "
     "torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)",
 }
-"""Operations known to lack correct second derivatives, by a part of the name of their node in the graph."""
+"""Operations known to lack correct second derivatives. A key is a part of the name of their node in the graph."""
 
 
 def check_loss(objective: WeightedLoss, check: bool, known: Collection[Tensor] | None) -> None:
@@ -38,8 +38,8 @@ def check_loss(objective: WeightedLoss, check: bool, known: Collection[Tensor] |
     Args:
         objective: The loss. Its first batch is checked, and with ``check`` the gradient over all batches.
         check: Whether to compute the gradient twice.
-        known: All parameters of the model; a warning names other tensors that the loss depends on. None where the user
-            has named the parameters, and so left out the others.
+        known: All parameters of the model. A warning names other tensors that the loss depends on. None if the user
+            has named parameters, and thereby left out the others.
 
     Raises:
         TypeError: If outputs or loss are of the wrong kind.
@@ -60,19 +60,19 @@ def check_loss(objective: WeightedLoss, check: bool, known: Collection[Tensor] |
         once, twice = objective.gradient(), objective.gradient()
         if not bool(torch.isfinite(once).all()):
             raise FloatingPointError(
-                "the gradient of the loss is not finite; check inputs and targets of all batches, and the loss (a "
+                "the gradient of the loss is not finite. Check inputs and targets of all batches, and the loss (a "
                 "root-mean-square loss has no derivative where it is zero)."
             )
         same = torch.allclose(once, twice, rtol=1e-4, atol=1e-4 * float(once.abs().max()))
         if not same or has_drawn(random_state, objective.gradient):
             raise ValueError(
-                "the loss is not deterministic: its gradient differs between two calls, or it draws random numbers; "
-                "call .eval() on the model (dropout, batch norm), and draw no random numbers in model and loss."
+                "the loss is not deterministic: its gradient differs between two calls, or it draws random numbers. "
+                "Call .eval() on the model (dropout, batch norm), and draw no random numbers in model and loss."
             )
 
 
 def _value(loss: Any, outputs: Any, targets: Any) -> Tensor:
-    """Return the loss, and say so where outputs and targets may have been broadcast against each other.
+    """Return the loss, and warn if outputs and targets may have been broadcast against each other.
 
     Raises:
         TypeError: If the loss cannot take the tuple that built-in recurrent layers return.
@@ -84,15 +84,15 @@ def _value(loss: Any, outputs: Any, targets: Any) -> Tensor:
         if not isinstance(outputs, tuple):
             raise
         raise TypeError(
-            "the model returns a tuple, as built-in recurrent layers do, which the loss cannot take; give readout=, "
-            "from the output of the last step to what the loss reads."
+            "the model returns a tuple, as built-in recurrent layers do, which the loss cannot take. Give readout=, a "
+            "callable from the output of the last step to what the loss reads."
         ) from error
     _warn_of_broadcast(loss, outputs, targets, value)
     return value
 
 
 def _warn_of_broadcast(loss: Any, outputs: Any, targets: Any, value: Tensor) -> None:
-    """Warn of a loss whose value changes, and only then, when outputs and targets are given the shape of either."""
+    """Warn if the value of the loss changes once outputs and targets both have the shape of one of them."""
     if not (isinstance(outputs, Tensor) and isinstance(targets, Tensor)):
         return
     if outputs.shape == targets.shape:
@@ -105,18 +105,18 @@ def _warn_of_broadcast(loss: Any, outputs: Any, targets: Any, value: Tensor) -> 
             paired = scalar_loss(loss, outputs, targets.reshape(outputs.shape))
             same = scalar_loss(loss, outputs.reshape(targets.shape), targets)
     except (TypeError, ValueError):
-        return  # the loss takes only these shapes, as losses of classes do
+        return  # the loss needs these shapes, as losses of classes do
     if torch.allclose(paired, same, rtol=1e-5, atol=0.0) and not torch.allclose(paired, value, rtol=1e-5, atol=0.0):
         warnings.warn(
-            f"the loss of outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)} is {value.item():.6g}, and "
-            f"{paired.item():.6g} where both have one shape: it may broadcast them against each other, and compare "
-            "each output with targets of other samples. Give both one shape, as with targets.reshape(outputs.shape).",
+            f"the loss of outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)} is {value.item():.6g}, but "
+            f"{paired.item():.6g} if both have one shape. It may broadcast them against each other, and compare each "
+            "output with targets of other samples. Give both one shape, as with targets.reshape(outputs.shape).",
             stacklevel=2,
         )
 
 
 def _warn_of_misaligned(loss: Any, outputs: Tensor, targets: Tensor, value: Tensor) -> None:
-    """Warn where one target for each sample is compared along another dim of the outputs, as can happen for B = C."""
+    """Warn if targets, one for each sample, are compared along another dim of the outputs, as can happen for B = C."""
     if outputs.ndim <= targets.ndim or not targets.ndim or outputs.shape[: targets.ndim] != targets.shape:
         return
     if outputs.shape[outputs.ndim - targets.ndim :] != targets.shape or targets.numel() == 1:
@@ -130,8 +130,8 @@ def _warn_of_misaligned(loss: Any, outputs: Tensor, targets: Tensor, value: Tens
                 scalar_loss(loss, outputs.roll(1, dims=0), targets.roll(1, dims=0)),
             )
     except (TypeError, ValueError):
-        return  # the loss takes its parts in these shapes only, as those of classes do
-    # a loss that compares each sample with its own target, such as a class, does not depend on their order
+        return  # the loss needs these shapes, as losses of classes do
+    # a loss that compares each sample with its own target, as losses of classes do, does not depend on their order
     same, by_samples, in_any_order = (
         torch.allclose(one, value, rtol=1e-5, atol=0.0) for one in (found, wanted, turned)
     )
@@ -139,14 +139,14 @@ def _warn_of_misaligned(loss: Any, outputs: Tensor, targets: Tensor, value: Tens
         warnings.warn(
             f"the loss broadcasts targets {tuple(targets.shape)} along the last dims of outputs "
             f"{tuple(outputs.shape)}, and so compares outputs with targets of other samples. Give both one shape: "
-            "targets.unsqueeze(-1).expand_as(outputs) where each sample has one target, or targets.expand_as(outputs) "
-            "where that is meant.",
+            "targets.unsqueeze(-1).expand_as(outputs) if each sample has one target, or targets.expand_as(outputs) "
+            "if the broadcast is meant.",
             stacklevel=2,
         )
 
 
 def _outputs(network: Any, inputs: Any, dtype: torch.dtype, check: bool) -> Any:
-    """Return the outputs of the network; where it refuses inputs of another type than its parameters', name both."""
+    """Return the outputs of the network; if it refuses the type of the inputs, name this and that of its parameters."""
     with ModuleWatch(network) if check else nullcontext() as watch:
         try:
             outputs = network(inputs)
@@ -155,19 +155,19 @@ def _outputs(network: Any, inputs: Any, dtype: torch.dtype, check: bool) -> Any:
                 raise
             if hasattr(inputs, "__array__"):
                 raise TypeError(
-                    f"the model cannot take inputs that are a {type(inputs).__name__} ({clause(error)}); convert "
+                    f"the model cannot take inputs that are a {type(inputs).__name__} ({clause(error)}). Convert "
                     "inputs and targets with torch.as_tensor."
                 ) from error
             raise TypeError(
-                f"the model cannot take inputs that are a {type(inputs).__name__} ({clause(error)}); they are handed "
-                "over as one argument, so give a module whose forward takes it as one and the tensors out of it."
+                f"the model cannot take inputs that are a {type(inputs).__name__} ({clause(error)}). They are passed "
+                "as one argument, so give a module whose forward takes one argument and unpacks it."
             ) from error
         except RuntimeError as error:
             if not isinstance(inputs, Tensor) or inputs.dtype == dtype or "dtype" not in str(error):
                 raise
             raise ValueError(
-                f"the model cannot take inputs of {inputs.dtype} ({clause(error)}); its parameters are {dtype}, so "
-                "convert inputs or model with .to()."
+                f"the model cannot take inputs of {inputs.dtype} ({clause(error)}); its parameters are {dtype}. "
+                "Convert inputs or model with .to()."
             ) from error
     if watch is not None:
         watch.refuse_changes()
@@ -175,10 +175,10 @@ def _outputs(network: Any, inputs: Any, dtype: torch.dtype, check: bool) -> Any:
 
 
 def _refuse_traps(value: Tensor) -> None:
-    """Walk the graph of a loss.
+    """Refuse a loss whose graph contains an operation without correct second derivatives.
 
     Raises:
-        ValueError: If it contains an operation without correct second derivatives; the message says what to do.
+        ValueError: If there is one; the message says what to do.
     """
     for node in graph_nodes(value):
         for part, message in TRAPS.items():
@@ -187,14 +187,14 @@ def _refuse_traps(value: Tensor) -> None:
 
 
 def _warn_of_hidden(leaves: Sequence[Tensor], known: Collection[Tensor], data: Any) -> None:
-    """Warn of tensors that require gradients and are not parameters of the model, such as those in a function."""
+    """Warn of tensors that require gradients but are no parameters of the model, such as those inside a function."""
     expected = {id(tensor) for tensor in [*known, *tree_leaves(data)]}
     hidden = [leaf for leaf in leaves if id(leaf) not in expected]
     if hidden:
         warnings.warn(
-            f"the loss depends on {len(hidden)} more tensors that require gradients and are no parameters of the "
-            f"model, the largest of shape {tuple(max(hidden, key=Tensor.numel).shape)}: the curvature leaves them out. "
-            "A function hides the parameters of the modules that it calls, so give readout= as a module. Where they "
-            "are to be left out, call .requires_grad_(False) on them, or name the others with parameters=.",
+            f"the loss depends on {len(hidden)} more tensors that require gradients but are no parameters of the "
+            f"model, the largest of shape {tuple(max(hidden, key=Tensor.numel).shape)}. The curvature leaves them out. "
+            "A function hides the parameters of the modules that it calls, so give readout= as a module. To leave "
+            "them out without this warning, call .requires_grad_(False) on them, or name the others with parameters=.",
             stacklevel=2,
         )

@@ -1,4 +1,4 @@
-"""The common start of all analyses of curvature: a checked loss over batches, and products of one of its operators."""
+"""The common beginning of all analyses of curvature: a checked loss over batches, and products with an operator."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ from lyapkit.recurrent_map import RecurrentMap
 
 @dataclass
 class CurvatureProblem:
-    """One operator of one loss, ready to be multiplied with.
+    """One operator of one loss, ready for products.
 
     Attributes:
         objective: The loss over all batches.
         operator: The curvature operator.
-        settings: The arguments that made it, as provenance.
+        settings: The arguments that the problem was made with, as provenance.
         gradient_seconds: Time of one gradient.
-        derivative_error: Relative deviation of a product from finite differences, -1 where none was measured.
-        preparation_seconds: Time of what all products share, such as the Jacobian of the outputs.
-        products: Columns multiplied so far.
-        product_seconds: Time they took.
+        derivative_error: Relative deviation of a product from finite differences, -1 if none was measured.
+        preparation_seconds: Time of work that all products share, such as the Jacobian of the outputs.
+        products: Number of columns multiplied so far.
+        product_seconds: Time of these products.
     """
 
     objective: WeightedLoss
@@ -84,9 +84,9 @@ class CurvatureProblem:
         return images
 
     def cost(self) -> dict[str, object]:
-        """Return attributes of a result: numbers of products, and of gradients that could be computed in their time.
+        """Return the cost as attributes: the number of products, and of gradients that take the same time.
 
-        What all products share is counted with them.
+        The time includes the work that all products share.
         """
         equivalents = (self.preparation_seconds + self.product_seconds) / max(self.gradient_seconds, 1e-9)
         return {"products": self.products, "gradient_equivalents": equivalents}
@@ -109,10 +109,10 @@ def curvature_problem(
     memory_budget: int = MEMORY_BUDGET,
     check: bool,
 ) -> CurvatureProblem:
-    """Take what `lyapkit.hessian_spectrum` takes, and refuse what it cannot be computed for.
+    """Prepare the curvature of a loss from arguments of `lyapkit.hessian_spectrum`, after all checks.
 
     Args:
-        model: See `lyapkit.hessian_spectrum`, as the others.
+        model: As for `lyapkit.hessian_spectrum`.
         batches: As for `lyapkit.hessian_spectrum`.
         loss: As for `lyapkit.hessian_spectrum`.
         operator: As for `lyapkit.hessian_spectrum`.
@@ -122,9 +122,9 @@ def curvature_problem(
         batch_weight: As for `lyapkit.hessian_spectrum`.
         lengths: As for `lyapkit.hessian_spectrum`.
         batch_first: As for `lyapkit.hessian_spectrum`.
-        columns: Number of columns of a block that are differentiated together where there is no recursion through time.
+        columns: Number of columns of a block that are differentiated together if there is no recursion through time.
         memory_budget: Bytes that a recursion through time may keep.
-        check: Compare gradients with each other and products with finite differences of gradients.
+        check: True to compare gradients with each other, and products with finite differences of gradients.
 
     Raises:
         TypeError: If an argument is of the wrong kind; see `lyapkit.hessian_spectrum`.
@@ -185,10 +185,10 @@ def curvature_problem(
 
 
 def check_operator(operator: object) -> None:
-    """Refuse what is not the name of an operator.
+    """Refuse anything but the name of an operator.
 
     Raises:
-        ValueError: If it is none of `OPERATORS`.
+        ValueError: If it is not one of `OPERATORS`.
     """
     if operator not in OPERATORS:
         raise ValueError(f"operator must be one of {', '.join(OPERATORS)}, got {operator!r}.")
@@ -211,7 +211,7 @@ def parameter_count(
 def network_and_parameters(
     model: object, readout: Callable[[Tensor], Tensor] | None
 ) -> tuple[Callable[[Any], Any], dict[str, nn.Parameter]]:
-    """Return the way from inputs to what the loss reads, and the parameters on it, by all names that they have."""
+    """Return the network from inputs to what the loss reads, and its parameters by all their names."""
     model = uncompiled(model)
     if readout is None and isinstance(model, nn.Module):
         return model, dict(model.named_parameters(remove_duplicate=False))
@@ -221,38 +221,38 @@ def network_and_parameters(
 
 
 def encoding_known(network: UnrolledNetwork, readout: Callable[[Tensor], Tensor] | None) -> UnrolledNetwork:
-    """Return the network of a whole model without the parameters that its encoder has turned out to share.
+    """Return the network of a whole model without the parameters that its encoder shares, once these are known.
 
     Args:
-        network: The network, whose map has encoded inputs by now.
+        network: The network, whose map has encoded inputs before.
         readout: As for `lyapkit.hessian_spectrum`.
     """
     return UnrolledNetwork(network.map, resolve_readout(network.map, readout))
 
 
 def measured_gradient(objective: WeightedLoss, check: bool) -> str:
-    """Return what differences say about the gradient: "checked", "surrogate" or "unchecked".
+    """Return the verdict of finite differences on the gradient: "checked", "surrogate" or "unchecked".
 
     Raises:
-        ValueError: If it is wrong; only with ``check``.
+        ValueError: If the gradient is wrong; only with ``check``.
     """
     try:
         found = measure_gradient(objective)
     except Exception:
         if check:
             raise
-        return "unchecked"  # whatever a model does that nobody has looked at
+        return "unchecked"  # without check, a model may raise anything here
     if check:
         found.refuse_wrong()
     return str(found.provenance()["derivatives"])
 
 
 def refuse_unusable(parameters: Mapping[str, nn.Parameter], check: bool) -> None:
-    """Refuse contexts and parameters in which a loss has no right second derivatives.
+    """Refuse contexts and parameters with which second derivatives of a loss fail or are wrong.
 
     Args:
         parameters: The parameters of the curvature.
-        check: Refuse tensor hooks, too.
+        check: True to refuse tensor hooks, too.
 
     Raises:
         RuntimeError: If inference mode or autocast is on.

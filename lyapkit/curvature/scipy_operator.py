@@ -40,8 +40,8 @@ def curvature_operator(
 ) -> LinearOperator:
     """Return the Hessian of a loss, or one of its two parts in eq. (7), as an operator that SciPy's solvers take.
 
-    Vectors are the flattened parameters one after the other, in float64 whatever the model computes in. The model's
-    parameters must not change while the operator is in use.
+    Vectors hold the flattened parameters one after the other, in float64 for models of any type. The model's parameters
+    must not change while the operator is in use.
 
     Args:
         model: As for `lyapkit.hessian_spectrum`.
@@ -54,14 +54,14 @@ def curvature_operator(
         batch_weight: As for `lyapkit.hessian_spectrum`.
         lengths: As for `lyapkit.hessian_spectrum`.
         batch_first: As for `lyapkit.hessian_spectrum`.
-        block_size: Number of columns of a matrix differentiated together where there is no recursion through time;
-            memory grows with it.
+        block_size: Number of columns of a matrix that are differentiated together if there is no recursion through
+            time; memory grows with it.
         memory_budget: As for `lyapkit.hessian_spectrum`.
         check: As for `lyapkit.hessian_spectrum`.
 
     Returns:
-        A symmetric operator of shape (P, P), whose products with complex vectors raise a TypeError. Products with the
-        columns of a matrix cost far less than one by one.
+        A symmetric operator of shape (P, P). Its product with all columns of a matrix costs far less than one product
+        for each. Products with complex vectors raise a TypeError.
 
     Raises:
         TypeError: If an argument is of the wrong kind; see `lyapkit.hessian_spectrum`.
@@ -77,7 +77,7 @@ def curvature_operator(
         >>> (hessian @ numpy.eye(2)).round(6).tolist()  # 2 X'X / n
         [[4.0, 0.0], [0.0, 1.0]]
     """
-    from scipy.sparse.linalg import LinearOperator  # changes warning filters, which import lyapkit must not
+    from scipy.sparse.linalg import LinearOperator  # here, since importing lyapkit must not change warning filters
 
     problem = curvature_problem(
         model,
@@ -97,7 +97,7 @@ def curvature_operator(
 
     def matmat(block: np.ndarray) -> np.ndarray:
         if np.iscomplexobj(block):
-            raise TypeError("the operator takes real vectors, got complex ones; multiply .real and .imag one by one.")
+            raise TypeError("the operator takes real vectors, got complex ones. Multiply .real and .imag separately.")
         columns = torch.from_numpy(np.ascontiguousarray(block, dtype=np.float64)).to(problem.device)
         images: np.ndarray = problem.product(columns).cpu().numpy()
         return images

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lyapkit.checks.arguments import check_flag, check_integer, check_positive
 from lyapkit.checks.named_arguments import named_arguments
-from lyapkit.checks.progress import progress_bar
+from lyapkit.checks.progress import shown_products
 from lyapkit.checks.randomness import make_generator
 from lyapkit.curvature.earlier_eigenvectors import start_vectors
 from lyapkit.curvature.krylov.convergence import residual_limits
@@ -65,100 +65,102 @@ def hessian_spectrum(
 ) -> xr.Dataset:
     r"""Compute leading eigenvalues of the Hessian of a loss, or of its two parts in eq. (7).
 
-    Block Lanczos with thick restarts, in float64 with full reorthogonalisation: multiple eigenvalues appear as often as
-    they should, and ghosts never. Where ``k`` is at least half the number of parameters, the whole matrix takes fewer
-    products: it is computed and diagonalised. Products are those of `lyapkit.curvature_operator`.
+    The method is block Lanczos with thick restarts, in float64 with full reorthogonalisation. Multiple eigenvalues
+    appear with their multiplicity, and spurious copies never. If ``k`` is at least half the number of parameters, the
+    whole matrix is computed and diagonalised instead, which takes fewer products. Products are those of
+    `lyapkit.curvature_operator`.
 
     Args:
-        model: A module whose ``forward`` maps inputs to what ``loss`` reads; or, with ``readout``, anything
-            `lyapkit.as_map` takes, which is then run over inputs (T, B, M), or (T, M) for one sequence, and read out at
-            the last step. Of a whole model, as_map(model, core=...), the parameters of core and readout are analysed;
-            the module itself also has those of its encoder, and so another Hessian.
+        model: A module whose ``forward`` maps inputs to what ``loss`` reads. With ``readout``, anything that
+            `lyapkit.as_map` takes; it is run over inputs (T, B, M), or (T, M) for one sequence, and read out at the
+            last step. Of a whole model, as_map(model, core=...), the parameters of core and readout are analysed; the
+            module itself also has those of its encoder, and so another Hessian.
         batches: One ``(inputs, targets)`` pair or an iterable of them, such as a data loader, which is read once.
             They are pairs because the curvature is that of all data, which may come in several batches. Inputs and
-            targets may be tuples or mappings; they are passed on as one argument each. A tuple of two pairs
-            could be one batch or two: write ``[(inputs, targets)]`` for one, and a list for two.
+            targets may be tuples or mappings; each is passed on as one argument. A tuple of two pairs could be one
+            batch or two. Write ``[(inputs, targets)]`` for one, and a list of pairs for two.
         loss: A callable ``loss(outputs, targets)``, a scalar.
         k: Number of eigenvalues.
         operator: One of ``"hessian"``, ``"ggn"`` (generalised Gauss-Newton) or ``"residual"`` (their difference, which
             includes terms that the loss itself computes from the parameters, such as a weight decay).
-        which: One of ``"LM"`` largest magnitude, ``"LA"`` largest, ``"SA"`` smallest, ``"BE"`` half from either end
-            (the odd one from the upper).
-        readout: See ``model``; its parameters, when it is a module, are analysed too, under ``readout.``.
-        parameters: The parameters to include: names, globs such as ``"*weight_hh*"``, one of either, or a predicate
+        which: One of ``"LM"`` (largest magnitude), ``"LA"`` (largest), ``"SA"`` (smallest) or ``"BE"`` (half from each
+            end, the odd one from the upper end).
+        readout: See ``model``. If it is a module, its parameters are analysed too, under ``readout.``.
+        parameters: The parameters to include: a name, a glob such as ``"*weight_hh*"``, a list of these, or a predicate
             ``(name, tensor) -> bool``. Globs and predicates choose among those that require gradients, which are all
             included by default. The result names those that were chosen. A tensor with several names, such as weights
-            tied between map and readout, is one parameter: any name chooses it, and it comes once, under its first.
-            Tensors that the loss depends on and the model does not have, such as those of a module that a function
-            given as ``readout`` calls, are left out with a warning.
+            tied between map and readout, is one parameter: any of its names chooses it, and it comes under the first.
+            Tensors that the loss depends on and the model does not have are left out with a warning. Those of a module
+            that is called by a function given as ``readout`` are an example.
         reduction: Reduction of ``loss`` over its batch, ``"mean"`` or ``"sum"``: the curvature is that of the mean or
-            of the sum over all batches. By default the loss's own ``reduction``, or else ``"mean"``.
-        batch_weight: With means, a function from the targets of a batch to its weight, so that unequal batches give the
-            mean over the whole data. By default, the weight of a loss from ``torch.nn`` or ``torch.nn.functional``,
-            also with options by ``functools.partial``, is the divisor of its mean: ignored targets and class weights
-            are respected. For other losses it is ``targets.numel()`` (of the inputs, where targets are None), and the
-            loss of two batches together is compared with their weighted sum. Losses that fail this check, such as
-            root-mean-square and contrastive ones, depend on their batch as a whole: give all data as one batch, or
+            of the sum over all batches. By default it is the loss's own ``reduction``, or else ``"mean"``.
+        batch_weight: For means, a function from the targets of a batch to its weight, so that unequal batches give the
+            mean over all data. By default, a loss from ``torch.nn`` or ``torch.nn.functional``, also one with options
+            by ``functools.partial``, has the divisor of its mean as weight, which respects ignored targets and class
+            weights. Other losses have ``targets.numel()`` (that of the inputs if targets are None), and the loss of two
+            batches together is compared with their weighted sum. A loss that fails this check, such as a
+            root-mean-square or contrastive one, depends on its batch as a whole: give all data as one batch, or
             weights.
-        lengths: With ``readout``, steps of each of B sequences of unequal length, (B,) integers; a list of them for
-            several batches. Each sequence is read out at its own last step; later inputs are padding (any numbers),
-            which changes nothing. PackedSequences have their own lengths.
-        batch_first: True if inputs have shape (B, T, M) instead of (T, B, M); by default the module's own
+        lengths: With ``readout``, the steps of each of B sequences of unequal length, (B,) integers; for several
+            batches, a list of these. Each sequence is read out at its own last step. Later inputs are padding (any
+            numbers) and change nothing. PackedSequences have their own lengths.
+        batch_first: True if inputs have shape (B, T, M) instead of (T, B, M). The default is the module's own
             ``batch_first``. A model without ``readout`` is called itself, with its inputs unchanged.
         learning_rate: Rate :math:`\eta` for the effective learning rates :math:`1 / (1 - \eta\lambda)` of eq. (6) and
-            for the largest stable one; left out by default.
+            for the largest stable rate; both are left out by default.
         momentum: Momentum b of stochastic gradient descent, for the largest stable learning rate.
-        tolerance: Limit of the residual |H v - lambda v| relative to |lambda|; by default 1e-6 for float64 and 1e-3 for
-            float32 models. No residual has to be below 1e-10 (float32: 1e-5) of the largest |lambda|. The limit is at
-            most 1e-3, since above that eigenvalues of nearly equal magnitude could be taken for one another.
+        tolerance: Limit of the residual |H v - lambda v| relative to |lambda|. By default it is 1e-6 for float64 models
+            and 1e-3 for float32. No residual needs to be below 1e-10 (float32: 1e-5) of the largest |lambda|. The limit
+            is at most 1e-3, because with a larger one nearly equal eigenvalues could change places.
         max_products: Number of products after which the search gives up; the result is then flagged, with a warning.
-        block_size: Number of vectors multiplied at once. Memory of a product grows with it and, where there is no
-            recursion through time, so does the speed.
-        basis_size: Largest number of vectors of the length of all parameters that are kept, in float64; by default
-            2 ``k`` + 8 ``block_size``, or as many as 128 MiB hold, which saves products where eigenvalues are close.
-        start: Eigenvectors to start from, for spectra along a training: an earlier result with ``eigenvector`` of the
+        block_size: Number of vectors multiplied at once. The memory of a product grows with it. So does its speed, if
+            there is no recursion through time.
+        basis_size: Largest number of vectors of the length of all parameters that are kept, in float64. By default it
+            is 2 ``k`` + 8 ``block_size``, or as many as 128 MiB hold, which saves products if eigenvalues are close.
+        start: Eigenvectors to start from, for spectra along a training: an earlier result with ``eigenvector`` for the
             same parameters in the same order, or columns (parameter, any). New directions are searched, too.
-        eigenvectors: Whether to return the eigenvectors, too.
+        eigenvectors: True to return the eigenvectors, too.
         rng: Generator or seed of the start vectors.
-        memory_budget: Bytes that may hold intermediate results of a recursion through time, which are recomputed
-            otherwise. Products are compared with gradients by automatic differentiation, one batch at a time: where a
+        memory_budget: Bytes that may hold intermediate results of a recursion through time; what does not fit is
+            recomputed. Products are compared with gradients by automatic differentiation, one batch at a time. If a
             batch of long sequences needs too much memory for that, give it as several batches.
-        check: Whether to refuse losses that are not deterministic or have wrong second derivatives: compute the
-            gradient twice, compare a product with finite differences of the gradient, and compare the loss of two
-            batches together with the sum of their losses.
-        progress: Whether to show a progress bar (of products).
+        check: True to refuse losses that are not deterministic or have wrong second derivatives. The gradient is
+            computed twice, a product is compared with finite differences of the gradient, and the loss of two batches
+            together is compared with the sum of their losses.
+        progress: True to show a progress bar (of products).
 
     Returns:
         A Dataset over ``rank`` (by magnitude) with
 
-        - ``eigenvalue``, and ``residual``, the recomputed |H v - lambda v|: a true eigenvalue lies within it;
-        - ``error_bound`` on the eigenvalue, quadratic in the residual where all others are farther away than that. (The
-          eigenvalues that were left out may be close to the last one, so its bound is not better than its residual.)
-          It applies to the operator as it is computed, with its rounding, and holds where no eigenvalue was missed;
-        - ``converged``, 1 where the residual met the tolerance and, with float32, the eigenvalue is above 1e-5 of the
+        - ``eigenvalue``, and ``residual``, the recomputed |H v - lambda v|. A true eigenvalue lies within the residual
+          of each;
+        - ``error_bound`` on the eigenvalue. It is quadratic in the residual if all other eigenvalues are farther away
+          than that. (Those that were left out may be close to the last one, so its bound is no better than its
+          residual.) The bound is for the operator as it is computed, with its rounding, and holds if the search has
+          missed no eigenvalue;
+        - ``converged``, 1 if the residual met the tolerance and, with float32, the eigenvalue is above 1e-5 of the
           largest |lambda|: products in float32 do not tell smaller ones from 0;
-        - with ``learning_rate``: ``effective_learning_rate``, ``effective_learning_rate_low`` and ``..._high``, which
-          are its values over the residual interval of the eigenvalue, and ``contains_pole``, 1 where that interval
-          holds the pole at eta lambda = 1: there all three are infinite;
+        - with ``learning_rate``: ``effective_learning_rate``; its limits over the residual interval of the eigenvalue,
+          ``effective_learning_rate_low`` and ``..._high``; and ``contains_pole``, 1 if that interval contains the
+          pole at eta lambda = 1, where all three are infinite;
         - with ``learning_rate``: ``stable_learning_rate``, 2(1 + b)/lambda with the largest positive eigenvalue lambda
-          of all, infinite where none is positive. A larger rate of `torch.optim.SGD` with momentum b (heavy ball; for
-          Nesterov's it is 2(1 + b)/((1 + 2b) lambda)) leaves a minimum of this curvature. ``which="LA"`` always finds
-          the largest eigenvalue, "LM" unless all it finds are negative, "SA" not. Where it is not found, the
-          rate is left out, and the attribute ``stable_learning_rate`` says why;
+          of all, infinite if none is positive. At a larger rate, `torch.optim.SGD` with momentum b leaves a minimum of
+          this curvature. (b is heavy-ball momentum; for Nesterov's, the limit is 2(1 + b)/((1 + 2b) lambda).)
+          ``which="LA"`` always finds the largest eigenvalue, "LM" does unless all that it finds are negative, and "SA"
+          does not. If it is not found, the rate is left out, and the attribute ``stable_learning_rate`` says why;
         - on request ``eigenvector`` (parameter, rank): the flattened parameters one after the other, in the order of
           ``parameters`` in ``config_json``, a list of names with shapes.
 
-        Attributes: ``converged``, 1 when all eigenvalues converged and the search for multiple eigenvalues came
-        to its end; ``products``, and ``gradient_equivalents``, the number of gradients that could have been computed in
-        their time, including shared work (such as the Jacobian of the outputs). ``config_json`` names the ``method``,
-        "lanczos" or "dense"; its ``batch_weights`` is the source of the weights of batches, and whether they could be
-        checked.
+        Attributes: ``converged``, 1 if all eigenvalues converged and the search for multiple eigenvalues was finished;
+        ``products``; and ``gradient_equivalents``, the number of gradients that take the time of all products,
+        including shared work (such as the Jacobian of the outputs). ``config_json`` names the ``method``, "lanczos" or
+        "dense". Its ``batch_weights`` is the source of the weights of batches, and says if they could be checked.
 
     Raises:
         TypeError: If a readout is missing, or batches are not pairs.
-        ValueError: If an argument is out of range, a name is unknown, start vectors belong to other parameters, or the
-            loss is not a finite scalar, is not deterministic, has wrong or missing second derivatives, broadcasts
-            outputs against targets, or differs between several batches and all of them together.
+        ValueError: If an argument is out of range, a name is unknown, or start vectors belong to other parameters; or
+            if the loss is not a finite scalar, is not deterministic, has wrong or missing second derivatives,
+            broadcasts outputs against targets, or differs between several batches and all of them together.
         FloatingPointError: If a product is not finite.
         RuntimeError: If the model cannot be differentiated twice.
 
@@ -209,13 +211,7 @@ def hessian_spectrum(
     guess = None if start is None else start_vectors(start, problem)
     tolerance = TOLERANCE[problem.dtype] if tolerance is None else tolerance
     resolution = RESOLUTION[problem.dtype]
-    with progress_bar(None, f"{operator} products", progress) as bar:
-
-        def product(block: Tensor) -> Tensor:
-            images = problem.product(block)
-            bar.update(block.shape[1])
-            return images
-
+    with shown_products(problem.product, f"{operator} products", progress) as product:
         pairs = leading_eigenpairs(
             product,
             problem.size,
@@ -232,26 +228,26 @@ def hessian_spectrum(
         )
     limits = residual_limits(pairs.values, pairs.largest, tolerance, resolution)
     reached = pairs.residuals <= limits
-    # the rounding of products in float32 may have made what is smaller; that of float64 is far below its resolution
+    # values below the resolution may come from the rounding of float32 products; that of float64 is far below it
     resolved = (pairs.values.abs() > resolution * pairs.largest) | (problem.dtype != torch.float32)
     converged = reached & resolved
     if not bool(reached.all()):
         warnings.warn(
             f"{int((~reached).sum())} of the {k} eigenvalues did not reach the tolerance {tolerance:g} within "
-            f"{problem.products} products; see `residual` and `converged` in the result, and raise max_products or "
+            f"{problem.products} products. See `residual` and `converged` in the result, and raise max_products or "
             "tolerance.",
             stacklevel=3,
         )
     elif not bool(resolved.all()):
         warnings.warn(
             f"{int((~resolved).sum())} of the {k} eigenvalues are below {resolution:g} of the largest, which products "
-            "in float32 do not resolve; see `converged` in the result, and give the model, inputs and targets "
+            "in float32 do not resolve. See `converged` in the result, and give the model, inputs and targets "
             "in .double(), or ask for fewer eigenvalues.",
             stacklevel=3,
         )
     elif not pairs.complete:
         warnings.warn(
-            f"{problem.products} products did not suffice to rule out further copies of multiple eigenvalues; raise "
+            f"{problem.products} products did not suffice to rule out further copies of multiple eigenvalues. Raise "
             "max_products, or block_size above the multiplicity.",
             stacklevel=3,
         )
@@ -283,7 +279,7 @@ def hessian_spectrum(
     if learning_rate is not None:
         values |= effective_learning_rates(values["eigenvalue"], values["residual"], learning_rate)
         found = values["eigenvalue"]
-        # among those of largest magnitude, one above 0 is the largest of all, and one of 0 means that all are 0
+        # if one of those of largest magnitude is above 0, it is the largest of all; if one is 0, so are all
         by_magnitude = which == "LM" and (float(found.max()) > 0 or not found.any())
         if k == problem.size or which in ("LA", "BE") or by_magnitude:
             values["stable_learning_rate"] = np.array(stable_learning_rate(found, momentum))

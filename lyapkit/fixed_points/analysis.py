@@ -25,8 +25,8 @@ from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.results import make_dataset, provenance
 from lyapkit.tangents import TangentRun
 from lyapkit.trajectories.closed_loop import with_feedback
-from lyapkit.trajectories.drive import prepare_drive
 from lyapkit.trajectories.encoded import Encoded
+from lyapkit.trajectories.prepare_drive import prepare_drive
 from lyapkit.trajectories.sequences import as_tensor, encoded
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}

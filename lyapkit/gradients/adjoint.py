@@ -1,15 +1,15 @@
 """The adjoint recursion: total derivatives dL/dx_t, carried back through time without underflow.
 
-With direct derivatives g_t = (partial L / partial x_t) of the loss with respect to the states it reads,
+Let g_t = (partial L / partial x_t) be the direct derivative of the loss with respect to a state that it reads. Then
 
     dL/dx_t = g_t + J_{t+1}^T dL/dx_{t+1},
 
-eq. (10) of Dubinin & Effenberger (2024) for a loss on the last state. What a parameter theta contributes at step t is
+as in eq. (10) of Dubinin & Effenberger (2024) for a loss on the last state. At step t, a parameter theta contributes
 
     (df(x_{t-1}, s_t; theta)/dtheta)^T dL/dx_t,
 
-and the sum over all steps is dL/dtheta. Vectors are kept at unit size beside the logarithm of their scale, since a
-gradient that decays for a thousand steps leaves the range of float32.
+to dL/dtheta, which is the sum over all steps. A gradient that decays for a thousand steps leaves the range of float32.
+Vectors are therefore kept at unit size, with the logarithm of their scale beside them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class StepGradient:
         step: The step t.
         state: The state x_t, shape (B, N).
         gradient: The gradient dL/dx_t, B vectors (B, N).
-        parameters: For each parameter tensor its contribution at step t, summed over the batch: one flat vector (1, P).
+        parameters: The contribution at step t for each parameter tensor, summed over the batch: one flat vector (1, P).
     """
 
     step: int
@@ -50,17 +50,17 @@ def adjoint_sweep(
 ) -> Iterator[StepGradient]:
     """Carry the gradient from the last step to the first.
 
-    The states of a segment are computed again from its first one when its turn comes, and the steps are recorded for
-    automatic differentiation then, so that never more than one segment is in memory.
+    Each segment is visited in turn, from the last to the first. Its states are computed again from its first one, and
+    its steps are recorded for automatic differentiation, so only one segment is in memory at a time.
 
     Args:
         map: The map.
         parts: Consecutive segments of the trajectory, with the state at the start of each.
-        direct: From t and x_t (B, N) to g_t, (B, N), or None where the loss does not read x_t.
-        parameters: Tensors whose contributions are wanted.
+        direct: Function from t and x_t (B, N) to g_t, (B, N), or to None if the loss does not read x_t.
+        parameters: Tensors whose contributions are computed.
 
     Yields:
-        For t = T, ..., 1 what arrives there.
+        The derivatives that arrive at t = T, ..., 1.
     """
     state = parts[-1].state
     gradient = Scaled.zeros(state.shape, state.device)
@@ -76,15 +76,15 @@ def adjoint_sweep(
             if step > 1:
                 pulled = _pull_back(before, after, gradient.vector.to(after.dtype)).double()
                 active = part.active(len(recorded))
-                if active is not None:  # of sequences that have ended nothing comes back, not even 0 times infinity
+                if active is not None:  # nothing comes back from sequences that have ended, not even 0 times infinity
                     pulled = torch.where(active.unsqueeze(-1), pulled, 0.0)
                 gradient = Scaled(pulled, gradient.log_scale).rescaled()
 
 
 def _record(map: RecurrentMap, part: Drive) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Record the states before and after each step of a segment, each with a graph of its own, and the last state.
+    """Record each step of a segment with a graph of its own; return the states before it, after it, and at its end.
 
-    The last two differ where a sequence has ended before: its state stays.
+    The last two differ if a sequence has ended before: its state stays.
     """
     recorded, state = [], part.state
     with torch.enable_grad():
@@ -107,7 +107,7 @@ def _pull_back(before: Tensor, after: Tensor, gradient: Tensor) -> Tensor:
 
 
 def _contributions(after: Tensor, parameters: Sequence[Tensor], gradient: Scaled) -> list[Scaled]:
-    """Return (df/dtheta)^T dL/dx_t for each theta, summed over the batch at the scale of the largest one."""
+    """Return (df/dtheta)^T dL/dx_t for each theta, summed over the batch at the scale of the largest term."""
     if not parameters:
         return []
     top = gradient.log_scale.amax()

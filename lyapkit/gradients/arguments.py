@@ -15,7 +15,7 @@ def check_norms(norms: Sequence[float | str] | float | str) -> list[float]:
 
     Raises:
         TypeError: If they are not a sequence.
-        ValueError: If there are none, one comes twice, or one is not a norm.
+        ValueError: If there are none, one is repeated, or one is not a norm.
     """
     if not isinstance(norms, Iterable | float | int):
         raise TypeError(f'norms must name one or more norms, such as ("inf", 2); got {norms!r}.')
@@ -74,5 +74,5 @@ def predicted_rate(map: RecurrentMap) -> float | None:
     if rate is None:
         return None
     if math.isnan(float(rate)):
-        raise ValueError("the map's predicted_gradient_rate is NaN; return None where there is no prediction.")
+        raise ValueError("the map's predicted_gradient_rate is NaN. Return None if there is no prediction.")
     return float(rate)

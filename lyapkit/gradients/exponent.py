@@ -1,4 +1,4 @@
-"""The leading Lyapunov exponent over the very steps that a gradient travels."""
+"""The leading Lyapunov exponent over the same steps that a gradient travels."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ def leading_exponent(
 ) -> tuple[Tensor, Tensor]:
     """Compute the growth per step of a tangent vector along the same states, by Algorithm 1 with k = 1.
 
-    Between x_t and x_{t+1} a gradient is multiplied by the transpose of the Jacobian that carries tangents. So the
-    steps that count are those between the first and the last state of the window; what comes before only turns the
-    tangent vectors, which start in one random direction.
+    Between x_t and x_{t+1} a gradient is multiplied by the transpose of the Jacobian that carries tangents. The steps
+    that count are therefore those between the first and the last state of the window. Earlier steps only turn the
+    tangent vectors, which all start in the same random direction.
 
     Args:
         run: The trajectory, with k = 1.
-        window: Steps back in time (start, stop) of the states, start <= T - t < stop, T being the length of each
-            sequence; all of it where ``stop`` is None.
-        generator: For the first direction.
+        window: Steps back in time (start, stop) of the states, start <= T - t < stop, where T is the length of each
+            sequence. The whole sequence if ``stop`` is None.
+        generator: Generator of the first direction.
 
     Returns:
-        The exponent and its standard error, as those of `lyapunov_spectrum`, nats per step, shape (B,) each; 0 and inf
-        for a single state, -inf and NaN where the vector is annihilated.
+        The exponent and its standard error, computed as in `lyapunov_spectrum`, nats per step, shape (B,) each. They
+        are 0 and inf for a single state, and -inf and NaN if the vector is annihilated.
     """
     map, drive = run.map, run.drive
-    frame = initial_frame(1, map.state_size, 1, generator, drive.state.double())  # for all, as if they were alone
+    frame = initial_frame(1, map.state_size, 1, generator, drive.state.double())  # one for all sequences
     seed = refill_seed(generator)
     exponent, error = torch.empty(2, drive.state.shape[0], dtype=torch.float64, device=drive.state.device)
     lengths = drive.last_steps.to(drive.state.device)

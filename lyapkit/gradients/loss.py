@@ -1,4 +1,4 @@
-"""The loss of a trajectory and its direct derivatives, with other states held fixed."""
+"""The loss of a trajectory and its direct derivatives, for which other states are held fixed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Readout = Callable[[Tensor], Tensor]
 
 
 class TrajectoryLoss(ABC):
-    """L as a function of the states that it reads.
+    """A loss L as a function of the states that it reads.
 
     Attributes:
         value: The loss L.
@@ -28,11 +28,11 @@ class TrajectoryLoss(ABC):
 
     @abstractmethod
     def direct(self, step: int, state: Tensor) -> Tensor | None:
-        """Return (partial L / partial x_t) at t = ``step``, (B, N), from x_t; None where L does not read x_t."""
+        """Return (partial L / partial x_t) at t = ``step``, (B, N), from x_t; None if L does not read x_t."""
 
     @abstractmethod
     def of_parameters(self, step: int, state: Tensor, parameters: Sequence[Tensor]) -> list[Tensor] | None:
-        """Return the contributions of the readout of x_t to dL/dtheta; None where L does not read x_t."""
+        """Return the contributions of the readout of x_t to dL/dtheta; None if L does not read x_t."""
 
 
 class LossOnLast(TrajectoryLoss):
@@ -40,12 +40,12 @@ class LossOnLast(TrajectoryLoss):
 
     Args:
         map: The map, for its output.
-        readout: Function from the output to the input of the loss.
+        readout: Function from the map's output to what the loss reads.
         loss: A scalar loss.
         targets: Targets of the loss.
         final: Last state x_T, shape (B, N).
         last: The last step of each trajectory, shape (B,).
-        check: Whether to compute the loss twice.
+        check: True to compute the loss twice.
 
     Raises:
         ValueError: If the loss is not a finite scalar, not differentiable, or not deterministic.
@@ -66,22 +66,22 @@ class LossOnLast(TrajectoryLoss):
             raise ValueError(NOT_DETERMINISTIC)
 
     def direct(self, step: int, state: Tensor) -> Tensor | None:
-        """Return the derivative, shape (B, N), at the last step of a trajectory, and 0 for the others."""
+        """Return the derivative, shape (B, N), for trajectories that end at this step, and 0 for the others."""
         if step not in self._ends:
             return None
         (derivative,) = torch.autograd.grad(self._loss, self._seen, retain_graph=True, materialize_grads=True)
         return torch.where(self._ending(step).unsqueeze(-1), derivative, 0.0)
 
     def of_parameters(self, step: int, state: Tensor, parameters: Sequence[Tensor]) -> list[Tensor] | None:
-        """Return the contributions of the readout at the last step of a trajectory."""
+        """Return the contributions of the readout for trajectories that end at this step."""
         if step not in self._ends:
             return None
         if len(self._ends) == 1:
             return list(torch.autograd.grad(self._loss, list(parameters), retain_graph=True, materialize_grads=True))
         if not isinstance(self._outputs, Tensor) or self._outputs.shape[:1] != self._seen.shape[:1]:
             raise TypeError(
-                "parameter_gradients with lengths= needs a readout that returns one tensor, (B, ...), to tell what "
-                "each sequence contributes at its own last step."
+                "parameter_gradients with lengths= needs a readout that returns one tensor, (B, ...), to find the "
+                "contribution of each sequence at its own last step."
             )
         (slope,) = torch.autograd.grad(self._loss, self._outputs, retain_graph=True)
         slope = torch.where(self._ending(step).view(-1, *[1] * (slope.ndim - 1)), slope, 0.0)
@@ -96,19 +96,19 @@ class LossOnLast(TrajectoryLoss):
 class LossOnEvery(TrajectoryLoss):
     """Loss on every state, L = loss(outputs, targets) of the outputs readout(output(x_t)), shape (T, B, O).
 
-    Outputs and their derivatives are kept, but not states; so the readout must read every state by itself.
+    Outputs and their derivatives are kept, but states are not, so the readout must read every state by itself.
 
     Args:
         map: The map, for its output.
-        readout: Function from the outputs of one or several steps to the input of the loss.
+        readout: Function from the outputs of one or several steps to what the loss reads.
         loss: A scalar loss.
         targets: Targets of the loss.
         outputs: Outputs of all steps, shape (T, B, O).
         final: Last state x_T, shape (B, N).
         last: The last step of each trajectory, shape (B,). Later outputs repeat that of the last step, and the loss
             must not depend on them.
-        batch_first: Whether the loss takes the outputs as (B, T, O).
-        check: Whether to compute the loss twice, and the last output by itself.
+        batch_first: True if the loss takes the outputs as (B, T, O).
+        check: True to compute the loss twice, and the last output by itself.
 
     Raises:
         ValueError: If the loss is not a finite scalar, not differentiable, or not deterministic; or it reads outputs
@@ -145,20 +145,20 @@ class LossOnEvery(TrajectoryLoss):
             step, sequence = read.nonzero()[0].tolist()
             raise ValueError(
                 f"the loss reads the output of sequence {sequence} at step {step + 1}, after its end at step "
-                f"{int(last[sequence])}. Mask such steps in the loss, with a weight of 0 or with ignore_index, so that "
-                "padding does not count."
+                f"{int(last[sequence])}. Mask later steps in the loss, with a weight of 0 or with ignore_index, since "
+                "padding must not count."
             )
 
     def _check_readout(self, outputs: Tensor, final: Tensor) -> None:
-        """Check that the last output, computed by itself twice, is that of the run."""
+        """Check that the last output, computed alone and twice, equals that of the run."""
         once, twice = (self._read(final).detach() for _ in range(2))
         if not torch.equal(once, twice):
             raise ValueError(NOT_DETERMINISTIC)
         size = outputs.abs().amax()
         if once.shape != outputs.shape[1:] or bool(((once - outputs[-1]).abs() > 1e-3 * size).any()):
             raise ValueError(
-                "the readout gives another output for a step by itself than among others, so it mixes steps; let the "
-                'loss combine the outputs of several steps, or read the last step only, with loss_on="last".'
+                "the readout gives a step alone another output than the same step among others, so it mixes steps. Let "
+                'the loss combine the outputs of several steps, or read the last step only, with loss_on="last".'
             )
 
     def _read(self, state: Tensor) -> Tensor:
@@ -192,7 +192,7 @@ NOT_DIFFERENTIABLE = "the loss does not depend differentiably on the states; che
 
 
 def checked_loss(loss: Loss, outputs: Any, targets: Any) -> Tensor:
-    """Return the loss in the graph, without dimensions, after a check that it is differentiable.
+    """Return the loss in the graph, without dimensions, after checking that it is differentiable.
 
     Raises:
         TypeError: If `lyapkit.losses.scalar_loss.scalar_loss` refuses it.
@@ -208,8 +208,8 @@ def outputs_of(map: RecurrentMap, readout: Readout, states: Tensor) -> Tensor:
     """Return the readout's outputs for states (L, B, N), without derivatives, shape (L, B, O).
 
     Raises:
-        TypeError: If it is not a tensor.
-        ValueError: If there is not one output for each step.
+        TypeError: If the readout returns no tensor.
+        ValueError: If it returns no output for some steps.
     """
     with torch.no_grad():
         read = UnrolledNetwork(map, readout).read(states)

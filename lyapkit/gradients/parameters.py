@@ -15,7 +15,7 @@ from lyapkit.recurrent_map import RecurrentMap
 
 
 def trained_parameters(map: RecurrentMap, readout: Callable[[Tensor], Tensor]) -> dict[str, nn.Parameter]:
-    """Return the parameters of map and readout that require gradients, each once, by its first name.
+    """Return the parameters of map and readout that require gradients, each once, under its first name.
 
     Raises:
         ValueError: If there are none.
@@ -26,7 +26,7 @@ def trained_parameters(map: RecurrentMap, readout: Callable[[Tensor], Tensor]) -
     trained = {name: parameter for name, parameter in by_identity.values() if parameter.requires_grad}
     if not trained:
         raise ValueError(
-            "there are no parameters that require gradients in map and readout, so they have no contributions; leave "
+            "there are no parameters that require gradients in map and readout, so they have no contributions. Leave "
             "parameter_gradients out, or call .requires_grad_() on the parameters."
         )
     return trained
@@ -36,8 +36,8 @@ class ParameterGradients:
     """Norms of the contributions of every step, and of their sum, the gradient of the loss.
 
     Args:
-        parameters: The P tensors.
-        loss: The loss, for their contributions in the readout.
+        parameters: The P parameter tensors.
+        loss: The loss, for the contributions of its readout.
         steps: Number of steps T.
 
     Attributes:

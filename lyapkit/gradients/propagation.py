@@ -30,7 +30,8 @@ from lyapkit.results import make_dataset, provenance
 from lyapkit.tangents.along import TangentRun
 from lyapkit.trajectories.checkpointed import checkpointed
 from lyapkit.trajectories.closed_loop import with_feedback
-from lyapkit.trajectories.drive import Drive, prepare_drive
+from lyapkit.trajectories.drive import Drive
+from lyapkit.trajectories.prepare_drive import prepare_drive
 from lyapkit.trajectories.sequences import lies_batch_first
 
 
@@ -63,31 +64,31 @@ def gradient_propagation(
 ) -> xr.Dataset:
     """Compute norms of the total derivatives dL/dx_t along each trajectory, and their exponential rate.
 
-    For a loss on the last state, dL/dx_t = (V^{D-t})^T dL/dx_D, eq. (10) of Dubinin & Effenberger (2024): the same
-    products of Jacobians as in the variational term, transposed. The derivative is the *total* one, through all later
-    steps. (``retain_grad`` on the output of a fused PyTorch layer gives the direct part only.)
+    For a loss on the last state, dL/dx_t = (V^{D-t})^T dL/dx_D, eq. (10) of Dubinin & Effenberger (2024). These are the
+    same products of Jacobians as in the variational term, transposed. The derivative is the *total* one, through all
+    later steps. (``retain_grad`` on the output of a fused PyTorch layer gives the direct part only.)
 
-    Of the T states about 2 sqrt(T) are in memory at a time; the others are computed again from those.
+    About 2 sqrt(T) of the T states are in memory at a time; the others are computed again from them.
 
     Args:
         model: Anything `lyapkit.as_map` takes.
         inputs: A tensor or an array, (T, B, M), or (T, M) for one sequence; a PackedSequence; or None with ``steps``
-            for an autonomous map. They are one batch, whose every sequence is a trajectory of the result; the
+            for an autonomous map. They are one batch, and each of its sequences is a trajectory of the result. The
             curvature of a loss is that of all data, and takes pairs (inputs, targets) in several batches.
-        targets: Targets of the batch, handed to ``loss`` as they are.
+        targets: Targets of the batch; they are passed to ``loss`` unchanged.
         loss: A callable ``loss(outputs, targets)``, a scalar. Its reduction over the batch is the user's: with a mean
             over B sequences, every derivative carries the factor 1/B.
-        readout: Function from the map's output, (..., O'), to the input of ``loss``, (..., O); the model's own by
-            default, and required where it has none. It reads each state by itself.
+        readout: Function from the map's output, (..., O'), to what ``loss`` reads, (..., O). It must read each state by
+            itself. The default is the model's own; without one, it is required.
         norms: Vector norms over the units: "inf" or positive numbers.
-        loss_on: With ``"last"``, outputs have shape (B, O), read at the last step; with ``"every"``, (T, B, O), or
-            (B, T, O) where inputs lie batch first. With a loss on every step the norms level off where the direct part
-            of a step exceeds what comes from later ones.
+        loss_on: With ``"last"``, outputs have shape (B, O), from the last step; with ``"every"``, (T, B, O), or
+            (B, T, O) if inputs are batch first. With a loss on every step, the norms level off where the direct part
+            of a step exceeds the part from later ones.
         steps: Number of steps of an autonomous map.
         initial_state: Flat states (N,) or (B, N); the map's own by default.
         lengths: Number of steps of each of B sequences of unequal length, (B,) integers. A loss on the last step reads
-            each sequence at its own last step; a loss on every step must not depend on the outputs behind it. What lies
-            there in the inputs is padding (any numbers) and changes nothing.
+            each sequence at its own last step. A loss on every step must not depend on later outputs. Later inputs are
+            padding (any numbers) and change nothing.
         batch_first: True if inputs have the layout (B, T, M) instead of (T, B, M). The default is the module's own
             ``batch_first``.
         trajectory_names: A text or a number for each trajectory, such as the conditions of an experiment. They are the
@@ -95,41 +96,42 @@ def gradient_propagation(
         feedback: Function from the map's output to its next input, such as a readout. It closes the loop: the map then
             runs freely and takes ``steps`` instead of ``inputs``.
         teacher_forcing: Share a of the given inputs with ``feedback``; the input is a s_t + (1 - a) feedback.
-        fit: Steps back in time (start, stop) that the rate is fitted to, start <= T - t < stop, such as (50, None) to
-            leave out the turning of the gradient near the end; all by default. T is the length of each sequence, and
-            none may be shorter than ``stop``.
+        fit: Steps back in time (start, stop) that the rate is fitted to, start <= T - t < stop. For example, (50, None)
+            leaves out the steps near the end, where the gradient still turns. All steps by default. T is the length of
+            each sequence; no sequence may be shorter than ``stop``.
         exponent: Also compute the leading Lyapunov exponent of the same steps.
         per_unit: Also record the derivatives themselves, as logarithm and sign.
         record_every: Steps between recorded derivatives; the last step is always recorded.
         parameter_gradients: Also record what each step contributes to the gradient of each parameter tensor.
-        rng: Generator or seed of the tangent vector that the exponent starts with.
+        rng: Generator or seed of the first tangent vector of the exponent.
         check: Probe the map before the run, and compute the loss twice; afterwards, repeat steps and check derivatives
-            all over the run.
+            at states throughout the run.
         progress: True to show a progress bar.
 
     Returns:
-        A Dataset over ``norm``, ``trajectory`` and ``step``. Behind the end of a shorter sequence gradients are zero;
-        ``last_step`` (trajectory) is where it ends.
+        A Dataset over ``norm``, ``trajectory`` and ``step``. After the end of a shorter sequence, gradients are zero;
+        ``last_step`` (trajectory) says where it ends.
 
         - ``gradient_norm`` and ``log_gradient_norm``, the natural logarithm, which does not underflow.
-        - ``growth_rate``, the slope of the logarithm per step *back in time* by a robust fit, with its standard error
-          ``growth_rate_error``, which respects autocorrelation up to that of random walks (it tells how far the
-          fluctuations of one run move the slope, not how far the run is from stationary); ``growth_offset``, where
-          the line ends at t = T, and ``fitted_steps``, those with a gradient that is not zero. The rate is comparable
-          to a Lyapunov exponent: negative when gradients vanish, -inf when they are zero at all steps but the last. One
-          step has no slope (0, error inf).
+        - ``growth_rate``, the slope of the logarithm per step *back in time* by a robust fit. It is comparable to a
+          Lyapunov exponent: negative if gradients vanish, -inf if they are zero at all steps but the last. One step has
+          no slope (0, error inf).
+        - ``growth_rate_error``, the standard error of the rate, which respects autocorrelation up to that of random
+          walks. It says how far the fluctuations of one run move the slope, not how far the run is from stationary.
+        - ``growth_offset``, the value of the line at t = T, and ``fitted_steps``, the number of steps of the fit, all
+          of which have a gradient that is not zero.
         - ``leading_exponent`` and ``leading_exponent_error`` (trajectory), of the same Jacobians. For a loss on the
           last step the rate tends to it as T grows, for almost every readout.
-        - ``predicted_rate`` where the map predicts one (`RecurrentMap.predicted_gradient_rate`).
+        - ``predicted_rate`` if the map predicts one (`RecurrentMap.predicted_gradient_rate`).
         - With ``per_unit``, ``log_unit_gradient`` and ``unit_gradient_sign`` (trajectory, recorded_step, unit).
-        - With ``parameter_gradients``, ``log_parameter_gradient_norm`` (parameter_tensor, step), the 2-norm of
-          (df(x_{t-1}, s_t; theta)/dtheta)^T dL/dx_t, and what the readout of x_t adds to it, summed over the batch; the
-          sum of these vectors over all steps is the gradient, whose norm is ``log_total_gradient_norm``.
+        - With ``parameter_gradients``, ``log_parameter_gradient_norm`` (parameter_tensor, step). It is the 2-norm of
+          the vector (df(x_{t-1}, s_t; theta)/dtheta)^T dL/dx_t plus the contribution of the readout of x_t, summed over
+          the batch. The sum of these vectors over all steps is the gradient; ``log_total_gradient_norm`` is its norm.
 
     Raises:
         TypeError: If there is no readout, or an argument is of the wrong kind.
-        ValueError: If shapes or dtypes disagree, the loss is not a finite scalar, the map fails the probe, or there are
-            no parameters to take gradients of.
+        ValueError: If shapes or dtypes disagree, the loss is not a finite scalar, the map fails the probe, or no
+            parameter requires gradients.
         FloatingPointError: If the trajectory overflows; the message names step and trajectory.
 
     Example:
@@ -143,9 +145,9 @@ def gradient_propagation(
         {'norm': 2, 'trajectory': 8, 'step': 20}
     """
     map = with_feedback(as_map(model), feedback, teacher_forcing)
-    resolve_readout(map, readout)  # refuse a missing one first
+    resolve_readout(map, readout)  # first of all, refuse a missing one
     drive = prepare_drive(map, inputs, steps, initial_state, 0, lengths, batch_first, trajectory_names)
-    read = resolve_readout(map, readout)  # now that a whole model knows what its encoder shares with it
+    read = resolve_readout(map, readout)  # again: a whole model now knows which parameters its encoder shares
     total, last = drive.steps, drive.last_steps
     orders = check_norms(norms)
     if loss_on not in ("last", "every"):
@@ -158,7 +160,10 @@ def gradient_propagation(
     window = check_window(fit, int(last.min()))
     record_every = check_interval(record_every, "record_every")
     if record_every > 1 and not per_unit:
-        raise TypeError("record_every thins out the derivatives of per_unit=True; norms are kept at every step.")
+        raise TypeError(
+            "record_every thins out the derivatives of per_unit=True; norms are kept at every step. Pass "
+            "per_unit=True too, or leave record_every out."
+        )
     parameters = trained_parameters(map, read) if parameter_gradients else {}
     generator = make_generator(rng)
     predicted = predicted_rate(map)
@@ -253,7 +258,7 @@ def _refuse_infinite(arrived: StepGradient) -> None:
 
 
 class _UnitGradients:
-    """The derivatives themselves at some of the steps, as logarithm and sign."""
+    """The derivatives at some of the steps, as logarithm and sign."""
 
     def __init__(self, every: int, last: int) -> None:
         self._every, self._last = every, last
@@ -265,7 +270,7 @@ class _UnitGradients:
         if arrived.step % self._every and arrived.step != self._last:
             return
         vector, log_scale = arrived.gradient
-        finite = torch.where(torch.isinf(log_scale), torch.zeros_like(log_scale), log_scale)  # log 0 says it already
+        finite = torch.where(torch.isinf(log_scale), torch.zeros_like(log_scale), log_scale)  # log 0 is -inf already
         self.steps.append(arrived.step)
         self._logs.append((vector.abs().log() + finite.unsqueeze(-1)).cpu())
         self._signs.append(vector.sign().to(torch.int8).cpu())

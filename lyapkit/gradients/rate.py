@@ -11,8 +11,8 @@ from torch import Tensor
 from lyapkit.gradients.line_error import line_error
 
 TUNING = 1.345
-"""Number of standard deviations beyond which residuals are weighted down, which keeps 95 % of the efficiency of least
-squares on Gaussian ones (Huber 1964; Holland & Welsch 1977)."""
+"""Number of standard deviations beyond which residuals get a lower weight. On Gaussian residuals, the fit keeps 95 % of
+the efficiency of least squares (Huber 1964; Holland & Welsch 1977)."""
 
 ITERATIONS = 50
 ROWS_AT_ONCE = 2**19
@@ -25,7 +25,7 @@ class GrowthRate(NamedTuple):
     Attributes:
         rate: Rate per step *back in time*, shape (...).
         error: Standard error of the rate, shape (...).
-        offset: The line's value at t = T, shape (...); -inf where there are no points.
+        offset: Value of the line at t = T, shape (...); -inf if there are no points.
         steps: Number of points of the fit, shape (...).
     """
 
@@ -36,11 +36,11 @@ class GrowthRate(NamedTuple):
 
 
 def growth_rates(log_norm: Tensor, window: tuple[int, int | None], last: Tensor) -> GrowthRate:
-    """Fit the line of each sequence, with T its own length.
+    """Fit the line of each sequence, where T is its own length.
 
     Args:
         log_norm: Log norms, shape (n, B, T).
-        window: Steps back in time (start, stop); all of a sequence where ``stop`` is None.
+        window: Steps back in time (start, stop); a whole sequence if ``stop`` is None.
         last: The last step of each sequence, shape (B,).
     """
     shape = log_norm.shape[:2]
@@ -57,19 +57,19 @@ def growth_rates(log_norm: Tensor, window: tuple[int, int | None], last: Tensor)
 def growth_rate(log_norm: Tensor, window: tuple[int, int] | None = None) -> GrowthRate:
     """Fit the line by Huber's M-estimator.
 
-    In the first steps back from the end the gradient turns from the direction that the readout gives it to the one that
-    survives. They are outliers of the line that follows, and lie at its end, where they tilt a least-squares line most.
-    Huber's line is tilted 2 to 8 times less, with the same scatter. So is Theil's and Sen's, which costs T^2 operations
-    (measured: 784 steps, transients of 2 nats over 5 and 20 steps, white and autocorrelated residuals).
+    In the first steps back from the end, the gradient turns from the direction that the readout gives it to the one
+    that survives. These steps are outliers of the line, and since they lie at its end, they tilt a least-squares line
+    most. Huber's line is tilted 2 to 8 times less, with the same scatter. So is the line of Theil and Sen, which costs
+    T^2 operations (measured: 784 steps, transients of 2 nats over 5 and 20 steps, white and autocorrelated residuals).
 
     Args:
-        log_norm: Log norms at t = 1, ..., T, shape (..., T); steps where they are -inf are left out.
+        log_norm: Log norms at t = 1, ..., T, shape (..., T). Steps with -inf are left out.
         window: Steps back in time (start, stop) that are used, start <= T - t < stop; all by default.
 
     Returns:
-        The line; `line_error` computes its error. A gradient that is zero at all steps of the window but one has the
-        rate -inf and the error NaN. Two steps tell no error: it is inf. One step does not even tell the rate, which is
-        then reported as 0, with the error inf.
+        The line; `line_error` computes its error. If the gradient is zero at all steps of the window but one, the rate
+        is -inf and the error NaN. Two steps determine no error: it is inf. One step determines no rate either: it is
+        0, with the error inf.
     """
     total = log_norm.shape[-1]
     start, stop = (0, total) if window is None else window
@@ -106,10 +106,10 @@ def _fit(back: Tensor, values: Tensor, window: int) -> Tensor:
 def _huber(back: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return slope, value at 0, clipped residuals, and the share of residuals that are not clipped.
 
-    The fit is by reweighted least squares; the scale is the median absolute residual of each round. To first order, the
-    error of the slope is that of least squares on the clipped residuals, divided by that share.
+    The fit is by reweighted least squares. The scale is the median absolute residual of each round. To first order, the
+    error of the slope is that of least squares on the clipped residuals, divided by the share that is not clipped.
     """
-    floor = 8 * torch.finfo(values.dtype).eps * (1 + values.abs().amax(dim=-1, keepdim=True))  # that of rounding
+    floor = 8 * torch.finfo(values.dtype).eps * (1 + values.abs().amax(dim=-1, keepdim=True))  # rounding of the values
     weight = torch.ones_like(values)
     before = torch.full_like(values[:, 0], math.inf)
     for _ in range(ITERATIONS):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Scaled(NamedTuple):
-    """Vectors exp(log_scale) vector, B of them.
+    """B vectors, each of which is exp(log_scale) times ``vector``.
 
     Attributes:
         vector: Vectors in float64, shape (B, N); the largest component has magnitude 1, or all are 0.
@@ -46,7 +46,7 @@ class Scaled(NamedTuple):
         return Scaled(self.relative_to(top) + other.relative_to(top), top).rescaled()
 
     def relative_to(self, log_scale: Tensor) -> Tensor:
-        """Divide the vectors by exp(log_scale), shape (B, N); where that is 0, leave them at their own scale."""
+        """Divide the vectors by exp(log_scale), shape (B, N), or by 1 if that is 0."""
         finite = torch.where(torch.isinf(log_scale), torch.zeros_like(log_scale), log_scale)
         return (self.log_scale - finite).exp().unsqueeze(-1) * self.vector
 

@@ -1,4 +1,4 @@
-"""Weights of batches with which the sum of their losses is the loss over all data."""
+"""Weights for the losses of batches whose sum is the loss over all data."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class WeightedBatches:
     Attributes:
         pairs: The (inputs, targets) pairs.
         weights: One weight per batch; they sum to 1 for means, and are 1 for sums.
-        loss: The loss. One of PyTorch's own refuses shapes that do not belong together.
+        loss: The loss. If it is one of PyTorch's own, it refuses outputs and targets that would be broadcast.
         reduction: The loss's reduction over a batch.
         source: Source of the weights: ``"one batch"``, ``"batch_weight"``, ``"standard loss"``, or
-            ``"number of targets"``, which still has to be checked.
+            ``"number of targets"``, which must be checked by the caller.
     """
 
     pairs: list[Batch]
@@ -46,17 +46,17 @@ def weighted_batches(
 ) -> WeightedBatches:
     """Read batches and weigh them.
 
-    With means, weights come from ``batch_weight``; or they are the divisors of the mean of one of PyTorch's own losses;
-    or the numbers of targets (of inputs, where targets are None).
+    For means, ``batch_weight`` gives the weights. Without it, they are the divisors of the mean for PyTorch's own
+    losses, and the numbers of targets for all others (of inputs, if targets are None).
 
     Args:
         batches: One (inputs, targets) pair, or an iterable of pairs.
         loss: The callable ``loss(outputs, targets)``.
-        reduction: Its reduction over a batch; None for the loss's own, or for a mean where it has none.
+        reduction: Its reduction over a batch. None for the loss's own, or for a mean if it has none.
         batch_weight: Function from the targets of a batch to its weight.
 
     Raises:
-        TypeError: If they are not pairs, if a sum is given weights, or if the weight of targets is not known.
+        TypeError: If they are not pairs, a sum is given weights, or targets are of a kind whose number is not known.
         ValueError: If the reduction is unknown or not that of the loss, or a weight is not positive and finite.
     """
     known = standard_loss(loss)
@@ -98,7 +98,7 @@ def _resolve(loss: Any, known: StandardLoss | None, reduction: Reduction | None,
         raise ValueError(f'{known.name} has reduction="none"; give it reduction="mean" or reduction="sum".')
     own = "mean" if own == "batchmean" else own
     if batch_weight is not None and (reduction or own) == "sum":
-        raise TypeError("batch_weight is for losses that average; a sum over batches has no weights.")
+        raise TypeError("batch_weight is for losses that average; a sum over batches has no weights. Leave it out.")
     if known is not None and reduction is not None and reduction != own:
         raise ValueError(
             f'reduction="{reduction}" contradicts the loss: {known.name} has reduction="{known.reduction}". Leave '
@@ -113,23 +113,23 @@ def _weight(batch_weight: Any, targets: Any) -> float:
     """Return the weight of a batch by the user's function.
 
     Raises:
-        TypeError: If it is not a function of one argument, or returns something else than one number.
+        TypeError: If it is not a function of one argument, or does not return one number.
     """
     if not callable(batch_weight):
         raise TypeError(
-            f"batch_weight must be a function of the targets of a batch, got {batch_weight!r}; write, for example, "
-            "batch_weight=lambda targets: targets.numel(), or leave it out, which weighs batches by what the loss "
+            f"batch_weight must be a function of the targets of a batch, got {batch_weight!r}. Write, for example, "
+            "batch_weight=lambda targets: targets.numel(). Or leave it out: batches are then weighted by what the loss "
             "averages over."
         )
     try:
         inspect.signature(batch_weight).bind(targets)
     except TypeError as error:
         raise TypeError(
-            f"batch_weight is called with the targets of a batch, which it cannot take ({clause(error)}); write, for "
-            "example, batch_weight=lambda targets: targets.numel()."
+            f"batch_weight must take one argument, the targets of a batch, which it does not ({clause(error)}). Write, "
+            "for example, batch_weight=lambda targets: targets.numel()."
         ) from error
     except ValueError:
-        pass  # a function of C has no signature
+        pass  # functions written in C may have no signature
     answer = batch_weight(targets)
     try:
         if isinstance(answer, bool | str):
@@ -138,7 +138,7 @@ def _weight(batch_weight: Any, targets: Any) -> float:
     except (RuntimeError, TypeError, ValueError) as error:
         found = f"a tensor of shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else repr(answer)
         raise TypeError(
-            f"batch_weight must return one number, got {found}; add up what the batch counts, as in "
+            f"batch_weight must return one number, got {found}. Sum over the batch, as in "
             "batch_weight=lambda targets: float((targets >= 0).sum())."
         ) from error
 
@@ -151,17 +151,20 @@ def _count(inputs: Any, targets: Any) -> float:
         raise TypeError(f"targets are {type(counted).__name__}, not a tensor; convert them with torch.as_tensor.")
     if targets is None:
         raise TypeError(
-            f"targets are None and inputs are {type(inputs).__name__}, so that the weights of batches are not known; "
-            "give as targets what batch_weight= can count, such as the number of samples, and let the loss ignore it."
+            f"targets are None and inputs are {type(inputs).__name__}, so the weights of batches are not known. Give "
+            "targets that batch_weight= can count, such as the number of samples, and let the loss ignore them."
         )
-    raise TypeError(f"targets are {type(targets).__name__}, not a tensor; say what a batch weighs with batch_weight=.")
+    raise TypeError(
+        f"targets are {type(targets).__name__}, not a tensor, so the weights of batches are not known. Give the weight "
+        "of a batch as batch_weight=, a function of its targets."
+    )
 
 
 def refuse_ignored(pairs: list[Batch]) -> None:
-    """Refuse to count targets that losses with an ``ignore_index`` leave out of their mean.
+    """Refuse weights that count targets which losses with an ``ignore_index`` leave out of their mean.
 
     Args:
-        pairs: Batches whose weights are their numbers of targets and could not be checked.
+        pairs: Batches whose weights are their numbers of targets, and could not be checked.
 
     Raises:
         ValueError: If targets are negative integers.
@@ -172,6 +175,6 @@ def refuse_ignored(pairs: list[Batch]) -> None:
         if not (targets.is_floating_point() or targets.is_complex()) and bool((targets < 0).any()):
             raise ValueError(
                 f"targets hold the negative integer {int(targets.min())}, which losses with ignore_index leave out of "
-                "their mean, so that batches do not weigh targets.numel(); say what a batch weighs, as in "
+                "their mean, so targets.numel() may be the wrong weight of a batch. Give the right one, as in "
                 "batch_weight=lambda targets: float((targets >= 0).sum())."
             )

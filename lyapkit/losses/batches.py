@@ -1,4 +1,4 @@
-"""The data of a loss: recognise batches, and read them."""
+"""The batches of a loss: recognise them, and read them once."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ Batch = tuple[Any, Any]
 def batch_pairs(batches: Batch | Iterable[Batch]) -> list[Batch]:
     """Read all batches once, so that a loader that shuffles or augments gives every product the same data.
 
-    A batch is a pair ``(inputs, targets)``: a tuple or a list of two, whose parts may be anything that model and loss
-    take, tuples and mappings included. Where the parts of a tuple or list of two are themselves pairs, it is
+    A batch is a pair ``(inputs, targets)``: a tuple or a list of two parts. They may be anything that model and loss
+    take, including tuples and mappings. A tuple or list of two parts that are pairs themselves counts as
 
-    - two batches if it is a list, and first parts and second parts are of one kind each (type, dtype, number of dims);
-    - one batch if it is a tuple, and they are of different kinds;
-    - refused otherwise, since it could be either. ``[(inputs, targets)]`` is always one batch.
+    - two batches if it is a list, and their inputs are of one kind (type, dtype, number of dims), as are their targets;
+    - one batch if it is a tuple, and the parts are of different kinds.
+
+    Anything else could be either, and is refused. ``[(inputs, targets)]`` is always one batch.
 
     Args:
         batches: One pair, or an iterable of pairs.
@@ -62,23 +63,23 @@ def _is_one_batch(batches: Any) -> bool:
     if not _is_pair(batches):
         return False
     if hasattr(batches, "_fields"):
-        return True  # the names of its parts say so
+        return True  # a named tuple, whose parts have names
     first, second = batches
     if isinstance(first, Mapping) and isinstance(second, Mapping) and first.keys() == second.keys():
         raise ValueError(
-            f"two mappings with the same keys {list(first)} are inputs and targets of one batch, or two batches. If "
-            "they are one, wrap it: [(inputs, targets)]; if they are two, write each of them as a pair."
+            f"two mappings with the same keys {list(first)} could be inputs and targets of one batch, or two batches. "
+            "For one batch, write [(inputs, targets)]. For two, write each of them as a pair."
         )
     if not (_is_collection(first) and _is_collection(second)):
         return True
     if not (_is_pair(first) and _is_pair(second)):
-        return isinstance(batches, tuple)  # a list of tuples is one of batches, with too many parts or too few
+        return isinstance(batches, tuple)  # a list of tuples holds batches, with too many parts or too few
     alike = _alike(first, second)
     if isinstance(batches, tuple) is alike:
         raise ValueError(
-            f"a {type(batches).__name__} of two pairs is one batch, whose inputs and targets have two parts each, or "
-            "two batches. If it is one, wrap it: [(inputs, targets)]; if it is two, write a list of two pairs, with "
-            "inputs of one type and number of dims, and targets as well."
+            f"a {type(batches).__name__} of two pairs could be one batch, whose inputs and targets have two parts, or "
+            "two batches. For one batch, write [(inputs, targets)]. For two, write a list of two pairs, whose inputs "
+            "share a type and a number of dims, and whose targets do, too."
         )
     return not alike
 
@@ -88,12 +89,12 @@ def _is_pair(part: Any) -> bool:
 
 
 def _is_collection(part: Any) -> bool:
-    """Tell tuples and lists from all else; a packed sequence is a tuple by accident."""
+    """Tell tuples and lists from all else. A packed sequence does not count, although it is a tuple."""
     return isinstance(part, tuple | list) and not isinstance(part, PackedSequence)
 
 
 def _alike(one: Any, other: Any) -> bool:
-    """Tell whether two parts could be the same part of two batches."""
+    """Tell if two parts are of one kind, as the inputs (or the targets) of two batches are."""
     if isinstance(one, Tensor) and isinstance(other, Tensor):
         return one.dtype == other.dtype and one.ndim == other.ndim
     if isinstance(one, Mapping) and isinstance(other, Mapping):
@@ -121,14 +122,14 @@ def _iterate(batches: Any) -> Iterator[Any]:
 
 
 def _warn_of_dropped_samples(loader: DataLoader[Any]) -> None:
-    """Warn of a loader that gives less than its data set, as loaders for training often do."""
+    """Warn of a loader that leaves out samples of its data set, as loaders for training often do."""
     if not loader.drop_last or loader.batch_size is None or not isinstance(loader.sampler, Sized):
         return
     total = len(loader.sampler)
     if total % loader.batch_size:
         warnings.warn(
-            f"the loader leaves out {total % loader.batch_size} of its {total} samples (drop_last=True), so that the "
-            "curvature is not that of the whole data set; pass a loader with drop_last=False.",
+            f"the loader leaves out {total % loader.batch_size} of its {total} samples (drop_last=True), so the "
+            "curvature is not that of the whole data set. Pass a loader with drop_last=False.",
             stacklevel=2,
         )
 

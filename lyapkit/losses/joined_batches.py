@@ -1,4 +1,4 @@
-"""Two batches joined to one: outputs and targets, concatenated along the dim of the batch."""
+"""Two batches joined to one: outputs and targets are concatenated along the dim of the batch."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class UnjoinedError(Exception):
 def joined_batches(
     first: Any, other: Any, targets: Any, other_targets: Any, dims_to_try: Sequence[int]
 ) -> Iterator[tuple[Any, list[int | None], Any]]:
-    """Yield both outputs together, the dim of each of their floating leaves, and both targets together.
+    """Yield the outputs of both batches together, the dim of each of their floating leaves, and the targets of both.
 
     Args:
         first: Outputs of one batch.
         other: Outputs of another.
-        targets: Targets of the one.
+        targets: Targets of the first.
         other_targets: Targets of the other.
-        dims_to_try: Dims that may be the batch's. Where sizes differ along a dim, it is that one.
+        dims_to_try: Dims that may be the batch's. If sizes differ along a dim, only this one is tried.
 
     Raises:
         UnjoinedError: If outputs differ in other dims, or have parts that cannot be joined.
@@ -48,10 +48,11 @@ def joined_batches(
 
 
 def batch_dims(network: Any, inputs: Any, outputs: Any) -> tuple[int, ...]:
-    """Tell outputs (B, T, ...) from (T, B, ...): the last sequence alone gives its part of the outputs.
+    """Find the dims along which outputs (B, T, ...) or (T, B, ...) may hold the samples of a batch.
 
-    The last step alone does not give its part. Where both do, the first dim counts; where neither does, as in chaotic
-    networks by rounding, both are possible.
+    The last entry of the inputs along a dim is run alone. A sequence alone gives the same outputs as in the batch, and
+    a step alone does not. If both dims pass this test, the first one counts. If neither does, as happens by rounding
+    in chaotic networks, both are possible.
 
     Args:
         network: Function from inputs to outputs.
@@ -76,10 +77,11 @@ def batch_dims(network: Any, inputs: Any, outputs: Any) -> tuple[int, ...]:
 
 @torch.no_grad()
 def couples_samples(network: Any, inputs: Any) -> bool:
-    """Tell whether a network's outputs for the last half of a batch change when it runs alone.
+    """Tell if a network's outputs for the last half of a batch change when this half runs alone.
 
-    All dims that may be the samples' are tried. A network whose outputs also change when the batch is reversed does not
-    count as one that couples samples: a recurrent one reads steps in order, and a chaotic one changes by rounding.
+    All dims that may hold the samples are tried. A network whose outputs also change when the batch is reversed does
+    not count as one that couples samples. A recurrent network along its steps does so, since it reads them in order,
+    and a chaotic one by rounding.
 
     Args:
         network: Function from inputs to outputs.
@@ -127,7 +129,7 @@ def couples_samples(network: Any, inputs: Any) -> bool:
 
 
 def _together(one: Any, other: Any, sizes: tuple[int, int], preferred: int) -> tuple[Any, list[int | None]]:
-    """Join two trees leaf by leaf along dims of the given sizes, and name the dims of their floating leaves."""
+    """Join two trees leaf by leaf, along dims of the given sizes; return also the dims of their floating leaves."""
     pairs, structure = _matched(one, other)
     leaves, dims = [], list[int | None]()
     for a, b in pairs:
@@ -146,7 +148,7 @@ def _matched(one: Any, other: Any) -> tuple[list[tuple[Any, Any]], TreeSpec]:
 
 
 def _dim_of(one: Any, other: Any, sizes: tuple[int, int], preferred: int) -> int | None:
-    """Return the dim along which two leaves are joined; None where both are the same, as parts that batches share.
+    """Return the dim along which two leaves are joined; None if they are the same, as parts that batches share.
 
     Raises:
         UnjoinedError: If there is none.

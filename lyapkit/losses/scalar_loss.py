@@ -29,7 +29,7 @@ def check_loss_callable(loss: object) -> None:
 
 
 def scalar_loss(loss: Callable[[Any, Any], Tensor], outputs: Any, targets: Any) -> Tensor:
-    """Compute the loss of outputs and targets, in the graph; an error names the shapes that do not fit.
+    """Compute the loss of outputs and targets in the graph; on failure, name their shapes.
 
     Args:
         loss: The callable ``loss(outputs, targets)``.
@@ -38,8 +38,8 @@ def scalar_loss(loss: Callable[[Any, Any], Tensor], outputs: Any, targets: Any) 
 
     Raises:
         TypeError: If the loss cannot take outputs and targets of these kinds.
-        ValueError: If it cannot take their shapes or types, or returns something else than one finite real number; or
-            one of PyTorch's own losses would broadcast them against each other.
+        ValueError: If it cannot take their shapes or types, or returns anything but one finite real number; or if one
+            of PyTorch's own losses would broadcast them against each other.
     """
     known = standard_loss(loss)
     if known is not None:
@@ -54,20 +54,20 @@ def scalar_loss(loss: Callable[[Any, Any], Tensor], outputs: Any, targets: Any) 
         if hasattr(targets, "__array__") and not isinstance(targets, Tensor):
             remedy = "convert the targets with torch.as_tensor"
         elif "target dtype to be Long" in str(error):
-            remedy = "classes are numbered, so convert the targets with .long(); probabilities have the outputs' shape"
+            remedy = "convert the targets with .long() if they are class numbers; probabilities need the outputs' shape"
         elif isinstance(loss, type):
-            remedy = f"the loss is a class, so make one of it, {loss.__name__}()"
+            remedy = f"the loss is a class; make an instance of it, {loss.__name__}()"
         raise kind(
             f"the loss cannot be taken of outputs {_described(outputs)} and targets {_described(targets)} "
             f"({clause(error)}); {remedy}."
         ) from error
     if not isinstance(value, Tensor) or value.numel() != 1:
         found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-        raise ValueError(f"loss must return a scalar tensor, got {found}; reduce it over the batch.")
+        raise ValueError(f"loss must return a scalar tensor, got {found}. Reduce it over the batch.")
     if value.is_complex():
-        raise ValueError(f"loss must return a real number, got {value.dtype}; take its .real or .abs().")
+        raise ValueError(f"loss must return a real number, got {value.dtype}. Take its .real or .abs().")
     if not bool(torch.isfinite(value)):
-        raise ValueError(f"the loss is {value.item()}; check weights, inputs and targets.")
+        raise ValueError(f"the loss is {value.item()}. Check weights, inputs and targets.")
     return value
 
 

@@ -1,4 +1,4 @@
-"""PyTorch's own losses: their reductions, the divisors of their means, and the shapes that they compare."""
+"""PyTorch's own losses: their reductions, the divisors of their means, and the shapes that they take."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ _CLASSIFYING: dict[Callable[..., Tensor], tuple[type[nn.Module], ...]] = {
     functional.cross_entropy: (nn.CrossEntropyLoss,),
     functional.nll_loss: (nn.NLLLoss,),
 }
-"""Losses whose mean divides by the weights of the classes of those targets that are not ignored."""
+"""Losses whose mean divides by the sum of the class weights of all targets that are not ignored."""
 _OTHERS: dict[Callable[..., Tensor], tuple[type[nn.Module], ...]] = {
     functional.multi_margin_loss: (nn.MultiMarginLoss,),
 }
 _FUNCTIONS = _COMPARING | _CLASSIFYING | _OTHERS
 _WEIGHTED_MEANS = (functional.mse_loss, functional.l1_loss, functional.huber_loss)
-"""Losses whose ``weight`` has the shape of one batch, so that nothing is known of others."""
+"""Losses whose ``weight`` has the shape of one batch, so that their divisor for other batches is not known."""
 
 
 @dataclass(frozen=True)
 class StandardLoss:
-    """A loss of ``torch.nn`` or ``torch.nn.functional``, with the options that decide the divisor of its mean.
+    """A loss of ``torch.nn`` or ``torch.nn.functional``, with the options that determine the divisor of its mean.
 
     Attributes:
         loss: The loss itself.
-        function: The function that it calls.
+        function: The function that the loss calls.
         reduction: One of ``"mean"``, ``"sum"``, ``"none"`` or ``"batchmean"``.
         class_weight: Weights of the classes, or None.
         ignore_index: The class that is left out, or None.
@@ -73,7 +73,7 @@ class StandardLoss:
         """Refuse outputs and targets that would be broadcast against each other.
 
         Raises:
-            ValueError: If entries of one would be compared with several of the other.
+            ValueError: If an entry of one would be compared with several of the other.
         """
         if self.function not in _COMPARING or not (isinstance(outputs, Tensor) and isinstance(targets, Tensor)):
             return
@@ -82,10 +82,10 @@ class StandardLoss:
         try:
             together = torch.broadcast_shapes(outputs.shape, targets.shape).numel()  # type: ignore[no-untyped-call]
         except RuntimeError:
-            return  # the loss says so itself
+            return  # the loss raises its own error
         if together == outputs.numel() == targets.numel():
             return  # dims of size 1 do not change which entries are paired
-        remedy = "give both one shape, with .expand_as() where that is meant"
+        remedy = "give both one shape, with .expand_as() if the broadcast is meant"
         if outputs.numel() == targets.numel():
             remedy = "reshape one of them, as in targets.reshape(outputs.shape)"
         raise ValueError(
@@ -112,7 +112,7 @@ class StandardLoss:
         if classes.numel() and not 0 <= int(classes.min()) <= int(classes.max()) < len(self.class_weight):
             raise ValueError(
                 f"targets hold classes from {int(classes.min())} to {int(classes.max())}, but {self.name} has weights "
-                f"for the classes 0 to {len(self.class_weight) - 1}; give the weights of all classes."
+                f"for the classes 0 to {len(self.class_weight) - 1}. Give the weights of all classes."
             )
         return float(self.class_weight.detach().to(classes.device)[classes.long()].double().sum())
 
@@ -125,7 +125,7 @@ def standard_loss(loss: Callable[[Any, Any], Tensor]) -> StandardLoss | None:
             `functools.partial` of a function with named options, or of a module without any.
 
     Returns:
-        The loss with its known properties; None for any other callable, and for options that are not understood.
+        The loss with its properties. None for any other callable, and for options that are not known here.
     """
     if isinstance(loss, StandardLoss):
         return loss
@@ -156,7 +156,7 @@ def standard_loss(loss: Callable[[Any, Any], Tensor]) -> StandardLoss | None:
 
 
 def _function_of(module: nn.Module) -> Callable[..., Tensor] | None:
-    """Return the function that a loss module calls; None where a hook or another ``forward`` may change the result."""
+    """Return the function that a loss module calls; None if a hook or another ``forward`` may change the result."""
     kind = type(module)
     if module._forward_hooks or module._forward_pre_hooks or kind.__call__ is not nn.Module.__call__:
         return None
@@ -167,7 +167,7 @@ def _function_of(module: nn.Module) -> Callable[..., Tensor] | None:
 
 
 def _options_of(function: Any) -> list[str]:
-    """Return the options of a loss that are understood."""
+    """Return the options of a loss that are known here."""
     if not inspect.isfunction(function) or function not in _FUNCTIONS:
         return []
     left_out = {"input", "target", "size_average", "reduce"} | ({"weight"} if function in _WEIGHTED_MEANS else set())

@@ -14,21 +14,21 @@ from lyapkit.checks.purity import refuse_training_mode
 from lyapkit.recurrent_map import RecurrentMap
 
 _MISFITS = ("cannot be multiplied", "must match the size", "size mismatch", "same dtype", "expected scalar type")
-"""Parts of PyTorch's messages where a readout is for other features or another type."""
+"""Parts of PyTorch's messages when a readout takes another number of features or another type."""
 
 
 def resolve_readout(map: RecurrentMap, readout: Callable[[Tensor], Tensor] | None) -> Callable[[Tensor], Tensor]:
-    """Return the given readout, or the model's own, as it was before it was compiled.
+    """Return the given readout or, if there is none, the model's own; a compiled one as it was before.
 
     Raises:
         TypeError: If neither is given, or the given one cannot be called.
-        ValueError: If a module in it is in training mode whose result depends on chance or on the batch.
+        ValueError: If a module in it is in training mode, and its result depends on chance or on the batch.
     """
     chosen = uncompiled(map.readout if readout is None else readout)
     if chosen is None:
         raise TypeError(
-            "the model has no readout of its own; give one with readout=, a callable from the network's output "
-            "to what the loss reads (torch.nn.Identity() reads the output itself)."
+            "the model has no readout of its own. Give one with readout=, a callable from the network's output "
+            "to what the loss reads (torch.nn.Identity() for the output itself)."
         )
     if not callable(chosen):
         raise TypeError(f"readout must be callable, got {type(chosen).__name__}.")
@@ -38,11 +38,11 @@ def resolve_readout(map: RecurrentMap, readout: Callable[[Tensor], Tensor] | Non
 
 
 class UnrolledNetwork:
-    """A map run from its initial state over a sequence, with the last state read out, and with derivatives.
+    """A map run from its initial state over a sequence and read out at the last state, with derivatives.
 
     Args:
         map: The map, stepped with elementary operations.
-        readout: Function from the map's output to the input of the loss.
+        readout: Function from the map's output to what the loss reads.
     """
 
     def __init__(self, map: RecurrentMap, readout: Callable[[Tensor], Tensor]) -> None:
@@ -58,10 +58,10 @@ class UnrolledNetwork:
         return self.read(state)
 
     def read(self, state: Tensor) -> Tensor:
-        """Read states (B, N) out to outputs (B, O).
+        """Compute outputs (B, O) from states (B, N).
 
         Raises:
-            ValueError: If the readout is for another number of features, or computes in another type.
+            ValueError: If the readout takes another number of features, or computes in another type.
         """
         emitted = self.map.output(state)
         try:
@@ -77,7 +77,7 @@ class UnrolledNetwork:
             ) from error
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Yield the parameters of the map, and those of the readout as ``readout.``..., by all their names."""
+        """Yield the parameters of the map, and those of the readout after ``readout.``, by all their names."""
         yield from self.map.parameters()
         if isinstance(self.readout, nn.Module):
             for name, parameter in self.readout.named_parameters(remove_duplicate=False):
@@ -85,14 +85,14 @@ class UnrolledNetwork:
 
 
 def check_sequence(map: RecurrentMap, inputs: Tensor) -> None:
-    """Refuse inputs that are not (T, B, M) of the map's dtype and device.
+    """Refuse inputs that do not have the shape (T, B, M), or the map's dtype and device.
 
     Raises:
         TypeError: If the map takes no inputs, or they are not a tensor of floating-point numbers.
         ValueError: If they differ in shape, dtype or device; the message names it.
     """
     if not map.input_size:
-        raise TypeError("the map is autonomous; a loss over (inputs, targets) needs a map with inputs.")
+        raise TypeError("the map is autonomous, but a loss over (inputs, targets) needs inputs. Give a driven map.")
     if not isinstance(inputs, Tensor):
         raise TypeError(f"inputs must be a tensor, got {type(inputs).__name__}; convert with torch.as_tensor.")
     check_floating("inputs", inputs.dtype, map.dtype)

@@ -23,7 +23,8 @@ from lyapkit.lyapunov.ginelli import CovariantVectors, ginelli
 from lyapkit.results import make_dataset, provenance
 from lyapkit.tangents.along import TangentRun
 from lyapkit.trajectories.closed_loop import with_feedback
-from lyapkit.trajectories.drive import Drive, prepare_drive
+from lyapkit.trajectories.drive import Drive
+from lyapkit.trajectories.prepare_drive import prepare_drive
 
 
 @named_arguments()

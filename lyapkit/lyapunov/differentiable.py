@@ -39,7 +39,8 @@ from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents.along import TangentRun
 from lyapkit.tangents.strategy import Carry
 from lyapkit.trajectories.closed_loop import with_feedback
-from lyapkit.trajectories.drive import Drive, prepare_drive
+from lyapkit.trajectories.drive import Drive
+from lyapkit.trajectories.prepare_drive import prepare_drive
 from lyapkit.trajectories.sequences import fill_padding, lies_batch_first, time_first
 
 

@@ -30,8 +30,8 @@ from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.results import make_dataset, provenance
 from lyapkit.tangents.along import TangentRun
 from lyapkit.trajectories.closed_loop import with_feedback
-from lyapkit.trajectories.drive import prepare_drive
 from lyapkit.trajectories.kept_states import KeptStates
+from lyapkit.trajectories.prepare_drive import prepare_drive
 
 
 @named_arguments()

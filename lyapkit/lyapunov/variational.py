@@ -20,7 +20,8 @@ from lyapkit.lyapunov.steadiness import RepeatedProduct
 from lyapkit.results import make_dataset, provenance
 from lyapkit.tangents.along import TangentRun
 from lyapkit.trajectories.closed_loop import with_feedback
-from lyapkit.trajectories.drive import held_at_the_end, prepare_drive
+from lyapkit.trajectories.drive import held_at_the_end
+from lyapkit.trajectories.prepare_drive import prepare_drive
 
 
 @named_arguments()

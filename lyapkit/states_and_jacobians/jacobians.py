@@ -19,8 +19,9 @@ from lyapkit.states_and_jacobians.states import recorded_steps
 from lyapkit.states_and_jacobians.step_jacobian import input_jacobian, sorted_eigenvalues
 from lyapkit.tangents import TangentRun
 from lyapkit.trajectories.closed_loop import with_feedback
-from lyapkit.trajectories.drive import Drive, Stretch, prepare_drive
-from lyapkit.trajectories.drive import run as stretches_of
+from lyapkit.trajectories.drive import Drive, Stretch
+from lyapkit.trajectories.prepare_drive import prepare_drive
+from lyapkit.trajectories.stepping import run as stretches_of
 
 STRETCH_BYTES = 32 * 2**20
 """Memory for Jacobians that are computed together."""

@@ -18,8 +18,10 @@ from lyapkit.results import make_dataset, provenance
 from lyapkit.states_and_jacobians.principal import principal_axes
 from lyapkit.tangents.probe import probe_step
 from lyapkit.trajectories.closed_loop import with_feedback
-from lyapkit.trajectories.drive import Drive, prepare_drive, run
+from lyapkit.trajectories.drive import Drive
+from lyapkit.trajectories.prepare_drive import prepare_drive
 from lyapkit.trajectories.repeated_steps import refuse_other_steps
+from lyapkit.trajectories.stepping import run
 
 STEPS_AT_ONCE = 256
 """Number of steps after which states are collected; they take a few MB for 100 units and 32 trajectories."""

@@ -27,7 +27,8 @@ from lyapkit.tangents.tracing.compiled import CompiledTangents
 from lyapkit.tangents.tracing.confirming import TracingFailed
 from lyapkit.tangents.tracing.recording import Untraceable
 from lyapkit.tangents.tracing.traced import TracedTangents
-from lyapkit.trajectories.drive import Drive, Stretch, run
+from lyapkit.trajectories.drive import Drive, Stretch
+from lyapkit.trajectories.stepping import run
 
 Result = TypeVar("Result")
 

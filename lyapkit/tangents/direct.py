@@ -9,7 +9,8 @@ from torch import Tensor
 
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents.strategy import Carry, StepDerivative, stretch_of
-from lyapkit.trajectories.drive import Drive, MapStepper, Stretch, stepped
+from lyapkit.trajectories.drive import Drive, Stretch
+from lyapkit.trajectories.stepping import MapStepper, stepped
 
 
 class DirectTangents:

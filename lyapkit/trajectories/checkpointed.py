@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from lyapkit.recurrent_map import RecurrentMap
-from lyapkit.trajectories.drive import Drive, run
+from lyapkit.trajectories.drive import Drive
+from lyapkit.trajectories.stepping import run
 
 
 @dataclass(frozen=True)

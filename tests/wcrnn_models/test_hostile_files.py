@@ -140,7 +140,7 @@ def test_a_killed_forkserver_is_one_line_and_the_work_goes_on(tmp_path, monkeypa
         assert [each.status for each in sweep([TINY], tmp_path / "sweep", workers=1).values()] == ["finished"]
     assert caplog.messages == ["the process that starts the others was killed; it is started again"]
     monkeypatch.setattr(processes.BaseProcess, "start", lambda self: (_ for _ in ()).throw(EOFError))
-    with pytest.raises(UserError, match=r"no process can be started .*same command again, which goes on"):
+    with pytest.raises(UserError, match=r"no process can be started .*same command again, which resumes"):
         sweep([TINY], tmp_path / "again", workers=1)
 
 

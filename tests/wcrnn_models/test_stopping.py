@@ -71,7 +71,7 @@ def test_sigterm_saves_and_the_run_goes_on_to_the_same_result(tmp_path):
     time.sleep(0.1)
     line = ended(process, signal.SIGTERM)
     done = int(line.removeprefix("wcrnn: terminated; saved after ").split()[0])
-    assert line.endswith("iterations, and the same command goes on.\n")
+    assert line.endswith("iterations, and the same command resumes.\n")
     assert done % 400, "between two evaluations"
     again = started("train", directory, *TRAINING)
     assert again.communicate(timeout=60)[1] == ""

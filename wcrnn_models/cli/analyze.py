@@ -20,8 +20,8 @@ Part = Literal["lyapunov_spectrum", "variational_term", "gradient_propagation", 
 class Arguments:
     """Analyse checkpoints on a random subset of the test samples of their own task, in float64.
 
-    For the directory of a run, the untrained and the last network are analysed, also while the run is going on; for a
-    checkpoint file, that one.
+    For the directory of a run, the untrained and the last network are analysed, also while the run continues. For a
+    checkpoint file, its network is analysed.
     Prints the measured Lyapunov exponents beside log |eigenvalues of the residual| and writes all results to one
     netCDF file, which `lyapkit.load` or `xarray.open_datatree` opens.
     """
@@ -126,7 +126,7 @@ def _default_output(path: Path) -> Path:
 
 
 def _copies(path: Path, folder: Path) -> dict[str, Path]:
-    """Return the checkpoints to analyse, copied to where a training that is going on does not delete them."""
+    """Return the checkpoints to analyse, copied to where a training that continues does not delete them."""
     from wcrnn_models.checkpoints import read_checkpoints
     from wcrnn_models.training.saved import load_checkpoint
 

@@ -20,7 +20,7 @@ Metric = Literal["best_metric", "final_metric", "iterations_to_minimal_performan
 class Arguments:
     """Draw the metric of the runs of a sweep against what was swept, and their exponents where they were analysed.
 
-    Every run is drawn, also of a sweep that is going on. The exponents are those of the last checkpoint that all runs
+    Every run is drawn, also while the sweep continues. The exponents are those of the last checkpoint that all runs
     have in common, as `wcrnn sweep --analyze` measures them.
     """
 

@@ -1,4 +1,4 @@
-"""``wcrnn sweep``: train a grid of networks, or go on with it, and collect the results."""
+"""``wcrnn sweep``: train a grid of networks, or resume it, and collect the results."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)")
 class Arguments:
     """Train every combination of some options, each in a directory of its own, such as seed=0,r=0.995.
 
-    The same command after any interruption goes on; finished runs are not repeated. Several such commands may share a
+    After any interruption, the same command resumes. Finished runs are not repeated. Several such commands may share a
     directory, also on several machines. The results are written to results.nc in the directory. Exit code 2 means that
     a run failed, 3 that training diverged.
 

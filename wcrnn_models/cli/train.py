@@ -1,4 +1,4 @@
-"""``wcrnn train``: train a network, or go on with an interrupted run."""
+"""``wcrnn train``: train a network, or resume an interrupted run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Arguments:
     """Train a weakly coupled residual recurrent network, or one of its baselines.
 
-    The same command on the directory of an interrupted run goes on from its last evaluation; on a completed
+    The same command on the directory of an interrupted run resumes from its last evaluation. On a completed
     run it prints the result again. Exit code 3 means that training diverged.
     """
 

@@ -16,8 +16,8 @@ class RecurrentNetwork(nn.Module, ABC):
 
     With ``outputs_at = "every"`` there is an output W_xo e(x_{t+1}) + b_xo after every input s_t.
 
-    A subclass says how an input enters a step (`_project`, done for all steps at once) and how a step goes on from
-    there (`_update`). lyapkit analyses it through `wcrnn_models.models.network_map.NetworkMap`, unless the subclass
+    A subclass says how an input enters a step (`_project`, done for all steps at once) and how a step continues
+    (`_update`). lyapkit analyses it through `wcrnn_models.models.network_map.NetworkMap`, unless the subclass
     registers an adapter of its own.
 
     Args:

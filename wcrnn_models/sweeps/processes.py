@@ -60,7 +60,7 @@ class ProcessPool(Generic[J]):
                     theirs.close()
                     raise UserError(
                         f"no process can be started ({' '.join(str(error).split()) or 'what starts them was killed'}); "
-                        "free some memory, and give the same command again, which goes on."
+                        "free some memory, and give the same command again, which resumes."
                     ) from error
                 _log.warning("the process that starts the others was killed; it is started again")
         theirs.close()

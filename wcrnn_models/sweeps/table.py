@@ -1,4 +1,4 @@
-"""Show a table of a sweep that is going on."""
+"""Show a table of a sweep while it runs."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ MetricName = Literal["mse", "rms", "accuracy"]
 class Task(ABC):
     """Sequences to read and targets to hit, with a loss to train on and a metric to report.
 
-    `train_batch` is a pure function of the seed and the iteration, so an interrupted training goes on with
-    the very batches it would have seen.
+    `train_batch` is a pure function of the seed and the iteration, so an interrupted training resumes with
+    the same batches that it would have seen.
 
     Attributes:
         name: As in `TrainConfig.task`.

@@ -39,8 +39,8 @@ class TrainConfig:
     """
 
     task: TaskName = "adding"
-    """Adding problem; sequential MNIST, or permuted; grey sequential CIFAR-10 (section 4 of the paper); or arrays of
-    your own, see data."""
+    """Task to train on: the adding problem, sequential MNIST, permuted sequential MNIST, grey sequential CIFAR-10
+    (section 4 of the paper), or arrays of your own (see data)."""
 
     length: Annotated[
         int | None,
@@ -48,8 +48,8 @@ class TrainConfig:
             at_least=1, goes_with=(Choice("task", ("adding", "arrays"), "whose sequences have lengths of their own"),)
         ),
     ] = None
-    """Sequence length of the adding problem, at least 2; 100 if not given (ADD100). MNIST has 784 pixels, CIFAR-10
-    has 1024. Task arrays: steps of a sequence, that of the data if not given."""
+    """Steps of a sequence. Adding problem: at least 2, and 100 if not given (ADD100). Task arrays: the steps of the
+    data if not given. MNIST always has 784 pixels, and CIFAR-10 has 1024."""
 
     loss: Annotated[
         LossName | None,
@@ -58,28 +58,29 @@ class TrainConfig:
             counts_at_default=False,
         ),
     ] = None
-    """Adding problem, and arrays of numbers: train on and report the mean square error (mse), or its root (rms, the
-    default). With rms the gradient does not shrink with the error, so that SGD at a constant rate stalls at an error
-    proportional to the rate. Classes have cross-entropy."""
+    """Loss to train on and to report, for the adding problem and for arrays of numbers: the mean square error (mse), or
+    its root (rms, the default). With rms the gradient does not shrink with the error, so SGD at a constant rate stalls
+    at an error proportional to the rate. Classes always have cross-entropy."""
 
     model: Annotated[ModelName, Rule(counts_at_default=False)] = "wcrnn"
-    """Weakly coupled residual network, or a baseline of Table 2: Elman network with identity residual (which the
-    paper trains with gradient_clip), LSTM, UR-LSTM, or S4D."""
+    """Network to train: the weakly coupled residual network, or a baseline of Table 2. These are an Elman network with
+    identity residual (which the paper trains with gradient_clip), an LSTM, a UR-LSTM, and S4D."""
 
     hidden_size: Annotated[int, Rule(at_least=1)] = 100
-    """Units of the network. The paper presents results for 100, and for LSTMs of 47, which are about as large. For
-    S4D the features of a layer; 34 are about as large."""
+    """Units of the network. The paper presents results for 100 units, and for LSTMs of 47, which have about as many
+    parameters. For S4D, the features of a layer; 34 features have about as many parameters."""
 
     form: Annotated[Form, Rule(goes_with=(_WCRNN,), counts_at_default=False)] = "linear"
-    """WCRNN only: linear residual (eq. 11), type A (eq. 18) or type B (eq. 19), which is Elman_wc of Table 2."""
+    """WCRNN only: equation of a step. Linear residual (eq. 11), type A (eq. 18), or type B (eq. 19), which is Elman_wc
+    of Table 2."""
 
     nonlinearity: Annotated[Nonlinearity, Rule(goes_with=(_WCRNN,), counts_at_default=False)] = "tanh"
-    """WCRNN only: identity is the network "no tanh" of Table 2."""
+    """WCRNN only: nonlinearity of a step. With identity, it is the network "no tanh" of Table 2."""
 
     residual: Annotated[ResidualName, Rule(goes_with=(_WCRNN,), per_network=True)] = "scalar"
-    """WCRNN only: residual matrix. r times the identity; 2 x 2 rotations (eq. 16); a random diagonal (eq. 17); a
-    random orthogonal matrix; rotations times a diagonal drawn as in section 4.3 (informed; the paper's network also has
-    --coupling informed); or any matrix from residual_file (dense)."""
+    """WCRNN only: residual matrix R. It is r times the identity (scalar), 2 x 2 rotations (eq. 16), a random diagonal
+    (heterogeneous, eq. 17), a random orthogonal matrix, or the matrix in residual_file (dense). With informed, it is
+    rotations times a diagonal, drawn as in section 4.3; the network of the paper also has --coupling informed."""
 
     r: Annotated[
         float,
@@ -95,7 +96,7 @@ class TrainConfig:
         ),
     ] = 0.995
     """Residual strength: the magnitude of the eigenvalues of R, or the centre r_0 of a heterogeneous
-    residual. 0.995 is the weakly subcritical network of Fig. 2; the paper's rotations have 1."""
+    residual. The weakly subcritical network of Fig. 2 has 0.995, and the paper's rotations have 1."""
 
     phi: Annotated[
         float | Literal["random"] | None,
@@ -106,7 +107,7 @@ class TrainConfig:
             per_network=True,
         ),
     ] = None
-    """Rotation only: angle in radians per step, or "random" for angles from U(0, 2 pi). The characteristic
+    """Rotation only: angle in radians per step, or "random" for angles drawn from U(0, 2 pi). The characteristic
     frequency of sMNIST is 2 pi / 28 = 0.2244 (section 4.2)."""
 
     delta_r: Annotated[
@@ -120,8 +121,8 @@ class TrainConfig:
             per_network=True,
         ),
     ] = None
-    """Width of the interval around r that the entries of a heterogeneous residual are drawn from (section 4.3). Given
-    with a rotation or an orthogonal residual, that matrix is multiplied by such a diagonal."""
+    """Width of the interval around r from which the entries of a heterogeneous residual are drawn (section 4.3). A
+    rotation or an orthogonal residual is multiplied by such a diagonal matrix if this is given."""
 
     residual_file: Annotated[
         str | None,
@@ -133,13 +134,13 @@ class TrainConfig:
             counts_at_default=False,
         ),
     ] = None
-    """Dense only: NumPy file (.npy) with R, of hidden_size rows and columns. Checkpoints hold their own copy."""
+    """Dense only: NumPy file (.npy) with R, of hidden_size rows and columns. Checkpoints contain a copy of it."""
 
     coupling: Annotated[
         float | Literal["informed"], Rule(at_least=0, goes_with=(_WCRNN,), in_dtype=True, per_network=True)
     ] = 0.01
-    """Weak coupling gamma. 0.01 as in section 4.1; [0.001, 0.1] works well (section 3). "informed" draws one for each
-    unit from U(0.005, 0.05) (section 4.3)."""
+    """Weak coupling gamma. The default is that of section 4.1; values from 0.001 to 0.1 work well (section 3). With
+    "informed", every unit has its own, drawn from U(0.005, 0.05) (section 4.3)."""
 
     layers: Annotated[int | None, Rule(at_least=1, goes_with=(_S4D,), counts_at_default=False)] = None
     """S4D only: number of layers, 2 if not given."""
@@ -155,21 +156,21 @@ class TrainConfig:
     Targets at every step have the shapes (count, steps) and (count, steps, output_size)."""
 
     input_size: Annotated[int | None, Rule(at_least=1, goes_with=(_ARRAYS,), counts_at_default=False)] = None
-    """Task arrays only: components of an input; those of the data if not given."""
+    """Task arrays only: components of an input; as many as in the data if not given."""
 
     output_size: Annotated[int | None, Rule(at_least=1, goes_with=(_ARRAYS,), counts_at_default=False)] = None
-    """Task arrays only: number of classes, or components of a target. If not given, the largest label plus 1, or the
-    components in the data."""
+    """Task arrays only: number of classes, or components of a target. If not given, it is the largest label plus 1, or
+    the number of components in the data."""
 
     loss_on: Annotated[LossOn | None, Rule(goes_with=(_ARRAYS,), counts_at_default=False)] = None
-    """Task arrays only: loss and metric on the output of the last step (last) or of every step (every). If not given,
-    the shape of the targets decides."""
+    """Task arrays only: take loss and metric of the output at the last step (last) or at every step (every). If not
+    given, the shape of the targets decides."""
 
     learning_rate: Annotated[float, Rule(above=0, in_dtype=True, per_network=True), tyro.conf.arg(aliases=["--lr"])] = (
         0.01
     )
-    """Step size of SGD. Chosen by trial; the paper names only 0.1 (unstable) and 0.01 (stable) for ADD100, in
-    Fig. B.2."""
+    """Step size of SGD. The default was chosen by trial; the paper gives only 0.1 (unstable) and 0.01 (stable), for
+    ADD100 in Fig. B.2."""
 
     momentum: Annotated[float, Rule(at_least=0, below=1, per_network=True)] = 0.9
     """Momentum of SGD (section 4)."""
@@ -178,14 +179,14 @@ class TrainConfig:
     """Samples in a training batch (section 4)."""
 
     epochs: Annotated[int, Rule(at_least=1, per_network=True)] = 150
-    """Passes through the training data. The paper trains 150 on the adding problem and 200 on MNIST."""
+    """Passes through the training data. The paper makes 150 on the adding problem, and 200 on MNIST."""
 
     iterations_per_epoch: Annotated[
         int | None,
         Rule(at_least=1, goes_with=(Choice("task", ("adding",), "where an epoch is one pass through the data"),)),
     ] = None
-    """Adding problem only: batches that make an epoch, 1000 if not given (our choice; the paper does not
-    say). Otherwise an epoch is one pass through the training data."""
+    """Adding problem only: batches in an epoch, 1000 if not given (our choice; the paper does not say). For other
+    tasks, an epoch is one pass through the training data."""
 
     train_size: Annotated[
         int | None,
@@ -196,23 +197,23 @@ class TrainConfig:
             ),
         ),
     ] = None
-    """Use a random choice of so many training samples, the same for every seed; all if not given. Not for the adding
-    problem, which has no end."""
+    """Number of training samples to use, chosen at random, the same for every seed; all if not given. Not for the
+    adding problem, whose samples are generated without end."""
 
     test_size: Annotated[int | None, Rule(at_least=1)] = None
-    """Use a random choice of so many test samples, the same for every seed (for the adding problem, of its own for
-    each). If not given, 2000 for the adding problem (our choice) and otherwise all."""
+    """Number of test samples to use, chosen at random, the same for every seed (but others for each seed of the adding
+    problem). If not given, 2000 for the adding problem (our choice), and all for other tasks."""
 
     validation_size: Annotated[int | None, Rule(at_least=1, counts_at_default=False)] = None
-    """Judge by so many samples held out from training, instead of by the test set: to choose a learning rate, say,
-    without a look at the test set. Where not given, no sample is held out."""
+    """Number of training samples to hold out. They replace the test set in all evaluations, for instance to choose a
+    learning rate without looking at the test set. If not given, no sample is held out."""
 
     evaluate_every: Annotated[int | None, Rule(at_least=1, per_network=True)] = None
-    """Iterations between two evaluations on the test set, at which the run can be resumed; once an epoch if
-    not given."""
+    """Iterations between two evaluations on the test set; an epoch if not given. An interrupted run resumes from its
+    last evaluation."""
 
     seed: Annotated[int, Rule(at_least=0, at_most=math.inf, per_network=True)] = 0
-    """Determines the initial weights, a random residual, and the data."""
+    """Seed of the initial weights, of a random residual, and of the data."""
 
     dtype: FloatType = "float32"
     """Floating-point type of weights and states."""
@@ -221,19 +222,19 @@ class TrainConfig:
     """Clip the norm of the gradient to this value; no clipping if not given."""
 
     save_at: Annotated[tuple[int, ...], Rule(at_least=0, per_network=True, counts_at_default=False)] = ()
-    """Iterations whose weights are kept as further checkpoints, to follow how a network changes."""
+    """Iterations at which the weights are saved as further checkpoints, to follow how a network changes."""
 
     probe_every: Annotated[int | None, Rule(at_least=1, per_network=True, counts_at_default=False)] = None
-    """Iterations between two further measurements of the test metric, until minimal performance is reached; only
-    at evaluations if not given. They leave no checkpoint. The paper reports 200 iterations for sMNIST (Table 1), which
-    is less than an epoch."""
+    """Iterations between additional measurements of the test metric, until minimal performance is reached. They save no
+    checkpoint. If not given, the metric is measured only at evaluations. The paper reports 200 iterations for sMNIST
+    (Table 1), which is less than an epoch."""
 
     divergence_loss: Annotated[float | None, Rule(above=0, per_network=True, counts_at_default=False)] = None
-    """Training loss of a batch above which the run counts as diverged and ends; if not given, only numbers that
-    are not finite end it."""
+    """Training loss of a batch above which the run counts as diverged, and ends. If not given, it ends only if numbers
+    are not finite."""
 
     def __post_init__(self) -> None:
-        """Check everything, and change nothing."""
+        """Check all fields, and change none."""
         check_fields(vars(self), described_fields(TrainConfig))
         _check_together(self)
 

@@ -26,7 +26,7 @@ class TrainResult:
 
     Attributes:
         status: The outcome: ``"finished"``; ``"diverged"`` if it ended with numbers that were not finite or too large;
-            ``"running"`` only in the file of a run that is going on or was interrupted.
+            ``"running"`` only in the file of a run that is still training or was interrupted.
         metric_name: One of ``"mse"``, ``"rms"`` or ``"accuracy"``.
         best_metric: Best test metric of all evaluations, None if none was finite.
         best_iteration: First iteration at which it was reached.
@@ -94,7 +94,7 @@ class TrainResult:
 
 
 def ended_result(directory: Path) -> TrainResult | None:
-    """Return the result of a run that has ended, None if there is none or the run goes on.
+    """Return the result of a run that has ended, None if there is none or the run has not ended.
 
     Args:
         directory: The directory of the run.

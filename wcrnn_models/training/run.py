@@ -118,7 +118,7 @@ class Run:
         return self.task.loss(outputs, targets)
 
     def is_sound(self, loss: float) -> bool:
-        """Tell whether training can go on from a batch of this loss."""
+        """Tell if training can continue after a batch of this loss."""
         limit = self.config.divergence_loss
         return math.isfinite(loss) and (limit is None or loss <= limit)
 

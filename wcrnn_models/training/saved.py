@@ -94,7 +94,7 @@ def load_checkpoint(path: str | Path) -> LoadedCheckpoint:
 
     Args:
         path: The ``.safetensors`` file, the ``.json`` file, or the directory of a run. From a directory, the last
-            checkpoint is loaded, even while the run is going on.
+            checkpoint is loaded, even while the run continues.
 
     Raises:
         UserError: If a file is missing, truncated or altered, has another format, or does not fit its configuration.

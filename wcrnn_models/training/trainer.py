@@ -106,7 +106,7 @@ def save_and_stop_if_requested(runs: Sequence[Run]) -> None:
         for run in runs:
             run.save()
         at = ", ".join(str(run.iteration) for run in runs)
-        raise stopping.Terminated(f"saved after {at} iterations, and the same command goes on.")
+        raise stopping.Terminated(f"saved after {at} iterations, and the same command resumes.")
 
 
 @contextmanager

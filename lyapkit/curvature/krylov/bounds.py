@@ -17,7 +17,7 @@ class _Group:
     Attributes:
         low: The smallest value.
         high: The largest value.
-        radius: Frobenius norm of their residuals; each value has a true eigenvalue of its own that lies that close.
+        radius: Frobenius norm of their residuals. Each value has a true eigenvalue of its own within this distance.
         size: Number of values.
     """
 
@@ -36,18 +36,18 @@ class _Group:
 def error_bounds(values: np.ndarray, residuals: np.ndarray, rest: Interval | None) -> np.ndarray:
     """Return a bound on |lambda - theta| for every Ritz value theta of an orthonormal set of Ritz vectors.
 
-    A true eigenvalue lies within the residual r of theta. Where the rest of the spectrum is farther away than that, the
-    bound is quadratic: r^2 / gap for one value (Kato & Temple), and |R|^2 / (gap - |R|) for a group whose residual
-    intervals meet, with their residuals R (Kahan; Li & Li 2005). The gap is the distance to the intervals of the other
-    groups, and to the interval of the eigenvalues that were not computed.
+    A true eigenvalue lies within the residual r of theta. If the rest of the spectrum is farther away than that, the
+    bound is quadratic. For a single value it is r^2 / gap (Kato & Temple). For a group of values whose residual
+    intervals meet, with residuals R, it is |R|^2 / (gap - |R|) (Kahan; Li & Li 2005). The gap is the smaller of two
+    distances: to the intervals of the other groups, and to that of the eigenvalues that were not computed.
 
     Args:
         values: Shape (k,), in any order.
         residuals: Norms |A y - theta y|, shape (k,).
-        rest: Interval that holds all other eigenvalues; None when there are none.
+        rest: Interval that holds all other eigenvalues; None if there are none.
 
     Returns:
-        Bounds, shape (k,); they hold if the search has missed none of the eigenvalues.
+        Bounds, shape (k,). They hold if the search has missed none of the eigenvalues.
     """
     ascending = values.argsort(kind="stable")
     groups: list[_Group] = []

@@ -1,4 +1,4 @@
-"""Criteria for the end of a search for eigenvalues, and for the search for further copies."""
+"""Criteria for the end of a search: for eigenvalues, and for further copies of them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from lyapkit.curvature.krylov.lanczos import RitzPairs
 from lyapkit.curvature.krylov.selection import Interval, Which, interval, order
 
 LOOSEST = 1e-3
-"""Largest relative residual with which a search may end; Ritz values with larger ones may still change places."""
+"""Largest relative residual with which a search may end. Ritz values with larger ones may still change places."""
 MISS = 1e-6
-"""Probability at which a copy that no run has found counts as absent."""
+"""Probability below which a copy that no run has found counts as absent."""
 
 
 def residual_limits(values: Tensor, largest: float, tolerance: float, resolution: float) -> Tensor:
@@ -22,16 +22,16 @@ def residual_limits(values: Tensor, largest: float, tolerance: float, resolution
 
     Args:
         values: Eigenvalues.
-        largest: The largest magnitude of all.
+        largest: The largest magnitude of all eigenvalues.
         tolerance: Limit relative to each eigenvalue.
-        resolution: Limit relative to the largest.
+        resolution: Limit relative to the largest magnitude.
     """
     return torch.clamp(tolerance * values.abs(), min=resolution * largest)
 
 
 @dataclass(frozen=True)
 class Goal:
-    """Goal of a run: the k most wanted pairs or, once k are known, further ones that should be among them.
+    """Goal of a run: the k most wanted pairs or, once k are known, further copies that belong among them.
 
     Attributes:
         which: The order in which eigenvalues are wanted.
@@ -57,7 +57,7 @@ class Goal:
         return self.known.numel() >= self.k
 
     def judge(self, pairs: RitzPairs, room: int) -> tuple[Tensor, bool]:
-        """Return the pairs to take, and whether the run may stop here."""
+        """Return the pairs to take, and True if the run may stop here."""
         chosen = order(pairs.values, self.which)[: self.k]
         tolerance = min(self.tolerance, LOOSEST)
         limits = residual_limits(pairs.values, self._scale(pairs), tolerance, self.resolution)
@@ -72,13 +72,13 @@ class Goal:
         return chosen, self._nothing_left(pairs, rest, limits, room)
 
     def suspects(self, pairs: RitzPairs, chosen: Tensor, values: Tensor, copies: int) -> Tensor:
-        """Return the eigenvalues that may have more copies than a run from as many vectors could find.
+        """Return the eigenvalues that may have more copies than a run from this number of vectors can find.
 
         Args:
-            pairs: Pairs of the run; values are copies where their residual intervals meet.
+            pairs: Pairs of the run. Values count as copies if their residual intervals meet.
             chosen: Positions of the pairs that were taken.
             values: Eigenvalues of all runs.
-            copies: The number of vectors.
+            copies: Number of start vectors.
         """
         found, residuals, scale = pairs.values[chosen], pairs.residuals[chosen], self._scale(pairs)
         reach = residuals + residuals[:, None] + 0.1 * self.resolution * scale
@@ -95,7 +95,7 @@ class Goal:
         return interval(values[order(values, self.which)[: self.k]], self.which)
 
     def _nothing_left(self, pairs: RitzPairs, rest: Interval, limits: Tensor, room: int) -> bool:
-        """Tell whether a copy of a suspect would have shown by now, on each side."""
+        """Tell if a copy of a suspect would have appeared by now, on both sides."""
         low, high = pairs.values[0], pairs.values[-1]
         spread = float(high - low)
         sides = (

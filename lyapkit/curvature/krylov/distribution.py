@@ -1,7 +1,7 @@
 """The distribution of eigenvalues, with its errors, from quadratures under random vectors.
 
-For v uniform on the unit sphere of n dimensions, v'f(A)v has the mean tr f(A) / n, and the variance of f over the
-spectrum times 2 / (n + 2).
+For v uniform on the unit sphere of n dimensions, v'f(A)v has the mean tr f(A) / n. Its variance is 2 / (n + 2) times
+the variance of f over the spectrum.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ def cumulative_band(
 
 
 def cumulated(quadrature: Quadrature, grid: Tensor, exact: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the measure below every grid point: its lower bound, the value by nodes and weights, and its upper bound.
+    """Return the measure below every grid point: its lower bound, its value by nodes and weights, and its upper bound.
 
-    Between the j-th node and the next, the measure that has the quadrature's moments lies between the sums of the first
-    j - 1 and of the first j + 1 weights (Chebyshev, Markov and Stieltjes).
+    The measure has the moments of the quadrature. Between the j-th node and the next, it therefore lies between the sum
+    of the first j - 1 weights and that of the first j + 1 (Chebyshev, Markov and Stieltjes).
 
     Args:
         quadrature: Nodes and weights of p start vectors.
         grid: Shape (g,).
-        exact: True where the quadrature is the measure itself, shape (p,).
+        exact: True if the quadrature of a start vector is the measure itself, shape (p,).
 
     Returns:
         Shape (p, g) each.
@@ -94,5 +94,5 @@ def smoothed(quadrature: Quadrature, grid: Tensor, position: Callable[[Tensor], 
 
 
 def gaussian(distance: Tensor, width: float) -> Tensor:
-    """Return the normal density of a standard deviation."""
+    """Return the normal density with mean 0 and this standard deviation."""
     return torch.exp(-0.5 * (distance / width) ** 2) / (width * math.sqrt(2 * math.pi))

@@ -1,8 +1,8 @@
 """The k most wanted eigenpairs of a symmetric operator, each with its multiplicity and without spurious ones.
 
-A Krylov space from b random vectors contains min(b, m) copies of an eigenvalue of multiplicity m. Where b copies of one
-were found, there may be more. The wanted pairs are then locked, and further runs from random vectors orthogonal to them
-look for the rest, until nothing is left.
+A Krylov space from b random vectors contains min(b, m) copies of an eigenvalue of multiplicity m. If a run finds b
+copies of one, there may be more. The wanted pairs are then locked. Further runs, from random vectors orthogonal to
+them, search for the remaining copies until none is left.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from lyapkit.curvature.krylov.selection import Interval, Which, interval, order
 from lyapkit.curvature.products.operators import BlockProduct
 
 BLOCK_SIZE = 4
-"""Number of vectors multiplied at once. Larger blocks make a product cheaper and need more products; between 2 and 8
-the two nearly balance. Chosen by measurement, see benchmarks/curvature.py."""
+"""Number of vectors multiplied at once. With larger blocks a product is cheaper, but more products are needed; between
+2 and 8 the two nearly balance. Chosen by measurement, see benchmarks/curvature.py."""
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
 """Default tolerance of residuals relative to their eigenvalues, by the type of the model."""
 RESOLUTION = {torch.float64: 1e-10, torch.float32: 1e-5}
-"""Limit relative to the largest eigenvalue below which no residual has to be: well above the rounding of a product."""
+"""Limit of residuals relative to the largest eigenvalue, well above the rounding of a product. None needs to be below
+it."""
 BASIS_BYTES = 2**27
-"""128 MiB, which a basis may take by default even where fewer vectors would be enough."""
+"""128 MiB, which a basis may take by default even if fewer vectors would be enough."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,10 @@ class Eigenpairs:
         vectors: Orthonormal columns, shape (P, k).
         residuals: Norms |A v - lambda v|, recomputed with the operator, shape (k,).
         error_bounds: Bounds on |lambda - true eigenvalue|, shape (k,).
-        largest: Magnitude of the largest Ritz value that was met, wanted or not.
+        largest: Largest magnitude of all Ritz values of the search, wanted or not.
         products: Number of products used, including k for the recomputation.
-        complete: Whether the search for further eigenvalues came to its end.
-        method: Either "lanczos", or "dense" where the whole matrix was computed.
+        complete: True if the search for further eigenvalues was finished.
+        method: Either "lanczos", or "dense" if the whole matrix was computed.
     """
 
     values: Tensor
@@ -72,7 +73,8 @@ def leading_eigenpairs(
 ) -> Eigenpairs:
     """Compute the k most wanted eigenpairs.
 
-    Where k is half of the dimensions or more, the whole matrix takes no more products than a search, which needs 2k.
+    If k is at least half the number of dimensions, the whole matrix takes no more products than a search, which needs
+    2k. It is then computed and diagonalised.
 
     Args:
         product: A X for a block with orthonormal columns, (P, b) -> (P, b), float64.
@@ -80,8 +82,8 @@ def leading_eigenpairs(
         k: Number of pairs, at most P.
         which: Order in which pairs are wanted; see `lyapkit.curvature.krylov.selection.order`.
         tolerance: Limit of each residual, relative to its eigenvalue.
-        resolution: No residual needs to be below this times the largest |eigenvalue|.
-        max_products: Largest number of products, at least 2k; the search stops there, converged or not.
+        resolution: Limit of residuals relative to the largest |eigenvalue|; none needs to be below it.
+        max_products: Largest number of products, at least 2k. The search stops there, converged or not.
         block_size: Number b of vectors multiplied at once.
         basis_size: Largest number of vectors of length P that are kept, besides k locked ones; at least k + 2b.
         generator: Generator that draws the start vectors.
@@ -110,7 +112,7 @@ def leading_eigenpairs(
         locked = torch.cat((locked, run.vectors(pairs.weights[:, chosen])))
         values = torch.cat((values, pairs.values[chosen]))
         copies = min(block_size, run.room)
-        del run  # frees its basis before the next run has one
+        del run  # frees its basis before the next run makes its own
         if not done:
             break
         suspects = goal.suspects(pairs, chosen, values, copies)
@@ -121,10 +123,10 @@ def leading_eigenpairs(
 
 
 def default_basis_size(size: int, k: int, block_size: int) -> int:
-    """Return 2k + 8b vectors, or as many as 128 MiB hold.
+    """Return the default number of vectors in a basis: 2k + 8b, or as many as 128 MiB hold.
 
-    The former suffice where the wanted eigenvalues are far from the others. Where they are not, every restart forgets
-    directions that took products to find. Memory is taken only as the basis grows.
+    The smaller number is enough if the wanted eigenvalues are far from the others. If they are close, every restart
+    forgets directions that took products to find. Memory is used only as the basis grows.
 
     Args:
         size: Number of parameters P.
@@ -137,10 +139,10 @@ def default_basis_size(size: int, k: int, block_size: int) -> int:
 def _search(run: BlockLanczos, goal: Goal, budget: int) -> tuple[RitzPairs, Tensor, int, bool]:
     """Run until the goal is met or the budget is spent; return pairs, choice, number of products, and success.
 
-    A run from b vectors is exhausted when it holds D of them, the sum of min(b, m) over all eigenspaces. By the count
-    of dimensions alone, any n > D - min(b, m) vectors hold n - D + min(b, m) of an eigenspace. These are exact, while
-    more wanted ones have not been seen yet. The block that is then pending is smaller than the first, and the last of
-    the run; it is multiplied as well.
+    In exact arithmetic a run from b vectors ends with D of them, the sum of min(b, m) over all eigenspaces. By the
+    count of dimensions, any n > D - min(b, m) vectors contain n - D + min(b, m) of an eigenspace. So close to the end
+    some pairs are exact, although the run has not yet seen pairs that are wanted more. By then the pending block has
+    become smaller than the first, and is the last of the run. It is multiplied, too, before the run may end.
     """
     used = judged = 0
     ends = False
@@ -167,7 +169,7 @@ def _search(run: BlockLanczos, goal: Goal, budget: int) -> tuple[RitzPairs, Tens
 
 
 def _towards(start: Tensor, random: Tensor, generator: torch.Generator) -> Tensor:
-    """Start vectors, rows: random combinations of given columns, with a tenth of a random vector each."""
+    """Make start vectors, rows: random combinations of the given columns, with a tenth of a random vector in each."""
     mix = torch.randn(start.shape[1], random.shape[0], generator=generator, dtype=torch.float64, device="cpu").to(start)
     rows = (start @ mix).T
     new: Tensor = random / torch.linalg.vector_norm(random, dim=1, keepdim=True)
@@ -176,7 +178,7 @@ def _towards(start: Tensor, random: Tensor, generator: torch.Generator) -> Tenso
 
 
 def _rayleigh_ritz(product: BlockProduct, rows: Tensor, k: int, which: Which, largest: float = 0.0) -> Eigenpairs:
-    """Compute the k most wanted pairs in the span of orthonormal rows by one product of all, with true residuals."""
+    """Compute the k most wanted pairs in the span of orthonormal rows, by one product with all, with true residuals."""
     count, size = rows.shape
     images = finite(product(rows.T)).T
     projected = (rows @ images.T).cpu()
@@ -191,7 +193,7 @@ def _rayleigh_ritz(product: BlockProduct, rows: Tensor, k: int, which: Which, la
         known, slack = interval(values, which), float(residuals[-2:].max())
         rest = Interval(known.low - slack, known.high + slack)
     bounds = torch.from_numpy(error_bounds(values.numpy(), residuals.numpy(), rest))
-    # the operator is symmetric; where its products are not, it is by rounding
+    # the operator is symmetric; its products deviate from that by rounding only
     largest = max(largest, float(values.abs().max()))
     bounds += float(torch.linalg.vector_norm(projected - projected.T)) + 1e-14 * largest
     return Eigenpairs(values[:k], rows[:k].T, residuals[:k], bounds[:k], largest, count, True, "dense")

@@ -1,9 +1,9 @@
 """One run of the thick-restart block Lanczos method with full reorthogonalisation.
 
-A block of b start vectors is multiplied again and again, every image is made orthogonal to all vectors before it (two
-sweeps, in float64) and becomes the next block. The operator is thereby projected on a growing orthonormal basis V; its
-Ritz pairs (theta, V s) approach the eigenpairs at the ends of the spectrum first. When the basis is full, the most
-wanted Ritz vectors and the pending block span a smaller one, and the recursion goes on from there (Wu & Simon 2000).
+A block of b start vectors is multiplied again and again. Every image is made orthogonal to all vectors before it (two
+sweeps, in float64) and becomes the next block. This projects the operator on a growing orthonormal basis V. The Ritz
+pairs (theta, V s) approach the eigenpairs, first at the ends of the spectrum. When the basis is full, the most wanted
+Ritz vectors and the pending block become a smaller basis, from which the recursion continues (Wu & Simon 2000).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from torch import Tensor
 from lyapkit.curvature.products.operators import BlockProduct
 
 DEFLATION = 1e-13
-"""Size, relative to the operator, below which a direction of an image is rounding: the Krylov space ends there."""
+"""Size, relative to the operator, below which a direction of an image is rounding and not part of the Krylov space."""
 MEMORY_SLICE = 4096
-"""Number of columns of the basis that a restart replaces at a time, so that it needs little memory of its own."""
+"""Number of columns of the basis that a restart replaces at a time, so that it needs little extra memory."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class RitzPairs:
 
     Attributes:
         values: Ritz values, ascending, shape (n,).
-        weights: Their vectors in the basis, columns, shape (n, n).
+        weights: Coefficients of the Ritz vectors in the basis, columns, shape (n, n).
         residuals: Norm |A y - theta y| for each, shape (n,).
         depth: Number of blocks multiplied so far.
-        exhausted: Whether the basis spans an invariant subspace, which makes all pairs exact.
+        exhausted: True if the basis spans an invariant subspace; all pairs are then exact.
     """
 
     values: Tensor
@@ -46,8 +46,8 @@ class BlockLanczos:
     Args:
         product: A X for a block with orthonormal columns, (P, b) -> (P, b), float64.
         start: Start vectors, rows, shape (b, P); made orthonormal here.
-        known: Orthonormal rows, shape (l, P), that the run stays orthogonal to.
-        capacity: Largest number of basis vectors; at least that of the start vectors.
+        known: Orthonormal rows, shape (l, P); the run stays orthogonal to them.
+        capacity: Largest number of basis vectors, at least the number of start vectors.
 
     Attributes:
         count: Number of basis vectors n.
@@ -65,7 +65,7 @@ class BlockLanczos:
         self._projected = torch.zeros(self.capacity, self.capacity, dtype=torch.float64, device="cpu")
         self._front, _ = self._split_off(start[: self.room], 0.0)
         self.width = self._front.shape[0]
-        # couples the pending block to the last one multiplied
+        # coupling of the pending block to the block that was multiplied last
         self._coupling = torch.zeros(0, 0, dtype=torch.float64, device="cpu")
         self._scale = 0.0
         self._cut = False
@@ -77,10 +77,10 @@ class BlockLanczos:
         return min(self._front.shape[0], self.room - self.count)
 
     def expand(self, most: int) -> int:
-        """Multiply the pending block, or as many of its vectors as allowed.
+        """Multiply the pending block, or the first vectors of it if not all are allowed.
 
         Returns:
-            The number of products. After less than the whole block the run cannot go on.
+            The number of products. A run that multiplied only a part of a block cannot continue.
 
         Raises:
             FloatingPointError: If a product is not finite.
@@ -115,10 +115,10 @@ class BlockLanczos:
         return weights.T.to(self._basis) @ self._basis[: self.count]
 
     def restart(self, weights: Tensor, values: Tensor) -> None:
-        """Keep some Ritz vectors as the basis, and go on with the pending block.
+        """Keep some Ritz vectors as the basis, and continue with the pending block.
 
         Args:
-            weights: Weights of the Ritz vectors to keep, columns.
+            weights: Coefficients of the Ritz vectors to keep, columns.
             values: Their Ritz values.
         """
         kept = weights.shape[1]
@@ -130,15 +130,16 @@ class BlockLanczos:
         self.count = kept
 
     def _split_off(self, images: Tensor, negligible: float) -> tuple[Tensor, Tensor]:
-        """Split off the part of rows outside of the space so far: orthonormal rows (f, P), images = C^T rows + seen.
+        """Split off the part of images outside of the basis: images = C^T F + their part in the basis.
 
-        The coupling C has shape (f, b). Directions below the threshold are dropped.
+        F has orthonormal rows, shape (f, P), and the coupling C the shape (f, b). Directions below the threshold are
+        dropped.
         """
         rest = self._orthogonalise(self._orthogonalise(images))
         frame, triangle = torch.linalg.qr(rest.T)
         left, sizes, right = torch.linalg.svd(triangle, full_matrices=False)
         kept = sizes > negligible
-        front = self._orthogonalise((frame @ left[:, kept]).T)  # small directions lost accuracy by the scaling
+        front = self._orthogonalise((frame @ left[:, kept]).T)  # the scaling made small directions less accurate
         front, small = torch.linalg.qr(front.T)
         return front.T, (small @ (sizes[kept, None] * right[kept])).cpu()
 
@@ -149,14 +150,14 @@ class BlockLanczos:
 
 
 def finite(images: Tensor) -> Tensor:
-    """Return a product, after a check that it is finite.
+    """Return a product after checking that it is finite.
 
     Raises:
         FloatingPointError: If a product is not finite.
     """
     if not bool(torch.isfinite(images).all()):
         raise FloatingPointError(
-            "a curvature product is not finite; check the loss and the weights (a root-mean-square loss has no "
+            "a curvature product is not finite. Check the loss and the weights (a root-mean-square loss has no "
             "derivative where it is zero)."
         )
     return images

@@ -1,8 +1,8 @@
 """Gauss quadrature of the spectral measure of a start vector, by Lanczos with full reorthogonalisation.
 
-For a symmetric A = sum_i lambda_i q_i q_i' and a unit vector v, the measure sum_i (q_i'v)^2 delta(lambda - lambda_i) is
-approximated by m nodes and weights that integrate polynomials up to degree 2m - 1 exactly: v'A^j v = sum w theta^j. The
-nodes are the eigenvalues of the tridiagonal matrix of m Lanczos steps, the weights are the squared first components
+Let A = sum_i lambda_i q_i q_i' be symmetric and v a unit vector. The measure sum_i (q_i'v)^2 delta(lambda - lambda_i)
+is approximated by m nodes and weights that integrate polynomials up to degree 2m - 1 exactly: v'A^j v = sum w theta^j.
+The nodes are the eigenvalues of the tridiagonal matrix of m Lanczos steps. The weights are the squared first components
 of its eigenvectors (Golub & Welsch 1969).
 """
 
@@ -24,8 +24,8 @@ class Quadrature:
     Attributes:
         nodes: Nodes, ascending, shape (p, m).
         weights: Weights, not negative, with sum 1, shape (p, m).
-        steps: Number of nodes that count, shape (p,): fewer than m where a start vector consists of fewer eigenvectors.
-            The measure is then exact, and nodes of weight 0 fill up.
+        steps: Number of nodes that count, shape (p,). There are fewer than m if a start vector is a combination of
+            fewer eigenvectors. The measure is then exact, and nodes of weight 0 fill up the rest.
     """
 
     nodes: Tensor
@@ -40,7 +40,7 @@ def lanczos_quadrature(product: BlockProduct, starts: Tensor, order: int, known:
         product: A X, (P, p) -> (P, p), float64.
         starts: Unit vectors, rows, shape (p, P), orthogonal to the known ones.
         order: Number of steps m.
-        known: Orthonormal rows, shape (l, P), to whose complement A is restricted.
+        known: Orthonormal rows, shape (l, P); A is restricted to their orthogonal complement.
 
     Raises:
         FloatingPointError: If a product is not finite.
@@ -69,7 +69,7 @@ def lanczos_quadrature(product: BlockProduct, starts: Tensor, order: int, known:
         if bool((steps <= step + 1).all()):
             break
     filling = torch.arange(order, device="cpu") >= steps[:, None]
-    diagonal = torch.where(filling, diagonal[:, :1], diagonal)  # within the spectrum, decoupled from the start
+    diagonal = torch.where(filling, diagonal[:, :1], diagonal)  # nodes that fill up: in the spectrum, with weight 0
     off = beside[:, : order - 1]
     nodes, weights = torch.linalg.eigh(torch.diag_embed(diagonal) + _both_sides(off))
     return Quadrature(nodes, weights[:, 0] ** 2, steps)

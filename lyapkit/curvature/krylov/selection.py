@@ -15,11 +15,11 @@ WHICH = ("LM", "LA", "SA", "BE")
 
 @dataclass(frozen=True)
 class Interval:
-    """Interval whose outside is wanted.
+    """Interval of unwanted values; those outside are wanted.
 
     Attributes:
-        low: Values below are wanted; -inf when none are.
-        high: Values above are wanted; inf when none are.
+        low: Values below are wanted; -inf if there are none.
+        high: Values above are wanted; inf if there are none.
     """
 
     low: float
@@ -49,7 +49,7 @@ def order(values: Tensor, which: Which) -> Tensor:
 
 
 def interval(wanted: Tensor, which: Which) -> Interval:
-    """Return the interval that holds the eigenvalues that were left out.
+    """Return the interval that contains the eigenvalues that were left out.
 
     Args:
         wanted: The values that were taken, the most wanted first.

@@ -11,7 +11,7 @@ from torch.autograd import grad
 from lyapkit.checks.one_at_a_time import WarningsHere
 
 _LOOPED = WarningsHere("ignore", "There is a performance drop", UserWarning)
-"""Warning of operations without a batching rule, which are looped over, as would be done here."""
+"""Filter for the warning about operations without a batching rule: PyTorch loops over them, as this module would."""
 
 
 def grad_columns(
@@ -19,18 +19,18 @@ def grad_columns(
 ) -> list[Tensor]:
     """Return J^T u for a stack of cotangents u, with J the Jacobian of the outputs with respect to the inputs.
 
-    One sweep through the graph serves up to ``at_once`` cotangents (``is_grads_batched``), which costs little more time
-    than one where the operations are small, and ``at_once`` times the memory. Graphs that cannot be swept so, such as
-    those of an `torch.autograd.Function` without a rule for it, are swept once per cotangent.
+    One sweep through the graph serves up to ``at_once`` cotangents (``is_grads_batched``). It takes ``at_once`` times
+    the memory, but little more time than a sweep for one if the operations are small. Some graphs cannot be swept so,
+    such as those with a `torch.autograd.Function` without a batching rule. They are swept once per cotangent.
 
     Args:
         outputs: Tensors; those without a graph count as constants. The graph is kept.
-        inputs: Tensors the outputs were computed from, or not.
+        inputs: Tensors that the outputs may depend on.
         cotangents: For every output, shape (b, *output.shape).
-        at_once: Number of cotangents taken together, at least 1.
+        at_once: Number of cotangents per sweep, at least 1.
 
     Returns:
-        For every input, shape (b, *input.shape), zero where nothing depends on it.
+        For every input, shape (b, *input.shape); zero if no output depends on it.
     """
     count = cotangents[0].shape[0]
     zeros = [tensor.new_zeros(count, *tensor.shape) for tensor in inputs]
@@ -56,6 +56,6 @@ def _chunk(outputs: Sequence[Tensor], inputs: Sequence[Tensor], cotangents: Sequ
                     grad(outputs, inputs, cotangents, retain_graph=True, allow_unused=True, is_grads_batched=True)
                 )
         except RuntimeError:
-            pass  # cannot be batched, or not in the memory there is; a wrong graph raises again below
+            pass  # no batching rule, or too little memory; for other errors, the loop below raises them again
     rows = [grad(outputs, inputs, row, retain_graph=True, allow_unused=True) for row in zip(*cotangents, strict=True)]
     return [None if parts[0] is None else torch.stack(parts) for parts in zip(*rows, strict=True)]

@@ -1,4 +1,4 @@
-"""One look at products of curvature before a long run: do they agree with finite differences of first derivatives?"""
+"""A check of curvature products before a long run, by finite differences of first derivatives."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from lyapkit.curvature.products.operators import BlockProduct, Operator, Weighte
 _Found = TypeVar("_Found")
 
 ACCEPTED = 1e-2
-"""Relative deviation from a difference that its own error may explain. Wrong derivatives are off by far more."""
+"""Relative deviation that the error of a difference may explain. Wrong derivatives deviate by far more."""
 SURE = 0.05
-"""Differences with neighbouring steps that agree to this much are held to be right where a product is off by twice
-that."""
+"""Relative deviation up to which differences with neighbouring steps agree. They then count as right, and a product
+that deviates by more than twice as much counts as wrong."""
 
 
 class Products(Protocol):
-    """The three operators of eq. (7)."""
+    """Products with the three operators of eq. (7)."""
 
     def product(self, operator: Operator) -> BlockProduct:
         """Return the map V -> A V of an operator A, (P, b) -> (P, b)."""
@@ -33,24 +33,25 @@ class Products(Protocol):
 def check_products(objective: WeightedLoss, products: Products, operator: Operator) -> float:
     """Compare products along one direction with central differences.
 
-    H v is compared with differences of the gradient, and v'Gv, where the Gauss-Newton matrix G is part of the operator,
-    with differences of the outputs and of the loss's gradient with respect to them: first derivatives only. Steps
-    of several lengths are tried, since the error of a difference has parts that grow and parts that shrink with it.
+    H v is compared with differences of the gradient. If the Gauss-Newton matrix G is part of the operator, v'Gv is
+    compared with differences of the outputs, and of the loss's gradient with respect to them. All of these are first
+    derivatives. Several steps are tried, since one part of the error of a difference grows with the step, and another
+    shrinks.
 
     Args:
         objective: The loss.
         products: Its products.
-        operator: The operator to look at.
+        operator: The operator to check.
 
     Returns:
-        The relative deviation found, of the best step.
+        The relative deviation at the best step.
 
     Raises:
         ValueError: If the products are wrong.
         RuntimeError: If the model cannot be differentiated twice.
     """
-    generator = torch.Generator().manual_seed(0)  # fixed directions: the look itself is deterministic
-    # two, so that blocks are looked at and not only single columns
+    generator = torch.Generator().manual_seed(0)  # fixed directions make the check deterministic
+    # two of them, so that blocks are checked and not only single columns
     pair = torch.randn(objective.size, 2, generator=generator, dtype=torch.float64, device="cpu").to(
         objective.tensors[0].device
     )
@@ -69,7 +70,7 @@ def check_products(objective: WeightedLoss, products: Products, operator: Operat
         if not any(part in str(error) for part in ("is not implemented", "once_differentiable")):
             raise
         raise RuntimeError(
-            f"the model cannot be differentiated twice ({clause(error)}); write the operation out in elementary ones."
+            f"the model cannot be differentiated twice ({clause(error)}). Write it out in elementary operations."
         ) from error
     return max(found)
 
@@ -91,7 +92,7 @@ def _compare(
     """Return the relative deviation of a product from the first difference that it agrees with."""
     epsilon = torch.finfo(objective.tensors[0].dtype).eps
     size = 1 + max(float(tensor.detach().abs().max()) for tensor in objective.tensors)
-    length = (epsilon * size) ** (1 / 3)  # for one parameter; for all of them together more
+    length = (epsilon * size) ** (1 / 3)  # for one parameter; for all of them together, a longer one is tried first
     differences, errors = [], []
     for step in (length * objective.size**0.25, length, length / 10, length / 100):
         direction, found, noise = difference(objective, pair[:, 0], step)
@@ -105,30 +106,28 @@ def _compare(
     neighbours = pairwise(differences)
     if min(errors) > 2 * SURE and any(float((a - b).norm()) <= SURE * float(a.norm()) for a, b in neighbours):
         raise ValueError(
-            f"the products of curvature differ from finite differences of the gradient by a relative "
-            f"{min(errors):.3g}: "
-            "something in model or loss has wrong second derivatives, as a custom backward or a detach may have, or "
-            "kinks in which the curvature sits. Write it out in elementary operations; if it is meant to be so, pass "
-            "check=False."
+            f"curvature products differ from finite differences of the gradient by a relative {min(errors):.3g}. Model "
+            "or loss has wrong second derivatives, as from a custom backward or a detach, or has its curvature in "
+            "kinks. Write it out in elementary operations. If it is meant to be so, pass check=False."
         )
     warnings.warn(
-        f"products of curvature could not be checked: they differ by a relative {min(errors):.3g} from finite "
-        "differences of the gradient, but these differ from one another as well (rounding, kinks, or a loss that is "
-        "too sensitive to the parameters). In float64 more can be said; check=False leaves it out.",
+        f"curvature products could not be checked: they differ by a relative {min(errors):.3g} from finite differences "
+        "of the gradient, which also differ from one another (by rounding, by kinks, or because the loss is too "
+        "sensitive to the parameters). Use float64 for a sharper check, or pass check=False to skip it.",
         stacklevel=2,
     )
     return min(errors)
 
 
 def _slope_change(objective: WeightedLoss, direction: Tensor, step: float) -> tuple[Tensor, Tensor, float]:
-    """Return the rounded direction, the difference of gradients along it, and the part of that which is rounding."""
+    """Return the rounded direction, the difference of gradients along it, and the rounding error of the latter."""
     ahead, behind, rounded = _both_sides(objective, direction, step, objective.gradient)
     epsilon = torch.finfo(objective.tensors[0].dtype).eps
     return rounded, (ahead - behind) / (2 * step), 10 * epsilon * float(ahead.norm()) / step
 
 
 def _squared_change(objective: WeightedLoss, direction: Tensor, step: float) -> tuple[Tensor, Tensor, float]:
-    """Return the same for v'J^T H_L J v, with s = J v and H_L s as differences."""
+    """Return the same for v'J^T H_L J v, with differences in place of s = J v and of H_L s."""
     epsilon = torch.finfo(objective.tensors[0].dtype).eps
     outputs = objective.outputs()
     ahead, behind, rounded = _both_sides(objective, direction, step, objective.outputs)
@@ -156,7 +155,7 @@ def _squared_change(objective: WeightedLoss, direction: Tensor, step: float) -> 
 def _both_sides(
     objective: WeightedLoss, direction: Tensor, step: float, evaluate: Callable[[], _Found]
 ) -> tuple[_Found, _Found, Tensor]:
-    """Evaluate a function at the parameters a step ahead and behind; return the rounded direction, too."""
+    """Evaluate a function one step ahead of the parameters and one behind; return the rounded direction, too."""
     here = [tensor.detach().clone() for tensor in objective.tensors]
     sizes = [tensor.numel() for tensor in here]
     found, points = [], []
@@ -164,7 +163,7 @@ def _both_sides(
         for sign in (1, -1):
             parts = torch.split(sign * step * direction, sizes)
             for tensor, centre, part in zip(objective.tensors, here, parts, strict=True):
-                # through .data: graphs that hold the parameters take no notice, and find them as they were
+                # through .data: autograd does not see the move, and graphs find the parameters as they were
                 tensor.data.copy_(centre.double() + part.reshape(centre.shape))
             points.append(torch.cat([tensor.detach().reshape(-1).double() for tensor in objective.tensors]))
             found.append(evaluate())

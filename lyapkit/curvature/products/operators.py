@@ -1,11 +1,11 @@
-"""Curvature operators of a loss: products of the Hessian, its Gauss-Newton part and the rest with blocks of vectors.
+"""Curvature operators of a loss: block products with the Hessian, its Gauss-Newton part, and the rest.
 
 Eq. (7) of Dubinin & Effenberger (2024), after Schraudolph (2002):
 
     H = J^T H_L J + sum_n (dL/df_n) Hess(f_n),
 
-the generalised Gauss-Newton (GGN) matrix, with J the Jacobian of the network's outputs with respect to its
-parameters and H_L the Hessian of the loss with respect to the outputs, and a residual term.
+The first term is the generalised Gauss-Newton (GGN) matrix. J is the Jacobian of the network's outputs with respect to
+its parameters, and H_L the Hessian of the loss with respect to the outputs. The second is the residual term.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BlockProduct: TypeAlias = Callable[[Tensor], Tensor]
 """A linear map applied to the columns of a float64 matrix, (P, b) -> (P, b)."""
 
 _Term: TypeAlias = Callable[[Sequence[Tensor]], Sequence[Tensor]]
-"""One batch's product: stacks (b, *shape) in, stacks out, one for every parameter."""
+"""The product with one batch's term, from stacks (b, *shape) to stacks, one for every parameter."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class WeightedLoss:
 
     Attributes:
         network: Function from inputs to outputs.
-        parameters: The tensors the curvature is taken with respect to, by name.
+        parameters: The tensors that the curvature is taken with respect to, by name.
         batches: Pairs (inputs, targets).
         weights: One per batch.
         loss: A callable ``loss(outputs, targets)``, a scalar.
@@ -67,7 +67,7 @@ class WeightedLoss:
         """Return the gradient, shape (P,), float64.
 
         Raises:
-            ValueError: If network or loss cannot take one of the later batches, which the message names.
+            ValueError: If network or loss cannot take a later batch; the message says which.
         """
         total = self._zeros()
         with torch.enable_grad():
@@ -80,9 +80,8 @@ class WeightedLoss:
                     if number == 1:
                         raise
                     raise ValueError(
-                        f"batch {number} of {len(self.batches)} cannot be taken, while those before it can: "
-                        f"{clause(error)}. Give batches whose inputs and targets have the types and shapes of the "
-                        "first."
+                        f"batch {number} of {len(self.batches)} cannot be used, unlike those before it: "
+                        f"{clause(error)}. Give all batches inputs and targets with the types and shapes of the first."
                     ) from error
                 total += weight * part
         return total
@@ -99,9 +98,9 @@ class WeightedLoss:
     def product(self, operator: Operator) -> BlockProduct:
         """Return the map V -> A V of an operator A, (P, b) -> (P, b).
 
-        H V is found by double backward; for G = J^T H_L J, J V is the derivative of the linear map u -> J^T u. The
-        parameters do not change while a product is in use. With a single batch the graph of its gradient is therefore
-        built once and kept, which needs no more memory at the peak than one product does; with several batches it is
+        H V is found by double backward. For G = J^T H_L J, J V is the derivative of the linear map u -> J^T u. The
+        parameters do not change while a product is in use. The graph of the gradient of a single batch is therefore
+        built once and kept, which needs no more memory at the peak than one product does. With several batches it is
         built anew for every block.
 
         Args:
@@ -137,7 +136,7 @@ class WeightedLoss:
         return term
 
     def _summed(self, prepare: Callable[[Any, Any], _Term]) -> BlockProduct:
-        """Return the weighted sum of the batches' terms; that of a single batch is prepared once."""
+        """Return the weighted sum of the batches' terms; the term of a single batch is prepared once."""
         kept = None
         if len(self.batches) == 1:
             ((inputs, targets),) = self.batches
@@ -169,7 +168,7 @@ class WeightedLoss:
         return torch.zeros(self.size, *columns, dtype=torch.float64, device=self.tensors[0].device)
 
     def _split(self, block: Tensor) -> list[Tensor]:
-        """Return the columns as stacks of tensors shaped like the parameters, (P, b) -> [(b, *shape), ...]."""
+        """Return the columns as stacks with the shapes of the parameters, (P, b) -> [(b, *shape), ...]."""
         parts = torch.split(block.T, [tensor.numel() for tensor in self.tensors], dim=1)
         return [part.reshape(-1, *tensor.shape).to(tensor) for part, tensor in zip(parts, self.tensors, strict=True)]
 
@@ -181,7 +180,7 @@ def _flatten(parts: Sequence[Tensor]) -> Tensor:
 def _tensor(outputs: Any) -> Tensor:
     if not isinstance(outputs, Tensor):
         raise TypeError(
-            "the Gauss-Newton matrix, and with it the residual, is defined for a model that returns one tensor, got "
-            f"{type(outputs).__name__}; return the tensor, or take the Hessian."
+            "the Gauss-Newton matrix and the residual are defined for a model that returns one tensor, got "
+            f"{type(outputs).__name__}. Return one tensor, or take the Hessian."
         )
     return outputs

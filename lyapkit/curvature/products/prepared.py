@@ -1,4 +1,4 @@
-"""The products of a loss, each prepared once, and what that cost."""
+"""The products of a loss, each prepared once, and the time of their preparation."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from lyapkit.curvature.products.operators import BlockProduct, Operator
 
 
 class PreparedProducts:
-    """The products of another, kept: a trajectory, a graph or the Jacobian of the outputs is then computed once.
+    """Products that are kept, so that a trajectory, a graph or the Jacobian of the outputs is computed only once.
 
     Args:
         products: Object that prepares the products.
-        now: Returns the time in seconds.
+        now: Function that returns the time in seconds.
 
     Attributes:
         seconds: Time that the preparation of each operator took, by its name.

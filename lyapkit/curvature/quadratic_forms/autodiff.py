@@ -29,7 +29,7 @@ def step_sums_by_autodiff(
 ) -> StepSums:
     """Compute the quadratic form of one vector along one batch; see `lyapkit.curvature.quadratic_forms.recursion`.
 
-    Tangents of all steps are kept: T*B*N numbers for every bin.
+    It keeps the tangents of all steps: T*B*N numbers for every bin.
 
     Args:
         map: The map.
@@ -37,7 +37,7 @@ def step_sums_by_autodiff(
         head: The loss after the last step.
         parameters: Parameters in the order of the vector. Those that a step does not depend on count as constants.
         vector: Vector v, shape (P,), float64.
-        own: Positions of the readout's parameters in it.
+        own: Positions of the readout's parameters in the vector.
         bins: The bin of every step, shape (T,), from 0.
         operator: The curvature operator.
     """
@@ -54,7 +54,7 @@ def step_sums_by_autodiff(
 
 
 class _Sweep:
-    """Tangents (b, B, N) forwards, cotangents backwards, with a graph of one step at a time."""
+    """Sweeps of tangents (b, B, N) forwards and of cotangents backwards, with a graph of one step at a time."""
 
     def __init__(
         self, map: RecurrentMap, inputs: Tensor, parameters: Sequence[nn.Parameter], vector: Tensor, bins: Tensor
@@ -83,7 +83,7 @@ class _Sweep:
         return tangent
 
     def backward(self, gradient: Tensor | None, cotangent: Tensor) -> None:
-        """Fill in the sums from dL/dx_T, None for first order only, and the probes' cotangents (b, B, N)."""
+        """Fill in the sums, from the probes' cotangents (b, B, N) and dL/dx_T, which is None for first order only."""
         for step in reversed(range(len(self._inputs))):
             with torch.enable_grad():
                 seen, after = self._step(step)
@@ -102,12 +102,12 @@ class _Sweep:
             cotangent = of_state
 
     def _step(self, step: int) -> tuple[Tensor, Tensor]:
-        """Return the state before a step, as a leaf, and the one after."""
+        """Return the state before a step, as a leaf of the graph, and the state after it."""
         seen = self._states[step].requires_grad_()
         return seen, self._map.step(seen, self._inputs[step])
 
     def _changes(self, step: int) -> list[Tensor]:
-        """Return the changes of state and parameters; parameters move only for the probe of the step's bin."""
+        """Return the changes of state and parameters; parameters change only for the probe of the step's bin."""
         active = torch.nn.functional.one_hot(self._bins[step], self._probes).to(self._inputs)
         moved = [active.view(-1, *[1] * part.ndim) * part for part in self._direction]
         return [self._tangents[step], *moved]

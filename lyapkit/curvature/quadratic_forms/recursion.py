@@ -1,12 +1,12 @@
-r"""Quadratic forms of curvature resolved by time step, with the uses of one vector at different steps kept apart.
+r"""Quadratic forms of curvature resolved by time step: the uses of one vector at different steps are kept apart.
 
-The parameters act at every step. With a copy theta_t of them for each step and the readout's parameters apart, the
-Hessian becomes a matrix of blocks H_st, and for one vector v of the shared parameters
+The parameters act at every step. Give each step its own copy theta_t of them, and keep the readout's parameters apart.
+The Hessian then becomes a matrix of blocks H_st, and for one vector v of the shared parameters
 
 .. math:: v^\top H v = \sum_{s, t} v^\top H_{st} v,
 
-where the readout is one more "step". The sweeps of a product meet, at step s, row s of the block matrix times v on the
-steps of one bin; only inner products are added to them.
+where the readout counts as one more step. When the two sweeps of a product meet at step s, they give row s of the block
+matrix times v on the steps of one bin. The quadratic forms only add inner products to these sweeps.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class StepSums:
     """The quadratic form of one vector.
 
     Attributes:
-        rows: Forms v'H_sb v summed over the steps of bin b, by step s and bin b, shape (T+1, bins+1), float64; the last
-            row and column are the readout's parameters.
-        layers: Contributions of the unrolled layers, which sum to the residual part, shape (T+1,); the last is the
+        rows: Forms v'H_sb v summed over the steps of bin b, by step s and bin b, shape (T+1, bins+1), float64. The last
+            row and column belong to the readout's parameters.
+        layers: Contributions of the unrolled layers, shape (T+1,), which sum to the residual part. The last is the
             readout's. Zero for "ggn".
         layers_by_state: The part of ``layers`` that is quadratic in the changes of earlier states, as in eq. (9).
     """
@@ -43,7 +43,7 @@ class StepSums:
     layers_by_state: Tensor
 
     def __add__(self, other: StepSums) -> StepSums:
-        """Return the sum over batches of the same number of steps."""
+        """Return the sum with another batch of the same number of steps."""
         return StepSums(
             self.rows + other.rows, self.layers + other.layers, self.layers_by_state + other.layers_by_state
         )
@@ -64,16 +64,16 @@ def step_sums(
     """Compute the quadratic form of one vector along one batch.
 
     Args:
-        trajectory: Trajectory of the batch; the gradient has been carried back along it unless the operator is "ggn".
+        trajectory: Trajectory of the batch. Unless the operator is "ggn", the gradient was carried back along it.
         head: The loss after its last step.
         layout: Layout of the parameters.
         vector: Vector v, shape (P,), float64.
         bins: The bin of every step, shape (T,), from 0.
         operator: The curvature operator.
         buffers: Memory for tangents and cotangents.
-        budget: Bytes for intermediate results, which are otherwise recomputed within the call.
-        coupled: False for the weak-coupling form, eq. (14) of Dubinin & Effenberger (2024), in which the states depend
-            on earlier ones through the residual alone; for "ggn" only.
+        budget: Bytes for intermediate results; what does not fit is recomputed within the call.
+        coupled: False for the weak-coupling form, eq. (14) of Dubinin & Effenberger (2024), in which states depend on
+            earlier ones through the residual alone. For "ggn" only.
     """
     assert coupled or operator == "ggn", "the weak-coupling form is that of the Gauss-Newton matrix"
     sweeps = _StepSweeps(
@@ -102,7 +102,7 @@ class End:
         cotangent: Cotangents of x_T, shape (B, b, N).
         row: The readout's row of `StepSums.rows`, shape (1, b).
         layer: The readout's part of the residual, shape (1,).
-        layer_by_state: The same for `StepSums.layers_by_state`.
+        layer_by_state: The readout's part of `StepSums.layers_by_state`.
     """
 
     cotangent: Tensor
@@ -117,8 +117,8 @@ def at_the_end(head: Head, operator: Operator, state: Tensor, own: Tensor) -> En
     Args:
         head: Readout and loss.
         operator: The curvature operator.
-        state: Change dx_T of the probes, shape (B, b, N); the last one is that of the readout's parameters.
-        own: The vector's part for the readout's parameters, shape (P,), float64.
+        state: Change dx_T of the probes, shape (B, b, N). The last probe is that of the readout's parameters.
+        own: The part of the vector for the readout's parameters, shape (P,), float64.
     """
     readout = own.new_zeros(len(own), state.shape[1])
     readout[:, -1] = own
@@ -139,7 +139,7 @@ def probe_count(bins: Tensor) -> int:
 
 
 class _StepSweeps(Sweeps):
-    """Sweeps with a probe for every bin, which moves the parameters on its steps alone, and one for the readout."""
+    """Sweeps with one probe for every bin, which changes the parameters on its own steps, and one for the readout."""
 
     def __init__(
         self,
@@ -161,7 +161,7 @@ class _StepSweeps(Sweeps):
         self.rows = bins.new_zeros(steps, probes, dtype=torch.float64)
         self.layers = bins.new_zeros(steps, dtype=torch.float64)
         self.layers_by_state = torch.zeros_like(self.layers)
-        # by the layer below, while a segment is visited upwards
+        # filled by the layer below, since a segment is visited from the input upwards
         self._emitted_by_state = torch.empty(0, device="cpu")
 
     def drive(self, position: int, index: int, layer: LinearisedLayer, out: Tensor) -> None:
@@ -192,11 +192,11 @@ class _StepSweeps(Sweeps):
         for part, weight in zip(inputs, weights, strict=True):
             mixed += torch.einsum("sbpn,sbn->sp", part, weight.squeeze(2)).double()
         self.rows[steps] += mixed
-        # all probes together move the parameters at every step
+        # all probes together change the parameters at every step
         whole = [*by_gate(moved, units).unbind(-2), *(state[:-1] for state in states)]
         whole = [part.sum(dim=2) for part in whole]  # (S, B, H) each
         self.layers[steps] += _quadratic(layer, whole) + 2 * mixed.sum(dim=1)
-        # changes by earlier states alone: the parameters stay, here and in the layers below
+        # changes by earlier states alone: the parameters stay, in this layer and in those below
         direct = torch.zeros_like(moved[:, :, 0])  # (S, B, G*H)
         direct[..., : layer.cell.trained_rows] = self._direct(position, layer).squeeze(2)
         if below is not None:
@@ -219,12 +219,12 @@ class _StepSweeps(Sweeps):
 
     def _pulled(self, position: int, layer: LinearisedLayer, width: int) -> Tensor:
         """Return (dW, dU)^T alpha_t, shape (S, B, 1, width)."""
-        assert layer.dual is not None, "asked for with second order only"
+        assert layer.dual is not None, "called with second order only"
         return layer.dual[..., : layer.cell.trained_rows] @ self._changes[position][:, :width]
 
 
 def _quadratic(layer: LinearisedLayer, arguments: Sequence[Tensor]) -> Tensor:
-    """Return second derivatives of phi, weighted with dL/dx_t, in the given direction twice, by step, (S,)."""
+    """Return the second derivative of phi along the arguments, weighted with dL/dx_t, as a sum for each step, (S,)."""
     total = arguments[0].new_zeros(arguments[0].shape[0], dtype=torch.float64)
     for (i, j), plane in layer.second.items():
         product = _per_sequence(plane) * arguments[i] * arguments[j]
@@ -233,5 +233,5 @@ def _quadratic(layer: LinearisedLayer, arguments: Sequence[Tensor]) -> Tensor:
 
 
 def _per_sequence(plane: Tensor) -> Tensor:
-    """Return a derivative (S, B, 1, H) as (S, B, H); constants as they are."""
+    """Return a derivative (S, B, 1, H) as (S, B, H), and constants unchanged."""
     return plane.squeeze(2) if plane.ndim == 4 else plane

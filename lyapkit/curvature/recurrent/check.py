@@ -1,4 +1,4 @@
-"""Check of a network before the recursions through time are used for it."""
+"""Check of a network before its curvature is computed by recursion through time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lyapkit.curvature.products.operators import BlockProduct, WeightedLoss
 from lyapkit.losses.unrolled import UnrolledNetwork
 
 STEPS, SEQUENCES = 4, 4
-"""Sizes of the part of a batch that is checked: enough steps for states, weights and layers to act on one another."""
+"""Sizes of the part of a batch that is checked: enough steps for states, weights and layers to affect one another."""
 
 
 def unrolled_form(network: Callable[[Any], Any], inputs: Any) -> UnrolledNetwork | None:
@@ -21,11 +21,11 @@ def unrolled_form(network: Callable[[Any], Any], inputs: Any) -> UnrolledNetwork
 
     Args:
         network: An `UnrolledNetwork`, or a module that runs its registered map from the initial state and applies its
-            own readout to the last output. A comparison on the first inputs reveals a module that does anything else.
+            own readout to the last output. Outputs for the first inputs are compared, to refuse any other module.
         inputs: Inputs of the network.
 
     Returns:
-        Map and readout, or None where the network is not of that form.
+        Map and readout, or None if the network does not have this form.
     """
     if isinstance(network, UnrolledNetwork):
         return network
@@ -45,7 +45,7 @@ def unrolled_form(network: Callable[[Any], Any], inputs: Any) -> UnrolledNetwork
 
 
 def short_objective(network: UnrolledNetwork, inputs: Tensor, parameters: Mapping[str, nn.Parameter]) -> WeightedLoss:
-    """Return a loss with curvature of its own on the first steps of a few sequences."""
+    """Return a loss with non-zero curvature on the first steps of a few sequences."""
     return WeightedLoss(network, parameters, [(inputs[:STEPS, :SEQUENCES], None)], [1.0], _square)
 
 
@@ -54,7 +54,7 @@ def check_against_autodiff(objective: WeightedLoss, product: BlockProduct) -> No
 
     Args:
         objective: The loss from `short_objective`.
-        product: The recursion's Hessian product of the same loss.
+        product: Product with the Hessian of the same loss, by recursion.
 
     Raises:
         ValueError: If they differ.
@@ -64,12 +64,13 @@ def check_against_autodiff(objective: WeightedLoss, product: BlockProduct) -> No
     block = torch.randn(objective.size, 1, generator=generator, dtype=torch.float64, device="cpu").to(first.device)
     expected, found = objective.product("hessian")(block), product(block)
     error, size = float((expected - found).norm()), float(expected.norm())
-    # where the curvature is zero, both are rounding
+    # if the curvature is zero, both are rounding
     noise = 10 * torch.finfo(first.dtype).eps * float(objective.gradient().norm()) * float(block.norm())
     if not error <= (1e-8 if first.dtype == torch.float64 else 1e-3) * size + noise:
         raise ValueError(
-            "the map's cell_derivatives disagree with its step: a product of the Hessian differs from automatic "
-            f"differentiation by {error:.3g} of {size:.3g}. Correct them, or return None there."
+            "the map's cell_derivatives disagree with its step: a Hessian product differs from automatic "
+            f"differentiation by {error:.3g}, and has the size {size:.3g}. Correct them, or let cell_derivatives "
+            "return None."
         )
 
 

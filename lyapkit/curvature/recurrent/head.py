@@ -1,4 +1,4 @@
-"""The loss of the readout after the last step, as a function of the last state and of its own parameters."""
+"""The loss after the last step as a function of the last state and of the readout's parameters."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from lyapkit.curvature.products.operators import BlockProduct, Operator, Weighte
 from lyapkit.losses.unrolled import UnrolledNetwork
 
 HeadProduct = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Changes of x_T, shape (B, b, N), and of the parameters, (P, b), to their images in the same shapes."""
+"""Map from changes of x_T, shape (B, b, N), and of the parameters, (P, b), to derivatives of the same shapes."""
 
 
 class Head:
     """w loss(f, targets) of the outputs f = readout(output(x_T)).
 
-    It is one step deep, so automatic differentiation is cheap here.
+    It is only one step deep, so automatic differentiation costs little here.
 
     Args:
         network: The network.
@@ -28,11 +28,11 @@ class Head:
         targets: Targets, as the loss reads them.
         weight: The weight w.
         loss: A callable ``loss(outputs, targets)``, a scalar.
-        parameters: What may be differentiated with respect to; those that the loss does not depend on at given x_T are
+        parameters: Candidates for the readout's parameters. Those that the loss at given x_T does not depend on are
             left out.
 
     Attributes:
-        parameters: The others.
+        parameters: The parameters that the loss at given x_T depends on.
         outputs: The outputs f.
     """
 
@@ -65,7 +65,7 @@ class Head:
         return self._whole.gradient()[: self._state.numel()].reshape(self._state.shape)
 
     def product(self, operator: Operator) -> HeadProduct:
-        """Return a block product in (x_T, parameters): of the Hessian, its Gauss-Newton part, or the rest."""
+        """Return a block product in (x_T, parameters) with the Hessian, its Gauss-Newton part, or the rest."""
         image = self._whole.product(operator)
         batch, size = self._state.shape
 
@@ -78,17 +78,17 @@ class Head:
         return product
 
     def curvature(self) -> BlockProduct:
-        """Return products of H_L, the Hessian with respect to the flattened outputs, (F, b) -> (F, b)."""
+        """Return products with H_L, the Hessian with respect to the flattened outputs, (F, b) -> (F, b)."""
         return self._outermost.product("hessian")
 
     def pull(self, cotangents: Tensor) -> tuple[Tensor, Tensor]:
-        """Pull derivatives of outputs back.
+        """Pull cotangents of the outputs back to the last state and the parameters.
 
         Args:
             cotangents: Cotangents of the flattened outputs, shape (F, b).
 
         Returns:
-            The weighted sums' derivatives with respect to x_T, shape (B, b, N), and to the parameters, (P, b), float64.
+            Cotangents of x_T, shape (B, b, N), and of the parameters, (P, b), float64.
         """
         rows = cotangents.T.reshape(-1, *self.outputs.shape).to(self.outputs)
         with torch.enable_grad():
@@ -97,7 +97,7 @@ class Head:
         return of_state.transpose(0, 1), torch.cat(flat) if flat else cotangents.new_empty(0, cotangents.shape[1])
 
     def push(self, parameters: Tensor) -> Tensor:
-        """Return changes of the flattened outputs, (F, b), with the parameters' own, (P, b), at given x_T."""
+        """Push changes of the parameters, (P, b), forward to the flattened outputs, (F, b), at given x_T."""
         tensors = list(self.parameters.values())
         if not tensors:
             return parameters.new_zeros(self.outputs.numel(), parameters.shape[1])

@@ -1,7 +1,8 @@
-r"""The Jacobian of the outputs, row by row, since the Gauss-Newton matrix of few outputs has a low rank.
+r"""The Jacobian of the outputs, row by row, for Gauss-Newton matrices of low rank.
 
-With F outputs in all (B sequences times O each), :math:`G = J^\top H_L J` and J has F rows. They are gradients of
-single outputs, so O adjoint sweeps give all of J, once; each product with G then costs two products with J, no sweep.
+With F outputs in all (B sequences times O each), :math:`G = J^\top H_L J` and J has F rows. Each row is the gradient of
+a single output, so O adjoint sweeps compute all of J, once. A product with G then costs two products with J and no
+sweep.
 """
 
 from __future__ import annotations
@@ -20,22 +21,22 @@ from lyapkit.curvature.recurrent.trajectory import Trajectory
 from lyapkit.trajectories.buffers import Buffers
 
 MOST_OUTPUTS = 32
-"""Largest number O of outputs of a sequence for which J is worth its O sweeps, against two per product without J."""
+"""Largest number O of outputs of a sequence for which J is computed: it takes O sweeps, a product without J two."""
 ROWS_AT_ONCE = 8192
-"""Steps times sequences of a segment. J is updated once per segment, so longer ones than for products pay here."""
+"""Steps times sequences of a segment. J is updated once per segment, so segments are longer than for products."""
 
 
 def jacobian_bytes(head: Head, cells: Sequence[AffineCell]) -> int:
-    """Return the bytes that J takes."""
+    """Return the number of bytes of J."""
     entries: int = sum(cell.trained_rows * cell.weight.shape[1] for cell in cells)
     outputs: Tensor = head.outputs
     return outputs.numel() * entries * outputs.element_size()
 
 
 def is_worthwhile(head: Head, cells: Sequence[AffineCell], batch: int, budget: int) -> bool:
-    """Tell whether J is small enough, and its rows can be computed for all sequences at once.
+    """Tell if J is small enough, and its rows can be computed for all sequences at once.
 
-    The latter needs outputs (B, ...) that depend on their own sequences only; some readouts mix them.
+    For the latter, outputs (B, ...) must depend only on their own sequence. Some readouts mix sequences.
     """
     outputs = head.outputs
     if outputs.shape[:1] != (batch,) or outputs.numel() > MOST_OUTPUTS * batch or jacobian_bytes(head, cells) > budget:
@@ -49,13 +50,15 @@ def is_worthwhile(head: Head, cells: Sequence[AffineCell], batch: int, budget: i
 
 
 def _each_output(head: Head, batch: int) -> Tensor:
-    """Return a matrix that picks output o of all sequences at once, shape (B*O, O)."""
+    """Return cotangents that pick output o of all sequences at once, for every o, shape (B*O, O)."""
     count = head.outputs.numel() // batch
     return torch.eye(count, dtype=torch.float64, device=head.outputs.device).repeat(batch, 1)
 
 
 class OutputJacobian:
-    """Jacobian J of the outputs of one batch by the layers' weights; the readout's part stays implicit.
+    """The Jacobian J of the outputs of one batch with respect to the layers' weights.
+
+    The part for the readout's parameters is not stored; `Head` computes it.
 
     Args:
         head: The readout and the loss.
@@ -70,7 +73,7 @@ class OutputJacobian:
         trajectory = trajectory.in_segments(ROWS_AT_ONCE)
         batch, outputs = trajectory.batch, head.outputs.numel() // trajectory.batch
         rows = [cell.trained_rows for cell in cells]
-        # (h_{t-1}, s_t, 1) outermost while steps are added up: the fastest order for that
+        # (h_{t-1}, s_t, 1) is the outermost dim while steps are added up, which is fastest
         sums = [
             cell.weight.new_zeros(batch, cell.weight.shape[1], outputs * count)
             for cell, count in zip(cells, rows, strict=True)
@@ -83,13 +86,13 @@ class OutputJacobian:
         cotangents, _ = head.pull(_each_output(head, batch))
         carry_back(trajectory, cotangents, buffers, add)
         for total in sums:
-            for sequence in total:  # in place, since there may be no memory for a copy of all
+            for sequence in total:  # in place, since there may be no memory for a second J
                 sequence.view(-1).copy_(sequence.T.flatten())
         self._matrices = [total.view(batch * outputs, -1) for total in sums]
         """J for every layer, shape (F, rows*(H+M+1))."""
 
     def product(self, block: Tensor, layout: ParameterLayout, own: Tensor) -> Tensor:
-        """Compute J^T H_L J V for a block V, (P, b); ``own`` are the positions of the readout's parameters in it."""
+        """Compute J^T H_L J V for a block V, (P, b); ``own`` holds the positions of the readout's parameters in V."""
         changes = layout.to_cells(block)
         pushed = self._head.push(block[own])
         for matrix, change in zip(self._matrices, changes, strict=True):

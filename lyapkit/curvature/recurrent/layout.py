@@ -15,7 +15,7 @@ class ParameterLayout:
 
     Args:
         parameters: Parameters by name, in the order of the flat vector.
-        cells: The layers. Parameters that no layer has, such as those of a readout, are left to the caller.
+        cells: The layers. Parameters that belong to no layer, such as those of a readout, are left to the caller.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], cells: Sequence[AffineCell]) -> None:
@@ -42,7 +42,7 @@ class ParameterLayout:
         return changes
 
     def from_cells(self, gradients: Sequence[Tensor]) -> Tensor:
-        """Apply the transpose of `to_cells`: derivatives by the layers' rows become a float64 block (P, b)."""
+        """Apply the transpose of `to_cells`: turn derivatives by the layers' rows into a float64 block (P, b)."""
         probes = gradients[0].shape[0]
         block = gradients[0].new_zeros(self.size, probes, dtype=torch.float64)
         for cell, gradient in zip(self.cells, gradients, strict=True):

@@ -1,9 +1,9 @@
-"""Products of curvature with blocks of vectors by recursion through time, for maps that know their own derivatives.
+"""Block products with curvature operators by recursion through time, for maps that know their own derivatives.
 
-The generic route, double backward through the unrolled network, stores a graph of all operations and walks it for every
-block. Here the trajectory and its derivatives are computed once per batch, and a product is two sweeps: tangents
-forwards, cotangents backwards (`lyapkit.curvature.recurrent.segment`), a block of probes at a time. What concerns the
-weights of all steps of a segment is one matrix product. For the Gauss-Newton matrix the second sweep has no sources
+The general method is double backward through the unrolled network. It stores a graph of all operations and walks it for
+every block. Here, the trajectory and its derivatives are computed once per batch. A product is then two sweeps with a
+block of probes: tangents forwards, cotangents backwards (`lyapkit.curvature.recurrent.segment`). The terms of the
+weights are one matrix product for all steps of a segment. For the Gauss-Newton matrix the second sweep has no sources
 (Schraudolph 2002); for the Hessian it is Pearlmutter's R-operator (1994).
 """
 
@@ -28,10 +28,11 @@ from lyapkit.losses.unrolled import UnrolledNetwork, check_sequence
 from lyapkit.trajectories.buffers import Buffers
 
 MEMORY_BUDGET = 3 * 2**29
-"""Bytes for what need not be recomputed: one and a half GiB, for 1,000 sequences of 784 steps through 100 units."""
+"""Bytes that may hold what would else be recomputed: one and a half GiB, enough for 1,000 sequences of 784 steps
+through 100 units."""
 NUMBERS_AT_ONCE = 2**16
-"""Numbers in the tangents of one layer and step for which columns are carried together: beyond, they leave a
-processor's cache. Between 4 and 32 columns. Chosen by measurement, see benchmarks/curvature_products.py."""
+"""Largest number of elements of one layer's tangents at one step; more would leave a processor's cache. It decides how
+many columns are carried together, between 4 and 32. Chosen by measurement, see benchmarks/curvature_products.py."""
 
 
 def recurrent_products(
@@ -40,13 +41,13 @@ def recurrent_products(
     """Return the fast route to the products of a loss, where there is one.
 
     Args:
-        objective: The loss. Its network has to be an `UnrolledNetwork`, or a module that amounts to one, with an
-            adapter and a readout of its own; and the map has to have `RecurrentMap.cell_derivatives`.
-        memory_budget: Bytes that may be used to keep what would else be recomputed for every product.
-        check: Compare the map's derivatives with automatic differentiation on the first steps.
+        objective: The loss. Its network must be an `UnrolledNetwork`, or a module that is equivalent to one, with an
+            adapter and a readout of its own. The map must have `RecurrentMap.cell_derivatives`.
+        memory_budget: Bytes that may hold what would else be recomputed for every product.
+        check: True to compare the map's derivatives with automatic differentiation on the first steps.
 
     Returns:
-        The products, or None without such a network.
+        The products, or None if the network has another form.
 
     Raises:
         ValueError: If the map's derivatives are not those of its step.
@@ -70,7 +71,7 @@ class RecurrentProducts:
     Args:
         objective: The loss of an `UnrolledNetwork`.
         cells: Its map's layers.
-        memory_budget: Bytes for what need not be recomputed.
+        memory_budget: Bytes that may hold what would else be recomputed.
     """
 
     def __init__(self, objective: WeightedLoss, cells: Sequence[AffineCell], memory_budget: int) -> None:
@@ -126,7 +127,7 @@ class _Term:
         self.source_bytes = 0 if operator == "ggn" else source_bytes(trajectory, self.columns_at_once)
 
     def prepare(self, budget: int, for_sources: int) -> int:
-        """Compute what all products share and keep it as far as the budget goes; returns what is used of it."""
+        """Compute what all products share, keep as much of it as the budget allows, and return the bytes used."""
         self._for_sources = for_sources
         trajectory, head = self._trajectory, self._head
         if self._operator != "ggn":
@@ -158,7 +159,7 @@ class _Term:
 
 
 class _GradientSweeps(Sweeps):
-    """Sweeps that gather sum_t alpha_t (h_{t-1}, s_t, 1)^T, or with second order its derivative along the probes."""
+    """Sweeps that sum alpha_t (h_{t-1}, s_t, 1)^T over t or, with second order, its derivative along the probes."""
 
     def __init__(
         self,
@@ -176,12 +177,12 @@ class _GradientSweeps(Sweeps):
         self._pulling = [
             change[..., :width].transpose(0, 1).contiguous() for change, width in zip(changes, widths, strict=True)
         ]  # (rows, b, H or H+M)
-        # sums over steps in float64: many small terms, and the entries that matter may cancel
+        # sums over steps in float64: they have many small terms, which may cancel in entries that matter
         self._moved_duals = [torch.zeros_like(part, dtype=torch.float64) for part in self._driving]
         self._moved_inputs = [torch.zeros_like(part, dtype=torch.float64) for part in self._pulling]
 
     def drive(self, position: int, index: int, layer: LinearisedLayer, out: Tensor) -> None:
-        """Compute one matrix product for all steps and probes, where all rows are trained."""
+        """Compute one matrix product for all steps and probes, if all rows are trained."""
         rows, augmented, driving = layer.cell.trained_rows, layer.augmented.flatten(0, 1), self._driving[position]
         if rows == out.shape[-1]:
             torch.mm(augmented, driving.flatten(1), out=out.view(len(augmented), -1))
@@ -231,5 +232,5 @@ class _GradientSweeps(Sweeps):
     @staticmethod
     def _duals(layer: LinearisedLayer) -> Tensor:
         """Return alpha_t in the trained rows, shape (S*B, rows)."""
-        assert layer.dual is not None, "asked for with second order only"
+        assert layer.dual is not None, "called with second order only"
         return layer.dual[..., : layer.cell.trained_rows].flatten(0, 2)

@@ -13,10 +13,10 @@ and a cotangent :math:`l_t` of x_t is carried back by
 .. math:: \alpha_t = \varphi_a^\top l_t, \qquad l_{t-1} = W^\top \alpha_t + \varphi_x^\top l_t.
 
 The gradient with respect to [W, U, b] is the sum over t of :math:`\alpha_t (h_{t-1}, s_t, 1)^\top`. Pearlmutter's
-R-operator, the derivative of the adjoint in the direction v, is the same recursion with sources, made of second
-derivatives of :math:`\varphi` and of :math:`dW^\top \alpha_t`. Shapes: S steps, B sequences, b probes, H units; probes
-are laid out beside the sequences, (B, b, H), so that W meets all of them in one matrix product per step. Nothing here
-is differentiated.
+R-operator, the derivative of the adjoint in the direction v, is the same recursion with sources. They consist of second
+derivatives of :math:`\varphi` and of :math:`dW^\top \alpha_t`. The sizes are S steps, B sequences, b probes and H
+units. Probes lie beside the sequences, (B, b, H), so W multiplies all of them in one matrix product per step. This
+module differentiates nothing.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from lyapkit.cell_derivatives import AffineCell, Derivatives
 
 @dataclass(frozen=True)
 class LinearisedLayer:
-    """One layer over the S steps of a segment, with the first derivatives that products of curvature need.
+    """One layer over the S steps of a segment, with the derivatives that curvature products need.
 
     Attributes:
         cell: The layer.
         augmented: Vectors (h_{t-1}, s_t, 1), shape (S, B, H+M+1).
-        first: Derivatives of phi, each (S, B, 1, H), or broadcastable to (B, 1, H) where constant.
-        second: Second derivatives of phi, weighted with the adjoint dL/dx_t, of the same shapes; empty without second
+        first: First derivatives of phi, each (S, B, 1, H), or broadcastable to (B, 1, H) if constant.
+        second: Second derivatives of phi, weighted with the adjoint dL/dx_t, with the same shapes. Empty without second
             order.
-        dual: The derivative dL/da_t, shape (S, B, 1, G*H); None without second order.
+        dual: The derivative dL/da_t, shape (S, B, 1, G*H). None without second order.
     """
 
     cell: AffineCell
@@ -50,7 +50,7 @@ class LinearisedLayer:
     dual: Tensor | None
 
     def numbers(self) -> int:
-        """Return how many numbers are held, constants aside."""
+        """Count the stored numbers, without constants."""
         counts: list[int] = []
 
         def count(tensor: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ class LinearisedLayer:
         return sum(counts)
 
     def copied(self, copy: Callable[[Tensor], Tensor]) -> LinearisedLayer:
-        """Return the same layer with every tensor that has steps replaced by its copy."""
+        """Return the same layer with a copy of every tensor that has steps."""
 
         def planes(derivatives: Derivatives) -> Derivatives:
             return {pair: copy(plane) if plane.ndim == 4 else plane for pair, plane in derivatives.items()}
@@ -79,7 +79,7 @@ def run(cell: AffineCell, start: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor
         inputs: The inputs s_t, shape (S, B, M).
 
     Returns:
-        States (S+1, B, C, H), the first included; preactivations (S, B, G, H); (h_{t-1}, s_t, 1), (S, B, H+M+1).
+        States (S+1, B, C, H), the initial one included; preactivations (S, B, G, H); (h_{t-1}, s_t, 1), (S, B, H+M+1).
     """
     steps, batch = inputs.shape[:2]
     units, rows = cell.units, cell.recurrent_rows
@@ -109,9 +109,9 @@ def tangent(
     Args:
         cell: The layer.
         first: Derivatives of phi.
-        drive: The sum dW h_{t-1} + dU s_t + db + U ds_t, shape (S, B, b, G*H); becomes da_t.
-        states: Tangents for every component, shape (S+1, B, b, H), entry 0 given; entry t becomes dx_t.
-        coupled: Whether W counts in the trained rows; eqs. (12) and (14) of Dubinin & Effenberger (2024) leave it out.
+        drive: The sum dW h_{t-1} + dU s_t + db + U ds_t, shape (S, B, b, G*H). It is overwritten with da_t.
+        states: Tangents for every component, shape (S+1, B, b, H). Entry 0 is given; entry t is overwritten with dx_t.
+        coupled: False to leave out W in the trained rows, as in eqs. (12) and (14) of Dubinin & Effenberger (2024).
     """
     steps, batch, probes, size = drive.shape
     units, rows = cell.units, _rows(cell, coupled)
@@ -147,12 +147,12 @@ def adjoint(
     Args:
         cell: The layer.
         first: Derivatives of phi.
-        cotangent: Cotangent of the state after the segment, for every component (B, b, H); overwritten.
-        dual: Buffer that is filled with the cotangents alpha_t of a_t, shape (S, B, b, G*H).
-        sources: Terms added to the cotangents of phi's arguments, by argument, shape (S, B, b, H) each.
-        pulled: Term added to the cotangent of h_{t-1}, shape (S, B, b, >= H); overwritten.
-        external: Term added to the cotangent of h_t, shape (S, B, b, H).
-        record: Buffer that is filled with the cotangents of x_t, shape (S, B, C, H), for a single probe.
+        cotangent: Cotangent of the state after the segment, for every component (B, b, H). It is overwritten.
+        dual: Buffer for the cotangents alpha_t of a_t, shape (S, B, b, G*H).
+        sources: Terms to add to the cotangents of phi's arguments, by argument, shape (S, B, b, H) each.
+        pulled: Term to add to the cotangent of h_{t-1}, shape (S, B, b, >= H). It is overwritten.
+        external: Term to add to the cotangent of h_t, shape (S, B, b, H).
+        record: Buffer for the cotangents of x_t, shape (S, B, C, H), for a single probe.
         coupled: As in `tangent`.
 
     Returns:
@@ -167,7 +167,7 @@ def adjoint(
     given = {argument: source.unbind() for argument, source in (sources or {}).items()}
     if pulled is not None:
         pulled = pulled[..., :units]
-        if gates in given:  # the source of x_0 = h comes with it
+        if gates in given:  # the given sources include that of x_0 = h
             pulled += (sources or {})[gates]
         given[gates] = pulled.unbind()
     slopes: list[list[tuple[int, Sequence[Tensor]]]] = [[] for _ in range(gates + len(cotangent))]
@@ -196,18 +196,18 @@ def by_gate(preactivations: Tensor, units: int) -> Tensor:
 
 
 def _rows(cell: AffineCell, coupled: bool) -> slice:
-    """Return the rows of W that take part."""
+    """Return the rows of W that count."""
     rows = cell.recurrent_rows
     return rows if coupled else slice(max(rows.start, cell.trained_rows), rows.stop)
 
 
 def _by_step(plane: Tensor, steps: int) -> Sequence[Tensor]:
-    """Return a derivative at every step: (S, B, 1, H) step by step, or the same constant each time."""
+    """Return a derivative (S, B, 1, H) as one entry for each step; a constant is repeated."""
     return plane.unbind() if plane.ndim == 4 else [plane] * steps
 
 
 def combine(result: Tensor, base: Tensor | None, terms: Sequence[tuple[Tensor, Tensor]]) -> None:
-    """Compute result = base + sum of coefficient * value, in as few passes as there are terms."""
+    """Compute result = base + sum of coefficient * value, with one pass over memory for each term."""
     if not terms:
         result.zero_() if base is None else result.copy_(base)
         return

@@ -13,18 +13,18 @@ from lyapkit.curvature.recurrent.trajectory import Trajectory
 from lyapkit.trajectories.buffers import Buffers
 
 Sourced = tuple[dict[int, Tensor], Tensor | None]
-"""Terms added to the cotangents of phi's arguments, (S, B, b, H) each, and to those of (h_{t-1}, s_t)."""
+"""Terms to add to the cotangents of phi's arguments, (S, B, b, H) each, and to those of (h_{t-1}, s_t)."""
 
 
 class Sweeps(ABC):
-    """The two sweeps; subclasses say how probes drive the tangents, and use tangents and cotangents.
+    """The two sweeps. Subclasses say how probes drive the tangents, and use tangents and cotangents.
 
     Args:
-        trajectory: The trajectory; with second order, the gradient has been carried back along it.
+        trajectory: The trajectory. For second order, the gradient was carried back along it.
         probes: Number b of probes.
         buffers: Memory for tangents and cotangents.
-        second_order: Whether cotangents have sources: they do for the Hessian, but not for the Gauss-Newton matrix.
-        budget: Bytes for the sources of the last segments; those of the others are recomputed on the way back.
+        second_order: True if cotangents have sources, as for the Hessian; False for the Gauss-Newton matrix.
+        budget: Bytes for the sources of the last segments. Those of the others are recomputed on the way back.
         coupled: As in `lyapkit.curvature.recurrent.segment.tangent`.
     """
 
@@ -68,7 +68,7 @@ class Sweeps(ABC):
         states: Sequence[Tensor],
         below: Tensor | None,
     ) -> None:
-        """Use the tangents of a segment; called with second order only.
+        """Use the tangents of a segment. It is called with second order only.
 
         Args:
             position: Number of the layer.
@@ -87,7 +87,7 @@ class Sweeps(ABC):
         """Carry the tangents to the end.
 
         Returns:
-            dx_T, flat, shape (B, b, N).
+            The final tangents dx_T, flat, shape (B, b, N).
         """
         trajectory = self.trajectory
         present = [
@@ -114,7 +114,7 @@ class Sweeps(ABC):
         """Carry cotangents of x_T back to the start.
 
         Args:
-            cotangent: Flat, shape (B, b, N).
+            cotangent: Cotangents of x_T, flat, shape (B, b, N).
         """
         carry_back(
             self.trajectory,
@@ -169,7 +169,7 @@ class Sweeps(ABC):
     ) -> list[dict[int, Tensor]]:
         """Return the sources of every layer: second derivatives of phi, weighted with dL/dx_t, times the tangents.
 
-        They are written to the stored place of a segment, or with None to a place that is overwritten.
+        They are written to the place of a stored segment or, for None, to a place that the next call overwrites.
         """
         sources: list[dict[int, Tensor]] = []
         for position, (layer, (moved, states)) in enumerate(zip(layers, tangents, strict=True)):
@@ -208,11 +208,11 @@ def carry_back(
 
     Args:
         trajectory: The trajectory.
-        cotangent: Flat, shape (B, b, N).
+        cotangent: Cotangents of x_T, flat, shape (B, b, N).
         buffers: Memory for tangents and cotangents.
-        use: Function called as ``use(number of the layer, number of the segment, layer, cotangents of a_t (S, B, b,
-            G*H))``.
-        sourced: Function from a segment to every layer's sources of the cotangents, if there are any.
+        use: Function that is called as ``use(number of the layer, number of the segment, layer, cotangents of a_t (S,
+            B, b, G*H))``.
+        sourced: Function from a segment to the sources of every layer's cotangents; None if there are no sources.
         coupled: As in `lyapkit.curvature.recurrent.segment.tangent`.
     """
     cells, probes = trajectory.cells, cotangent.shape[1]
@@ -244,7 +244,7 @@ def carry_back(
 
 
 def source_bytes(trajectory: Trajectory, probes: int) -> int:
-    """Return the bytes for the sources of all segments."""
+    """Return the number of bytes for the sources of all segments."""
     steps, batch = trajectory.inputs.shape[:2]
     total = 0
     for cell in trajectory.cells:

@@ -21,8 +21,8 @@ LEAST_STEPS = 8
 class Trajectory:
     """States of all layers along a batch of sequences, with the derivatives that curvature products read.
 
-    The state is kept at the start of every segment of time. The rest is recomputed when a segment is asked for, unless
-    there is memory to keep it: nothing in it changes while the parameters stay as they are.
+    The state at the start of every segment of time is kept. The rest is kept if there is memory for it, and recomputed
+    otherwise whenever a segment is asked for. It does not change while the parameters stay the same.
 
     Args:
         cells: The layers, from the input upwards.
@@ -62,7 +62,7 @@ class Trajectory:
         return self.inputs.shape[1]
 
     def in_segments(self, rows_at_once: int) -> Trajectory:
-        """Return the same trajectory with segments of another length, with nothing kept."""
+        """Return the same trajectory with segments of another length, and with no segment kept."""
         return Trajectory(self.cells, self._initial, self.inputs, rows_at_once=rows_at_once)
 
     def unflatten(self, state: Tensor) -> list[Tensor]:
@@ -76,7 +76,7 @@ class Trajectory:
         return torch.cat([state.flatten(-2) for state in states], dim=-1)
 
     def carry_back(self, gradient: Tensor, budget: int) -> int:
-        """Carry the gradient of the loss back through time, so that segments come with second order.
+        """Carry the gradient of the loss back through time; segments then come with second order.
 
         Args:
             gradient: Gradient dL/dx_T, flat, shape (B, N).
@@ -115,8 +115,8 @@ class Trajectory:
     def _keep(self, index: int, layers: list[LinearisedLayer], budget: int) -> bool:
         """Copy a segment to the store if there is room.
 
-        The store is one piece of memory. Small pieces, allocated between the temporary ones of a segment, would leave
-        gaps that cost as much again.
+        The store is one piece of memory. Small pieces, allocated between the temporary tensors of a segment, would
+        leave gaps that take as much memory again.
         """
         needed = sum(layer.numbers() for layer in layers)
         if self._store is None:
@@ -138,7 +138,7 @@ class Trajectory:
         return self._stored * self.inputs.element_size()
 
     def _linearise(self, index: int, ends: Sequence[Tensor] | None) -> tuple[list[LinearisedLayer], list[Tensor]]:
-        """Return the layers of a segment and, given the cotangents after it, (B, C, 1, H), those before it."""
+        """Return the layers of a segment and, if the cotangents after it, (B, C, 1, H), are given, those before it."""
         below = self.inputs[self.segments[index]]
         runs = []
         for cell, start in zip(self.cells, self._starts[index], strict=True):
@@ -167,5 +167,5 @@ class Trajectory:
 
 
 def _planes(derivatives: Derivatives) -> Derivatives:
-    """View derivatives (S, B, H) as (S, B, 1, H), to be broadcast over probes; constants stay as they are."""
+    """View derivatives (S, B, H) as (S, B, 1, H), to be broadcast over probes; constants are returned unchanged."""
     return {pair: plane.unsqueeze(-2) if plane.ndim == 3 else plane for pair, plane in derivatives.items()}

@@ -12,7 +12,8 @@ from lyapkit.tangents.strategy import Carry, StepDerivative, stretch_of
 from lyapkit.tangents.tracing.confirming import agree, confirm
 from lyapkit.tangents.tracing.recording import Untraceable
 from lyapkit.tangents.tracing.traced_step import TracedStep
-from lyapkit.trajectories.drive import Drive, Stretch, stepped
+from lyapkit.trajectories.drive import Drive, Stretch
+from lyapkit.trajectories.stepping import stepped
 
 WORTH_TRACING = 256
 """Number of steps from which tracing saves more than the tenth of a second that it takes; fewer for more than 100

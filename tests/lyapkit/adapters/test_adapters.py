@@ -262,7 +262,7 @@ REFUSALS = {
     "returned structure": (
         lambda: as_map(lambda x: (x, x), state=torch.zeros(1)),
         ValueError,
-        r"must return a tensor like the example state, but returned a tuple \(tensor, tensor\); return the next state "
+        r"must return a tensor like the example state, but returned a tuple \(tensor, tensor\)\. Return the next state "
         "alone",
     ),
     "returned shape": (lambda: as_map(lambda x: x[:1], state=torch.zeros(2)), ValueError, r"shape \(1,\)"),

@@ -196,7 +196,7 @@ def test_unequal_sizes_tell_where_names_mislead() -> None:
     ("obj", "options", "error", "message"),
     [
         (right, {"state": STATE, "input": INPUT, "order": "first"}, ValueError, "order must be .*got 'first'"),
-        (right, {"state": STATE, "order": "input_first"}, TypeError, "give an example input="),
+        (right, {"state": STATE, "order": "input_first"}, TypeError, "Give an example input="),
         (nn.RNNCell(2, 3), {"order": "input_first"}, TypeError, "RNNCell knows its own state and input"),
     ],
 )

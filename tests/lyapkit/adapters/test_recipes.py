@@ -67,9 +67,7 @@ class Language(nn.Module):
 
 
 STATE, INPUT = torch.zeros(N).double(), torch.zeros(M).double()
-RECIPE = re.compile(
-    r"passed as one step: (lambda h, s: .*?\.view\((?:N|\d)\))\. Where it takes no hidden state, write its"
-)
+RECIPE = re.compile(r"as one step: (lambda h, s: .*?\.view\((?:N|\d)\))\. If it takes no hidden state, write its")
 
 WHOLE = {
     "a layer": lambda: lyapunov_spectrum(Recurrent(), numbers(T, B, M)),
@@ -179,7 +177,9 @@ def test_tokens_are_to_be_embedded(name: str) -> None:
 
 
 def test_tokens_as_an_example_are_to_be_embedded() -> None:
-    with pytest.raises(TypeError, match=r"got torch.int64; embed tokens first, so that the example is one of them"):
+    with pytest.raises(
+        TypeError, match=r"got torch.int64; embed tokens first, and give one embedded token as the example"
+    ):
         as_map(lambda h, s: h + nn.Embedding(4, N).double()(s), state=STATE, input=torch.tensor(3))
 
 
@@ -310,14 +310,14 @@ def test_compiled_parts_of_a_model_are_named(check: bool) -> None:
     [
         (nn.GRU(M, N).state_dict(), "weights alone are no network"),
         ("model.pt", "weights alone are no network"),
-        (np.eye(2), r"for a linear map with the matrix A, write as_map\(lambda x: A @ x"),
-        (torch.eye(2), "for a linear map with the matrix A"),
-        (types.SimpleNamespace(model=nn.GRU(M, N)), r"SimpleNamespace is not a network, but has one: pass its \.model"),
-        (xr.Dataset(), "Dataset, which holds results; pass the network itself"),
-        (xr.DataTree(), "DataTree, which holds results; pass the network itself"),
-        ({"a": nn.GRU(M, N)}, "of a dict of networks; pass one at a time"),
-        ([lyapkit.as_map(nn.GRU(M, N))], "of a list of networks; pass one at a time"),
-        (lyapkit.systems.henon(), r"ReferenceSystem is not a map, but has one: pass its \.map"),
+        (np.eye(2), r"For a linear map with the matrix A, write as_map\(lambda x: A @ x"),
+        (torch.eye(2), "For a linear map with the matrix A"),
+        (types.SimpleNamespace(model=nn.GRU(M, N)), r"SimpleNamespace is not a network, but has one. Pass its \.model"),
+        (xr.Dataset(), "Dataset, which holds results. Pass the network itself"),
+        (xr.DataTree(), "DataTree, which holds results. Pass the network itself"),
+        ({"a": nn.GRU(M, N)}, "of a dict of networks. Pass one at a time"),
+        ([lyapkit.as_map(nn.GRU(M, N))], "of a list of networks. Pass one at a time"),
+        (lyapkit.systems.henon(), r"ReferenceSystem is not a map, but has one. Pass its \.map"),
     ],
     ids=["weights", "a file", "an array", "a tensor", "a checkpoint", "a result", "a tree", "two", "maps", "a system"],
 )

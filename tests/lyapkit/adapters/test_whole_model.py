@@ -85,7 +85,7 @@ def test_tied_weights_are_left_out_of_the_parameters() -> None:
     model, tokens, classes = language(tied=True)
     map = whole(model)
     assert "head.weight" not in {name for name, _ in map.parameters()}
-    with pytest.warns(UserWarning, match="left out"):
+    with pytest.warns(UserWarning, match="leaves them out"):
         found = hessian_spectrum(map, (tokens, classes), cross_entropy, k=2, rng=0)
     own = hessian_spectrum(model, (tokens, classes), cross_entropy, k=2, parameters=["rnn.*", "head.bias"], rng=0)
     np.testing.assert_allclose(found.eigenvalue, own.eigenvalue, rtol=1e-6)
@@ -101,7 +101,7 @@ def test_what_a_function_shares_is_known_in_the_first_call(analysis: str) -> Non
         return as_map(model, core="rnn", encoder=lambda given: model.embedding(given), readout="head")
 
     own = hessian_spectrum(model, (tokens, classes), cross_entropy, k=2, parameters=["rnn.*", "head.bias"], rng=0)
-    with pytest.warns(UserWarning, match="left out"):
+    with pytest.warns(UserWarning, match="leaves them out"):
         found = getattr(lyapkit, analysis)(by_function(), (tokens, classes), cross_entropy, k=2, rng=0)
     np.testing.assert_allclose(found.eigenvalue, own.eigenvalue, rtol=1e-6)
     parts = gradient_propagation(by_function(), tokens, classes, cross_entropy, parameter_gradients=True)
@@ -312,7 +312,9 @@ def test_inputs_that_do_not_fit_the_core_are_refused() -> None:
         as_map(model, core="rnn").encode(tokens)
     with pytest.raises(TypeError, match="the encoder must return a tensor of floating-point numbers, got list"):
         as_map(model, core="rnn", encoder=lambda tokens: [1]).encode(tokens)
-    with pytest.raises(ValueError, match=r"rnn reads inputs of shape \(\.\.\., 4\).*the encoder made \(3, 12, 11\)"):
+    with pytest.raises(
+        ValueError, match=r"rnn reads inputs of shape \(\.\.\., 4\).*the encoder returned \(3, 12, 11\)"
+    ):
         as_map(model, core="rnn", encoder=lambda tokens: nn.functional.one_hot(tokens, 11).double()).encode(tokens)
     with pytest.raises(TypeError, match=r"Its recurrent part is rnn: name it, as_map\(model, core='rnn'\)"):
         as_map(model)

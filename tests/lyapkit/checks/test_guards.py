@@ -156,7 +156,7 @@ def test_eigenvectors_that_somebody_has_changed_are_refused() -> None:
     for key in ("parameters", "operator"):
         settings = json.loads(own.attrs["config_json"])
         del settings[key]
-        with pytest.raises(ValueError, match=f"deflate does not name its {key}"):
+        with pytest.raises(ValueError, match=f"deflate does not say its {key}"):
             density(own.assign_attrs(config_json=json.dumps(settings)))
 
 

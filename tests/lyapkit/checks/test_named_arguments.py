@@ -166,7 +166,9 @@ def test_the_guesses_name_arguments_that_exist() -> None:
 
 
 def test_a_class_is_refused_by_its_own_name() -> None:
-    with pytest.raises(TypeError, match=r"^Tracker has no argument 'qqqq'\. Its arguments are model, inputs, targets, "):
+    with pytest.raises(
+        TypeError, match=r"^Tracker has no argument 'qqqq'\. Its arguments are model, inputs, targets, "
+    ):
         lyapkit.Tracker(qqqq=1)
     with pytest.raises(TypeError, match=r"^Tracker needs model and inputs, but inputs is missing\.$"):
         lyapkit.Tracker(1)

@@ -109,14 +109,14 @@ CALLABLES = {  # what makes it, example state, error, message
     "noise": (lambda: lambda x: x + torch.randn(2), ONE, ValueError, "draws random numbers"),
     "noise of NumPy": (lambda: lambda x: x * np.random.default_rng().random(), ONE, ValueError, "or draws random"),
     "in place": (lambda: lambda x: x.mul_(0.5), ONE, ValueError, "changes its state in place"),
-    "too many arguments": (lambda: lambda x, s: x, ONE, TypeError, r"f\(state\): missing .* 's'; give input= when"),
+    "too many arguments": (lambda: lambda x, s: x, ONE, TypeError, r"f\(state\): missing .* 's'; give input= if"),
     "a module with too many": (lambda: nn.Bilinear(2, 2, 2).double(), ONE, TypeError, "cannot be called as f.state.:"),
     "a state that is not finite": (lambda: torch.tanh, ONE / 0, ValueError, "example state holds a value that is not"),
     "an array": (
         lambda: torch.tanh,
         np.ones(2),
         TypeError,
-        "got ndarray; convert numbers and arrays with torch.as_tensor",
+        "got ndarray. Convert numbers and arrays with torch.as_tensor",
     ),
     "nothing in a pair": (lambda: lambda s: s, (ONE, None), TypeError, r"state\[1\] must be a tensor, got NoneType"),
     "integers": (lambda: lambda x: x, torch.ones(2).long(), TypeError, "floating point or complex, got torch.int64"),
@@ -138,7 +138,7 @@ def test_callables_that_are_no_maps_are_refused_at_once(name: str) -> None:
 
 DRIVEN_CALLABLES = {
     "input in place": (lambda x, s: x + s.mul_(0.5), ONE, ValueError, "changes its input in place"),
-    "too few arguments": (lambda x: x, ONE, TypeError, r"f\(state, input\): too many .* leave input= out when"),
+    "too few arguments": (lambda x: x, ONE, TypeError, r"f\(state, input\): too many .* leave input= out if"),
     "input is an array": (lambda x, s: x, np.ones(2), TypeError, "input must be a tensor, got ndarray"),
     "input is a pair": (lambda x, s: x, (ONE, ONE), TypeError, "input must be a tensor, got tuple"),
     "input is integers": (lambda x, s: x, torch.ones(2).long(), TypeError, "input must be floating point or complex"),

@@ -92,7 +92,7 @@ REFUSALS = {
     "a list": (
         lambda: as_map(lambda x: [x], state=torch.zeros(2)),
         ValueError,
-        r"must return a tensor like the example state, but returned a list \[tensor\]; return the next state alone",
+        r"must return a tensor like the example state, but returned a list \[tensor\]. Return the next state alone",
     ),
     "state and output": (
         lambda: as_map(lambda s: (s, s["h"]), state={"h": torch.zeros(2)}),
@@ -125,7 +125,7 @@ REFUSALS = {
     "float32 inputs": (
         lambda: plain(X.float()),
         ValueError,
-        r"cannot take inputs of torch\.float32 .*its parameters are torch\.float64, so convert inputs or model",
+        r"cannot take inputs of torch\.float32 .*its parameters are torch\.float64\. Convert inputs or model",
     ),
     "other number of targets, gradients": (
         lambda: gradients(torch.zeros(B + 1, dtype=torch.int64), nn.functional.cross_entropy),
@@ -162,7 +162,7 @@ REFUSALS = {
     "a complex loss, gradients": (
         lambda: gradients(loss=lambda outputs, _: torch.complex(outputs, outputs).sum()),
         ValueError,
-        r"loss must return a real number, got torch\.complex128; take its \.real or \.abs\(\)",
+        r"loss must return a real number, got torch\.complex128\. Take its \.real or \.abs\(\)",
     ),
     "a complex loss, curvature": (
         lambda: curvature(loss=lambda outputs, _: torch.complex(outputs, outputs).sum()),
@@ -189,25 +189,25 @@ REFUSALS = {
     "no parameters": (
         lambda: plain(parameters=[]),
         ValueError,
-        "parameters must name at least one, got none; leave it out for all that require gradients",
+        "parameters must name at least one parameter, got none. Leave it out for all that require gradients",
     ),
     "parameters themselves": (
         lambda: plain(parameters=list(nn.Linear(3, 2).parameters())),
         TypeError,
-        r"^parameters must be names, got Parameter among them; write \[name for name, _ in "
+        r"^parameters must be names, got Parameter among them\. Write \[name for name, _ in "
         r"model\.named_parameters\(\)\] for all of a module\.$",
     ),
     "one parameter itself": (
         lambda: plain(parameters=nn.Linear(3, 2).weight),
         TypeError,
-        "sequence of names, got Parameter",
+        "predicate .*, got Parameter",
     ),
-    "a generator": (lambda: plain(parameters=(name for name in ("weight",))), TypeError, "names, got generator"),
-    "a number of parameters": (lambda: plain(parameters=3), TypeError, "sequence of names, got int"),
+    "a generator": (lambda: plain(parameters=(name for name in ("weight",))), TypeError, "predicate .*, got generator"),
+    "a number of parameters": (lambda: plain(parameters=3), TypeError, "predicate .*, got int"),
     "dictionary of inputs": (
         lambda: hessian_spectrum(Unpacking(), ({"x": torch.ones(T, B, M)}, torch.ones(B, N)), mse_loss, k=2),
         TypeError,
-        r"the model cannot take inputs that are a dict .*give a module whose forward takes .* the tensors out of it",
+        r"the model cannot take inputs that are a dict .*give a module whose forward takes one argument and unpacks it",
     ),
     "inputs to a free run": (
         feedback,
@@ -290,7 +290,7 @@ def test_a_complex_vector_is_no_vector_of_parameters() -> None:
     operator = curvature_operator(nn.Linear(3, 2).double(), (X, Y), mse_loss)
     vector = np.arange(8.0)
     for wrong in (vector + 0j, (vector + 0j)[:, None]):
-        with pytest.raises(TypeError, match=r"real vectors, got complex ones; multiply \.real and \.imag one by one"):
+        with pytest.raises(TypeError, match=r"real vectors, got complex ones\. Multiply \.real and \.imag separately"):
             operator @ wrong
     # 2 X'X / (2 n) for each of two outputs, biases last
     features = torch.cat((X, torch.ones(5, 1, dtype=torch.float64)), dim=1)

@@ -457,5 +457,5 @@ def test_plot_of_curvature_between_steps(ax) -> None:
 
 def test_eigenvectors_of_an_operator_that_does_not_exist_are_refused() -> None:
     spectrum = xr.Dataset(attrs={"config_json": '{"operator": "fisher"}'})
-    with pytest.raises(ValueError, match="'fisher', which is none of hessian, ggn, residual"):
+    with pytest.raises(ValueError, match="'fisher' in its config_json, expected one of hessian, ggn, residual"):
         operator_of(spectrum, "eigenvectors")

@@ -187,7 +187,7 @@ def test_batches_of_a_model_that_couples_samples_are_said_to_be_no_whole(loss) -
     whole = largest(dense(mse_loss(model(POINTS), VALUES), model.parameters()), 3)
     one = lyapkit.hessian_spectrum(model, (POINTS, VALUES), loss, k=3, rng=0)
     np.testing.assert_allclose(one.eigenvalue, whole, rtol=1e-8)
-    with pytest.warns(UserWarning, match="depend on the other samples of its batch.*give all data as one batch"):
+    with pytest.warns(UserWarning, match="depend on the other samples of its batch.*Give all data as one batch"):
         lyapkit.hessian_spectrum(model, TWO_BATCHES, loss, k=3, rng=0)
     lyapkit.hessian_spectrum(model, TWO_BATCHES, loss, k=3, rng=0, batch_weight=len)
     lyapkit.hessian_spectrum(model, TWO_BATCHES, loss, k=3, rng=0, check=False)
@@ -242,7 +242,7 @@ def test_chaotic_networks_are_not_held_to_couple_samples() -> None:
     inputs = torch.randn(60, 12, 3, dtype=DOUBLE)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warnings.filterwarnings("ignore", message="products of curvature could not be checked")
+        warnings.filterwarnings("ignore", message="curvature products could not be checked")
         lyapkit.hessian_spectrum(layer, [(inputs[:, :5], VALUES[:5]), (inputs[:, 5:], VALUES[5:])], mse_loss,
                                  readout=readout, parameters="readout.*", k=2, rng=0)  # fmt: skip
 
@@ -316,24 +316,24 @@ def test_one_sequence_by_itself_has_no_layout() -> None:
     wanted = largest(dense(last(layer(inputs), VALUES[0]), layer.parameters()), 3)
     for values in found:
         np.testing.assert_allclose(values, wanted, rtol=1e-8)
-    with pytest.raises(TypeError, match="batch_first= is about inputs that are one tensor, got tuple"):
+    with pytest.raises(TypeError, match="batch_first= needs inputs that are one tensor, got tuple"):
         lyapkit.hessian_spectrum(layer, ((STEPS, None), VALUES[:6]), last, k=3, batch_first=False)
 
 
 @pytest.mark.parametrize(
     ("weight", "message"),
     [
-        ("mean", r"must be a function of the targets of a batch, got 'mean'; write.*targets\.numel\(\)"),
+        ("mean", r"must be a function of the targets of a batch, got 'mean'\. Write.*targets\.numel\(\)"),
         ([5, 7], r"must be a function of the targets of a batch, got \[5, 7\]"),
-        (lambda: 1.0, r"is called with the targets of a batch, which it cannot take \(too many positional"),
+        (lambda: 1.0, r"must take one argument, the targets of a batch, which it does not \(too many positional"),
         (
             lambda inputs, targets: 1.0,
-            r"is called with .*, which it cannot take \(missing a required argument: 'targets'\)",
+            r"must take .*, which it does not \(missing a required argument: 'targets'\)",
         ),
-        (lambda targets: None, "must return one number, got None; add up"),
-        (lambda targets: "x", "must return one number, got 'x'; add up"),
-        (lambda targets: True, "must return one number, got True; add up"),
-        (lambda targets: targets, r"must return one number, got a tensor of shape \(5, 2\); add up"),
+        (lambda targets: None, r"must return one number, got None\. Sum over the batch"),
+        (lambda targets: "x", r"must return one number, got 'x'\. Sum over the batch"),
+        (lambda targets: True, r"must return one number, got True\. Sum over the batch"),
+        (lambda targets: targets, r"must return one number, got a tensor of shape \(5, 2\)\. Sum over the batch"),
     ],
 )
 def test_weights_of_batches_that_are_none_are_refused(weight, message: str) -> None:
@@ -344,13 +344,13 @@ def test_weights_of_batches_that_are_none_are_refused(weight, message: str) -> N
 def test_inputs_and_targets_of_the_wrong_kind_come_with_a_remedy() -> None:
     model, layer = nn.Linear(3, 2).double(), nn.GRU(3, 4).double()
     with pytest.raises(
-        TypeError, match=r"inputs that are a ndarray .*convert inputs and targets with torch\.as_tensor"
+        TypeError, match=r"inputs that are a ndarray .*Convert inputs and targets with torch\.as_tensor"
     ):
         lyapkit.hessian_spectrum(model, (POINTS.numpy(), VALUES), mse_loss, k=2)
     with pytest.raises(ValueError, match=r"convert the targets with \.long\(\)"):
         lyapkit.hessian_spectrum(model, (POINTS, torch.zeros(12, dtype=torch.int32)), F.cross_entropy, k=2)
     broken = VALUES[5:] * torch.nan
-    with pytest.raises(FloatingPointError, match="check inputs and targets of all batches"):
+    with pytest.raises(FloatingPointError, match="Check inputs and targets of all batches"):
         lyapkit.hessian_spectrum(model, [TWO_BATCHES[0], (POINTS[5:], broken)], mse_loss, k=2)
     options = {"k": 2, "readout": nn.Linear(4, 2).double()}
     with pytest.raises(TypeError, match=r"torch\.stack\(sequences, dim=1\)"):
@@ -358,5 +358,5 @@ def test_inputs_and_targets_of_the_wrong_kind_come_with_a_remedy() -> None:
     with pytest.raises(TypeError, match=r"pad_sequence\(sequences\), and say how long"):
         lyapkit.hessian_spectrum(layer, ([STEPS[:3, 0], STEPS[:, 1]], VALUES[:2]), mse_loss, **options)
     halves = [(STEPS[:, :2], VALUES[:2]), (STEPS[:, 2:4], VALUES[2:4])]
-    with pytest.raises(TypeError, match=r"write \[lengths of batch 1, lengths of batch 2"):
+    with pytest.raises(TypeError, match=r"Write \[lengths of batch 1, lengths of batch 2"):
         lyapkit.hessian_spectrum(layer, halves, mse_loss, lengths=[5, 4], **options)

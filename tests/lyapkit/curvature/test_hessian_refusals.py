@@ -35,7 +35,7 @@ REFUSALS = {
     "untensored targets": (
         dict(batches=[(PAIR[0], "labels")] * 2, loss=lambda o, t: o.mean()),
         TypeError,
-        "targets are str, not a tensor; say what a batch weighs with batch_weight=",
+        "targets are str, not a tensor, .* Give the weight of a batch as batch_weight=",
     ),
     "untensored targets of one batch": (
         dict(batches=(PAIR[0], "labels")),
@@ -58,7 +58,7 @@ REFUSALS = {
     "complex": (
         dict(model=nn.Linear(2, 1, dtype=torch.complex64), batches=tuple(part.to(torch.complex64) for part in PAIR)),
         ValueError,
-        r"must be real \(float32 or float64\).*got 'weight' of torch.complex64; keep its real and imaginary part",
+        r"must be real \(float32 or float64\).*got 'weight' of torch.complex64. Keep its real and imaginary part",
     ),
     "readout of another size": (
         dict(
@@ -88,7 +88,7 @@ REFUSALS = {
     "half precision": (
         dict(model=nn.Linear(2, 1).bfloat16(), batches=tuple(part.bfloat16() for part in PAIR)),
         ValueError,
-        "bfloat16, too coarse",
+        "bfloat16, which is too coarse",
     ),
     "autonomous map": (
         dict(model=as_map(torch.tanh, state=torch.zeros(2)), readout=nn.Linear(2, 1)),
@@ -105,7 +105,7 @@ REFUSALS = {
         FloatingPointError,
         "no derivative where it is zero",
     ),
-    "tuple output": (dict(model=nn.GRU(2, 1).double()), TypeError, "give readout="),
+    "tuple output": (dict(model=nn.GRU(2, 1).double()), TypeError, "Give readout="),
     "no readout": (dict(model=as_map(nn.GRU(2, 1).double())), TypeError, "no readout of its own"),
     "frozen model": (dict(model=nn.Linear(2, 1).double().requires_grad_(False)), ValueError, "no parameters"),
     "dropout": (
@@ -162,6 +162,6 @@ def test_start_must_be_eigenvectors_of_the_same_parameters(data) -> None:
     part = hessian_spectrum(model, data, cross_entropy, k=2, parameters=["head.weight"], eigenvectors=True)
     with pytest.raises(
         ValueError,
-        match=r"result for the parameters layer.weight_ih_l0 \[3, 2\], .*, got one for head.weight \[3, 3\]; c",
+        match=r"result for the parameters layer.weight_ih_l0 \[3, 2\], .*, got one for head.weight \[3, 3\]\. C",
     ):
         hessian_spectrum(model, data, cross_entropy, k=2, start=part)

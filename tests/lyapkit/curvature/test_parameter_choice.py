@@ -135,16 +135,16 @@ REFUSALS = {
         ValueError,
         r"unknown parameters \['\*hx\*'\].*'bias_hh_l0', 'bias_ih_l0'",
     ),
-    "a text for nothing": ("wieght", ValueError, r"unknown parameters \['wieght'\].*the model has \['bias_hh_l0'"),
+    "a text for nothing": ("wieght", ValueError, r"unknown parameters \['wieght'\].*The model has \['bias_hh_l0'"),
     "an empty text": ("", ValueError, r"unknown parameters \[''\]"),
     "a predicate of nothing": (lambda name, tensor: False, ValueError, r"chooses none of \['weight_ih_l0', "),
     "a predicate without a verdict": (lambda name, tensor: None, TypeError, "must return True or False, got None for"),
     "no predicate": (nn.Linear(1, 1).named_parameters, TypeError, "must return True or False, got <generator"),
-    "a module": (nn.Linear(1, 1), TypeError, "a sequence of names, got Linear"),
-    "a generator": (iter(["weight_hh_l0"]), TypeError, "a sequence of names, got list_iterator"),
-    "a number": (3, TypeError, "a sequence of names, got int; globs and a predicate"),
+    "a module": (nn.Linear(1, 1), TypeError, "must be names, globs, or a predicate .*, got Linear"),
+    "a generator": (iter(["weight_hh_l0"]), TypeError, "must be names, globs, or a predicate .*, got list_iterator"),
+    "a number": (3, TypeError, "must be names, globs, or a predicate .*, got int"),
     "no text": ([nn.Parameter(torch.ones(1))], TypeError, "must be names, got Parameter among them"),
-    "none": ([], ValueError, "must name at least one, got none"),
+    "none": ([], ValueError, "must name at least one parameter, got none"),
 }
 
 
@@ -201,7 +201,7 @@ def test_tied_weights_are_chosen_by_each_of_their_names(choice) -> None:
 
 def test_a_predicate_of_one_argument_and_the_name_of_a_part_are_told_what_to_write() -> None:
     available = dict(Tied().named_parameters())
-    with pytest.raises(TypeError, match=r"called as predicate\(name, tensor\), which it cannot take"):
+    with pytest.raises(TypeError, match=r"must take the arguments \(name, tensor\), which it does not"):
         choose_parameters(available, lambda name: True)
     with pytest.raises(ValueError, match=r"Write \['encoder\.\*'\] for all parameters of a part"):
         choose_parameters(available, "encoder")

@@ -152,7 +152,7 @@ def test_what_the_map_predicts_is_recorded() -> None:
     assert ds.predicted_rate.dims == ()
     map = Predicting(lambda x: 0.6 * x)
     map.predicted_gradient_rate = math.nan
-    with pytest.raises(ValueError, match="predicted_gradient_rate is NaN; return None"):
+    with pytest.raises(ValueError, match=r"predicted_gradient_rate is NaN\. Return None"):
         gradient_propagation(map, None, torch.ones(1, 2), weighted, **options)
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from lyapkit import as_map, gradient_propagation
 from lyapkit.gradients.adjoint import adjoint_sweep
 from lyapkit.trajectories.checkpointed import checkpointed
-from lyapkit.trajectories.drive import prepare_drive
+from lyapkit.trajectories.prepare_drive import prepare_drive
 from steps import Steps
 
 
@@ -80,7 +80,7 @@ def test_a_readout_that_mixes_steps_is_refused() -> None:
     """A segment is read without the others."""
     options = dict(readout=lambda x: x - x.mean(0, keepdim=True), loss_on="every", steps=9)
     map = as_map(lambda x: 0.9 * x, state=torch.ones(2).double())
-    with pytest.raises(ValueError, match="so it mixes steps; let the loss combine"):
+    with pytest.raises(ValueError, match=r"so it mixes steps\. Let the loss combine"):
         gradient_propagation(map, None, torch.zeros(9, 1, 2).double(), squares, **options)
     options["readout"] = lambda x: x.mean(0)
     with pytest.raises(ValueError, match=r'must keep the time steps, .* with L = 3, got \(1, 2\).*loss_on="last"'):

@@ -13,7 +13,7 @@ from torch.nn.functional import mse_loss
 from lyapkit import as_map, gradient_propagation
 from lyapkit.gradients.adjoint import adjoint_sweep
 from lyapkit.trajectories.checkpointed import checkpointed
-from lyapkit.trajectories.drive import prepare_drive
+from lyapkit.trajectories.prepare_drive import prepare_drive
 
 STEPS, BATCH = 11, 4
 

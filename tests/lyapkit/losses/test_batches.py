@@ -99,16 +99,18 @@ def test_an_iterable_dataset_of_batches_is_read() -> None:
     assert len(batch_pairs(DataLoader(Stream(), batch_size=1, drop_last=True))) == 2
 
 
-WRAP = r"one batch, whose inputs and targets have two parts each, or two batches\. If it is one, wrap it: \[\(inputs, "
+WRAP = (
+    r"could be one batch, whose inputs and targets have two parts, or two batches\. For one batch, write \[\(inputs, "
+)
 REFUSED = {
-    "tuple of two pairs": (((X, Y), (X, Y)), ValueError, "a tuple of two pairs is " + WRAP),
+    "tuple of two pairs": (((X, Y), (X, Y)), ValueError, "a tuple of two pairs " + WRAP),
     "two views and two targets": (((X, X), (X, X)), ValueError, WRAP),
     "two views and two targets as lists": (([X, X], [X, X]), ValueError, WRAP),
     "sequences with lengths, both": (((X, LENGTHS), (Y, LENGTHS)), ValueError, WRAP),
     "a list of two inputs and two targets": (
         [[X, X], [CLASSES, CLASSES]],
         ValueError,
-        "a list of two pairs is " + WRAP,
+        "a list of two pairs " + WRAP,
     ),
     "a list of named and plain": ([Named(X, Y), (X, Y)], ValueError, WRAP),
     "mappings": ([{"x": X, "y": Y}, {"x": X, "y": Y}], ValueError, r"two mappings with the same keys \['x', 'y'\]"),
@@ -221,7 +223,7 @@ def test_tuple_inputs_and_tuple_targets_are_one_batch_when_wrapped() -> None:
     torch.manual_seed(0)
     model = Views().double()
     views, targets = torch.randn(2, 4, 2).double().unbind(), torch.randn(2, 4, 2).double().unbind()
-    with pytest.raises(ValueError, match="wrap it"):
+    with pytest.raises(ValueError, match="For one batch, write"):
         lyapkit.hessian_spectrum(model, (views, targets), two_targets, k=3)
     expected = dense(model, two_targets(model(views), targets))
     values = torch.linalg.eigvalsh(expected).flip(0)
@@ -254,7 +256,7 @@ def test_all_functions_share_the_definition(analysis: str) -> None:
     layer, head = nn.GRU(1, 2).double(), nn.Linear(2, 1).double()
     pair = torch.randn(4, 3, 1).double(), torch.randn(3, 1).double()
     function, options = getattr(lyapkit, analysis), {"readout": head}
-    with pytest.raises(ValueError, match="wrap it"):
+    with pytest.raises(ValueError, match="For one batch, write"):
         function(layer, (pair, pair), F.mse_loss, **options)
     with pytest.raises(TypeError, match="the dataset TensorDataset"):
         function(layer, TensorDataset(torch.ones(3, 4, 1), torch.ones(3, 1)), F.mse_loss, **options)
@@ -294,6 +296,6 @@ def test_a_model_that_takes_its_inputs_one_by_one_is_told_so() -> None:
         def forward(self, inputs, lengths):
             return self.layer(inputs) / lengths[:, None]
 
-    expected = r"cannot take inputs that are a tuple \(.*lengths.*\); they are handed over as one argument"
+    expected = r"cannot take inputs that are a tuple \(.*lengths.*\)\. They are passed as one argument"
     with pytest.raises(TypeError, match=expected):
         lyapkit.hessian_spectrum(Two().double(), ((X, LENGTHS), Y[:, :1]), F.mse_loss, k=1)

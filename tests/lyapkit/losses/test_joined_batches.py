@@ -61,7 +61,7 @@ def test_targets_may_be_none(regression) -> None:
     expected = joined_hessian(model, [(inputs, inputs)], lambda outputs, _: loss(outputs, None))
     assert relative_error(matrix(model, batches, loss), expected) < 1e-9
     mappings = [({"x": part}, None) for part in inputs.split([5, 4])]
-    with pytest.raises(TypeError, match=r"targets are None and inputs are dict.*give as targets what batch_weight="):
+    with pytest.raises(TypeError, match=r"targets are None and inputs are dict.*Give targets that batch_weight="):
         matrix(FromMapping(4).double(), mappings, loss)
 
 
@@ -73,7 +73,9 @@ def test_targets_may_be_mappings(regression) -> None:
 
     mask = torch.arange(9) % 3 > 0
     batches = [(inputs[a:b], {"y": targets[a:b], "mask": mask[a:b]}) for a, b in ((0, 5), (5, 9))]
-    with pytest.raises(TypeError, match="targets are dict, not a tensor; say what a batch weighs with batch_weight="):
+    with pytest.raises(
+        TypeError, match=r"targets are dict, not a tensor, .* Give the weight of a batch as batch_weight="
+    ):
         matrix(model, batches, loss)
     found = matrix(model, batches, loss, batch_weight=lambda targets: float(targets["mask"].sum()))
     expected = joined_hessian(model, [(inputs, targets)], lambda o, t: loss(o, {"y": t, "mask": mask}))
@@ -119,7 +121,7 @@ def test_what_cannot_be_joined_is_said() -> None:
     batches = [(torch.rand(2, steps, 4, dtype=DOUBLE), torch.rand(2, steps, 3, dtype=DOUBLE)) for steps in (3, 5)]
     batches.append((torch.rand(1, 4, 4, dtype=DOUBLE), torch.rand(1, 4, 3, dtype=DOUBLE)))
     for some, shapes in ((batches, "(2, 3, 3) and (2, 5, 3)"), (batches[::2], "(2, 3, 3) and (1, 4, 3)")):
-        with pytest.warns(UserWarning, match="could not be checked that the batches.*batch_weight="):
+        with pytest.warns(UserWarning, match="weights of batches could not be checked.*batch_weight="):
             ds = lyapkit.hessian_spectrum(model, some, mean_of_squares, k=1)
         assert json.loads(ds.attrs["config_json"])["batch_weights"] == f"not checked: outputs have the shapes {shapes}"
     ignoring = [(inputs, torch.full(targets.shape[:2], -100)) for inputs, targets in batches]
@@ -150,7 +152,7 @@ def test_padded_batches_of_unequal_lengths_do_not_pass_without_a_word() -> None:
         return float((targets != 0).sum())
 
     assert relative_error(matrix(model, batches, padded_mean, batch_weight=weight), expected) < 1e-9
-    for reduction, remedy in (("mean", "Say what a batch counts"), ("sum", "which is wrong for means")):
+    for reduction, remedy in (("mean", "Give the weight of a batch"), ("sum", "This is wrong for means")):
         with pytest.warns(UserWarning, match=f"outputs have the shapes.*{remedy}"):
             wrong = matrix(model, batches, padded_mean, reduction=reduction)
         assert relative_error(wrong, expected) > 0.01
@@ -210,7 +212,7 @@ UNJOINED = {
         "tensors of shape (3, 3) and (5, 5) have no common batch dim",
     ),
     "another structure": (lambda o: list(o), "a list cannot be joined with a list"),
-    "a loss of three samples": (lambda o: o, "the loss cannot be taken of outputs or targets of two batches together"),
+    "a loss of three samples": (lambda o: o, "the loss cannot be computed for two batches together"),
 }
 
 
@@ -228,7 +230,7 @@ def test_the_reason_why_batches_cannot_be_joined_is_said(name: str) -> None:
     first = 3 if name == "a loss of three samples" else 2
     inputs, targets = torch.rand(6, 2).double(), torch.rand(6, 1).double()
     batches = [(inputs[:first], targets[:first]), (inputs[first:], targets[first:])]
-    told = rf"have the loss of all data \({re.escape(reason)}\): each counts its number of targets"
+    told = rf"the loss of all data \({re.escape(reason)}\)\. Each batch is weighted by its number of targets"
     with pytest.warns(UserWarning, match=told):
         ds = lyapkit.hessian_spectrum(Wrapped(wrap), batches, loss, k=1)
     assert json.loads(ds.attrs["config_json"])["batch_weights"] == f"not checked: {reason}"

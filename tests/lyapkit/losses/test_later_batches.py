@@ -53,16 +53,16 @@ def test_a_network_may_return_a_tuple_that_the_loss_takes() -> None:
     assert relative_error(matrix(model, [(inputs, targets)], loss), expected) < 1e-9
     batches = [(inputs[part], tuple(each[part] for each in targets)) for part in (slice(0, 5), slice(5, 7))]
     assert relative_error(matrix(model, batches, loss, batch_weight=lambda t: len(t[0])), expected) < 1e-9
-    with pytest.raises(TypeError, match="built-in recurrent layers do, which the loss cannot take; give readout="):
+    with pytest.raises(TypeError, match=r"built-in recurrent layers do, which the loss cannot take\. Give readout="):
         matrix(nn.GRU(2, 3).double(), (torch.randn(4, 5, 2, dtype=DOUBLE), torch.zeros(4, 5, 3)), F.mse_loss)
 
 
 @pytest.mark.parametrize(
     ("inputs", "targets", "message"),
     [
-        (torch.zeros(2, 3, dtype=DOUBLE), torch.tensor([0, 3]), "batch 2 of 3 cannot be taken.*out of bounds"),
-        (torch.zeros(2, 2, dtype=DOUBLE), torch.tensor([0, 1]), "batch 2 of 3 cannot be taken.*cannot be multiplied"),
-        (torch.zeros(2, 3, dtype=DOUBLE), torch.tensor([0]), "batch 2 of 3 cannot be taken.*batch_size"),
+        (torch.zeros(2, 3, dtype=DOUBLE), torch.tensor([0, 3]), "batch 2 of 3 cannot be used.*out of bounds"),
+        (torch.zeros(2, 2, dtype=DOUBLE), torch.tensor([0, 1]), "batch 2 of 3 cannot be used.*cannot be multiplied"),
+        (torch.zeros(2, 3, dtype=DOUBLE), torch.tensor([0]), "batch 2 of 3 cannot be used.*batch_size"),
     ],
 )
 @pytest.mark.parametrize("check", [True, False])

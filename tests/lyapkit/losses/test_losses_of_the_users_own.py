@@ -77,7 +77,9 @@ def test_losses_that_are_no_mean_over_targets_are_refused(regression, loss, size
     model, inputs, targets = regression
     model, batches = model.to(dtype), split(inputs.to(dtype), targets.to(dtype), *sizes)
     remedy = (
-        "so pass reduction=.sum." if loss is summed else r"batch_weight=, from its targets, or give all data as one"
+        "so pass reduction=.sum."
+        if loss is summed
+        else r"batch_weight=, a function of its targets, or give all data as one"
     )
     if loss is normalised and sizes[-1] == 1:
         remedy = "more than 1 value per channel"
@@ -101,7 +103,7 @@ def test_batch_weight_is_taken_as_it_is(regression) -> None:
 
 def test_class_weights_in_a_loss_of_the_users_own_are_noticed() -> None:
     model, _, batches = configuration("CE", sizes=(5, 4))
-    with pytest.raises(ValueError, match=r"loss of batches 1 and 2 together, .*weights, masks, ignored targets"):
+    with pytest.raises(ValueError, match=r"loss of batches 1 and 2 together is .*weights, masks, ignored targets"):
         matrix(model, batches, own_weights)
     found = matrix(model, batches, own_weights, batch_weight=lambda targets: float(CLASS_WEIGHT[targets].sum()))
     assert relative_error(found, joined_hessian(model, batches, own_weights)) < 1e-9
@@ -114,7 +116,7 @@ def test_a_loss_that_is_the_same_on_all_batches_is_found_out_by_its_slopes() -> 
         parameter.data.zero_()
     values = [own_weights(model(inputs), targets).item() for inputs, targets in batches]
     assert values[0] == pytest.approx(values[1], rel=1e-12)
-    with pytest.raises(ValueError, match="in value or in its derivatives"):
+    with pytest.raises(ValueError, match="or their derivatives"):
         matrix(model, batches, own_weights)
 
 
@@ -131,9 +133,9 @@ def test_sums_of_the_users_own_are_checked(regression, loss) -> None:
     batches = split(inputs, targets, 5, 4)
     found = matrix(model, batches, loss, reduction="sum")
     assert relative_error(found, joined_hessian(model, batches, loss)) < 1e-9
-    with pytest.raises(ValueError, match=r'the loss is a mean, so pass reduction="mean"'):
+    with pytest.raises(ValueError, match=r'The loss is a mean, so pass reduction="mean"'):
         matrix(model, batches, mean_of_squares, reduction="sum")
-    with pytest.raises(ValueError, match=r"batch_weight=lambda targets: 1\.0, or give all data as one batch"):
+    with pytest.raises(ValueError, match=r"batch_weight=lambda targets: 1\.0; or give all data as one batch"):
         matrix(model, batches, root_mean_square, reduction="sum")
 
 
@@ -148,7 +150,7 @@ def test_a_penalty_counts_once_in_a_mean_and_is_refused_in_a_sum(regression) -> 
     expected = joined_hessian(model, batches, mean_of_squares)
     expected += 0.2 * torch.eye(len(expected), dtype=DOUBLE)
     assert relative_error(found, expected) < 1e-9
-    with pytest.raises(ValueError, match=r"is not their sum, .*give all data as one batch"):
+    with pytest.raises(ValueError, match=r"their sum is .*give all data as one batch"):
         matrix(model, batches, lambda o, t: summed(o, t) + penalty(), reduction="sum")
 
 

@@ -14,7 +14,7 @@ from linear_maps import REAL, eigenvectors, linear
 from lyapkit import as_map, covariant_vectors, lyapunov_spectrum, systems
 from lyapkit.lyapunov.ginelli import _frames, ginelli
 from lyapkit.tangents import ForwardTangents, TangentRun
-from lyapkit.trajectories.drive import prepare_drive
+from lyapkit.trajectories.prepare_drive import prepare_drive
 from references import dense_jacobians, matrix_with_spectrum
 from steps import BackwardOnly, Steps
 

@@ -65,29 +65,6 @@ PLOTS = {
 }
 
 
-@pytest.mark.parametrize("name", PLOTS)
-def test_draws_on_the_axes_given_and_changes_nothing_else(name: str, ax, monkeypatch) -> None:
-    function, make = PLOTS[name]
-    for forbidden in ("show", "savefig"):
-        monkeypatch.setattr(plt, forbidden, lambda *_, **__: pytest.fail("a plot neither shows nor saves"))
-    ds, settings, figures = make(), dict(mpl.rcParams), plt.get_fignums()
-    before = ds.copy(deep=True)
-    assert function(ds, ax=ax) is ax
-    assert len(ax.lines) >= 1
-    assert ax.figure.axes == [ax]
-    ax.figure.canvas.draw()  # without warnings
-    assert dict(mpl.rcParams) == settings
-    assert plt.get_fignums() == figures
-    xr.testing.assert_identical(ds, before)
-
-
-@pytest.mark.parametrize("name", PLOTS)
-def test_makes_one_figure_where_no_axes_are_given(name: str) -> None:
-    function, make = PLOTS[name]
-    first, second = function(make()), function(make())
-    assert plt.get_fignums() == [first.figure.number, second.figure.number]
-
-
 def test_running_exponents_draws_one_line_per_rank(ax) -> None:
     plots.running_exponents(spectrum(), ax=ax, label="name", lw=2)
     first, second, third = ax.lines

@@ -1,5 +1,6 @@
 """One check at the entry of every plot: what is drawn, where, and with which keywords."""
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -75,6 +76,28 @@ def named(value: object) -> str:
 def test_no_plot_is_forgotten() -> None:
     single = {named(plot) for plot in PLOTS} - {"exponent_differences", "subspace_angles"}
     assert single | {"comparison", "curvature_split", "overview"} == set(plots.__all__)
+
+
+@pytest.mark.parametrize("plot", PLOTS, ids=named)
+def test_draws_on_the_axes_given_and_changes_nothing_else(plot, monkeypatch) -> None:
+    for forbidden in ("show", "savefig"):
+        monkeypatch.setattr(plt, forbidden, lambda *_, **__: pytest.fail("a plot neither shows nor saves"))
+    ds, (_, ax) = PLOTS[plot], plt.subplots()
+    settings, figures, before = dict(mpl.rcParams), plt.get_fignums(), ds.copy(deep=True)
+    assert plot(ds, ax=ax) is ax
+    assert ax.has_data()
+    assert ax.figure.axes == [ax] or plot is plots.curvature_between_steps  # which has a colour bar
+    ax.figure.canvas.draw()  # without warnings
+    assert dict(mpl.rcParams) == settings
+    assert plt.get_fignums() == figures
+    xr.testing.assert_identical(ds, before)
+
+
+@pytest.mark.parametrize("plot", PLOTS, ids=named)
+def test_makes_one_figure_where_no_axes_are_given(plot) -> None:
+    first, second = plot(PLOTS[plot]), plot(PLOTS[plot])
+    assert first.figure is not second.figure
+    assert plt.get_fignums() == [first.figure.number, second.figure.number]
 
 
 @pytest.mark.parametrize("plot", ALL, ids=named)

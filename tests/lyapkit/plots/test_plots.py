@@ -68,29 +68,6 @@ def bars(container) -> list[list[list[float]]]:
     return [segment.tolist() for segment in container.get_segments()]
 
 
-@pytest.mark.parametrize("name", PLOTS)
-def test_draws_on_the_axes_given_and_changes_nothing_else(name: str, ax, monkeypatch) -> None:
-    function, make = PLOTS[name]
-    for forbidden in ("show", "savefig"):
-        monkeypatch.setattr(plt, forbidden, lambda *_, **__: pytest.fail("a plot neither shows nor saves"))
-    ds, settings, figures = make(), dict(mpl.rcParams), plt.get_fignums()
-    before = ds.copy(deep=True)
-    assert function(ds, ax=ax) is ax
-    assert len(ax.lines) >= 1
-    ax.figure.canvas.draw()  # without warnings
-    assert dict(mpl.rcParams) == settings
-    assert plt.get_fignums() == figures
-    xr.testing.assert_identical(ds, before)
-
-
-@pytest.mark.parametrize("name", PLOTS)
-def test_makes_one_figure_where_no_axes_are_given(name: str) -> None:
-    function, make = PLOTS[name]
-    first, second = function(make()), function(make())
-    assert first.figure is not second.figure
-    assert plt.get_fignums() == [first.figure.number, second.figure.number]
-
-
 def test_lyapunov_spectrum_draws_exponents_and_errors(ax) -> None:
     plots.lyapunov_spectrum(spectrum(), ax=ax)
     line, zero, annihilated = ax.lines

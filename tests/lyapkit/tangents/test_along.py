@@ -14,7 +14,8 @@ from lyapkit import RecurrentMap, as_map, lyapunov_spectrum
 from lyapkit.tangents import ForwardTangents, ReverseTangents, TangentRun, TracedTangents
 from lyapkit.tangents.tracing.confirming import TracingFailed
 from lyapkit.tangents.tracing.traced_step import TracedStep
-from lyapkit.trajectories.drive import Drive, prepare_drive
+from lyapkit.trajectories.drive import Drive
+from lyapkit.trajectories.prepare_drive import prepare_drive
 from machine_code import switch_machine_code_off
 
 D = torch.float64

@@ -24,7 +24,7 @@ from lyapkit.tangents.tracing.machine.code import compiled
 from lyapkit.tangents.tracing.machine.compiled_step import CompiledStep
 from lyapkit.tangents.tracing.machine.reading import Reader
 from lyapkit.tangents.tracing.recording import Untraceable, record_without_values
-from lyapkit.trajectories.drive import prepare_drive
+from lyapkit.trajectories.prepare_drive import prepare_drive
 from machine_code import without_machine_code
 
 GENERATOR = torch.Generator().manual_seed(5)

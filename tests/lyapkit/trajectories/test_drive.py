@@ -9,7 +9,8 @@ import xarray as xr
 from torch import nn
 
 from lyapkit import as_map, lyapunov_spectrum, variational_term
-from lyapkit.trajectories.drive import prepare_drive, run
+from lyapkit.trajectories.prepare_drive import prepare_drive
+from lyapkit.trajectories.stepping import run
 
 T, B, M, N = 6, 4, 2, 3
 DRIVEN = as_map(

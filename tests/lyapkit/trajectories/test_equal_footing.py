@@ -339,7 +339,7 @@ def test_a_model_that_is_called_itself_takes_inputs_as_it_does() -> None:
     model, batch = Whole(), (sequences().transpose(0, 1), TARGETS)
     expected = curvature_operator(model.layer, batch, mse_loss, readout=model.head) @ np.eye(67)
     np.testing.assert_allclose(curvature_operator(model, batch, mse_loss) @ np.eye(67), expected, atol=1e-9)
-    with pytest.raises(TypeError, match="batch_first= needs a model that as_map takes, or readout="):
+    with pytest.raises(TypeError, match="batch_first= needs readout= or a model that as_map takes"):
         hessian_spectrum(model, batch, mse_loss, batch_first=True)
     with pytest.raises(TypeError, match="lengths= needs readout="):
         hessian_spectrum(model, batch, mse_loss, lengths=LENGTHS)

@@ -75,7 +75,7 @@ def test_every_field_is_an_explained_option(capsys):
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
     for name in TrainConfig.__dataclass_fields__:
         assert f"--{name.replace('_', '-')} " in text
-    assert "Chosen by trial" in text
+    assert "chosen by trial" in text
     assert "DIRECTORY" in text
 
 
@@ -250,7 +250,7 @@ def test_other_operating_system_errors_give_one_line(tmp_path, capsys, monkeypat
     assert main(["train", str(tmp_path)]) == 2
     assert capsys.readouterr().err == (
         "wcrnn: error: [Errno 28] No space left on device; free some room, or write elsewhere: what was written before "
-        "is whole, and the command goes on.\n"
+        "is whole, and the same command resumes.\n"
     )
 
 
@@ -315,7 +315,7 @@ def test_overview(capsys):
     assert "• train Train a weakly coupled residual recurrent network, or one of its baselines. • analyze" in text
     assert "• data Fetch the data sets, say where they are looked for" in text
     assert main(["train", "--help"]) == 0
-    assert "The same command on the directory of an interrupted run goes on" in capsys.readouterr().out
+    assert "The same command on the directory of an interrupted run resumes" in capsys.readouterr().out
 
 
 def test_the_learning_rate_has_a_short_name(tmp_path, capsys):

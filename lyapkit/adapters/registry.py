@@ -84,7 +84,6 @@ def as_map(
             are fixed: a Hessian is that of core and readout.
         readout: With ``core``, the part after it: the name of a part, such as ``"head"``, or a callable, from the
             core's output to that of the model. Analyses with a loss use it unless they are given another one.
-            output to that of the model. Analyses with a loss use it where they are given none.
 
     Compiled modules and functions (`torch.compile`) are stepped as they were before. A module that takes a whole
     sequence and its hidden state is passed as one step of it, such as

@@ -14,12 +14,14 @@ from lyapkit.adapters.argument_order import Order
 from lyapkit.adapters.callables import CallableMap
 from lyapkit.adapters.cells import cell_map
 from lyapkit.adapters.layers import layer_map
+from lyapkit.adapters.networks import networks_map
 from lyapkit.adapters.one_step import one_step
 from lyapkit.adapters.whole_model import Part, WholeModel, find_part
 from lyapkit.checks.arguments import check_precision
 from lyapkit.checks.compiled import uncompiled
 from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.recurrent_map import RecurrentMap
+from lyapkit.trajectories.networks import Networks
 
 ModuleType = TypeVar("ModuleType", bound=nn.Module)
 
@@ -129,6 +131,9 @@ def as_map(
         (2, 5)
     """
     obj = uncompiled(obj)
+    if isinstance(obj, list | tuple) or (isinstance(obj, Mapping) and _holds_networks(obj)):
+        options: dict[str, Any] = {"core": core, "encoder": encoder, "readout": readout}
+        return networks_map(obj, lambda one: as_map(one, state=state, input=input, order=order, **options))
     if core is not None:
         if not isinstance(core, str) or not isinstance(obj, nn.Module):
             raise TypeError(
@@ -153,6 +158,30 @@ def as_map(
         _check_order(order, input)
         return CallableMap(obj, state, input, order)
     raise TypeError(_unknown(obj))
+
+
+def as_single_map(model: object, analysis: str) -> RecurrentMap:
+    """Return the map of one network, for an analysis that does not take several.
+
+    Args:
+        model: Anything `as_map` takes.
+        analysis: Name of the analysis, for the message.
+
+    Raises:
+        TypeError: If these are several networks.
+    """
+    map = as_map(model)
+    if isinstance(map, Networks):
+        raise TypeError(
+            f"{analysis} takes one network, got {len(map.maps)}; call it for each: "
+            f"{{name: {analysis}(network, ...) for name, network in networks.items()}}."
+        )
+    return map
+
+
+def _holds_networks(obj: Mapping[Any, Any]) -> bool:
+    """Tell a dictionary of networks from one of weights."""
+    return not obj or any(isinstance(one, RecurrentMap | nn.Module) or callable(one) for one in obj.values())
 
 
 def _adapter(module: nn.Module) -> Callable[[Any], RecurrentMap] | None:

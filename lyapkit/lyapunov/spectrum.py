@@ -250,7 +250,7 @@ def lyapunov_spectrum(
         "dt": dt,
         "until": until,
         "until_exponents": until_exponents,
-        "driven": drive.inputs is not None,
+        "driven": map.input_size > 0,
         "feedback": feedback is not None,
         "teacher_forcing": teacher_forcing,
         "rng_seed": generator.initial_seed(),
@@ -268,7 +268,7 @@ def lyapunov_spectrum(
         last = drive.lengths
     values["last_step"] = last
     coordinates: dict[str, Any] = {
-        "trajectory": drive.trajectories,
+        **drive.coordinates,
         "exponent": np.arange(1, k + 1),
         "unit": list(map.unit_names),
     }

@@ -19,6 +19,7 @@ from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.trajectories.closed_loop import ClosedLoop
 from lyapkit.trajectories.kept_states import KeptStates
 from lyapkit.trajectories.names import check_trajectory_names
+from lyapkit.trajectories.networks import Networks, in_order
 from lyapkit.trajectories.sequences import FLAT, as_tensor, check_lengths, fill_padding, lies_batch_first, time_first
 from lyapkit.trajectories.visited import Visited
 
@@ -37,7 +38,8 @@ class Drive:
             all have T steps.
         visited: Some of the states that the run goes through.
         kinks: Search for kinks of the map along the run.
-        names: Labels of the trajectories, shape (B,); None for the numbers from 0.
+        names: Labels of the trajectories of each network, shape (B / G,); None for the numbers from 0.
+        networks: Labels of G networks, whose trajectories follow each other; None for a single network.
         kept: Memory of all states of the run; None if they are not asked for.
     """
 
@@ -50,6 +52,7 @@ class Drive:
     visited: Visited = field(default_factory=Visited, compare=False)
     kinks: KinkWatch | None = None
     names: NDArray[Any] | None = None
+    networks: NDArray[Any] | None = None
     kept: KeptStates | None = None
 
     def part(self, start: int, length: int, state: Tensor) -> Drive:
@@ -71,9 +74,21 @@ class Drive:
         return self.lengths > done.unsqueeze(-1)
 
     @property
-    def trajectories(self) -> NDArray[Any]:
-        """The coordinate of the trajectories, shape (B,): their names, or the numbers from 0."""
-        return np.arange(len(self.state)) if self.names is None else self.names
+    def coordinates(self) -> dict[str, NDArray[Any]]:
+        """The coordinates of the trajectories, shape (B,) each: ``trajectory``, their names or the numbers from 0.
+
+        Those of several networks also have ``network`` and ``sequence``. Their name is that of the network if it has a
+        single one, else both, such as ``a, 0``.
+        """
+        if self.networks is None:
+            return {"trajectory": np.arange(len(self.state)) if self.names is None else self.names}
+        each = len(self.state) // len(self.networks)
+        own = np.arange(each) if self.names is None else self.names
+        network, sequence = np.repeat(self.networks, each), np.tile(own, len(self.networks))
+        both = network
+        if each > 1:
+            both = check_trajectory_names([f"{a}, {b}" for a, b in zip(network, sequence, strict=True)], len(network))
+        return {"trajectory": both, "network": network, "sequence": sequence}
 
     @property
     def last_steps(self) -> Tensor:
@@ -218,14 +233,30 @@ def prepare_drive(
         raise ValueError(f"no steps left to analyse: of {steps} steps, {transient} are transient.")
     if batch < 1:
         raise ValueError("there are no trajectories: the batch dimension has size 0.")
-    if initial_state is None:
-        state = map.initial_state(batch)
-    else:
-        state = initial_state.expand(batch, -1)
-    state = state.detach().clone(memory_format=torch.contiguous_format)  # forward mode refuses expanded tensors
+    state = first_states(map, initial_state, batch)
     names = None if trajectory_names is None else check_trajectory_names(trajectory_names, batch)
+    networks = None
+    if isinstance(map, Networks):
+        networks = np.array(list(map.maps))
+        inputs = map.numbered(inputs, steps, batch)
+        lengths = None if lengths is None else lengths.repeat(len(networks))
+    state = state.detach().clone(memory_format=torch.contiguous_format)  # forward mode refuses expanded tensors
     watch = KinkWatch(transient, steps)
-    return Drive(state, inputs, steps, transient, 0, lengths, Visited(steps), watch, names)
+    return Drive(state, inputs, steps, transient, 0, lengths, Visited(steps), watch, names, networks)
+
+
+def first_states(map: RecurrentMap, initial_state: Tensor | None, batch: int) -> Tensor:
+    """Return the states that trajectories start from, one network after the other, shape (G B, N).
+
+    Args:
+        map: The map, of G networks or a single one.
+        initial_state: Initial state, (N,) or (B, N), the same for all networks; None for the map's own.
+        batch: Number of trajectories of each network, B.
+    """
+    count = len(map.maps) if isinstance(map, Networks) else 1
+    if initial_state is None:
+        return map.initial_state(count * batch)
+    return initial_state.expand(batch, -1).repeat(count, 1)
 
 
 class Stepper(Protocol):
@@ -316,7 +347,8 @@ def run(map: RecurrentMap, drive: Drive, length: int, states_of: StatesOf | None
     Raises:
         FloatingPointError: If a state is not finite; the message names step and trajectory.
     """
-    states_of = partial(stepped, MapStepper(map)) if states_of is None else states_of
+    if states_of is None:
+        states_of = partial(stepped, MapStepper(in_order(map, *drive.first_step)))
     state = drive.state
     for start in range(0, drive.steps, length):
         steps = min(length, drive.steps - start)

@@ -28,7 +28,7 @@ from lyapkit.tangents.tracing.confirming import TracingFailed
 from lyapkit.tangents.tracing.recording import Untraceable
 from lyapkit.tangents.tracing.traced import TracedTangents
 from lyapkit.trajectories.drive import Drive, Stretch, run
-from lyapkit.trajectories.networks import in_order
+from lyapkit.trajectories.networks import InOrder, in_order
 
 Result = TypeVar("Result")
 
@@ -219,6 +219,9 @@ class TangentRun:
         if self._strategy is not None:
             carried["tangents_not_compiled_because"] = self._not_compiled_because
             carried["tangents_not_traced_because"] = self._not_traced_because
+        if isinstance(self.whole, InOrder):
+            carried["networks"] = len(self.whole.maps)
+            carried["networks_not_together_because"] = self.whole.apart_because
         return carried | self._findings
 
     def _go_directly(self, reason: str) -> None:

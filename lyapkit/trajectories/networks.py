@@ -8,18 +8,22 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.func import functional_call, jvp
 
 from lyapkit.checks.modules import modules_of
-from lyapkit.checks.one_at_a_time import WarningsHere
+from lyapkit.checks.one_at_a_time import ONE_AT_A_TIME, WarningsHere
 from lyapkit.recurrent_map import RecurrentMap
 
-SAME_STEP = {torch.float64: 1e-12, torch.float32: 1e-5}
-"""Largest difference between a step with stacked weights and the network's own, relative to 1 + its size."""
+SAME_STEP = {torch.float64: 1e-11, torch.float32: 1e-4}
+"""Largest difference between a step or a tangent with stacked weights and the network's own, relative to 1 + its size."""
 
 
 _NO_WARNING = WarningsHere("ignore", r"`isinstance\(treespec", base=FutureWarning)
 """PyTorch warns of its own code if the structure of a pytree is copied."""
+
+
+_SLOW = WarningsHere("error", "There is a performance drop", base=UserWarning)
+"""vmap warns if it has no rule for an operation, and loops."""
 
 
 class Networks(RecurrentMap):
@@ -136,11 +140,14 @@ class InOrder(Networks):
     Args:
         maps: The map of each network, by the name of the network.
         stacked: Stacked weights of the networks; None to step one network after the other.
+        apart_because: The reason, where weights are not stacked.
     """
 
-    def __init__(self, maps: Mapping[Any, RecurrentMap], stacked: StackedWeights | None) -> None:
+    def __init__(
+        self, maps: Mapping[Any, RecurrentMap], stacked: StackedWeights | None, apart_because: str = ""
+    ) -> None:
         super().__init__(maps)
-        self.stacked = stacked
+        self.stacked, self.apart_because = stacked, apart_because
 
     def step(self, state: Tensor, input: Tensor | None = None) -> Tensor:
         """Return the states after a step, shape (..., G B, N)."""
@@ -215,7 +222,9 @@ class StackedWeights:
         def with_weights(weights: dict[str, Tensor], *given: Tensor) -> Any:
             return functional_call(self._holder, weights, (function, self._map, *given))
 
-        return torch.vmap(with_weights, in_dims=(0, *(-3 for _ in given)), out_dims=-3)(self._weights, *given)
+        # contiguous, since matrix products then take all states and tangents of a network at once
+        each = [part.movedim(-3, 0).contiguous() for part in given]
+        return torch.vmap(with_weights, out_dims=-3)(self._weights, *each)
 
 
 class _Holder(nn.Module):
@@ -249,14 +258,19 @@ def in_order(map: RecurrentMap, state: Tensor, input: Tensor | None) -> Recurren
             raise ValueError("the step takes one state at a time")
         together = InOrder(map.maps, StackedWeights(list(map.maps.values())))
         generator = torch.Generator("cpu").manual_seed(3)
-        with torch.no_grad():
+        with torch.no_grad(), ONE_AT_A_TIME, _SLOW.open():
             for _ in range(2):
-                found, expected = together.step(state, input), map.step(state, input)
-                room = SAME_STEP[map.dtype] * (1 + expected.abs().amax(dim=-1, keepdim=True))
-                if not bool(((found - expected).abs() <= room).all()):
-                    raise ValueError("stacked weights are not all that the networks differ in")
                 aside = torch.randn(state.shape, generator=generator, dtype=torch.float64, device="cpu").to(state)
+                expected = jvp(lambda x: map.step(x, input), (state,), (aside,))
+                for one, other in zip(together.together(_along, state, input, aside), expected, strict=True):
+                    room = SAME_STEP[map.dtype] * (1 + other.abs().amax(dim=-1, keepdim=True))
+                    if not bool(((one - other).abs() <= room).all()):
+                        raise ValueError("stacked weights are not all that the networks differ in")
                 state = state + 0.1 * (1 + state.abs()) * aside
-    except (ValueError, RuntimeError, TypeError, NotImplementedError):  # an operation may have no rule for stacks
-        return InOrder(map.maps, None)
+    except (ValueError, RuntimeError, TypeError, NotImplementedError, UserWarning) as reason:
+        return InOrder(map.maps, None, (str(reason).splitlines() or [type(reason).__name__])[0])
     return together
+
+
+def _along(map: RecurrentMap, state: Tensor, input: Tensor | None, tangent: Tensor) -> Any:
+    return jvp(lambda x: map.step(x, input), (state,), (tangent,))

@@ -14,7 +14,9 @@ from lyapkit.trajectories.names import check_trajectory_names
 from lyapkit.trajectories.networks import Networks
 
 
-def networks_map(networks: Mapping[Any, object] | Sequence[object], one_map: Callable[[object], RecurrentMap]) -> Networks:
+def networks_map(
+    networks: Mapping[Any, object] | Sequence[object], one_map: Callable[[object], RecurrentMap]
+) -> Networks:
     """Return the map of several networks, each by its name or its number from 0.
 
     Args:
@@ -64,21 +66,23 @@ def networks_map(networks: Mapping[Any, object] | Sequence[object], one_map: Cal
 
 def _difference(one: RecurrentMap, other: RecurrentMap) -> tuple[str, str] | None:
     """Return in words what two maps have that is not alike, or None."""
-    pairs: list[tuple[Any, Any]] = []
-    for text in (
-        lambda map: f"a {type(map).__name__}",
-        lambda map: f"a state of {map.state_size}",
-        lambda map: f"{map.input_size} inputs",
-        lambda map: f"numbers of {map.dtype}",
-        lambda map: f"its weights on {map.device}",
-        lambda map: f"batch_first={map.batch_first}",
-        lambda map: f"the units {', '.join(map.unit_names[:3])}, ...",
-    ):
-        pairs.append((text(one), text(other)))
+    pairs = list(zip(_in_words(one), _in_words(other), strict=True))
     parts, others = modules_of(one), modules_of(other)
     pairs += zip(_parts(parts), _parts(others), strict=False)
     pairs.append((f"{len(parts)} modules", f"{len(others)} modules"))
     return next(((ours, theirs) for ours, theirs in pairs if ours != theirs), None)
+
+
+def _in_words(map: RecurrentMap) -> list[str]:
+    return [
+        f"a {type(map).__name__}",
+        f"a state of {map.state_size}",
+        f"{map.input_size} inputs",
+        f"numbers of {map.dtype}",
+        f"its weights on {map.device}",
+        f"batch_first={map.batch_first}",
+        f"the units {', '.join(map.unit_names[:3])}, ...",
+    ]
 
 
 def _parts(modules: Sequence[nn.Module]) -> list[str]:

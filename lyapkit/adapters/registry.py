@@ -70,7 +70,8 @@ def as_map(
             - a module whose type has a registered adapter;
             - any callable ``f(x)`` or ``f(x, s)``, on one unbatched state. The *state comes first* unless ``order``
               says otherwise; PyTorch's own cells take the input first;
-            - a `RecurrentMap`, which is returned as it is.
+            - a `RecurrentMap`, which is returned as it is;
+            - several of these, of one architecture with different weights, as a list or as ``{name: network}``.
         state: Example state of a callable, any pytree of floating-point or complex tensors; trajectories start there
             unless an analysis is given another initial state.
         input: Example input of a driven callable, a floating-point or complex tensor; None when autonomous. Only its
@@ -84,6 +85,16 @@ def as_map(
             callable, from the model's inputs to those of the core. None where the core reads them itself.
         readout: With ``core``, what comes after: the name of a part, such as ``"head"``, or a callable, from the core's
             output to that of the model. Analyses with a loss use it where they are given none.
+
+    Several networks, such as seeds, checkpoints or a grid over a parameter, run together in one call of
+    `lyapkit.lyapunov_spectrum`, `lyapkit.lyapunov_exponents`, `lyapkit.variational_term`, `lyapkit.covariant_vectors`,
+    `lyapkit.states` and `lyapkit.jacobians`. Every network runs every sequence from every initial state. The
+    trajectories of the result have the coordinates ``network`` (the keys, or the numbers from 0) and ``sequence``; the
+    coordinate ``trajectory`` is the network if it has one sequence, else both, such as ``a, 0``. So
+    ``ds.set_index(trajectory=["network", "sequence"]).unstack("trajectory")`` makes them two dimensions. All networks
+    do a step by the same operations, on weights that are stacked when the run begins; steps are compared with the
+    networks' own. Where this fails, because the networks are functions or differ in plain numbers, each step is done by
+    one network after the other. ``networks_not_together_because`` in the attribute ``config_json`` says so.
 
     Compiled modules and functions (`torch.compile`) are stepped as they were written. A module that takes a whole
     sequence and its hidden state is passed as one step of it, such as
@@ -99,11 +110,13 @@ def as_map(
 
     Raises:
         TypeError: If ``obj`` is none of these, ``state``/``input`` are given for a module that needs none, or a
-            callable cannot be called with them.
+            callable cannot be called with them; or one of several networks is none, or the names are not all texts or
+            all numbers.
         ValueError: If the names of a callable's arguments contradict their order; the map is not well defined
             (bidirectional, active dropout or batch norm, random numbers, a hidden state, hooks, another ``forward``
             than the built-in one, returned shape differs), the example state is not finite, or numbers are in half
-            precision or on the meta device.
+            precision or on the meta device; or if of several networks there are none, one is there twice, or they
+            differ in class, parts, shapes, dtype or device.
 
     Example:
         >>> import torch
@@ -129,6 +142,13 @@ def as_map(
         >>> map = as_map(model, core="rnn", encoder="embedding", readout="head")
         >>> lyapkit.lyapunov_spectrum(map, tokens).lyapunov_exponent.shape
         (2, 5)
+
+        Three networks in one call:
+
+        >>> seeds = {f"seed {seed}": nn.GRU(4, 5) for seed in range(3)}
+        >>> ds = lyapkit.lyapunov_spectrum(seeds, torch.randn(30, 4))
+        >>> ds.trajectory.values.tolist()
+        ['seed 0', 'seed 1', 'seed 2']
     """
     obj = uncompiled(obj)
     if isinstance(obj, list | tuple) or (isinstance(obj, Mapping) and _holds_networks(obj)):

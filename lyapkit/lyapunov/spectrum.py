@@ -85,8 +85,13 @@ def lyapunov_spectrum(
     without it. In the attribute ``config_json``, ``tangents`` names the method; ``tangents_not_compiled_because`` and
     ``tangents_not_traced_because`` give the reasons.
 
+    Several networks of one architecture, such as seeds, checkpoints or a grid, are one call: ``[network, ...]`` or
+    ``{name: network, ...}``. They have the exponents that each has alone, up to rounding. A call took a quarter to a
+    seventh of the CPU time of a loop over 32 networks of 16 units, a third for 16 of 64 units, and about the same from
+    128 units on, where nearly all work is products of matrices.
+
     Args:
-        model: Anything `lyapkit.as_map` takes.
+        model: Anything `lyapkit.as_map` takes; also several networks.
         inputs: Inputs of a driven map, (T, M) for one sequence or (T, B, M) for many; or a PackedSequence.
         steps: Number of steps of an autonomous map.
         k: Number of leading exponents; all N by default.

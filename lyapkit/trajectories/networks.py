@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,9 @@ from lyapkit.recurrent_map import RecurrentMap
 SAME_STEP = {torch.float64: 1e-11, torch.float32: 1e-4}
 """Largest difference between a step or a tangent with stacked weights and the network's own, relative to 1 + its size."""
 
+
+OnRows = Callable[[RecurrentMap, Tensor, Tensor | None], Tensor]
+"""A function of a network, its states (P, N), and its inputs (P, M) or None."""
 
 _NO_WARNING = WarningsHere("ignore", r"`isinstance\(treespec", base=FutureWarning)
 """PyTorch warns of its own code if the structure of a pytree is copied."""
@@ -39,7 +42,7 @@ class Networks(RecurrentMap):
 
     def __init__(self, maps: Mapping[Any, RecurrentMap]) -> None:
         self.maps = dict(maps)
-        self._first = next(iter(self.maps.values()))
+        self._first: RecurrentMap = next(iter(self.maps.values()))
         self.batching = self._first.batching
 
     def describe(self) -> str:
@@ -101,13 +104,7 @@ class Networks(RecurrentMap):
         return numbers if inputs is None else torch.cat((inputs.repeat(1, len(self.maps), 1), numbers), dim=-1)
 
 
-class _OnRows(Protocol):
-    def __call__(self, one: RecurrentMap, state: Tensor, input: Tensor | None) -> Tensor:
-        """Return a result for each state (P, N) of one network, with inputs (P, M) or None, shape (P, ...)."""
-        ...
-
-
-def each_network(map: Networks, state: Tensor, input: Tensor, function: _OnRows) -> Tensor:
+def each_network(map: Networks, state: Tensor, input: Tensor, function: OnRows) -> Tensor:
     """Apply a function of single networks to states of several.
 
     Args:
@@ -124,7 +121,7 @@ def each_network(map: Networks, state: Tensor, input: Tensor, function: _OnRows)
     order = numbers.argsort(stable=True)
     counts = torch.bincount(numbers, minlength=len(map.maps)).tolist()
     parts = []
-    for one, rows in zip(map.maps.values(), order.split(counts), strict=True):
+    for one, rows in zip(map.maps.values(), torch.split(order, counts), strict=True):
         if len(rows):
             parts.append(function(one, states[rows], inputs[rows, :-1] if map.input_size else None))
     found = torch.cat(parts)[order.argsort()]
@@ -169,7 +166,7 @@ class InOrder(Networks):
             The results, of shape (..., G B, N).
         """
         given = [state, *([input[..., :-1]] if self.input_size else []), *others]
-        apart = [each.unflatten(-2, (len(self.maps), -1)) for each in given]  # (..., G, B, N)
+        apart = [torch.unflatten(each, -2, (len(self.maps), -1)) for each in given]  # (..., G, B, N)
 
         def one_network(one: RecurrentMap, *given: Tensor) -> Any:
             state, *rest = given

@@ -160,7 +160,7 @@ def test_float32_networks_have_the_exponents_of_each_alone(steps: int) -> None:
 
 
 def test_autonomous_maps_take_steps_and_have_the_known_exponents() -> None:
-    rates = {2.8: math_log(0.8), 3.2: 0.5 * np.log(abs(-3.2**2 + 2 * 3.2 + 4)), 2.0: -np.inf}  # f' along the cycle
+    rates = {2.8: math_log(0.8), 3.2: 0.5 * np.log(abs(-(3.2**2) + 2 * 3.2 + 4)), 2.0: -np.inf}  # f' along the cycle
     maps = dict(zip(rates, logistic(*rates), strict=True))
     ds = lyapkit.lyapunov_spectrum({name: maps[name] for name in (2.8, 3.2)}, steps=3000, transient=1000)
     assert ds.trajectory.values.tolist() == ds.network.values.tolist() == [2.8, 3.2]

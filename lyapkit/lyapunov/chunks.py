@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
 import xarray as xr
 
 from lyapkit.checks.arguments import check_interval

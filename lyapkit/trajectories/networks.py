@@ -15,7 +15,7 @@ from lyapkit.checks.one_at_a_time import ONE_AT_A_TIME, WarningsHere
 from lyapkit.recurrent_map import RecurrentMap
 
 SAME_STEP = {torch.float64: 1e-11, torch.float32: 1e-4}
-"""Largest difference between a step or a tangent with stacked weights and the network's own, relative to 1 + its size."""
+"""Largest difference of a step or a tangent with stacked weights from the network's own, relative to 1 + its size."""
 
 
 OnRows = Callable[[RecurrentMap, Tensor, Tensor | None], Tensor]
@@ -27,6 +27,10 @@ _NO_WARNING = WarningsHere("ignore", r"`isinstance\(treespec", base=FutureWarnin
 
 _SLOW = WarningsHere("error", "There is a performance drop", base=UserWarning)
 """vmap warns if it has no rule for an operation, and loops."""
+
+
+class NotTogether(Exception):
+    """Networks that cannot do a step together; the message says why."""
 
 
 class Networks(RecurrentMap):
@@ -191,10 +195,10 @@ class StackedWeights:
     """Weights of several networks as stacked tensors, and one copy of a network that they can be put into.
 
     Args:
-        maps: The maps. Those that read weights which this cannot find, such as plain numbers, make wrong steps: compare.
+        maps: The maps. Steps are wrong where they read what this cannot find, such as plain numbers; compare them.
 
     Raises:
-        ValueError: If the weights cannot be found, or cannot be stacked.
+        NotTogether: If the weights cannot be found, or cannot be stacked.
     """
 
     def __init__(self, maps: Sequence[RecurrentMap]) -> None:
@@ -202,15 +206,15 @@ class StackedWeights:
             with _NO_WARNING.open():
                 self._map = copy.deepcopy(maps[0])
         except Exception as error:  # a module may hold anything
-            raise ValueError(f"a network cannot be copied ({type(error).__name__})") from error
+            raise NotTogether(f"a network cannot be copied ({type(error).__name__})") from error
         own = {id(module) for module in modules_of(maps[0])}
         copied = modules_of(self._map)
         if not copied or any(id(module) in own for module in copied):
-            raise ValueError("a network is a function, whose weights are hidden")
+            raise NotTogether("a network is a function, whose weights are hidden")
         self._holder = _Holder(copied)
         tensors = [_tensors(_Holder(modules_of(one))) for one in maps]
         if any(list(each) != list(tensors[0]) for each in tensors):
-            raise ValueError("the networks share other weights among their parts")
+            raise NotTogether("the networks share other weights among their parts")
         self._weights = {name: torch.stack([each[name] for each in tensors]) for name in tensors[0]}
 
     def apply(self, function: Callable[..., Any], given: Sequence[Tensor]) -> Any:
@@ -240,7 +244,7 @@ def _tensors(module: nn.Module) -> dict[str, Tensor]:
 
 
 def in_order(map: RecurrentMap, state: Tensor, input: Tensor | None) -> RecurrentMap:
-    """Return the map for whole batches of a run: several networks step together there, where this gives their own steps.
+    """Return the map for whole batches of a run, in which several networks step together if this gives their own steps.
 
     Args:
         map: The map.
@@ -252,7 +256,7 @@ def in_order(map: RecurrentMap, state: Tensor, input: Tensor | None) -> Recurren
     assert input is not None, "it holds the numbers of the networks"
     try:
         if map.batching == "loop":
-            raise ValueError("the step takes one state at a time")
+            raise NotTogether("the step takes one state at a time")
         together = InOrder(map.maps, StackedWeights(list(map.maps.values())))
         generator = torch.Generator("cpu").manual_seed(3)
         with torch.no_grad(), ONE_AT_A_TIME, _SLOW.open():
@@ -262,9 +266,9 @@ def in_order(map: RecurrentMap, state: Tensor, input: Tensor | None) -> Recurren
                 for one, other in zip(together.together(_along, state, input, aside), expected, strict=True):
                     room = SAME_STEP[map.dtype] * (1 + other.abs().amax(dim=-1, keepdim=True))
                     if not bool(((one - other).abs() <= room).all()):
-                        raise ValueError("stacked weights are not all that the networks differ in")
+                        raise NotTogether("stacked weights are not all that the networks differ in")
                 state = state + 0.1 * (1 + state.abs()) * aside
-    except (ValueError, RuntimeError, TypeError, NotImplementedError, UserWarning) as reason:
+    except (NotTogether, ValueError, RuntimeError, TypeError, NotImplementedError, UserWarning) as reason:
         return InOrder(map.maps, None, (str(reason).splitlines() or [type(reason).__name__])[0])
     return together
 

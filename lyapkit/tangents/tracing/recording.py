@@ -53,7 +53,6 @@ def record(map: RecurrentMap, example: tuple[Tensor, ...]) -> torch.fx.GraphModu
     Raises:
         Untraceable: If the step reads values out of tensors, depends on their layout, or changes tensors in place.
     """
-
     function: Callable[..., Any] = lambda state, rows, input: _both(map, state, input, rows)  # noqa: E731
     if len(example) == 2:
         function = lambda state, rows: _both(map, state, None, rows)  # noqa: E731
@@ -115,7 +114,6 @@ def record_without_values(map: RecurrentMap, state: Tensor, input: Tensor | None
     Raises:
         Untraceable: If the step cannot be recorded; the message says why.
     """
-
     rows = torch.ones(k, 1, len(state), dtype=state.dtype, device=state.device)
     example: tuple[Tensor, ...] = (state.detach().unsqueeze(0).clone(), rows)
     function: Callable[..., Any] = lambda state, rows: _both(map, state, None, rows)  # noqa: E731

@@ -314,7 +314,8 @@ def test_chunks_give_the_same_result(options: dict) -> None:
     whole = lyapkit.lyapunov_spectrum(nets, drawn(40, 2, 2), rng=1, k=3, **options)
     parts = lyapkit.lyapunov_spectrum(nets, drawn(40, 2, 2), rng=1, k=3, chunk=2, **options)
     assert list(parts.data_vars) == list(whole.data_vars)
-    assert parts.trajectory.equals(whole.trajectory) and parts.network.equals(whole.network)
+    assert parts.trajectory.equals(whole.trajectory)
+    assert parts.network.equals(whole.network)
     for name in whole.data_vars:
         if name not in OF_ROUNDING:
             np.testing.assert_allclose(parts[name], whole[name], rtol=1e-9, atol=1e-9, err_msg=name)
@@ -424,7 +425,7 @@ def test_buffers_that_change_and_random_layers_are_refused() -> None:
     state = torch.tensor([0.3], dtype=torch.float64)
     with pytest.raises(ValueError, match="network 0: a step changes the buffer 'calls'"):
         lyapkit.as_map([Counting(3.0), Counting(3.1)], state=state)
-    with pytest.raises(ValueError, match="network 0: Dropout .* is in training mode"):
+    with pytest.raises(ValueError, match=r"network 0: Dropout .* is in training mode"):
         lyapkit.as_map([Dropping(3.0), Dropping(3.1)], state=state)
     calm = [Dropping(2.8).eval(), Dropping(2.8).eval()]
     ds = lyapkit.lyapunov_spectrum(lyapkit.as_map(calm, state=state), steps=2000, transient=500)
@@ -469,7 +470,7 @@ def test_a_network_that_changes_during_the_run_is_found(monkeypatch: pytest.Monk
         return original(self, state, input)
 
     monkeypatch.setattr(InOrder, "step", changing)
-    with pytest.raises(ValueError, match="the map has changed during the run: step .* of trajectory 1"):
+    with pytest.raises(ValueError, match=r"the map has changed during the run: step .* of trajectory 1"):
         lyapkit.lyapunov_spectrum(maps, steps=200)
 
 

@@ -198,7 +198,8 @@ def lyapunov_spectrum(
     """
     options = dict(locals())
     map = with_feedback(as_map(options.pop("model")), feedback, teacher_forcing)
-    if options.pop("chunk") is not None:
+    del options["chunk"]
+    if chunk is not None:
         return in_chunks(lyapunov_spectrum, map, chunk, options)
     given_k, given_dtype = k, frame_dtype
     k = check_k(k, map.state_size)

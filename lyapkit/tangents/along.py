@@ -215,7 +215,10 @@ class TangentRun:
     @property
     def notes(self) -> dict[str, object]:
         """Strategy of the tangents and results of the checks, for the provenance of a result."""
-        carried: dict[str, object] = {"tangents": (self._strategy or self.derivative).name, "batching": self.map.batching}
+        carried: dict[str, object] = {
+            "tangents": (self._strategy or self.derivative).name,
+            "batching": self.map.batching,
+        }
         if self._strategy is not None:
             carried["tangents_not_compiled_because"] = self._not_compiled_because
             carried["tangents_not_traced_because"] = self._not_traced_because

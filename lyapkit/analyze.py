@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from lyapkit.adapters import as_map
+from lyapkit.adapters import as_single_map
 from lyapkit.checks.arguments import check_integer, check_k, check_positive
 from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.checks.progress import progress_bar
@@ -131,7 +131,7 @@ def analyze(
     unknown = [name for name in include if name not in ANALYSES]
     if unknown or not include:
         raise ValueError(f"include must name some of {', '.join(ANALYSES)}; got {list(include)}.")
-    map = with_feedback(as_map(model), feedback, teacher_forcing)
+    map = with_feedback(as_single_map(model, "analyze"), feedback, teacher_forcing)
     if inputs is None and map.input_size:
         raise TypeError(f"the map needs inputs of shape (T, B, {map.input_size}); none were given.")
     if initial_state is not None:

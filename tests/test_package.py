@@ -32,6 +32,7 @@ ANALYSES = {
 MAY_REACH = {
     "lyapkit.checks.progress": {"tqdm"},
     "lyapkit.curvature.earlier_eigenvectors": {"xarray", "json", "lyapkit.adapters"},
+    "lyapkit.lyapunov.chunks": {"xarray", "json"},
     "lyapkit.lyapunov.resuming": {"xarray", "json"},
     "lyapkit.fixed_points.starts": {"xarray"},
     "lyapkit.curvature.gradient_check": {"lyapkit.adapters"},

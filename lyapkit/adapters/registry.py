@@ -14,12 +14,14 @@ from lyapkit.adapters.argument_order import Order
 from lyapkit.adapters.callables import CallableMap
 from lyapkit.adapters.cells import cell_map
 from lyapkit.adapters.layers import layer_map
+from lyapkit.adapters.networks import networks_map
 from lyapkit.adapters.one_step import one_step
 from lyapkit.adapters.whole_model import Part, WholeModel, find_part
 from lyapkit.checks.arguments import check_precision
 from lyapkit.checks.compiled import uncompiled
 from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.recurrent_map import RecurrentMap
+from lyapkit.trajectories.networks import Networks
 
 ModuleType = TypeVar("ModuleType", bound=nn.Module)
 
@@ -68,7 +70,8 @@ def as_map(
             - a module whose type has a registered adapter;
             - any callable ``f(x)`` or ``f(x, s)``, on one unbatched state. The *state comes first* unless ``order``
               says otherwise; PyTorch's own cells take the input first;
-            - a `RecurrentMap`, which is returned unchanged.
+            - a `RecurrentMap`, which is returned unchanged;
+            - several of these, of one architecture with different weights, as a list or as ``{name: network}``.
         state: Example state of a callable, any pytree of floating-point or complex tensors; trajectories start there
             unless an analysis is given another initial state.
         input: Example input of a driven callable, a floating-point or complex tensor; None for an autonomous one. Only
@@ -85,6 +88,16 @@ def as_map(
         readout: With ``core``, the part after it: the name of a part, such as ``"head"``, or a callable, from the
             core's output to that of the model. Analyses with a loss use it unless they are given another one.
 
+    Several networks, such as seeds, checkpoints or a grid over a parameter, run together in one call of
+    `lyapkit.lyapunov_spectrum`, `lyapkit.lyapunov_exponents`, `lyapkit.variational_term`, `lyapkit.covariant_vectors`,
+    `lyapkit.states` and `lyapkit.jacobians`. Every network runs every sequence from every initial state. The
+    trajectories of the result have the coordinates ``network`` (the keys, or the numbers from 0) and ``sequence``. The
+    coordinate ``trajectory`` is the network if it has one sequence, else both, such as ``a, 0``. So
+    ``ds.set_index(trajectory=["network", "sequence"]).unstack("trajectory")`` makes them two dimensions. All networks
+    do a step by the same operations, on weights that are stacked when the run begins. Steps are compared with the
+    networks' own. If this fails, because the networks are functions or differ in plain numbers, one network steps after
+    the other, and ``networks_not_together_because`` in the attribute ``config_json`` says why.
+
     Compiled modules and functions (`torch.compile`) are stepped as they were before. A module that takes a whole
     sequence and its hidden state is passed as one step of it, such as
     ``lambda h, s: net(s.view(1, 1, M), h.view(1, N))[1].view(N)``.
@@ -100,11 +113,13 @@ def as_map(
 
     Raises:
         TypeError: If ``obj`` is none of these, ``state`` or ``input`` are given for a module that needs none, or a
-            callable cannot be called with them.
+            callable cannot be called with them; or if one of several networks is none of these, or their names are not
+            all texts or all numbers.
         ValueError: If the names of a callable's arguments contradict their order, the example state is not finite, or
-            numbers are in half precision or on the meta device; or if there is no well-defined map (the module is
+            numbers are in half precision or on the meta device; if there is no well-defined map (the module is
             bidirectional, has active dropout or batch norm, hooks or another ``forward`` than the built-in one; or a
-            callable draws random numbers, has a hidden state, or returns another shape).
+            callable draws random numbers, has a hidden state, or returns another shape); or if several networks are
+            none at all, name one twice, or differ in class, parts, shapes, dtype or device.
 
     Example:
         >>> import torch
@@ -130,8 +145,18 @@ def as_map(
         >>> map = as_map(model, core="rnn", encoder="embedding", readout="head")
         >>> lyapkit.lyapunov_spectrum(map, tokens).lyapunov_exponent.shape
         (2, 5)
+
+        Three networks in one call:
+
+        >>> seeds = {f"seed {seed}": nn.GRU(4, 5) for seed in range(3)}
+        >>> ds = lyapkit.lyapunov_spectrum(seeds, torch.randn(30, 4))
+        >>> ds.trajectory.values.tolist()
+        ['seed 0', 'seed 1', 'seed 2']
     """
     obj = uncompiled(obj)
+    if isinstance(obj, list | tuple) or (isinstance(obj, Mapping) and _holds_networks(obj)):
+        options: dict[str, Any] = {"core": core, "encoder": encoder, "readout": readout}
+        return networks_map(obj, lambda one: as_map(one, state=state, input=input, order=order, **options))
     if core is not None:
         if not isinstance(core, str) or not isinstance(obj, nn.Module):
             raise TypeError(
@@ -156,6 +181,30 @@ def as_map(
         _check_order(order, input)
         return CallableMap(obj, state, input, order)
     raise TypeError(_unknown(obj))
+
+
+def as_single_map(model: object, analysis: str) -> RecurrentMap:
+    """Return the map of one network, for an analysis that does not take several.
+
+    Args:
+        model: Anything `as_map` takes.
+        analysis: Name of the analysis, for the message.
+
+    Raises:
+        TypeError: If these are several networks.
+    """
+    map = as_map(model)
+    if isinstance(map, Networks):
+        raise TypeError(
+            f"{analysis} takes one network, got {len(map.maps)}; call it for each: "
+            f"{{name: {analysis}(network, ...) for name, network in networks.items()}}."
+        )
+    return map
+
+
+def _holds_networks(obj: Mapping[Any, Any]) -> bool:
+    """Tell a dictionary of networks from one of weights."""
+    return not obj or any(isinstance(one, RecurrentMap | nn.Module) or callable(one) for one in obj.values())
 
 
 def _adapter(module: nn.Module) -> Callable[[Any], RecurrentMap] | None:
@@ -216,9 +265,6 @@ def _unknown(obj: object) -> str:
         return f"{type(obj).__name__} is not a map, but has one. Pass its .map."
     if hasattr(obj, "data_vars"):  # of xarray
         return f"cannot make a recurrent map of {type(obj).__name__}, which holds results. Pass the network itself."
-    parts = obj.values() if isinstance(obj, Mapping) else obj if isinstance(obj, list | tuple) else ()
-    if any(isinstance(part, nn.Module | RecurrentMap) for part in parts):
-        return f"cannot make one recurrent map of a {type(obj).__name__} of networks. Pass one at a time."
     if isinstance(obj, Mapping | str | PathLike):
         return (
             f"cannot make a recurrent map of {type(obj).__name__}: weights alone are no network. Make the module, load "

@@ -78,6 +78,11 @@ class WholeModel(RecurrentMap):
         """Layout of the core's inputs."""
         return self.map.batch_first
 
+    @property
+    def has_encoder(self) -> bool:
+        """True where the model's own inputs are encoded first."""
+        return self._encoder is not None
+
     def step(self, state: Tensor, input: Tensor | None = None) -> Tensor:
         """Take a step of the core."""
         return self.map.step(state, input)

@@ -11,7 +11,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from lyapkit.adapters import as_map
+from lyapkit.adapters import as_single_map
 from lyapkit.checks.arguments import check_dt, check_k, time_unit
 from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.checks.progress import progress_bar
@@ -210,7 +210,7 @@ def compare(
             "subspace": np.arange(1, subspaces + 1),
             "angle_rank": np.arange(1, subspaces + 1),
             "network": list(NETWORKS),
-            "trajectory": drive.trajectories,
+            **drive.coordinates,
             "unit": list(maps[0].unit_names),
             "other_unit": list(maps[1].unit_names),
         },
@@ -221,7 +221,7 @@ def compare(
 
 def _map(name: str, model: object, loop: Any, teacher_forcing: float) -> RecurrentMap:
     with NamedNetwork(name):
-        return with_feedback(as_map(model), loop, teacher_forcing)
+        return with_feedback(as_single_map(model, "compare"), loop, teacher_forcing)
 
 
 def _exponents(

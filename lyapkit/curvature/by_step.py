@@ -14,7 +14,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from lyapkit.adapters import as_map
+from lyapkit.adapters import as_single_map
 from lyapkit.cell_derivatives import AffineCell
 from lyapkit.checks.arguments import check_integer, inference_tensors_explained
 from lyapkit.checks.compiled import uncompiled
@@ -154,7 +154,7 @@ def curvature_by_step(
         >>> bool(abs(ds.step_to_step_curvature.sum(["bin", "other_bin"]) - ds.eigenvalue).max() < 1e-9)
         True
     """
-    map = as_map(model)
+    map = as_single_map(model, "curvature_by_step")
     network = UnrolledNetwork(map, resolve_readout(map, readout))
     refuse_unusable(choose_parameters(dict(network.named_parameters()), parameters), check)
     data = weighted_batches(batches, uncompiled(loss), reduction, batch_weight)

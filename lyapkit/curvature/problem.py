@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from lyapkit.adapters import as_map
+from lyapkit.adapters import as_single_map
 from lyapkit.adapters.unfused import unfused
 from lyapkit.checks.arguments import check_flag, check_integer, inference_tensors_explained, refuse_contexts
 from lyapkit.checks.compiled import compiled_parts_named, uncompiled
@@ -215,7 +215,7 @@ def network_and_parameters(
     model = uncompiled(model)
     if readout is None and isinstance(model, nn.Module):
         return model, dict(model.named_parameters(remove_duplicate=False))
-    map = as_map(model)
+    map = as_single_map(model, "an analysis of curvature")
     unrolled = UnrolledNetwork(map, resolve_readout(map, readout))
     return unrolled, dict(unrolled.named_parameters())
 

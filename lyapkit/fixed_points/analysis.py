@@ -11,7 +11,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from lyapkit.adapters import as_map
+from lyapkit.adapters import as_single_map
 from lyapkit.checks.arguments import check_floating, check_integer, check_interval, check_positive
 from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.checks.randomness import make_generator
@@ -134,7 +134,7 @@ def fixed_points(
         >>> ds.state.sel(unit=ds.unit[0]).values.round(4).tolist(), ds.minimal_period.values.tolist()
         ([-1.1314, 0.6314, -0.4758, 0.9758], [1, 1, 2, 2])
     """
-    map = with_feedback(as_map(model), feedback, 0.0)
+    map = with_feedback(as_single_map(model, "fixed_points"), feedback, 0.0)
     period = check_interval(period, "period")
     n_starts, max_iterations = check_interval(n_starts, "n_starts"), check_interval(max_iterations, "max_iterations")
     count = _check_eigenvectors(eigenvectors, map.state_size)

@@ -10,7 +10,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from lyapkit.adapters import as_map
+from lyapkit.adapters import as_single_map
 from lyapkit.checks.arguments import check_flag, check_interval, inference_tensors_explained
 from lyapkit.checks.compiled import uncompiled
 from lyapkit.checks.hooks import refuse_tensor_hooks
@@ -144,7 +144,7 @@ def gradient_propagation(
         >>> dict(ds.gradient_norm.sizes)
         {'norm': 2, 'trajectory': 8, 'step': 20}
     """
-    map = with_feedback(as_map(model), feedback, teacher_forcing)
+    map = with_feedback(as_single_map(model, "gradient_propagation"), feedback, teacher_forcing)
     resolve_readout(map, readout)  # first of all, refuse a missing one
     drive = prepare_drive(map, inputs, steps, initial_state, 0, lengths, batch_first, trajectory_names)
     read = resolve_readout(map, readout)  # again: a whole model now knows which parameters its encoder shares
@@ -213,7 +213,7 @@ def gradient_propagation(
         values["predicted_rate"] = np.asarray(predicted)
     coordinates: dict[str, Any] = {
         "norm": [norm_label(order) for order in orders],
-        "trajectory": drive.trajectories,
+        **drive.coordinates,
         "step": np.arange(1, total + 1),
     }
     if recorded is not None:

@@ -174,7 +174,7 @@ def covariant_vectors(
         "instantaneous": instantaneous,
         "angles": [named_pair(pair) for pair in pairs],
         "dt": dt,
-        "driven": drive.inputs is not None,
+        "driven": map.input_size > 0,
         "feedback": feedback is not None,
         "teacher_forcing": teacher_forcing,
         "rng_seed": generator.initial_seed(),
@@ -193,7 +193,7 @@ def covariant_vectors(
         "last_step": found.last,
     }
     coordinates: dict[str, Any] = {
-        "trajectory": drive.trajectories,
+        **drive.coordinates,
         "step": np.asarray(found.steps),
         "unit": list(map.unit_names),
         "exponent": np.arange(1, k + 1),

@@ -40,7 +40,8 @@ from lyapkit.tangents.along import TangentRun
 from lyapkit.tangents.strategy import Carry
 from lyapkit.trajectories.closed_loop import with_feedback
 from lyapkit.trajectories.drive import Drive
-from lyapkit.trajectories.prepare_drive import prepare_drive
+from lyapkit.trajectories.networks import Networks
+from lyapkit.trajectories.prepare_drive import first_states, prepare_drive
 from lyapkit.trajectories.sequences import fill_padding, lies_batch_first, time_first
 
 
@@ -239,14 +240,16 @@ def _reattach(
     map: RecurrentMap, drive: Drive, inputs: Any, initial_state: Any, detach_state: bool, batch_first: bool
 ) -> Drive:
     """Return the same drive, connected to the graphs of the given inputs and states; checking has detached it."""
-    state, batch = drive.state, drive.state.shape[0]
+    state, count = drive.state, 1 if drive.networks is None else len(drive.networks)
+    batch = drive.state.shape[0] // count
     if not detach_state and (initial_state is None or isinstance(initial_state, Tensor)):
-        state = map.initial_state(batch) if initial_state is None else initial_state.expand(batch, -1)
+        state = first_states(map, initial_state, batch)
         state = state.clone(memory_format=torch.contiguous_format)
     live = drive.inputs
-    if live is not None and isinstance(inputs, Tensor | PackedSequence):
+    if isinstance(inputs, Tensor | PackedSequence):
         given, _ = time_first(map, inputs, None, batch_first)
-        live = (given if given.ndim == 3 else given.unsqueeze(1)).expand_as(live)
+        live = (given if given.ndim == 3 else given.unsqueeze(1)).expand(-1, batch, -1)
+        live = map.numbered(live, drive.steps, batch) if isinstance(map, Networks) else live
         live = live if drive.lengths is None else fill_padding(live, drive.lengths)
     return dataclasses.replace(drive, inputs=live, state=state)
 

@@ -54,6 +54,10 @@ def growth_of(
             f"{ds['unit'].values[-1]}; this one has {map.state_size}, {map.unit_names[0]} to {map.unit_names[-1]}."
         )
     config = json.loads(ds.attrs["config_json"])
+    if "networks" in config:
+        raise ValueError(
+            f"the Dataset to resume is of {config['networks']} networks; only the run of a single one can be continued."
+        )
     if config["dt"] != dt:
         raise ValueError(f"the Dataset to resume has dt={config['dt']}, got dt={dt}; they must be equal.")
     if config.get("keep") == "summary":

@@ -20,6 +20,7 @@ from lyapkit.checks.fingerprint import fingerprint
 from lyapkit.checks.named_arguments import named_arguments
 from lyapkit.checks.progress import progress_bar
 from lyapkit.checks.randomness import make_generator
+from lyapkit.lyapunov.chunks import in_chunks
 from lyapkit.lyapunov.decomposition import random_refill, refill_seed
 from lyapkit.lyapunov.growth import Growth
 from lyapkit.lyapunov.qr import initial_frame
@@ -31,6 +32,7 @@ from lyapkit.results import make_dataset, provenance
 from lyapkit.tangents.along import TangentRun
 from lyapkit.trajectories.closed_loop import with_feedback
 from lyapkit.trajectories.kept_states import KeptStates
+from lyapkit.trajectories.networks import Networks
 from lyapkit.trajectories.prepare_drive import prepare_drive
 
 
@@ -57,6 +59,7 @@ def lyapunov_spectrum(
     resume: xr.Dataset | None = None,
     keep_states: bool = False,
     keep: Literal["series", "summary"] = "series",
+    chunk: int | None = None,
     rng: torch.Generator | int | None = None,
     check: bool = True,
     progress: bool = False,
@@ -82,8 +85,13 @@ def lyapunov_spectrum(
     without it. In the attribute ``config_json``, ``tangents`` names the method; ``tangents_not_compiled_because`` and
     ``tangents_not_traced_because`` give the reasons.
 
+    Several networks of one architecture, such as seeds, checkpoints or a grid, are one call: ``[network, ...]`` or
+    ``{name: network, ...}``. They have the exponents that each has alone, up to rounding. A call took a quarter to a
+    seventh of the CPU time of a loop over 32 networks of 16 units, a third for 16 of 64 units, and about the same from
+    128 units on, where nearly all work is products of matrices.
+
     Args:
-        model: Anything `lyapkit.as_map` takes.
+        model: Anything `lyapkit.as_map` takes; also several networks.
         inputs: Inputs of a driven map, (T, M) for one sequence or (T, B, M) for many; or a PackedSequence.
         steps: Number of steps of an autonomous map.
         k: Number of leading exponents; all N by default.
@@ -123,6 +131,9 @@ def lyapunov_spectrum(
             the end). All other variables are the same either way, up to rounding, since standard errors, halves and
             verdicts are computed from joined windows in both.
         keep_states: True to keep the state after every counted step, too: 8 T B N bytes in float64.
+        chunk: Largest number of networks that run together, if the model is several (see `lyapkit.as_map`); all by
+            default. It bounds the memory. Each chunk stops and chooses windows by itself, so it takes
+            ``keep="summary"``, or a fixed ``qr_interval`` without ``until``.
         rng: Generator or seed of the random initial frame when k < N (for k = N it is the identity).
         check: True to probe the map before the run (deterministic, pure, finite), and to compare it with the map of a
             result to resume. Afterwards, steps all over the run are repeated, and derivatives there are compared with
@@ -185,7 +196,11 @@ def lyapunov_spectrum(
         >>> ds.lyapunov_exponent.values.round(4).tolist()  # log 0.9, twice
         [[-0.1054, -0.1054]]
     """
-    map = with_feedback(as_map(model), feedback, teacher_forcing)
+    options = dict(locals())
+    map = with_feedback(as_map(options.pop("model")), feedback, teacher_forcing)
+    del options["chunk"]
+    if chunk is not None:
+        return in_chunks(lyapunov_spectrum, map, chunk, options)
     given_k, given_dtype = k, frame_dtype
     k = check_k(k, map.state_size)
     dt = check_dt(dt)
@@ -196,6 +211,8 @@ def lyapunov_spectrum(
     frame_dtype = torch.float64 if frame_dtype is None else frame_dtype
     before = None
     if resume is not None:
+        if isinstance(map, Networks):
+            raise TypeError("resume= continues the run of one network; resume each of several by itself.")
         if initial_state is not None or transient:
             raise TypeError("a resumed run starts where the earlier one ended; give no initial_state and no transient.")
         before = growth_of(resume, map, dt, given_k, given_dtype, check)
@@ -250,12 +267,12 @@ def lyapunov_spectrum(
         "dt": dt,
         "until": until,
         "until_exponents": until_exponents,
-        "driven": drive.inputs is not None,
+        "driven": map.input_size > 0,
         "feedback": feedback is not None,
         "teacher_forcing": teacher_forcing,
         "rng_seed": generator.initial_seed(),
         **run.notes,
-        "map_images": fingerprint(map, growth.state[0]) if check else None,
+        "map_images": fingerprint(map, growth.state[0]) if check and not isinstance(map, Networks) else None,
     }
     if drive.lengths is None:
         stop = None if until is None else (until, until_exponents)
@@ -268,7 +285,7 @@ def lyapunov_spectrum(
         last = drive.lengths
     values["last_step"] = last
     coordinates: dict[str, Any] = {
-        "trajectory": drive.trajectories,
+        **drive.coordinates,
         "exponent": np.arange(1, k + 1),
         "unit": list(map.unit_names),
     }

@@ -168,7 +168,7 @@ def variational_term(
         "horizon": horizon,
         "record_every": record_every,
         "dt": dt,
-        "driven": drive.inputs is not None,
+        "driven": map.input_size > 0,
         "feedback": feedback is not None,
         "teacher_forcing": teacher_forcing,
         **run.notes,
@@ -182,7 +182,7 @@ def variational_term(
             "last_step": last.numpy(),
         },
         {
-            "trajectory": drive.trajectories,
+            **drive.coordinates,
             "step": np.asarray(at),
             "exponent": np.arange(1, k + 1),
         },

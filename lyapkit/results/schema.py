@@ -33,7 +33,8 @@ DIMENSIONS = {
     "probe": "random start vector, from 0",
     "node": "node of a quadrature, ascending, from 1",
     "value": "eigenvalue",
-    "network": "one of the networks compared",
+    "network": "network, by name or from 0",
+    "sequence": "sequence or initial condition of a network, by name or from 0",
     "other_unit": "state component of the second network",
     "subspace": "number of leading covariant vectors that span it, from 1",
     "angle_rank": "rank of a principal angle, the smallest first, from 1",
@@ -280,7 +281,8 @@ def make_dataset(
     Args:
         analysis: Key of `SCHEMA`.
         values: Arrays by variable name; only names of the schema.
-        coordinates: One coordinate for every dimension in use.
+        coordinates: One coordinate for every dimension in use. ``network`` and ``sequence`` describe trajectories where
+            they are no dimensions.
         attributes: Provenance.
         time_unit: Time unit that replaces ``{time}``.
 
@@ -297,8 +299,12 @@ def make_dataset(
         )
         for name, value in values.items()
     }
+    used = {dim for name in values for dim in schema[name].dims}
+    describing = {"network", "sequence"} - used
     labels = {
-        name: xr.Variable((name,), np.asarray(value), {"long_name": DIMENSIONS[name]})
+        name: xr.Variable(
+            ("trajectory" if name in describing else name,), np.asarray(value), {"long_name": DIMENSIONS[name]}
+        )
         for name, value in coordinates.items()
     }
     if "trajectory" in labels and not np.array_equal(labels["trajectory"].values, np.arange(labels["trajectory"].size)):

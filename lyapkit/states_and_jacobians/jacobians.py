@@ -134,7 +134,7 @@ def jacobians(
     jacobian = torch.cat(found).transpose(0, 1)  # (B, L, N, N)
     values = {"jacobian": jacobian, "last_step": drive.last_steps}
     coordinates: dict[str, Any] = {
-        "trajectory": drive.trajectories,
+        **drive.coordinates,
         "step": np.asarray(at),
         "unit": list(map.unit_names),
         "from_unit": list(map.unit_names),
@@ -150,7 +150,7 @@ def jacobians(
         "steps": drive.steps,
         "transient": drive.transient,
         "record_every": record_every,
-        "driven": drive.inputs is not None,
+        "driven": map.input_size > 0,
         "feedback": feedback is not None,
         "teacher_forcing": teacher_forcing,
         **run.notes,

@@ -114,7 +114,7 @@ def states(
         "steps": drive.steps,
         "transient": drive.transient,
         "record_every": record_every,
-        "driven": drive.inputs is not None,
+        "driven": map.input_size > 0,
         "feedback": feedback is not None,
         "teacher_forcing": teacher_forcing,
         "checked": check,
@@ -131,7 +131,7 @@ def states(
         "states",
         {name: value.cpu().numpy() for name, value in values.items()},
         {
-            "trajectory": drive.trajectories,
+            **drive.coordinates,
             "step": np.asarray(at),
             "unit": list(map.unit_names),
             "component": np.arange(1, len(principal.axes) + 1),

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.func import jvp, vmap
 
 from lyapkit.recurrent_map import RecurrentMap
+from lyapkit.trajectories.networks import Networks, each_network
 
 
 def input_jacobian(map: RecurrentMap, state: Tensor, input: Tensor) -> Tensor:
@@ -17,6 +18,8 @@ def input_jacobian(map: RecurrentMap, state: Tensor, input: Tensor) -> Tensor:
         state: The state x, shape (..., N).
         input: The input s, shape (..., M).
     """
+    if isinstance(map, Networks):
+        return each_network(map, state, input, _input_jacobian)
     directions = torch.eye(input.shape[-1], dtype=input.dtype, device=input.device)
 
     def along(direction: Tensor) -> Tensor:
@@ -29,6 +32,11 @@ def input_jacobian(map: RecurrentMap, state: Tensor, input: Tensor) -> Tensor:
         return columns.movedim(0, -1)
     except (RuntimeError, NotImplementedError):
         return _rows(map, state, input)
+
+
+def _input_jacobian(map: RecurrentMap, state: Tensor, input: Tensor | None) -> Tensor:
+    assert input is not None, "only driven maps come here"
+    return input_jacobian(map, state, input)
 
 
 def _rows(map: RecurrentMap, state: Tensor, input: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from lyapkit.tangents.tracing.confirming import TracingFailed
 from lyapkit.tangents.tracing.recording import Untraceable
 from lyapkit.tangents.tracing.traced import TracedTangents
 from lyapkit.trajectories.drive import Drive, Stretch
+from lyapkit.trajectories.networks import InOrder, in_order
 from lyapkit.trajectories.stepping import run
 
 Result = TypeVar("Result")
@@ -64,6 +65,7 @@ class TangentRun:
         strategy: TangentStrategy | None = None,
     ) -> None:
         self.map, self.drive, self.k, self.dtype, self.derivative = map, drive, k, dtype, derivative
+        self._whole: RecurrentMap | None = None
         self._probe = probe
         self._strategy = strategy
         self._not_compiled_because = self._not_traced_because = ""
@@ -118,24 +120,33 @@ class TangentRun:
         """
         derivative = _chosen(map, drive, check)
         probe = Probe(map, drive, derivative, check) if check else None
-        strategy = RecordedTangents(map, derivative, drive.transient, detach_state, window)
+        whole = in_order(map, *drive.first_step)
+        strategy = RecordedTangents(whole, derivative, drive.transient, detach_state, window)
         return cls(map, drive, k, dtype, derivative, probe, strategy)
 
     @property
     def strategy(self) -> TangentStrategy:
         """The strategy in use: compiled or traced if the run is long enough and the step allows it, else direct."""
         if self._strategy is None:
-            arguments = self.map, self.drive, self.k, self.dtype, self.derivative
+            arguments = self.drive, self.k, self.dtype, self.derivative
             try:
-                self._strategy = CompiledTangents.where_it_pays(*arguments)
+                self._strategy = CompiledTangents.where_it_pays(self.map, *arguments)
             except Untraceable as not_compiled:
                 self._not_compiled_because = str(not_compiled)
                 try:
-                    self._strategy = TracedTangents.where_it_pays(*arguments)
+                    self._strategy = TracedTangents.where_it_pays(self.whole, *arguments)
                 except Untraceable as reason:
                     self._go_directly(str(reason))
         assert self._strategy is not None, "chosen above"
         return self._strategy
+
+    @property
+    def whole(self) -> RecurrentMap:
+        """The map for whole batches of the run, as `in_order` returns it."""
+        if self._whole is None:
+            with torch.no_grad():
+                self._whole = in_order(self.map, *self.drive.first_step)
+        return self._whole
 
     def __iter__(self) -> Iterator[tuple[Stretch, Carry]]:
         """Yield the stretches of the trajectory, each with a function that carries frames (B, N, k) over its steps."""
@@ -205,17 +216,23 @@ class TangentRun:
     @property
     def notes(self) -> dict[str, object]:
         """Strategy of the tangents and results of the checks, for the provenance of a result."""
-        carried = {"tangents": (self._strategy or self.derivative).name, "batching": self.map.batching}
+        carried: dict[str, object] = {
+            "tangents": (self._strategy or self.derivative).name,
+            "batching": self.map.batching,
+        }
         if self._strategy is not None:
             carried["tangents_not_compiled_because"] = self._not_compiled_because
             carried["tangents_not_traced_because"] = self._not_traced_because
+        if isinstance(self.whole, InOrder):
+            carried["networks"] = len(self.whole.maps)
+            carried["networks_not_together_because"] = self.whole.apart_because
         return carried | self._findings
 
     def _go_directly(self, reason: str) -> None:
         self._strategy, self._not_traced_because = self._directly(self.k), reason
 
     def _directly(self, k: int) -> DirectTangents:
-        return DirectTangents(self.map, self.derivative, self.drive.state.shape[0], k, self.dtype)
+        return DirectTangents(self.whole, self.derivative, self.drive.state.shape[0], k, self.dtype)
 
 
 def _chosen(map: RecurrentMap, drive: Drive, check: bool) -> StepDerivative:

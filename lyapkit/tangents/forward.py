@@ -8,10 +8,15 @@ from torch.func import jvp, vmap
 
 from lyapkit.checks.one_at_a_time import ONE_AT_A_TIME
 from lyapkit.recurrent_map import RecurrentMap
+from lyapkit.trajectories.networks import InOrder
 
 
 def push_forward(map: RecurrentMap, state: Tensor, input: Tensor | None, frame: Tensor) -> Tensor:
     """Multiply a frame by J, differentiably if gradients are on; shapes as in `ForwardTangents.push`."""
+    if isinstance(map, InOrder):  # the frame within each network: its weights then multiply all columns at once
+        assert input is not None, "it holds the numbers of the networks"
+        rows: Tensor = map.together(_push_rows, state, input, frame.movedim(-1, 0))
+        return rows.movedim(0, -1)
 
     def along(tangent: Tensor) -> Tensor:  # (..., N) -> (..., N)
         derivative: Tensor = jvp(lambda x: map.step(x, input), (state,), (tangent,))[1]
@@ -21,6 +26,10 @@ def push_forward(map: RecurrentMap, state: Tensor, input: Tensor | None, frame: 
     with ONE_AT_A_TIME:  # dual numbers
         pushed: Tensor = vmap(along, in_dims=-1)(frame.to(state.dtype))
     return pushed.movedim(0, -1)
+
+
+def _push_rows(map: RecurrentMap, state: Tensor, input: Tensor | None, rows: Tensor) -> Tensor:
+    return push_forward(map, state, input, rows.movedim(0, -1)).movedim(-1, 0)
 
 
 class ForwardTangents:

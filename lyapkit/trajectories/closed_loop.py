@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lyapkit.checks.arguments import check_fraction
 from lyapkit.checks.clause import clause
 from lyapkit.recurrent_map import RecurrentMap
+from lyapkit.trajectories.networks import Networks
 
 
 class ClosedLoop(RecurrentMap):
@@ -144,6 +145,8 @@ def with_feedback(
         TypeError: If teacher forcing is given without feedback.
         ValueError: If `ClosedLoop` refuses the feedback.
     """
+    if feedback is not None and isinstance(map, Networks):
+        raise TypeError("feedback= closes the loop of one network; for several, call the analysis once for each.")
     if feedback is not None:
         return ClosedLoop(map, feedback, teacher_forcing)
     if teacher_forcing:

@@ -14,6 +14,7 @@ from torch import Tensor
 from lyapkit.checks.kinks import KinkWatch
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.trajectories.kept_states import KeptStates
+from lyapkit.trajectories.names import check_trajectory_names
 from lyapkit.trajectories.visited import Visited
 
 
@@ -31,7 +32,8 @@ class Drive:
             all have T steps.
         visited: Some of the states that the run goes through.
         kinks: Search for kinks of the map along the run.
-        names: Labels of the trajectories, shape (B,); None for the numbers from 0.
+        names: Labels of the trajectories of each network, shape (B / G,); None for the numbers from 0.
+        networks: Labels of G networks, whose trajectories follow each other; None for a single network.
         kept: Memory of all states of the run; None if they are not asked for.
     """
 
@@ -44,6 +46,7 @@ class Drive:
     visited: Visited = field(default_factory=Visited, compare=False)
     kinks: KinkWatch | None = None
     names: NDArray[Any] | None = None
+    networks: NDArray[Any] | None = None
     kept: KeptStates | None = None
 
     def part(self, start: int, length: int, state: Tensor) -> Drive:
@@ -65,9 +68,21 @@ class Drive:
         return self.lengths > done.unsqueeze(-1)
 
     @property
-    def trajectories(self) -> NDArray[Any]:
-        """The coordinate of the trajectories, shape (B,): their names, or the numbers from 0."""
-        return np.arange(len(self.state)) if self.names is None else self.names
+    def coordinates(self) -> dict[str, NDArray[Any]]:
+        """The coordinates of the trajectories, shape (B,) each: ``trajectory``, their names or the numbers from 0.
+
+        Those of several networks also have ``network`` and ``sequence``. Their name is that of the network if it has a
+        single one, else both, such as ``a, 0``.
+        """
+        if self.networks is None:
+            return {"trajectory": np.arange(len(self.state)) if self.names is None else self.names}
+        each = len(self.state) // len(self.networks)
+        own = np.arange(each) if self.names is None else self.names
+        network, sequence = np.repeat(self.networks, each), np.tile(own, len(self.networks))
+        both = network
+        if each > 1:
+            both = check_trajectory_names([f"{a}, {b}" for a, b in zip(network, sequence, strict=True)], len(network))
+        return {"trajectory": both, "network": network, "sequence": sequence}
 
     @property
     def last_steps(self) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,6 +14,7 @@ from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.trajectories.closed_loop import ClosedLoop
 from lyapkit.trajectories.drive import Drive
 from lyapkit.trajectories.names import check_trajectory_names
+from lyapkit.trajectories.networks import Networks
 from lyapkit.trajectories.sequences import FLAT, as_tensor, check_lengths, fill_padding, lies_batch_first, time_first
 from lyapkit.trajectories.visited import Visited
 
@@ -97,14 +99,30 @@ def prepare_drive(
         raise ValueError(f"no steps left to analyse: of {steps} steps, {transient} are transient.")
     if batch < 1:
         raise ValueError("there are no trajectories: the batch dimension has size 0.")
-    if initial_state is None:
-        state = map.initial_state(batch)
-    else:
-        state = initial_state.expand(batch, -1)
-    state = state.detach().clone(memory_format=torch.contiguous_format)  # forward mode refuses expanded tensors
+    state = first_states(map, initial_state, batch)
     names = None if trajectory_names is None else check_trajectory_names(trajectory_names, batch)
+    networks = None
+    if isinstance(map, Networks):
+        networks = np.array(list(map.maps))
+        inputs = map.numbered(inputs, steps, batch)
+        lengths = None if lengths is None else lengths.repeat(len(networks))
+    state = state.detach().clone(memory_format=torch.contiguous_format)  # forward mode refuses expanded tensors
     watch = KinkWatch(transient, steps)
-    return Drive(state, inputs, steps, transient, 0, lengths, Visited(steps), watch, names)
+    return Drive(state, inputs, steps, transient, 0, lengths, Visited(steps), watch, names, networks)
+
+
+def first_states(map: RecurrentMap, initial_state: Tensor | None, batch: int) -> Tensor:
+    """Return the states that trajectories start from, one network after the other, shape (G B, N).
+
+    Args:
+        map: The map, of G networks or a single one.
+        initial_state: Initial state, (N,) or (B, N), the same for all networks; None for the map's own.
+        batch: Number of trajectories of each network, B.
+    """
+    count = len(map.maps) if isinstance(map, Networks) else 1
+    if initial_state is None:
+        return map.initial_state(count * batch)
+    return initial_state.expand(batch, -1).repeat(count, 1)
 
 
 def _checked(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.trajectories.drive import Drive, Stretch
+from lyapkit.trajectories.networks import in_order
 
 
 class Stepper(Protocol):
@@ -102,7 +103,8 @@ def run(map: RecurrentMap, drive: Drive, length: int, states_of: StatesOf | None
     Raises:
         FloatingPointError: If a state is not finite; the message names step and trajectory.
     """
-    states_of = partial(stepped, MapStepper(map)) if states_of is None else states_of
+    if states_of is None:
+        states_of = partial(stepped, MapStepper(in_order(map, *drive.first_step)))
     state = drive.state
     for start in range(0, drive.steps, length):
         steps = min(length, drive.steps - start)

@@ -15,6 +15,7 @@ from lyapkit.tangents.tracing.confirming import AGREEMENT, STEP_AGREEMENT, Traci
 from lyapkit.tangents.tracing.machine.compiled_step import CompiledStep, Windows
 from lyapkit.tangents.tracing.recording import Untraceable
 from lyapkit.trajectories.drive import Drive, Stretch
+from lyapkit.trajectories.networks import Networks
 
 WORTH_COMPILING = 256
 """Number of steps from which compiling saves more time than it takes; fewer for more than 100 units."""
@@ -84,6 +85,8 @@ class CompiledTangents:
         """
         if drive.steps * max(1.0, map.state_size / 100) < WORTH_COMPILING:
             raise Untraceable(f"too few steps ({drive.steps})")
+        if isinstance(map, Networks):
+            raise Untraceable("machine code does one network after the other")
         if map.state_size > MOST_UNITS:
             raise Untraceable(f"products of {map.state_size} units take as long without machine code")
         if not isinstance(derivative, ForwardTangents):

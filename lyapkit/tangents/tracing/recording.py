@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from lyapkit.checks.one_at_a_time import ONE_AT_A_TIME, WarningsHere
 from lyapkit.recurrent_map import RecurrentMap
 from lyapkit.tangents.tracing.step_graph import changes_values
+from lyapkit.trajectories.networks import InOrder
 
 
 class Untraceable(Exception):
@@ -52,18 +53,9 @@ def record(map: RecurrentMap, example: tuple[Tensor, ...]) -> torch.fx.GraphModu
     Raises:
         Untraceable: If the step reads values out of tensors, depends on their layout, or changes tensors in place.
     """
-
-    def both(state: Tensor, rows: Tensor, input: Tensor | None) -> Any:
-        def along(row: Tensor) -> Any:
-            return jvp(lambda x: map.step(x, input), (state,), (row,))
-
-        return vmap(along, out_dims=(None, 0))(rows)  # type: ignore[arg-type]  # the state is the same along all rows
-
-    function: Callable[..., Any]
+    function: Callable[..., Any] = lambda state, rows, input: _both(map, state, input, rows)  # noqa: E731
     if len(example) == 2:
-        function = lambda state, rows: both(state, rows, None)  # noqa: E731
-    else:
-        function = both
+        function = lambda state, rows: _both(map, state, None, rows)  # noqa: E731
     one_mode = tracing(TracingContext(FakeTensorMode()))  # otherwise the tracer makes a new mode for every operation
     with ONE_AT_A_TIME, one_mode, _RefuseChangingShapes(), _RefuseReading():  # type: ignore[no-untyped-call]
         traced = make_fx(function)(*example)
@@ -73,6 +65,19 @@ def record(map: RecurrentMap, example: tuple[Tensor, ...]) -> torch.fx.GraphModu
         if changes_values(node):
             raise Untraceable(f"the step changes tensors in place ({node.target})")
     return traced
+
+
+def _both(map: RecurrentMap, state: Tensor, input: Tensor | None, rows: Tensor) -> Any:
+    """Return the next state, and the tangents in rows after the step."""
+    if isinstance(map, InOrder):
+        assert input is not None, "it holds the numbers of the networks"
+        return map.together(_both, state, input, rows)
+
+    def along(row: Tensor) -> Any:
+        return jvp(lambda x: map.step(x, input), (state,), (row,))
+
+    after, pushed = vmap(along)(rows)
+    return after[0], pushed  # the state is the same along all rows
 
 
 _NO_WARNING = WarningsHere("error", other_than=(DeprecationWarning,))
@@ -109,18 +114,12 @@ def record_without_values(map: RecurrentMap, state: Tensor, input: Tensor | None
     Raises:
         Untraceable: If the step cannot be recorded; the message says why.
     """
-
-    def both(state: Tensor, rows: Tensor, input: Tensor | None = None) -> Any:
-        def along(row: Tensor) -> Any:
-            return jvp(lambda x: map.step(x, input), (state,), (row,))
-
-        return vmap(along, out_dims=(None, 0))(rows)  # type: ignore[arg-type]  # the state is the same along all rows
-
     rows = torch.ones(k, 1, len(state), dtype=state.dtype, device=state.device)
     example: tuple[Tensor, ...] = (state.detach().unsqueeze(0).clone(), rows)
-    function: Callable[..., Any] = lambda state, rows: both(state, rows)  # noqa: E731
+    function: Callable[..., Any] = lambda state, rows: _both(map, state, None, rows)  # noqa: E731
     if input is not None:
-        example, function = (*example, input.detach().unsqueeze(0).clone()), both
+        example = (*example, input.detach().unsqueeze(0).clone())
+        function = lambda state, rows, input: _both(map, state, input, rows)  # noqa: E731
     try:
         with ONE_AT_A_TIME, torch.no_grad(), _RefuseReading(), _NO_WARNING.open():
             tracer = make_fx(function, _simpler(), tracing_mode="fake", _allow_non_fake_inputs=True)

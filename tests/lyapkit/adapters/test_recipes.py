@@ -315,11 +315,9 @@ def test_compiled_parts_of_a_model_are_named(check: bool) -> None:
         (types.SimpleNamespace(model=nn.GRU(M, N)), r"SimpleNamespace is not a network, but has one. Pass its \.model"),
         (xr.Dataset(), "Dataset, which holds results. Pass the network itself"),
         (xr.DataTree(), "DataTree, which holds results. Pass the network itself"),
-        ({"a": nn.GRU(M, N)}, "of a dict of networks. Pass one at a time"),
-        ([lyapkit.as_map(nn.GRU(M, N))], "of a list of networks. Pass one at a time"),
         (lyapkit.systems.henon(), r"ReferenceSystem is not a map, but has one. Pass its \.map"),
     ],
-    ids=["weights", "a file", "an array", "a tensor", "a checkpoint", "a result", "a tree", "two", "maps", "a system"],
+    ids=["weights", "a file", "an array", "a tensor", "a checkpoint", "a result", "a tree", "a system"],
 )
 def test_what_is_no_map_is_met_with_the_way_to_one(model, message: str) -> None:
     with pytest.raises(TypeError, match=message):

@@ -180,18 +180,21 @@ def covariant_vectors(
         "rng_seed": generator.initial_seed(),
         **run.notes,
     }
-    values = {
-        "covariant_vector": found.vectors.movedim(0, 1).contiguous(),  # (B, L, ...), trajectories first
-        "angle": splitting_angles(found.coordinates).movedim(0, 1),
-        "consecutive_angle": consecutive_angles(found.coordinates).movedim(0, 1),
-        "participation_ratio": participation_ratio(found.vectors).movedim(0, 1),
-        "local_growth": (between / length / dt).movedim(0, 1),
-        "covariant_exponent": growth.sum(dim=0) / (found.last - drive.transient).unsqueeze(-1) / dt,
-        "covariance_residual": found.residual,
-        "forward_difference": found.forward_difference,
-        "backward_difference": found.backward_difference,
-        "last_step": found.last,
-    }
+    with run.threads():
+        values = {
+            "covariant_vector": found.vectors.movedim(0, 1).contiguous(),  # (B, L, ...), trajectories first
+            "angle": splitting_angles(found.coordinates).movedim(0, 1),
+            "consecutive_angle": consecutive_angles(found.coordinates).movedim(0, 1),
+            "participation_ratio": participation_ratio(found.vectors).movedim(0, 1),
+            "local_growth": (between / length / dt).movedim(0, 1),
+            "covariant_exponent": growth.sum(dim=0) / (found.last - drive.transient).unsqueeze(-1) / dt,
+            "covariance_residual": found.residual,
+            "forward_difference": found.forward_difference,
+            "backward_difference": found.backward_difference,
+            "last_step": found.last,
+        }
+        if pairs:
+            values["chosen_angle"] = chosen_angles(found.coordinates, pairs).movedim(0, 1)
     coordinates: dict[str, Any] = {
         **drive.coordinates,
         "step": np.asarray(found.steps),
@@ -203,7 +206,6 @@ def covariant_vectors(
         values["instantaneous_exponent"] = (growth / dt).movedim(0, 1)
         coordinates["window_step"] = np.arange(drive.transient + 1, drive.steps - settle + 1)
     if pairs:
-        values["chosen_angle"] = chosen_angles(found.coordinates, pairs).movedim(0, 1)
         coordinates["pair"] = [named_pair(pair) for pair in pairs]
         coordinates["angle_rank"] = np.arange(1, values["chosen_angle"].shape[-1] + 1)
     return make_dataset(

@@ -274,15 +274,16 @@ def lyapunov_spectrum(
         **run.notes,
         "map_images": fingerprint(map, growth.state[0]) if check and not isinstance(map, Networks) else None,
     }
-    if drive.lengths is None:
-        stop = None if until is None else (until, until_exponents)
-        values, freedom = spectrum_values(growth, map.state_size, dt, stop, keep == "series")
-        last = torch.full(drive.state.shape[:1], settled + growth.steps, device="cpu")
-    else:
-        values, freedom = values_of_lengths(
-            growth, map.state_size, dt, drive.transient, drive.lengths, keep == "series"
-        )
-        last = drive.lengths
+    with run.threads():
+        if drive.lengths is None:
+            stop = None if until is None else (until, until_exponents)
+            values, freedom = spectrum_values(growth, map.state_size, dt, stop, keep == "series")
+            last = torch.full(drive.state.shape[:1], settled + growth.steps, device="cpu")
+        else:
+            values, freedom = values_of_lengths(
+                growth, map.state_size, dt, drive.transient, drive.lengths, keep == "series"
+            )
+            last = drive.lengths
     values["last_step"] = last
     coordinates: dict[str, Any] = {
         **drive.coordinates,

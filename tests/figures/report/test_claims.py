@@ -1,5 +1,7 @@
 """Each claim on records and analyses that were made up: as the paper says, the other way round, and incomplete."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from figures.evidence import Evidence
 from figures.experiments.initial_dynamics import STRENGTHS
 from figures.paper import CHARACTERISTIC_FREQUENCY, STRENGTH_CLASSES
 from figures.report.claim import judge
+from figures.report.heterogeneity import better_gradients, richer_curvature
 from figures.report.page import CLAIMS, report
 from lyapkit import save
 from lyapkit.results import provenance
@@ -276,3 +279,31 @@ def test_the_page_has_a_section_for_every_claim_and_counts_the_verdicts(evidence
         failing = "*fails*" in section
         assert ("\nWhy: " in section) == (failing and verdict != "open")
         assert ("\nWhat would settle it: " in section) == ("*open*" in section)
+
+
+def test_samples_without_a_gradient_have_no_rate():
+    widths, seeds = [0.0, 0.04], range(3)
+    rate = np.add.outer(np.array([-0.05, -0.03]), 1e-4 * np.arange(3))[:, :, None, None, None] * np.ones(
+        (1, 1, 1, 1, 2)
+    )
+    rate[1, 2, 0, 0, 0] = -np.inf
+    dims = ("delta_r", "seed", "checkpoint", "norm", "trajectory")
+    coords = {"delta_r": widths, "seed": seeds, "norm": ["inf"]}
+    found = xr.Dataset({"growth_rate": (dims, rate)}, coords)
+    (check,) = better_gradients(SimpleNamespace(analysis=lambda stage, name: found))
+    assert check.holds
+    assert check.measured.startswith("rises by +0.02 nats per step")
+
+
+@pytest.mark.parametrize(("vanished", "verdict"), [(5, True), (0, None)])
+def test_a_count_of_all_computed_eigenvalues_decides_nothing(vanished, verdict):
+    """More may be above the limit than were computed."""
+    values = np.ones((2, 3, 1, 20))
+    values[0, :, 0, 20 - vanished :] = 1e-3
+    dims = ("delta_r", "seed", "checkpoint", "rank")
+    found = xr.Dataset({"eigenvalue": (dims, values)}, {"delta_r": [0.0, 0.04], "seed": range(3)})
+    (check,) = richer_curvature(SimpleNamespace(analysis=lambda stage, name: found))
+    assert check.holds is verdict
+    assert (check.reason == "all computed eigenvalues are above the limit, so that more have to be computed") == (
+        vanished == 0
+    )

@@ -9,7 +9,7 @@ from figures.campaign.stages import STAGES
 from figures.cells import NOTHING_LEARNT, markdown
 from figures.evidence import Evidence
 from figures.report import dynamics, heterogeneity, learning, nonlinear, protocol, rotations, theory
-from figures.report.claim import TOO_FEW, VERDICTS, WAITING, Check, Claim, Judgement, judge
+from figures.report.claim import NOT_TOLD_APART, TOO_FEW, VERDICTS, WAITING, Check, Claim, Judgement, judge
 from figures.report.compare import ACCURACY_LEARNT, DIVERGED, LEARNT_NOTHING
 from figures.report.intervals import FEWEST, LEVEL
 from figures.report.readings import READINGS
@@ -183,12 +183,13 @@ def _settle(judgement: Judgement, evidence: Evidence) -> str:
     if not parts:
         unsettled = [check for check in judgement.checks if check.holds is None]
         needed = max((check.needed for check in unsettled if check.needed and check.reason != WAITING), default=None)
+        apart = [check for check in unsettled if check.reason == NOT_TOLD_APART and check.instances >= FEWEST]
         if needed and claim.stages:
             hours = sum(evidence.left(stage).instance_hours for stage in claim.stages)
             parts.append(f"about {needed} instances, as far as the spread tells, of {hours:.1f} hours each")
         elif needed:
             parts.append(f"about {needed} instances of untrained networks, as far as the spread tells")
-        elif any(check.needed is None and check.instances >= FEWEST for check in unsettled):
+        elif any(check.needed is None for check in apart):
             parts.append("more than 100 instances, or a larger effect")
         if any(check.reason in (LEARNT_NOTHING, DIVERGED) for check in unsettled):
             parts.append("longer trainings, or a finer grid of learning rates, with which both sides learn")

@@ -203,7 +203,9 @@ def as_single_map(model: object, analysis: str) -> RecurrentMap:
 
 
 def _holds_networks(obj: Mapping[Any, Any]) -> bool:
-    """Tell a dictionary of networks from one of weights."""
+    """Tell a dictionary of networks from one of weights, and from results of xarray."""
+    if hasattr(obj, "data_vars"):
+        return False
     return not obj or any(isinstance(one, RecurrentMap | nn.Module) or callable(one) for one in obj.values())
 
 

@@ -16,6 +16,7 @@ from lyapkit.checks.draws import has_drawn
 from lyapkit.checks.purity import ModuleWatch
 from lyapkit.curvature.aside import graph_leaves, graph_nodes
 from lyapkit.curvature.products.operators import WeightedLoss
+from lyapkit.losses.broadcast import warn_of_broadcast
 from lyapkit.losses.scalar_loss import scalar_loss
 from lyapkit.losses.unrolled import UnrolledNetwork
 
@@ -87,62 +88,8 @@ def _value(loss: Any, outputs: Any, targets: Any) -> Tensor:
             "the model returns a tuple, as built-in recurrent layers do, which the loss cannot take. Give readout=, a "
             "callable from the output of the last step to what the loss reads."
         ) from error
-    _warn_of_broadcast(loss, outputs, targets, value)
+    warn_of_broadcast(loss, outputs, targets, value)
     return value
-
-
-def _warn_of_broadcast(loss: Any, outputs: Any, targets: Any, value: Tensor) -> None:
-    """Warn if the value of the loss changes once outputs and targets both have the shape of one of them."""
-    if not (isinstance(outputs, Tensor) and isinstance(targets, Tensor)):
-        return
-    if outputs.shape == targets.shape:
-        return
-    if outputs.numel() != targets.numel():
-        _warn_of_misaligned(loss, outputs, targets, value)
-        return
-    try:
-        with torch.no_grad():
-            paired = scalar_loss(loss, outputs, targets.reshape(outputs.shape))
-            same = scalar_loss(loss, outputs.reshape(targets.shape), targets)
-    except (TypeError, ValueError):
-        return  # the loss needs these shapes, as losses of classes do
-    if torch.allclose(paired, same, rtol=1e-5, atol=0.0) and not torch.allclose(paired, value, rtol=1e-5, atol=0.0):
-        warnings.warn(
-            f"the loss of outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)} is {value.item():.6g}, but "
-            f"{paired.item():.6g} if both have one shape. It may broadcast them against each other, and compare each "
-            "output with targets of other samples. Give both one shape, as with targets.reshape(outputs.shape).",
-            stacklevel=2,
-        )
-
-
-def _warn_of_misaligned(loss: Any, outputs: Tensor, targets: Tensor, value: Tensor) -> None:
-    """Warn if targets, one for each sample, are compared along another dim of the outputs, as can happen for B = C."""
-    if outputs.ndim <= targets.ndim or not targets.ndim or outputs.shape[: targets.ndim] != targets.shape:
-        return
-    if outputs.shape[outputs.ndim - targets.ndim :] != targets.shape or targets.numel() == 1:
-        return
-    by_sample = targets.reshape(*targets.shape, *[1] * (outputs.ndim - targets.ndim)).expand_as(outputs)
-    try:
-        with torch.no_grad():
-            found, wanted, turned = (
-                scalar_loss(loss, outputs, targets.expand_as(outputs)),
-                scalar_loss(loss, outputs, by_sample),
-                scalar_loss(loss, outputs.roll(1, dims=0), targets.roll(1, dims=0)),
-            )
-    except (TypeError, ValueError):
-        return  # the loss needs these shapes, as losses of classes do
-    # a loss that compares each sample with its own target, as losses of classes do, does not depend on their order
-    same, by_samples, in_any_order = (
-        torch.allclose(one, value, rtol=1e-5, atol=0.0) for one in (found, wanted, turned)
-    )
-    if same and not by_samples and not in_any_order:
-        warnings.warn(
-            f"the loss broadcasts targets {tuple(targets.shape)} along the last dims of outputs "
-            f"{tuple(outputs.shape)}, and so compares outputs with targets of other samples. Give both one shape: "
-            "targets.unsqueeze(-1).expand_as(outputs) if each sample has one target, or targets.expand_as(outputs) "
-            "if the broadcast is meant.",
-            stacklevel=2,
-        )
 
 
 def _outputs(network: Any, inputs: Any, dtype: torch.dtype, check: bool) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lyapkit.losses.broadcast import warn_of_broadcast
 from lyapkit.losses.scalar_loss import scalar_loss
 from lyapkit.losses.unrolled import UnrolledNetwork
 from lyapkit.recurrent_map import RecurrentMap
@@ -194,6 +195,8 @@ NOT_DIFFERENTIABLE = "the loss does not depend differentiably on the states; che
 def checked_loss(loss: Loss, outputs: Any, targets: Any) -> Tensor:
     """Return the loss in the graph, without dimensions, after checking that it is differentiable.
 
+    It warns if the loss broadcasts outputs against targets.
+
     Raises:
         TypeError: If `lyapkit.losses.scalar_loss.scalar_loss` refuses it.
         ValueError: If `lyapkit.losses.scalar_loss.scalar_loss` refuses it, or the loss is not differentiable.
@@ -201,6 +204,7 @@ def checked_loss(loss: Loss, outputs: Any, targets: Any) -> Tensor:
     value = scalar_loss(loss, outputs, targets)
     if not value.requires_grad:
         raise ValueError(NOT_DIFFERENTIABLE)
+    warn_of_broadcast(loss, outputs, targets, value)
     return value.reshape(())
 
 

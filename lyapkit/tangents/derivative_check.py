@@ -204,7 +204,7 @@ def suspicion(map: RecurrentMap, derivative: StepDerivative) -> Suspicion | None
             noise = 64 * torch.finfo(states.dtype).eps * after[rows].abs() / abs(h)
             size = torch.maximum(exact.abs(), difference.abs()) + noise
             off = ((exact - difference).abs() / torch.where(size > 0, size, 1.0)).nan_to_num().amax(dim=-1)
-            score = torch.zeros_like(score).index_copy(0, rows, off * (off > (1e-2 if double else 0.3)))
+            score = torch.zeros_like(score).index_copy(0, rows, (off * (off > (1e-2 if double else 0.3))).to(score))
             rows = score.nonzero().flatten()
             if not len(rows):
                 break

@@ -13,6 +13,7 @@ from torch.func import functional_call, jvp
 from lyapkit.checks.modules import modules_of
 from lyapkit.checks.one_at_a_time import ONE_AT_A_TIME, WarningsHere
 from lyapkit.recurrent_map import RecurrentMap
+from lyapkit.trajectories.plain_values import HiddenPart, alike, plain_values
 
 SAME_STEP = {torch.float64: 1e-11, torch.float32: 1e-4}
 """Largest difference of a step or a tangent with stacked weights from the network's own, relative to 1 + its size."""
@@ -195,10 +196,10 @@ class StackedWeights:
     """Weights of several networks as stacked tensors, and one copy of a network that they can be put into.
 
     Args:
-        maps: The maps. Steps are wrong where they read what this cannot find, such as plain numbers; compare them.
+        maps: The maps.
 
     Raises:
-        NotTogether: If the weights cannot be found, or cannot be stacked.
+        NotTogether: If the weights cannot be found or stacked, or if the networks differ in anything else.
     """
 
     def __init__(self, maps: Sequence[RecurrentMap]) -> None:
@@ -211,11 +212,30 @@ class StackedWeights:
         copied = modules_of(self._map)
         if not copied or any(id(module) in own for module in copied):
             raise NotTogether("a network is a function, whose weights are hidden")
+        self._check_plain_values(maps)
         self._holder = _Holder(copied)
         tensors = [_tensors(_Holder(modules_of(one))) for one in maps]
         if any(list(each) != list(tensors[0]) for each in tensors):
             raise NotTogether("the networks share other weights among their parts")
         self._weights = {name: torch.stack([each[name] for each in tensors]) for name in tensors[0]}
+
+    def _check_plain_values(self, maps: Sequence[RecurrentMap]) -> None:
+        try:
+            first, *others = (plain_values(one) for one in maps)
+            self._plain = plain_values(self._map)
+        except HiddenPart as path:
+            raise NotTogether(f"a function holds a part of a network ({path})") from path
+        if not all(alike(first, other) for other in others):
+            raise NotTogether("the networks differ in more than parameters and buffers")
+
+    def check_unchanged(self) -> None:
+        """Check that steps have changed nothing that the copy keeps.
+
+        Raises:
+            NotTogether: If they have: each network then has to keep its own.
+        """
+        if not alike(self._plain, plain_values(self._map)):
+            raise NotTogether("a step changes what a network keeps")
 
     def apply(self, function: Callable[..., Any], given: Sequence[Tensor]) -> Any:
         """Apply a function of a map and tensors (..., B, N) to each network and its part of tensors (..., G, B, N)."""
@@ -257,7 +277,8 @@ def in_order(map: RecurrentMap, state: Tensor, input: Tensor | None) -> Recurren
     try:
         if map.batching == "loop":
             raise NotTogether("the step takes one state at a time")
-        together = InOrder(map.maps, StackedWeights(list(map.maps.values())))
+        stacked = StackedWeights(list(map.maps.values()))
+        together = InOrder(map.maps, stacked)
         generator = torch.Generator("cpu").manual_seed(3)
         with torch.no_grad(), ONE_AT_A_TIME, _SLOW.open():
             for _ in range(2):
@@ -268,6 +289,7 @@ def in_order(map: RecurrentMap, state: Tensor, input: Tensor | None) -> Recurren
                     if not bool(((one - other).abs() <= room).all()):
                         raise NotTogether("stacked weights are not all that the networks differ in")
                 state = state + 0.1 * (1 + state.abs()) * aside
+        stacked.check_unchanged()
     except (NotTogether, ValueError, RuntimeError, TypeError, NotImplementedError, UserWarning) as reason:
         return InOrder(map.maps, None, (str(reason).splitlines() or [type(reason).__name__])[0])
     return together

@@ -176,3 +176,25 @@ def test_one_sequence_of_tokens_is_a_batch_of_one() -> None:
         TypeError, match=r"encoder must return a batch \(T, B, M\).*got \(8, 2\); give one sequence as a"
     ):
         lyapkit.analyze(map, tokens, y, mse_loss, hessian_k=1)
+
+
+@pytest.mark.parametrize("loss_on", ["last", "every"])
+def test_a_loss_that_broadcasts_targets_of_one_sequence_is_noticed(loss_on) -> None:
+    """Outputs of one sequence are those of a batch of one, and so must be the targets."""
+    torch.manual_seed(0)
+    network, readout = torch.nn.RNN(3, 4, dtype=torch.float64), torch.nn.Linear(4, 2, dtype=torch.float64)
+    inputs, every = torch.randn(10, 3, dtype=torch.float64), torch.randn(10, 2, dtype=torch.float64)
+    loss = lambda outputs, targets: ((outputs - targets) ** 2).mean()  # noqa: E731
+    options = {"readout": readout, "loss_on": loss_on, "rng": 0}
+    targets = every if loss_on == "every" else every[-1]
+    right = lyapkit.gradient_propagation(network, inputs, targets.unsqueeze(-2), loss, **options)
+    batch = lyapkit.gradient_propagation(network, inputs[:, None], targets.unsqueeze(-2), loss, **options)
+    np.testing.assert_array_equal(right.gradient_norm, batch.gradient_norm)
+    if loss_on == "last":  # (1, O) against (O,) compares the same numbers
+        found = lyapkit.gradient_propagation(network, inputs, targets, loss, **options)
+        np.testing.assert_array_equal(found.gradient_norm, right.gradient_norm)
+        return
+    with pytest.warns(UserWarning, match=r"outputs \(10, 1, 2\) and targets \(10, 2\).*It may broadcast them"):
+        lyapkit.gradient_propagation(network, inputs, targets, loss, **options)
+    with pytest.warns(UserWarning, match="It may broadcast them"):
+        lyapkit.analyze(network, inputs, targets, loss, include=("gradient_propagation",), **options)

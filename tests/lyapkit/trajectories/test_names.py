@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from matplotlib.colors import to_hex
 from torch import nn
 from torch.nn.functional import mse_loss
 from torch.nn.utils.rnn import pack_sequence
@@ -178,7 +179,7 @@ def test_a_legend_names_the_trajectories_each_in_its_colour(plot: str) -> None:
     ax = getattr(plots, plot)(PLOTS[plot])
     assert legend_of(ax) == NAMES
     colors = [artist.get_color() for artist in _named(ax)]
-    assert colors == ["C0", "C1", "C2"]
+    assert colors == [to_hex(f"C{place}") for place in range(3)]
     numbers = PLOTS[plot].assign_coords(trajectory=[0.1, 0.5, 2.0])
     assert legend_of(getattr(plots, plot)(numbers)) == ["trajectory 0.1", "trajectory 0.5", "trajectory 2"]
     assert legend_of(getattr(plots, plot)(PLOTS[plot].assign_coords(trajectory=[0, 1, 2]))) == []
@@ -229,4 +230,4 @@ def test_equal_names_of_a_users_own_share_a_colour() -> None:
     ax = plots.kaplan_yorke(SPECTRUM.assign_coords(trajectory=["go", "stop", "go"]))
     assert legend_of(ax) == ["go", "stop"]
     curves = [line for line in ax.lines if len(line.get_ydata()) == 3]
-    assert [line.get_color() for line in curves] == ["C0", "C1", "C0"]
+    assert [line.get_color() for line in curves] == [to_hex("C0"), to_hex("C1"), to_hex("C0")]

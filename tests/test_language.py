@@ -47,7 +47,7 @@ VERBS = frozenset(
 CAPTIONS = "draw"
 """The function of a script in `figures` whose docstring is the caption of its figure or table."""
 
-REASONS = frozenset({"TracingFailed", "UnjoinedError", "Untraceable"})
+REASONS = frozenset({"HiddenPart", "NotTogether", "TracingFailed", "UnjoinedError", "Untraceable"})
 """Exceptions whose text is a reason, part of a sentence that somebody else writes."""
 
 SECTION = re.compile(r"(Args|Attributes|Example|Raises|Returns|Yields):$")

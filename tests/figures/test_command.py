@@ -89,7 +89,7 @@ def test_trainings_that_fail_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "name a result file: untrained, coupling_law,"),
+        ([], "name a result file: untrained, initial_dynamics, coupling_law,"),
         (["couplings_law"], "there is no result file 'couplings_law'. Did you mean 'coupling_law'?"),
         (["coupling_law", "digit"], "run `wcrnn data fetch mnist`"),
         (["coupling_law", "--data", __file__], "(it is a file); name another with --data"),

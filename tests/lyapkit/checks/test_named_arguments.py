@@ -172,8 +172,8 @@ def test_a_class_is_refused_by_its_own_name() -> None:
         lyapkit.Tracker(qqqq=1)
     with pytest.raises(TypeError, match=r"^Tracker needs model and inputs, but inputs is missing\.$"):
         lyapkit.Tracker(1)
-    with pytest.raises(TypeError, match=r"^Tracker takes model and inputs by position, got 3 arguments; give the "):
-        lyapkit.Tracker(1, 2, 3)
+    with pytest.raises(TypeError, match=r"^Tracker takes model, inputs, targets and loss by position, got 5 arguments"):
+        lyapkit.Tracker(1, 2, 3, 4, 5)
 
 
 def test_a_type_error_of_the_function_itself_comes_through() -> None:

@@ -306,7 +306,7 @@ def test_half_precision_inside_a_loss_is_named() -> None:
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 return self.readout(torch.tanh(inputs.sum(0) @ self.layer.weight_ih_l0.T)).float()
 
-    with pytest.raises(ValueError, match="compute in bfloat16 inside"):
+    with pytest.raises(ValueError, match="compute in bfloat16 internally"):
         lyapkit.hessian_spectrum(Coarse(layer, readout), (x, y), MSE, k=1, rng=0)
 
 

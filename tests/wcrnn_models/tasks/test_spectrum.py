@@ -134,6 +134,6 @@ def test_spectra_of_several_tasks_are_drawn_under_their_names() -> None:
         assert lines[peak].get_color() == lines[name].get_color()
     assert lines["one"].get_color() != lines["two"].get_color()
     plt.close("all")
-    with pytest.raises(ValueError, match="draws the result of power_spectrum, got list"):
+    with pytest.raises(TypeError, match=r"got list; give them names, {name: result}\."):
         plots.power_spectrum([both["one"]])
     assert plt.get_fignums() == []

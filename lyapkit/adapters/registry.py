@@ -196,8 +196,8 @@ def as_single_map(model: object, analysis: str) -> RecurrentMap:
     map = as_map(model)
     if isinstance(map, Networks):
         raise TypeError(
-            f"{analysis} takes one network, got {len(map.maps)}; call it for each: "
-            f"{{name: {analysis}(network, ...) for name, network in networks.items()}}."
+            f"{analysis} takes one network, not a list or dictionary of them (got {len(map.maps)}); call it for each: "
+            "{name: analysis(network, ...) for name, network in networks.items()}."
         )
     return map
 

@@ -544,7 +544,9 @@ def test_analyses_of_one_network_refuse_several_in_a_sentence() -> None:
         "curvature_by_step": lambda: lyapkit.curvature_by_step(nets, batch, mse, readout=readout),
         "analyze": lambda: lyapkit.analyze(nets, inputs, targets, mse, readout=readout),
     }.items():
-        with pytest.raises(TypeError, match=f"{name} takes one network, got 2; call it for each"):
+        with pytest.raises(
+            TypeError, match=rf"{name} takes one network, not a list or dictionary of them \(got 2\); call it for each"
+        ):
             call()
 
 

@@ -111,7 +111,7 @@ def spectral_density(
         rng: Generator or seed of the probes.
         memory_budget: As for `lyapkit.hessian_spectrum`.
         check: As for `lyapkit.hessian_spectrum`.
-        progress: Whether to show a progress bar (of products).
+        progress: True to show a progress bar (of products).
 
     Returns:
         A Dataset with

@@ -172,5 +172,5 @@ def test_a_wrong_network_shrinks_to_a_small_one_and_prints_its_numbers() -> None
 @given(residual_maps(kinds=["scalar", "rotation", "orthogonal"], moduli=(0.6, 0.95), max_size=4))
 @settings(max_examples=5)
 def test_the_law_holds_for_normal_residuals_of_one_modulus(residual) -> None:
-    """Distances over gamma differ by up to a factor of 2 between couplings, so that only a wide range shows the power."""
+    """Distances over gamma differ by up to a factor of 2 between couplings; only a wide range shows the power."""
     assert_scaling(wcrnn(1, residual, 0.01, "linear", "tanh", 3), random_inputs(600, 1), couplings=[0.03, 0.001])

@@ -72,10 +72,12 @@ def image(task: Literal["smnist", "psmnist"], *, epochs: int, learning_rate: flo
     )
 
 
-def rate_pilot(*, learning_rate: float, epochs: int = 1, **fields: Any) -> TrainConfig:
-    """Return a training on sMNIST that is judged by held-out training images."""
+def rate_pilot(
+    *, learning_rate: float, task: Literal["smnist", "psmnist"] = "smnist", epochs: int = 1, **fields: Any
+) -> TrainConfig:
+    """Return a training on images that is judged by held-out training images."""
     judged = {"validation_size": HELD_OUT, "evaluate_every": 1000}
-    return image("smnist", epochs=epochs, learning_rate=learning_rate, **judged, **fields)
+    return image(task, epochs=epochs, learning_rate=learning_rate, **judged, **fields)
 
 
 def adds(length: int, *, epochs: int, **fields: Any) -> TrainConfig:

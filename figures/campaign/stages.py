@@ -50,6 +50,10 @@ INFORMED_ADDING_RATE = 0.1
 LSTM_RATES = (0.1, 0.3, 1.0)
 """Higher than those of other networks, as the LSTM does not leave chance in an epoch at any of `FEWER_IMAGE_RATES`."""
 
+PILOT_EPOCHS, EPOCHS, MORE_EPOCHS, EVERY_QUARTER = 3, 7, 10, 117
+"""Epochs on images of networks that learn nothing in one: to choose their learning rates, to compare them on sMNIST,
+and on psMNIST, where they learn more slowly; and the iterations between their evaluations, a quarter of an epoch."""
+
 ANGLES = tuple(step / 2 for step in range(9))
 FORM_ANGLES = (0.5, 1.0, 1.5, 2.0, 2.5)
 """Angular frequencies phi_0 of rotations, in multiples of the characteristic frequency."""
@@ -67,6 +71,7 @@ TABLE_2 = ("elman-res-clip", "elman-wc", "wcrnn-best", "wcrnn-no-tanh", "lstm")
 """Networks of Table 2 of about 10,000 parameters."""
 
 COUPLINGS = (1e-4, 1e-3, 1e-2, 1e-1, 3e-1)
+COUPLING_RATES = (2e-4, 2e-3, 2e-2, 2e-1, 2.0)
 SIZES = (50, 100, 200)
 BATCHES = (64, 128, 256)
 
@@ -121,11 +126,19 @@ FORMS = ("A", "B")
 ROTATIONS = [rotation(multiple) for multiple in ANGLES]
 HETEROGENEOUS = [heterogeneous(width) for width in WIDTHS]
 NEAR_THE_EDGE = [heterogeneous(width, EDGE) for width in EDGE_WIDTHS]
+ROTATIONS_BY_TASK = [{"task": task, **each} for task, each in product(IMAGES, ROTATIONS)]
+PERMUTED = [{"task": "psmnist", "r": r} for r in FEWER_STRENGTHS]
+FORMS_BY_ANGLE = [{"form": form, **rotation(multiple)} for form, multiple in product(FORMS, FORM_ANGLES)]
 FORMS_BY_STRENGTH = [{"form": form, "r": r} for form, r in product(FORMS, FEWER_STRENGTHS)]
 INFORMED_FORMS = [{"form": form, **INFORMED} for form in FORMS]
 NETWORKS_OF_TABLE_2 = [network_fields(name) for name in TABLE_2]
 USUAL = each("r", [0.995])
+COUPLED = [{"coupling": coupling, **USUAL[0]} for coupling in COUPLINGS]
 """Networks of the stages, by the fields in which they differ."""
+
+long_pilot = partial(rate_pilot, epochs=PILOT_EPOCHS)
+long_image = partial(image, epochs=EPOCHS, evaluate_every=EVERY_QUARTER)
+"""Trainings of `PILOT_EPOCHS` and of `EPOCHS`."""
 
 STAGES = (
     Stage(
@@ -174,7 +187,7 @@ STAGES = (
         "orthonormal",
         "random orthogonal residuals beside rotations by random angles",
         trained(
-            partial(image, "smnist", epochs=1, r=1.0, learning_rate=COMMON_RATE),
+            partial(image, "smnist", epochs=3, r=1.0, learning_rate=COMMON_RATE, evaluate_every=EVERY_QUARTER),
             [{"residual": "orthogonal"}, {"residual": "rotation", "phi": "random"}],
             range(10),
         ),
@@ -182,36 +195,42 @@ STAGES = (
     ),
     Stage(
         "rotation_pilot",
-        "learning rates on sMNIST by angular frequency",
-        over_rates(rate_pilot, ROTATIONS, FEWER_IMAGE_RATES),
-        ("phi", "learning_rate"),
+        "learning rates on sMNIST and psMNIST by angular frequency",
+        over_rates(long_pilot, ROTATIONS_BY_TASK, FEWER_IMAGE_RATES),
+        ("task", "phi", "learning_rate"),
     ),
     Stage(
         "rotations",
         "sMNIST and psMNIST against the angular frequency",
-        trained(partial(image, epochs=1), ROTATIONS, MORE_SEEDS, pilot="rotation_pilot", varied=each("task", IMAGES)),
+        trained(long_image, ROTATIONS_BY_TASK, SEEDS, pilot="rotation_pilot"),
         ("task", "seed", "phi"),
         ("rotation_pilot",),
         analyses=rotation_analyses,
     ),
     Stage(
+        "psmnist_pilot",
+        "learning rates on psMNIST by residual strength",
+        over_rates(long_pilot, PERMUTED, IMAGE_RATES),
+        ("r", "learning_rate"),
+    ),
+    Stage(
         "psmnist_strength",
-        "psMNIST against r, at the learning rates of sMNIST",
-        trained(partial(image, "psmnist", epochs=2), each("r", FEWER_STRENGTHS), SEEDS, pilot="rate_pilot"),
+        "psMNIST against r, each network at its own learning rate",
+        trained(partial(long_image, epochs=MORE_EPOCHS), PERMUTED, SEEDS, pilot="psmnist_pilot"),
         ("seed", "r"),
-        ("rate_pilot",),
+        ("psmnist_pilot",),
         analyses=exponents_of_classes,
     ),
     Stage(
         "heterogeneity_pilot",
         "learning rates on sMNIST by heterogeneity",
-        over_rates(rate_pilot, HETEROGENEOUS, FEWER_IMAGE_RATES),
+        over_rates(long_pilot, HETEROGENEOUS, FEWER_IMAGE_RATES),
         ("delta_r", "learning_rate"),
     ),
     Stage(
         "heterogeneity",
         "sMNIST against the heterogeneity of the residual",
-        trained(partial(image, "smnist", epochs=2), HETEROGENEOUS, MORE_SEEDS, pilot="heterogeneity_pilot"),
+        trained(partial(long_image, "smnist"), HETEROGENEOUS, MORE_SEEDS, pilot="heterogeneity_pilot"),
         ("seed", "delta_r"),
         ("heterogeneity_pilot",),
         analyses=heterogeneity_analyses,
@@ -219,28 +238,28 @@ STAGES = (
     Stage(
         "form_pilot",
         "learning rates on sMNIST of residuals of types A and B",
-        over_rates(rate_pilot, FORMS_BY_STRENGTH, FEWER_IMAGE_RATES),
+        over_rates(long_pilot, FORMS_BY_STRENGTH, FEWER_IMAGE_RATES),
         ("form", "r", "learning_rate"),
     ),
     Stage(
         "form_strength",
         "sMNIST with residuals of types A and B against r",
-        trained(partial(image, "smnist", epochs=1), FORMS_BY_STRENGTH, MORE_SEEDS, pilot="form_pilot"),
+        trained(partial(long_image, "smnist"), FORMS_BY_STRENGTH, SEEDS, pilot="form_pilot"),
         ("form", "seed", "r"),
         ("form_pilot",),
     ),
     Stage(
+        "form_angle_pilot",
+        "learning rates on sMNIST of residuals of types A and B by angular frequency",
+        over_rates(long_pilot, FORMS_BY_ANGLE, FEWER_IMAGE_RATES),
+        ("form", "phi", "learning_rate"),
+    ),
+    Stage(
         "form_angle",
-        "sMNIST with residuals of types A and B against the angular frequency, at the learning rates of linear ones",
-        trained(
-            partial(image, "smnist", epochs=1),
-            [rotation(multiple) for multiple in FORM_ANGLES],
-            MORE_SEEDS,
-            pilot="rotation_pilot",
-            varied=each("form", FORMS),
-        ),
+        "sMNIST with residuals of types A and B against the angular frequency",
+        trained(partial(long_image, "smnist"), FORMS_BY_ANGLE, SEEDS, pilot="form_angle_pilot"),
         ("form", "seed", "phi"),
-        ("rotation_pilot",),
+        ("form_angle_pilot",),
     ),
     Stage(
         "add100_pilot",
@@ -255,31 +274,10 @@ STAGES = (
     Stage(
         "add100_strength",
         "ADD100 against r, each network at its own learning rate",
-        trained(partial(adds, 100, epochs=20), each("r", STRENGTHS), SEEDS, pilot="add100_pilot"),
+        trained(partial(adds, 100, epochs=20), each("r", STRENGTHS), MORE_SEEDS, pilot="add100_pilot"),
         ("seed", "r"),
         ("add100_pilot",),
         analyses=exponents_of_classes,
-    ),
-    Stage(
-        "couplings",
-        "the range of the coupling gamma on sMNIST, r = 0.995",
-        trained(partial(image, "smnist", epochs=1), USUAL, pilot="rate_pilot", varied=each("coupling", COUPLINGS)),
-        ("coupling",),
-        ("rate_pilot",),
-    ),
-    Stage(
-        "sizes",
-        "independence of the number of units on sMNIST, r = 0.995",
-        trained(partial(image, "smnist", epochs=1), USUAL, pilot="rate_pilot", varied=each("hidden_size", SIZES)),
-        ("hidden_size",),
-        ("rate_pilot",),
-    ),
-    Stage(
-        "batches",
-        "independence of the batch size on sMNIST, r = 0.995",
-        trained(partial(image, "smnist", epochs=1), USUAL, pilot="rate_pilot", varied=each("batch_size", BATCHES)),
-        ("batch_size",),
-        ("rate_pilot",),
     ),
     Stage(
         "add200_strength",
@@ -313,37 +311,31 @@ STAGES = (
         ),
     ),
     Stage(
+        "coupling_pilot",
+        "learning rates on sMNIST by the coupling gamma, r = 0.995",
+        over_rates(long_pilot, COUPLED, COUPLING_RATES),
+        ("coupling", "learning_rate"),
+    ),
+    Stage(
         "coupling_range",
-        "the range of the coupling gamma on sMNIST, r = 0.995, for several instances",
-        trained(
-            partial(image, "smnist", epochs=1),
-            USUAL,
-            MORE_SEEDS,
-            pilot="rate_pilot",
-            varied=each("coupling", COUPLINGS),
-        ),
+        "the range of the coupling gamma on sMNIST, r = 0.995",
+        trained(partial(long_image, "smnist"), COUPLED, SEEDS, pilot="coupling_pilot"),
         ("seed", "coupling"),
-        ("rate_pilot",),
+        ("coupling_pilot",),
     ),
     Stage(
         "size_range",
-        "independence of the number of units on sMNIST, r = 0.995, for several instances",
+        "independence of the number of units on sMNIST, r = 0.995",
         trained(
-            partial(image, "smnist", epochs=1), USUAL, SEEDS, pilot="rate_pilot", varied=each("hidden_size", SIZES)
+            partial(image, "smnist", epochs=1), USUAL, MORE_SEEDS, pilot="rate_pilot", varied=each("hidden_size", SIZES)
         ),
         ("seed", "hidden_size"),
         ("rate_pilot",),
     ),
     Stage(
         "batch_range",
-        "independence of the batch size on sMNIST, r = 0.995, for several instances",
-        trained(
-            partial(image, "smnist", epochs=1),
-            USUAL,
-            MORE_SEEDS,
-            pilot="rate_pilot",
-            varied=each("batch_size", BATCHES),
-        ),
+        "independence of the batch size on sMNIST, r = 0.995",
+        trained(partial(long_image, "smnist"), USUAL, SEEDS, pilot="rate_pilot", varied=each("batch_size", BATCHES)),
         ("seed", "batch_size"),
         ("rate_pilot",),
     ),
@@ -351,7 +343,7 @@ STAGES = (
         "adding_rates",
         "ADD100, r = 0.995, at the learning rates and couplings of Fig. B.2",
         trained(
-            partial(adds, 100, epochs=10),
+            partial(adds, 100, epochs=40),
             USUAL,
             MORE_SEEDS,
             varied=[
@@ -363,26 +355,26 @@ STAGES = (
     Stage(
         "heterogeneity_edge_pilot",
         "learning rates on sMNIST by heterogeneity near the edge of chaos",
-        over_rates(rate_pilot, NEAR_THE_EDGE, FEWER_IMAGE_RATES),
+        over_rates(long_pilot, NEAR_THE_EDGE, FEWER_IMAGE_RATES),
         ("delta_r", "learning_rate"),
     ),
     Stage(
         "heterogeneity_edge",
         "sMNIST against the heterogeneity of the residual near the edge of chaos",
-        trained(partial(image, "smnist", epochs=1), NEAR_THE_EDGE, MORE_SEEDS, pilot="heterogeneity_edge_pilot"),
+        trained(partial(long_image, "smnist"), NEAR_THE_EDGE, MORE_SEEDS, pilot="heterogeneity_edge_pilot"),
         ("seed", "delta_r"),
         ("heterogeneity_edge_pilot",),
     ),
     Stage(
         "form_informed_pilot",
         "learning rates on sMNIST of informed networks of types A and B",
-        over_rates(rate_pilot, INFORMED_FORMS, FEWER_IMAGE_RATES),
+        over_rates(long_pilot, INFORMED_FORMS, FEWER_IMAGE_RATES),
         ("form", "learning_rate"),
     ),
     Stage(
         "form_informed",
         "sMNIST with informed networks of types A and B",
-        trained(partial(image, "smnist", epochs=1), INFORMED_FORMS, MORE_SEEDS, pilot="form_informed_pilot"),
+        trained(partial(long_image, "smnist"), INFORMED_FORMS, SEEDS, pilot="form_informed_pilot"),
         ("form", "seed"),
         ("form_informed_pilot",),
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,12 @@ _PLAIN: dict[str, type[ResidualElman] | type[LSTM] | type[URLSTM]] = {
     "ur-lstm": URLSTM,
 }
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
+DATA_FIELDS = (
+    *("task", "data", "length", "input_size", "output_size", "loss", "loss_on", "dtype"),
+    *("seed", "batch_size", "iterations_per_epoch", "train_size", "test_size", "validation_size"),
+)
+"""Fields of a configuration that determine its task, with its batches and test samples."""
+
 _WEIGHTS, _RESIDUAL, _DIAGONAL, _COUPLING = 2, 3, 4, 5  # streams of random numbers; tasks draw from their own
 
 
@@ -123,6 +129,29 @@ def build_task(config: TrainConfig) -> Task:
         seed=config.seed,
         dtype=dtype,
     )
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """Tasks on a device, each built once: networks that see the same data share them.
+
+    Attributes:
+        device: Device of the samples that tasks keep.
+    """
+
+    device: torch.device
+    _built: dict[tuple[object, ...], Task] = field(default_factory=dict)
+
+    def of(self, config: TrainConfig) -> Task:
+        """Return the task of a configuration; the same object for all that agree in `DATA_FIELDS`.
+
+        Raises:
+            UserError: If data are missing, damaged, or fewer than the configuration asks for.
+        """
+        key = tuple(getattr(config, name) for name in DATA_FIELDS)
+        if key not in self._built:
+            self._built[key] = build_task(config).to(self.device)
+        return self._built[key]
 
 
 def completed(config: TrainConfig, task: Task | None = None) -> TrainConfig:

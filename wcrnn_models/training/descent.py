@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
-def gradient_norms(networks: Sequence[nn.Module]) -> Tensor:
+def gradient_norms(networks: Sequence[Sequence[Tensor]]) -> Tensor:
     """Return the 2-norm of the gradients of each network, shape (K,).
 
     Args:
-        networks: Networks with equal numbers of parameters that have a gradient.
+        networks: Parameters of the networks, of which equally many have a gradient.
     """
-    parameters = (parameter for network in networks for parameter in network.parameters())
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    gradients = [parameter.grad for network in networks for parameter in network if parameter.grad is not None]
     norms: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)).view(len(networks), -1), dim=1)
     return norms
 

@@ -13,7 +13,9 @@ from tqdm import tqdm
 from lyapkit_command import stopping
 from wcrnn_models.errors import UserError
 from wcrnn_models.models.wcrnn import WCRNN
+from wcrnn_models.tasks.task import Batch
 from wcrnn_models.training.adjoint import EnsembleForward, can_train_together
+from wcrnn_models.training.build import Tasks
 from wcrnn_models.training.config import TrainConfig
 from wcrnn_models.training.descent import descend, gradient_norms
 from wcrnn_models.training.result import TrainResult
@@ -55,9 +57,10 @@ def train_ensemble(
     if len(configs) != len(directories):
         raise ValueError(f"expected one directory for each of {len(configs)} configurations, got {len(directories)}.")
     where = usable(device)
+    tasks = Tasks(where)
     with ExitStack() as stack:
         opened = [
-            stack.enter_context(open_run(config, Path(directory), where))
+            stack.enter_context(open_run(config, Path(directory), where, tasks))
             for config, directory in zip(configs, directories, strict=True)
         ]
         active = [run for run in opened if isinstance(run, Run)]
@@ -89,26 +92,42 @@ def _until_done(active: list[Run], progress: bool) -> None:
 
 def _step(active: Sequence[Run], forward: EnsembleForward) -> None:
     """Run one iteration of every run; read numbers from the device for all runs at once, since each read waits."""
-    batches = [run.batch() for run in active]
+    drawn = {run.task: run for run in active}  # networks that share a task see the same batch
+    of_task = {task: run.batch() for task, run in drawn.items()}
+    batches = [of_task[run.task] for run in active]
     outputs = forward([inputs for inputs, _ in batches])
     losses = [run.loss(output, targets) for run, output, (_, targets) in zip(active, outputs, batches, strict=True)]
     values = torch.stack([loss.detach() for loss in losses]).tolist()
     sound = {run: (loss, value) for run, loss, value in zip(active, losses, values, strict=True) if run.is_sound(value)}
     if sound:
         for run in sound:
-            run.optimizer.zero_grad()
+            run.drop_gradient()
         # the losses do not share a parameter, so the gradient of their sum is that of each
         torch.autograd.backward([loss for loss, _ in sound.values()])
-        norms = dict(zip(sound, gradient_norms([run.model for run in sound]).tolist(), strict=True))
+        norms = dict(zip(sound, gradient_norms([run.parameters for run in sound]).tolist(), strict=True))
         learning = [run for run in sound if math.isfinite(norms[run])]
         for run in learning:
             run.clip_gradient(norms[run])
         descend([run.optimizer for run in learning])
+        metrics = _test_metrics(learning, forward) if learning == list(active) else {}
         for run in learning:
-            run.advance(sound[run][1], norms[run])
+            run.advance(sound[run][1], norms[run], metrics.get(run))
     for run in active:
         if run not in sound or not math.isfinite(norms[run]):
             run.diverge()
+
+
+def _test_metrics(runs: Sequence[Run], forward: EnsembleForward) -> dict[Run, float]:
+    """Return the test metrics of runs that all measure them after this iteration; nothing if some do not."""
+    if not all(run.evaluates_next for run in runs):
+        return {}
+    kept: dict[Run, list[Batch]] = {run: [] for run in runs}
+    with torch.no_grad():
+        for batches in zip(*(run.task.test_batches() for run in runs), strict=True):
+            outputs = forward([inputs.to(run.device) for run, (inputs, _) in zip(runs, batches, strict=True)])
+            for run, output, (_, targets) in zip(runs, outputs, batches, strict=True):
+                kept[run].append((output, targets))
+    return {run: run.task.metric(*(torch.cat(parts).cpu() for parts in zip(*kept[run], strict=True))) for run in runs}
 
 
 def _refuse_different(runs: Sequence[Run]) -> None:

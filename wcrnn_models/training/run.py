@@ -15,7 +15,7 @@ from wcrnn_models.run_files import CHECKPOINT_FOLDER, HISTORY_FILE, RESUME_FILE
 from wcrnn_models.tasks import Task
 from wcrnn_models.tasks.task import Batch
 from wcrnn_models.training.adjoint import fast_forward
-from wcrnn_models.training.build import build_model, build_task, completed
+from wcrnn_models.training.build import Tasks, build_model, completed
 from wcrnn_models.training.config import TrainConfig
 from wcrnn_models.training.descent import descend, gradient_norms
 from wcrnn_models.training.result import Status, TrainResult, refuse_missing_checkpoints
@@ -31,6 +31,7 @@ class Run:
         directory: Directory of the run.
         device: Device to train on.
         hold: Hold on the directory.
+        tasks: Tasks that are shared with other runs on the device; by default, the run has one of its own.
 
     Attributes:
         described: Configuration with all sizes. Checkpoints hold it, so they are read without the data.
@@ -43,18 +44,21 @@ class Run:
             beyond the end.
     """
 
-    def __init__(self, config: TrainConfig, directory: Path, device: torch.device, hold: Hold) -> None:
+    def __init__(
+        self, config: TrainConfig, directory: Path, device: torch.device, hold: Hold, tasks: Tasks | None = None
+    ) -> None:
         self.config, self.directory, self.device, self.hold = config, directory, device, hold
         self.checkpoints = directory / CHECKPOINT_FOLDER
         self.checkpoints.mkdir(exist_ok=True)
         for folder in (directory, self.checkpoints):
             remove_partial_files(folder)
         _remove_orphans(self.checkpoints)
-        self.task: Task = build_task(config).to(device)
+        self.task: Task = (Tasks(device) if tasks is None else tasks).of(config)
         self.described = completed(config, self.task)
         self.model = build_model(self.described).to(device)
+        self.parameters = tuple(self.model.parameters())
         self.forward = fast_forward(self.model)
-        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=config.learning_rate, momentum=config.momentum)
+        self.optimizer = torch.optim.SGD(self.parameters, lr=config.learning_rate, momentum=config.momentum)
         self.total = config.epochs * self.task.iterations_per_epoch
         if config.save_at and max(config.save_at) > self.total:
             raise UserError(
@@ -81,8 +85,8 @@ class Run:
             norm = math.nan
             if self.is_sound(value):
                 torch.autograd.backward(loss)
-                norm = float(gradient_norms([self.model]))
-                self.optimizer.zero_grad()
+                norm = float(gradient_norms([self.parameters]))
+                self.drop_gradient()
             self.measured.losses, self.measured.norms = [value], [norm]
             if not math.isfinite(norm) or not self._evaluate():
                 self.diverge()
@@ -98,9 +102,9 @@ class Run:
         if not self.is_sound(value):
             self.diverge()
             return
-        self.optimizer.zero_grad()
+        self.drop_gradient()
         torch.autograd.backward(loss)
-        norm = float(gradient_norms([self.model]))
+        norm = float(gradient_norms([self.parameters]))
         if not math.isfinite(norm):
             self.diverge()
             return
@@ -122,6 +126,11 @@ class Run:
         limit = self.config.divergence_loss
         return math.isfinite(loss) and (limit is None or loss <= limit)
 
+    def drop_gradient(self) -> None:
+        """Forget the gradient."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
     def clip_gradient(self, norm: float) -> None:
         """Shorten the gradient to ``gradient_clip``, if it is given and the gradient is longer.
 
@@ -129,23 +138,29 @@ class Run:
             norm: Norm of the gradient.
         """
         if self.config.gradient_clip is not None:
-            parameters = list(self.model.parameters())
-            same = torch.tensor(norm, dtype=parameters[0].dtype, device=self.device)
-            torch.nn.utils.clip_grads_with_norm_(parameters, self.config.gradient_clip, same)
+            same = torch.tensor(norm, dtype=self.parameters[0].dtype, device=self.device)
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, self.config.gradient_clip, same)
 
-    def advance(self, loss: float, norm: float) -> None:
+    @property
+    def evaluates_next(self) -> bool:
+        """Whether the test metric is measured after the present iteration."""
+        return (self.iteration + 1) % self.evaluate_every == 0 or self.iteration + 1 == self.total
+
+    def advance(self, loss: float, norm: float, metric: float | None = None) -> None:
         """Count an iteration whose step of SGD has been done, and do what is due after it.
 
         Args:
             loss: Loss of its batch.
             norm: Norm of its gradient before clipping.
+            metric: Test metric after it if `evaluates_next`; measured here if not given.
         """
+        evaluates = self.evaluates_next
         self.iteration += 1
         self.measured.done = self.iteration
         self.measured.losses.append(loss)
         self.measured.norms.append(norm)
-        if self.iteration % self.evaluate_every == 0 or self.iteration == self.total:
-            if not self._evaluate():
+        if evaluates:
+            if not self._evaluate(metric):
                 self.diverge()
                 return
         elif self.iteration in self.config.save_at:
@@ -173,11 +188,12 @@ class Run:
         if self.measured.iteration != self.iteration and self.task.reaches(self._test_metric()):
             self.measured.reached = self.iteration
 
-    def _evaluate(self) -> bool:
-        """Measure on the test set and save everything; return true if weights and metric are finite."""
-        if not all(bool(parameter.isfinite().all()) for parameter in self.model.parameters()):
+    def _evaluate(self, metric: float | None = None) -> bool:
+        """Measure on the test set, unless that is done, and save everything; return true if all is finite."""
+        if not all(bool(parameter.isfinite().all()) for parameter in self.parameters):
             return False
-        metric = self._test_metric()
+        if metric is None:
+            metric = self._test_metric()
         if not math.isfinite(metric):
             return False
         measured = self.measured

@@ -17,6 +17,7 @@ from lyapkit_command import stopping
 from wcrnn_models.errors import UserError, clause
 from wcrnn_models.files import LOCK_FILE, Hold, InUseError, exclusive, open_own, read_regular, write_atomically
 from wcrnn_models.run_files import CHECKPOINT_FOLDER, CONFIG_FILE, HISTORY_FILE, RESUME_FILE
+from wcrnn_models.training.build import Tasks
 from wcrnn_models.training.config import TrainConfig
 from wcrnn_models.training.result import TrainResult, ended_result
 from wcrnn_models.training.run import Run
@@ -110,13 +111,16 @@ def save_and_stop_if_requested(runs: Sequence[Run]) -> None:
 
 
 @contextmanager
-def open_run(config: TrainConfig, directory: Path, device: torch.device) -> Iterator[Run | TrainResult]:
+def open_run(
+    config: TrainConfig, directory: Path, device: torch.device, tasks: Tasks | None = None
+) -> Iterator[Run | TrainResult]:
     """Hold a directory for a run; if it fails before its first evaluation, leave nothing behind.
 
     Args:
         config: Configuration of the network and its training.
         directory: Directory of the run; made if missing.
         device: Device to train on.
+        tasks: Tasks that are shared with other runs on the device; by default, the run has one of its own.
 
     Yields:
         The run, or the result if it is complete already.
@@ -132,7 +136,7 @@ def open_run(config: TrainConfig, directory: Path, device: torch.device) -> Iter
         try:
             _make_writable(directory)
             hold = stack.enter_context(exclusive(directory))
-            yield from _opened(config, directory, device, hold, missing)
+            yield from _opened(config, directory, device, hold, missing, tasks)
         except InUseError:
             raise
         except BaseException:
@@ -142,7 +146,12 @@ def open_run(config: TrainConfig, directory: Path, device: torch.device) -> Iter
 
 
 def _opened(
-    config: TrainConfig, directory: Path, device: torch.device, hold: Hold, missing: Sequence[Path]
+    config: TrainConfig,
+    directory: Path,
+    device: torch.device,
+    hold: Hold,
+    missing: Sequence[Path],
+    tasks: Tasks | None,
 ) -> Iterator[Run | TrainResult]:
     """Open a run as `open_run` does, in a directory that is held."""
     claimed = (directory / CONFIG_FILE).exists()
@@ -154,7 +163,7 @@ def _opened(
         yield result
         return
     try:
-        run = Run(config, directory, device, hold)
+        run = Run(config, directory, device, hold, tasks)
         write_atomically(directory / CONFIG_FILE, config.to_json().encode())
         yield run
     except BaseException:

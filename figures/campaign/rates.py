@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,10 @@ from figures.campaign.records import Record
 
 FALLBACK = 0.02
 """Rate that stands in for one that has not been measured, where only the number of trainings counts."""
+
+
+CHANCE = 0.2
+"""Accuracy that a network with ten classes must exceed to have learnt something."""
 
 
 class Rates:
@@ -25,7 +30,8 @@ class Rates:
         """Return the best learning rate of a pilot for networks with the given fields.
 
         The best is the one with the best metric at the end on held-out samples; of equal ones, the smallest. A training
-        that diverged is worse than any that did not.
+        that diverged is worse than any that did not. Networks that end near chance, with an accuracy of at most
+        `CHANCE`, are worse than all others; among them, the best accuracy during the training decides.
 
         Args:
             pilot: The name of the stage.
@@ -47,6 +53,8 @@ class Rates:
 def _cost(record: Record) -> tuple[bool, float, float]:
     """Return a cost: the smaller it is, the better is the rate."""
     result = record.result
-    diverged = result.status == "diverged"
-    final = result.test_metrics[-1] if result.test_metrics else float("inf")
-    return diverged, -final if result.metric_name == "accuracy" else final, record.config.learning_rate
+    metrics = result.test_metrics or [math.inf]
+    cost = metrics[-1]
+    if result.metric_name == "accuracy":
+        cost = -metrics[-1] if metrics[-1] > CHANCE else -min(max(metrics), CHANCE)
+    return result.status == "diverged", cost, record.config.learning_rate

@@ -70,7 +70,8 @@ SPLIT = (0.98, 0.995, 1.0025)
 TABLE_2 = ("elman-res-clip", "elman-wc", "wcrnn-best", "wcrnn-no-tanh", "lstm")
 """Networks of Table 2 of about 10,000 parameters."""
 
-COUPLINGS = (1e-4, 1e-3, 1e-2, 1e-1, 3e-1)
+COUPLINGS = (1e-4, 1e-3, 1e-2, 1e-1)
+MORE_COUPLINGS = (*COUPLINGS, 3e-1)
 COUPLING_RATES = (2e-4, 2e-3, 2e-2, 2e-1, 2.0)
 SIZES = (50, 100, 200)
 BATCHES = (64, 128, 256)
@@ -187,7 +188,7 @@ STAGES = (
         "orthonormal",
         "random orthogonal residuals beside rotations by random angles",
         trained(
-            partial(image, "smnist", epochs=3, r=1.0, learning_rate=COMMON_RATE, evaluate_every=EVERY_QUARTER),
+            partial(image, "smnist", epochs=1, r=1.0, learning_rate=COMMON_RATE),
             [{"residual": "orthogonal"}, {"residual": "rotation", "phi": "random"}],
             range(10),
         ),
@@ -311,6 +312,17 @@ STAGES = (
         ),
     ),
     Stage(
+        "coupling_common_rate",
+        "sMNIST against the coupling gamma, r = 0.995, all networks at one learning rate",
+        trained(
+            partial(image, "smnist", epochs=1, learning_rate=COMMON_RATE),
+            USUAL,
+            MORE_SEEDS,
+            varied=each("coupling", MORE_COUPLINGS),
+        ),
+        ("seed", "coupling"),
+    ),
+    Stage(
         "coupling_pilot",
         "learning rates on sMNIST by the coupling gamma, r = 0.995",
         over_rates(long_pilot, COUPLED, COUPLING_RATES),
@@ -318,7 +330,7 @@ STAGES = (
     ),
     Stage(
         "coupling_range",
-        "the range of the coupling gamma on sMNIST, r = 0.995",
+        "sMNIST against the coupling gamma, r = 0.995, each network at its own learning rate",
         trained(partial(long_image, "smnist"), COUPLED, SEEDS, pilot="coupling_pilot"),
         ("seed", "coupling"),
         ("coupling_pilot",),

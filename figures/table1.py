@@ -41,12 +41,7 @@ def draw(results: Evidence) -> str:
 def networks(results: Evidence) -> Mapping[str, Networks]:
     """Return the trainings of both networks by task."""
     images = results.training("informed_images")
-    adding = {
-        "add100": results.training("adding_losses").sel(loss="mse"),
-        "add200": results.training("informed_add200"),
-    }
-    if adding["add100"].attrs["metric_name"]:
-        adding["add100"].attrs["metric_name"] = "mse"
+    adding = {"add100": results.training("adding_long"), "add200": results.training("informed_add200")}
     found: dict[str, Networks] = {}
     for task in ("smnist", "psmnist"):
         homogeneous = images.sel(task=task, residual="rotation")
@@ -83,7 +78,7 @@ def _iterations(training: xr.Dataset, network: str, task: str) -> list[str]:
 
 SCRIPT = Script(
     "informed heterogeneous and homogeneous WCRNNs",
-    ("informed_images", "adding_losses", "informed_add200"),
+    ("informed_images", "adding_long", "informed_add200"),
     draw,
     "table",
 )

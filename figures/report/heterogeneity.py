@@ -37,8 +37,9 @@ ON_PAR_POINTS, ON_PAR_FACTOR = 0.02, 3.0
 SAME_FACTOR = 3.0
 """Factor up to which iterations count as those of the paper, whose learning rate is not known."""
 
-VISIBLE = 0.01
-"""Part of the largest |eigenvalue| of the homogeneous network above which an eigenvalue has not vanished."""
+VISIBLE = 0.5
+"""Part of the largest |eigenvalue| of the homogeneous network above which an eigenvalue has not vanished: large enough
+for the homogeneous network's own count to be well below the number of eigenvalues that are computed."""
 
 
 def moderate_performance(evidence: Evidence) -> list[Check]:
@@ -112,15 +113,16 @@ def richer_curvature(evidence: Evidence) -> list[Check]:
     magnitude = abs(found.eigenvalue)
     limit = VISIBLE * magnitude.sel(delta_r=0.0).max("rank")
     count = (magnitude > limit).sum("rank").where(magnitude.notnull().all("rank"))
+    computed = magnitude.sizes["rank"]
+    full = bool((count.sel(delta_r=0.0) == computed).any())
+    reason = "all computed eigenvalues of homogeneous networks are above the limit" if full else ""
     checks = []
     for width in [w for w in count.delta_r.values if w > 0]:
         sides = [count.sel(delta_r=w) for w in (width, 0.0)]
-        full = bool((xr.concat(sides, "side") == magnitude.sizes["rank"]).all("side").any())
-        reason = "all computed eigenvalues are above the limit, so that more have to be computed" if full else ""
         what = f"sMNIST, untrained, delta_r = {width:g} beside 0"
         check = above(what, (sides[0] - sides[1]).values, NUMBER, reason=reason, label="more eigenvalues:")
         means = [f"{float(count.sel(delta_r=w).mean()):.3g}" for w in (0.0, width)]
-        checks.append(check.with_note(f"{means[0]} and {means[1]} of the {magnitude.sizes['rank']} computed"))
+        checks.append(check.with_note(f"{means[0]} and {means[1]} of the {computed} computed"))
     return checks
 
 
@@ -154,11 +156,9 @@ def _networks(evidence: Evidence) -> dict[str, tuple[xr.Dataset, xr.Dataset]]:
             half = evidence.training("psmnist_half_angle").expand_dims("candidate")
             candidates += [scalar, half]
         found[task] = (one.sel(residual="informed"), _best_candidate(candidates))
-    losses = evidence.training("adding_losses").sel(loss="mse")
-    losses.attrs["metric_name"] = "mse" if losses.attrs["metric_name"] else ""
-    found["add100"] = (losses.sel(residual="informed"), losses.sel(residual="scalar"))
-    longer = evidence.training("informed_add200")
-    found["add200"] = (longer.sel(residual="informed"), longer.sel(residual="scalar"))
+    for task, stage in (("add100", "adding_long"), ("add200", "informed_add200")):
+        adding = evidence.training(stage)
+        found[task] = (adding.sel(residual="informed"), adding.sel(residual="scalar"))
     return found
 
 
@@ -258,7 +258,7 @@ def _loss(evidence: Evidence, loss: str) -> list[Check]:
     return checks
 
 
-TABLE_STAGES = ("informed_images", "psmnist_scalar", "psmnist_half_angle", "adding_losses", "informed_add200")
+TABLE_STAGES = ("informed_images", "psmnist_scalar", "psmnist_half_angle", "adding_long", "informed_add200")
 
 CLAIMS = (
     Claim(
@@ -314,10 +314,10 @@ CLAIMS = (
         "section 4.3, Fig. 5C",
         "increased the number of non-vanishing eigenvalues of the Hessian, making learning dynamics richer",
         "more eigenvalues of the Hessian of the recurrent weights of untrained networks exceed "
-        f"{100 * VISIBLE:g} % of the largest of the homogeneous network with the same seed; 50 are computed",
+        f"{100 * VISIBLE:g} % of the largest of the homogeneous network with the same seed; 50 are computed, so that a "
+        "count of 50 is a lower bound",
         ("heterogeneity",),
         richer_curvature,
-        beyond="a count of all eigenvalues above the limit, by `lyapkit.spectral_density` for instance",
     ),
     Claim(
         "Heterogeneity brings little near the edge of chaos",

@@ -30,7 +30,7 @@ WEAK = (0.98, 1.0)
 TASKS = {"smnist_strength": "sMNIST", "psmnist_strength": "psMNIST", "add100_strength": "ADD100"}
 """Stages that train networks against r for at least three instances, with the name of the task."""
 
-FAIR = {"smnist_strength": True, "psmnist_strength": False, "add100_strength": True, "add200_strength": False}
+FAIR = {"smnist_strength": True, "psmnist_strength": True, "add100_strength": True, "add200_strength": False}
 """Stages with, for each, whether every network has the learning rate that is best for it on that task."""
 
 ALL_TASKS = {**TASKS, "add200_strength": "ADD200"}

@@ -91,7 +91,7 @@ def peaks(evidence: Evidence) -> list[Check]:
         for one in (1.0, 2.0):
             for side in (-0.5, 0.5):
                 what = f"sMNIST, type {form}, {one:g} phi_c beside {one + side:g} phi_c"
-                checks.append(performance(what, angle(training, one), angle(training, one + side), fair=False))
+                checks.append(performance(what, angle(training, one), angle(training, one + side)))
     return checks
 
 
@@ -103,7 +103,7 @@ def sensitivity(evidence: Evidence) -> list[Check]:
     what = "sMNIST, range of the best accuracy over phi_0, type B less type A"
     values = (extent.sel(form="B") - extent.sel(form="A")).values
     reason = "" if np.isnan(values).all() else why_undecided(*(angle(training.sel(form=form), 1) for form in FORMS))
-    return [above(what, values, POINTS, reason=reason, fair=False, label="differ by")]
+    return [above(what, values, POINTS, reason=reason, label="differ by")]
 
 
 def informed_forms(evidence: Evidence) -> list[Check]:

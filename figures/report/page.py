@@ -60,10 +60,9 @@ _RULES = (
     "that diverged decides nothing either, unless divergence is what the claim is about. One such instance makes the "
     "comparison open.",
     "A comparison can fail only after a fair trial: every network has been trained at the learning rate that is best "
-    "for "
-    "its kind, of those of a stated grid. The rates were chosen by one epoch of training, judged by 5,000 held-out "
-    "training images. Where networks share one rate, or have that of another task, a comparison that does not come out "
-    "as claimed is open.",
+    "for its kind, of those of a stated grid. The rates were chosen by shorter trainings, judged by held-out samples "
+    "(see *Learning rates* below). Where networks share one rate, or have that of another task, a comparison that does "
+    "not come out as claimed is open.",
     "Where the best of several networks is compared, the choice for each seed is made by the other seeds. Otherwise "
     "the "
     "best of several would look better than it is.",

@@ -25,7 +25,6 @@ def working_range(evidence: Evidence) -> list[Check]:
             best.sel(coupling=gamma).values,
             PERCENT,
             threshold=0.5,
-            fair=False,
             label="best accuracy",
         )
         for gamma in WORKING
@@ -48,7 +47,6 @@ def too_small(evidence: Evidence) -> list[Check]:
             (one.best_metric - other.best_metric).values,
             POINTS,
             reason=why_undecided(one),
-            fair=False,
             label="best accuracies differ by",
         )
         checks.append(check.with_note(f"{written_best(one)} and {written_best(other)}"))
@@ -57,10 +55,10 @@ def too_small(evidence: Evidence) -> list[Check]:
 
 def too_large(evidence: Evidence) -> list[Check]:
     """Return the checks that losses blow up with a larger gamma, beside those of the range."""
-    loss = blow_up(evidence.training("coupling_range"))
+    loss = blow_up(evidence.training("coupling_common_rate"))
     return [
         above(
-            f"sMNIST, gamma = {TOO_LARGE:g} beside {gamma:g}: largest training loss over the first",
+            f"sMNIST at one rate, gamma = {TOO_LARGE:g} beside {gamma:g}: largest training loss over the first",
             (loss.sel(coupling=TOO_LARGE) - loss.sel(coupling=gamma)).values,
             FACTOR,
             fair=False,
@@ -114,20 +112,21 @@ CLAIMS = (
         "gamma from 0.001 to 0.1 works",
         "sections 3 and 4.1",
         "values of gamma in [0.001, 0.1] work well for the datasets tested",
-        "with gamma = 0.001, 0.01 and 0.1, networks with r = 0.995 exceed 50 % accuracy on sMNIST in one epoch, "
-        f"{RATE_NOTE}",
+        "with gamma = 0.001, 0.01 and 0.1, networks with r = 0.995 exceed 50 % accuracy on sMNIST in seven epochs, "
+        "each at the best of five learning rates",
         ("coupling_range",),
         working_range,
-        beyond="a learning rate of its own for each gamma",
+        why="With gamma = 0.1, no learning rate from 0.0002 to 2 brought the accuracy off chance. All of this is at "
+        "r = 0.995; a smaller r may suit a stronger coupling.",
     ),
     Claim(
         "A smaller gamma performs worse",
         "sections 3 and 4.1",
         "WCRNNs with gamma < 0.001 have difficulties in achieving high task performance",
-        f"with gamma = 0.0001, the best accuracy is lower than with 0.001, 0.01 and 0.1, {RATE_NOTE}",
+        "with gamma = 0.0001, the best accuracy is lower than with 0.001, 0.01 and 0.1, each at the best of five "
+        "learning rates",
         ("coupling_range",),
         too_small,
-        beyond="a learning rate of its own for each gamma",
     ),
     Claim(
         "A larger gamma is unstable",
@@ -137,16 +136,15 @@ CLAIMS = (
         "with gamma = 0.3, the largest training loss over that of the untrained network is larger than with 0.001, "
         "0.01 "
         f"and 0.1, {RATE_NOTE}",
-        ("coupling_range",),
+        ("coupling_common_rate",),
         too_large,
-        beyond="a learning rate of its own for each gamma",
     ),
     Claim(
         "Results do not depend on the number of units",
         "section 4",
         "Qualitatively, results were found to be mostly independent of network and batch size",
         f"best accuracies on sMNIST with N = 50 and 200 differ from that with 100 by no more than {100 * SAME:g} "
-        "points, "
+        "points after one epoch, "
         f"{RATE_NOTE}",
         ("size_range",),
         lambda evidence: _same(evidence, "size_range", "hidden_size", 100, "N"),
@@ -158,7 +156,7 @@ CLAIMS = (
         "Qualitatively, results were found to be mostly independent of network and batch size",
         "best accuracies on sMNIST with batches of 64 and 256 differ from that with 128 by no more than "
         f"{100 * SAME:g} "
-        f"points after one epoch, {RATE_NOTE}",
+        f"points after seven epochs, {RATE_NOTE}",
         ("batch_range",),
         lambda evidence: _same(evidence, "batch_range", "batch_size", 128, "batch"),
         beyond="a learning rate of its own for each batch size",

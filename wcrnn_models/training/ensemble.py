@@ -118,8 +118,8 @@ def _step(active: Sequence[Run], forward: EnsembleForward) -> None:
 
 
 def _test_metrics(runs: Sequence[Run], forward: EnsembleForward) -> dict[Run, float]:
-    """Return the test metrics of runs that all measure them after this iteration; nothing if some do not."""
-    if not all(run.evaluates_next for run in runs):
+    """Return the test metrics of runs that all measure them now, on equally many samples; otherwise, none."""
+    if not all(run.evaluates_next for run in runs) or len({run.task.test_count for run in runs}) > 1:
         return {}
     kept: dict[Run, list[Batch]] = {run: [] for run in runs}
     with torch.no_grad():

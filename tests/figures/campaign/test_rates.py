@@ -15,6 +15,19 @@ def test_the_rate_with_the_best_accuracy_at_the_end_is_chosen_for_each_network()
     assert (rates.of("pilot", r=0.9), rates.of("pilot", r=1.0)) == (0.2, 0.1)
 
 
+def test_where_all_networks_end_near_chance_the_best_accuracy_on_the_way_decides():
+    """An accuracy near chance says which class the network guesses, not how good it is."""
+    records = [
+        ended(learning_rate=0.1, metrics=(0.09, 0.10, 0.113), metric_name="accuracy"),
+        ended(learning_rate=0.2, metrics=(0.09, 0.18, 0.10), metric_name="accuracy"),
+        ended(learning_rate=0.3, metrics=(0.09, 0.11, 0.112), metric_name="accuracy"),
+    ]
+    assert Rates({"pilot": records}).of("pilot") == 0.2
+    records.append(ended(learning_rate=0.4, metrics=(0.09, 0.1, 0.21), metric_name="accuracy"))
+    records.append(ended(learning_rate=0.5, metrics=(0.09, 0.9, 0.2), metric_name="accuracy"))
+    assert Rates({"pilot": records}).of("pilot") == 0.4  # it ends above chance, the last one does not
+
+
 def test_the_smallest_error_wins_and_of_equal_ones_the_smallest_rate():
     records = [
         ended(learning_rate=0.3, metrics=(1.0, 0.5), metric_name="mse"),

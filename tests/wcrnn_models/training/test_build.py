@@ -10,7 +10,8 @@ from scipy import stats
 from wcrnn_models import TrainConfig, UserError
 from wcrnn_models.models.baselines import LSTM, S4D, URLSTM, ResidualElman
 from wcrnn_models.tasks import AddingProblem
-from wcrnn_models.training.build import build_model, build_task
+from wcrnn_models.training import build
+from wcrnn_models.training.build import DATA_FIELDS, Tasks, build_model, build_task
 
 
 def test_model_of_the_paper():
@@ -165,3 +166,35 @@ def test_mnist_tasks(small_mnist, monkeypatch):
     assert (plain.name, permuted.name) == ("smnist", "psmnist")
     assert plain.iterations_per_epoch == permuted.iterations_per_epoch == 3
     assert not torch.equal(plain.train_batch(0)[0], permuted.train_batch(0)[0])
+
+
+@pytest.mark.parametrize("task", ["adding", "smnist", "arrays"])
+@pytest.mark.parametrize("given", [False, True])
+def test_the_fields_of_the_data_are_those_that_a_task_reads(task, given, monkeypatch):
+    """Networks that agree in them share a task; a field that is missing there would give them wrong data."""
+    sizes = dict(length=6, iterations_per_epoch=3, validation_size=5, loss="mse") if given else {}
+    config = dataclasses.replace(TrainConfig(**sizes), dtype="float64")
+    other = {"task": task, "data": "data.npz"}
+    read = set()
+
+    class Recorder:
+        def __getattr__(self, name):
+            read.add(name)
+            return other.get(name, getattr(config, name))
+
+    made = []
+    monkeypatch.setitem(build._IMAGES, "smnist", lambda **fields: made.append(fields))
+    monkeypatch.setattr(build.ArrayTask, "from_file", lambda path, **fields: made.append(fields))
+    build_task(Recorder())
+    assert len(made) == (task != "adding")
+    assert {"task", "seed", "batch_size", "test_size", "validation_size", "dtype"} <= read <= set(DATA_FIELDS)
+
+
+def test_networks_that_agree_in_their_data_share_a_task():
+    tasks = Tasks(torch.device("cpu"))
+    config = TrainConfig(length=6)
+    assert tasks.of(config) is tasks.of(dataclasses.replace(config, r=0.9, learning_rate=0.1, epochs=2))
+    for change in (dict(seed=1), dict(length=8), dict(loss="mse"), dict(test_size=9), dict(batch_size=3)):
+        other = tasks.of(dataclasses.replace(config, **change))
+        assert other is not tasks.of(config)
+        assert other is tasks.of(dataclasses.replace(config, **change))

@@ -126,6 +126,41 @@ def test_networks_may_train_for_different_times(alone, tmp_path):
     assert_close(results[2], alone[1][2])
 
 
+SHARING = [BASE, dataclasses.replace(BASE, r=0.9), dataclasses.replace(BASE, learning_rate=0.01), CONFIGS[1]]
+
+
+def test_networks_of_one_seed_share_batches_and_all_are_evaluated_together(tmp_path, monkeypatch):
+    drawn, measured = [], []
+    batch, metric = AddingProblem.train_batch, AddingProblem.test_metric
+
+    def record(self, iteration):
+        drawn.append((self.seed, iteration))
+        return batch(self, iteration)
+
+    def measure(self, *arguments):
+        measured.append(self.seed)
+        return metric(self, *arguments)
+
+    monkeypatch.setattr(AddingProblem, "train_batch", record)
+    monkeypatch.setattr(AddingProblem, "test_metric", measure)
+    results = train_ensemble(SHARING, [tmp_path / str(i) for i in range(4)])
+    assert [drawn.count((0, iteration)) for iteration in (0, 1, 29)] == [3 + 1, 1, 1]  # each measures the first alone
+    assert measured == [0, 0, 0, 1]  # before training
+    for config, result, i in zip(SHARING, results, range(4), strict=True):
+        assert_close(result, train(config, tmp_path / f"alone {i}"))
+
+
+@pytest.mark.parametrize("change", [dict(test_size=60), dict(validation_size=700), dict(evaluate_every=3)])
+def test_networks_that_are_evaluated_otherwise_are_evaluated_alone(tmp_path, change):
+    configs = [
+        BASE,
+        dataclasses.replace(BASE, **{"test_size": None, **change} if "validation_size" in change else change),
+    ]
+    results = train_ensemble(configs, [tmp_path / str(i) for i in range(2)])
+    for config, result, i in zip(configs, results, range(2), strict=True):
+        assert_close(result, train(config, tmp_path / f"alone {i}"))
+
+
 def test_all_may_be_finished(alone):
     directories = [alone[0] / str(i) for i in range(len(CONFIGS))]
     assert train_ensemble(CONFIGS, directories) == alone[1]

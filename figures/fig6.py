@@ -68,7 +68,7 @@ def _trainings(linear: xr.Dataset, forms: xr.Dataset) -> dict[str, xr.Dataset]:
 def _compare(
     ax: Axes, trainings: Mapping[str, xr.Dataset], over: str, letter: str, missing: Missing, against: Against = "r"
 ) -> dict[str, xr.Dataset]:
-    """Draw the best accuracy up to the last iteration at which all were evaluated; return the drawn trainings."""
+    """Draw the best accuracy up to the end of the shortest trainings; return the drawn trainings."""
     there = {form: training for form, training in trainings.items() if training.status.size}
     if not there:
         missing.panel(letter, ax)
@@ -86,8 +86,7 @@ def _compare(
 
 
 def _last(trainings: Mapping[str, xr.Dataset]) -> int:
-    shared: set[int] = set.intersection(*(set(each.iteration.values.tolist()) for each in trainings.values()))
-    return max(shared)
+    return min(int(each.iteration[-1]) for each in trainings.values())
 
 
 def _length(trainings: Mapping[str, xr.Dataset]) -> str:

@@ -75,7 +75,7 @@ def full(tmp_path_factory):
         write_stage(records, stage, accuracies)
     for stage in ("heterogeneity", "form_strength", "form_angle", "informed_images", "table2"):
         write_stage(records, stage, accuracies)
-    for stage in ("add100_strength", "add200_strength", "adding_losses", "adding_rates", "informed_add200"):
+    for stage in ("add100_strength", "add200_strength", "adding_long", "adding_rates", "informed_add200"):
         write_stage(records, stage, errors)
 
     def of_strength(config):
@@ -210,6 +210,19 @@ def test_fig_6_compares_the_types_up_to_the_last_common_iteration(full, draw):
             np.testing.assert_allclose(named(ax, name).get_ydata(), training.test_metric.max("iteration").mean("seed"))
 
 
+def test_fig_6_compares_trainings_of_different_lengths_up_to_the_end_of_the_shortest(tmp_path, draw):
+    """They are also evaluated at different iterations, of which they share none but the first."""
+    write_stage(tmp_path / "campaign", "smnist_strength", lambda config: {"metrics": (0.1, 0.5, 0.4, 0.3), "every": 50})
+    write_stage(
+        tmp_path / "campaign", "form_strength", lambda config: {"metrics": (0.1, 0.4, 0.6, 0.9, 0.8), "every": 70}
+    )
+    figure = draw("fig6", Evidence(tmp_path / "campaign", tmp_path))
+    strength = figure.axes[0]
+    assert set(named(strength, "linear").get_ydata()) == {0.5}
+    assert set(named(strength, "type A").get_ydata()) == set(named(strength, "type B").get_ydata()) == {0.6}  # at 140
+    assert "first 150 iterations, as the longer trainings have up to 280" in footnote(figure)
+
+
 def test_fig_b1_draws_exponents_before_and_after_training(full, draw):
     figure = draw("figB1", full)
     for row, stage in enumerate(("add100_strength", "psmnist_strength")):
@@ -281,9 +294,10 @@ def test_exponents_over_training_are_those_of_every_checkpoint_within_the_bounds
 
 def test_the_readme_figure_shows_every_instance(full, draw):
     strength, angle, learning = draw("reproduction", full).axes
-    for ax, training, over, instances in (
-        (strength, full.training("smnist_strength"), "r", 3),
-        (angle, full.training("rotations").sel(task="smnist"), "phi", 6),
+    instances = 3
+    for ax, training, over in (
+        (strength, full.training("smnist_strength"), "r"),
+        (angle, full.training("rotations").sel(task="smnist"), "phi"),
     ):
         assert training.sizes["seed"] == instances
         np.testing.assert_allclose(named(ax, "sMNIST").get_ydata(), training.best_metric.mean("seed"))
@@ -304,7 +318,7 @@ def test_tables_hold_means_ranges_and_the_papers_numbers(full):
     assert f"| sMNIST | 40 | {cell} |" in text
     assert "| ADD200 |" in text
     assert "not measured yet" not in text
-    roots = np.sqrt(full.training("adding_losses").sel(loss="mse", residual="scalar").best_metric.values)
+    roots = np.sqrt(full.training("adding_long").sel(residual="scalar").best_metric.values)
     assert f"{roots.mean() * 10:.1f} · 10⁻¹" in text.split("| ADD100 |")[1].splitlines()[0]
     text = table2.draw(full)
     training = full.training("table2")

@@ -120,7 +120,7 @@ def test_the_text_beside_a_figure_says_what_it_shows_and_where_its_data_come_fro
     assert said.startswith("fig4: performance and learning efficiency of rotations against their angle\n\nA: best test")
     commits = {record.commit for record in shipped._records["rotations"]}
     (line,) = [line for line in said.splitlines() if line.startswith("Data: rotations: ")]
-    assert line.startswith("Data: rotations: 108 of 108 trainings, 6 instances, commits")
+    assert line.startswith("Data: rotations: 54 of 54 trainings, 3 instances, commit")
     assert all(commit in line for commit in commits)
     assert said.endswith("\n")
     assert not any(commit.encode() in pdf.read_bytes() for commit in commits)

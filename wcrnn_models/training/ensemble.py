@@ -35,7 +35,7 @@ def train_ensemble(
     This is meant for GPUs, since one small network leaves most of a GPU idle. With Triton, all steps of all networks
     take one launch forward and one back. Otherwise, every step of all networks is one batched matrix product. On a CPU,
     this is no faster than one network after the other (see benchmarks/training.py); use `sweep` there, which runs one
-    process per core.
+    process per core. Networks that see the same data share its batches, and all are evaluated together.
 
     Every directory gets the same files as from `train`, with the same numbers up to rounding: batched and single
     products may round differently. After an interruption, networks that are behind others first catch up alone.

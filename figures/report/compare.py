@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from figures.campaign.rates import CHANCE
 from figures.cells import NOTHING_LEARNT
 from figures.report.claim import Check, above, missing
 from figures.report.intervals import FACTOR, ITERATIONS, NUMBER, PERCENT, POINTS, Unit
-
-ACCURACY_LEARNT = 0.2
-"""Best accuracy from which a network has learnt something; always answering one digit gives about 0.1."""
 
 LEARNT_NOTHING = "a side has learnt nothing"
 DIVERGED = "a side has diverged"
@@ -29,7 +27,7 @@ def learnt(training: xr.Dataset) -> xr.DataArray:
     """Tell which trainings have learnt something, by their best metric; False where there is none."""
     best: xr.DataArray = training.best_metric
     if is_accuracy(training):
-        return best > ACCURACY_LEARNT
+        return best > CHANCE
     limit = NOTHING_LEARNT**2 if training.attrs["metric_name"] == "mse" else NOTHING_LEARNT
     return best < limit
 

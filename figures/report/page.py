@@ -5,12 +5,13 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 
+from figures.campaign.rates import CHANCE
 from figures.campaign.stages import STAGES
 from figures.cells import NOTHING_LEARNT, markdown
 from figures.evidence import Evidence
 from figures.report import dynamics, heterogeneity, learning, nonlinear, protocol, rotations, theory
 from figures.report.claim import NOT_TOLD_APART, TOO_FEW, VERDICTS, WAITING, Check, Claim, Judgement, judge
-from figures.report.compare import ACCURACY_LEARNT, DIVERGED, LEARNT_NOTHING
+from figures.report.compare import DIVERGED, LEARNT_NOTHING
 from figures.report.intervals import FEWEST, LEVEL
 from figures.report.readings import READINGS
 from wcrnn_models.tasks import AddingProblem, SequentialMNIST
@@ -53,7 +54,7 @@ _RULES = (
     f"{FEWEST} instances it is open, whatever the numbers are. Errors and ratios are compared by their logarithms. Two "
     "kinds count as equal only if the whole interval lies within a margin that the rule of the claim states. Intervals "
     "cover how much instances differ; they do not correct for the number of comparisons on this page.",
-    f"A network that has learnt nothing decides nothing: its best accuracy is not above {100 * ACCURACY_LEARNT:g} %, "
+    f"A network that has learnt nothing decides nothing: its best accuracy is not above {100 * CHANCE:g} %, "
     "or "
     f"its best error not below a root mean square of {NOTHING_LEARNT:.3f}, 5 % better than always answering 1. A "
     "network "

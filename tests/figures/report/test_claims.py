@@ -314,11 +314,12 @@ def test_homogeneous_networks_with_all_computed_eigenvalues_above_the_limit_deci
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_gradients_of_the_lstm_vanish_as_the_page_says(seed):
-    """Over 120 blank pixels: 0.45 nats a step, a factor of 1e-24."""
+    """Over 120 blank pixels: 0.42 to 0.46 nats a step, a factor of 1e-22 or less."""
     network = build_model(TrainConfig(task="smnist", seed=seed, **network_fields("lstm"))).double()
     blank, labels = torch.zeros(240, 10, 1, dtype=torch.float64), torch.arange(10)
     found = gradient_propagation(network, blank, labels, cross_entropy)
-    np.testing.assert_allclose(found.growth_rate, -0.45, atol=0.02)
+    assert -0.465 < float(found.growth_rate.min()) <= float(found.growth_rate.max()) < -0.415
     norms = found.log_gradient_norm.sel(norm="2")
-    np.testing.assert_allclose((norms.sel(step=120) - norms.sel(step=240)) / np.log(10), -24, atol=1.2)
-    assert "0.45 nats a step" in BY_TITLE["The informed WCRNN is competitive with an LSTM on sMNIST"].beyond
+    shrunk = (norms.sel(step=120) - norms.sel(step=240)) / np.log(10)
+    assert -25 < float(shrunk.min()) <= float(shrunk.max()) < -22
+    assert "0.42 to 0.46 nats a step" in BY_TITLE["The informed WCRNN is competitive with an LSTM on sMNIST"].beyond

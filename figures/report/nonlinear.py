@@ -303,8 +303,8 @@ CLAIMS = (
         competitive,
         beyond="an LSTM whose forget gates are open at the start. Those of PyTorch's are half closed: gradients of "
         "the untrained network shrink by 0.42 to 0.46 nats a step (`lyapkit.gradient_propagation`), so by a factor of "
-        "1e-22 or less over the 120 blank pixels at the end of a digit, and three learning rates left it at chance. The "
-        "paper does not say how its LSTM is initialised",
+        "1e-22 or less over the 120 blank pixels at the end of a digit, and three learning rates left it at chance. "
+        "The paper does not say how its LSTM is initialised",
     ),
     Claim(
         "Elman networks with clipping fail on long adding problems",

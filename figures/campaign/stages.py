@@ -40,6 +40,9 @@ FEWER_IMAGE_RATES = (2e-3, 2e-2, 2e-1)
 COMMON_RATE = 0.02
 """Learning rate of sMNIST where all networks have the same; of 0.02, 0.1, 0.5 and 2, it was best at r = 0.995."""
 
+SMALL_RATE = 2e-5
+"""Learning rate of sMNIST at which strongly supercritical networks learn; all others do, too, but slowly."""
+
 ADDING_RATES = (0.01, 0.03, 0.1)
 HOMOGENEOUS = 0.995
 """Residual strength of homogeneous networks beside informed ones on the adding problem."""
@@ -172,6 +175,12 @@ STAGES = (
         "smnist_common_rate",
         "sMNIST against r, all networks at one learning rate",
         trained(partial(image, "smnist", epochs=2, learning_rate=COMMON_RATE), each("r", STRENGTH_CLASSES), MORE_SEEDS),
+        ("seed", "r"),
+    ),
+    Stage(
+        "smnist_small_rate",
+        "sMNIST against r, all networks at one learning rate that suits supercritical ones",
+        trained(partial(image, "smnist", epochs=1, learning_rate=SMALL_RATE), each("r", (0.98, 1.0025, 1.01)), SEEDS),
         ("seed", "r"),
     ),
     Stage(

@@ -12,6 +12,7 @@ from figures.campaign.analyses import read_analyses, results_file
 from figures.campaign.rates import Rates
 from figures.campaign.records import Record
 from figures.campaign.stage import Stage
+from figures.campaign.stages import STAGES
 from wcrnn_models.sweeps.assemble import assemble
 from wcrnn_models.sweeps.layout import run_name
 from wcrnn_models.sweeps.results import run_dataset, shared_provenance
@@ -41,7 +42,8 @@ def training_results(stage: Stage, records: Mapping[str, Sequence[Record]]) -> x
     Returns:
         The variables of `wcrnn_models.sweeps.collect` over the dimensions of the stage, or over ``run`` where they are
         no full grid, and along ``iteration`` those
-        of a course, NaN where a training was not evaluated. Also ``learning_rate``, unless it is a dimension, and over
+        of a course, NaN where a training was not evaluated. Also ``learning_rate``, unless it is a dimension;
+        ``rate_at_edge``, whether that is the lowest or the highest that was tried for such a network; and over
         ``parameter`` the `NORMS`.
         A training that has no record has the status ``"waiting"``, and NaN elsewhere. Attributes: ``metric_name``,
         empty where nothing is recorded, and ``config_json``, the fields that all trainings share.
@@ -52,6 +54,8 @@ def training_results(stage: Stage, records: Mapping[str, Sequence[Record]]) -> x
     iterations = sorted({number for record in known.values() for number in record.result.iterations})
     parameters = sorted({name for record in known.values() for name in record.weights})
     parts = {name: _training(known.get(name), iterations, parameters) for name in configs}
+    for name, config in configs.items():
+        parts[name]["rate_at_edge"] = _at_edge(config, stage, records)
     if "learning_rate" not in stage.dimensions:
         for name, config in configs.items():
             parts[name]["learning_rate"] = config.learning_rate if name in known else np.nan
@@ -99,6 +103,20 @@ def analysis_results(stage: Stage, records: Mapping[str, Sequence[Record]], fold
         if parts:
             results[name] = _over_grid(parts, chosen, stage.dimensions)
     return results
+
+
+def _at_edge(config: TrainConfig, stage: Stage, records: Mapping[str, Sequence[Record]]) -> bool:
+    """Return whether the learning rate of a training is the lowest or the highest that the stages before it tried."""
+    for pilot in (other for other in STAGES if other.name in stage.needs):
+        fields = [name for name in pilot.dimensions if name != "learning_rate"]
+        tried = {
+            record.config.learning_rate
+            for record in records.get(pilot.name, ())
+            if all(getattr(record.config, name) == getattr(config, name) for name in fields)
+        }
+        if tried:
+            return config.learning_rate in (min(tried), max(tried))
+    return False
 
 
 def _training(record: Record | None, iterations: Sequence[int], parameters: Sequence[str]) -> xr.Dataset:

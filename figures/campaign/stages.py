@@ -366,7 +366,7 @@ STAGES = (
         trained(
             partial(adds, 100, epochs=40),
             USUAL,
-            MORE_SEEDS,
+            SEEDS,
             varied=[
                 {"learning_rate": rate, "coupling": coupling} for rate, coupling in product((0.1, 0.01), (0.01, 0.001))
             ],

@@ -101,13 +101,14 @@ def within(
     center: float = 0.0,
     reason: str = "",
     fair: bool = True,
+    resolution: float = 0.0,
     label: str = "",
 ) -> Check:
     """Return the check that a mean over instances differs from a center by no more than a margin.
 
     It holds if the interval lies within the margin, and fails if it lies outside; see `above` for the arguments.
     """
-    found = estimate(values)
+    found = estimate(values).widened(resolution)
     lowest, highest = center - margin, center + margin
     outcome = True if lowest <= found.low and found.high <= highest else None
     if found.low > highest or found.high < lowest:

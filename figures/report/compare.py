@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from figures.report.intervals import FACTOR, ITERATIONS, NUMBER, PERCENT, POINTS
 
 LEARNT_NOTHING = "a side has learnt nothing"
 DIVERGED = "a side has diverged"
+AT_EDGE = "it fails, but the best learning rate that was tried is the lowest or the highest one"
 NEITHER_REACHED = "in some pair neither network reached minimal performance"
 
 
@@ -69,7 +71,19 @@ def performance(what: str, one: xr.Dataset, other: xr.Dataset, *, fair: bool = T
     unit: Unit = POINTS if is_accuracy(one) else FACTOR
     label = "best accuracies differ by" if is_accuracy(one) else "the error of the second is larger by the factor"
     check = above(what, difference.values, unit, reason=why_undecided(one, other), fair=fair, label=label)
-    return check.with_note(f"{written_best(one)} and {written_best(other)}")
+    return fairly(check, one).with_note(f"{written_best(one)} and {written_best(other)}")
+
+
+def fairly(check: Check, one: xr.Dataset) -> Check:
+    """Leave a check open that fails, if a better learning rate may lie outside of those that were tried.
+
+    Args:
+        check: The check.
+        one: Trainings of the side that is worse than claimed.
+    """
+    if check.holds is False and bool(one.rate_at_edge.any()):
+        return replace(check, holds=None, reason=AT_EDGE)
+    return check
 
 
 def written_best(training: xr.Dataset) -> str:
@@ -104,7 +118,7 @@ def efficiency(what: str, one: xr.Dataset, other: xr.Dataset, *, fair: bool = Tr
     check = above(
         what, saved.values, ITERATIONS, reason=reason, fair=fair, resolution=resolution(one), label="iterations saved"
     )
-    return check.with_note(f"{written_iterations(one)} and {written_iterations(other)}")
+    return fairly(check, one).with_note(f"{written_iterations(one)} and {written_iterations(other)}")
 
 
 def written_iterations(training: xr.Dataset) -> str:
@@ -127,7 +141,7 @@ def resolution(training: xr.Dataset) -> float:
 BLOWN_UP = 1e6
 """Smallest factor of the loss with which a training that diverged counts."""
 
-OUTCOMES = ("best_metric", "status", "iterations_to_minimal_performance", "reached_minimal_performance")
+OUTCOMES = ("best_metric", "status", "iterations_to_minimal_performance", "reached_minimal_performance", "rate_at_edge")
 """Variables of trainings that are compared."""
 
 
@@ -156,7 +170,7 @@ def held_out_best(training: xr.Dataset, dimension: str) -> xr.Dataset:
             parts.append(points.sel(seed=seed).isel({dimension: place}).assign(chosen=place))
         else:
             first = points.sel(seed=seed).isel({dimension: 0})
-            empty = {name: first[name] * np.nan for name in OUTCOMES if name != "status"}
+            empty = {name: first[name] * np.nan for name in OUTCOMES if name not in ("status", "rate_at_edge")}
             parts.append(first.assign(empty).assign(status="waiting", chosen=-1))
     joined: xr.Dataset = xr.concat(parts, "seed")
     return joined.assign_attrs(training.attrs)

@@ -8,17 +8,20 @@ import numpy as np
 import xarray as xr
 
 from figures import paper
+from figures.campaign.stage import CENTRE
 from figures.cells import of_paper
 from figures.evidence import Evidence
 from figures.report.claim import Check, Claim, above, below, missing, within
 from figures.report.compare import (
     DIVERGED,
+    OUTCOMES,
     blow_up,
     efficiency,
     goodness,
     held_out_best,
     is_accuracy,
     performance,
+    resolution,
     why_undecided,
     written_best,
     written_iterations,
@@ -127,20 +130,21 @@ def richer_curvature(evidence: Evidence) -> list[Check]:
 
 
 def near_the_edge(evidence: Evidence) -> list[Check]:
-    """Return the checks that heterogeneity brings nothing near the edge of chaos."""
-    training = evidence.training("heterogeneity_edge")
-    none = training.sel(delta_r=0.0)
+    """Return the checks that heterogeneity gains less near the edge of chaos than farther away."""
+    away, near = evidence.training("heterogeneity"), evidence.training("heterogeneity_edge")
     checks = []
-    for width in EDGE_WIDTHS:
-        one = training.sel(delta_r=width)
-        what = f"sMNIST, r_0 = 0.99, delta_r = {width:g} beside 0: no gain of more than {100 * ON_PAR_POINTS:g} points"
-        if one.best_metric.isnull().all() or none.best_metric.isnull().all():
+    for width, wider in zip(EDGE_WIDTHS, (MODERATE[0], STRONG[0]), strict=True):
+        what = f"sMNIST, gain at r_0 = 0.99, delta_r = {width:g} less that at r_0 = {CENTRE:g}, delta_r = {wider:g}"
+        sides = [(training.sel(delta_r=w), training.sel(delta_r=0.0)) for training, w in ((near, width), (away, wider))]
+        if any(each.best_metric.isnull().all() for side in sides for each in side):
             checks.append(missing(what))
             continue
-        gain = (one.best_metric - none.best_metric).values
-        reason = why_undecided(one, none)
-        check = below(what, gain, POINTS, threshold=ON_PAR_POINTS, reason=reason, label="best accuracies differ by")
-        checks.append(check.with_note(f"{written_best(one)} and {written_best(none)}"))
+        gains = [one.best_metric - none.best_metric for one, none in sides]
+        # heterogeneous networks may learn nothing: that is how the paper explains it
+        reason = why_undecided(*(none for _, none in sides))
+        check = below(what, (gains[0] - gains[1]).values, POINTS, reason=reason, label="gains differ by")
+        means = [f"{POINTS.write(float(gain.mean()))} points" for gain in gains]
+        checks.append(check.with_note(" and ".join(means)))
     return checks
 
 
@@ -155,6 +159,7 @@ def _networks(evidence: Evidence) -> dict[str, tuple[xr.Dataset, xr.Dataset]]:
             scalar = evidence.training("psmnist_scalar").rename(r="candidate")
             half = evidence.training("psmnist_half_angle").expand_dims("candidate")
             candidates += [scalar, half]
+        candidates.append(evidence.training("rotations").sel(task=task).rename(phi="candidate"))
         found[task] = (one.sel(residual="informed"), _best_candidate(candidates))
     for task, stage in (("add100", "adding_long"), ("add200", "informed_add200")):
         adding = evidence.training(stage)
@@ -164,8 +169,7 @@ def _networks(evidence: Evidence) -> dict[str, tuple[xr.Dataset, xr.Dataset]]:
 
 def _best_candidate(candidates: list[xr.Dataset]) -> xr.Dataset:
     """Return the best of some homogeneous networks, see `held_out_best`."""
-    names = ["best_metric", "status", "iterations_to_minimal_performance", "reached_minimal_performance"]
-    bare = [each[names].drop_vars("candidate", errors="ignore") for each in candidates]
+    bare = [each[list(OUTCOMES)].drop_vars("candidate", errors="ignore") for each in candidates]
     joined = xr.concat(bare, "candidate", coords="minimal", compat="override", join="inner")
     attributes = next((each.attrs for each in candidates if each.attrs["metric_name"]), candidates[0].attrs)
     joined = joined.assign_coords(candidate=range(joined.sizes["candidate"])).assign_attrs(attributes)
@@ -206,14 +210,13 @@ def table_1_iterations(evidence: Evidence) -> list[Check]:
     return checks
 
 
-def iterations_beside(what: str, training: xr.Dataset, theirs: float, *, fair: bool = False) -> Check:
+def iterations_beside(what: str, training: xr.Dataset, theirs: float) -> Check:
     """Return the check that the iterations to minimal performance are those of the paper up to `SAME_FACTOR`.
 
     Args:
         what: Name of the network.
         training: Trainings over ``seed``.
         theirs: The paper's number.
-        fair: Whether the learning rate is one that the paper names.
     """
     ours = training.iterations_to_minimal_performance
     if ours.isnull().all():
@@ -225,7 +228,11 @@ def iterations_beside(what: str, training: xr.Dataset, theirs: float, *, fair: b
         reason = reason or "minimal performance was not reached, and the training was too short to tell"
     values = np.log(ours / theirs).values
     label = "iterations over the paper's:"
-    check = within(what, values, FACTOR, float(np.log(SAME_FACTOR)), reason=reason, fair=fair, label=label)
+    step = resolution(training)
+    width = float(np.log(ours / np.fmax(ours - step, step / 2)).max()) if step else 0.0
+    check = within(
+        what, values, FACTOR, float(np.log(SAME_FACTOR)), reason=reason, fair=False, resolution=width, label=label
+    )
     return check.with_note(f"{written_iterations(training)}, paper {theirs:.0f}")
 
 
@@ -250,7 +257,7 @@ def _loss(evidence: Evidence, loss: str) -> list[Check]:
     for name, residual in (("homogeneous", "scalar"), ("heterogeneous", "informed")):
         theirs = paper.TABLE_1_ITERATIONS[name]["add100"]
         one = training.sel(residual=residual)
-        check = iterations_beside(f"ADD100, {name}, loss {loss}", one, theirs, fair=True)
+        check = iterations_beside(f"ADD100, {name}, loss {loss}", one, theirs)
         if one.best_metric.notnull().any():
             best = f"best {loss} {NUMBER.write(float(one.best_metric.mean()))}"
             check = check.with_note(f"{best}, paper {of_paper(paper.TABLE_1_BEST[name]['add100'], 'add100')}")
@@ -285,7 +292,9 @@ CLAIMS = (
         "only strong heterogeneity (delta_r/2 is greater than the distance to the edge of chaos) yield WCRNNs with "
         "unstable learning dynamics",
         "the largest training loss over that of the untrained network is larger with delta_r = 0.12 than with 0.04 and "
-        "0.06, each at its own learning rate; a training that diverges counts here, with the largest loss it recorded",
+        "0.06, each at its own learning rate; a training that diverged counts with a factor of at least 1e6, and "
+        "one that "
+        "has learnt nothing counts, too",
         ("heterogeneity",),
         strong_instability,
         why="Every network had the best learning rate of the grid. At a rate that suits it, strong heterogeneity "
@@ -323,8 +332,10 @@ CLAIMS = (
         "Heterogeneity brings little near the edge of chaos",
         "section 4.3 (data not shown)",
         "for networks with dynamics close to the edge of chaos, the benefit of having heterogeneous residuals reduced",
-        f"for r_0 = 0.99, heterogeneity gains no more than {100 * ON_PAR_POINTS:g} points of best accuracy on sMNIST",
-        ("heterogeneity_edge",),
+        "the gain of best accuracy on sMNIST by heterogeneity is smaller for r_0 = 0.99 than for r_0 = 0.96, "
+        "where half of "
+        "delta_r is below the distance to the edge of chaos, and where it is above",
+        ("heterogeneity", "heterogeneity_edge"),
         near_the_edge,
     ),
     Claim(

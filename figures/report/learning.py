@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from figures.campaign.rates import CHANCE
+from figures.campaign.stages import SMALL_RATE
 from figures.evidence import Evidence
 from figures.report.claim import WAITING, Check, Claim, above, below, missing
 from figures.report.compare import (
@@ -18,9 +19,10 @@ from figures.report.compare import (
     rank_correlation,
     setback,
     why_undecided,
+    written_best,
     written_iterations,
 )
-from figures.report.intervals import FACTOR, NUMBER, PERCENT
+from figures.report.intervals import FACTOR, NUMBER, PERCENT, POINTS
 
 NEAR = 0.01
 """|r - 1| up to which a network is near the edge of chaos."""
@@ -31,8 +33,9 @@ WEAK = (0.98, 1.0)
 TASKS = {"smnist_strength": "sMNIST", "psmnist_strength": "psMNIST", "add100_strength": "ADD100"}
 """Stages that train networks against r for at least three instances, with the name of the task."""
 
-FAIR = {"smnist_strength": True, "psmnist_strength": True, "add100_strength": True, "add200_strength": False}
-"""Stages with, for each, whether every network has the learning rate that is best for it on that task."""
+FAIR = {"smnist_strength": True, "psmnist_strength": True, "add100_strength": False, "add200_strength": False}
+"""Stages with, for each, whether every network has the learning rate that is best for it on that task. On the adding
+problem, no network had left chance when the rates were chosen."""
 
 ALL_TASKS = {**TASKS, "add200_strength": "ADD200"}
 
@@ -111,13 +114,20 @@ def weakly_subcritical(evidence: Evidence) -> list[Check]:
 
 
 def supercritical_speed(evidence: Evidence) -> list[Check]:
-    """Return the checks that supercritical networks learn faster than subcritical ones."""
+    """Return the checks that supercritical networks learn faster than subcritical ones at one learning rate."""
+    training = evidence.training("smnist_small_rate")
+    slow = training.sel(r=0.98)
     checks = []
-    for stage, title in TASKS.items():
-        training = evidence.training(stage)
-        for r in (1.0025, 1.01):
-            what = f"{title}, r = {r:g} beside r = 0.98"
-            checks.append(efficiency(what, training.sel(r=r), training.sel(r=0.98), fair=FAIR[stage]))
+    for r in (1.0025, 1.01):
+        fast = training.sel(r=r)
+        what = f"sMNIST at the learning rate {SMALL_RATE:g}, r = {r:g} beside r = 0.98"
+        if fast.best_metric.isnull().all() or slow.best_metric.isnull().all():
+            checks.append(missing(what))
+            continue
+        # that the slower network has learnt nothing yet is what the paper says
+        gain, reason = (fast.best_metric - slow.best_metric).values, why_undecided(fast)
+        check = above(what, gain, POINTS, reason=reason, fair=False, label="best accuracies differ by")
+        checks.append(check.with_note(f"{written_best(fast)} and {written_best(slow)}"))
     return checks
 
 
@@ -215,7 +225,7 @@ STRENGTH_STAGES = tuple(TASKS)
 RATE_WHY = (
     "Every network had the best learning rate of the grid for its r, and the side named first was worse all the same. "
     "The trainings are shorter than the paper's 200 or 150 epochs; an order that only shows at convergence would not "
-    "be seen."
+    "be seen. The paper does not state its learning rates on images."
 )
 
 CLAIMS = (
@@ -283,19 +293,19 @@ CLAIMS = (
         "Supercritical networks learn faster",
         "section 3",
         "For more supercritical networks, we expect faster convergence",
-        "for every task, r = 1.0025 and r = 1.01 need fewer iterations to minimal performance than r = 0.98, which "
-        "is at "
-        "least as far from the edge of chaos, each at its own learning rate",
-        STRENGTH_STAGES,
+        "at one learning rate for all, so small that strongly supercritical networks learn, the best accuracy in one "
+        "epoch of sMNIST is higher for r = 1.0025 and r = 1.01 than for r = 0.98, which is at least as far from "
+        "the edge "
+        "of chaos",
+        ("smnist_small_rate",),
         supercritical_speed,
-        why=RATE_WHY,
     ),
     Claim(
         "Supercritical networks learn unstably",
         "section 4.1, Figs. 2A, 3A, B.3A-B",
         "supercritical networks showed unstable learning trajectories",
         "at the common learning rate, the largest training loss over that of the untrained network is larger for r > 1 "
-        "than for r = 0.995 (a training that diverges counts here, with the largest loss it recorded); and at the "
+        "than for r = 0.995 (a training that diverged counts with a factor of at least 1e6); and at the "
         "learning "
         "rates that suit each network best, its test accuracy falls farther behind its earlier best",
         ("smnist_common_rate", "smnist_strength"),

@@ -84,14 +84,16 @@ def trade_off(evidence: Evidence) -> list[Check]:
 
 
 def peaks(evidence: Evidence) -> list[Check]:
-    """Return the checks that accuracies of both types peak at the characteristic frequency and its double."""
+    """Return the checks that both types perform best and learn fastest at the characteristic frequency and twice it."""
     checks = []
     for form in FORMS:
         training = evidence.training("form_angle").sel(form=form)
         for one in (1.0, 2.0):
             for side in (-0.5, 0.5):
                 what = f"sMNIST, type {form}, {one:g} phi_c beside {one + side:g} phi_c"
-                checks.append(performance(what, angle(training, one), angle(training, one + side)))
+                sides = angle(training, one), angle(training, one + side)
+                checks.append(performance(f"{what}: performance", *sides))
+                checks.append(efficiency(f"{what}: efficiency", *sides))
     return checks
 
 
@@ -227,6 +229,9 @@ CLAIMS = (
         "the best r > 1 has a higher accuracy, and reaches minimal performance earlier, than the best r < 1",
         ("form_strength",),
         lambda evidence: _best_side(evidence, "B", below_one=False),
+        why="r = 0.995 and r = 1.0025 have the same learning rate, 0.02, and the first is faster. r = 1.01 stays "
+        "near 20 % "
+        "at 0.002, the lowest rate that was tried; no other r > 1 was trained.",
     ),
     Claim(
         "Types A and B show the same trade-off as linear residuals",
@@ -234,7 +239,9 @@ CLAIMS = (
         "we found the same trade-off between efficiency and stability of learning dynamics as observed in networks "
         "with "
         "linear residuals",
-        "for both types, the rank correlation of 1 - r and the iterations to minimal performance over r < 1 is above 0",
+        "for both types, the rank correlation of 1 - r and the iterations to minimal performance over r < 1 is "
+        "above 0; "
+        "stability is not judged",
         ("form_strength",),
         trade_off,
     ),
@@ -243,7 +250,9 @@ CLAIMS = (
         "section 4.4, Fig. 6B",
         "we also found peaks in the learning efficiency and performance when trained with rotational residuals on "
         "sMNIST",
-        "for both types, the best accuracy at phi_c and 2 phi_c is higher than half of phi_c away on either side",
+        "for both types, at phi_c and 2 phi_c the best accuracy is higher, and minimal performance takes fewer "
+        "iterations, "
+        "than at angles half of phi_c away",
         ("form_angle",),
         peaks,
     ),
@@ -294,16 +303,16 @@ CLAIMS = (
         without_tanh,
     ),
     Claim(
-        "The informed WCRNN is competitive with an LSTM on sMNIST",
+        "The informed WCRNN is better than an LSTM of its size on sMNIST",
         "section 4.4, Table 2",
-        "able to achieve performance levels that are competitive with the much bigger and complex SOTA models for some "
-        "datasets",
-        "on sMNIST, each at the best of three learning rates, wcrnn-best is better than the LSTM of its size",
+        "98.22 and 93.30",
+        "on sMNIST, wcrnn-best is better than the LSTM after one epoch, each at the best of three learning rates; and "
+        "after ten epochs at the rate 0.02, beside twenty of the LSTM at the best of three higher rates",
         ("table2", "lstm", "informed_images"),
         competitive,
-        beyond="an LSTM whose forget gates are open at the start. Those of PyTorch's are half closed: gradients of "
+        beyond="an LSTM whose forget gates are open at the start. PyTorch's are half closed: gradients of "
         "the untrained network shrink by 0.42 to 0.46 nats a step (`lyapkit.gradient_propagation`), so by a factor of "
-        "1e-22 or less over the 120 blank pixels at the end of a digit, and three learning rates left it at chance. "
+        "1e-22 or less over the 120 blank pixels at the end of a digit, and six learning rates left it at chance. "
         "The paper does not say how its LSTM is initialised",
     ),
     Claim(

@@ -10,8 +10,8 @@ from figures.campaign.stages import STAGES
 from figures.cells import NOTHING_LEARNT, markdown
 from figures.evidence import Evidence
 from figures.report import dynamics, heterogeneity, learning, nonlinear, protocol, rotations, theory
-from figures.report.claim import NOT_TOLD_APART, TOO_FEW, VERDICTS, WAITING, Check, Claim, Judgement, judge
-from figures.report.compare import DIVERGED, LEARNT_NOTHING
+from figures.report.claim import NOT_TOLD_APART, TOO_FEW, VERDICTS, Check, Claim, Judgement, judge
+from figures.report.compare import AT_EDGE, DIVERGED, LEARNT_NOTHING, NEITHER_REACHED
 from figures.report.intervals import FEWEST, LEVEL
 from figures.report.readings import READINGS
 from wcrnn_models.tasks import AddingProblem, SequentialMNIST
@@ -49,8 +49,8 @@ _RULES = (
     "the "
     f"number is the difference of two networks with the same seed. Their mean has a t interval of {100 * LEVEL:g} %. "
     "The "
-    "comparison holds or fails if the whole interval does, and is open if the interval contains the limit. With "
-    "fewer than "
+    "comparison holds if the whole interval lies on the claimed side of the limit, fails if it lies on the other, and "
+    "is open if the interval contains the limit. With fewer than "
     f"{FEWEST} instances it is open, whatever the numbers are. Errors and ratios are compared by their logarithms. Two "
     "kinds count as equal only if the whole interval lies within a margin that the rule of the claim states. Intervals "
     "cover how much instances differ; they do not correct for the number of comparisons on this page.",
@@ -58,12 +58,13 @@ _RULES = (
     "or "
     f"its best error not below a root mean square of {NOTHING_LEARNT:.3f}, 5 % better than always answering 1. A "
     "network "
-    "that diverged decides nothing either, unless divergence is what the claim is about. One such instance makes the "
-    "comparison open.",
+    "that diverged decides nothing either. One such instance makes the comparison open. It is otherwise where the "
+    "claim itself is that networks learn badly or unstably.",
     "A comparison can fail only after a fair trial: every network has been trained at the learning rate that is best "
     "for its kind, of those of a stated grid. The rates were chosen by shorter trainings, judged by held-out samples "
     "(see *Learning rates* below). Where networks share one rate, or have that of another task, a comparison that does "
-    "not come out as claimed is open.",
+    "not come out as claimed is open. So is one that fails where the best rate of the networks that do worse than "
+    "claimed is the lowest or the highest that was tried, since a better one may lie outside.",
     "Where the best of several networks is compared, the choice for each seed is made by the other seeds. Otherwise "
     "the "
     "best of several would look better than it is.",
@@ -112,8 +113,7 @@ def _counts(judgements: Sequence[Judgement]) -> str:
         f"{len(judgements)} claims: {counted}. {enough} of the {len(decided)} that are not open are decided by "
         f"{FEWEST} "
         "or more instances. Instances are the fewest that a decided comparison rests on. The interval is that of the "
-        "first "
-        "comparison that is decided, of the number that decides it."
+        "first decided comparison."
     )
     return textwrap.fill(text, 120)
 
@@ -162,13 +162,12 @@ def _why(judgement: Judgement) -> str:
     failing = [check for check in judgement.checks if check.holds is False]
     fewest = min(check.instances for check in failing)
     text = (
-        f"over at least {fewest} instances, the interval excludes the claim for {'; '.join(c.what for c in failing)}."
+        f"Over at least {fewest} instances, the interval excludes the claim for {'; '.join(c.what for c in failing)}."
     )
     if any(stage.needs for stage in STAGES if stage.name in judgement.claim.stages):
         text += (
             " Networks had the best learning rate of the grid for their kind, and those compared have learnt. "
-            "Trainings are shorter than the paper's, so that a difference that only shows after hundreds of epochs "
-            "would not be seen."
+            "Trainings are shorter than the paper's."
         )
     return text
 
@@ -180,21 +179,22 @@ def _settle(judgement: Judgement, evidence: Evidence) -> str:
         left = evidence.left(stage)
         if left.trainings:
             parts.append(f"`{stage}`: {left.trainings} of {left.of} trainings left, {left.hours:.1f} hours")
-    if not parts:
-        unsettled = [check for check in judgement.checks if check.holds is None]
-        needed = max((check.needed for check in unsettled if check.needed and check.reason != WAITING), default=None)
-        apart = [check for check in unsettled if check.reason == NOT_TOLD_APART and check.instances >= FEWEST]
-        if needed and claim.stages:
-            hours = sum(evidence.left(stage).instance_hours for stage in claim.stages)
-            parts.append(f"about {needed} instances, as far as the spread tells, of {hours:.1f} hours each")
-        elif needed:
-            parts.append(f"about {needed} instances of untrained networks, as far as the spread tells")
-        elif any(check.needed is None for check in apart):
-            parts.append("more than 100 instances, or a larger effect")
-        if any(check.reason in (LEARNT_NOTHING, DIVERGED) for check in unsettled):
-            parts.append("longer trainings, or a finer grid of learning rates, with which both sides learn")
-        if any(check.reason == TOO_FEW for check in unsettled):
-            parts.append(f"at least {FEWEST} instances")
+    unsettled = [check for check in judgement.checks if check.holds is None]
+    apart = [check for check in unsettled if check.reason == NOT_TOLD_APART]
+    needed = max((check.needed for check in apart if check.needed), default=None)
+    if needed and claim.stages:
+        hours = sum(evidence.left(stage).instance_hours for stage in claim.stages)
+        parts.append(f"about {needed} instances, as far as the spread tells, of {hours:.1f} hours each")
+    elif needed:
+        parts.append(f"about {needed} instances of untrained networks, as far as the spread tells")
+    elif apart:
+        parts.append("more than 100 instances, or a larger effect")
+    if any(check.reason in (LEARNT_NOTHING, DIVERGED, NEITHER_REACHED) for check in unsettled):
+        parts.append("longer trainings, or other learning rates, with which both sides learn")
+    if any(check.reason == AT_EDGE for check in unsettled):
+        parts.append("a wider grid of learning rates")
+    if any(check.reason == TOO_FEW for check in unsettled):
+        parts.append(f"at least {FEWEST} instances")
     missing_files = [name for name in claim.files if name not in evidence.files]
     parts += [f"the result file `{name}`: `python -m figures renew {name}`" for name in missing_files]
     if claim.beyond:
@@ -209,7 +209,9 @@ def _data(claim: Claim, evidence: Evidence) -> str:
 def _origins(claim: Claim, evidence: Evidence) -> Iterator[str]:
     for stage in claim.stages:
         left = evidence.left(stage)
-        yield f"`{stage}`, {left.of - left.trainings} of {left.of} trainings."
+        longest = max(evidence.training(stage).iteration.values.tolist(), default=0)
+        length = f" of up to {longest:,} iterations" if longest else ""
+        yield f"`{stage}`, {left.of - left.trainings} of {left.of} trainings{length}."
     for name in claim.files:
         if name in evidence.files:
             attributes = evidence.files[name].attrs

@@ -6,7 +6,7 @@ import numpy as np
 
 from figures.evidence import Evidence
 from figures.report.claim import Check, Claim, above, below, missing, within
-from figures.report.compare import blow_up, goodness, why_undecided, written_best
+from figures.report.compare import blow_up, fairly, goodness, why_undecided, written_best
 from figures.report.intervals import FACTOR, PERCENT, POINTS
 
 WORKING, TOO_SMALL, TOO_LARGE = (1e-3, 1e-2, 1e-1), 1e-4, 0.3
@@ -18,17 +18,14 @@ SAME = 0.05
 
 def working_range(evidence: Evidence) -> list[Check]:
     """Return the checks that networks learn with every gamma of the range."""
-    best = evidence.training("coupling_range").best_metric
-    return [
-        above(
-            f"sMNIST, gamma = {gamma:g}: best accuracy above minimal performance",
-            best.sel(coupling=gamma).values,
-            PERCENT,
-            threshold=0.5,
-            label="best accuracy",
-        )
-        for gamma in WORKING
-    ]
+    training = evidence.training("coupling_range")
+    checks = []
+    for gamma in WORKING:
+        one = training.sel(coupling=gamma)
+        what = f"sMNIST, gamma = {gamma:g}: best accuracy above minimal performance"
+        check = above(what, one.best_metric.values, PERCENT, threshold=0.5, label="best accuracy")
+        checks.append(fairly(check, one))
+    return checks
 
 
 def too_small(evidence: Evidence) -> list[Check]:
@@ -116,8 +113,7 @@ CLAIMS = (
         "each at the best of five learning rates",
         ("coupling_range",),
         working_range,
-        why="With gamma = 0.1, no learning rate from 0.0002 to 2 brought the accuracy off chance. All of this is at "
-        "r = 0.995; a smaller r may suit a stronger coupling.",
+        beyond="lower learning rates or a smaller r for gamma = 0.1, which no rate from 0.0002 to 2 brought off chance",
     ),
     Claim(
         "A smaller gamma performs worse",
@@ -135,7 +131,7 @@ CLAIMS = (
         "dynamics",
         "with gamma = 0.3, the largest training loss over that of the untrained network is larger than with 0.001, "
         "0.01 "
-        f"and 0.1, {RATE_NOTE}",
+        f"and 0.1, {RATE_NOTE}; a training that diverged counts with a factor of at least 1e6",
         ("coupling_common_rate",),
         too_large,
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from figures.campaign.stage import TESTED
 from figures.evidence import Evidence
 from figures.paper import CHARACTERISTIC_FREQUENCY
 from figures.report.claim import Check, Claim, above, below, missing, within
@@ -55,11 +56,12 @@ def no_effect_on_permuted(evidence: Evidence) -> list[Check]:
     what = "range of the best accuracy over phi_0 > 0, psMNIST over sMNIST"
     turned = best.sel(phi=[phi for phi in training.phi.values if phi > 0])
     extent = (turned.max("phi") - turned.min("phi")).where(turned.notnull().all("phi"))
-    ratio = extent.sel(task="psmnist") / extent.sel(task="smnist")
+    known = extent.clip(1 / TESTED)  # accuracies are counts of so many images
+    ratio = np.log(known.sel(task="psmnist") / known.sel(task="smnist"))
     if ratio.isnull().all():
         return [missing(what)]
     reason = why_undecided(held_out_best(training.sel(task="psmnist"), "phi"))
-    check = below(what, ratio.values, NUMBER, threshold=WEAK_EFFECT, reason=reason, fair=False, label="ratio")
+    check = below(what, ratio.values, FACTOR, threshold=float(np.log(WEAK_EFFECT)), reason=reason, label="ratio")
     each = [f"{task} {POINTS.write(float(extent.sel(task=task).mean()))} points" for task in ("psmnist", "smnist")]
     return [check.with_note(", ".join(each))]
 
@@ -129,7 +131,7 @@ CLAIMS = (
         "section 4.2, Fig. 4A",
         "angular frequencies that were close to integer multiplies of phi_c result in networks that show the highest "
         "performance and the best learning efficiency",
-        "at 1, 2 and 3 times phi_c, the best accuracy is higher than half of phi_c away on either side",
+        "at 1, 2 and 3 times phi_c, the best accuracy is higher than at angles half of phi_c away",
         ("rotations",),
         performance_peaks,
     ),
@@ -171,7 +173,9 @@ CLAIMS = (
         "we did not find a strong effect on practical expressivity when varying the angular frequencies of the "
         "rotational "
         "residuals for the psMNIST",
-        f"the range of the best accuracy over all phi_0 > 0 is less than {WEAK_EFFECT:g} times that on sMNIST",
+        f"the range of the best accuracy over all phi_0 > 0 is less than {WEAK_EFFECT:g} times that on sMNIST; "
+        "phi_0 = 0 "
+        "is no rotation",
         ("rotations",),
         no_effect_on_permuted,
     ),
@@ -180,9 +184,10 @@ CLAIMS = (
         "section 4.2, Fig. B.4D",
         "found to result in networks with a performance similar to that of those with residuals with heterogeneous "
         "angular frequencies",
-        f"best accuracies on sMNIST differ by no more than {100 * SIMILAR:g} points, over ten pairs of networks",
+        f"best accuracies on sMNIST after one epoch at the learning rate 0.02 differ by no more than "
+        f"{100 * SIMILAR:g} points, over ten pairs of networks",
         ("orthonormal",),
         orthogonal,
-        beyond="a pilot of learning rates for both kinds, as the two have one learning rate",
+        beyond="7,000 iterations, as in Fig. B.4D, at a learning rate of its own for each kind",
     ),
 )

@@ -179,7 +179,7 @@ CLAIMS = (
         "section 2.2, eq. (10)",
         "the magnitudes of these contributions are proportional to the corresponding gradient propagation",
         f"norms of dL/dx_t by backpropagation equal those of the transposed product of Jacobians with dL/dx_D, up to a "
-        f"relative error of {EXACT:g}",
+        f"relative error of {EXACT:g}; that contributions to the Hessian are proportional to them is not judged",
         (),
         propagation,
         ("untrained",),

@@ -33,6 +33,23 @@ def test_results_are_over_the_dimensions_and_what_has_no_record_waits():
     assert found.attrs["metric_name"] == "mse"
 
 
+@pytest.mark.parametrize(("best", "at_edge"), [(0.01, True), (0.03, False), (0.1, True)])
+def test_results_say_whether_a_rate_is_the_lowest_or_highest_that_was_tried(best, at_edge):
+    tried = [
+        ended(r=r, learning_rate=rate, metrics=(0.4, 0.1 if rate == best else 0.3), metric_name="mse")
+        for r in (0.9, 1.0)
+        for rate in (0.01, 0.03, 0.1)
+    ]
+    tried.append(ended(r=1.0, learning_rate=0.3, metrics=(0.4, 0.3), metric_name="mse"))  # one more, for one network
+    planned = [ended(r=r, learning_rate=best, seed=seed) for r in (0.9, 1.0) for seed in (0, 1)]
+    found = training_results(
+        stage(planned, ("r", "seed"), needs=("add100_pilot",)), {"s": planned[:1], "add100_pilot": tried}
+    )
+    assert found.rate_at_edge.sel(r=0.9).values.tolist() == [at_edge] * 2
+    assert found.rate_at_edge.sel(r=1.0).values.tolist() == [best == 0.01] * 2
+    assert not training_results(stage(planned, ("r", "seed")), {"s": planned}).rate_at_edge.any()
+
+
 def test_courses_of_different_lengths_share_one_axis():
     short, long = ended(batch_size=2, metrics=(0.1, 0.2)), ended(batch_size=1, metrics=(0.1, 0.3, 0.5))
     short.result.iterations[:] = [0, 15]

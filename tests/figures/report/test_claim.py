@@ -38,6 +38,7 @@ UP, DOWN, AROUND = [1.0, 1.1, 1.2], [-1.0, -1.1, -1.2], [-1.0, 0.1, 1.0]
         (below("a", UP, NUMBER), False, ""),
         (below("a", UP, NUMBER, fair=False), None, NOT_FAIR),
         (within("a", [0.01, -0.01, 0.0], NUMBER, 0.1), True, ""),
+        (within("a", [0.01, -0.01, 0.0], NUMBER, 0.1, resolution=0.1), None, NOT_TOLD_APART),
         (within("a", UP, NUMBER, 0.1), False, ""),
         (within("a", DOWN, NUMBER, 0.1), False, ""),
         (within("a", AROUND, NUMBER, 0.1), None, NOT_TOLD_APART),

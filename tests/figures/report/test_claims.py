@@ -46,6 +46,8 @@ def quality(config):
 def as_the_paper_says(config, direction=1):
     """Return the course of a training, or with direction -1 that of a network as good as the paper's is bad."""
     good = quality(config) * direction + (1.3 if direction < 0 else 0.0) + 0.001 * config.seed
+    if config.validation_size is not None:  # a trial of learning rates, of which one that is neither end is best
+        good += 0.001 * (config.learning_rate in (0.02, 0.03, 0.3))
     unstable = (config.r > 1 and config.gradient_clip is None and config.residual == "scalar") or config.coupling == 0.3
     unstable |= config.residual == "heterogeneous" and config.delta_r > 0.08
     unstable |= config.task == ADDING and config.learning_rate == 0.1
@@ -188,7 +190,7 @@ EXPECTED = {
     "Type B is more sensitive to the angle": ("reproduced", None),
     "The informed WCRNN is better than Elman networks": ("reproduced", "not reproduced"),
     "The tanh of the WCRNN matters": ("reproduced", "not reproduced"),
-    "The informed WCRNN is competitive with an LSTM on sMNIST": ("reproduced", "not reproduced"),
+    "The informed WCRNN is better than an LSTM of its size on sMNIST": ("reproduced", "not reproduced"),
     "Weakly coupled initialisation is better than identity residuals with clipping": ("reproduced", "not reproduced"),
 }
 
@@ -322,4 +324,5 @@ def test_the_gradients_of_the_lstm_vanish_as_the_page_says(seed):
     norms = found.log_gradient_norm.sel(norm="2")
     shrunk = (norms.sel(step=120) - norms.sel(step=240)) / np.log(10)
     assert -25 < float(shrunk.min()) <= float(shrunk.max()) < -22
-    assert "0.42 to 0.46 nats a step" in BY_TITLE["The informed WCRNN is competitive with an LSTM on sMNIST"].beyond
+    claim = BY_TITLE["The informed WCRNN is better than an LSTM of its size on sMNIST"]
+    assert "0.42 to 0.46 nats a step" in claim.beyond

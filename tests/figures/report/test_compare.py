@@ -5,12 +5,12 @@ from scipy import stats
 
 from figures.report import compare
 from figures.report.claim import NOT_TOLD_APART, TOO_FEW, WAITING
-from figures.report.compare import DIVERGED, LEARNT_NOTHING, NEITHER_REACHED
+from figures.report.compare import AT_EDGE, DIVERGED, LEARNT_NOTHING, NEITHER_REACHED
 
 SEEDS = [0, 1, 2]
 
 
-def side(best, *, iterations=None, reached=None, status="finished", metric="accuracy", config="{}"):
+def side(best, *, iterations=None, reached=None, status="finished", metric="accuracy", config="{}", edge=False):
     """Trainings over seed."""
     count = len(best)
     values = {
@@ -18,6 +18,7 @@ def side(best, *, iterations=None, reached=None, status="finished", metric="accu
         "iterations_to_minimal_performance": ("seed", np.array(iterations or [100] * count, dtype=float)),
         "reached_minimal_performance": ("seed", np.array(reached or [1] * count, dtype=float)),
         "status": ("seed", [status] * count if isinstance(status, str) else status),
+        "rate_at_edge": ("seed", [edge] * count),
     }
     return xr.Dataset(values, {"seed": SEEDS[:count]}, {"metric_name": metric, "config_json": config})
 
@@ -31,6 +32,16 @@ def test_accuracies_are_compared_in_points_over_pairs():
     assert "88.3 % and 69.0 %" in check.measured
     assert compare.performance("a", other, one).holds is False
     assert compare.performance("a", other, one, fair=False).holds is None
+
+
+def test_networks_whose_rate_is_the_lowest_or_highest_tried_cannot_be_found_worse():
+    good, bad = side([0.9, 0.8, 0.95], iterations=[100, 110, 120]), side([0.7, 0.65, 0.72], iterations=[200, 250, 230])
+    at_edge = bad.assign(rate_at_edge=bad.rate_at_edge | (bad.seed == 1))
+    for compared in (compare.performance, compare.efficiency):
+        failing = compared("a", at_edge, good)
+        assert (failing.holds, failing.reason, failing.instances) == (None, AT_EDGE, 3)
+        assert compared("a", bad, good.assign(rate_at_edge=~good.rate_at_edge)).holds is False
+        assert compared("a", good, at_edge).holds is True
 
 
 def test_errors_are_compared_by_their_logarithms():

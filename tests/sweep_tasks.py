@@ -44,11 +44,11 @@ def train_half_and_die(job):
     evaluate = run.Run._evaluate
     evaluations = []
 
-    def counted(self):
+    def counted(self, metric=None):
         evaluations.append(1)
         if len(evaluations) > 2:
             os.kill(os.getpid(), signal.SIGKILL)
-        return evaluate(self)
+        return evaluate(self, metric)
 
     run.Run._evaluate = counted
     return work(job)

@@ -143,7 +143,7 @@ class Run:
 
     @property
     def evaluates_next(self) -> bool:
-        """Whether the test metric is measured after the present iteration."""
+        """True if the test metric is measured after the present iteration."""
         return (self.iteration + 1) % self.evaluate_every == 0 or self.iteration + 1 == self.total
 
     def advance(self, loss: float, norm: float, metric: float | None = None) -> None:

@@ -12,8 +12,8 @@ from figures.campaign.stages import STAGES
 from figures.evidence import Evidence
 from figures.experiments.initial_dynamics import STRENGTHS
 from figures.paper import CHARACTERISTIC_FREQUENCY, STRENGTH_CLASSES
-from figures.report.claim import judge
-from figures.report.heterogeneity import better_gradients, richer_curvature
+from figures.report.claim import NOT_TOLD_APART, judge
+from figures.report.heterogeneity import better_gradients, iterations_beside, richer_curvature
 from figures.report.page import CLAIMS, report
 from lyapkit import gradient_propagation, save
 from lyapkit.results import provenance
@@ -162,6 +162,7 @@ EXPECTED = {
     "Weights change by an order of magnitude": ("reproduced", "not reproduced"),
     "Subcritical networks learn faster the nearer they are to the edge of chaos": ("reproduced", "not reproduced"),
     "Supercritical networks are better on MNIST": ("reproduced", "not reproduced"),
+    "Supercritical networks learn faster": ("reproduced", "open"),
     "Subcritical networks are better on the adding problem": ("reproduced", "reproduced"),
     "Clipping stabilises supercritical networks, whose gradients are informative": ("reproduced", None),
     "A smaller learning rate makes learning more stable and slower": ("reproduced", None),
@@ -326,3 +327,35 @@ def test_the_gradients_of_the_lstm_vanish_as_the_page_says(seed):
     assert -25 < float(shrunk.min()) <= float(shrunk.max()) < -22
     claim = BY_TITLE["The informed WCRNN is better than an LSTM of its size on sMNIST"]
     assert "0.42 to 0.46 nats a step" in claim.beyond
+
+
+@pytest.mark.parametrize(("every", "holds", "interval"), [(0, True, "0.5 to 0.5"), (50, None, "0.25 to 1")])
+def test_iterations_beside_the_papers_are_known_up_to_the_distance_of_two_evaluations(every, holds, interval):
+    """100 of the paper's 200; evaluated every 50, they may be 50, and 0.25 is more than a factor of 3 away."""
+    values = {
+        "iterations_to_minimal_performance": ("seed", [100.0] * 3),
+        "reached_minimal_performance": ("seed", [1.0] * 3),
+        "status": ("seed", ["finished"] * 3),
+    }
+    config = f'{{"evaluate_every": {every}}}' if every else "{}"
+    check = iterations_beside("a", xr.Dataset(values, attrs={"config_json": config}), 200)
+    assert (check.holds, check.interval) == (holds, interval)
+    assert check.reason == ("" if holds else NOT_TOLD_APART)
+
+
+def test_what_settles_a_comparison_at_the_end_of_a_grid_is_a_wider_one(tmp_path):
+    """Supercritical networks are worse here, at the lowest rate: the pilots prefer it."""
+
+    def best_at_the_lowest(config):
+        good = 0.6 - 0.2 * (config.r > 1) - 0.01 * np.log10(config.learning_rate / 2e-5) + 0.001 * config.seed
+        return {"metrics": (0.1, good, good)}
+
+    for stage in ("rate_pilot", "psmnist_pilot", "smnist_strength", "psmnist_strength"):
+        write_stage(tmp_path, stage, best_at_the_lowest)
+    text = report(Evidence(tmp_path, tmp_path))
+    section = text.split("### Supercritical networks are better on MNIST\n")[1].split("\n### ")[0]
+    assert (
+        section.count("*open*, it fails, but the best learning rate that was tried is the lowest or the highest") == 2
+    )
+    (settling,) = [line for line in section.splitlines() if line.startswith("What would settle it: ")]
+    assert settling.endswith("; a wider grid of learning rates.")  # after the analyses that are not there
